@@ -1,0 +1,65 @@
+# Everything sets itself up: a virtual environment, then the three packages, editable, with what the tests need.
+# PYTHON=python3.13 chooses another interpreter, VENV another folder, ARGS goes to pytest: make test ARGS='-k lane -x'
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+MEMBERS := packages/rabibridge-core packages/rabibridge-rabbitmq packages/rabibridge-testing
+STAMP := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format pytest test-latest bench broker build clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+$(STAMP): pyproject.toml tools/dev_requirements.py $(MEMBERS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	@echo "Setting up $(VENV) ..."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python tools/dev_requirements.py > $(VENV)/dev-requirements.txt
+	@$(BIN)/python -m pip install --quiet -r $(VENV)/dev-requirements.txt $(MEMBERS:%=-e %)
+	@touch $@
+
+install: $(STAMP)  ## Make the virtual environment
+
+demo: $(STAMP)  ## Start a RabbitMQ, a server and a client, and watch them talk
+	@$(BIN)/python -m tools.demo
+
+test: check pytest  ## Everything that must pass: make check, then the tests
+
+check: $(STAMP)  ## Lint, format check, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(STAMP)  ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+pytest: $(STAMP)  ## Only the tests; ARGS='...' are handed to pytest
+	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
+	$(BIN)/python -m pytest $(ARGS)
+
+test-latest:  ## The tests on the newest Python of this machine
+	@newest=$$($(PYTHON) tools/newest_python.py) && $$newest --version && \
+	$(MAKE) --no-print-directory pytest PYTHON=$$newest VENV=.venv-$$(basename $$newest)
+
+bench: $(STAMP)  ## Measure, and compare with aio_pika's RPC pattern
+	$(BIN)/python -m pytest benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.compare
+
+broker: $(STAMP)  ## Start a RabbitMQ, print its URL, keep it until Ctrl-C
+	@$(BIN)/python -m tools.broker --install
+
+build: $(STAMP)  ## Build wheels and source distributions into dist/
+	@for member in $(MEMBERS); do (cd $$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
+
+clean:  ## Remove everything that make has made
+	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,19 @@
+"""Server and client in one process: what to run where there is no RabbitMQ, with RABIBRIDGE_URL=memory://."""
+
+from __future__ import annotations
+
+import asyncio
+
+import client
+import server
+
+
+async def main() -> None:
+    async with server.make_server() as worker:
+        serving = asyncio.create_task(worker.run_serve())
+        await client.main()
+    await serving
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

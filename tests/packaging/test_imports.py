@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("aio_pika", "aiormq", "pydantic", "pydantic_settings", "typer", "watchfiles", "zstandard")
+
+
+@pytest.mark.parametrize("module", ["rabibridge", "rabibridge_core", "rabibridge.mq"])
+def test_importing_it_loads_no_heavy_module(module: str) -> None:
+    program = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
+
+
+def test_importing_it_connects_to_nothing_and_reads_no_settings() -> None:
+    program = (
+        "import sys\n"
+        "def hook(event, args):\n"
+        "    if event.startswith('socket.connect'):\n"
+        "        raise SystemExit(f'{event}: {args}')\n"
+        "    if event == 'open' and str(args[0]).endswith(('.env', '.toml')):\n"
+        "        raise SystemExit(f'{event}: {args}')\n"
+        "sys.addaudithook(hook)\n"
+        "import rabibridge, rabibridge.mq\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_core_and_testing_load_without_the_rabbitmq_package() -> None:
+    program = "import sys, rabibridge_core, rabibridge_testing; sys.exit('rabibridge' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)

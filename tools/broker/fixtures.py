@@ -1,0 +1,84 @@
+"""Pytest fixtures around a broker, for the conftest.py of whoever needs them.
+
+Where this machine can provide no RabbitMQ, a test that takes one of them is skipped; it fails where the variable CI is
+set.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from tools.broker.provide import provide_broker, provide_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tools.broker.base import Broker
+
+BROKER_FIXTURES = frozenset({"amqp_url", "own_node", "rabbitmq", "vhost_url"})
+
+
+def _missing() -> NoReturn:
+    reason = "no RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Broker]:
+    """A broker that runs as long as the tests: its url, host, port, username, password, and ``ctl(...)``.
+
+    It is shared: what stops or disturbs it takes ``own_node`` instead.
+    """
+    broker = provide_broker()
+    if broker is None:
+        _missing()
+    with broker:
+        yield broker
+
+
+@pytest.fixture
+def amqp_url(rabbitmq: Broker) -> str:
+    """The URL of the shared broker's default virtual host."""
+    return rabbitmq.url
+
+
+@pytest.fixture
+def vhost_url(rabbitmq: Broker) -> str:
+    """The URL of a virtual host for this test alone.
+
+    A broker given by RABIBRIDGE_TEST_URL has only its own virtual host, which all tests share then: names from
+    ``unique_name`` keep them apart.
+    """
+    return rabbitmq.fresh_vhost()
+
+
+@pytest.fixture
+def unique_name() -> Callable[[str], str]:
+    """Turns a service name into one that no other test uses."""
+    return lambda stem: f"{stem}_{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def _shared_own_node() -> Iterator[Broker]:
+    node = provide_node()
+    if node is None:
+        _missing()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def own_node(_shared_own_node: Broker) -> Broker:
+    """A broker that the test may kill, start and restart; it runs when the test begins.
+
+    Tests use it one after the other: ``fresh_vhost()`` gives each of them a virtual host of its own.
+    """
+    if not _shared_own_node.running():
+        _shared_own_node.start()
+    return _shared_own_node

@@ -1,0 +1,79 @@
+"""Where a RabbitMQ comes from: the first of these that works.
+
+1. the URL in ``RABIBRIDGE_TEST_URL``: a broker that you run;
+2. an installed ``rabbitmq-server``: a private node of it;
+3. Docker Compose, with a daemon that answers: a container;
+4. ``apt-get install rabbitmq-server``, where that was asked for and we are root.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from tools.broker.base import Broker, BrokerError, GivenBroker
+from tools.broker.compose import ComposeNode, compose_works
+from tools.broker.private import PrivateNode, find_server
+
+URL_VARIABLE = "RABIBRIDGE_TEST_URL"
+_INSTALL_TIMEOUT = 900.0
+
+
+def provide_broker(*, allow_install: bool = False, schedulers: int | None = 2) -> Broker | None:
+    """Find or make a running broker.
+
+    Args:
+        allow_install: install RabbitMQ with apt where nothing else works and we are root.
+        schedulers: threads of a private node; None: one per core.
+
+    Returns:
+        A broker that answers, to be stopped by the caller; None where this machine can provide none.
+
+    Raises:
+        BrokerError: there is one, and it does not start.
+    """
+    if url := os.environ.get(URL_VARIABLE):
+        broker: Broker | None = GivenBroker(url)
+    else:
+        broker = provide_node(allow_install=allow_install, schedulers=schedulers)
+    if broker is not None:
+        broker.start()
+    return broker
+
+
+def provide_node(*, allow_install: bool = False, schedulers: int | None = 2) -> Broker | None:
+    """Make a broker that may be killed and restarted; it is not started yet. Arguments as for `provide_broker`."""
+    if find_server() is not None:
+        return PrivateNode(schedulers=schedulers)
+    if compose_works():
+        return ComposeNode()
+    if allow_install and _install():
+        return PrivateNode(schedulers=schedulers)
+    return None
+
+
+def _install() -> bool:
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        return False
+    print("Installing rabbitmq-server with apt-get ...", file=sys.stderr, flush=True)
+    # RUNLEVEL 1 makes Debian's invoke-rc.d leave the system's own node unstarted: we want the program, not the service.
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", "rabbitmq-server"]):
+        try:
+            subprocess.run(
+                [apt, "-qq", *command],
+                env=environment,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+                timeout=_INSTALL_TIMEOUT,
+            )
+        except (subprocess.SubprocessError, OSError) as error:
+            print(f"apt-get {command[0]} failed: {error}", file=sys.stderr)
+            return False
+    if find_server() is None:
+        raise BrokerError("rabbitmq-server was installed, and yet is nowhere to be found")
+    return True
