@@ -1,0 +1,274 @@
+"""The client engine: the table of pending calls, and how each of them ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core.deadlines import DeadlineWheel
+from rabibridge_core.errors import CallTimeoutError, ConfigurationError, ConnectionLostError
+from rabibridge_core.failures import failure_of
+from rabibridge_core.naming import FunctionKind, routing_key
+from rabibridge_core.transport import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rabibridge_core.codec import Codec
+    from rabibridge_core.plugins import CallHooks
+    from rabibridge_core.transport import Caller, Refusal, Reply, Transport
+
+__all__ = ["Client"]
+
+_log = logging.getLogger(__name__)
+_ROUTES_KEPT = 4096
+
+
+class _PendingCall:
+    __slots__ = ("func_name", "future", "timeout")
+
+    def __init__(self, future: asyncio.Future[Reply], func_name: str, timeout: float | None) -> None:
+        self.future = future
+        self.func_name = func_name
+        self.timeout = timeout
+
+
+class Client:
+    """Calls functions in other processes over a transport.
+
+    Every call ends: with the result, with one error of :mod:`rabibridge_core.errors`, or with the cancellation of the
+    task that made it. However it ends, it leaves nothing behind here.
+    """
+
+    def __init__(self, transport: Transport, codec: Codec, *, hooks: CallHooks, cid_max: int, name: str) -> None:
+        """Own ``transport``: it is connected and closed with this client.
+
+        Args:
+            transport: where calls go.
+            codec: how arguments and results become bytes.
+            hooks: what to tell of each call.
+            cid_max: correlation ids count from a random start up to this number, then from 0.
+            name: how this client calls itself in logs.
+        """
+        self.transport = transport
+        self.name = name
+        self.stray_replies = 0
+        """Replies that no pending call waited for: late, doubled or forged ones."""
+        self._codec = codec
+        self._hooks = hooks
+        self._pending: dict[bytes, _PendingCall] = {}
+        self._ids = _correlation_ids(cid_max)
+        self._routes: dict[tuple[str, FunctionKind], str] = {}
+        self._caller: Caller | None = None
+        self._closed = False
+        self._connecting: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        """Show the state and how many calls are pending."""
+        return f"<{type(self).__name__} {self.name!r} {self.transport.state.value}, {len(self._pending)} pending>"
+
+    @property
+    def pending(self) -> int:
+        """How many calls wait for their reply."""
+        return len(self._pending)
+
+    @property
+    def correlation_id(self) -> str:
+        """The next id, taken from the counter: each reading uses one up."""
+        return next(self._ids).decode()
+
+    async def connect(self) -> None:
+        """Connect; without effect when connected.
+
+        Raises:
+            ConnectionLostError: no broker could be reached, or the client was closed before.
+            ConfigurationError: the broker refuses this client for good.
+        """
+        self._check_open()
+        if self._caller is not None:
+            return
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(), name=f"{self.name}-connect")
+        connecting = self._connecting
+        try:
+            await asyncio.shield(connecting)
+        finally:
+            if connecting.done():
+                self._connecting = None
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self.transport.connect()
+        self._loop = loop
+        self._deadlines = DeadlineWheel[bytes](loop, self._expired)
+        self._caller = await self.transport.open_caller(self)
+
+    async def close(self) -> None:
+        """End all pending calls with ConnectionLostError and disconnect; without effect when closed."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self.lost(ConnectionLostError(f"{self.name} was closed while the call was under way"))
+        self._caller = None
+        await self.transport.close()
+
+    async def call(
+        self,
+        func_name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        kind: FunctionKind,
+        timeout: float | None,
+    ) -> Any:
+        """Call ``func_name(*args, **kwargs)`` on some worker and return its result.
+
+        Args:
+            func_name: the name of the service.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+            kind: ``"async"``, ``"sync"``, or ``"any"``.
+            timeout: for the whole call, in seconds; ``None``: no limit.
+
+        Raises:
+            QueueFullError: the service's queue is full.
+            NoRouteError: there is no such service.
+            CallTimeoutError: the time is over.
+            RemoteExecutionError: the function raised, or its result cannot be sent.
+            ConnectionLostError: the connection went before the reply came, or the client is closed or not connected.
+            SerializationError: the arguments cannot be encoded, or the reply cannot be decoded.
+            ContentRejectedError: the arguments are too large, or the reply is of a kind that is not accepted.
+        """
+        route = self._routes.get((func_name, kind)) or self._new_route(func_name, kind)
+        correlation_id = next(self._ids)
+        while correlation_id in self._pending:
+            correlation_id = next(self._ids)
+        body, content_type, content_encoding = self._codec.encode([args, kwargs], correlation_id)
+        time_left = timeout
+        caller = self._caller
+        if caller is None or caller.paused:
+            time_left = await self._writable(func_name, correlation_id, timeout)
+            caller = self._connected()
+        if time_left is not None and time_left <= 0:
+            raise _timed_out(func_name, correlation_id, timeout, sent=False)
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._pending[correlation_id] = _PendingCall(future, func_name, timeout)
+        slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
+        hooks = self._hooks
+        started = hooks.call_sent(func_name, correlation_id, time_left) if hooks.active else 0.0
+        error: BaseException | None = None
+        try:
+            caller.send(Request(route, correlation_id, body, content_type, content_encoding, time_left))
+            return self._result(await future, func_name, correlation_id)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._pending.pop(correlation_id, None)
+            if slot is not None:
+                self._deadlines.discard(correlation_id, slot)
+            if hooks.active:
+                hooks.call_finished(func_name, correlation_id, started, error)
+            error = None  # a frame that keeps the exception which keeps the frame is a cycle
+
+    def _new_route(self, func_name: str, kind: FunctionKind) -> str:
+        route = routing_key(func_name, kind)
+        if len(self._routes) >= _ROUTES_KEPT:
+            self._routes.clear()
+        self._routes[func_name, kind] = route
+        return route
+
+    async def _writable(self, func_name: str, correlation_id: bytes, seconds: float | None) -> float | None:
+        """Wait until the caller takes requests; return the time that is left after it, in seconds."""
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(seconds):
+                while (caller := self._connected()).paused:
+                    await caller.writable()
+        except TimeoutError:
+            raise _timed_out(func_name, correlation_id, seconds, sent=False) from None
+        return None if seconds is None else seconds - (asyncio.get_running_loop().time() - started)
+
+    def _connected(self) -> Caller:
+        self._check_open()
+        if self._caller is None:
+            raise ConnectionLostError(
+                f"{self.name} is not connected: await its connect(), or use it as 'async with', before the first call",
+                executed=False,
+            )
+        return self._caller
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionLostError(f"{self.name} is closed: make a new client to call again", executed=False)
+
+    def _result(self, reply: Reply, func_name: str, correlation_id: bytes) -> Any:
+        answer = self._codec.decode(reply.body, reply.content_type, reply.content_encoding, b"reply " + correlation_id)
+        if type(answer) is list and len(answer) == 2:
+            code, result = answer
+            if code == 0:
+                return result
+            if code == 1:
+                raise failure_of(result, reply.headers or {}, func_name, correlation_id.decode())
+        raise failure_of(None, {"rb-error": "reply"}, func_name, correlation_id.decode())
+
+    def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
+        """Take a reply from the transport."""
+        call = self._pending.pop(correlation_id, None)
+        if call is None:
+            self.stray_replies += 1
+        elif not call.future.done():
+            call.future.set_result(reply)
+
+    def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+        """Take a refusal from the transport."""
+        call = self._pending.pop(correlation_id, None)
+        if call is not None and not call.future.done():
+            message = f"call of {call.func_name!r} refused: {detail}"
+            error = refusal(message, func_name=call.func_name, correlation_id=correlation_id.decode())
+            call.future.set_exception(error)
+
+    def lost(self, error: ConnectionLostError, /) -> None:
+        """End all pending calls: their replies cannot come any more."""
+        pending, self._pending = self._pending, {}
+        for call in pending.values():
+            if not call.future.done():
+                lost = ConnectionLostError(f"call of {call.func_name!r}: {error}", executed=error.executed)
+                lost.__cause__ = error
+                call.future.set_exception(lost)
+        if pending:
+            _log.warning("%s: %d pending calls ended: %s", self.name, len(pending), error)
+
+    def _expired(self, correlation_id: bytes) -> None:
+        call = self._pending.pop(correlation_id, None)
+        if call is not None and not call.future.done():
+            call.future.set_exception(_timed_out(call.func_name, correlation_id, call.timeout, sent=True))
+
+    def __del__(self) -> None:
+        """Warn of a client that was dropped open: its connection would live on."""
+        if getattr(self, "_caller", None) is not None:
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+
+
+def _timed_out(func_name: str, correlation_id: bytes, seconds: float | None, *, sent: bool) -> CallTimeoutError:
+    what = "no reply" if sent else "it could not be sent"
+    return CallTimeoutError(
+        f"call of {func_name!r} timed out: {what} within {seconds:g} s",
+        func_name=func_name,
+        correlation_id=correlation_id.decode(),
+        timeout=seconds or 0.0,
+        executed=None if sent else False,
+    )
+
+
+def _correlation_ids(cid_max: int) -> Iterator[bytes]:
+    if cid_max < 1:
+        raise ConfigurationError(f"CID_MAX is {cid_max}: it must be at least 1")
+    number = random.SystemRandom().randrange(cid_max)
+    while True:
+        yield b"%d" % number
+        number = (number + 1) % cid_max

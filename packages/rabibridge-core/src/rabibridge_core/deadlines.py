@@ -1,0 +1,97 @@
+"""Many deadlines with few timers.
+
+A timer per call costs more than sending the call. Deadlines that fall close together share one timer instead, so that
+arming and disarming is one set operation.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Hashable
+
+__all__ = ["DeadlineWheel", "time_remaining"]
+
+_log = logging.getLogger(__name__)
+_warned: set[str] = set()
+
+KeyT = TypeVar("KeyT", bound="Hashable")
+
+
+class DeadlineWheel(Generic[KeyT]):
+    """Calls ``expired(key)`` once the time given to a key is over.
+
+    It is never early. It is late by at most 1 ms for times under half a second, 1/64 s under 8 s, 1/8 s above, besides
+    what the event loop itself is late.
+    """
+
+    __slots__ = ("_expired", "_loop", "_slots", "_time")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[KeyT], None]) -> None:
+        """Use the clock of ``loop`` and tell ``expired``."""
+        self._loop = loop
+        self._time = loop.time
+        self._expired = expired
+        self._slots: dict[float, set[KeyT]] = {}
+
+    def add(self, key: KeyT, seconds: float) -> float:
+        """Arm ``key`` and return the slot that :meth:`discard` wants."""
+        per_second = 64.0 if 0.5 <= seconds < 8 else 1024.0 if seconds < 0.5 else 8.0
+        slot = math.ceil((self._time() + seconds) * per_second) / per_second
+        keys = self._slots.get(slot)
+        if keys is None:
+            keys = self._slots[slot] = set()
+            self._loop.call_at(slot, self._fire, slot)
+        keys.add(key)
+        return slot
+
+    def discard(self, key: KeyT, slot: float) -> None:
+        """Disarm ``key``; without effect if it has expired."""
+        keys = self._slots.get(slot)
+        if keys is not None:
+            keys.discard(key)
+
+    def clear(self) -> None:
+        """Disarm all keys."""
+        for keys in self._slots.values():
+            keys.clear()
+
+    def __len__(self) -> int:
+        """Return how many keys are armed."""
+        return sum(map(len, self._slots.values()))
+
+    def _fire(self, slot: float) -> None:
+        for key in self._slots.pop(slot):
+            self._expired(key)
+
+
+def time_remaining(time_left: float | None, deadline: float | None, now: float) -> float | None:
+    """Return how long a request may still run, in seconds, from what its caller sent along.
+
+    The smaller one holds. Only where the deadline has passed although the time left when it was sent has not, by a
+    broker that drops what is too late, the two clocks disagree: that is logged once, and the time left holds.
+
+    Args:
+        time_left: seconds that were left when it was sent; ``None``: no limit.
+        deadline: the end by the caller's clock, in seconds since 1970; ``None``: not told.
+        now: this machine's clock, in seconds since 1970.
+    """
+    if deadline is None:
+        return time_left
+    by_clock = deadline - now
+    if time_left is None:
+        return by_clock
+    if by_clock <= 0 < time_left:
+        if "skew" not in _warned:
+            _warned.add("skew")
+            _log.warning(
+                "a request arrived %.3f s after its deadline by this machine's clock, though the broker had not "
+                "dropped it: the clocks of caller and worker disagree. The time left when it was sent counts; said once",
+                -by_clock,
+            )
+        return time_left
+    return min(time_left, by_clock)

@@ -1,0 +1,52 @@
+"""How services are named on the broker: one place, shared by callers and workers."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+from rabibridge_core.errors import ConfigurationError
+
+__all__ = ["FunctionKind", "check_service_name", "queue_name", "routing_key", "routing_keys"]
+
+FunctionKind: TypeAlias = Literal["async", "sync", "any"]
+
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+
+def check_service_name(name: object) -> str:
+    """Return ``name`` if a service can have it: 1 to 200 of ``A-Z a-z 0-9 _ . -``.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if not isinstance(name, str) or _SERVICE_NAME.fullmatch(name) is None:
+        shown = repr(name)
+        raise ConfigurationError(
+            f"{shown[:80]} is no service name: use 1 to 200 of the characters A-Z, a-z, 0-9, '_', '.' and '-'"
+        )
+    return name
+
+
+def queue_name(name: str, *, is_async: bool) -> str:
+    """Return the queue of a service."""
+    return f"rpc_async_{name}" if is_async else f"rpc_sync_{name}"
+
+
+def routing_keys(name: str, *, is_async: bool) -> tuple[str, str]:
+    """Return the keys that lead to a service: by kind, and for callers who do not know the kind."""
+    return (f"async_{name}" if is_async else f"sync_{name}", name)
+
+
+def routing_key(name: str, kind: FunctionKind) -> str:
+    """Return the key that a caller sends to.
+
+    Raises:
+        ConfigurationError: no service can have that name, or there is no such kind.
+    """
+    check_service_name(name)
+    if kind == "any":
+        return name
+    if kind not in ("async", "sync"):
+        raise ConfigurationError(f"ftype is {kind!r}: use 'async', 'sync', or 'any' where the kind is not known")
+    return f"{kind}_{name}"

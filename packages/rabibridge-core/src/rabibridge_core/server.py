@@ -1,0 +1,221 @@
+"""The server engine: which services run, from connect() to the last reply."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
+from rabibridge_core.registry import Registry, ServiceSchema
+from rabibridge_core.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Mapping
+
+    from rabibridge_core.codec import Codec
+    from rabibridge_core.plugins import CallHooks
+    from rabibridge_core.transport import Transport
+
+__all__ = ["Server"]
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """Runs services over a transport.
+
+    A request is acknowledged after its reply was sent: a worker that dies in between loses nothing, the broker gives
+    the request to another one (at least once).
+    """
+
+    def __init__(
+        self, transport: Transport, codec: Codec, *, hooks: CallHooks, drain_timeout: float, name: str
+    ) -> None:
+        """Own ``transport``: it is connected and closed with this server.
+
+        Args:
+            transport: where requests come from.
+            codec: how arguments and results become bytes.
+            hooks: what to tell of each request.
+            drain_timeout: how long calls in hand may take to finish when the server stops, in seconds.
+            name: how this server calls itself in logs.
+        """
+        self.transport = transport
+        self.name = name
+        self.registry = Registry()
+        self.drain_timeout = drain_timeout
+        self._codec = codec
+        self._hooks = hooks
+        self._services: dict[str, Service] = {}
+        self._changing = asyncio.Lock()
+        self._background: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._connected = False
+        self._serving = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        """Show the state and the services."""
+        services = ", ".join(schema.name for schema in self.registry)
+        return f"<{type(self).__name__} {self.name!r} {self.transport.state.value}, services: {services or 'none'}>"
+
+    @property
+    def in_hand(self) -> int:
+        """How many calls are being answered."""
+        return sum(service.in_hand for service in self._services.values())
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """The services that run, by name."""
+        return self._services
+
+    def add(self, schema: ServiceSchema) -> None:
+        """Add a service; on a server that serves already it starts in the background.
+
+        Raises:
+            RegistrationError: another function has that name.
+        """
+        known = schema.name in self.registry
+        self.registry.add(schema)
+        if not known and self._serving:
+            self._spawn(self.change([], [schema]))
+
+    async def connect(self) -> None:
+        """Connect and declare the queues, so that calls made from now on wait in them; without effect when connected.
+
+        Raises:
+            ConnectionLostError: no broker could be reached, or the server was closed before.
+            ConfigurationError: the broker refuses this server or one of its queues. The server is closed then.
+        """
+        if self._closed:
+            raise ConnectionLostError(f"{self.name} is closed: make a new server to serve again", executed=False)
+        async with self._changing:
+            if self._connected:
+                return
+            await self.transport.connect()
+            refused = [error for schema in self.registry if (error := await self._declare(schema)) is not None]
+            if refused:
+                await self.transport.close()
+                for other in refused[1:]:
+                    refused[0].add_note(f"And another: {other}")
+                raise refused[0]
+            self._connected = True
+
+    async def _declare(self, schema: ServiceSchema) -> ConfigurationError | None:
+        try:
+            await self.transport.declare(schema.queue)
+        except ConfigurationError as error:
+            return error
+        return None
+
+    async def start(self) -> None:
+        """Take requests from now on; without effect when started.
+
+        Raises:
+            ConnectionLostError: the server is not connected.
+            ConfigurationError: the broker refuses a queue.
+        """
+        if not self._connected or self._closed:
+            raise ConnectionLostError(
+                f"{self.name} is not connected: await its connect(), or use it as 'async with', before run_serve()",
+                executed=False,
+            )
+        if self._serving:
+            return
+        self._serving = True
+        async with self._changing:
+            for schema in self.registry:
+                await self._put(schema)
+
+    async def run(self) -> None:
+        """Start, and return once :meth:`stop` was called and the calls in hand are done.
+
+        Raises:
+            RabiBridgeError: the transport closed for another reason than our own :meth:`close`.
+        """
+        await self.start()
+        _log.info("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry) or "nothing yet")
+        closed = asyncio.ensure_future(self.transport.wait_closed())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((closed, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if closed.done():
+                closed.result()
+        finally:
+            closed.cancel()
+            stopping.cancel()
+            await self._drain()
+
+    def stop(self) -> None:
+        """Make :meth:`run` finish what is in hand and return; calling it twice does no harm."""
+        self._stopping.set()
+
+    async def change(self, removed: Iterable[str], schemas: Iterable[ServiceSchema]) -> None:
+        """Change the running services in place: calls in hand finish, other services do not notice.
+
+        A service whose limits stay gets its new function from the next call on. One that cannot be changed keeps
+        running as it was where that is possible; that is logged, the others are changed.
+
+        Args:
+            removed: names of services to stop; their queues stay.
+            schemas: services to add or to change.
+        """
+        async with self._changing:
+            for name in removed:
+                self.registry.remove(name)
+                await self._drop(name)
+            for schema in schemas:
+                try:
+                    await self._put(schema)
+                except RabiBridgeError as error:
+                    _log.error("service %r could not be started: %s", schema.name, error)
+
+    async def _put(self, schema: ServiceSchema) -> None:
+        running = self._services.get(schema.name)
+        if running is not None and running.schema.queue == schema.queue and running.live:
+            running.swap(schema)
+            self.registry.replace(schema)
+            return
+        if running is not None:
+            await self.transport.declare(schema.queue)  # refused: the running one goes on as it is
+            await self._drop(schema.name)
+        service = Service(schema, self._codec, self._hooks)
+        self.registry.replace(schema)
+        await service.start(self.transport)
+        self._services[schema.name] = service
+
+    async def _drop(self, name: str) -> None:
+        service = self._services.pop(name, None)
+        if service is not None:
+            await service.stop(self.drain_timeout)
+
+    async def _drain(self) -> None:
+        self._serving = False
+        async with self._changing:
+            services, self._services = list(self._services.values()), {}
+            await asyncio.gather(*(service.stop(self.drain_timeout) for service in services))
+
+    async def close(self) -> None:
+        """Finish the calls in hand, give back the rest, disconnect; without effect when closed."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        for task in self._background:
+            task.cancel()
+        try:
+            await self._drain()
+        finally:
+            await self.transport.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def __del__(self) -> None:
+        """Warn of a server that was dropped open: its connection would live on."""
+        if getattr(self, "_connected", False) and not self._closed:
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)

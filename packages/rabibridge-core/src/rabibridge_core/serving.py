@@ -1,0 +1,67 @@
+"""Running a server until it is told to stop: signals and reloading."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rabibridge_core.reload import PluginFolder
+    from rabibridge_core.server import Server
+
+__all__ = ["serve_until_stopped"]
+
+_log = logging.getLogger(__name__)
+
+
+async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = ()) -> None:
+    """Run the server; on the main thread SIGTERM and SIGINT stop it in good order.
+
+    Args:
+        server: connected, not started yet.
+        watched: plug-in folders whose changes change the services in place.
+    """
+    with _stopped_by_signals(server.stop):
+        watchers = [asyncio.create_task(_watch(server, folder)) for folder in watched]
+        try:
+            await server.run()
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+
+
+async def _watch(server: Server, folder: PluginFolder) -> None:
+    from rabibridge_core.reload import watch
+
+    try:
+        await watch(server, folder)
+    except Exception:
+        _log.exception("%s is not watched any more; its services go on as they are", folder.path)
+        raise
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int, frame: object) -> None:
+        _log.info("%s: stopping", signal.Signals(number).name)
+        loop.call_soon_threadsafe(stop)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, on_signal) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

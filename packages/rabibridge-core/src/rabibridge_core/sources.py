@@ -1,0 +1,124 @@
+"""Where a setting comes from: an argument, an environment variable, or a key of the configuration file."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Found", "Sources", "switch"]
+
+_log = logging.getLogger(__name__)
+
+_FILES = ("rabibridge.toml", "config/env.toml")
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def switch(value: object) -> bool:
+    """Read a boolean, or a word for one as environment variables hold it; anything else raises KeyError."""
+    return value if isinstance(value, bool) else _SWITCH[str(value).strip().lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value, the place it was found in (in words, for errors), and that place's rank: 0 is the strongest."""
+
+    value: Any = field(repr=False)
+    source: str
+    rank: int
+
+
+class Sources:
+    """The arguments of one call, the environment, and the configuration file if there is one.
+
+    A variable or a key with an empty text counts as not set: templates and compose files leave such.
+
+    Raises:
+        ConfigurationError: an argument is an empty text, or the file is named but missing, unreadable, or not TOML.
+    """
+
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        """Take the arguments that are not ``None`` and read the file."""
+        self.arguments = {name: value for name, value in arguments.items() if value is not None}
+        for name, value in self.arguments.items():
+            if isinstance(value, str) and not value.strip():
+                raise ConfigurationError(
+                    f"the argument {name}= is empty; leave it out to take the setting from elsewhere"
+                )
+        self._path = _find_file()
+        self._tables = _read_toml(self._path) if self._path else {}
+
+    @property
+    def file_note(self) -> str:
+        """Say which file was read, or which were looked for."""
+        if self._path:
+            return f"The configuration file that was read is {self._path}."
+        places = " and ".join(f"./{name}" for name in _FILES)
+        return f"No configuration file was found: RABIBRIDGE_CONFIG is not set; looked for {places} in {Path.cwd()}."
+
+    def argument(self, name: str) -> Found | None:
+        """Return the argument ``name`` if it was given."""
+        if name not in self.arguments:
+            return None
+        return Found(self.arguments[name], f"the argument {name}=", 0)
+
+    def variable(self, name: str) -> Found | None:
+        """Return the environment variable ``name`` if it is set and not empty."""
+        value = os.environ.get(name, "")
+        return Found(value, f"the environment variable {name}", 1) if value.strip() else None
+
+    def key(self, table: str, name: str) -> Found | None:
+        """Return the key ``name`` of the file's ``table`` if it is there and not empty."""
+        value = self._tables.get(table, {}).get(name, "")
+        return Found(value, f"{name} under [{table}] in {self._path}", 2) if value != "" else None
+
+    def find(self, name: str, variables: Sequence[str], table: str, keys: Sequence[str]) -> Found | None:
+        """Return the strongest of: the argument, the variables in their order, the keys in their order."""
+        places = [self.argument(name), *map(self.variable, variables), *(self.key(table, key) for key in keys)]
+        return next((found for found in places if found), None)
+
+    def warn_of_unknown_keys(self, known: Mapping[str, set[str]]) -> None:
+        """Log one warning that names every table or key of the file that means nothing here."""
+        unknown = [f"[{table}]" for table in self._tables if table not in known]
+        for table in known:
+            unknown += [f"[{table}] {key}" for key in self._tables.get(table, {}) if key not in known[table]]
+        if unknown:
+            _log.warning("Unknown settings in %s are ignored: %s", self._path, ", ".join(unknown))
+
+
+def _find_file() -> Path | None:
+    named = os.environ.get("RABIBRIDGE_CONFIG", "").strip()
+    if named and not os.path.isfile(named):
+        raise ConfigurationError(
+            f"RABIBRIDGE_CONFIG names the configuration file {named!r}, and there is no such file (seen from "
+            f"{Path.cwd()}); correct the environment variable or remove it"
+        )
+    return next((Path(name).absolute() for name in ([named] if named else _FILES) if os.path.isfile(name)), None)
+
+
+def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    import tomllib
+
+    # Only the reason is kept: the exceptions of some Python versions carry the text of the file, passwords included.
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        problem = ""
+    except tomllib.TOMLDecodeError as error:
+        tables, problem = {}, f"is not valid TOML: {error}"
+    except UnicodeDecodeError:
+        tables, problem = {}, "is not UTF-8 text"
+    except OSError as error:
+        tables, problem = {}, f"cannot be read: {error.strerror}"
+    stray = [name for name, table in tables.items() if not isinstance(table, dict)]
+    if stray:
+        problem = f"has {', '.join(stray)} outside a table; write it under [rabbitmq] or [app]"
+    if problem:
+        raise ConfigurationError(f"the configuration file {path} {problem}")
+    return tables

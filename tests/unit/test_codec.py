@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]  # it ships no types
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rabibridge_core.codec import Codec
+from rabibridge_core.compression import MAGIC, compress
+from rabibridge_core.errors import ConfigurationError, ContentRejectedError, SerializationError
+from rabibridge_core.serializers import SerializerRegistry
+from rabibridge_core.signing import Signer
+
+KEY = bytes(range(32))
+MIB = 1024 * 1024
+PICKLE = "application/x-python-pickle"
+SIGNED_PICKLE = f"{PICKLE}; signed=hmac-sha256"
+REJECTED = (ContentRejectedError, SerializationError)
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text("abc"), inner),
+    max_leaves=10,
+)
+codecs = st.sampled_from(
+    [
+        Codec(),
+        Codec(serializer="json", compress_threshold=0),
+        Codec(serializer="pickle", signing_key=KEY, compress_threshold=50),
+        Codec(serializer="cloudpickle", trust_broker=True),
+    ]
+)
+
+
+class Canary:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+class Verbatim:
+    """A plug-in's serializer, whose bodies are the bytes it is given."""
+
+    name = "verbatim"
+    content_type = "application/octet-stream"
+
+    def __init__(self, *, trusted_only: bool = False, error: Exception | None = None) -> None:
+        self.trusted_only = trusted_only
+        self.error = error
+
+    def dumps(self, value: object) -> bytes:
+        if self.error is not None:
+            raise self.error
+        assert isinstance(value, bytes)
+        return value
+
+    def loads(self, data: bytes | bytearray | memoryview) -> Any:
+        if self.error is not None:
+            raise self.error
+        return bytes(data)
+
+
+@given(codecs, values, st.binary(max_size=20))
+def test_what_is_encoded_is_decoded(codec: Codec, value: object, context: bytes) -> None:
+    body, content_type, content_encoding = codec.encode([value, {}], context)
+    assert codec.decode(body, content_type, content_encoding, context) == [value, {}]
+
+
+def test_a_small_body_is_plain_msgpack_as_0_1_2_expects_it() -> None:
+    body, content_type, encoding = Codec().encode([(1, 2), {}])
+    assert (content_type, encoding) == ("application/msgpack", None)
+    assert body == msgpack.packb([[1, 2], {}])
+    assert Codec().decode(body) == [[1, 2], {}]
+
+
+def test_a_large_body_is_one_zstd_frame_as_0_1_2_expects_it() -> None:
+    body, content_type, encoding = Codec().encode([["a" * 5000], {}])
+    assert (content_type, encoding) == ("application/msgpack", "zstd")
+    assert len(body) < 100
+    assert msgpack.unpackb(zstandard.ZstdDecompressor().decompress(body)) == [["a" * 5000], {}]
+    assert Codec().decode(body) == [["a" * 5000], {}]
+
+
+def test_compression_begins_above_the_threshold_and_only_where_it_helps() -> None:
+    codec = Codec(compress_threshold=100)
+    assert len(codec.encode("a" * 98)[0]) == 100
+    assert codec.encode("a" * 98)[2] is None
+    assert codec.encode("a" * 99)[2] == "zstd"
+    assert codec.encode(os.urandom(99))[2] is None
+    assert Codec(compress_threshold=None).encode("a" * 100_000)[2] is None
+
+
+@pytest.mark.parametrize("name", ["msgpack", "json"])
+def test_a_reply_comes_in_the_format_of_its_request(name: str) -> None:
+    server, client = Codec(), Codec(serializer=name)
+    content_type = client.encode([[], {}])[1]
+    assert server.encode([0, None], content_type=content_type)[1] == content_type
+    assert server.encode([0, None], content_type=content_type.upper() + "; charset=utf-8")[1] == content_type
+
+
+def test_a_reply_to_a_format_that_is_not_accepted_comes_in_the_own_one() -> None:
+    assert Codec(serializer="json").encode([0, None], content_type=PICKLE)[1] == "application/json"
+    signing = Codec(serializer="pickle", signing_key=KEY)
+    assert signing.encode([0, None], content_type=SIGNED_PICKLE)[1] == SIGNED_PICKLE
+    assert signing.encode([0, None], content_type="application/json")[1] == "application/json"
+
+
+@pytest.mark.parametrize("encoding", [None, "", "identity", "utf-8", "UTF-8"])
+def test_a_json_body_of_another_library_is_read(encoding: str | None) -> None:
+    assert Codec().decode(b"[[1], {}]", "application/json; charset=utf-8", encoding) == [[1], {}]
+    assert Codec().decode(b"[[1], {}]", "application/json", encoding) == [[1], {}]
+
+
+def test_an_unknown_content_encoding_is_refused() -> None:
+    for encoding in ("gzip", "zstd, gzip", "x" * 1000):
+        with pytest.raises(ContentRejectedError, match="content encoding"):
+            Codec().decode(b"\x90", "application/msgpack", encoding)
+
+
+def test_a_body_that_says_zstd_and_is_not_is_an_error() -> None:
+    with pytest.raises(SerializationError):
+        Codec().decode(b"\x90", "application/msgpack", "zstd")
+
+
+def test_accepts() -> None:
+    assert Codec().accepts(None)
+    assert Codec().accepts("application/JSON")
+    assert not Codec().accepts(PICKLE)
+    assert Codec(accept=["pickle"], trust_broker=True).accepts(PICKLE)
+
+
+def test_too_large_to_send() -> None:
+    with pytest.raises(ContentRejectedError, match=r"takes 205 bytes on the wire, more than max_body=200"):
+        Codec(max_body=200).encode(os.urandom(203))
+    with pytest.raises(ContentRejectedError, match=r"takes \d+ bytes as msgpack, more than max_decompressed=5000"):
+        Codec(max_decompressed=5000).encode("a" * 5000)
+    assert Codec(max_body=200).encode("a" * 5000)[2] == "zstd"
+
+
+def test_the_signature_counts_as_part_of_the_body() -> None:
+    codec = Codec(serializer="pickle", signing_key=KEY, max_body=300)
+    size = len(codec.encode(b"", b"")[0])
+    assert len(codec.encode(os.urandom(300 - size))[0]) == 300
+    with pytest.raises(ContentRejectedError, match="max_body=300"):
+        codec.encode(os.urandom(301 - size))
+
+
+def test_too_large_to_read() -> None:
+    with pytest.raises(ContentRejectedError, match=r"has 201 bytes, more than max_body=200"):
+        Codec(max_body=200).decode(bytes(201), "application/x-unknown")
+
+
+def test_a_bomb_is_refused() -> None:
+    bomb = compress(bytes(MIB))
+    for encoding in (None, "zstd"):
+        with pytest.raises(ContentRejectedError, match="max_decompressed"):
+            Codec(max_decompressed=MIB - 1).decode(bomb, "application/msgpack", encoding)
+
+
+@pytest.mark.parametrize("squeeze", [bytes, compress])
+@pytest.mark.parametrize(
+    ("content_type", "encoding"),
+    [
+        (PICKLE, None),
+        (PICKLE.upper(), None),
+        (SIGNED_PICKLE, None),
+        ("application/x-python-cloudpickle", None),
+        ("application/msgpack", None),
+        ("application/msgpack", "zstd"),
+        ("application/json", None),
+        ("application/x-python-serialize", None),
+        (None, None),
+        ("", "identity"),
+    ],
+)
+def test_a_pickle_is_never_unpickled_by_who_did_not_ask_for_it(
+    tmp_path: Path, squeeze: Any, content_type: str | None, encoding: str | None
+) -> None:
+    canary = tmp_path / "sang"
+    body = squeeze(pickle.dumps(Canary(canary)))
+    for codec in (Codec(), Codec(serializer="json"), Codec(signing_key=KEY), Codec(trust_broker=True)):
+        with pytest.raises(REJECTED):
+            codec.decode(body, content_type, encoding)
+    assert not canary.exists()
+
+
+def test_the_canary_sings_when_it_is_unpickled(tmp_path: Path) -> None:
+    canary = tmp_path / "sang"
+    Codec(serializer="pickle", trust_broker=True).decode(pickle.dumps(Canary(canary)))
+    assert canary.exists()
+
+
+def test_only_signed_pickles_are_unpickled_where_there_is_a_key(tmp_path: Path) -> None:
+    canary = tmp_path / "sang"
+    codec = Codec(serializer="pickle", accept=["cloudpickle"], signing_key=KEY)
+    good, _, _ = codec.encode(Canary(canary), b"call 7")
+    raw = pickle.dumps(Canary(canary))
+    forged = [
+        (raw, PICKLE, b"call 7"),
+        (raw, None, b"call 7"),
+        (raw, SIGNED_PICKLE, b"call 7"),
+        (good, PICKLE, b"call 7"),
+        (good, None, b"call 7"),
+        (good, "application/x-python-cloudpickle; signed=hmac-sha256", b"call 7"),
+        (good, f"{PICKLE}; signed=none", b"call 7"),
+        (good, f"{SIGNED_PICKLE}; signed=hmac-sha256", b"call 7"),
+        (good, SIGNED_PICKLE, b"call 8"),
+        (good, SIGNED_PICKLE, b""),
+        (
+            Codec(serializer="pickle", signing_key=KEY[::-1]).encode(Canary(canary), b"call 7")[0],
+            SIGNED_PICKLE,
+            b"call 7",
+        ),
+        (b"\x02" + good[1:], SIGNED_PICKLE, b"call 7"),
+        (good[:32], SIGNED_PICKLE, b"call 7"),
+        (good + b"x", SIGNED_PICKLE, b"call 7"),
+        (good[:1] + bytes(32) + good[33:], SIGNED_PICKLE, b"call 7"),
+    ]
+    for body, content_type, context in forged:
+        with pytest.raises(ContentRejectedError):
+            codec.decode(body, content_type, None, context)
+    with pytest.raises(ContentRejectedError, match="compression inside"):
+        codec.decode(good, SIGNED_PICKLE, "zstd", b"call 7")
+    assert not canary.exists()
+    codec.decode(good, SIGNED_PICKLE, None, b"call 7")
+    assert canary.exists()
+
+
+def test_a_signed_body_is_compressed_inside() -> None:
+    codec = Codec(serializer="pickle", signing_key=KEY)
+    body, content_type, encoding = codec.encode("a" * 5000, b"c")
+    assert (content_type, encoding) == (SIGNED_PICKLE, None)
+    assert body[33:37] == MAGIC
+    assert len(body) < 100
+    assert codec.decode(memoryview(body), content_type.upper(), "identity", b"c") == "a" * 5000
+
+
+def test_pickle_without_key_or_trust_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"signing_key.*trust_broker=True"):
+        Codec(serializer="pickle")
+    with pytest.raises(ConfigurationError, match=r"signing_key.*trust_broker=True"):
+        Codec(accept=["cloudpickle"])
+
+
+def test_a_trusted_broker_lets_unsigned_pickles_of_0_1_2_pass() -> None:
+    codec = Codec(serializer="pickle", trust_broker=True)
+    assert codec.decode(pickle.dumps([(1,), {}])) == [(1,), {}]
+    assert codec.decode(compress(pickle.dumps([(1,), {}]))) == [(1,), {}]
+    assert codec.encode([0, 1])[1:] == (PICKLE, None)
+
+
+def test_a_key_can_be_introduced_worker_by_worker() -> None:
+    before = Codec(serializer="pickle", trust_broker=True)
+    between = Codec(serializer="pickle", trust_broker=True, signing_key=KEY)
+    after = Codec(serializer="pickle", signing_key=KEY)
+    for sender, reader in [(before, between), (between, before), (between, after), (after, between)]:
+        assert reader.decode(*sender.encode([1, 2], b"c"), b"c") == [1, 2]
+    with pytest.raises(ContentRejectedError, match="signature"):
+        between.decode(*after.encode([1, 2], b"c"), b"another call")
+
+
+@pytest.mark.parametrize("trusted_only", [True, False])
+@pytest.mark.parametrize("size", [4, 10, 5000])
+def test_a_body_that_looks_like_zstd_is_not_taken_for_it(trusted_only: bool, size: int) -> None:
+    disguised = MAGIC + os.urandom(size - 4)
+    for codec in (
+        Codec(serializer=Verbatim(trusted_only=trusted_only), trust_broker=True),
+        Codec(serializer=Verbatim(trusted_only=trusted_only), signing_key=KEY, compress_threshold=None),
+    ):
+        assert codec.decode(*codec.encode(disguised)) == disguised
+    reader = Codec(serializer=Verbatim(trusted_only=trusted_only), trust_broker=True)
+    assert reader.decode(disguised, None, "identity") == disguised
+
+
+@given(values)
+def test_no_built_in_format_looks_like_zstd(value: object) -> None:
+    for name in ("msgpack", "json", "pickle", "cloudpickle"):
+        assert Codec(serializer=name, trust_broker=True, compress_threshold=None).encode(value)[0][:4] != MAGIC
+
+
+def test_whatever_a_plugin_raises_is_one_error() -> None:
+    codec = Codec(serializer=Verbatim(error=KeyError("secret")))
+    with pytest.raises(SerializationError, match=r"verbatim cannot encode a value of type int: KeyError$"):
+        codec.encode(1)
+    with pytest.raises(SerializationError, match=r"cannot be decoded as verbatim: KeyError$"):
+        codec.decode(b"secret")
+
+
+def test_names_are_looked_up_where_one_says() -> None:
+    known = SerializerRegistry()
+    known.add(Verbatim())
+    assert Codec(serializer="verbatim", known=known).encode(b"x") == (b"x", "application/octet-stream", None)
+    with pytest.raises(ConfigurationError, match="unknown serializer"):
+        Codec(serializer="verbatim")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"serializer": "yaml"},
+        {"accept": ["yaml"]},
+        {"max_body": 0},
+        {"max_decompressed": -1},
+        {"compress_threshold": -1},
+        {"signing_key": b"short"},
+        {"signing_key": "k" * 32},
+    ],
+)
+def test_settings_that_make_no_sense(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Codec(**arguments)
+
+
+def test_the_key_shows_nowhere() -> None:
+    codec = Codec(serializer="pickle", signing_key=b"a secret that nobody may see ...")
+    assert "secret" not in f"{codec!r} {Signer(b'a secret that nobody may see ...')!r}"
+    assert repr(codec) == "<Codec pickle, reads pickle, msgpack, json, max_body=8388608, signed>"
+
+
+def test_a_signature_depends_on_every_part_and_on_where_parts_end() -> None:
+    signer = Signer(KEY)
+    signature = signer.sign(b"ab", b"c")
+    assert len(signature) == 32
+    assert signer.verify(signature, b"ab", memoryview(b"c"))
+    for parts in [(b"a", b"bc"), (b"abc",), (b"ab", b"c", b""), (b"c", b"ab"), (b"ab", b"d")]:
+        assert not signer.verify(signature, *parts)
+    assert not signer.verify(signature[:-1], b"ab", b"c")
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_no_bytes_raise_anything_else(data: st.DataObject) -> None:
+    codec = data.draw(st.sampled_from([Codec(), Codec(serializer="json"), Codec(serializer="pickle", signing_key=KEY)]))
+    value = data.draw(st.sampled_from([[[1, 2], {}], [["a" * 2000], {"b": 1.5}]]))
+    body, content_type, encoding = codec.encode(value, b"c")
+    mutated = bytearray(data.draw(st.just(body) | st.binary(max_size=100)))
+    for _ in range(data.draw(st.integers(0, 4))):
+        if mutated:
+            mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
+    del mutated[data.draw(st.integers(0, len(mutated))) :]
+    some_type = data.draw(
+        st.sampled_from([content_type, None, "application/json", SIGNED_PICKLE]) | st.text(max_size=30)
+    )
+    some_encoding = data.draw(st.sampled_from([encoding, None, "zstd", "utf-8"]) | st.text(max_size=10))
+    with contextlib.suppress(*REJECTED):
+        codec.decode(bytes(mutated), some_type, some_encoding, b"c")

@@ -1,0 +1,350 @@
+"""Settings: where each one comes from, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.settings import Endpoint, Secret, Settings, load_settings
+
+PASSWORD = "hunter2-s3cr3t"
+LOGIN: dict[str, Any] = {"host": "h", "port": 5672, "username": "u", "password": PASSWORD}
+URL = f"amqp://u:{PASSWORD}@h/"
+
+
+@pytest.fixture(autouse=True)
+def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test in an empty folder and with none of our variables set."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("RABIBRIDGE_", "RABBITMQ_", "CLOUDAMQP_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def set_variables(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return set_variables
+
+
+def write_file(text: str, path: str = "rabibridge.toml") -> None:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+
+
+def broker_file(host: str = "file-host", path: str = "rabibridge.toml", more: str = "") -> None:
+    write_file(
+        f'[rabbitmq]\nRABBITMQ_HOST = "{host}"\nRABBITMQ_PORT = 1003\nRABBITMQ_USERNAME = "file-user"\n'
+        f'RABBITMQ_PASSWORD = "file-pass"\n{more}',
+        path,
+    )
+
+
+def error_of(**arguments: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(**arguments)
+    return str(caught.value)
+
+
+def only(settings: Settings) -> Endpoint:
+    (endpoint,) = settings.endpoints
+    return endpoint
+
+
+def hosts(settings: Settings) -> list[tuple[str, int]]:
+    return [(endpoint.host, endpoint.port) for endpoint in settings.endpoints]
+
+
+# ---- precedence
+
+
+@pytest.mark.parametrize(
+    ("field", "argument", "variable", "from_file"),
+    [
+        ("host", "arg-host", "env-host", "file-host"),
+        ("port", 1001, "1002", 1003),
+        ("username", "arg-user", "env-user", "file-user"),
+        ("password", "arg-pass", "env-pass", "file-pass"),
+    ],
+)
+def test_each_field_is_taken_from_the_strongest_place_that_has_it(
+    field: str, argument: object, variable: str, from_file: object, env: Any
+) -> None:
+    def value(**arguments: Any) -> object:
+        found = getattr(only(load_settings(**arguments)), field)
+        return found.reveal() if isinstance(found, Secret) else found
+
+    broker_file()
+    assert value() == from_file
+    env(**{f"RABBITMQ_{field.upper()}": variable})
+    assert value() == (int(variable) if field == "port" else variable)
+    assert value(**{field: argument}) == argument
+
+
+@pytest.mark.parametrize("spelling", ["SERIALISER", "SERIALIZER"])
+def test_application_settings_follow_the_same_order(spelling: str, env: Any) -> None:
+    assert load_settings(require_broker=False).serializer == "msgpack"
+    write_file(f'[app]\n{spelling} = "JSON"\nCOMPRESS_THRESHOLD = 5\nCID_MAX = 5000\nLOG_LEVEL = "info"')
+    settings = load_settings(require_broker=False)
+    assert (settings.serializer, settings.compress_threshold, settings.cid_max) == ("json", 5, 5000)
+    assert settings.log_level == "INFO"
+    env(**{f"RABIBRIDGE_{spelling}": "pickle", "RABIBRIDGE_COMPRESS_THRESHOLD": "7", "RABIBRIDGE_DRAIN_TIMEOUT": "1.5"})
+    settings = load_settings(require_broker=False)
+    assert (settings.serializer, settings.compress_threshold, settings.drain_timeout) == ("pickle", 7, 1.5)
+    assert settings.cid_max == 5000
+    assert load_settings(serializer="cloudpickle", require_broker=False).serializer == "cloudpickle"
+
+
+def test_every_application_setting_can_come_from_a_variable_and_from_the_file(env: Any) -> None:
+    values = {
+        "cid_max": 4096,
+        "compress_threshold": 1,
+        "serializer": "json",
+        "log_level": "ERROR",
+        "max_body": 2048,
+        "max_decompressed": 4096,
+        "heartbeat": 2.5,
+        "connect_timeout": 3.5,
+        "drain_timeout": 0.0,
+        "signing_key": "k" * 32,
+        "trust_broker": True,
+    }
+    expected = {**values, "signing_key": Secret("k" * 32)}
+    assert set(values) == {item.name for item in fields(Settings)} - {"endpoints"}
+
+    literals = {name: f'"{value}"' if isinstance(value, str) else str(value).lower() for name, value in values.items()}
+    write_file("[app]\n" + "\n".join(f"{name.upper()} = {literal}" for name, literal in literals.items()))
+    from_file = load_settings(require_broker=False)
+    Path("rabibridge.toml").unlink()
+    env(**{f"RABIBRIDGE_{name.upper()}": str(value) for name, value in values.items()})
+    from_environment = load_settings(require_broker=False)
+
+    assert {name: getattr(from_file, name) for name in values} == expected
+    assert from_environment == from_file
+
+
+def test_the_first_configuration_file_that_exists_is_read(env: Any, tmp_path: Path) -> None:
+    broker_file("third", "config/env.toml")
+    assert only(load_settings()).host == "third"
+    broker_file("second", "rabibridge.toml")
+    assert only(load_settings()).host == "second"
+    broker_file("first", "elsewhere/named.toml")
+    env(RABIBRIDGE_CONFIG=str(tmp_path / "elsewhere" / "named.toml"))
+    assert only(load_settings()).host == "first"
+
+
+def test_urls_come_before_single_variables_and_the_cloud_url_comes_last(env: Any) -> None:
+    env(CLOUDAMQP_URL="amqps://c:c@cloud/cloud-vhost")
+    assert str(only(load_settings())) == "amqps://c@cloud:5671/cloud-vhost"
+    broker_file()
+    assert only(load_settings()).host == "file-host"
+    env(RABIBRIDGE_URL="amqp://e:e@env-url/")
+    env(RABBITMQ_HOST="ignored", RABBITMQ_VIRTUALHOST="ignored")
+    assert str(only(load_settings())) == "amqp://e@env-url:5672/"
+    assert only(load_settings(url="amqp://a:a@arg-url/")).host == "arg-url"
+
+
+def test_arguments_replace_the_parts_of_a_url_from_the_environment(env: Any) -> None:
+    env(RABIBRIDGE_URL="amqp://e:e@one:1111/v,amqp://e:e@two:1111/v")
+    assert hosts(load_settings(port=2222)) == [("one", 2222), ("two", 2222)]
+    assert hosts(load_settings(host="three,four:4")) == [("three", 1111), ("four", 4)]
+    endpoint = load_settings(username="a", password="p", virtualhost="w").endpoints[1]
+    assert str(endpoint) == "amqp://a@two:1111/w"
+    assert endpoint.password == Secret("p")
+
+
+def test_arguments_can_complete_a_url_from_the_environment(env: Any) -> None:
+    env(RABIBRIDGE_URL="amqp://one/v")
+    assert str(only(load_settings(username="a", password="p"))) == "amqp://a@one:5672/v"
+
+
+def test_hosts_do_not_replace_those_of_urls_that_differ_otherwise(env: Any) -> None:
+    env(RABIBRIDGE_URL="amqp://e:e@one:1111/v,amqp://e:e@two:2222/v")
+    text = error_of(host="three")
+    assert "host=" in text
+    assert "RABIBRIDGE_URL" in text
+
+
+@pytest.mark.parametrize("field", ["host", "port", "username", "password"])
+def test_a_url_argument_excludes_the_single_arguments(field: str) -> None:
+    text = error_of(url=URL, **{field: LOGIN[field]})
+    assert "url=" in text
+    assert f"{field}=" in text
+    assert "contradict" in text
+
+
+def test_a_virtualhost_argument_completes_a_url_argument_but_does_not_contradict_it() -> None:
+    assert only(load_settings(url=URL, virtualhost="v")).virtualhost == "v"
+    assert only(load_settings(url=URL + "v", virtualhost="v")).virtualhost == "v"
+    assert "virtualhost=" in error_of(url=URL + "w", virtualhost="v")
+
+
+def test_empty_variables_and_keys_count_as_not_set(env: Any) -> None:
+    broker_file(more='RABBITMQ_VIRTUALHOST = ""\n')
+    env(RABIBRIDGE_URL="", RABBITMQ_HOST="", RABBITMQ_PORT=" ", RABIBRIDGE_CONFIG="", RABIBRIDGE_HEARTBEAT="")
+    assert str(only(load_settings())) == "amqp://file-user@file-host:1003/"
+
+
+# ---- what is missing, and where to put it
+
+
+@pytest.mark.parametrize("missing", ["host", "port", "username", "password"])
+def test_a_missing_setting_is_named_with_the_three_places(missing: str, tmp_path: Path) -> None:
+    text = error_of(**{name: value for name, value in LOGIN.items() if name != missing})
+    assert f"argument {missing}=" in text
+    assert f"environment variable RABBITMQ_{missing.upper()}" in text
+    assert f"RABBITMQ_{missing.upper()} under [rabbitmq]" in text
+    for other in LOGIN.keys() - {missing}:
+        assert f"argument {other}=" not in text
+    for place in ("RABIBRIDGE_CONFIG", "./rabibridge.toml", "./config/env.toml", str(tmp_path)):
+        assert place in text
+
+
+def test_the_file_that_was_read_is_named(tmp_path: Path) -> None:
+    write_file('[rabbitmq]\nRABBITMQ_HOST = "h"\n', "config/env.toml")
+    text = error_of()
+    assert str(tmp_path / "config" / "env.toml") in text
+    assert "argument host=" not in text
+    assert "argument password=" in text
+
+
+def test_a_configuration_file_that_is_named_must_exist(env: Any) -> None:
+    broker_file()
+    env(RABIBRIDGE_CONFIG="nowhere.toml")
+    for require_broker in (True, False):
+        text = error_of(require_broker=require_broker)
+        assert "RABIBRIDGE_CONFIG" in text
+        assert "nowhere.toml" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"[rabbitmq\n", "line 1"),
+        (b"# \xff\n", "UTF-8"),
+        (b"RABBITMQ_PORT = 5672\n", "RABBITMQ_PORT outside a table"),
+        (b"[rabbitmq]\nRABBITMQ_PASSWORD = 1234\n", "in quotes"),
+    ],
+)
+def test_a_broken_configuration_file_is_named_with_its_fault(content: bytes, expected: str) -> None:
+    Path("rabibridge.toml").write_bytes(content)
+    text = error_of()
+    assert expected in text
+    assert "rabibridge.toml" in text
+    assert "1234" not in text
+
+
+@pytest.mark.parametrize("url", ["amqp://h/", "amqp://u@h/", "amqp://u:@h/", "amqp://:p@h/", f"{URL},amqp://h2/"])
+def test_a_url_without_credentials_is_refused(url: str, env: Any) -> None:
+    env(RABBITMQ_USERNAME="u", RABBITMQ_PASSWORD="p")
+    assert "no user name and password" in error_of(url=url)
+    env(RABIBRIDGE_URL=url)
+    text = error_of()
+    assert "RABIBRIDGE_URL" in text
+    assert "username=" in text
+
+
+def test_without_need_of_a_broker_missing_settings_are_fine_and_wrong_ones_are_not() -> None:
+    assert load_settings(require_broker=False) == Settings()
+    assert load_settings(require_broker=False, host="h").endpoints == ()
+    assert load_settings(require_broker=False, url="amqp://h").endpoints == ()
+    assert only(load_settings(require_broker=False, **LOGIN)).host == "h"
+    assert "65536" in error_of(require_broker=False, port=65536)
+
+
+def test_an_encrypted_password_of_an_old_file_is_explained(env: Any) -> None:
+    broker_file(more='[secret]\nSECRET = "old-secret"\n')
+    text = error_of()
+    assert "[secret] SECRET" in text
+    assert "environment variable RABBITMQ_PASSWORD" in text
+    assert load_settings(require_broker=False).endpoints == ()
+    env(RABBITMQ_PASSWORD="plain")
+    assert only(load_settings()).password == Secret("plain")
+
+
+def test_unknown_keys_are_logged_and_those_of_old_files_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    broker_file(more=f'RABBITMQ_HOTS = "{PASSWORD}"\n[app]\nDEBUG_MODE = true\nCID_MAXX = 1\n[extra]\nx = 1\n')
+    with caplog.at_level(logging.WARNING):
+        load_settings()
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert "[rabbitmq] RABBITMQ_HOTS, [app] CID_MAXX" in message
+    assert "[extra]" in message
+    assert "DEBUG_MODE" not in message
+    assert PASSWORD not in message
+
+
+# ---- ranges
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("cid_max", "10", "1024 to"),
+        ("compress_threshold", "-1", "0 to"),
+        ("compress_threshold", "1.5", "bytes"),
+        ("serializer", "a b", "msgpack"),
+        ("log_level", "LOUD", "DEBUG"),
+        ("max_body", "1000000000", "536870912"),
+        ("heartbeat", "nan", "65535 seconds"),
+        ("connect_timeout", "0", "seconds"),
+        ("drain_timeout", "inf", "seconds"),
+        ("trust_broker", "perhaps", "true or false"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_range_and_its_source(
+    name: str, value: str, allowed: str, env: Any
+) -> None:
+    env(**{f"RABIBRIDGE_{name.upper()}": value})
+    text = error_of(require_broker=False)
+    for part in (name, repr(value), f"RABIBRIDGE_{name.upper()}", allowed):
+        assert part in text
+    Path("rabibridge.toml").write_text(f'[app]\n{name.upper()} = "{value}"')
+    os.environ.pop(f"RABIBRIDGE_{name.upper()}")
+    assert "rabibridge.toml" in error_of(require_broker=False)
+
+
+def test_settings_made_by_hand_are_checked_too() -> None:
+    assert Settings(heartbeat=5).heartbeat == 5.0
+    with pytest.raises(ConfigurationError, match="heartbeat is 0"):
+        replace(Settings(), heartbeat=0)
+    with pytest.raises(ConfigurationError, match="cid_max is True"):
+        Settings(cid_max=True)
+
+
+# ---- import and documentation
+
+
+def test_import_reads_nothing_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "rabibridge.toml").write_text("not toml")
+    code = (
+        "import sys, rabibridge_core.settings\n"
+        "heavy = {'pydantic', 'pydantic_settings', 'ssl', 'tomllib', 'asyncio', 'aio_pika'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RABIBRIDGE_CONFIG": "nowhere.toml"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path, timeout=60)
+
+
+def test_the_documentation_names_every_setting_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for item in fields(Settings):
+        if item.metadata:
+            (row,) = re.findall(rf"^\|[^|]*\| `RABIBRIDGE_{item.name.upper()}`.*$", text, re.MULTILINE)
+            shown = {"None": "none", "False": "false"}.get(str(item.default), str(item.default).removesuffix(".0"))
+            assert f"| {shown} |" in row
+    for name in ("HOST", "PORT", "USERNAME", "PASSWORD", "VIRTUALHOST", "SSL"):
+        assert f"| `RABBITMQ_{name}` |" in text
