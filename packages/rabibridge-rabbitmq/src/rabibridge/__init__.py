@@ -1,0 +1,44 @@
+"""RabiBridge: asynchronous RPC over RabbitMQ.
+
+The classes of :mod:`rabibridge.mq`, the decorator and the errors, under one short name. The errors are the objects of
+:mod:`rabibridge_core`, which plug-in authors import.
+"""
+
+from rabibridge.mq import RMQBase, RMQClient, RMQServer
+from rabibridge_core.errors import (
+    CallError,
+    CallTimeoutError,
+    ConfigurationError,
+    ConnectionLostError,
+    ContentRejectedError,
+    InvalidArgumentsError,
+    NoRouteError,
+    PluginError,
+    QueueFullError,
+    RabiBridgeError,
+    RegistrationError,
+    RemoteExecutionError,
+    SerializationError,
+)
+from rabibridge_core.registry import ServiceSchema, register_call
+
+__all__ = [
+    "CallError",
+    "CallTimeoutError",
+    "ConfigurationError",
+    "ConnectionLostError",
+    "ContentRejectedError",
+    "InvalidArgumentsError",
+    "NoRouteError",
+    "PluginError",
+    "QueueFullError",
+    "RMQBase",
+    "RMQClient",
+    "RMQServer",
+    "RabiBridgeError",
+    "RegistrationError",
+    "RemoteExecutionError",
+    "SerializationError",
+    "ServiceSchema",
+    "register_call",
+]

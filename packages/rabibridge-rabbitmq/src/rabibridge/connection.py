@@ -1,0 +1,142 @@
+"""Keeping a connection up: one small state machine, the same set-up on every new connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from rabibridge.session import Session
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.transport import ConnectionState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rabibridge_core.settings import Settings
+
+__all__ = ["SupervisedConnection"]
+
+_log = logging.getLogger(__name__)
+_BACK_OFF_FIRST = 0.05
+_BACK_OFF_MOST = 5.0
+
+
+class SupervisedConnection:
+    """Connects, and connects again whenever the connection is lost, until it is closed or refused for good.
+
+    The hosts are tried in turn; after each round the wait doubles, from 50 ms up to 5 s, half of it at random so that
+    many clients do not come back in step.
+    """
+
+    def __init__(self, settings: Settings, name: str, set_up: Callable[[Session], Awaitable[None]]) -> None:
+        """Run ``set_up`` on every new connection before it counts as ready."""
+        self.state = ConnectionState.IDLE
+        self.last_error: Exception | None = None
+        self.session: Session | None = None
+        self.name = name
+        self._settings = settings
+        self._set_up = set_up
+        self._first = asyncio.Event()  # ready for the first time, or never
+        self._over = asyncio.Event()
+        self._fatal: Exception | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Wait for the first connection, for as long as ``connect_timeout`` says and at least one try at each host.
+
+        Raises:
+            ConnectionLostError: no host could be reached.
+            ConfigurationError: a broker refuses us for good.
+        """
+        if self._running is None:
+            self.state = ConnectionState.CONNECTING
+            self._running = asyncio.create_task(self._run(), name=f"{self.name}-connection")
+        await self._first.wait()
+        if self._fatal is not None:
+            raise self._fatal
+        if self.state is ConnectionState.CLOSED:
+            raise ConnectionLostError(f"{self.name} was closed while it was connecting", executed=False)
+
+    async def close(self) -> None:
+        """Close for good."""
+        self.state = ConnectionState.CLOSED
+        session, self.session = self.session, None
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait((self._running,))
+        if session is not None:
+            await session.close()
+        self._end()
+
+    async def wait_closed(self) -> None:
+        """Wait until it is closed; raise what closed it, where that was not :meth:`close`."""
+        await self._over.wait()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _end(self) -> None:
+        self.state = ConnectionState.CLOSED
+        self._first.set()
+        self._over.set()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                session = await self._next_session()
+                await session.lost.wait()
+                self.session = None
+                self.state, self.last_error = ConnectionState.LOST, session.error
+                _log.warning("%s: %s; connecting again", self.name, session.error)
+                await session.close()
+        except (ConfigurationError, ConnectionLostError) as error:
+            self.last_error = self._fatal = error
+            _log.error("%s gives up: %s", self.name, error)
+            self._end()
+
+    async def _next_session(self) -> Session:
+        """Return a connection that is set up, however long that takes.
+
+        Raises:
+            ConfigurationError: a broker refuses us for good.
+            ConnectionLostError: the very first one could not be made in time.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._settings.connect_timeout if self.state is ConnectionState.CONNECTING else None
+        back_off = _BACK_OFF_FIRST
+        while True:
+            for endpoint in self._settings.endpoints:
+                try:
+                    session = await Session.dial(endpoint, self._settings, self.name)
+                except ConnectionLostError as error:
+                    self._note(error)
+                    continue
+                try:
+                    await self._set_up(session)
+                    if session.error is not None:
+                        raise session.error
+                except ConnectionLostError as error:
+                    self._note(error)
+                    await session.close()
+                except BaseException:
+                    await session.close()
+                    raise
+                else:
+                    self._ready(session)
+                    return session
+            if give_up is not None and loop.time() + back_off >= give_up and self.last_error is not None:
+                raise self.last_error
+            await asyncio.sleep(back_off * random.uniform(0.5, 1))
+            back_off = min(back_off * 2, _BACK_OFF_MOST)
+
+    def _note(self, error: ConnectionLostError) -> None:
+        if self.last_error is None or type(self.last_error) is not type(error):
+            _log.warning("%s: %s; trying again", self.name, error)
+        self.last_error = error
+
+    def _ready(self, session: Session) -> None:
+        self.session = session
+        self.state, self.last_error = ConnectionState.READY, None
+        _log.info("%s is connected to %s", self.name, session.endpoint)
+        self._first.set()

@@ -1,0 +1,260 @@
+"""The serving side on RabbitMQ: requests of one queue in, replies and acknowledgements out, on one lane."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from rabibridge.errors import translated
+from rabibridge.frames import (
+    Properties,
+    ack,
+    content,
+    encode_properties,
+    encode_table,
+    parse_deadline_table,
+    publish_method,
+    readable_table,
+    reject,
+)
+from rabibridge.lane import Lane
+from rabibridge.topology import declare_queue, never_called
+from rabibridge_core.errors import ConnectionLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiormq.abc import AbstractChannel
+
+    from rabibridge.session import Session
+    from rabibridge_core.transport import ConsumerEvents, Headers, Reply, ServiceQueue
+
+__all__ = ["RabbitConsumer"]
+
+_log = logging.getLogger(__name__)
+_METHODS_KEPT = 1024
+_DIRECT_REPLY_TO = b"amq.rabbitmq.reply-to."
+
+
+class _Request:
+    """A request in hand."""
+
+    __slots__ = ("_headers", "_lane", "_properties", "_tag", "body", "deadline", "redelivered", "time_left")
+
+    def __init__(self, lane: _ConsumerLane, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
+        self._lane: _ConsumerLane | None = lane
+        self._tag = tag
+        self._properties = properties
+        self._headers: dict[str, Any] | None = None
+        self.redelivered = redelivered
+        self.body = body
+        times = parse_deadline_table(properties.headers)
+        if times is not None:
+            self.time_left: float | None = times[0] / 1000
+            self.deadline: float | None = times[1] / 1000
+        else:
+            self.time_left, self.deadline = self._times()
+
+    def _times(self) -> tuple[float | None, float | None]:
+        """Read the deadline of a sender who writes the headers in his own way, or only an expiration."""
+        headers, expiration = self.headers, self._properties.expiration
+        time_left, deadline = headers.get("rb-timeout"), headers.get("rb-deadline")
+        if time_left is None and expiration.isdigit():
+            time_left = int(expiration)
+        return (
+            time_left / 1000 if isinstance(time_left, int | float) else None,
+            deadline / 1000 if isinstance(deadline, int | float) else None,
+        )
+
+    @property
+    def correlation_id(self) -> bytes:
+        return self._properties.correlation_id
+
+    @property
+    def content_type(self) -> str | None:
+        return self._properties.content_type
+
+    @property
+    def content_encoding(self) -> str | None:
+        return self._properties.content_encoding
+
+    @property
+    def headers(self) -> Headers:
+        if self._headers is None:
+            self._headers = readable_table(self._properties.headers)
+        return self._headers
+
+    @property
+    def wants_reply(self) -> bool:
+        return bool(self._properties.reply_to)
+
+    def reply(self, reply: Reply, /) -> None:
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.reply(self._properties, reply, self._tag)
+
+    def discard(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.settle(ack(lane.number, self._tag))
+
+    def reject(self, *, requeue: bool) -> None:
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.settle(reject(lane.number, self._tag, requeue=requeue))
+
+
+class _ConsumerLane(Lane):
+    """Takes requests and settles them, the reply always before the acknowledgement."""
+
+    def __init__(self, session: Session, channel: int, events: ConsumerEvents, ended: Callable[..., None]) -> None:
+        super().__init__(session.tap, channel, session.max_payload, session.max_body)
+        self.unsettled = 0
+        self._events = events
+        self._ended = ended
+        self._methods: dict[bytes, bytes] = {}
+
+    def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
+        self.unsettled += 1
+        self._events.received(_Request(self, tag, redelivered, properties, body))
+
+    def reply(self, properties: Properties, reply: Reply, tag: int) -> None:
+        reply_to = properties.reply_to
+        method = self._methods.get(reply_to)
+        if method is None:
+            if len(self._methods) >= _METHODS_KEPT:
+                self._methods.clear()
+            # RabbitMQ before 4.2 returns a mandatory direct reply although it delivers it.
+            mandatory = not reply_to.startswith(_DIRECT_REPLY_TO)
+            method = self._methods[reply_to] = publish_method(self.number, b"", reply_to, mandatory=mandatory)
+        flags, encoded = encode_properties(
+            reply.content_type.encode() if reply.content_type else b"",
+            reply.content_encoding.encode() if reply.content_encoding else b"",
+            encode_table(reply.headers) if reply.headers else b"",
+            properties.correlation_id,
+        )
+        message = content(self.number, flags, encoded, reply.body, self.max_payload)
+        self.settle(method + message + ack(self.number, tag))
+
+    def settle(self, frames: bytes) -> None:
+        if self.open:
+            self.unsettled -= 1
+            self._tap.write(frames)
+            if not self.unsettled:
+                self._ended(self, None)
+
+    def returned(self, code: int, text: str, properties: Properties) -> None:
+        _log.info("a reply found nobody: the caller of %r is gone", properties.correlation_id)
+
+    def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
+        _log.warning("a confirm on channel %d, which has none", self.number)
+
+    def closed(self, error: ConnectionLostError) -> None:
+        self._events.lost(error)
+        self._ended(self, error)
+
+    def cancelled(self) -> None:
+        self._close(ConnectionLostError("the queue was deleted while it was served"))
+
+
+class RabbitConsumer:
+    """Serves one queue, on one connection after the other."""
+
+    def __init__(self, queue: ServiceQueue, events: ConsumerEvents, broken: Callable[[RabbitConsumer], None]) -> None:
+        """Serve ``queue``; ``broken`` is told when it is to be opened anew although the connection stands."""
+        self.queue = queue
+        self.error: Exception | None = None
+        self._events = events
+        self._broken = broken
+        self._lane: _ConsumerLane | None = None
+        self._channel: AbstractChannel | None = None
+        self._tag = ""
+        self._stopping = False
+        self._closing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        """Show the queue and whether it is served."""
+        return f"<{type(self).__name__} {self.queue.name!r} {'live' if self.live else 'not live'}>"
+
+    @property
+    def live(self) -> bool:
+        """Whether requests arrive."""
+        return self._lane is not None and self._lane.open and not self._stopping
+
+    @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stopping
+
+    async def open(self, session: Session) -> None:
+        """Declare the queue and consume over a new connection, or anew over the same.
+
+        Raises:
+            ConfigurationError: the broker refuses; trying again does not help.
+            ConnectionLostError: the connection is gone.
+        """
+        if self._stopping:
+            return
+        self.error = None
+        await self._leave()
+        await declare_queue(session, self.queue)
+        with translated(f"the queue {self.queue.name!r} cannot be consumed from"):
+            channel = await session.open_channel()
+            lane = _ConsumerLane(session, channel.number, self._events, self._ended)
+            await channel.basic_qos(prefetch_count=self.queue.fetch_size)
+            consuming = await channel.basic_consume(self.queue.name, never_called)
+        if not lane.open:
+            raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
+        self._lane, self._channel, self._tag = lane, channel, consuming.consumer_tag or ""
+
+    async def _leave(self) -> None:
+        """Close the channel that an earlier :meth:`open` left: its lane ended, the channel may stand."""
+        lane, channel = self._lane, self._channel
+        self._lane = self._channel = None
+        if lane is not None and channel is not None:
+            await _close_channel(lane, channel)
+
+    async def stop(self) -> None:
+        """Take no more requests; the channel closes when the last one in hand is settled."""
+        if self._stopping:
+            return
+        self._stopping = True
+        lane, channel = self._lane, self._channel
+        if lane is None or channel is None or not lane.open:
+            return
+        lane.flush()
+        try:
+            with translated(f"consuming from {self.queue.name!r} cannot be ended"):
+                await channel.basic_cancel(self._tag)
+        except ConnectionLostError as error:
+            _log.debug("%s: it has ended with its connection", error)
+        if not lane.unsettled:
+            self._release(lane)
+
+    def _ended(self, lane: _ConsumerLane, error: ConnectionLostError | None) -> None:
+        """Hear that nothing is in hand any more, or that the lane is closed."""
+        if lane is not self._lane:
+            return
+        if error is None:
+            if self._stopping:
+                self._release(lane)
+        elif not self._stopping:
+            self._broken(self)
+
+    def _release(self, lane: _ConsumerLane) -> None:
+        if self._closing is None and lane.open:
+            lane.flush()
+            lane.shut()
+            self._closing = asyncio.get_running_loop().create_task(self._leave())
+
+
+async def _close_channel(lane: _ConsumerLane, channel: AbstractChannel) -> None:
+    try:
+        if not channel.is_closed:
+            with translated("the channel cannot be closed"):
+                await channel.close()
+    except ConnectionLostError as error:
+        _log.debug("%s: it has closed with its connection", error)
+    finally:
+        lane.detach()

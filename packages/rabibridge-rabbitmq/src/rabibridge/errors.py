@@ -1,0 +1,95 @@
+"""Where RabbitMQ's answers and aiormq's exceptions become RabiBridge's errors: one table, at this edge."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiormq import exceptions as amqp
+from pamqp import commands as spec
+from pamqp.exceptions import PAMQPException
+
+from rabibridge_core.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    NoRouteError,
+    QueueFullError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RejectedError", "ReturnedError", "translated"]
+
+
+class RejectedError(QueueFullError, amqp.DeliveryError):
+    """The broker did not confirm the request but refused it (``basic.nack``): the queue is full.
+
+    It is also an ``aio_pika.exceptions.DeliveryError``, for code written against RabiBridge 0.1.
+    """
+
+    # In place of aiormq's slots, so that the error pickles by its own state alone.
+    message: Any = None
+    frame: Any = spec.Basic.Nack()
+
+
+class ReturnedError(NoRouteError, amqp.PublishError):
+    """The broker returned the request: no queue is bound for it.
+
+    It is also an ``aiormq.exceptions.PublishError``, for code written against RabiBridge 0.1.
+    """
+
+    message: Any = None
+    frame: Any = spec.Basic.Return(reply_code=312, reply_text="NO_ROUTE", exchange="rpc", routing_key="")
+
+
+# Refused for good: trying again cannot help. All others of aiormq's errors mean that the connection is lost.
+_REFUSED: tuple[tuple[type[BaseException], str], ...] = (
+    (amqp.ProbableAuthenticationError, "the broker refuses the username or the password"),
+    (amqp.AuthenticationError, "the broker offers no way to log in that we know"),
+    (amqp.ConnectionNotAllowed, "the broker does not allow it"),
+    (amqp.IncompatibleProtocolError, "the other side does not speak AMQP 0-9-1"),
+    (amqp.ChannelAccessRefused, "the user lacks a permission"),
+    (amqp.ChannelNotFoundEntity, "it does not exist"),
+    (amqp.ChannelLockedResource, "it belongs to another connection alone"),
+    (amqp.ChannelPreconditionFailed, "it exists with other properties"),
+)
+_LOST: tuple[type[BaseException], ...] = (
+    amqp.AMQPError,
+    amqp.ChannelInvalidStateError,
+    PAMQPException,
+    OSError,
+    EOFError,
+    TimeoutError,
+)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn what aiormq raises inside the block into RabiBridge's errors; ``what`` begins their message.
+
+    Raises:
+        ConfigurationError: the broker refuses, and would again.
+        ConnectionLostError: anything else, also the CancelledError that aiormq raises for a dead connection.
+    """
+    try:
+        yield
+    except ConnectionLostError:
+        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionLostError(f"{what}: the connection to the broker is gone", executed=False) from error
+    except _LOST as error:
+        for cls, meaning in _REFUSED:
+            if isinstance(error, cls):
+                raise ConfigurationError(f"{what}: {meaning}: {_text(error)}") from error
+        raise ConnectionLostError(f"{what}: {_text(error)}", executed=False) from error
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no answer in time"
+    return " ".join(str(argument) for argument in error.args) or type(error).__name__

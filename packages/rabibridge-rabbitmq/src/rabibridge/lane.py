@@ -1,0 +1,188 @@
+"""A lane: the frames of the call path on one channel, past aiormq.
+
+aiormq opens and closes the channel and declares, binds and consumes on it. It must never publish on it: the delivery
+tags of the confirms are the lane's to count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rabibridge.frames import (
+    ACK,
+    BODY,
+    CANCEL,
+    CHANNEL_CLOSE,
+    DELIVER,
+    HEADER,
+    METHOD,
+    NACK,
+    RETURN,
+    FrameError,
+    Properties,
+    close_reason,
+    delivery,
+    parse_properties,
+    return_reason,
+)
+from rabibridge_core.errors import ConnectionLostError
+
+if TYPE_CHECKING:
+    from rabibridge.tap import Tap
+
+__all__ = ["Lane"]
+
+
+class Lane:
+    """Receives the messages, confirms and returns of one channel, and writes to it until it is closed.
+
+    Subclasses take what arrives by :meth:`delivered`, :meth:`confirmed`, :meth:`returned`, :meth:`closed`,
+    :meth:`cancelled` and :meth:`flow_changed`.
+    """
+
+    def __init__(self, tap: Tap, channel: int, max_payload: int, max_body: int) -> None:
+        """Take the frames of a channel from now on.
+
+        Args:
+            tap: the socket.
+            channel: the channel number.
+            max_payload: the most bytes that a frame may carry.
+            max_body: of a body, at most one byte more than this is kept, so that its reader sees that it is too large.
+        """
+        self.open = True
+        self.number = channel
+        self.max_payload = max_payload
+        self._tap = tap
+        self._keep = max_body + 1
+        self._method = b""  # what the content that is arriving belongs to: DELIVER, RETURN or nothing
+        self._tag = 0
+        self._redelivered = False
+        self._reason = (0, "")
+        self._properties: Properties | None = None
+        self._parts: list[bytes] = []
+        self._missing = 0
+        self._kept = 0
+        tap.lanes[channel] = self
+
+    def frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
+        """Take a frame if it is of the call path; leave the others to aiormq."""
+        if kind == METHOD:
+            return self._take_method(data, start, end)
+        if not self._method:
+            raise FrameError(f"a content frame on channel {self.number} that belongs to no message")
+        if kind == HEADER:
+            if self._properties is not None:
+                raise FrameError(f"two content headers for one message on channel {self.number}")
+            self._missing = int.from_bytes(data[start + 4 : start + 12], "big")
+            self._properties = parse_properties(data, start + 12, end)
+            if not self._missing:
+                self._complete(b"")
+        elif kind == BODY:
+            size = end - start
+            if self._properties is None or size > self._missing:
+                raise FrameError(f"a body frame on channel {self.number} that was not announced")
+            self._missing -= size
+            if not self._missing and not self._parts and size < self._keep:
+                self._complete(data[start:end])
+            else:
+                self._collect(data[start:end])
+        else:
+            return False
+        return True
+
+    def _take_method(self, data: bytes, start: int, end: int) -> bool:
+        method = data[start : start + 4]
+        if self._method:
+            raise FrameError(f"a method frame inside a message on channel {self.number}")
+        if method == DELIVER:
+            self._tag, self._redelivered = delivery(data, start, end)
+            self._method = DELIVER
+        elif method in (ACK, NACK):
+            if end - start != 13:
+                raise FrameError("a confirm has the wrong length")
+            tag = int.from_bytes(data[start + 4 : start + 12], "big")
+            if self.open:
+                self.confirmed(tag, multiple=data[start + 12] & 1 == 1, accepted=method == ACK)
+        elif method == RETURN:
+            self._reason = return_reason(data, start, end)
+            self._method = RETURN
+        else:
+            if method == CHANNEL_CLOSE:
+                code, text = close_reason(data, start, end)
+                self.detach()
+                self._close(ConnectionLostError(f"the broker closed channel {self.number}: {code} {text}"))
+            elif method == CANCEL and self.open:
+                self.cancelled()
+            return False
+        return True
+
+    def _collect(self, part: bytes) -> None:
+        self._parts.append(part[: self._keep - self._kept] if self._kept < self._keep else b"")
+        self._kept += len(self._parts[-1])
+        if not self._missing:
+            body = b"".join(self._parts)
+            self._parts.clear()
+            self._kept = 0
+            self._complete(body)
+
+    def _complete(self, body: bytes) -> None:
+        properties, method = self._properties, self._method
+        assert properties is not None
+        self._properties, self._method = None, b""
+        if not self.open:
+            return
+        if method == DELIVER:
+            self.delivered(self._tag, self._redelivered, properties, body)
+        else:
+            self.returned(*self._reason, properties)
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames of this channel; what is written after it closed goes nowhere."""
+        if self.open:
+            self._tap.write(data)
+
+    def flush(self) -> None:
+        """Send now what was written in this turn of the loop, before aiormq writes something."""
+        self._tap.flush()
+
+    def shut(self) -> None:
+        """Write nothing more and throw away what arrives: the channel is about to be closed by us."""
+        self.open = False
+
+    def detach(self) -> None:
+        """Leave all frames to aiormq: the channel is closed."""
+        if self._tap.lanes.get(self.number) is self:
+            del self._tap.lanes[self.number]
+
+    def socket_lost(self, error: ConnectionLostError) -> None:
+        """Close: the connection is gone."""
+        self._close(error)
+
+    def _close(self, error: ConnectionLostError) -> None:
+        # Nothing may be written once the broker has closed the channel: it would take the connection down with it.
+        if self.open:
+            self.open = False
+            self.closed(error)
+
+    def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
+        """Take a message."""
+        raise NotImplementedError
+
+    def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
+        """Take a publisher confirm."""
+        raise NotImplementedError
+
+    def returned(self, code: int, text: str, properties: Properties) -> None:
+        """Take a message of ours that had nowhere to go."""
+        raise NotImplementedError
+
+    def closed(self, error: ConnectionLostError) -> None:
+        """Know that the channel is closed, not by us."""
+        raise NotImplementedError
+
+    def cancelled(self) -> None:
+        """Know that the broker has cancelled the consumer: its queue was deleted."""
+        raise NotImplementedError
+
+    def flow_changed(self) -> None:
+        """Know that the socket is full, or not any more."""

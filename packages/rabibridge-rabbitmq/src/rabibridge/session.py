@@ -1,0 +1,184 @@
+"""One connection to the broker, from log-in to loss. It is never mended: a lost one is replaced by the next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl as _ssl
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from aio_pika import Connection
+from yarl import URL
+
+from rabibridge.errors import translated
+from rabibridge.tap import TapFactory
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiormq.abc import AbstractChannel
+
+    from rabibridge.tap import Tap
+    from rabibridge_core.endpoints import Endpoint
+    from rabibridge_core.settings import Settings
+
+__all__ = ["Session"]
+
+_log = logging.getLogger(__name__)
+_REFUSED_FOR_GOOD = (403, 530)
+"""Reply codes with which the broker refuses user, password or virtual host."""
+_CLOSE_TIMEOUT = 5.0
+_CONTROL_TIMEOUT = 30.0
+"""How long the broker may take for what is rare: declaring, consuming, opening a channel; in seconds."""
+
+
+class _TappedConnection(Connection):
+    """aio-pika's plain connection over a socket of ours."""
+
+    def __init__(self, url: URL, factory: TapFactory, client_properties: dict[str, Any]) -> None:
+        super().__init__(url, client_properties=client_properties)
+        self.kwargs["transport_factory"] = factory
+
+
+class Session:
+    """An open connection."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, tap: Tap, connection: Connection) -> None:
+        """Watch over a connection that is open; use :meth:`dial`."""
+        underlay = connection.transport
+        assert underlay is not None
+        self.endpoint = endpoint
+        self.tap = tap
+        self.max_body = settings.max_body
+        self.lost = asyncio.Event()
+        self._connection = connection
+        self._amqp: Any = underlay.connection
+        frame_max = self._amqp.connection_tune.frame_max
+        self.max_payload = frame_max - 8 if frame_max else 128 * 1024
+        tap.agree(frame_max)
+        tap.on_lost = self._on_lost
+        self._heartbeat = settings.heartbeat
+        self._loop = asyncio.get_running_loop()
+        self._watched = self._loop.time()
+        self._watch = self._loop.call_later(self._heartbeat / 2, self._check)
+        if tap.error is not None:
+            self._on_lost(tap.error)
+
+    @classmethod
+    async def dial(cls, endpoint: Endpoint, settings: Settings, name: str) -> Session:
+        """Connect and log in.
+
+        Raises:
+            ConnectionLostError: the broker cannot be reached or went away.
+            ConfigurationError: the broker refuses the user, the password or the virtual host.
+        """
+        what = f"cannot connect to {endpoint}"
+        factory: TapFactory | None = None
+        try:
+            with translated(what):
+                async with asyncio.timeout(settings.connect_timeout):
+                    factory = await TapFactory.dial(endpoint.host, endpoint.port, _tls(endpoint))
+                    connection = _TappedConnection(
+                        _url(endpoint, settings.heartbeat), factory, _client_properties(name)
+                    )
+                    await connection.connect()
+        except BaseException as error:
+            if factory is None:
+                raise
+            factory.tap.abort(ConnectionLostError(what))
+            if isinstance(error, ConnectionLostError) and factory.tap.close_code in _REFUSED_FOR_GOOD:
+                raise ConfigurationError(
+                    f"{what}: {factory.tap.refusal}; check the username, the password, and that the user may use the "
+                    f"virtual host {endpoint.virtualhost!r}"
+                ) from error
+            raise
+        return cls(endpoint, settings, factory.tap, connection)
+
+    @property
+    def error(self) -> ConnectionLostError | None:
+        """Why it is lost, ``None`` while it is open."""
+        return self.tap.error
+
+    async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
+        """Open a channel that stays open."""
+        async with self._in_time():
+            channel: AbstractChannel = await self._amqp.channel(publisher_confirms=confirms)
+        return channel
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[AbstractChannel]:
+        """Open a channel for a few operations: whatever goes wrong on it touches no other channel."""
+        async with self._in_time():
+            channel: AbstractChannel = await self._amqp.channel(publisher_confirms=False)
+            try:
+                yield channel
+            finally:
+                if not channel.is_closed:
+                    await channel.close()
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Give up the connection if the broker does not answer: aiormq cannot abandon an operation on a channel."""
+        try:
+            async with asyncio.timeout(_CONTROL_TIMEOUT):
+                yield
+        except TimeoutError:
+            self.fail(ConnectionLostError(f"the broker did not answer within {_CONTROL_TIMEOUT:g} s"))
+            raise
+
+    def fail(self, error: ConnectionLostError) -> None:
+        """Cut the connection at once, for this reason."""
+        self.tap.abort(error)
+
+    async def close(self) -> None:
+        """Close in good order, or cut after a few seconds."""
+        self._watch.cancel()
+        self.tap.flush()
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self._connection.close()
+        except TimeoutError:
+            _log.warning("the broker at %s did not answer the close within %g s", self.endpoint, _CLOSE_TIMEOUT)
+        finally:
+            self.tap.abort(ConnectionLostError("the connection was closed"))
+
+    def _on_lost(self, error: ConnectionLostError) -> None:
+        self._watch.cancel()
+        self.lost.set()
+
+    def _check(self) -> None:
+        """Give up a connection on which nothing has arrived for two heartbeats."""
+        now = self._loop.time()
+        # Where the loop itself stood still, what has arrived may not have been read yet: look again next time.
+        on_time = now - self._watched < self._heartbeat
+        self._watched = now
+        silence = now - self.tap.last_received
+        if on_time and silence > 2 * self._heartbeat:
+            self.fail(ConnectionLostError(f"the broker at {self.endpoint} has been silent for {silence:.1f} s"))
+        else:
+            self._watch = self._loop.call_later(self._heartbeat / 2, self._check)
+
+
+def _url(endpoint: Endpoint, heartbeat: float) -> URL:
+    return URL.build(
+        scheme="amqps" if endpoint.ssl else "amqp",
+        user=endpoint.username,
+        password=endpoint.password.reveal(),
+        host=endpoint.host,
+        port=endpoint.port,
+        path="/" + endpoint.virtualhost,
+        query={"heartbeat": str(max(1, round(heartbeat)))},
+    )
+
+
+def _tls(endpoint: Endpoint) -> _ssl.SSLContext | None:
+    if isinstance(endpoint.ssl, _ssl.SSLContext):
+        return endpoint.ssl
+    return _ssl.create_default_context() if endpoint.ssl else None
+
+
+def _client_properties(name: str) -> dict[str, Any]:
+    return {"connection_name": name, "product": "RabiBridge", "version": version("rabibridge-rabbitmq")}

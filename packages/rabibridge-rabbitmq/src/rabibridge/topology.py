@@ -1,0 +1,114 @@
+"""Exchanges and queues on RabbitMQ: what they are called, how they are declared, and what a refusal means."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from aiormq import exceptions as amqp
+
+from rabibridge.errors import translated
+from rabibridge_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from aiormq.abc import AbstractChannel, DeliveredMessage
+
+    from rabibridge.session import Session
+    from rabibridge_core.transport import ServiceQueue
+
+__all__ = ["EXCHANGE", "declare_exchange", "declare_queue", "declare_reply_queue", "milliseconds", "never_called"]
+
+EXCHANGE = b"rpc"
+"""The direct, durable exchange that requests go to."""
+
+_INEQUIVALENT = re.compile(
+    r"inequivalent arg '(?P<argument>[^']+)'.*?received (?:the value )?'?(?P<ours>.*?)'?(?: of type '\w+')?"
+    r" but current is (?:the value )?'?(?P<theirs>.*?)'?(?: of type '\w+')?$"
+)
+_OUR_NAMES = {"x-max-length": "queue_size", "x-message-ttl": "timeout, in milliseconds"}
+
+
+def milliseconds(seconds: float) -> int:
+    """Return RabbitMQ's unit of time: the one place where seconds become milliseconds for a queue."""
+    return max(1, round(seconds * 1000))
+
+
+async def never_called(message: DeliveredMessage) -> None:
+    """Be the consumer callback that aiormq wants: the deliveries go to a lane, none arrives here."""
+    raise AssertionError(f"a delivery went past its lane: {message!r}")
+
+
+async def declare_exchange(session: Session) -> None:
+    """Make sure that the exchange is there; a user who may not declare it relies on somebody else having done so.
+
+    Raises:
+        ConfigurationError: it exists as another type.
+        ConnectionLostError: the connection is gone.
+    """
+    with translated("the exchange 'rpc' cannot be declared as direct and durable"):
+        async with session.channel() as channel:
+            try:
+                await channel.exchange_declare(EXCHANGE.decode(), exchange_type="direct", durable=True)
+            except amqp.ChannelAccessRefused:
+                return
+
+
+async def declare_reply_queue(channel: AbstractChannel) -> bytes:
+    """Declare a queue for the replies of this connection alone, consume from it, and return its name."""
+    declared = await channel.queue_declare("", exclusive=True)
+    assert declared.queue is not None
+    await channel.basic_consume(declared.queue, never_called, no_ack=True)
+    return declared.queue.encode()
+
+
+async def declare_queue(session: Session, queue: ServiceQueue) -> None:
+    """Declare a service queue and bind it.
+
+    Raises:
+        ConfigurationError: the broker refuses, for one because the queue exists with other arguments.
+        ConnectionLostError: the connection is gone.
+    """
+    await declare_exchange(session)
+    with translated(f"the queue {queue.name!r} cannot be declared"):
+        try:
+            await _declare_and_bind(session, queue)
+        except amqp.ChannelPreconditionFailed as error:
+            if not queue.redeclare:
+                raise _different(queue, error) from error
+            async with session.channel() as channel:
+                await channel.queue_delete(queue.name)
+            await _declare_and_bind(session, queue)
+
+
+async def _declare_and_bind(session: Session, queue: ServiceQueue) -> None:
+    async with session.channel() as channel:
+        await channel.queue_declare(queue.name, durable=queue.durable, arguments=_arguments(queue))
+        for key in queue.routing_keys:
+            await channel.queue_bind(queue.name, EXCHANGE.decode(), key)
+
+
+def _arguments(queue: ServiceQueue) -> dict[str, Any]:
+    # Just what RabiBridge 0.1.2 declares, so that its workers and ours can serve one queue.
+    arguments: dict[str, Any] = {"x-overflow": "reject-publish"}
+    if queue.queue_size is not None:
+        arguments["x-max-length"] = queue.queue_size
+    if queue.timeout is not None:
+        arguments["x-message-ttl"] = milliseconds(queue.timeout)
+    if queue.queue_type != "classic":
+        arguments["x-queue-type"] = queue.queue_type
+    return arguments
+
+
+def _different(queue: ServiceQueue, error: amqp.ChannelPreconditionFailed) -> ConfigurationError:
+    text = " ".join(str(argument) for argument in error.args)
+    found = _INEQUIVALENT.search(text)
+    if found is None:
+        return ConfigurationError(f"the queue {queue.name!r} cannot be declared: {text}")
+    argument = found["argument"]
+    ours = f" ({_OUR_NAMES[argument]})" if argument in _OUR_NAMES else ""
+    return ConfigurationError(
+        f"the queue {queue.name!r} exists with another {argument}{ours}: "
+        f"there {found['theirs']}, here {found['ours']}. Register the service with the limits that "
+        "the queue has, or register it with re_register=True to delete the queue with the calls that wait in it, or "
+        "delete the queue on the broker"
+    )

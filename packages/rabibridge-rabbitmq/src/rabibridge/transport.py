@@ -1,0 +1,150 @@
+"""The RabbitMQ transport: aio-pika and aiormq for what is rare, lanes for every call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rabibridge.caller import RabbitCaller
+from rabibridge.connection import SupervisedConnection
+from rabibridge.consumer import RabbitConsumer
+from rabibridge.topology import declare_queue
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from rabibridge.session import Session
+    from rabibridge_core.settings import Settings
+    from rabibridge_core.transport import CallerEvents, ConnectionState, ConsumerEvents, ServiceQueue
+
+__all__ = ["RabbitMQTransport"]
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class RabbitMQTransport:
+    """One connection to RabbitMQ that comes back by itself, with everything that was on it."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """Connect to the endpoints of ``settings`` later; ``name`` is how the broker lists the connection."""
+        self._connection = SupervisedConnection(settings, name, self._set_up)
+        self._callers: list[RabbitCaller] = []
+        self._consumers: list[RabbitConsumer] = []
+        self._mending: set[asyncio.Task[Any]] = set()
+        self._changing = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        """Show the state."""
+        return f"<{type(self).__name__} {self._connection.name!r} {self.state.value}>"
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where it stands."""
+        return self._connection.state
+
+    @property
+    def last_error(self) -> Exception | None:
+        """What went wrong last, ``None`` while ready."""
+        return self._connection.last_error
+
+    async def connect(self) -> None:
+        """Connect, and stay connected from then on."""
+        await self._connection.connect()
+
+    async def close(self) -> None:
+        """Close for good."""
+        error = ConnectionLostError(f"{self._connection.name} is closed", executed=False)
+        for caller in self._callers:
+            caller.close(error)
+        for task in list(self._mending):
+            task.cancel()
+        if self._mending:
+            await asyncio.wait(self._mending)
+        await self._connection.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until it is closed; raise what closed it, where that was not :meth:`close`."""
+        await self._connection.wait_closed()
+
+    def abort(self, reason: str = "aborted on request") -> None:
+        """Cut the connection at once, as a broken network would; it comes back by itself."""
+        if self._connection.session is not None:
+            self._connection.session.fail(ConnectionLostError(reason))
+
+    async def open_caller(self, events: CallerEvents, /) -> RabbitCaller:
+        """Make ready to call."""
+        caller = RabbitCaller(events)
+        await self._control(self._add_caller(caller))
+        return caller
+
+    async def declare(self, queue: ServiceQueue, /) -> None:
+        """Declare and bind a service queue."""
+        await self._control(declare_queue(self._session(), queue))
+
+    async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
+        """Declare a service queue and take its requests."""
+        consumer = RabbitConsumer(queue, events, self._mend)
+        await self._control(self._add_consumer(consumer))
+        return consumer
+
+    async def _add_caller(self, caller: RabbitCaller) -> None:
+        async with self._changing:
+            await caller.open(self._session())
+            self._callers.append(caller)
+
+    async def _add_consumer(self, consumer: RabbitConsumer) -> None:
+        async with self._changing:
+            await consumer.open(self._session())
+            self._consumers = [known for known in self._consumers if not known.stopped]
+            self._consumers.append(consumer)
+
+    async def _control(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run an operation to its end whoever stops waiting for it: aiormq closes the channel of an abandoned one."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._mending.add(task)
+        task.add_done_callback(self._mending.discard)
+        return await asyncio.shield(task)
+
+    def _session(self) -> Session:
+        session = self._connection.session
+        if session is None:
+            raise ConnectionLostError(f"{self._connection.name} is not connected now", executed=False)
+        return session
+
+    async def _set_up(self, session: Session) -> None:
+        """Bring everything back on a new connection; what the broker refuses stays down alone."""
+        async with self._changing:
+            for caller in self._callers:
+                await caller.open(session)
+            for consumer in self._consumers:
+                await self._open(consumer, session)
+
+    async def _open(self, consumer: RabbitConsumer, session: Session) -> None:
+        try:
+            await consumer.open(session)
+        except ConfigurationError as error:
+            consumer.error = error
+            _log.error("%s: %s; this service stays down, the others go on", self._connection.name, error)
+
+    def _mend(self, consumer: RabbitConsumer) -> None:
+        """Open a consumer anew whose channel or queue went while the connection stands."""
+        session = self._connection.session
+        if session is None or session.error is not None:
+            return  # the next connection sets everything up
+        _log.warning(
+            "%s: the queue %r is served no more; declaring it anew", self._connection.name, consumer.queue.name
+        )
+        task = asyncio.get_running_loop().create_task(self._reopen(consumer, session))
+        self._mending.add(task)
+        task.add_done_callback(self._mending.discard)
+
+    async def _reopen(self, consumer: RabbitConsumer, session: Session) -> None:
+        async with self._changing:
+            try:
+                await self._open(consumer, session)
+            except ConnectionLostError as error:
+                session.fail(error)  # without effect if it is lost already; otherwise a new one starts clean
