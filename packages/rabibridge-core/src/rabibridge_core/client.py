@@ -25,6 +25,8 @@ __all__ = ["Client"]
 
 _log = logging.getLogger(__name__)
 _ROUTES_KEPT = 4096
+_TIMEOUT_MAX = 2.0**32 / 1000
+"""What is more than this many seconds, 49 days, is taken for no limit."""
 
 
 class _PendingCall:
@@ -104,18 +106,20 @@ class Client:
         await self.transport.connect()
         self._loop = loop
         self._deadlines = DeadlineWheel[bytes](loop, self._expired)
-        self._caller = await self.transport.open_caller(self)
+        caller = await self.transport.open_caller(self)
+        if not self._closed:
+            self._caller = caller
 
     async def close(self) -> None:
         """End all pending calls with ConnectionLostError and disconnect; without effect when closed."""
         if self._closed:
             return
         self._closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
         self.lost(ConnectionLostError(f"{self.name} was closed while the call was under way"))
         self._caller = None
         await self.transport.close()
+        if self._connecting is not None:
+            await asyncio.wait((self._connecting,))
 
     async def call(
         self,
@@ -148,7 +152,7 @@ class Client:
         while correlation_id in self._pending:
             correlation_id = next(self._ids)
         body, content_type, content_encoding = self._codec.encode([args, kwargs], correlation_id)
-        time_left = timeout
+        time_left = timeout if timeout is None or 0 < timeout < _TIMEOUT_MAX else _odd_timeout(timeout)
         caller = self._caller
         if caller is None or caller.paused:
             time_left = await self._writable(func_name, correlation_id, timeout)
@@ -252,6 +256,15 @@ class Client:
         """Warn of a client that was dropped open: its connection would live on."""
         if getattr(self, "_caller", None) is not None:
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+
+
+def _odd_timeout(timeout: float) -> float | None:
+    """Judge a timeout that is not simply some time: infinity and centuries are no limit, zero and less have passed."""
+    if timeout >= _TIMEOUT_MAX:
+        return None
+    if timeout <= 0:
+        return timeout
+    raise ConfigurationError(f"timeout is {timeout!r}: it is seconds, or None for no limit")
 
 
 def _timed_out(func_name: str, correlation_id: bytes, seconds: float | None, *, sent: bool) -> CallTimeoutError:

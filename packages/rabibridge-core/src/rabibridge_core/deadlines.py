@@ -90,7 +90,7 @@ def time_remaining(time_left: float | None, deadline: float | None, now: float) 
             _warned.add("skew")
             _log.warning(
                 "a request arrived %.3f s after its deadline by this machine's clock, though the broker had not "
-                "dropped it: the clocks of caller and worker disagree. The time left when it was sent counts; said once",
+                "dropped it: the clocks of caller and worker disagree. The time left when it was sent counts",
                 -by_clock,
             )
         return time_left

@@ -25,7 +25,7 @@ RESULT_UNSENDABLE: Final = "result"
 """The handler ran; its result cannot be encoded, or is too large."""
 
 _HERE = os.path.dirname(__file__)
-_MESSAGE_LIMIT = 2048
+_HEADER_LIMIT = 1024
 _TRACEBACK_LIMIT = 64 * 1024
 _NOT_RUN = (INVALID_ARGUMENTS, REQUEST_REJECTED)
 
@@ -44,8 +44,8 @@ def describe(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
         message = f"<{cls.__qualname__}.__str__ raised {type(broken).__qualname__}>"
     headers = {
         "rb-error": kind,
-        "rb-error-type": _encodable(f"{cls.__module__}.{cls.__qualname__}"[:_MESSAGE_LIMIT]),
-        "rb-error-message": _encodable(message[:_MESSAGE_LIMIT]),
+        "rb-error-type": _short(f"{cls.__module__}.{cls.__qualname__}"),
+        "rb-error-message": _short(message),
     }
     return text, headers
 
@@ -53,6 +53,11 @@ def describe(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
 def _encodable(text: str) -> str:
     """Replace what no encoding can carry: lone surrogates, as in names of files."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _short(text: str) -> str:
+    """Cut to what a header may take: all headers together must fit into one frame."""
+    return text.encode("utf-8", "backslashreplace")[:_HEADER_LIMIT].decode("utf-8", "ignore")
 
 
 def _without_own_frames(tb: TracebackType | None) -> TracebackType | None:

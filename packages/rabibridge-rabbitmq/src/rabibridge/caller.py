@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["RabbitCaller"]
 
 _METHODS_KEPT = 4096
+_EXPIRATION_MAX = 2**32 - 1
+"""RabbitMQ closes the channel on more, in milliseconds."""
 
 
 class _CallerLane(Lane):
@@ -62,7 +64,7 @@ class _CallerLane(Lane):
         if seconds is None:
             table = encode_table(request.headers) if request.headers else b""
         else:
-            milliseconds = max(1, int(seconds * 1000 + 0.5))
+            milliseconds = min(max(1, int(seconds * 1000 + 0.5)), _EXPIRATION_MAX)
             expiration = b"%d" % milliseconds
             deadline = int((time.time() + seconds) * 1000)
             if request.headers:

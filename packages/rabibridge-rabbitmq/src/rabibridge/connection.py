@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING
 
 from rabibridge.session import Session
-from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class SupervisedConnection:
         self.name = name
         self._settings = settings
         self._set_up = set_up
-        self._first = asyncio.Event()  # ready for the first time, or never
+        self._settled = asyncio.Event()  # ready or over: nothing to wait for now
         self._over = asyncio.Event()
         self._fatal: Exception | None = None
         self._running: asyncio.Task[None] | None = None
@@ -53,11 +53,24 @@ class SupervisedConnection:
         if self._running is None:
             self.state = ConnectionState.CONNECTING
             self._running = asyncio.create_task(self._run(), name=f"{self.name}-connection")
-        await self._first.wait()
-        if self._fatal is not None:
-            raise self._fatal
-        if self.state is ConnectionState.CLOSED:
-            raise ConnectionLostError(f"{self.name} was closed while it was connecting", executed=False)
+        await self.ready()
+
+    async def ready(self) -> Session:
+        """Wait for a connection that is set up, and return it.
+
+        Raises:
+            ConnectionLostError: it is closed, or was never connected.
+            ConfigurationError: a broker has refused us for good.
+        """
+        if self.state is ConnectionState.IDLE:
+            raise ConnectionLostError(f"{self.name} is not connected: await connect() first", executed=False)
+        while self.session is None:
+            await self._settled.wait()
+            if self._fatal is not None:
+                raise self._fatal
+            if self.state is ConnectionState.CLOSED:
+                raise ConnectionLostError(f"{self.name} is closed", executed=False)
+        return self.session
 
     async def close(self) -> None:
         """Close for good."""
@@ -78,7 +91,7 @@ class SupervisedConnection:
 
     def _end(self) -> None:
         self.state = ConnectionState.CLOSED
-        self._first.set()
+        self._settled.set()
         self._over.set()
 
     async def _run(self) -> None:
@@ -87,10 +100,11 @@ class SupervisedConnection:
                 session = await self._next_session()
                 await session.lost.wait()
                 self.session = None
+                self._settled.clear()
                 self.state, self.last_error = ConnectionState.LOST, session.error
                 _log.warning("%s: %s; connecting again", self.name, session.error)
                 await session.close()
-        except (ConfigurationError, ConnectionLostError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever ends this task, everybody who waits must be told
             self.last_error = self._fatal = error
             _log.error("%s gives up: %s", self.name, error)
             self._end()
@@ -139,4 +153,4 @@ class SupervisedConnection:
         self.session = session
         self.state, self.last_error = ConnectionState.READY, None
         _log.info("%s is connected to %s", self.name, session.endpoint)
-        self._first.set()
+        self._settled.set()

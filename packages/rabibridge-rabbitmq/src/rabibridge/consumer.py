@@ -20,7 +20,7 @@ from rabibridge.frames import (
 )
 from rabibridge.lane import Lane
 from rabibridge.topology import declare_queue, never_called
-from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,8 +227,8 @@ class RabbitConsumer:
         try:
             with translated(f"consuming from {self.queue.name!r} cannot be ended"):
                 await channel.basic_cancel(self._tag)
-        except ConnectionLostError as error:
-            _log.debug("%s: it has ended with its connection", error)
+        except RabiBridgeError as error:
+            _log.debug("%s: it has ended with its channel", error)
         if not lane.unsettled:
             self._release(lane)
 
@@ -254,7 +254,7 @@ async def _close_channel(lane: _ConsumerLane, channel: AbstractChannel) -> None:
         if not channel.is_closed:
             with translated("the channel cannot be closed"):
                 await channel.close()
-    except ConnectionLostError as error:
-        _log.debug("%s: it has closed with its connection", error)
+    except RabiBridgeError as error:
+        _log.debug("%s: it is closed already", error)
     finally:
         lane.detach()

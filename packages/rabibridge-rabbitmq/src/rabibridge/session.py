@@ -138,10 +138,11 @@ class Session:
         self._watch.cancel()
         self.tap.flush()
         try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await self._connection.close()
-        except TimeoutError:
-            _log.warning("the broker at %s did not answer the close within %g s", self.endpoint, _CLOSE_TIMEOUT)
+            with translated(f"the connection to {self.endpoint} cannot be closed in good order"):
+                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                    await self._connection.close()
+        except ConnectionLostError as error:
+            _log.warning("%s", error)
         finally:
             self.tap.abort(ConnectionLostError("the connection was closed"))
 

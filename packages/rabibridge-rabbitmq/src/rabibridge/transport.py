@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rabibridge.caller import RabbitCaller
 from rabibridge.connection import SupervisedConnection
@@ -13,7 +13,7 @@ from rabibridge.topology import declare_queue
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from rabibridge.session import Session
     from rabibridge_core.settings import Settings
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["RabbitMQTransport"]
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class RabbitMQTransport:
@@ -36,6 +34,7 @@ class RabbitMQTransport:
         self._consumers: list[RabbitConsumer] = []
         self._mending: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
+        self._closing = False
 
     def __repr__(self) -> str:
         """Show the state."""
@@ -57,6 +56,7 @@ class RabbitMQTransport:
 
     async def close(self) -> None:
         """Close for good."""
+        self._closing = True
         error = ConnectionLostError(f"{self._connection.name} is closed", executed=False)
         for caller in self._callers:
             caller.close(error)
@@ -78,42 +78,49 @@ class RabbitMQTransport:
     async def open_caller(self, events: CallerEvents, /) -> RabbitCaller:
         """Make ready to call."""
         caller = RabbitCaller(events)
-        await self._control(self._add_caller(caller))
+        await self._with_session(lambda session: self._add_caller(caller, session))
         return caller
 
     async def declare(self, queue: ServiceQueue, /) -> None:
         """Declare and bind a service queue."""
-        await self._control(declare_queue(self._session(), queue))
+        await self._with_session(lambda session: declare_queue(session, queue))
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
         """Declare a service queue and take its requests."""
         consumer = RabbitConsumer(queue, events, self._mend)
-        await self._control(self._add_consumer(consumer))
+        await self._with_session(lambda session: self._add_consumer(consumer, session))
         return consumer
 
-    async def _add_caller(self, caller: RabbitCaller) -> None:
+    async def _add_caller(self, caller: RabbitCaller, session: Session) -> None:
         async with self._changing:
-            await caller.open(self._session())
+            await caller.open(session)
             self._callers.append(caller)
 
-    async def _add_consumer(self, consumer: RabbitConsumer) -> None:
+    async def _add_consumer(self, consumer: RabbitConsumer, session: Session) -> None:
         async with self._changing:
-            await consumer.open(self._session())
+            await consumer.open(session)
             self._consumers = [known for known in self._consumers if not known.stopped]
             self._consumers.append(consumer)
 
-    async def _control(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run an operation to its end whoever stops waiting for it: aiormq closes the channel of an abandoned one."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._mending.add(task)
-        task.add_done_callback(self._mending.discard)
-        return await asyncio.shield(task)
+    async def _with_session(self, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
+        """Run an operation on the connection, and again on the next one if that is lost in between.
 
-    def _session(self) -> Session:
-        session = self._connection.session
-        if session is None:
-            raise ConnectionLostError(f"{self._connection.name} is not connected now", executed=False)
-        return session
+        It runs to its end whoever stops waiting for it, because aiormq closes the channel of an abandoned one.
+        """
+        while True:
+            session = await self._connection.ready()
+            task = asyncio.get_running_loop().create_task(work(session))
+            self._mending.add(task)
+            task.add_done_callback(self._mending.discard)
+            try:
+                return await asyncio.shield(task)
+            except ConnectionLostError:
+                if session.error is None:
+                    raise
+            except asyncio.CancelledError:
+                if not task.cancelled() or not self._closing:
+                    raise
+                raise ConnectionLostError(f"{self._connection.name} was closed", executed=False) from None
 
     async def _set_up(self, session: Session) -> None:
         """Bring everything back on a new connection; what the broker refuses stays down alone."""
