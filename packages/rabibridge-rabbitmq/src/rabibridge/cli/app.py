@@ -1,0 +1,134 @@
+"""The commands.
+
+The broker's address and password come from the environment or the configuration file, never from an argument, where
+every user of the machine could read them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import typer
+
+from rabibridge.cli.loading import load_target
+from rabibridge.mq import RMQBase, RMQClient, RMQServer
+from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+__all__ = ["app"]
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Serve and call functions over RabbitMQ. The connection comes from RABIBRIDGE_URL or the configuration file.",
+)
+
+
+class UsageError(typer.BadParameter):
+    """What the user gave cannot be used."""
+
+
+@app.command()
+def run(
+    targets: Annotated[
+        list[str], typer.Argument(help="Modules (app.services), files (services.py) or plug-in folders.")
+    ],
+    reload: Annotated[bool, typer.Option(help="Change services in place when a plug-in folder changes.")] = False,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Serve the functions that are decorated with @register_call, until SIGTERM or SIGINT."""
+    level = logging.getLevelNamesMapping().get(log_level.upper())
+    if level is None:
+        raise UsageError(f"{log_level!r} is no log level", param_hint="--log-level")
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiormq").setLevel(max(level, logging.INFO))  # at DEBUG it prints whole messages
+
+    async def serve() -> None:
+        server = RMQServer()
+        for target in targets:
+            load_target(server, target)
+        async with server:
+            await server.run_serve(reload=reload)
+
+    _run(serve())
+
+
+@app.command()
+def call(
+    name: Annotated[str, typer.Argument(help="The service.")],
+    args: Annotated[
+        list[str] | None, typer.Argument(help="Arguments as JSON; what is not JSON counts as text.")
+    ] = None,
+    kwargs: Annotated[str, typer.Option(help="Keyword arguments as a JSON object.")] = "{}",
+    kind: Annotated[Literal["async", "sync", "any"], typer.Option(help="The kind of function.")] = "any",
+    timeout: Annotated[float, typer.Option(help="Seconds for the whole call.")] = 10.0,
+) -> None:
+    """Call a function and print its result as JSON. Exit status 1: the call failed."""
+    try:
+        keywords = json.loads(kwargs)
+    except ValueError as error:
+        raise UsageError(f"not JSON: {error}", param_hint="--kwargs") from error
+    if not isinstance(keywords, dict):
+        raise UsageError("it must be a JSON object", param_hint="--kwargs")
+
+    async def call_it() -> Any:
+        async with RMQClient() as client:
+            return await client.remote_call(
+                name, [_value(text) for text in args or []], keywords, kind, timeout=timeout
+            )
+
+    result = _run(call_it())
+    typer.echo(json.dumps(result, ensure_ascii=False, default=repr))
+
+
+@app.command()
+def ping() -> None:
+    """Connect to the broker and print how long that took. Exit status 1: it cannot be reached."""
+
+    async def connect() -> float:
+        started = time.perf_counter()
+        async with RMQBase():
+            return time.perf_counter() - started
+
+    typer.echo(f"connected in {_run(connect()) * 1000:.1f} ms")
+
+
+@app.command("version")
+def show_version() -> None:
+    """Print the version."""
+    typer.echo(version("rabibridge-rabbitmq"))
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, on uvloop where it is installed; an error of ours is one line, not a traceback."""
+    try:
+        import uvloop
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(work)
+    except RabiBridgeError as error:
+        typer.echo(f"error: {error}", err=True)
+        if isinstance(error, RemoteExecutionError) and error.remote_traceback:
+            typer.echo(error.remote_traceback.rstrip(), err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,56 @@
+"""From what the user names on the command line to services."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rabibridge_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from rabibridge.mq import RMQServer
+
+__all__ = ["load_target"]
+
+
+def load_target(server: RMQServer, target: str) -> None:
+    """Load the services of a plug-in folder, a Python file or a module; the working directory is on the import path.
+
+    Raises:
+        ConfigurationError: there is no such thing, or it holds no service.
+    """
+    path = Path(target)
+    if path.is_dir():
+        server.load_plugins(path)
+        return
+    before = len(server.services)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    server.load_services(vars(_module(target, path)))
+    if len(server.services) == before:
+        raise ConfigurationError(f"{target} holds no function that is decorated with @register_call")
+
+
+def _module(target: str, path: Path) -> ModuleType:
+    if path.suffix != ".py" and os.sep not in target:
+        try:
+            return importlib.import_module(target)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (target == error.name or target.startswith(error.name + ".")):
+                raise  # the module is there; something that it imports is not
+            raise ConfigurationError(
+                f"there is no module {target!r} here: name a module, a file that ends in .py, or a plug-in folder"
+            ) from error
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ConfigurationError(f"there is no Python file {target!r}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
