@@ -1,0 +1,105 @@
+"""The ``rabibridge`` command, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SERVICES = """
+from rabibridge import register_call
+
+@register_call
+async def add(a, b=1):
+    return a + b
+
+@register_call
+def shout(text):
+    return text.upper()
+
+@register_call
+async def fail():
+    raise LookupError("nothing here")
+"""
+
+
+@pytest.fixture
+def rabibridge(vhost_url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from rabibridge.cli import main; main()", *args]
+        return subprocess.run(
+            command, cwd=tmp_path, env=_env(vhost_url), capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def serving(vhost_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    (tmp_path / "services.py").write_text(SERVICES)
+    command = [sys.executable, "-c", "from rabibridge.cli import main; main()", "run", "services.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=_env(vhost_url), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "serves" in line:
+                break
+        yield process
+        process.kill()
+
+
+def _env(url: str) -> dict[str, str]:
+    return {**os.environ, "RABIBRIDGE_URL": url}
+
+
+def test_call_prints_the_result_as_json(
+    rabibridge: Callable[..., subprocess.CompletedProcess[str]], serving: subprocess.Popen[str]
+) -> None:
+    assert json.loads(rabibridge("call", "add", "1", "--kwargs", '{"b": 41}').stdout) == 42
+    assert json.loads(rabibridge("call", "shout", "hello", "--kind", "sync").stdout) == "HELLO"
+
+
+def test_call_reports_a_failure_with_the_remote_traceback_and_status_1(
+    rabibridge: Callable[..., subprocess.CompletedProcess[str]], serving: subprocess.Popen[str]
+) -> None:
+    failed = rabibridge("call", "fail")
+    assert failed.returncode == 1
+    assert "builtins.LookupError: nothing here" in failed.stderr
+    assert "services.py" in failed.stderr
+    unknown = rabibridge("call", "nothing_of_that_name")
+    assert unknown.returncode == 1
+    assert "nothing_of_that_name" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+
+
+def test_run_ends_cleanly_on_sigterm(serving: subprocess.Popen[str]) -> None:
+    serving.send_signal(signal.SIGTERM)
+    assert serving.wait(timeout=60) == 0
+
+
+def test_run_says_what_is_wrong_with_its_target(
+    rabibridge: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.py").write_text("")
+    assert "holds no function" in rabibridge("run", "empty.py").stderr
+    missing = rabibridge("run", "no_such_module")
+    assert missing.returncode == 1
+    assert "no_such_module" in missing.stderr
+
+
+def test_ping_connects_and_says_when_it_cannot(rabibridge: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    assert rabibridge("ping").stdout.startswith("connected in ")
+
+
+def test_version_is_that_of_the_distribution(rabibridge: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    from importlib.metadata import version
+
+    assert rabibridge("version").stdout.strip() == version("rabibridge-rabbitmq")
