@@ -101,6 +101,8 @@ class _CallerLane(Lane):
             if not accepted and correlation_id is not None:
                 detail = "the queue of the service is full; it was not queued, try again later"
                 self._events.refused(correlation_id, RejectedError, detail)
+        if not unconfirmed:  # confirms one by one leave nothing below for a confirm of many to go through
+            self._lowest = self._published + 1
 
     def returned(self, code: int, text: str, properties: Properties) -> None:
         detail = f"no worker has ever offered it here under that name and kind ({code} {text})"
@@ -139,9 +141,10 @@ class RabbitCaller:
         """
         await declare_exchange(session)
         with translated("the channel for calls cannot be opened"):
-            channel = await session.open_channel(confirms=True)
-            lane = _CallerLane(session, channel.number, self._events, self._update)
-            lane.reply_to = await declare_reply_queue(channel)
+            async with session.in_time():
+                channel = await session.open_channel(confirms=True)
+                lane = _CallerLane(session, channel.number, self._events, self._update)
+                lane.reply_to = await declare_reply_queue(channel)
         if not lane.open:
             raise session.error or ConnectionLostError("the channel for calls was closed", executed=False)
         self._lane = lane

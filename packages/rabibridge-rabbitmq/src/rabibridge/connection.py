@@ -8,12 +8,13 @@ import random
 from typing import TYPE_CHECKING
 
 from rabibridge.session import Session
-from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from rabibridge_core.endpoints import Endpoint
     from rabibridge_core.settings import Settings
 
 __all__ = ["SupervisedConnection"]
@@ -30,14 +31,21 @@ class SupervisedConnection:
     many clients do not come back in step.
     """
 
-    def __init__(self, settings: Settings, name: str, set_up: Callable[[Session], Awaitable[None]]) -> None:
-        """Run ``set_up`` on every new connection before it counts as ready."""
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        set_up: Callable[[Session], Awaitable[None]],
+        gave_up: Callable[[Exception], None],
+    ) -> None:
+        """Run ``set_up`` on every new connection before it is ready; tell ``gave_up`` when there will be none."""
         self.state = ConnectionState.IDLE
         self.last_error: Exception | None = None
         self.session: Session | None = None
         self.name = name
         self._settings = settings
         self._set_up = set_up
+        self._gave_up = gave_up
         self._settled = asyncio.Event()  # ready or over: nothing to wait for now
         self._over = asyncio.Event()
         self._fatal: Exception | None = None
@@ -50,7 +58,7 @@ class SupervisedConnection:
             ConnectionLostError: no host could be reached.
             ConfigurationError: a broker refuses us for good.
         """
-        if self._running is None:
+        if self._running is None and self.state is ConnectionState.IDLE:
             self.state = ConnectionState.CONNECTING
             self._running = asyncio.create_task(self._run(), name=f"{self.name}-connection")
         await self.ready()
@@ -108,6 +116,7 @@ class SupervisedConnection:
             self.last_error = self._fatal = error
             _log.error("%s gives up: %s", self.name, error)
             self._end()
+            self._gave_up(error)
 
     async def _next_session(self) -> Session:
         """Return a connection that is set up, however long that takes.
@@ -121,30 +130,39 @@ class SupervisedConnection:
         back_off = _BACK_OFF_FIRST
         while True:
             for endpoint in self._settings.endpoints:
-                try:
-                    session = await Session.dial(endpoint, self._settings, self.name)
-                except ConnectionLostError as error:
-                    self._note(error)
-                    continue
-                try:
-                    await self._set_up(session)
-                    if session.error is not None:
-                        raise session.error
-                except ConnectionLostError as error:
-                    self._note(error)
-                    await session.close()
-                except BaseException:
-                    await session.close()
-                    raise
-                else:
-                    self._ready(session)
+                session = await self._try(endpoint)
+                if session is not None:
                     return session
             if give_up is not None and loop.time() + back_off >= give_up and self.last_error is not None:
                 raise self.last_error
             await asyncio.sleep(back_off * random.uniform(0.5, 1))
             back_off = min(back_off * 2, _BACK_OFF_MOST)
 
-    def _note(self, error: ConnectionLostError) -> None:
+    async def _try(self, endpoint: Endpoint) -> Session | None:
+        """Return a connection that is set up, or ``None`` if another try may bring it.
+
+        Raises:
+            ConfigurationError: the broker refuses us for good.
+        """
+        session: Session | None = None
+        try:
+            session = await Session.dial(endpoint, self._settings, self.name)
+            await self._set_up(session)
+            if session.error is not None:
+                raise session.error
+        except BaseException as error:
+            if session is not None:
+                await session.close()
+            if isinstance(error, ConfigurationError) or not isinstance(error, Exception):
+                raise
+            if not isinstance(error, ConnectionLostError):
+                _log.exception("%s: connecting to %s failed in an unexpected way", self.name, endpoint)
+            self._note(error)
+            return None
+        self._ready(session)
+        return session
+
+    def _note(self, error: Exception) -> None:
         if self.last_error is None or type(self.last_error) is not type(error):
             _log.warning("%s: %s; trying again", self.name, error)
         self.last_error = error

@@ -34,6 +34,11 @@ __all__ = ["RabbitConsumer"]
 
 _log = logging.getLogger(__name__)
 _METHODS_KEPT = 1024
+_CANCEL_TIMEOUT = 5.0
+_BACK_OFF_FIRST = 0.05
+_BACK_OFF_MOST = 5.0
+_BACK_OFF_FORGOTTEN = 10.0
+"""After a channel has stood for this long, the next one is opened without waiting, in seconds."""
 _DIRECT_REPLY_TO = b"amq.rabbitmq.reply-to."
 
 
@@ -172,6 +177,10 @@ class RabbitConsumer:
         self._tag = ""
         self._stopping = False
         self._closing: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
+        self._session: Session | None = None
+        self._opened = 0.0
+        self._back_off = 0.0
 
     def __repr__(self) -> str:
         """Show the queue and whether it is served."""
@@ -194,19 +203,31 @@ class RabbitConsumer:
             ConfigurationError: the broker refuses; trying again does not help.
             ConnectionLostError: the connection is gone.
         """
-        if self._stopping:
-            return
-        self.error = None
-        await self._leave()
-        await declare_queue(session, self.queue)
-        with translated(f"the queue {self.queue.name!r} cannot be consumed from"):
-            channel = await session.open_channel()
-            lane = _ConsumerLane(session, channel.number, self._events, self._ended)
-            await channel.basic_qos(prefetch_count=self.queue.fetch_size)
-            consuming = await channel.basic_consume(self.queue.name, never_called)
-        if not lane.open:
-            raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
-        self._lane, self._channel, self._tag = lane, channel, consuming.consumer_tag or ""
+        async with self._changing:
+            if self._stopping:
+                return
+            self.error = None
+            await self._leave()
+            await declare_queue(session, self.queue)
+            with translated(f"the queue {self.queue.name!r} cannot be consumed from"):
+                async with session.in_time():
+                    channel = await session.open_channel()
+                    lane = _ConsumerLane(session, channel.number, self._events, self._ended)
+                    await channel.basic_qos(prefetch_count=self.queue.fetch_size)
+                    consuming = await channel.basic_consume(self.queue.name, never_called)
+            if not lane.open:
+                raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
+            self._session, self._lane, self._channel = session, lane, channel
+            self._tag = consuming.consumer_tag or ""
+            self._opened = asyncio.get_running_loop().time()
+
+    def back_off(self) -> float:
+        """Return how long to wait before opening anew, in seconds: longer each time unless it was live for a while."""
+        if asyncio.get_running_loop().time() - self._opened > _BACK_OFF_FORGOTTEN:
+            self._back_off = 0.0
+        back_off = self._back_off
+        self._back_off = min(max(2 * back_off, _BACK_OFF_FIRST), _BACK_OFF_MOST)
+        return back_off
 
     async def _leave(self) -> None:
         """Close the channel that an earlier :meth:`open` left: its lane ended, the channel may stand."""
@@ -217,16 +238,19 @@ class RabbitConsumer:
 
     async def stop(self) -> None:
         """Take no more requests; the channel closes when the last one in hand is settled."""
-        if self._stopping:
-            return
         self._stopping = True
-        lane, channel = self._lane, self._channel
-        if lane is None or channel is None or not lane.open:
+        async with self._changing:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        session, lane, channel = self._session, self._lane, self._channel
+        if session is None or lane is None or channel is None or not lane.open or self._closing is not None:
             return
         lane.flush()
         try:
             with translated(f"consuming from {self.queue.name!r} cannot be ended"):
-                await channel.basic_cancel(self._tag)
+                async with session.in_time(_CANCEL_TIMEOUT):
+                    await channel.basic_cancel(self._tag)
         except RabiBridgeError as error:
             _log.debug("%s: it has ended with its channel", error)
         if not lane.unsettled:

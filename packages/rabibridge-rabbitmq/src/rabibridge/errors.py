@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,12 @@ _LOST: tuple[type[BaseException], ...] = (
     OSError,
     EOFError,
     TimeoutError,
+    # What aiormq and pamqp let out of a connection that closes, and for bytes that are not AMQP.
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    struct.error,
 )
 
 
@@ -75,7 +82,7 @@ def translated(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except ConnectionLostError:
+    except (ConnectionLostError, ConfigurationError):
         raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

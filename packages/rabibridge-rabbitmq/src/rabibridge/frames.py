@@ -11,12 +11,11 @@ import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import pamqp.decode
-import pamqp.encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rabibridge_core.transport import Headers
+    from rabibridge_core.transport import Headers, HeaderValue
 
 __all__ = [
     "ACK",
@@ -54,6 +53,9 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+_TABLE_MAX = 32 * 1024
+"""The largest header table that is read, in bytes; those of calls and replies take less than 4 KiB."""
 
 METHOD: Final = 1
 HEADER: Final = 2
@@ -300,8 +302,22 @@ def parse_deadline_table(table: bytes) -> tuple[int, int] | None:
 
 
 def encode_table(headers: Headers) -> bytes:
-    """Encode a header table with its length."""
-    return pamqp.encode.field_table(dict(headers))
+    """Encode a header table with its length: text, bytes, booleans, whole numbers of 64 bits, doubles."""
+    entries = b"".join(short_string(name.encode()) + _encode_value(value) for name, value in headers.items())
+    return len(entries).to_bytes(4, "big") + entries
+
+
+def _encode_value(value: HeaderValue) -> bytes:
+    if isinstance(value, str):
+        text = value.encode()
+        return b"S" + len(text).to_bytes(4, "big") + text
+    if isinstance(value, bytes):
+        return b"x" + len(value).to_bytes(4, "big") + value
+    if isinstance(value, bool):
+        return b"t\x01" if value else b"t\x00"
+    if isinstance(value, int):
+        return b"l" + value.to_bytes(8, "big", signed=True)
+    return b"d" + struct.pack(">d", value)
 
 
 def decode_table(table: bytes) -> dict[str, Any]:
@@ -312,6 +328,8 @@ def decode_table(table: bytes) -> dict[str, Any]:
     """
     if not table:
         return {}
+    if len(table) > _TABLE_MAX:  # pamqp takes quadratic time
+        raise FrameError(f"the headers of a message take {len(table)} bytes, more than {_TABLE_MAX}")
     try:
         _, headers = pamqp.decode.field_table(table)
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, struct.error) as error:

@@ -117,8 +117,9 @@ class Lane:
         return True
 
     def _collect(self, part: bytes) -> None:
-        self._parts.append(part[: self._keep - self._kept] if self._kept < self._keep else b"")
-        self._kept += len(self._parts[-1])
+        if self._kept < self._keep:
+            self._parts.append(part[: self._keep - self._kept])
+            self._kept += len(self._parts[-1])
         if not self._missing:
             body = b"".join(self._parts)
             self._parts.clear()

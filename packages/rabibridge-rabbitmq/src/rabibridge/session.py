@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from rabibridge_core.endpoints import Endpoint
     from rabibridge_core.settings import Settings
 
-__all__ = ["Session"]
+__all__ = ["CONTROL_TIMEOUT", "Session"]
 
 _log = logging.getLogger(__name__)
 _REFUSED_FOR_GOOD = (403, 530)
 """Reply codes with which the broker refuses user, password or virtual host."""
 _CLOSE_TIMEOUT = 5.0
-_CONTROL_TIMEOUT = 30.0
+_FRAME_MAX_LEAST = 4096
+"""No broker may agree on smaller frames, in bytes (AMQP 0-9-1, section 4.2.3)."""
+CONTROL_TIMEOUT = 30.0
 """How long the broker may take for what is rare: declaring, consuming, opening a channel; in seconds."""
 
 
@@ -57,6 +59,10 @@ class Session:
         self._connection = connection
         self._amqp: Any = underlay.connection
         frame_max = self._amqp.connection_tune.frame_max
+        if 0 < frame_max < _FRAME_MAX_LEAST:
+            error = ConnectionLostError(f"{endpoint} allows frames of only {frame_max} bytes", executed=False)
+            tap.abort(error)
+            raise error
         self.max_payload = frame_max - 8 if frame_max else 128 * 1024
         tap.agree(frame_max)
         tap.on_lost = self._on_lost
@@ -81,10 +87,8 @@ class Session:
             with translated(what):
                 async with asyncio.timeout(settings.connect_timeout):
                     factory = await TapFactory.dial(endpoint.host, endpoint.port, _tls(endpoint))
-                    connection = _TappedConnection(
-                        _url(endpoint, settings.heartbeat), factory, _client_properties(name)
-                    )
-                    await connection.connect()
+                connection = _TappedConnection(_url(endpoint, settings.heartbeat), factory, _client_properties(name))
+                await _log_in(connection, factory.tap, settings.connect_timeout)
         except BaseException as error:
             if factory is None:
                 raise
@@ -104,30 +108,38 @@ class Session:
 
     async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
         """Open a channel that stays open."""
-        async with self._in_time():
-            channel: AbstractChannel = await self._amqp.channel(publisher_confirms=confirms)
+        channel: AbstractChannel = await self._amqp.channel(publisher_confirms=confirms)
         return channel
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
         """Open a channel for a few operations: whatever goes wrong on it touches no other channel."""
-        async with self._in_time():
-            channel: AbstractChannel = await self._amqp.channel(publisher_confirms=False)
-            try:
-                yield channel
-            finally:
-                if not channel.is_closed:
-                    await channel.close()
+        channel: AbstractChannel = await self._amqp.channel(publisher_confirms=False)
+        try:
+            yield channel
+        finally:
+            if not channel.is_closed:
+                await channel.close()
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        """Give up the connection if the broker does not answer: aiormq cannot abandon an operation on a channel."""
+    async def in_time(self, seconds: float = CONTROL_TIMEOUT) -> AsyncIterator[None]:
+        """Give up the connection if the broker does not answer: aiormq cannot abandon an operation on a channel.
+
+        Raises:
+            ConnectionLostError: ``seconds`` have passed.
+        """
+        error = ConnectionLostError(
+            f"the broker at {self.endpoint} did not answer within {seconds:g} s", executed=False
+        )
+        give_up = self._loop.call_later(seconds, self.fail, error)
         try:
-            async with asyncio.timeout(_CONTROL_TIMEOUT):
-                yield
-        except TimeoutError:
-            self.fail(ConnectionLostError(f"the broker did not answer within {_CONTROL_TIMEOUT:g} s"))
+            yield
+        except BaseException as raised:
+            if self.error is error and not isinstance(raised, asyncio.CancelledError):
+                raise error from raised
             raise
+        finally:
+            give_up.cancel()
 
     def fail(self, error: ConnectionLostError) -> None:
         """Cut the connection at once, for this reason."""
@@ -161,6 +173,20 @@ class Session:
             self.fail(ConnectionLostError(f"the broker at {self.endpoint} has been silent for {silence:.1f} s"))
         else:
             self._watch = self._loop.call_later(self._heartbeat / 2, self._check)
+
+
+async def _log_in(connection: Connection, tap: Tap, seconds: float) -> None:
+    """Log in, or cut the connection: to cancel aiormq would have it wait for a peer that does not answer."""
+    error = ConnectionLostError(f"the log-in was not answered within {seconds:g} s", executed=False)
+    give_up = asyncio.get_running_loop().call_later(seconds, tap.abort, error)
+    try:
+        await connection.connect()
+    except Exception as raised:
+        if tap.error is error:
+            raise error from raised
+        raise
+    finally:
+        give_up.cancel()
 
 
 def _url(endpoint: Endpoint, heartbeat: float) -> URL:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from aiormq.connection import TransportFactory
@@ -179,11 +180,13 @@ class Tap(asyncio.StreamReaderProtocol):
         if self.error is None:
             self.error = error
             self._out.clear()
-            for lane in list(self.lanes.values()):
-                lane.socket_lost(error)
+            lanes = list(self.lanes.values())
             self.lanes.clear()
             if self.on_lost is not None:
                 self.on_lost(error)
+            with ExitStack() as telling:  # all are told, even if one of them raises
+                for lane in lanes:
+                    telling.callback(lane.socket_lost, error)
 
     def _tell_flow(self) -> None:
         for lane in list(self.lanes.values()):

@@ -46,7 +46,7 @@ async def declare_exchange(session: Session) -> None:
         ConnectionLostError: the connection is gone.
     """
     with translated("the exchange 'rpc' cannot be declared as direct and durable"):
-        async with session.channel() as channel:
+        async with session.in_time(), session.channel() as channel:
             try:
                 await channel.exchange_declare(EXCHANGE.decode(), exchange_type="direct", durable=True)
             except amqp.ChannelAccessRefused:
@@ -70,14 +70,15 @@ async def declare_queue(session: Session, queue: ServiceQueue) -> None:
     """
     await declare_exchange(session)
     with translated(f"the queue {queue.name!r} cannot be declared"):
-        try:
-            await _declare_and_bind(session, queue)
-        except amqp.ChannelPreconditionFailed as error:
-            if not queue.redeclare:
-                raise _different(queue, error) from error
-            async with session.channel() as channel:
-                await channel.queue_delete(queue.name)
-            await _declare_and_bind(session, queue)
+        async with session.in_time():
+            try:
+                await _declare_and_bind(session, queue)
+            except amqp.ChannelPreconditionFailed as error:
+                if not queue.redeclare:
+                    raise _different(queue, error) from error
+                async with session.channel() as channel:
+                    await channel.queue_delete(queue.name)
+                await _declare_and_bind(session, queue)
 
 
 async def _declare_and_bind(session: Session, queue: ServiceQueue) -> None:

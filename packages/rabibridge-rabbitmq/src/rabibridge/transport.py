@@ -29,7 +29,7 @@ class RabbitMQTransport:
 
     def __init__(self, settings: Settings, name: str) -> None:
         """Connect to the endpoints of ``settings`` later; ``name`` is how the broker lists the connection."""
-        self._connection = SupervisedConnection(settings, name, self._set_up)
+        self._connection = SupervisedConnection(settings, name, self._set_up, self._gave_up)
         self._callers: list[RabbitCaller] = []
         self._consumers: list[RabbitConsumer] = []
         self._mending: set[asyncio.Task[Any]] = set()
@@ -57,9 +57,7 @@ class RabbitMQTransport:
     async def close(self) -> None:
         """Close for good."""
         self._closing = True
-        error = ConnectionLostError(f"{self._connection.name} is closed", executed=False)
-        for caller in self._callers:
-            caller.close(error)
+        self._close_callers(ConnectionLostError(f"{self._connection.name} is closed", executed=False))
         for task in list(self._mending):
             task.cancel()
         if self._mending:
@@ -122,6 +120,15 @@ class RabbitMQTransport:
                     raise
                 raise ConnectionLostError(f"{self._connection.name} was closed", executed=False) from None
 
+    def _close_callers(self, error: ConnectionLostError) -> None:
+        for caller in self._callers:
+            caller.close(error)
+
+    def _gave_up(self, cause: Exception) -> None:
+        error = ConnectionLostError(f"{self._connection.name} has given up: {cause}", executed=False)
+        error.__cause__ = cause
+        self._close_callers(error)
+
     async def _set_up(self, session: Session) -> None:
         """Bring everything back on a new connection; what the broker refuses stays down alone."""
         async with self._changing:
@@ -129,6 +136,9 @@ class RabbitMQTransport:
                 await caller.open(session)
             for consumer in self._consumers:
                 await self._open(consumer, session)
+            for consumer in self._consumers:
+                if not (consumer.live or consumer.stopped or consumer.error):
+                    raise ConnectionLostError(f"the queue {consumer.queue.name!r} went while others were set up")
 
     async def _open(self, consumer: RabbitConsumer, session: Session) -> None:
         try:
@@ -142,15 +152,17 @@ class RabbitMQTransport:
         session = self._connection.session
         if session is None or session.error is not None:
             return  # the next connection sets everything up
-        _log.warning(
-            "%s: the queue %r is served no more; declaring it anew", self._connection.name, consumer.queue.name
-        )
-        task = asyncio.get_running_loop().create_task(self._reopen(consumer, session))
+        name, queue, back_off = self._connection.name, consumer.queue.name, consumer.back_off()
+        _log.warning("%s: the queue %r is served no more; declaring it anew in %.2f s", name, queue, back_off)
+        task = asyncio.get_running_loop().create_task(self._reopen(consumer, session, back_off))
         self._mending.add(task)
         task.add_done_callback(self._mending.discard)
 
-    async def _reopen(self, consumer: RabbitConsumer, session: Session) -> None:
+    async def _reopen(self, consumer: RabbitConsumer, session: Session, back_off: float) -> None:
+        await asyncio.sleep(back_off)
         async with self._changing:
+            if session.error is not None:
+                return
             try:
                 await self._open(consumer, session)
             except ConnectionLostError as error:
