@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.deadlines import DeadlineWheel
@@ -251,11 +250,6 @@ class Client:
         call = self._pending.pop(correlation_id, None)
         if call is not None and not call.future.done():
             call.future.set_exception(_timed_out(call.func_name, correlation_id, call.timeout, sent=True))
-
-    def __del__(self) -> None:
-        """Warn of a client that was dropped open: its connection would live on."""
-        if getattr(self, "_caller", None) is not None:
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
 
 
 def _odd_timeout(timeout: float) -> float | None:

@@ -19,6 +19,10 @@ __all__ = ["DeadlineWheel", "time_remaining"]
 _log = logging.getLogger(__name__)
 _warned: set[str] = set()
 
+_ON_THE_WAY = 0.1
+"""How long after its deadline a request may arrive although the clocks agree, in seconds: the broker counts from when
+the request reached the queue, and takes time to deliver it."""
+
 KeyT = TypeVar("KeyT", bound="Hashable")
 
 
@@ -72,8 +76,8 @@ class DeadlineWheel(Generic[KeyT]):
 def time_remaining(time_left: float | None, deadline: float | None, now: float) -> float | None:
     """Return how long a request may still run, in seconds, from what its caller sent along.
 
-    The smaller one holds. Only where the deadline has passed although the time left when it was sent has not, by a
-    broker that drops what is too late, the two clocks disagree: that is logged once, and the time left holds.
+    The smaller one holds; 0 or less: it is too late. Only where the deadline has passed by 0.1 s and more, although
+    brokers drop what is too late, the two clocks disagree: that is logged once, and the time left holds.
 
     Args:
         time_left: seconds that were left when it was sent; ``None``: no limit.
@@ -85,7 +89,7 @@ def time_remaining(time_left: float | None, deadline: float | None, now: float) 
     by_clock = deadline - now
     if time_left is None:
         return by_clock
-    if by_clock <= 0 < time_left:
+    if by_clock <= -_ON_THE_WAY and time_left > 0:
         if "skew" not in _warned:
             _warned.add("skew")
             _log.warning(

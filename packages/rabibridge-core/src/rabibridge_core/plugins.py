@@ -110,6 +110,20 @@ class PluginManager(pluggy.PluginManager):
         """Entry points that could not be loaded, by name."""
         self._loaded = False
 
+    def register(self, plugin: object, name: str | None = None) -> str | None:
+        """Register a plug-in; hooks that do not exist and arguments that they do not have are refused here.
+
+        Raises:
+            pluggy.PluginValidationError: it has one of those. It is not registered then.
+        """
+        registered = super().register(plugin, name)
+        try:
+            self.check_pending()
+        except pluggy.PluginValidationError:
+            self.unregister(plugin)
+            raise
+        return registered
+
     def load(self) -> None:
         """Load the installed plug-ins once; one that fails is logged and kept in :attr:`broken`, the others load."""
         if self._loaded:
@@ -120,10 +134,7 @@ class PluginManager(pluggy.PluginManager):
                 continue
             try:
                 self.register(entry.load(), name=entry.name)
-                self.check_pending()
             except Exception as error:  # noqa: BLE001 - a plug-in may raise anything, and the others must still load
-                if self.get_plugin(entry.name) is not None:
-                    self.unregister(name=entry.name)
                 self.broken[entry.name] = _broken(entry.name, error)
                 _log.error("%s", self.broken[entry.name], exc_info=error)
 

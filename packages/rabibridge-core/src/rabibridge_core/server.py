@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
@@ -214,8 +213,3 @@ class Server:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    def __del__(self) -> None:
-        """Warn of a server that was dropped open: its connection would live on."""
-        if getattr(self, "_connected", False) and not self._closed:
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)

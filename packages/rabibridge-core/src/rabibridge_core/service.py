@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
+_SEQUENCE = (list, tuple)
 _CANCEL_GRACE = 5.0
 """How long cancelled handlers may take to clean up when a service stops, in seconds."""
 
@@ -137,14 +138,16 @@ class Service:
         try:
             time_left = time_remaining(request.time_left, request.deadline, time.time())
             if time_left is not None:
+                if time_left <= 0:
+                    raise TooLateError
                 execution.time_left = time_left
                 execution.slot = self._deadlines.add(execution, time_left)
             args, kwargs = self._arguments(request)
             result = await self._handler.run(args, kwargs, time_left)
             error = self._settle(execution, result)
-        except GeneratorExit:
-            raise
-        except BaseException as raised:  # noqa: BLE001 - whatever a handler raises, its caller is answered
+        except BaseException as raised:
+            if isinstance(raised, GeneratorExit) and self._loop.is_closed():
+                raise  # not the handler's: this task is being thrown away with its loop
             error = raised
             self._failed(execution, raised)
         finally:
@@ -164,9 +167,9 @@ class Service:
             )
         except (SerializationError, ContentRejectedError) as error:
             raise _UnreadableError from error
-        if isinstance(value, list | tuple) and len(value) == 2:
+        if isinstance(value, _SEQUENCE) and len(value) == 2:
             args, kwargs = value
-            if isinstance(args, list | tuple) and isinstance(kwargs, dict) and all(type(key) is str for key in kwargs):
+            if isinstance(args, _SEQUENCE) and isinstance(kwargs, dict) and all(map(_is_name, kwargs)):
                 return args, kwargs
         raise _UnreadableError from SerializationError("the request is not of the form [args, kwargs]")
 
@@ -214,5 +217,14 @@ class Service:
             return
         text, headers = describe(error, kind)
         content_type = request.content_type if self._codec.accepts(request.content_type) else None
-        body = self._codec.encode([1, text], b"reply " + request.correlation_id, content_type)
+        context = b"reply " + request.correlation_id
+        try:
+            body = self._codec.encode([1, text], context, content_type)
+        except (SerializationError, ContentRejectedError) as unsendable:
+            _log.warning("service %r: the traceback cannot be sent: %s", self.schema.name, unsendable)
+            body = self._codec.encode([1, ""], context, content_type)
         request.reply(Reply(*body, headers))
+
+
+def _is_name(key: object) -> bool:
+    return type(key) is str

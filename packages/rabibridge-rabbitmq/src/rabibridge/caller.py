@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from rabibridge.errors import RejectedError, ReturnedError, translated
+from rabibridge.errors import QueueFullError, NoRouteError, translated
 from rabibridge.frames import (
     Properties,
     content,
@@ -100,13 +100,13 @@ class _CallerLane(Lane):
             correlation_id = unconfirmed.pop(one, None)
             if not accepted and correlation_id is not None:
                 detail = "the queue of the service is full; it was not queued, try again later"
-                self._events.refused(correlation_id, RejectedError, detail)
+                self._events.refused(correlation_id, QueueFullError, detail)
         if not unconfirmed:  # confirms one by one leave nothing below for a confirm of many to go through
             self._lowest = self._published + 1
 
     def returned(self, code: int, text: str, properties: Properties) -> None:
         detail = f"no worker has ever offered it here under that name and kind ({code} {text})"
-        self._events.refused(properties.correlation_id, ReturnedError, detail)
+        self._events.refused(properties.correlation_id, NoRouteError, detail)
 
     def closed(self, error: ConnectionLostError) -> None:
         self._unconfirmed.clear()

@@ -84,9 +84,9 @@ class SupervisedConnection:
         """Close for good."""
         self.state = ConnectionState.CLOSED
         session, self.session = self.session, None
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait((self._running,))
+        while self._running is not None and not self._running.done():
+            self._running.cancel()  # again, should a cancellation get lost in the libraries below
+            await asyncio.wait((self._running,), timeout=1)
         if session is not None:
             await session.close()
         self._end()
@@ -106,6 +106,10 @@ class SupervisedConnection:
         try:
             while True:
                 session = await self._next_session()
+                if self.state is ConnectionState.CLOSED:
+                    await session.close()
+                    return
+                self._ready(session)
                 await session.lost.wait()
                 self.session = None
                 self._settled.clear()
@@ -159,7 +163,6 @@ class SupervisedConnection:
                 _log.exception("%s: connecting to %s failed in an unexpected way", self.name, endpoint)
             self._note(error)
             return None
-        self._ready(session)
         return session
 
     def _note(self, error: Exception) -> None:

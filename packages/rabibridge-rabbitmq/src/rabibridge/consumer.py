@@ -45,13 +45,18 @@ _DIRECT_REPLY_TO = b"amq.rabbitmq.reply-to."
 class _Request:
     """A request in hand."""
 
-    __slots__ = ("_headers", "_lane", "_properties", "_tag", "body", "deadline", "redelivered", "time_left")
+    __slots__ = (
+        "_headers", "_lane", "_properties", "_tag", "body", "content_encoding", "content_type", "correlation_id",
+        "deadline", "redelivered", "time_left", "wants_reply",
+    )  # fmt: skip
 
     def __init__(self, lane: _ConsumerLane, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         self._lane: _ConsumerLane | None = lane
         self._tag = tag
         self._properties = properties
         self._headers: dict[str, Any] | None = None
+        self.content_type, self.content_encoding, _, self.correlation_id, reply_to, _ = properties
+        self.wants_reply = reply_to != b""
         self.redelivered = redelivered
         self.body = body
         times = parse_deadline_table(properties.headers)
@@ -73,26 +78,10 @@ class _Request:
         )
 
     @property
-    def correlation_id(self) -> bytes:
-        return self._properties.correlation_id
-
-    @property
-    def content_type(self) -> str | None:
-        return self._properties.content_type
-
-    @property
-    def content_encoding(self) -> str | None:
-        return self._properties.content_encoding
-
-    @property
     def headers(self) -> Headers:
         if self._headers is None:
             self._headers = readable_table(self._properties.headers)
         return self._headers
-
-    @property
-    def wants_reply(self) -> bool:
-        return bool(self._properties.reply_to)
 
     def reply(self, reply: Reply, /) -> None:
         lane, self._lane = self._lane, None

@@ -11,20 +11,16 @@ from aiormq import exceptions as amqp
 from pamqp import commands as spec
 from pamqp.exceptions import PAMQPException
 
-from rabibridge_core.errors import (
-    ConfigurationError,
-    ConnectionLostError,
-    NoRouteError,
-    QueueFullError,
-)
+from rabibridge_core import errors
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["RejectedError", "ReturnedError", "translated"]
+__all__ = ["NoRouteError", "QueueFullError", "translated"]
 
 
-class RejectedError(QueueFullError, amqp.DeliveryError):
+class QueueFullError(errors.QueueFullError, amqp.DeliveryError):
     """The broker did not confirm the request but refused it (``basic.nack``): the queue is full.
 
     It is also an ``aio_pika.exceptions.DeliveryError``, for code written against RabiBridge 0.1.
@@ -35,7 +31,7 @@ class RejectedError(QueueFullError, amqp.DeliveryError):
     frame: Any = spec.Basic.Nack()
 
 
-class ReturnedError(NoRouteError, amqp.PublishError):
+class NoRouteError(errors.NoRouteError, amqp.PublishError):
     """The broker returned the request: no queue is bound for it.
 
     It is also an ``aiormq.exceptions.PublishError``, for code written against RabiBridge 0.1.

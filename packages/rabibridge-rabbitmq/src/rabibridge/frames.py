@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import pamqp.decode
@@ -175,11 +176,19 @@ class Properties(NamedTuple):
     expiration: bytes
 
 
+_LENGTHS = tuple(bytes((length,)) for length in range(256))
+
+
+def _length(value: bytes) -> bytes:
+    try:
+        return _LENGTHS[len(value)]
+    except IndexError:
+        raise FrameError(f"{len(value)} bytes do not fit into a short string of 255") from None
+
+
 def short_string(value: bytes) -> bytes:
     """Encode up to 255 bytes."""
-    if len(value) > 255:
-        raise FrameError(f"{len(value)} bytes do not fit into a short string of 255")
-    return bytes((len(value),)) + value
+    return _length(value) + value
 
 
 def publish_method(channel: int, exchange: bytes, routing_key: bytes, *, mandatory: bool) -> bytes:
@@ -218,26 +227,26 @@ def encode_properties(
     expiration: bytes = b"",
 ) -> tuple[int, bytes]:
     """Return flags and properties; what is empty is left out. ``table`` is an encoded header table with its length."""
-    flags, parts = 0, []
-    if content_type:
-        flags |= _CONTENT_TYPE
-        parts.append(short_string(content_type))
-    if content_encoding:
-        flags |= _CONTENT_ENCODING
-        parts.append(short_string(content_encoding))
+    flags, encoded = _content_properties(content_type, content_encoding)
     if table:
         flags |= _HEADERS
-        parts.append(table)
+        encoded += table
     if correlation_id:
         flags |= _CORRELATION_ID
-        parts.append(short_string(correlation_id))
+        encoded += _length(correlation_id) + correlation_id
     if reply_to:
         flags |= _REPLY_TO
-        parts.append(short_string(reply_to))
+        encoded += _length(reply_to) + reply_to
     if expiration:
         flags |= _EXPIRATION
-        parts.append(short_string(expiration))
-    return flags, b"".join(parts)
+        encoded += _length(expiration) + expiration
+    return flags, encoded
+
+
+@lru_cache(maxsize=256)
+def _content_properties(content_type: bytes, content_encoding: bytes) -> tuple[int, bytes]:
+    flags = (_CONTENT_TYPE if content_type else 0) | (_CONTENT_ENCODING if content_encoding else 0)
+    return flags, b"".join(short_string(value) for value in (content_type, content_encoding) if value)
 
 
 def parse_properties(data: bytes, start: int, end: int) -> Properties:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,7 @@ from rabibridge_core.resolver import is_overridden, resolve_transport
 from rabibridge_core.server import Server
 from rabibridge_core.serving import serve_until_stopped
 from rabibridge_core.settings import Settings, load_settings
+from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from rabibridge_core.naming import FunctionKind
     from rabibridge_core.reload import PluginFolder
     from rabibridge_core.serializers import Serializer
-    from rabibridge_core.transport import ConnectionState, Transport
+    from rabibridge_core.transport import Transport
 
 __all__ = ["RMQBase", "RMQClient", "RMQServer"]
 
@@ -122,6 +124,12 @@ class RMQBase:
     async def close(self) -> None:
         """Disconnect; without effect when closed."""
         await self._transport.close()
+
+    def __del__(self) -> None:
+        """Warn of one that was dropped open: its connection lives on."""
+        transport = getattr(self, "_transport", None)
+        if transport is not None and transport.state not in (ConnectionState.IDLE, ConnectionState.CLOSED):
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
 
     async def __aenter__(self) -> Self:
         """Connect."""

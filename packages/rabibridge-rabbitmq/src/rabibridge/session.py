@@ -88,7 +88,7 @@ class Session:
                 async with asyncio.timeout(settings.connect_timeout):
                     factory = await TapFactory.dial(endpoint.host, endpoint.port, _tls(endpoint))
                 connection = _TappedConnection(_url(endpoint, settings.heartbeat), factory, _client_properties(name))
-                await _log_in(connection, factory.tap, settings.connect_timeout)
+                await _log_in(connection, factory.tap, endpoint, settings.connect_timeout)
         except BaseException as error:
             if factory is None:
                 raise
@@ -175,9 +175,9 @@ class Session:
             self._watch = self._loop.call_later(self._heartbeat / 2, self._check)
 
 
-async def _log_in(connection: Connection, tap: Tap, seconds: float) -> None:
+async def _log_in(connection: Connection, tap: Tap, endpoint: Endpoint, seconds: float) -> None:
     """Log in, or cut the connection: to cancel aiormq would have it wait for a peer that does not answer."""
-    error = ConnectionLostError(f"the log-in was not answered within {seconds:g} s", executed=False)
+    error = ConnectionLostError(f"{endpoint} did not answer the log-in within {seconds:g} s", executed=False)
     give_up = asyncio.get_running_loop().call_later(seconds, tap.abort, error)
     try:
         await connection.connect()

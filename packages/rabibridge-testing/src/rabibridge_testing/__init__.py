@@ -1,0 +1,30 @@
+"""Testing code that uses RabiBridge: a broker in memory, its faults, and what transports must do.
+
+The fixture ``fake_broker`` comes with the installation; the conformance suite is in
+:mod:`rabibridge_testing.conformance`.
+"""
+
+from __future__ import annotations
+
+from rabibridge_testing.broker import MemoryBroker
+from rabibridge_testing.fake import FakeBroker
+from rabibridge_testing.faults import CorruptReplies, Delay, DropReplies, Duplicate, Fault, Passage, Refuse
+from rabibridge_testing.memory import forget_broker, memory_broker
+from rabibridge_testing.recording import RecordedCall
+from rabibridge_testing.transport import MemoryTransport
+
+__all__ = [
+    "CorruptReplies",
+    "Delay",
+    "DropReplies",
+    "Duplicate",
+    "FakeBroker",
+    "Fault",
+    "MemoryBroker",
+    "MemoryTransport",
+    "Passage",
+    "RecordedCall",
+    "Refuse",
+    "forget_broker",
+    "memory_broker",
+]

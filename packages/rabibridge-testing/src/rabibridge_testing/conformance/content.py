@@ -1,0 +1,188 @@
+"""The engines on the transport: what bodies may be, and what becomes of bad ones."""
+
+# ruff: noqa: D102 - the name of a test says what it shows
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rabibridge_core.codec import Codec
+from rabibridge_core.errors import (
+    ContentRejectedError,
+    RabiBridgeError,
+    RemoteExecutionError,
+    SerializationError,
+)
+from rabibridge_core.transport import Reply, Request
+from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, Inbox, Worker, service, soon
+
+if TYPE_CHECKING:
+    from rabibridge_core.client import Client
+    from rabibridge_testing.conformance.kit import Bench
+
+__all__ = ["ContentConformance"]
+
+MSGPACK = Codec().serializer.content_type
+
+
+async def _echo(value: Any) -> Any:
+    return value
+
+
+async def _answered_with(bench: Bench, client: Client, reply: Reply) -> Any:
+    """Let ``client`` make a call that a worker made by hand answers with ``reply``."""
+    queue, worker = bench.queue(), Worker()
+    await soon((await bench.transport()).serve(queue, worker))
+    name = queue.name.removeprefix("rpc_async_")
+    call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
+    (await worker.next()).reply(reply)
+    return await soon(call)
+
+
+class _Forwarding(Inbox):
+    """Hands replies that were meant for somebody else on to a client."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client = client
+
+    def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
+        self._client.replied(correlation_id, reply)
+        super().replied(correlation_id, reply)
+
+
+class ContentConformance(ConformanceBase):
+    """Sizes, formats, garbage."""
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param(bytes(range(256)), id="all bytes"),
+            pytest.param(os.urandom(1 << 20), id="1 MiB that cannot be compressed"),
+            pytest.param(b"\0" * (4 << 20), id="4 MiB that can be"),
+            pytest.param({"grün": [1, -2.5, None, True]}, id="nested"),
+        ],
+    )
+    async def test_values_come_back(self, bench: Bench, value: Any) -> None:
+        name = bench.name("echo")
+        await bench.server(service(_echo, name))
+        client = await bench.client()
+        assert await client.call(name, (value,), {}, "async", PATIENCE) == value
+
+    async def test_a_result_that_cannot_be_encoded(self, bench: Bench) -> None:
+        async def lock() -> Any:
+            return asyncio.Lock()
+
+        name, echo = bench.name("lock"), bench.name("echo")
+        await bench.server(service(lock, name), service(_echo, echo))
+        client = await bench.client()
+        with pytest.raises(RemoteExecutionError) as failure:
+            await client.call(name, (), {}, "async", PATIENCE)
+        assert failure.value.error_type.endswith("SerializationError")
+        assert failure.value.executed is True
+        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+
+    async def test_a_result_that_is_too_large(self, bench: Bench) -> None:
+        async def large() -> bytes:
+            return os.urandom(100_000)
+
+        name, echo = bench.name("large"), bench.name("echo")
+        await bench.server(service(large, name), service(_echo, echo), codec=Codec(max_body=50_000))
+        client = await bench.client()
+        with pytest.raises(RemoteExecutionError) as failure:
+            await client.call(name, (), {}, "async", PATIENCE)
+        assert failure.value.error_type.endswith("ContentRejectedError")
+        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+
+    async def test_arguments_that_are_too_large_are_not_sent(self, bench: Bench) -> None:
+        name = bench.name("echo")
+        await bench.server(service(_echo, name))
+        client = await bench.client(codec=Codec(max_body=50_000))
+        with pytest.raises(ContentRejectedError):
+            await client.call(name, (os.urandom(100_000),), {}, "async", PATIENCE)
+        assert await client.call(name, (1,), {}, "async", PATIENCE) == 1
+        assert client.pending == 0
+
+    async def test_a_message_that_no_text_can_carry(self, bench: Bench) -> None:
+        async def fail() -> None:
+            raise ValueError("\ud800 is half a character")
+
+        name, echo = bench.name("fail"), bench.name("echo")
+        await bench.server(service(fail, name), service(_echo, echo))
+        client = await bench.client()
+        with pytest.raises(RemoteExecutionError) as failure:
+            await client.call(name, (), {}, "async", PATIENCE)
+        assert failure.value.error_type == "builtins.ValueError"
+        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+
+    @pytest.mark.parametrize(
+        ("reply", "error"),
+        [
+            pytest.param(Reply(b"\xc1", MSGPACK, None), SerializationError, id="not msgpack"),
+            pytest.param(Reply(b"", MSGPACK, None), SerializationError, id="empty"),
+            pytest.param(Reply(b"\x93\x00\x00\x00", MSGPACK, None), RemoteExecutionError, id="not a pair"),
+            pytest.param(Reply(b"\x2a", MSGPACK, None), RemoteExecutionError, id="a number"),
+            pytest.param(Reply(b"x", "application/x-unheard-of", None), ContentRejectedError, id="content type"),
+            pytest.param(Reply(b"x", MSGPACK, "br"), ContentRejectedError, id="content encoding"),
+            pytest.param(Reply(b"\x28\xb5\x2f\xfdx", MSGPACK, "zstd"), RabiBridgeError, id="not zstd"),
+            pytest.param(Reply(b"\x80\x05N.", "application/x-python-pickle", None), ContentRejectedError, id="pickle"),
+        ],
+    )
+    async def test_a_bad_reply_fails_its_call_only(
+        self, bench: Bench, reply: Reply, error: type[RabiBridgeError]
+    ) -> None:
+        client = await bench.client()
+        with pytest.raises(error):
+            await _answered_with(bench, client, reply)
+        assert client.pending == 0
+        assert await _answered_with(bench, client, Reply(b"\x92\x00\x2a", MSGPACK, None)) == 42
+
+    async def test_a_reply_without_content_type_is_read_as_the_default(self, bench: Bench) -> None:
+        client = await bench.client()
+        assert await _answered_with(bench, client, Reply(b"\x92\x00\x2a", None, None)) == 42
+
+    async def test_replies_that_nobody_waits_for_are_counted(self, bench: Bench) -> None:
+        client = await bench.client()
+        queue, worker = bench.queue(), Worker()
+        await soon((await bench.transport()).serve(queue, worker))
+        inbox = _Forwarding(client)
+        caller = await soon((await bench.transport()).open_caller(inbox))
+        for correlation_id in (b"unknown", b"\xff\x00", b"x" * 255):
+            caller.send(Request(queue.routing_keys[0], correlation_id, b"", MSGPACK, None, None))
+            (await worker.next()).reply(Reply(b"\x92\x00\x01", MSGPACK, None))
+            assert (await soon(inbox.replies.get()))[0] == correlation_id
+        assert client.stray_replies == 3
+        assert await _answered_with(bench, client, Reply(b"\x92\x00\x2a", MSGPACK, None)) == 42
+        assert client.pending == 0
+
+    @pytest.mark.parametrize(
+        ("content_type", "body"),
+        [
+            pytest.param("application/x-python-pickle", b"\x80\x05N.", id="pickle"),
+            pytest.param("application/x-unheard-of", b"x", id="content type"),
+            pytest.param(MSGPACK, b"\xc1", id="not msgpack"),
+            pytest.param(MSGPACK, b"", id="empty"),
+            pytest.param(MSGPACK, b"\x2a", id="a number"),
+            pytest.param(MSGPACK, b"\x92\x2a\x2a", id="not args and kwargs"),
+            pytest.param(MSGPACK, b"\x28\xb5\x2f\xfd" + b"\xff" * 20, id="not zstd"),
+        ],
+    )
+    async def test_a_bad_request_is_answered_and_the_worker_goes_on(
+        self, bench: Bench, content_type: str, body: bytes
+    ) -> None:
+        name = bench.name("echo")
+        schema = service(_echo, name, fetch_size=1)
+        server = await bench.server(schema)
+        caller, inbox = await bench.caller()
+        caller.send(Request(schema.queue.routing_keys[0], b"bad", body, content_type, None, PATIENCE))
+        correlation_id, reply = await soon(inbox.replies.get())
+        assert correlation_id == b"bad"
+        assert (reply.headers or {})["rb-error"] == "request"
+        assert Codec().decode(reply.body, reply.content_type, reply.content_encoding, b"bad")[0] == 1
+        client = await bench.client()
+        assert await client.call(name, (1,), {}, "async", PATIENCE) == 1
+        assert server.in_hand == 0

@@ -1,0 +1,138 @@
+"""The engines on the transport: calls while the connection breaks, is away and comes back."""
+
+# ruff: noqa: D102 - the name of a test says what it shows
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import pytest
+
+from rabibridge_core.errors import CallTimeoutError, ConnectionLostError
+from rabibridge_core.transport import ConnectionState, Transport
+from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, service, soon
+from rabibridge_testing.conformance.limits import Gate
+
+if TYPE_CHECKING:
+    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.reconnection import BreakConnection
+
+__all__ = ["OutageConformance", "Unreachable"]
+
+Unreachable: TypeAlias = Callable[[Transport], AbstractAsyncContextManager[object]]
+
+
+async def _echo(number: int) -> int:
+    return number
+
+
+class OutageConformance(ConformanceBase):
+    """No call hangs, and clients and servers come back by themselves."""
+
+    @pytest.fixture
+    def cut_off(self, request: pytest.FixtureRequest) -> Unreachable:
+        """Give the author's ``unreachable``, or skip the test."""
+        try:
+            return cast("Unreachable", request.getfixturevalue("unreachable"))
+        except pytest.FixtureLookupError:
+            pytest.skip("this transport's author gives no fixture 'unreachable'")
+
+    async def test_the_client_loses_its_connection(self, bench: Bench, break_connection: BreakConnection) -> None:
+        name, gate, echo = bench.name("gate"), Gate(), bench.name("echo")
+        await bench.server(gate.service(name), service(_echo, echo), drain_timeout=0)
+        client = await bench.client()
+        calls = [asyncio.create_task(client.call(name, (), {}, "async", None)) for _ in range(3)]
+        for _ in calls:
+            await soon(gate.started.get())
+        await break_connection(client.transport)
+        for call in calls:
+            with pytest.raises(ConnectionLostError) as lost:
+                await soon(call)
+            assert lost.value.executed is None
+        assert client.pending == 0
+        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+        assert client.transport.state is ConnectionState.READY
+
+    async def test_the_server_loses_its_connection(self, bench: Bench, break_connection: BreakConnection) -> None:
+        name, gate = bench.name("gate"), Gate()
+        server = await bench.server(gate.service(name, "back", fetch_size=1))
+        client = await bench.client()
+        call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
+        await soon(gate.started.get())
+        await break_connection(server.transport)
+        await soon(gate.started.get())  # it was stopped, came again, and runs a second time
+        assert gate.most == 1
+        gate.opened.set()
+        assert await soon(call) == "back"
+        assert await client.call(name, (), {}, "async", PATIENCE) == "back"
+        assert server.services[name].live
+        assert client.stray_replies == 0
+
+    async def test_a_worker_lost_in_mid_call_is_replaced_by_another(
+        self, bench: Bench, break_connection: BreakConnection
+    ) -> None:
+        name, gate = bench.name("gate"), Gate()
+        first = await bench.server(gate.service(name, "first", fetch_size=1))
+        client = await bench.client()
+        call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
+        assert await soon(gate.started.get()) == "first"
+        await bench.server(gate.service(name, "second", fetch_size=1))
+        await break_connection(first.transport)
+        where = await soon(gate.started.get())
+        gate.opened.set()
+        assert await soon(call) == where
+
+    async def test_calls_right_after_the_loss_wait_for_the_connection(
+        self, bench: Bench, break_connection: BreakConnection
+    ) -> None:
+        echo = bench.name("echo")
+        server = await bench.server(service(_echo, echo))
+        client = await bench.client()
+        for number in range(3):
+            await break_connection(client.transport)
+            await break_connection(server.transport)
+            calls = [client.call(echo, (number,), {}, "async", PATIENCE) for _ in range(5)]
+            results = await soon(asyncio.gather(*calls, return_exceptions=True))
+            # One that was sent before the client noticed ends with the loss; none hangs, none gets another's result.
+            assert all(one == number or isinstance(one, ConnectionLostError) for one in results)
+            assert await client.call(echo, (number,), {}, "async", PATIENCE) == number
+        assert client.pending == 0
+
+    async def test_a_call_without_a_connection_waits_within_its_timeout(
+        self, bench: Bench, cut_off: Unreachable
+    ) -> None:
+        echo = bench.name("echo")
+        await bench.server(service(_echo, echo))
+        client = await bench.client()
+        async with cut_off(client.transport):
+            with pytest.raises(CallTimeoutError) as late:
+                await client.call(echo, (1,), {}, "async", 0.2)
+            assert late.value.executed is False
+            assert client.pending == 0
+            waiting = asyncio.create_task(client.call(echo, (2,), {}, "async", PATIENCE))
+        assert await soon(waiting) == 2
+
+    async def test_closing_ends_calls_that_wait_for_a_connection(self, bench: Bench, cut_off: Unreachable) -> None:
+        client = await bench.client()
+        async with cut_off(client.transport):
+            waiting = asyncio.create_task(client.call(bench.name(), (), {}, "async", None))
+            await asyncio.sleep(0)  # let it begin to wait
+            await soon(client.close())
+            with pytest.raises(ConnectionLostError) as lost:
+                await soon(waiting)
+            assert lost.value.executed is False
+
+    async def test_a_server_closes_while_its_connection_is_lost(self, bench: Bench, cut_off: Unreachable) -> None:
+        name, gate = bench.name("gate"), Gate()
+        server = await bench.server(gate.service(name))
+        client = await bench.client()
+        call = asyncio.create_task(client.call(name, (), {}, "async", 1.0))
+        await soon(gate.started.get())
+        async with cut_off(server.transport):
+            await soon(server.close())
+        assert gate.running == 0
+        with pytest.raises(CallTimeoutError):
+            await soon(call)

@@ -1,0 +1,149 @@
+"""The two ends of a memory transport: the caller that sends requests, the consumer that takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_testing.messages import Delivery
+
+if TYPE_CHECKING:
+    from rabibridge_core.transport import CallerEvents, ConsumerEvents, Refusal, Reply, Request, ServiceQueue
+    from rabibridge_testing.messages import Message
+    from rabibridge_testing.queues import MemoryQueue
+    from rabibridge_testing.transport import MemoryTransport
+
+__all__ = ["MemoryCaller", "MemoryConsumer"]
+
+
+class MemoryCaller:
+    """Sends requests to the broker. It has another reply address after each reconnect, as an exclusive queue has.
+
+    Attributes:
+        paused: whether there is no connection.
+        address: where replies are sent; ``None`` without a connection.
+    """
+
+    def __init__(self, transport: MemoryTransport, events: CallerEvents) -> None:
+        """Tell ``events`` of the requests sent here."""
+        self.transport = transport
+        self.events = events
+        self.address: int | None = None
+        self.paused = True
+
+    async def writable(self) -> None:
+        """Wait for a connection.
+
+        Raises:
+            ConnectionLostError: the transport is closed; ``executed`` is ``False``.
+        """
+        await self.transport.wait_ready()
+
+    def send(self, request: Request, /) -> None:
+        """Put one request on its way; nothing comes back before this returns.
+
+        Raises:
+            ConnectionLostError: there is no connection; ``executed`` is ``False``.
+        """
+        if self.address is None:
+            raise ConnectionLostError(f"{self.transport.name} has no connection: nothing was sent", executed=False)
+        self.transport.broker.publish(request, self.address)
+
+    def reply_arrived(self, address: int, correlation_id: bytes, reply: Reply) -> None:
+        """Hand on a reply, unless the connection that it was sent to has gone."""
+        if address == self.address:
+            self.events.replied(correlation_id, reply)
+
+    def refusal_arrived(self, address: int, correlation_id: bytes, refusal: Refusal, detail: str) -> None:
+        """Hand on a refusal, unless the connection that it was sent to has gone."""
+        if address == self.address:
+            self.events.refused(correlation_id, refusal, detail)
+
+
+class MemoryConsumer:
+    """Takes requests from one queue.
+
+    Attributes:
+        spec: the queue as it was asked for.
+        queue: the queue in the broker.
+        fetch_size: how many requests it may have in hand.
+        unsettled: those that it has, in the order in which it was given them.
+        error: why no requests arrive, where trying again does not help.
+    """
+
+    def __init__(
+        self, transport: MemoryTransport, spec: ServiceQueue, queue: MemoryQueue, events: ConsumerEvents
+    ) -> None:
+        """Tell ``events`` of requests, once :meth:`start` was called."""
+        self.transport = transport
+        self.broker = transport.broker
+        self.spec = spec
+        self.queue = queue
+        self.fetch_size = spec.fetch_size
+        self.unsettled: dict[Delivery, None] = {}
+        self.error: Exception | None = None
+        self.stopped = False
+        self._events = events
+        self._consuming = False
+
+    @property
+    def live(self) -> bool:
+        """Whether requests arrive."""
+        return self._consuming
+
+    def start(self, queue: MemoryQueue) -> None:
+        """Take requests from ``queue``, as on each new connection."""
+        self.queue = queue
+        self.error = None
+        self._consuming = True
+        queue.add(self)
+
+    async def stop(self) -> None:
+        """Take no more requests. Those in hand can still be settled; stopping twice does no harm."""
+        if not self.stopped:
+            self.stopped = True
+            self.cancel()
+            self._forget_if_done()
+
+    def cancel(self, error: Exception | None = None) -> None:
+        """Take no more requests; what is on its way goes back to the queue as if it had never left."""
+        self._end([delivery for delivery in self.unsettled if not delivery.handed_over], error)
+
+    def disconnect(self) -> None:
+        """Give everything back, because the connection has gone: what was in hand is void."""
+        self._end(list(self.unsettled), None)
+
+    def _end(self, given_back: list[Delivery], error: Exception | None) -> None:
+        self._consuming = False
+        self.error = error
+        self.queue.remove(self)
+        for delivery in given_back:
+            delivery.void = True
+            delivery.message.redelivered |= delivery.handed_over
+            del self.unsettled[delivery]
+        self.queue.put_back(delivery.message for delivery in given_back)
+
+    def take(self, message: Message) -> None:
+        """Accept a request from the queue; it counts from now on and arrives in the next turn of the loop."""
+        delivery = Delivery(message, self)
+        self.unsettled[delivery] = None
+        self.transport.loop.call_soon(self._hand_over, delivery)
+
+    def settled(self, delivery: Delivery) -> None:
+        """Make room."""
+        self.unsettled.pop(delivery, None)
+        self._forget_if_done()
+        self.queue.dispatch()
+
+    def lost(self, error: ConnectionLostError) -> None:
+        """Tell that the connection has gone."""
+        self._events.lost(error)
+
+    def _hand_over(self, delivery: Delivery) -> None:
+        if not delivery.void:
+            delivery.handed_over = True
+            self._events.received(delivery)
+
+    def _forget_if_done(self) -> None:
+        if self.stopped and not self.unsettled:
+            self.transport.forget(self)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rabibridge_testing import MemoryBroker, MemoryTransport
+from rabibridge_testing.conformance import (
+    CallConformance,
+    ContentConformance,
+    LimitConformance,
+    OutageConformance,
+    QueueConformance,
+    ReconnectionConformance,
+    SeamConformance,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from rabibridge_core.transport import Transport
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return MemoryBroker()
+
+
+@pytest.fixture
+def make_transport(broker: MemoryBroker) -> Callable[[], Awaitable[Transport]]:
+    async def make() -> Transport:
+        return broker.transport()
+
+    return make
+
+
+@pytest.fixture
+def break_connection() -> Callable[[Transport], Awaitable[None]]:
+    async def cut(transport: Transport) -> None:
+        assert isinstance(transport, MemoryTransport)
+        transport.abort()
+
+    return cut
+
+
+@pytest.fixture
+def unreachable(broker: MemoryBroker) -> Callable[[Transport], AbstractAsyncContextManager[object]]:
+    @asynccontextmanager
+    async def cut_off(transport: Transport) -> AsyncIterator[None]:
+        assert isinstance(transport, MemoryTransport)
+        broker.refuse_connections()
+        transport.abort()
+        yield
+        broker.restore()
+
+    return cut_off
+
+
+class TestSeam(SeamConformance): ...
+
+
+class TestQueues(QueueConformance): ...
+
+
+class TestReconnection(ReconnectionConformance): ...
+
+
+class TestCalls(CallConformance): ...
+
+
+class TestLimits(LimitConformance): ...
+
+
+class TestContent(ContentConformance): ...
+
+
+class TestOutage(OutageConformance): ...
