@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from rabibridge.errors import QueueFullError, NoRouteError, translated
+from rabibridge.errors import NoRouteError, QueueFullError, translated
 from rabibridge.frames import (
     Properties,
     content,
