@@ -84,12 +84,14 @@ class SupervisedConnection:
         """Close for good."""
         self.state = ConnectionState.CLOSED
         session, self.session = self.session, None
-        while self._running is not None and not self._running.done():
-            self._running.cancel()  # again, should a cancellation get lost in the libraries below
-            await asyncio.wait((self._running,), timeout=1)
-        if session is not None:
-            await session.close()
-        self._end()
+        try:
+            while self._running is not None and not self._running.done():
+                self._running.cancel()  # again, should a cancellation get lost in the libraries below
+                await asyncio.wait((self._running,), timeout=1)
+            if session is not None:
+                await session.close()
+        finally:
+            self._end()
 
     async def wait_closed(self) -> None:
         """Wait until it is closed; raise what closed it, where that was not :meth:`close`."""

@@ -165,6 +165,7 @@ class RabbitConsumer:
         self._channel: AbstractChannel | None = None
         self._tag = ""
         self._stopping = False
+        self._stopped: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
         self._session: Session | None = None
@@ -228,10 +229,16 @@ class RabbitConsumer:
     async def stop(self) -> None:
         """Take no more requests; the channel closes when the last one in hand is settled."""
         self._stopping = True
-        async with self._changing:
-            await self._stop()
+        if self._stopped is None:
+            self._stopped = asyncio.get_running_loop().create_task(self._stop())
+        # Shielded: a cancelled basic.cancel would make aiormq close the channel under the replies in hand.
+        await asyncio.shield(self._stopped)
 
     async def _stop(self) -> None:
+        async with self._changing:
+            await self._cancel()
+
+    async def _cancel(self) -> None:
         session, lane, channel = self._session, self._lane, self._channel
         if session is None or lane is None or channel is None or not lane.open or self._closing is not None:
             return

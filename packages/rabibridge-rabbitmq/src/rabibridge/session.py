@@ -179,8 +179,13 @@ async def _log_in(connection: Connection, tap: Tap, endpoint: Endpoint, seconds:
     """Log in, or cut the connection: to cancel aiormq would have it wait for a peer that does not answer."""
     error = ConnectionLostError(f"{endpoint} did not answer the log-in within {seconds:g} s", executed=False)
     give_up = asyncio.get_running_loop().call_later(seconds, tap.abort, error)
+    connecting = asyncio.ensure_future(connection.connect())
     try:
-        await connection.connect()
+        await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        tap.abort(ConnectionLostError("the log-in was given up", executed=False))
+        await asyncio.gather(connecting, return_exceptions=True)
+        raise
     except Exception as raised:
         if tap.error is error:
             raise error from raised

@@ -35,6 +35,7 @@ class RabbitMQTransport:
         self._mending: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
         self._closing = False
+        self._connect_timeout = settings.connect_timeout
 
     def __repr__(self) -> str:
         """Show the state."""
@@ -105,15 +106,17 @@ class RabbitMQTransport:
 
         It runs to its end whoever stops waiting for it, because aiormq closes the channel of an abandoned one.
         """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._connect_timeout
         while True:
             session = await self._connection.ready()
-            task = asyncio.get_running_loop().create_task(work(session))
+            task = loop.create_task(work(session))
             self._mending.add(task)
             task.add_done_callback(self._mending.discard)
             try:
                 return await asyncio.shield(task)
             except ConnectionLostError:
-                if session.error is None:
+                if session.error is None or loop.time() >= give_up:
                     raise
             except asyncio.CancelledError:
                 if not task.cancelled() or not self._closing:
@@ -150,7 +153,7 @@ class RabbitMQTransport:
     def _mend(self, consumer: RabbitConsumer) -> None:
         """Open a consumer anew whose channel or queue went while the connection stands."""
         session = self._connection.session
-        if session is None or session.error is not None:
+        if self._closing or session is None or session.error is not None:
             return  # the next connection sets everything up
         name, queue, back_off = self._connection.name, consumer.queue.name, consumer.back_off()
         _log.warning("%s: the queue %r is served no more; declaring it anew in %.2f s", name, queue, back_off)
