@@ -62,6 +62,7 @@ class Client:
         self._hooks = hooks
         self._pending: dict[bytes, _PendingCall] = {}
         self._ids = _correlation_ids(cid_max)
+        self._cid_max = cid_max
         self._routes: dict[tuple[str, FunctionKind], str] = {}
         self._caller: Caller | None = None
         self._closed = False
@@ -147,17 +148,17 @@ class Client:
             ContentRejectedError: the arguments are too large, or the reply is of a kind that is not accepted.
         """
         route = self._routes.get((func_name, kind)) or self._new_route(func_name, kind)
-        correlation_id = next(self._ids)
-        while correlation_id in self._pending:
-            correlation_id = next(self._ids)
-        body, content_type, content_encoding = self._codec.encode([args, kwargs], correlation_id)
         time_left = timeout if timeout is None or 0 < timeout < _TIMEOUT_MAX else _odd_timeout(timeout)
         caller = self._caller
         if caller is None or caller.paused:
-            time_left = await self._writable(func_name, correlation_id, timeout)
+            time_left = await self._writable(func_name, time_left)
             caller = self._connected()
+        correlation_id = next(self._ids)
+        if correlation_id in self._pending:
+            correlation_id = self._free_id(correlation_id)
         if time_left is not None and time_left <= 0:
             raise _timed_out(func_name, correlation_id, timeout, sent=False)
+        body, content_type, content_encoding = self._codec.encode([args, kwargs], correlation_id)
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._pending[correlation_id] = _PendingCall(future, func_name, timeout)
         slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
@@ -177,6 +178,7 @@ class Client:
             if hooks.active:
                 hooks.call_finished(func_name, correlation_id, started, error)
             error = None  # a frame that keeps the exception which keeps the frame is a cycle
+            del future
 
     def _new_route(self, func_name: str, kind: FunctionKind) -> str:
         route = routing_key(func_name, kind)
@@ -185,7 +187,13 @@ class Client:
         self._routes[func_name, kind] = route
         return route
 
-    async def _writable(self, func_name: str, correlation_id: bytes, seconds: float | None) -> float | None:
+    def _free_id(self, correlation_id: bytes) -> bytes:
+        """Return the next id that no pending call has; a longer one where all ids are in use."""
+        while correlation_id in self._pending:
+            correlation_id = next(self._ids) if len(self._pending) < self._cid_max else correlation_id + b"."
+        return correlation_id
+
+    async def _writable(self, func_name: str, seconds: float | None) -> float | None:
         """Wait until the caller takes requests; return the time that is left after it, in seconds."""
         started = asyncio.get_running_loop().time()
         try:
@@ -193,7 +201,7 @@ class Client:
                 while (caller := self._connected()).paused:
                     await caller.writable()
         except TimeoutError:
-            raise _timed_out(func_name, correlation_id, seconds, sent=False) from None
+            raise _timed_out(func_name, b"", seconds, sent=False) from None
         return None if seconds is None else seconds - (asyncio.get_running_loop().time() - started)
 
     def _connected(self) -> Caller:

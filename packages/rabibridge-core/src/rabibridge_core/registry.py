@@ -134,7 +134,8 @@ def register_call(
 
     Args:
         queue_size: how many calls may wait for a worker; one more is refused at once with QueueFullError. ``None``: no
-            limit, the queue then grows as long as the broker has room.
+            limit, the queue then grows as long as the broker has room. With 0 every call is refused, even while workers
+            are idle: RabbitMQ hands none over without queueing it.
         fetch_size: how many calls one worker process holds at a time, running or about to run. The smaller, the better
             the backend is protected. ``None``: 256.
         timeout: how long a call may wait in the queue, in seconds; a call that waited longer is dropped and its caller
@@ -160,6 +161,8 @@ def register_call(
 
 def registration_of(func: object) -> Registration | None:
     """Return what ``@register_call`` was given for ``func``, or ``None`` if it was never decorated."""
+    if inspect.ismethod(func):
+        func = func.__func__
     found = inspect.getattr_static(func, _MARK, None)  # static: a lazy proxy among the symbols is not woken up
     return found if isinstance(found, Registration) else None
 

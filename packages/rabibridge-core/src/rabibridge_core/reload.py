@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from rabibridge_core.errors import ConfigurationError, RegistrationError
+from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.registry import ServiceSchema, services_in
 
 if TYPE_CHECKING:
@@ -37,10 +37,17 @@ class _Plugin:
 
 @dataclass
 class Changes:
-    """What became of a folder's services."""
+    """What became of a folder's services.
+
+    Attributes:
+        removed: names that no file offers any more.
+        services: those that are new or were imported anew.
+        added: the names among them that no file offered before.
+    """
 
     removed: list[str] = field(default_factory=list)
     services: list[ServiceSchema] = field(default_factory=list)
+    added: set[str] = field(default_factory=set)
 
 
 class PluginFolder:
@@ -62,6 +69,7 @@ class PluginFolder:
         self._package = "rabibridge_plugins_" + hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
         self._plugins: dict[Path, _Plugin] = {}
         self._helpers: dict[Path, bytes] = {}
+        self._owned: dict[str, tuple[Path, ServiceSchema]] = {}
         if str(self.path) not in sys.path:
             sys.path.append(str(self.path))
 
@@ -75,20 +83,39 @@ class PluginFolder:
 
         A file that cannot be imported is logged; the services it had stay.
         """
-        changes = Changes()
         files = {path: path.read_bytes() for path in sorted(self.path.glob("*.py")) if path.is_file()}
         if self._helpers_changed(files):
             for plugin in self._plugins.values():
                 plugin.digest = b""
         for path in self._plugins.keys() - files.keys():
-            plugin = self._plugins.pop(path)
-            sys.modules.pop(plugin.module, None)
-            changes.removed += [schema.name for schema in plugin.services]
+            sys.modules.pop(self._plugins.pop(path).module, None)
             _log.info("%s is gone", path)
         for path, source in files.items():
             if not path.name.startswith("_"):
-                self._update_file(path, source, changes)
-        return changes
+                self._update_file(path, source)
+        before, self._owned = self._owned, self._owners()
+        return Changes(
+            removed=[name for name in before if name not in self._owned],
+            services=[
+                schema
+                for name, (_, schema) in self._owned.items()
+                if name not in before or before[name][1] is not schema
+            ],
+            added=self._owned.keys() - before.keys(),
+        )
+
+    def _owners(self) -> dict[str, tuple[Path, ServiceSchema]]:
+        """Return which file each service is taken from: the one that had it before, else the first that offers it."""
+        owned: dict[str, tuple[Path, ServiceSchema]] = {}
+        for path, plugin in self._plugins.items():
+            for schema in plugin.services:
+                other = owned.get(schema.name)
+                before = self._owned.get(schema.name, (None,))[0]
+                if other is None or before == path:
+                    owned[schema.name] = path, schema
+                if other is not None:
+                    _log.error("the service %r is taken twice: by %s and %s", schema.name, other[0], path)
+        return owned
 
     def _helpers_changed(self, files: dict[Path, bytes]) -> bool:
         helpers = {path: _digest(source) for path, source in files.items() if path.name.startswith("_")}
@@ -101,7 +128,7 @@ class PluginFolder:
                 del sys.modules[name]
         return bool(changed)
 
-    def _update_file(self, path: Path, source: bytes, changes: Changes) -> None:
+    def _update_file(self, path: Path, source: bytes) -> None:
         plugin = self._plugins.get(path)
         if plugin is None:
             name = re.sub(r"\W", "_", path.stem)
@@ -113,13 +140,10 @@ class PluginFolder:
         try:
             module = _import(plugin.module, path, source)
             services = services_in(_own_symbols(module))
-        except Exception:  # noqa: BLE001 - the file is the user's and may raise anything
+        except (Exception, SystemExit):  # noqa: BLE001 - the file is the user's and may raise anything
             kept = f"; its services stay as they were: {_names(plugin.services)}" if plugin.services else ""
             _log.exception("the plug-in %s cannot be imported%s", path, kept)
             return
-        names = {schema.name for schema in services}
-        changes.removed += [schema.name for schema in plugin.services if schema.name not in names]
-        changes.services += services
         plugin.services = services
         _log.info("%s is loaded, services: %s", path, _names(services) or "none")
 
@@ -156,15 +180,15 @@ def _own_symbols(module: ModuleType) -> dict[str, object]:
 
 async def watch(server: Server, folder: PluginFolder) -> None:
     """Change the services of a running server whenever the folder changes, until cancelled."""
+    refused: set[str] = set()
     async for changes in _changes(folder):
-        accepted: list[ServiceSchema] = []
-        for schema in changes.services:
-            known = server.registry.get(schema.name)
-            if known is not None and known.func_ptr.__module__ != schema.func_ptr.__module__:
-                _log.error("%s", RegistrationError(f"the service {schema.name!r} of {folder.path} is taken already"))
-            else:
-                accepted.append(schema)
-        await server.change(changes.removed, accepted)
+        for name in changes.added:
+            if name in server.registry:
+                refused.add(name)
+                _log.error("the service %r of %s is taken already; it is left out", name, folder.path)
+        gone = [name for name in changes.removed if name not in refused]
+        await server.change(gone, [schema for schema in changes.services if schema.name not in refused])
+        refused.difference_update(changes.removed)
 
 
 async def _changes(folder: PluginFolder) -> AsyncIterator[Changes]:

@@ -50,6 +50,7 @@ class Server:
         self._services: dict[str, Service] = {}
         self._changing = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
+        self._draining: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._connected = False
         self._serving = False
@@ -79,7 +80,7 @@ class Server:
         known = schema.name in self.registry
         self.registry.add(schema)
         if not known and self._serving:
-            self._spawn(self.change([], [schema]))
+            self._spawn(self.change([], [schema]), self._background)
 
     async def connect(self) -> None:
         """Connect and declare the queues, so that calls made from now on wait in them; without effect when connected.
@@ -186,15 +187,17 @@ class Server:
         self._services[schema.name] = service
 
     async def _drop(self, name: str) -> None:
+        """Take no more calls of a service; those in hand finish while other services change."""
         service = self._services.pop(name, None)
         if service is not None:
-            await service.stop(self.drain_timeout)
+            await service.halt()
+            self._spawn(service.stop(self.drain_timeout), self._draining)
 
     async def _drain(self) -> None:
         self._serving = False
         async with self._changing:
             services, self._services = list(self._services.values()), {}
-            await asyncio.gather(*(service.stop(self.drain_timeout) for service in services))
+            await asyncio.gather(*(service.stop(self.drain_timeout) for service in services), *self._draining)
 
     async def close(self) -> None:
         """Finish the calls in hand, give back the rest, disconnect; without effect when closed."""
@@ -209,7 +212,7 @@ class Server:
         finally:
             await self.transport.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)

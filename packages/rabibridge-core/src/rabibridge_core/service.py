@@ -83,10 +83,14 @@ class Service:
         self.schema = schema
         old.close(drop_waiting=False)
 
-    async def stop(self, drain_timeout: float) -> None:
-        """Take no more requests, finish those in hand within ``drain_timeout`` seconds, give the rest back."""
+    async def halt(self) -> None:
+        """Take no more requests; those in hand go on."""
         if self.consumer is not None:
             await self.consumer.stop()
+
+    async def stop(self, drain_timeout: float) -> None:
+        """Take no more requests, finish those in hand within ``drain_timeout`` seconds, give the rest back."""
+        await self.halt()
         try:
             async with asyncio.timeout(drain_timeout):
                 await self._idle.wait()

@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["serve_until_stopped"]
 
 _log = logging.getLogger(__name__)
+_running: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+"""The servers that a signal stops."""
+_before: dict[signal.Signals, Any] = {}
+"""The signal handlers that were there before the first of them ran."""
 
 
 async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = ()) -> None:
@@ -49,19 +53,25 @@ async def _watch(server: Server, folder: PluginFolder) -> None:
 
 @contextmanager
 def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call ``stop``, and that of all other servers that run on the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-
-    def on_signal(number: int, frame: object) -> None:
-        _log.info("%s: stopping", signal.Signals(number).name)
-        loop.call_soon_threadsafe(stop)
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, on_signal) for number in numbers]
+    if not _running:
+        _before.update({number: signal.signal(number, _on_signal) for number in (signal.SIGTERM, signal.SIGINT)})
+    entry = (loop, stop)
+    _running.append(entry)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        _running.remove(entry)
+        if not _running:
+            while _before:
+                signal.signal(*_before.popitem())
+
+
+def _on_signal(number: int, frame: object) -> None:
+    _log.info("%s: stopping", signal.Signals(number).name)
+    for loop, stop in _running:
+        loop.call_soon_threadsafe(stop)
