@@ -22,6 +22,8 @@ __all__ = ["SupervisedConnection"]
 _log = logging.getLogger(__name__)
 _BACK_OFF_FIRST = 0.05
 _BACK_OFF_MOST = 5.0
+_STOOD = 1.0
+"""A connection that stood for this long is made anew at once when it is lost, in seconds."""
 
 
 class SupervisedConnection:
@@ -46,6 +48,7 @@ class SupervisedConnection:
         self._settings = settings
         self._set_up = set_up
         self._gave_up = gave_up
+        self._back_off = _BACK_OFF_FIRST
         self._settled = asyncio.Event()  # ready or over: nothing to wait for now
         self._over = asyncio.Event()
         self._fatal: Exception | None = None
@@ -105,6 +108,7 @@ class SupervisedConnection:
         self._over.set()
 
     async def _run(self) -> None:
+        pause = 0.0
         try:
             while True:
                 session = await self._next_session()
@@ -112,12 +116,18 @@ class SupervisedConnection:
                     await session.close()
                     return
                 self._ready(session)
+                ready_since = asyncio.get_running_loop().time()
                 await session.lost.wait()
+                stood = asyncio.get_running_loop().time() - ready_since
                 self.session = None
                 self._settled.clear()
                 self.state, self.last_error = ConnectionState.LOST, session.error
                 _log.warning("%s: %s; connecting again", self.name, session.error)
                 await session.close()
+                self._back_off = _BACK_OFF_FIRST
+                # A connection that goes as soon as it is used must not become a storm of log-ins.
+                pause = 0.0 if stood > _STOOD else min(2 * pause or _BACK_OFF_FIRST, _STOOD)
+                await asyncio.sleep(pause * random.uniform(0.5, 1))
         except Exception as error:  # noqa: BLE001 - whatever ends this task, everybody who waits must be told
             self.last_error = self._fatal = error
             _log.error("%s gives up: %s", self.name, error)
@@ -133,16 +143,18 @@ class SupervisedConnection:
         """
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._settings.connect_timeout if self.state is ConnectionState.CONNECTING else None
-        back_off = _BACK_OFF_FIRST
         while True:
             for endpoint in self._settings.endpoints:
                 session = await self._try(endpoint)
                 if session is not None:
                     return session
-            if give_up is not None and loop.time() + back_off >= give_up and self.last_error is not None:
+            if give_up is not None and loop.time() + self._back_off >= give_up and self.last_error is not None:
                 raise self.last_error
-            await asyncio.sleep(back_off * random.uniform(0.5, 1))
-            back_off = min(back_off * 2, _BACK_OFF_MOST)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._back_off * random.uniform(0.5, 1))
+        self._back_off = min(self._back_off * 2, _BACK_OFF_MOST)
 
     async def _try(self, endpoint: Endpoint) -> Session | None:
         """Return a connection that is set up, or ``None`` if another try may bring it.

@@ -343,7 +343,8 @@ def decode_table(table: bytes) -> dict[str, Any]:
         _, headers = pamqp.decode.field_table(table)
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, struct.error) as error:
         raise FrameError(f"the headers of a message cannot be read: {error}") from error
-    return headers
+    # The seam promises bytes, pamqp makes bytearrays.
+    return {name: bytes(value) if isinstance(value, bytearray) else value for name, value in headers.items()}
 
 
 def readable_table(table: bytes) -> dict[str, Any]:

@@ -161,6 +161,10 @@ class Session:
     def _on_lost(self, error: ConnectionLostError) -> None:
         self._watch.cancel()
         self.lost.set()
+        # aiormq's reader would log the loss with a traceback; whoever owns this session logs it in a line. Where the
+        # broker has said good-bye, the reader is left to answer.
+        if not self.tap.close_code:
+            self._amqp._reader_task.cancel()
 
     def _check(self) -> None:
         """Give up a connection on which nothing has arrived for two heartbeats."""
