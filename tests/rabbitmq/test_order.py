@@ -1,0 +1,46 @@
+"""The reply leaves a worker before its acknowledgement: whoever sees a call gone from the queue can have its reply."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from pamqp import commands, frame
+
+from tests.rabbitmq.proxy import Proxy
+from tests.rabbitmq.support import soon
+
+if TYPE_CHECKING:
+    from tests.rabbitmq.support import Stage
+
+
+def _methods(sent: bytes) -> list[tuple[int, Any]]:
+    """Return the methods in what a client sent, with their channels."""
+    data, methods = sent[8:], []  # behind the protocol header
+    while data:
+        length, channel, value = frame.unmarshal(data)
+        data = data[length:]
+        methods.append((channel, value))
+    return methods
+
+
+async def test_replies_are_sent_before_acknowledgements(stage: Stage) -> None:
+    async def work(fails: bool) -> bytes:
+        if fails:
+            raise ValueError("no")
+        return bytes(200_000)  # more than one frame
+
+    name = stage.register(work, fetch_size=3)
+    async with Proxy(stage.url) as proxy:
+        await stage.server(work, url=proxy.url)
+        client = await stage.client()
+        await soon(asyncio.gather(*(client.try_remote_call(name, (number % 3 == 0,)) for number in range(30))))
+        await stage.close()
+        (sent,) = proxy.sent
+    per_channel: dict[int, list[str]] = {}
+    for channel, value in _methods(bytes(sent)):
+        if isinstance(value, commands.Basic.Publish):
+            per_channel.setdefault(channel, []).append("reply")
+        elif isinstance(value, commands.Basic.Ack):
+            per_channel.setdefault(channel, []).append("ack")
+    assert list(per_channel.values()) == [["reply", "ack"] * 30]

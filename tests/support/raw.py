@@ -1,0 +1,63 @@
+"""Publishing messages whose properties are any bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+import aiormq
+from yarl import URL
+
+from rabibridge.frames import content, publish_method
+from rabibridge.lane import Lane
+from rabibridge.tap import TapFactory
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rabibridge.frames import Properties
+    from rabibridge_core.errors import ConnectionLostError
+
+
+class RawPublisher(Lane):
+    """A lane that publishes, and waits for each confirm."""
+
+    def __init__(self, factory: TapFactory, connection: aiormq.abc.AbstractConnection, channel: int) -> None:
+        super().__init__(factory.tap, channel, 4088, 2**20)
+        self.connection = connection
+        self._confirms: asyncio.Queue[bool | ConnectionLostError] = asyncio.Queue()
+
+    @classmethod
+    async def connect(cls, url: str) -> RawPublisher:
+        address = URL(url)
+        assert address.host is not None
+        assert address.port is not None
+        factory = await TapFactory.dial(address.host, address.port, None)
+        connection = await aiormq.connect(address, transport_factory=factory)
+        channel = await connection.channel(publisher_confirms=True)
+        return cls(factory, connection, channel.number)
+
+    async def publish(self, exchange: str, key: str, flags: int, properties: bytes, body: bytes) -> None:
+        """Publish a message that the broker takes."""
+        method = publish_method(self.number, exchange.encode(), key.encode(), mandatory=True)
+        self.write(method + content(self.number, flags, properties, body, self.max_payload))
+        confirm = await self._confirms.get()
+        if confirm is not True:
+            raise AssertionError(f"the broker does not take it: {confirm or 'no route'}")
+
+    def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
+        self._confirms.put_nowait(accepted)
+
+    def returned(self, code: int, text: str, properties: Properties) -> None:
+        self._confirms.put_nowait(False)
+
+    def closed(self, error: ConnectionLostError) -> None:
+        self._confirms.put_nowait(error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.connection.close()

@@ -1,0 +1,71 @@
+"""Checked by mypy and pyright, never run: registering a function changes nothing about its type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_type
+
+from rabibridge import RMQClient, RMQServer, ServiceSchema, register_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+@register_call
+def bare(number: int, *, text: str = "") -> float:
+    return number * len(text)
+
+
+@register_call()
+def called(number: int) -> str:
+    return str(number)
+
+
+@register_call(queue_size=10, fetch_size=2, timeout=1.5, validate=True, re_register=True)
+async def limited(first: int, /, *rest: str) -> list[str]:
+    return [*rest, str(first)]
+
+
+@register_call(10, 2, 1)
+async def positional() -> None: ...
+
+
+async def functions_keep_their_types() -> None:
+    assert_type(bare(1, text="x"), float)
+    assert_type(called(1), str)
+    assert_type(await limited(1, "x"), list[str])
+    assert_type(await positional(), None)
+
+    as_before: Callable[[int], str] = called
+    coroutine: Callable[[int], Coroutine[Any, Any, list[str]]] = limited
+    del as_before, coroutine
+
+
+def wrong_arguments_are_errors() -> None:
+    bare("x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    bare(1, test="x")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    called()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    called(number="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    register_call(queue_size="10")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+    register_call(1, 2, 3, True)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
+
+
+async def the_client() -> None:
+    async with RMQClient(None, "host", 5672, "user", "password") as client:
+        assert_type(client, RMQClient)
+        assert_type(await client.connect(), RMQClient)
+        assert_type(
+            await client.try_remote_call("f", (1,), {"key": 2}, "sync", timeout=1), tuple[bool, tuple[int, Any]]
+        )
+        assert_type(client.correlation_id, str)
+        await client.remote_call("f", [1], ftype="any", timeout=1.5)
+        await client.remote_call("f", ftype="both")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        await client.remote_call("f", (), {}, "sync", 1.5)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def the_server() -> None:
+    async with RMQServer(url="amqp://user:password@host/") as server:
+        assert_type(server, RMQServer)
+        assert_type(server.add_service(called, 10, 2, 1.5, True), ServiceSchema)
+        server.load_services(globals())
+        server.load_plugins("folder")
+        await server.run_serve(reload=True)

@@ -1,0 +1,62 @@
+"""A transport without a broker, for tests of the client engine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.transport import ConnectionState
+
+if TYPE_CHECKING:
+    from rabibridge_core.transport import Caller, CallerEvents, Consumer, ConsumerEvents, Request, ServiceQueue
+
+
+class ScriptedTransport:
+    """A transport and caller in one, where the test plays the broker."""
+
+    def __init__(self) -> None:
+        self.sent: list[Request] = []
+        self.paused = False
+        self.fails: Exception | None = None
+        self.state = ConnectionState.IDLE
+        self.last_error: Exception | None = None
+        self.open = asyncio.Event()
+        self.connecting = asyncio.Event()
+        self.connecting.set()
+        self.connects = 0
+        self.closes = 0
+
+    async def connect(self) -> None:
+        self.connects += 1
+        await self.connecting.wait()
+        self.state = ConnectionState.READY
+
+    async def close(self) -> None:
+        self.closes += 1
+        self.state = ConnectionState.CLOSED
+        self.connecting.set()
+        self.open.set()
+
+    async def wait_closed(self) -> None:
+        raise NotImplementedError
+
+    async def open_caller(self, events: CallerEvents, /) -> Caller:
+        return self
+
+    async def declare(self, queue: ServiceQueue, /) -> None:
+        raise NotImplementedError
+
+    async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> Consumer:
+        raise NotImplementedError
+
+    async def writable(self) -> None:
+        await self.open.wait()
+        if self.state is ConnectionState.CLOSED:
+            raise ConnectionLostError("closed", executed=False)
+        self.paused = False
+
+    def send(self, request: Request, /) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.sent.append(request)

@@ -1,0 +1,218 @@
+"""How a handler runs: on the loop or in a thread, validated or not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rabibridge_core.errors import RegistrationError
+from rabibridge_core.execution import ArgumentsRefusedError, Handler, TooLateError
+from rabibridge_core.registry import Registration, ServiceSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def made() -> Iterator[list[Handler]]:
+    handlers: list[Handler] = []
+    yield handlers
+    for handler in handlers:
+        handler.close(drop_waiting=True)
+
+
+@pytest.fixture
+def handler(made: list[Handler]) -> Callable[..., Handler]:
+    def make(func: Callable[..., Any], **options: Any) -> Handler:
+        made.append(Handler(ServiceSchema.of(func, Registration(**options))))
+        return made[-1]
+
+    return make
+
+
+async def test_a_coroutine_function_runs_on_the_loop(handler: Callable[..., Handler]) -> None:
+    async def where(first: int, *, second: int = 2) -> tuple[int, int, int]:
+        return first, second, threading.get_ident()
+
+    assert await handler(where).run((1,), {"second": 3}, None) == (1, 3, threading.get_ident())
+
+
+async def test_another_function_runs_in_a_thread_of_its_service(handler: Callable[..., Handler]) -> None:
+    def where() -> tuple[int, str]:
+        return threading.get_ident(), threading.current_thread().name
+
+    ident, name = await handler(where).run((), {}, None)
+    assert ident != threading.get_ident()
+    assert "where" in name
+
+
+async def test_as_many_threads_as_fetch_size(handler: Callable[..., Handler]) -> None:
+    together = threading.Barrier(4, timeout=PATIENCE)
+    runs = handler(lambda_named("meet", together.wait), fetch_size=4)
+    assert sorted(await asyncio.gather(*(runs.run((), {}, None) for _ in range(8)))) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def lambda_named(name: str, inner: Callable[[], Any]) -> Callable[[], Any]:
+    def function() -> Any:
+        return inner()
+
+    function.__name__ = name
+    return function
+
+
+async def test_context_variables_reach_the_thread(handler: Callable[..., Handler]) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+    def read() -> str:
+        before = variable.get()
+        variable.set("changed")
+        return before
+
+    runs = handler(read)
+    variable.set("set")
+    assert await runs.run((), {}, None) == "set"
+    assert variable.get() == "set"  # what a handler sets stays in its call
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((), {}), ((1, 2), {}), ((1,), {"number": 1}), ((1,), {"other": 1})], ids=str
+)
+@pytest.mark.parametrize("validate", [False, True])
+async def test_arguments_that_do_not_fit(
+    handler: Callable[..., Handler], args: tuple[Any, ...], kwargs: dict[str, Any], validate: bool
+) -> None:
+    async def one(number: int) -> None:
+        raise AssertionError("it ran")
+
+    def one_in_a_thread(number: int) -> None:
+        raise AssertionError("it ran")
+
+    for function in (one, one_in_a_thread):
+        with pytest.raises(ArgumentsRefusedError) as refused:
+            await handler(function, validate=validate).run(args, kwargs, None)
+        assert refused.value.__cause__ is not None
+
+
+async def test_a_type_error_of_the_function_is_its_own(handler: Callable[..., Handler]) -> None:
+    def inner(number: int) -> int:
+        return number
+
+    async def calls_wrongly() -> Any:
+        return inner()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+    def calls_wrongly_in_a_thread() -> Any:
+        return inner()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+    for function in (calls_wrongly, calls_wrongly_in_a_thread):
+        with pytest.raises(TypeError, match="inner"):
+            await handler(function).run((), {}, None)
+
+
+async def test_validation_converts(handler: Callable[..., Handler]) -> None:
+    async def types(number: int, text: str = "t", *rest: float, flag: bool = False, **more: int) -> list[Any]:
+        return [number, text, rest, flag, more]
+
+    runs = handler(types, validate=True)
+    assert await runs.run(("5", "x", "1.5"), {"flag": "yes", "other": "7"}, None) == [
+        5,
+        "x",
+        (1.5,),
+        True,
+        {"other": 7},
+    ]
+    assert await runs.run((5,), {}, None) == [5, "t", (), False, {}]
+
+
+async def test_the_result_is_not_validated(handler: Callable[..., Handler]) -> None:
+    async def lies() -> int:
+        return "no number"  # type: ignore[return-value] # pyright: ignore[reportReturnType]
+
+    assert await handler(lies, validate=True).run((), {}, None) == "no number"
+
+
+def test_annotations_that_cannot_be_validated() -> None:
+    class Opaque: ...
+
+    async def takes(value: Opaque) -> None: ...
+
+    takes.__annotations__ = {"value": Opaque}
+    with pytest.raises(RegistrationError, match="takes"):
+        Handler(ServiceSchema.of(takes, Registration(validate=True)))
+
+
+async def test_what_waited_too_long_for_a_thread_does_not_run(handler: Callable[..., Handler]) -> None:
+    ran: list[str] = []
+    release, started = threading.Event(), threading.Event()
+
+    def work(what: str) -> None:
+        ran.append(what)
+        started.set()
+        release.wait(PATIENCE)
+
+    runs = handler(work, fetch_size=1)
+    first = asyncio.create_task(runs.run(("first",), {}, None))
+    await asyncio.to_thread(started.wait, PATIENCE)
+    late = asyncio.create_task(runs.run(("late",), {}, 0.0))
+    await asyncio.sleep(0)  # let it be handed over
+    release.set()
+    await first
+    with pytest.raises(TooLateError):
+        await late
+    assert ran == ["first"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+async def test_what_is_raised_comes_out(handler: Callable[..., Handler], error: BaseException) -> None:
+    async def fail() -> None:
+        raise error
+
+    def fail_in_a_thread() -> None:
+        raise error
+
+    for function in (fail, fail_in_a_thread):
+        with pytest.raises(type(error)) as raised:
+            await handler(function).run((), {}, None)
+        assert raised.value is error
+
+
+async def test_stop_iteration_from_a_thread(handler: Callable[..., Handler]) -> None:
+    def fail() -> None:
+        raise StopIteration(1)
+
+    with pytest.raises(RuntimeError) as raised:  # a coroutine cannot raise StopIteration
+        async with asyncio.timeout(PATIENCE):
+            await handler(fail).run((), {}, None)
+    assert isinstance(raised.value.__cause__, StopIteration)
+
+
+async def test_closing_lets_what_waits_run_or_drops_it(made: list[Handler]) -> None:
+    for drop_waiting in (False, True):
+        release, started, ran = threading.Event(), threading.Event(), list[int]()
+
+        def work(
+            number: int, release: threading.Event = release, started: threading.Event = started, ran: list[int] = ran
+        ) -> int:
+            ran.append(number)
+            started.set()
+            release.wait(PATIENCE)
+            return number
+
+        handler = Handler(ServiceSchema.of(work, Registration(fetch_size=1)))
+        calls = [asyncio.create_task(handler.run((number,), {}, None)) for number in range(3)]
+        await asyncio.to_thread(started.wait, PATIENCE)
+        handler.close(drop_waiting=drop_waiting)
+        release.set()
+        async with asyncio.timeout(PATIENCE):
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        if drop_waiting:
+            assert outcomes[0] == 0
+            assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[1:])
+            assert ran == [0]
+        else:
+            assert outcomes == ran == [0, 1, 2]

@@ -1,0 +1,305 @@
+"""Frames against pamqp, another implementation of AMQP 0-9-1, in both directions."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import struct
+from datetime import UTC, datetime
+from typing import Any
+
+import pamqp.decode
+import pamqp.encode
+import pamqp.frame
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pamqp import body as amqp_body
+from pamqp import commands as spec
+from pamqp import header as amqp_header
+from pamqp import heartbeat as amqp_heartbeat
+
+from rabibridge import frames
+from rabibridge.frames import FrameError, Properties
+
+_KINDS = (1, 2, 3, 8)
+_PROPERTIES = ("content_type", "content_encoding", "table", "correlation_id", "reply_to", "expiration")
+
+short = st.text(max_size=60)
+names = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789_.-", max_size=100)
+channels = st.integers(1, 65535)
+tags = st.integers(0, 2**63 - 1)  # pamqp takes them for signed
+scalars = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, width=32),  # as pamqp writes them
+    short,
+    st.binary(max_size=60).map(bytearray),
+    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(
+        lambda moment: moment.replace(microsecond=0)
+    ),
+    st.none(),
+)
+foreign_tables = st.dictionaries(st.text(max_size=20), scalars, max_size=6)
+header_values = st.one_of(
+    st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), short, st.binary(max_size=60)
+)
+tables = st.dictionaries(st.text(max_size=20), header_values, max_size=6)
+
+
+def _pamqp(data: bytes) -> tuple[int, Any]:
+    """Parse one whole frame with pamqp; return the channel and the frame."""
+    used, channel, frame = pamqp.frame.unmarshal(data)
+    assert used == len(data)
+    return channel, frame
+
+
+def _frames_of(data: bytes) -> list[tuple[int, Any]]:
+    found = []
+    while data:
+        used, channel, frame = pamqp.frame.unmarshal(data)
+        found.append((channel, frame))
+        data = data[used:]
+    return found
+
+
+def _raw(kind: int, channel: int, payload: bytes, end: bytes = b"\xce") -> bytes:
+    return struct.pack(">BHI", kind, channel, len(payload)) + payload + end
+
+
+def _payload(frame: bytes) -> tuple[bytes, int, int]:
+    """Return the arguments that a parser takes, inside other bytes so that reading too far shows."""
+    return b"\xff" + frame, 8, len(frame)
+
+
+# What we write, pamqp reads.
+
+
+@given(channel=channels, exchange=names, key=names, mandatory=st.booleans())
+def test_publish_is_read_by_pamqp(channel: int, exchange: str, key: str, mandatory: bool) -> None:
+    frame = frames.publish_method(channel, exchange.encode(), key.encode(), mandatory=mandatory)
+    number, publish = _pamqp(frame)
+    assert number == channel
+    assert isinstance(publish, spec.Basic.Publish)
+    assert (publish.exchange, publish.routing_key) == (exchange, key)
+    assert (publish.mandatory, publish.immediate) == (mandatory, False)
+    assert frame == pamqp.frame.marshal(
+        spec.Basic.Publish(exchange=exchange, routing_key=key, mandatory=mandatory), channel
+    )
+
+
+@pytest.mark.parametrize("used", [c for n in range(7) for c in itertools.combinations(_PROPERTIES, n)], ids="+".join)
+def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...]) -> None:
+    values = {
+        "content_type": b"application/msgpack",
+        "content_encoding": b"zstd",
+        "table": frames.encode_table({"rb-error": "execution", "n": -5}),
+        "correlation_id": b"12345",
+        "reply_to": b"amq.gen-\xc3\xa9",
+        "expiration": b"5000",
+    }
+    given_values = {name: values[name] if name in used else b"" for name in values}
+    flags, encoded = frames.encode_properties(**given_values)
+    head, first, second = _frames_of(frames.content(7, flags, encoded, b"x" * 150, 100))
+    header = head[1]
+    assert isinstance(header, amqp_header.ContentHeader)
+    assert header.body_size == 150
+    assert [first[1].value, second[1].value] == [b"x" * 100, b"x" * 50]
+    read = header.properties
+    for name in ("content_type", "content_encoding", "correlation_id", "reply_to", "expiration"):
+        assert getattr(read, name) == (given_values[name].decode() or None)
+    assert read.headers == ({"rb-error": "execution", "n": -5} if "table" in used else None)
+    for name in ("delivery_mode", "priority", "message_id", "timestamp", "message_type", "user_id", "app_id"):
+        assert getattr(read, name) is None
+
+
+@pytest.mark.parametrize("max_payload", [1, 10, 4096 - 8])
+@pytest.mark.parametrize("size_of", [(0, 0), (0, 1), (1, -1), (1, 0), (1, 1), (2, 0), (7, 3)])
+def test_bodies_are_split_at_max_payload(max_payload: int, size_of: tuple[int, int]) -> None:
+    size = size_of[0] * max_payload + size_of[1]
+    body = bytes(number % 251 for number in range(size))
+    flags, encoded = frames.encode_properties(b"application/json", b"", b"", b"1")
+    head, *parts = _frames_of(frames.content(3, flags, encoded, body, max_payload))
+    assert head[1].body_size == size
+    assert all(isinstance(part, amqp_body.ContentBody) for _, part in parts)
+    sizes = [len(part.value) for _, part in parts]
+    assert all(0 < size <= max_payload for size in sizes)
+    assert len(sizes) == -(-size // max_payload)
+    assert b"".join(part.value for _, part in parts) == body
+    assert {channel for channel, _ in (head, *parts)} == {3}
+
+
+@given(channel=channels, tag=tags, requeue=st.booleans())
+def test_ack_and_reject_are_what_pamqp_writes(channel: int, tag: int, requeue: bool) -> None:
+    assert frames.ack(channel, tag) == pamqp.frame.marshal(spec.Basic.Ack(delivery_tag=tag), channel)
+    assert frames.reject(channel, tag, requeue=requeue) == pamqp.frame.marshal(
+        spec.Basic.Reject(delivery_tag=tag, requeue=requeue), channel
+    )
+
+
+def test_the_heartbeat_is_what_pamqp_writes() -> None:
+    assert pamqp.frame.marshal(amqp_heartbeat.Heartbeat(), 0) == frames.HEARTBEAT
+
+
+@pytest.mark.parametrize("size", [256, 1000])
+def test_what_does_not_fit_into_a_short_string_is_refused(size: int) -> None:
+    assert frames.short_string(b"x" * 255)[0] == 255
+    with pytest.raises(FrameError, match=str(size)):
+        frames.short_string(b"x" * size)
+    with pytest.raises(FrameError):
+        frames.publish_method(1, b"rpc", b"x" * size, mandatory=True)
+    with pytest.raises(FrameError):
+        frames.encode_properties(b"", b"", b"", b"x" * size)
+
+
+@given(tables)
+@example({"empty": b"", "all": bytes(range(256)), "tenth": 0.1, "large": 1e300, "least": -(2**63), "yes": True})
+def test_tables_come_back_as_they_went_and_pamqp_reads_them(table: dict[str, Any]) -> None:
+    encoded = frames.encode_table(table)
+    decoded = frames.decode_table(encoded)
+    assert decoded == table
+    assert {name: type(value) for name, value in decoded.items()} == {name: type(table[name]) for name in table}
+    assert frames.readable_table(encoded) == table
+    assert pamqp.decode.field_table(encoded) == (len(encoded), table)
+
+
+@given(foreign_tables)
+def test_tables_of_pamqp(table: dict[str, Any]) -> None:
+    assert frames.decode_table(pamqp.encode.field_table(table)) == table
+
+
+def test_header_tables_of_more_than_32_kibibytes_are_not_read() -> None:
+    assert len(frames.readable_table(frames.encode_table({"a": "x" * 32_000}))) == 1
+    assert frames.readable_table(frames.encode_table({"a": "x" * 33_000})) == {}
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
+def test_the_deadline_table_is_a_table_like_any_other(timeout: int, deadline: int) -> None:
+    table = frames.deadline_table(timeout, deadline)
+    assert frames.decode_table(table) == {"rb-timeout": timeout, "rb-deadline": deadline}
+    assert frames.parse_deadline_table(table) == (timeout, deadline)
+
+
+@given(tables)
+def test_other_tables_are_not_taken_for_a_deadline_table(table: dict[str, Any]) -> None:
+    assert frames.parse_deadline_table(frames.encode_table(table)) is None
+    assert frames.parse_deadline_table(b"") is None
+
+
+def test_a_table_of_the_same_size_is_not_taken_for_a_deadline_table() -> None:
+    right = frames.deadline_table(1, 2)
+    for wrong in (
+        right.replace(b"rb-timeout", b"rb-timeouT"),
+        right.replace(b"rb-deadline", b"rb-deadlinE"),
+        right.replace(b"timeoutl", b"timeoutd"),
+        right.replace(b"deadlinel", b"deadlined"),
+    ):
+        assert len(wrong) == len(right)
+        assert frames.parse_deadline_table(wrong) is None
+
+
+@given(st.binary(max_size=80))
+@example(b"\0\0\0\x05\x01aT\xff\xff")
+@example(b"\0\0\0\x0b\x01aT\xff\xff\xff\xff\xff\xff\xff\xff")
+@example(b"\0\0\0\x08\x01aD\xff\xff\xff\xff\xff")
+def test_a_table_of_random_bytes_is_a_table_or_a_frame_error(data: bytes) -> None:
+    assert isinstance(frames.readable_table(data), dict)
+    with contextlib.suppress(FrameError):
+        assert isinstance(frames.decode_table(data), dict)
+
+
+@given(kind=st.sampled_from(list(b"tbBsuIilLfdDSAFTVxz\0")), value=st.binary(max_size=40))
+def test_a_table_entry_of_any_type_and_random_bytes(kind: int, value: bytes) -> None:
+    entry = b"\x01a" + bytes((kind,)) + value
+    assert isinstance(frames.readable_table(struct.pack(">I", len(entry)) + entry), dict)
+
+
+def test_tables_in_tables_in_tables_are_refused_not_followed_to_the_end_of_the_stack() -> None:
+    table = b""
+    for _ in range(2000):
+        inner = struct.pack(">I", len(table)) + table
+        table = b"\x01aF" + inner
+    assert frames.readable_table(struct.pack(">I", len(table)) + table) == {}
+
+
+# What pamqp writes, we read.
+
+
+@given(channel=channels, tag=tags, redelivered=st.booleans(), consumer=names, exchange=names, key=names)
+def test_deliver_of_pamqp(channel: int, tag: int, redelivered: bool, consumer: str, exchange: str, key: str) -> None:
+    frame = pamqp.frame.marshal(spec.Basic.Deliver(consumer, tag, redelivered, exchange, key), channel)
+    assert frame[7:11] == frames.DELIVER
+    assert frames.delivery(*_payload(frame)) == (tag, redelivered)
+
+
+@given(channel=channels, code=st.integers(0, 65535), text=short, exchange=names, key=names)
+def test_return_of_pamqp(channel: int, code: int, text: str, exchange: str, key: str) -> None:
+    frame = pamqp.frame.marshal(spec.Basic.Return(code, text, exchange, key), channel)
+    assert frame[7:11] == frames.RETURN
+    assert frames.return_reason(*_payload(frame)) == (code, text)
+
+
+@given(code=st.integers(0, 65535), text=short)
+def test_closes_of_pamqp(code: int, text: str) -> None:
+    for close, method in (
+        (spec.Channel.Close(code, text, 60, 40), frames.CHANNEL_CLOSE),
+        (spec.Connection.Close(code, text, 10, 40), frames.CONNECTION_CLOSE),
+    ):
+        frame = pamqp.frame.marshal(close, 1)
+        assert frame[7:11] == method
+        assert frames.close_reason(*_payload(frame)) == (code, text)
+
+
+def test_methods_have_the_numbers_that_pamqp_gives_them() -> None:
+    for method, constant in (
+        (spec.Basic.Ack(1), frames.ACK),
+        (spec.Basic.Nack(1), frames.NACK),
+        (spec.Basic.Cancel("tag"), frames.CANCEL),
+        (spec.Connection.Blocked("why"), frames.CONNECTION_BLOCKED),
+        (spec.Connection.Unblocked(), frames.CONNECTION_UNBLOCKED),
+    ):
+        assert pamqp.frame.marshal(method, 1)[7:11] == constant
+
+
+@given(
+    content_type=st.none() | short.filter(bool),
+    content_encoding=st.none() | short.filter(bool),
+    headers=st.none() | foreign_tables,
+    delivery_mode=st.none() | st.sampled_from([1, 2]),
+    priority=st.none() | st.integers(0, 255),
+    correlation_id=st.none() | short.filter(bool),
+    reply_to=st.none() | short.filter(bool),
+    expiration=st.none() | short.filter(bool),
+    message_id=st.none() | short.filter(bool),
+    timestamp=st.none() | st.just(datetime(2024, 5, 6, tzinfo=UTC)),
+    message_type=st.none() | short.filter(bool),
+    user_id=st.none() | short.filter(bool),
+    app_id=st.none() | short.filter(bool),
+)
+def test_properties_of_pamqp(**values: Any) -> None:
+    frame = pamqp.frame.marshal(amqp_header.ContentHeader(0, 0, spec.Basic.Properties(**values)), 1)
+    data, start, end = _payload(frame)
+    read = frames.parse_properties(data, start + 12, end)
+    assert read == Properties(
+        values["content_type"],
+        values["content_encoding"],
+        b"" if values["headers"] is None else pamqp.encode.field_table(values["headers"]),
+        (values["correlation_id"] or "").encode(),
+        (values["reply_to"] or "").encode(),
+        (values["expiration"] or "").encode(),
+    )
+
+
+@given(st.binary(max_size=60), st.binary(max_size=300))
+def test_random_properties_are_parsed_or_refused(payload: bytes, behind: bytes) -> None:
+    try:
+        read = frames.parse_properties(payload + b"\xce" + behind, 0, len(payload))
+    except (FrameError, IndexError):  # the cutter turns the second into the first
+        return
+    assert len(read.correlation_id) + len(read.reply_to) + len(read.headers) <= len(payload)
+
+
+@given(st.sampled_from([frames.delivery, frames.return_reason]), st.binary(max_size=40))
+def test_methods_cut_short_are_refused(parse: Any, payload: bytes) -> None:
+    with contextlib.suppress(FrameError, IndexError):  # the cutter turns the second into the first
+        parse(payload, 0, len(payload))

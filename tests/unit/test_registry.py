@@ -1,0 +1,232 @@
+"""Which functions become services, and with which limits."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import pytest
+
+from rabibridge_core.errors import ConfigurationError, RegistrationError
+from rabibridge_core.naming import check_service_name, queue_name, routing_key, routing_keys
+from rabibridge_core.registry import (
+    DEFAULT_FETCH_SIZE,
+    Registration,
+    Registry,
+    ServiceSchema,
+    register_call,
+    registration_of,
+    services_in,
+)
+
+
+async def work(number: int) -> int:
+    return number
+
+
+def work_in_a_thread(number: int) -> int:
+    return number
+
+
+class CallableObject:
+    __name__ = "callable_object"
+
+    async def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize("decorate", [register_call, register_call(), register_call(None)])
+def test_decorating_gives_back_the_function(decorate: Any) -> None:
+    async def function(number: int, /, *, key: str = "k") -> str:
+        """Say something."""
+        return key * number
+
+    signature = inspect.signature(function)
+    decorated = decorate(function)
+    assert decorated is function
+    assert inspect.signature(decorated) == signature
+    assert decorated.__doc__ == "Say something."
+    assert registration_of(decorated) == Registration()
+
+
+def test_limits_are_kept() -> None:
+    @register_call(10, 2, 1.5, validate=True, re_register=True)
+    def function() -> None: ...
+
+    (schema,) = services_in({"any name": function})
+    assert schema == ServiceSchema(
+        name="function", func_ptr=function, queue_size=10, fetch_size=2, timeout=1.5, re_register=True, validate=True,
+        is_async=False, queue_name="rpc_sync_function",
+    )  # fmt: skip
+    queue = schema.queue
+    assert queue.name == "rpc_sync_function"
+    assert queue.routing_keys == ("sync_function", "function")
+    assert (queue.queue_size, queue.fetch_size, queue.timeout) == (10, 2, 1.5)
+    assert queue.redeclare
+    assert queue.durable
+
+
+def test_defaults() -> None:
+    schema = ServiceSchema.of(work, Registration())
+    assert (schema.queue_size, schema.fetch_size, schema.timeout) == (None, None, None)
+    assert not schema.re_register
+    assert not schema.validate
+    assert schema.is_async
+    assert schema.queue.fetch_size == DEFAULT_FETCH_SIZE
+    assert schema.queue.queue_size is None
+    assert schema.queue.timeout is None
+    assert not schema.queue.redeclare
+
+
+@pytest.mark.parametrize(
+    ("limits", "names"),
+    [
+        ({"queue_size": -1}, "queue_size"),
+        ({"queue_size": 2**31}, "queue_size"),
+        ({"queue_size": 1.5}, "queue_size"),
+        ({"queue_size": True}, "queue_size"),
+        ({"queue_size": "10"}, "queue_size"),
+        ({"fetch_size": 0}, "fetch_size"),
+        ({"fetch_size": 65536}, "fetch_size"),
+        ({"fetch_size": False}, "fetch_size"),
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": float("inf")}, "timeout"),
+        ({"timeout": True}, "timeout"),
+        ({"timeout": "5"}, "timeout"),
+    ],
+    ids=str,
+)
+def test_limits_that_make_no_sense(limits: dict[str, Any], names: str) -> None:
+    def function() -> None: ...
+
+    with pytest.raises(RegistrationError, match=names) as refused:
+        register_call(**limits)(function)
+    assert "function" in str(refused.value)
+    assert repr(limits[names]) in str(refused.value)
+
+
+def test_what_cannot_be_a_service() -> None:
+    async def agenerator() -> Any:
+        yield 1
+
+    def generator() -> Any:
+        yield 1
+
+    for function in (lambda: None, functools.partial(work, 1), agenerator, generator):
+        with pytest.raises(RegistrationError):
+            register_call(function)
+    with pytest.raises(RegistrationError):
+        ServiceSchema.of(5, Registration())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_async() -> None:
+    @functools.wraps(work)
+    async def wrapped(number: int) -> int:
+        return await work(number)
+
+    assert ServiceSchema.of(work, Registration()).is_async
+    assert ServiceSchema.of(wrapped, Registration()).is_async
+    assert ServiceSchema.of(CallableObject(), Registration()).is_async
+    assert not ServiceSchema.of(work_in_a_thread, Registration()).is_async
+
+
+def test_a_method_is_a_service_of_its_object() -> None:
+    class Account:
+        def __init__(self, balance: int) -> None:
+            self._balance = balance
+
+        def balance(self) -> int:
+            return self._balance
+
+    schema = ServiceSchema.of(Account(7).balance, Registration(queue_size=4))
+    assert (schema.name, schema.queue_size) == ("balance", 4)
+    assert schema.func_ptr() == 7
+
+
+def test_services_in_a_mapping() -> None:
+    @register_call
+    async def one() -> None: ...
+
+    @register_call
+    def other() -> None: ...
+
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"a lazy proxy was asked for {name}")
+
+    symbols = {
+        "one": one,
+        "alias": one,
+        "other": other,
+        "work": work,
+        "proxy": Proxy(),
+        "n": 1,
+        "none": None,
+        "cls": int,
+    }
+    assert [schema.name for schema in services_in(symbols)] == ["one", "other"]
+    assert services_in({}) == []
+
+
+def test_a_name_that_is_taken() -> None:
+    def make() -> Any:
+        async def function() -> None: ...
+
+        return function
+
+    registry = Registry()
+    first = ServiceSchema.of(make(), Registration())
+    registry.add(first)
+    registry.add(first)
+    with pytest.raises(RegistrationError) as taken:
+        registry.add(ServiceSchema.of(make(), Registration()))
+    assert str(taken.value).count(f"{__file__}:") == 2
+    with pytest.raises(RegistrationError, match="other limits"):
+        registry.add(ServiceSchema.of(first.func_ptr, Registration(queue_size=1)))
+    assert list(registry) == [first]
+    assert len(registry) == 1
+
+
+def test_a_registry_changes() -> None:
+    registry = Registry()
+    first, second = ServiceSchema.of(work, Registration()), ServiceSchema.of(work, Registration(1))
+    registry.add(first)
+    registry.replace(second)
+    assert registry.get("work") is second
+    for schema in registry:  # it may change while it is gone through
+        registry.remove(schema.name)
+    registry.remove("work")
+    assert "work" not in registry
+    assert registry.get("work") is None
+
+
+def test_names_on_the_broker() -> None:
+    assert queue_name("f", is_async=True) == "rpc_async_f"
+    assert queue_name("f", is_async=False) == "rpc_sync_f"
+    assert routing_keys("f", is_async=True) == ("async_f", "f")
+    assert routing_keys("f", is_async=False) == ("sync_f", "f")
+    assert [routing_key("f", kind) for kind in ("async", "sync", "any")] == ["async_f", "sync_f", "f"]
+    with pytest.raises(ConfigurationError, match="ftype"):
+        routing_key("f", "Async")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["f", "F_9.x-y", "_", "a" * 200])
+def test_names_that_services_can_have(name: str) -> None:
+    assert check_service_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\n", "f\u00fc", "a/b", "a*", "a" * 201, b"bytes", None])
+def test_names_that_services_cannot_have(name: object) -> None:
+    with pytest.raises(ConfigurationError, match="service name"):
+        check_service_name(name)
+
+
+def test_a_name_that_is_changed_after_decorating() -> None:
+    def function() -> None: ...
+
+    register_call(function)
+    function.__name__ = "not a name"
+    with pytest.raises(RegistrationError, match="service name"):
+        services_in({"function": function})

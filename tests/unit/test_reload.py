@@ -1,0 +1,148 @@
+"""A folder of plug-ins: what an update finds, and what it leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.reload import PluginFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_HEAD = "from rabibridge import register_call\n"
+
+
+def _service(name: str, result: object = None) -> str:
+    return f"{_HEAD}@register_call\ndef {name}():\n    return {result!r}\n"
+
+
+@pytest.fixture(autouse=True)
+def _imports_as_before() -> Iterator[None]:
+    modules, path = dict(sys.modules), list(sys.path)
+    yield
+    for name in sys.modules.keys() - modules.keys():
+        if "rabibridge_plugins_" in name:
+            del sys.modules[name]
+    sys.path[:] = path
+
+
+def test_nothing_changes(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(_service("a"))
+    folder = PluginFolder(tmp_path)
+    (schema,) = folder.load()
+    assert schema.name == "a"
+    changes = folder.update()
+    assert (changes.removed, changes.services) == ([], [])
+    assert folder.load() == [schema]
+
+
+def test_changed_added_and_removed(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(_service("a", 1) + _service("b", 1))
+    folder = PluginFolder(tmp_path)
+    folder.load()
+    (tmp_path / "a.py").write_text(_service("a", 2))
+    (tmp_path / "c.py").write_text(_service("c", 3))
+    changes = folder.update()
+    assert changes.removed == ["b"]
+    assert {schema.name: schema.func_ptr() for schema in changes.services} == {"a": 2, "c": 3}
+    (tmp_path / "a.py").unlink()
+    changes = folder.update()
+    assert (changes.removed, changes.services) == (["a"], [])
+
+
+def test_a_function_that_moves_to_another_file(tmp_path: Path) -> None:
+    (tmp_path / "z.py").write_text(_service("moving", 1))
+    (tmp_path / "a.py").write_text("")
+    folder = PluginFolder(tmp_path)
+    folder.load()
+    (tmp_path / "z.py").write_text("")
+    (tmp_path / "a.py").write_text(_service("moving", 2))
+    changes = folder.update()
+    assert [schema.func_ptr() for schema in changes.services] == [2]
+
+
+def test_a_file_that_is_renamed(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(_service("kept", 1))
+    folder = PluginFolder(tmp_path)
+    folder.load()
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    changes = folder.update()
+    assert [(schema.name, schema.func_ptr()) for schema in changes.services] == [("kept", 1)]
+    assert [schema.name for schema in folder.load()] == ["kept"]
+
+
+@pytest.mark.parametrize("broken", ["def f(:\n", "1 / 0\n", "raise SystemExit(3)\n", "\0", b"\xff\xfe\xff"], ids=repr)
+def test_a_file_that_cannot_be_imported(tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str | bytes) -> None:
+    file = tmp_path / "a.py"
+    file.write_text(_service("a", 1))
+    folder = PluginFolder(tmp_path)
+    (schema,) = folder.load()
+    module = sys.modules[schema.func_ptr.__module__]
+    file.write_bytes(broken if isinstance(broken, bytes) else broken.encode())
+    (tmp_path / "b.py").write_text(_service("b"))
+    changes = folder.update()
+    assert ([one.name for one in changes.services], changes.removed) == (["b"], [])
+    assert [one.name for one in folder.load()] == ["a", "b"]
+    assert sys.modules[schema.func_ptr.__module__] is module
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "a.py" in record.getMessage()
+    assert record.exc_info
+    file.write_text(_service("a", 2))
+    assert [one.func_ptr() for one in folder.update().services] == [2]
+
+
+def test_two_edits_within_one_second(tmp_path: Path) -> None:
+    folder = PluginFolder(tmp_path)
+    for number in range(10):  # same size, and perhaps the same time: only the content tells them apart
+        (tmp_path / "a.py").write_text(_service("a", number))
+        assert [schema.func_ptr() for schema in folder.update().services] == [number]
+
+
+def test_underscored_files_are_helpers(tmp_path: Path) -> None:
+    (tmp_path / "_shared_of_reload.py").write_text(_service("hidden") + "N = 1\n")
+    (tmp_path / "a.py").write_text("from _shared_of_reload import N\n" + _HEAD + "@register_call\ndef a(): return N\n")
+    folder = PluginFolder(tmp_path)
+    assert [(schema.name, schema.func_ptr()) for schema in folder.load()] == [("a", 1)]
+    (tmp_path / "_shared_of_reload.py").write_text("N = 2\n")
+    assert [schema.func_ptr() for schema in folder.update().services] == [2]
+    del sys.modules["_shared_of_reload"]
+
+
+def test_what_a_file_imports_from_another_is_offered_once(tmp_path: Path) -> None:
+    (tmp_path / "_base_of_reload.py").write_text(_service("shared", 1))
+    for name in "ab":
+        (tmp_path / f"{name}.py").write_text("from _base_of_reload import shared\n")
+    services = PluginFolder(tmp_path).load()
+    assert {schema.name for schema in services} == {"shared"}
+    assert len({schema.func_ptr for schema in services}) == 1
+    del sys.modules["_base_of_reload"]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        PluginFolder(tmp_path / "nowhere")
+
+
+def test_reloading_leaves_no_module_behind(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(_service("a"))
+    folder = PluginFolder(tmp_path)
+    folder.load()
+    modules, path = len(sys.modules), list(sys.path)
+    functions = []
+    for number in range(200):
+        (tmp_path / "a.py").write_text(_service("a", number))
+        (schema,) = folder.update().services
+        functions.append(weakref.ref(schema.func_ptr))
+        del schema
+    gc.collect()
+    assert len(sys.modules) == modules
+    assert sys.path == path
+    assert [alive() is not None for alive in functions] == [False] * 199 + [True]
