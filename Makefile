@@ -51,6 +51,7 @@ test-latest:  ## The tests on the newest Python of this machine
 	$(MAKE) --no-print-directory pytest PYTHON=$$newest VENV=.venv-$$(basename $$newest)
 
 bench: $(STAMP)  ## Measure, and compare with aio_pika's RPC pattern
+	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(BIN)/python -m pytest benchmarks $(ARGS)
 	$(BIN)/python -m benchmarks.compare
 

@@ -1,0 +1,1 @@
+"""Benchmarks: ``make bench``, ``python -m benchmarks.compare`` and ``python -m benchmarks.steady``."""

@@ -1,0 +1,82 @@
+"""The processes of a benchmark, seen from the one that directs them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from benchmarks.usage import cpu_seconds_of
+from tools.broker import BrokerError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tools.broker import Broker
+
+_END_TIMEOUT = 30.0
+
+
+class Program:
+    """A server or client process that does what it is told, one thing after the other; it ends with the context."""
+
+    def __init__(self, role: Literal["serve", "call"], contender: str, url: str) -> None:
+        self._name = f"{contender} {role}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.program", role, contender, url],
+            cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        try:
+            self._read()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def tell(self, op: str, **arguments: float) -> dict[str, Any]:
+        """Have it do something and return its answer."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # reading says better what happened
+            self._process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
+            self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process {self._name!r} ended with status {self._process.wait(_END_TIMEOUT)}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _end(self) -> None:
+        try:
+            self._process.communicate(timeout=_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+
+class BrokerCpu:
+    """CPU seconds of the broker, where it is a process that this machine shows."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._pid: int | None = None
+        with contextlib.suppress(BrokerError, OSError, ValueError):
+            pid = int(broker.ctl("eval", "list_to_integer(os:getpid())."))
+            if "beam" in Path(f"/proc/{pid}/comm").read_text():
+                self._pid = pid
+
+    def read(self) -> float | None:
+        """CPU seconds so far; ``None`` where they cannot be known."""
+        return None if self._pid is None else cpu_seconds_of(self._pid)

@@ -1,0 +1,84 @@
+"""One process of a benchmark: ``python -m benchmarks.program {serve,call} CONTENDER URL``.
+
+It answers each line of JSON on standard input with a line of JSON, and ends with its input. What it is told:
+
+- ``{"op": "cpu"}``: CPU seconds so far;
+- ``{"op": "memory"}``: once nothing is under way, resident bytes and what its tables hold;
+- ``{"op": "run", "in_flight": 128, "seconds": 2.0}``: call for so long, so many calls at any time;
+- ``{"op": "batches", "calls": 50000, "batch": 500}``: make so many calls, a batch at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import statistics
+import sys
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, cast
+
+import uvloop
+
+from benchmarks.contenders import CONTENDERS, settled
+from benchmarks.usage import cpu_seconds, resident_bytes
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Caller, Contender, Side
+
+
+async def run_for(caller: Caller, in_flight: int, seconds: float) -> dict[str, float]:
+    """Keep ``in_flight`` calls under way for so long; return how many there were and how long they took."""
+    took: list[float] = []
+    call, numbers = caller.call, itertools.count()
+    cpu, start = cpu_seconds(), perf_counter()
+    stop = start + seconds
+
+    async def keep_calling() -> None:
+        while (began := perf_counter()) < stop:
+            number = next(numbers)
+            if await call(number) != number:
+                raise AssertionError(f"the echo of {number} is another one")
+            took.append(perf_counter() - began)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(in_flight):
+            group.create_task(keep_calling())
+    return {
+        "calls": len(took),
+        "seconds": perf_counter() - start,
+        "median": statistics.median(took),
+        "cpu": cpu_seconds() - cpu,
+    }
+
+
+async def run_batches(caller: Caller, calls: int, batch: int) -> dict[str, float]:
+    """Make ``calls`` calls, ``batch`` of them at a time, each batch after the one before."""
+    cpu, start = cpu_seconds(), perf_counter()
+    for first in range(0, calls, batch):
+        numbers = range(first, min(first + batch, calls))
+        echoes = await asyncio.gather(*map(caller.call, numbers))
+        if echoes != list(numbers):
+            raise AssertionError(f"the echoes of {numbers} are others")
+    return {"calls": calls, "seconds": perf_counter() - start, "cpu": cpu_seconds() - cpu}
+
+
+async def _answer(side: Side, command: dict[str, Any]) -> dict[str, Any]:
+    operation = command.pop("op")
+    if operation == "cpu":
+        return {"cpu": cpu_seconds()}
+    if operation == "memory":
+        return {"left": await settled(side), "resident": resident_bytes()}
+    caller = cast("Caller", side)
+    return await (run_for if operation == "run" else run_batches)(caller, **command)
+
+
+async def main(role: str, contender: Contender, url: str) -> None:
+    async with contender.serve(url) if role == "serve" else contender.caller(url) as side:
+        print(json.dumps({"ready": True}), flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            print(json.dumps(await _answer(side, json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], CONTENDERS[sys.argv[2]], sys.argv[3]))
