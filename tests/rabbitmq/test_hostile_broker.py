@@ -174,6 +174,7 @@ async def test_the_connection_goes_again_and_again_while_it_is_set_up(setting: _
         for _ in range(random.Random(accepted).randrange(30)):
             await asyncio.sleep(0)
         proxy.link.cut()
+    await grown(proxy.links, accepted)  # the last cut was noticed
     await setting.works()
 
 

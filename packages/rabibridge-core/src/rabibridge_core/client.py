@@ -119,7 +119,7 @@ class Client:
         self._caller = None
         await self.transport.close()
         if self._connecting is not None:
-            await asyncio.wait((self._connecting,))
+            await asyncio.gather(self._connecting, return_exceptions=True)
 
     async def call(
         self,
@@ -159,7 +159,10 @@ class Client:
         if time_left is not None and time_left <= 0:
             raise _timed_out(func_name, correlation_id, timeout, sent=False)
         body, content_type, content_encoding = self._codec.encode([args, kwargs], correlation_id)
-        future: asyncio.Future[Reply] = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise ConfigurationError(f"{self.name} was connected on another event loop: make one client for each loop")
+        future: asyncio.Future[Reply] = loop.create_future()
         self._pending[correlation_id] = _PendingCall(future, func_name, timeout)
         slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
         hooks = self._hooks

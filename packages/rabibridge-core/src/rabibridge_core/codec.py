@@ -114,8 +114,9 @@ class Codec:
         for accepted in self._accept:
             if accepted.trusted_only and self._signer is None and not trust_broker:
                 raise ConfigurationError(
-                    f"the serializer {accepted.name!r} runs code from the messages it reads: give a signing_key, the "
-                    "same on every side, or state with trust_broker=True that only trusted programs can publish"
+                    f"the serializer {accepted.name!r} runs code from the messages it reads: give a signing_key "
+                    "(RABIBRIDGE_SIGNING_KEY), the same on every side, or state with trust_broker=True "
+                    "(RABIBRIDGE_TRUST_BROKER=1) that only trusted programs can publish"
                 )
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
@@ -54,6 +55,7 @@ class Server:
         self._stopping = asyncio.Event()
         self._connected = False
         self._serving = False
+        self._running = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -133,8 +135,19 @@ class Server:
         """Start, and return once :meth:`stop` was called and the calls in hand are done.
 
         Raises:
-            RabiBridgeError: the transport closed for another reason than our own :meth:`close`.
+            RabiBridgeError: the transport closed for another reason than our own :meth:`close`, or it runs already.
         """
+        if self._running:
+            raise ConfigurationError(f"{self.name} runs already: one run_serve() at a time serves all of its services")
+        self._running = True
+        try:
+            await self._run()
+        finally:
+            self._running = False
+            if not self._closed:
+                self._stopping.clear()
+
+    async def _run(self) -> None:
         await self.start()
         _log.info("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry) or "nothing yet")
         closed = asyncio.ensure_future(self.transport.wait_closed())
@@ -179,7 +192,11 @@ class Server:
             self.registry.replace(schema)
             return
         if running is not None:
-            await self.transport.declare(schema.queue)  # refused: the running one goes on as it is
+            try:
+                await self.transport.declare(replace(schema.queue, redeclare=False))
+            except ConfigurationError:
+                if not schema.re_register:
+                    raise  # the running one goes on as it is
             await self._drop(schema.name)
         service = Service(schema, self._codec, self._hooks)
         self.registry.replace(schema)

@@ -79,7 +79,11 @@ class Service:
 
     def swap(self, schema: ServiceSchema) -> None:
         """Run another function from the next request on; the queue and its limits stay."""
-        old, self._handler = self._handler, Handler(schema)
+        self._change_handler(Handler(schema), schema)
+
+    def _change_handler(self, handler: Handler, schema: ServiceSchema) -> None:
+        # Apart from swap(): pydantic keeps the frame in which a validator is made, and with it whatever is there.
+        old, self._handler = self._handler, handler
         self.schema = schema
         old.close(drop_waiting=False)
 

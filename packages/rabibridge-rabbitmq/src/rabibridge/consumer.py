@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge.errors import translated
@@ -208,6 +209,8 @@ class RabbitConsumer:
             if not lane.open:
                 raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
             self._session, self._lane, self._channel = session, lane, channel
+            # Once is what was asked for: on the next connection the queue may be another worker's, with calls in it.
+            self.queue = replace(self.queue, redeclare=False)
             self._tag = consuming.consumer_tag or ""
             self._opened = asyncio.get_running_loop().time()
 
