@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_type
 
-from rabibridge import RMQClient, RMQServer, ServiceSchema, register_call
+from rabibridge import ConnectionState, RMQBase, RMQClient, RMQServer, ServiceSchema, register_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -66,6 +66,12 @@ async def the_server() -> None:
     async with RMQServer(url="amqp://user:password@host/") as server:
         assert_type(server, RMQServer)
         assert_type(server.add_service(called, 10, 2, 1.5, True), ServiceSchema)
+        assert_type(server.add_service(called, validate=True), ServiceSchema)
         server.load_services(globals())
         server.load_plugins("folder")
-        await server.run_serve(reload=True)
+        await server.run_serve(reload=True, signals=False)
+
+
+def the_connection(base: RMQBase) -> None:
+    assert_type(base.state, ConnectionState)
+    assert_type(base.last_error, Exception | None)

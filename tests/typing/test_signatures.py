@@ -40,11 +40,11 @@ _DOCUMENTED: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
             "timeout": None,
             "re_register": False,
         },
-        {},
+        {"validate": False},
     ),
     (RMQServer.load_plugins, {"plugin_dir": inspect.Parameter.empty}, {}),
     (RMQServer.load_services, {"symbols": inspect.Parameter.empty}, {}),
-    (RMQServer.run_serve, {}, {"reload": False}),
+    (RMQServer.run_serve, {}, {"reload": False, "signals": True}),
     (
         register_call,
         {"queue_size": None, "fetch_size": None, "timeout": None},

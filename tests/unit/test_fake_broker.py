@@ -19,18 +19,13 @@ from rabibridge_core.plugins import CallHooks, PluginManager
 from rabibridge_core.registry import Registration, ServiceSchema
 from rabibridge_core.server import Server
 from rabibridge_core.settings import load_settings
-from rabibridge_core.transport import ConnectionState, Reply, Request, ServiceQueue
+from rabibridge_core.transport import ConnectionState, ServiceQueue
 from rabibridge_testing import Fault, MemoryBroker, MemoryTransport, Passage, forget_broker, memory, memory_broker
 from rabibridge_testing.conformance import Inbox, Worker
+from tests.unit.fake_support import QUEUE, connected, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-QUEUE = ServiceQueue("rpc_async_work", ("async_work", "work"), queue_size=None, fetch_size=8)
-
-
-def request(correlation_id: bytes = b"1", timeout: float | None = None) -> Request:
-    return Request("async_work", correlation_id, b"body", "text/plain", None, timeout)
 
 
 async def echo(value: Any) -> Any:
@@ -119,12 +114,6 @@ def test_a_loop_that_ended_without_closing_leaves_its_requests() -> None:
     assert asyncio.run(found()) == b"unfinished"
 
 
-async def connected(broker: MemoryBroker) -> MemoryTransport:
-    transport = broker.transport()
-    await transport.connect()
-    return transport
-
-
 async def test_two_loops_at_once_are_refused(pair: Pair) -> None:
     def elsewhere() -> None:
         asyncio.run(pair.broker.transport().connect())
@@ -132,95 +121,6 @@ async def test_two_loops_at_once_are_refused(pair: Pair) -> None:
     with pytest.raises(ConfigurationError, match="another event loop"):
         await asyncio.to_thread(elsewhere)
     assert await pair.echo(1) == 1
-
-
-async def test_settling_twice_is_an_error() -> None:
-    broker = MemoryBroker()
-    transport, worker = await connected(broker), Worker()
-    await transport.serve(QUEUE, worker)
-    (await transport.open_caller(Inbox())).send(request())
-    got = await worker.requests.get()
-    got.reply(Reply(b"", None, None))
-    with pytest.raises(RuntimeError, match="settled before"):
-        got.discard()
-    await transport.close()
-
-
-async def test_what_expired_is_gone_without_anybody_asking_for_it() -> None:
-    broker = MemoryBroker()
-    transport = await connected(broker)
-    await transport.declare(QUEUE)
-    caller = await transport.open_caller(Inbox())
-    caller.send(request(timeout=0.01))
-    queue = broker.queues[QUEUE.name]
-    assert len(queue) == 1
-    await asyncio.sleep(0.05)  # the time itself is what is tested
-    assert len(queue) == 0
-    await transport.close()
-
-
-async def test_expired_requests_behind_a_live_one_take_their_place() -> None:
-    broker, inbox = MemoryBroker(), Inbox()
-    transport = await connected(broker)
-    await transport.declare(ServiceQueue(QUEUE.name, QUEUE.routing_keys, queue_size=2, fetch_size=1))
-    caller = await transport.open_caller(inbox)
-    caller.send(request(b"live", timeout=600.0))
-    caller.send(request(b"expired", timeout=0.01))
-    await asyncio.sleep(0.05)  # the time itself is what is tested
-    caller.send(request(b"refused"))
-    assert (await inbox.refusals.get()).correlation_id == b"refused"
-    await transport.close()
-
-
-@pytest.mark.parametrize("how", ["close", "break", "reject"])
-async def test_what_comes_back_goes_before_what_waits(how: str) -> None:
-    broker, leaving, staying = MemoryBroker(), Worker(), Worker()
-    transport, other = await connected(broker), await connected(broker)
-    queue = ServiceQueue(QUEUE.name, QUEUE.routing_keys, queue_size=2, fetch_size=2)
-    consumer = await transport.serve(queue, leaving)
-    caller = await other.open_caller(Inbox())
-    for number in range(4):
-        caller.send(request(b"%d" % number))
-    in_hand = [await leaving.requests.get() for _ in range(2)]
-    if how == "close":
-        await transport.close()
-    elif how == "break":
-        transport.abort(restore=False)
-    else:
-        await consumer.stop()
-        for one in reversed(in_hand):
-            one.reject(requeue=True)
-    assert len(broker.queues[queue.name]) == 4
-    await other.serve(ServiceQueue(queue.name, queue.routing_keys, queue_size=2, fetch_size=9), staying)
-    got = [await staying.requests.get() for _ in range(4)]
-    assert [one.correlation_id for one in got] == [b"0", b"1", b"2", b"3"]
-    assert [one.redelivered for one in got] == [True, True, False, False]
-    await transport.close()
-    await other.close()
-
-
-async def test_what_is_on_its_way_to_a_consumer_that_stops_never_arrives() -> None:
-    broker, worker, other = MemoryBroker(), Worker(), Worker()
-    transport = await connected(broker)
-    consumer = await transport.serve(QUEUE, worker)
-    (await transport.open_caller(Inbox())).send(request())
-    await consumer.stop()
-    await transport.serve(QUEUE, other)
-    assert not (await other.requests.get()).redelivered
-    assert worker.requests.empty()
-    await transport.close()
-
-
-async def test_a_kindless_key_leads_to_both_kinds() -> None:
-    broker = MemoryBroker()
-    transport, workers = await connected(broker), (Worker(), Worker())
-    for kind, worker in zip(("async", "sync"), workers, strict=True):
-        await transport.serve(ServiceQueue(f"rpc_{kind}_work", (f"{kind}_work", "work"), None, 1), worker)
-    caller = await transport.open_caller(Inbox())
-    caller.send(request()._replace(routing_key="work"))
-    for worker in workers:
-        (await worker.requests.get()).discard()
-    await transport.close()
 
 
 async def test_a_deleted_queue_is_declared_anew_by_its_workers(pair: Pair) -> None:

@@ -18,6 +18,7 @@ from rabibridge import (
     RemoteExecutionError,
     RMQClient,
     RMQServer,
+    register_call,
 )
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.resolver import is_overridden
@@ -175,6 +176,37 @@ async def test_functions_added_while_connected(fake_broker: FakeBroker) -> None:
 
         fake_broker.add_service(later)
         assert await client.remote_call("later") == "later"
+
+
+@pytest.mark.parametrize("how", ["lost", "refused"])
+async def test_functions_added_while_there_is_no_connection(fake_broker: FakeBroker, how: str) -> None:
+    async def before() -> None: ...
+
+    async with RMQClient() as client:
+        if how == "lost":
+            fake_broker.add_service(before)
+            await client.remote_call("before")
+            fake_broker.lose_connection(restore=False)
+        else:
+            fake_broker.refuse_connections()
+        fake_broker.add_service(add)
+        call = asyncio.create_task(client.remote_call("add", (1, 2)))
+        await asyncio.sleep(0.01)  # let it go wrong
+        assert not call.done()
+        fake_broker.restore()
+        assert await call == 3
+
+
+async def test_a_decorated_function_keeps_its_limits(fake_broker: FakeBroker) -> None:
+    @register_call(queue_size=7, timeout=5, validate=True)
+    async def limited(number: int) -> int:
+        return number
+
+    schema = fake_broker.add_service(limited, queue_size=8)
+    assert (schema.queue_size, schema.timeout, schema.validate) == (8, 5, True)
+    async with RMQClient() as client:
+        with pytest.raises(InvalidArgumentsError):
+            await client.remote_call("limited", ("x",))
 
 
 async def test_a_name_is_taken_once(fake_broker: FakeBroker) -> None:

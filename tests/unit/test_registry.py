@@ -12,6 +12,7 @@ from rabibridge_core.errors import ConfigurationError, RegistrationError
 from rabibridge_core.naming import check_service_name, queue_name, routing_key, routing_keys
 from rabibridge_core.registry import (
     DEFAULT_FETCH_SIZE,
+    DEFAULT_SYNC_FETCH_SIZE,
     Registration,
     Registry,
     ServiceSchema,
@@ -63,7 +64,6 @@ def test_limits_are_kept() -> None:
     assert queue.routing_keys == ("sync_function", "function")
     assert (queue.queue_size, queue.fetch_size, queue.timeout) == (10, 2, 1.5)
     assert queue.redeclare
-    assert queue.durable
 
 
 def test_defaults() -> None:
@@ -76,6 +76,20 @@ def test_defaults() -> None:
     assert schema.queue.queue_size is None
     assert schema.queue.timeout is None
     assert not schema.queue.redeclare
+    sync = ServiceSchema.of(work_in_a_thread, Registration())
+    assert sync.fetch_size is None
+    assert sync.queue.fetch_size == DEFAULT_SYNC_FETCH_SIZE == 32
+
+
+def test_what_is_given_goes_over_what_is_registered() -> None:
+    registered = Registration(10, 2, 1.5, validate=True, re_register=True)
+    assert Registration().over(None) == Registration()
+    assert Registration().over(registered) == registered
+    assert registered.over(Registration(9, 9, 9)) == registered
+    given = Registration(queue_size=0, timeout=3)
+    assert given.over(registered) == Registration(0, 2, 3, validate=True, re_register=True)
+    assert given.over(None) == given
+    assert Registration(validate=True).over(Registration(5)) == Registration(5, validate=True)
 
 
 @pytest.mark.parametrize(

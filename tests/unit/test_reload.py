@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,6 @@ from rabibridge_core.reload import PluginFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _HEAD = "from rabibridge import register_call\n"
 
@@ -146,3 +147,83 @@ def test_reloading_leaves_no_module_behind(tmp_path: Path) -> None:
     assert len(sys.modules) == modules
     assert sys.path == path
     assert [alive() is not None for alive in functions] == [False] * 199 + [True]
+
+
+def _clashes(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "taken" in record.getMessage()]
+
+
+def test_a_clash_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.py").write_text(_service("twice", name))
+    folder = PluginFolder(tmp_path)
+    folder.load()
+    for number in range(5):
+        (tmp_path / "other.py").write_text(_service("other", number))
+        assert [schema.name for schema in folder.update().services] == ["other"]
+    (clash,) = _clashes(caplog)
+    assert "a.py" in clash
+    assert "b.py" in clash
+    (tmp_path / "c.py").write_text(_service("twice", "c"))
+    folder.update()
+    assert len(_clashes(caplog)) == 2
+    assert "c.py" in _clashes(caplog)[1]
+    (tmp_path / "b.py").unlink()
+    folder.update()
+    (tmp_path / "b.py").write_text(_service("twice", "again"))
+    folder.update()
+    assert len(_clashes(caplog)) == 3
+
+
+def test_one_function_in_two_files_is_no_clash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "_base_of_two.py").write_text(_service("shared", 1))
+    for name in "ab":
+        (tmp_path / f"{name}.py").write_text("from _base_of_two import shared\n")
+    folder = PluginFolder(tmp_path)
+    folder.load()
+    folder.update()
+    assert _clashes(caplog) == []
+    del sys.modules["_base_of_two"]
+
+
+def test_two_of_one_name_in_one_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.py").write_text(_service("twice", 1) + "first = twice\n" + _service("twice", 2))
+    folder = PluginFolder(tmp_path)
+    folder.load()
+    (tmp_path / "b.py").write_text("")
+    changes = folder.update()
+    assert (changes.removed, changes.services) == ([], [])
+    assert len(_clashes(caplog)) == 1
+
+
+def test_what_has_not_changed_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    really = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        read.append(path.name)
+        return really(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    for name in ("a.py", "_helper.py"):
+        (tmp_path / name).write_text(_service("a"))
+        os.utime(tmp_path / name, (1e9, 1e9))
+    folder = PluginFolder(tmp_path)
+    folder.load()
+    assert read == ["_helper.py", "a.py"]
+    for _ in range(3):
+        assert folder.update().services == []
+    assert len(read) == 2
+    os.utime(tmp_path / "a.py", (2e9, 2e9))
+    assert folder.update().services == []  # it was touched, no more
+    assert len(read) == 4
+
+
+def test_a_file_that_is_put_in_the_place_of_another(tmp_path: Path) -> None:
+    folder = PluginFolder(tmp_path)
+    for number in range(3):  # of the same size and time, as when a deployment keeps times
+        new = tmp_path / "new"
+        new.write_text(_service("a", number))
+        os.utime(new, (1e9, 1e9))
+        new.replace(tmp_path / "a.py")
+        assert [schema.func_ptr() for schema in folder.update().services] == [number]

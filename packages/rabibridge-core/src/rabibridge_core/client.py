@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 _log = logging.getLogger(__name__)
+_SEQUENCES = (tuple, list)
 _ROUTES_KEPT = 4096
 _TIMEOUT_MAX = 2.0**32 / 1000
 """What is more than this many seconds, 49 days, is taken for no limit."""
@@ -66,6 +67,7 @@ class Client:
         self._routes: dict[tuple[str, FunctionKind], str] = {}
         self._caller: Caller | None = None
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -111,10 +113,16 @@ class Client:
             self._caller = caller
 
     async def close(self) -> None:
-        """End all pending calls with ConnectionLostError and disconnect; without effect when closed."""
-        if self._closed:
-            return
-        self._closed = True
+        """End all pending calls with ConnectionLostError and disconnect; without effect when closed.
+
+        It goes on to its end whoever stops waiting for it.
+        """
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self.lost(ConnectionLostError(f"{self.name} was closed while the call was under way"))
         self._caller = None
         await self.transport.close()
@@ -146,8 +154,14 @@ class Client:
             ConnectionLostError: the connection went before the reply came, or the client is closed or not connected.
             SerializationError: the arguments cannot be encoded, or the reply cannot be decoded.
             ContentRejectedError: the arguments are too large, or the reply is of a kind that is not accepted.
+            TypeError: ``args`` is no tuple or list, or ``kwargs`` no dict.
         """
         route = self._routes.get((func_name, kind)) or self._new_route(func_name, kind)
+        if not isinstance(args, _SEQUENCES) or not isinstance(kwargs, dict):
+            raise TypeError(
+                f"call of {func_name!r}: args must be a tuple or list and kwargs a dict, "
+                f"not {type(args).__name__} and {type(kwargs).__name__}"
+            )
         time_left = timeout if timeout is None or 0 < timeout < _TIMEOUT_MAX else _odd_timeout(timeout)
         caller = self._caller
         if caller is None or caller.paused:
@@ -163,7 +177,7 @@ class Client:
         if loop is not self._loop:
             raise ConfigurationError(f"{self.name} was connected on another event loop: make one client for each loop")
         future: asyncio.Future[Reply] = loop.create_future()
-        self._pending[correlation_id] = _PendingCall(future, func_name, timeout)
+        call = self._pending[correlation_id] = _PendingCall(future, func_name, timeout)
         slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
         hooks = self._hooks
         started = hooks.call_sent(func_name, correlation_id, time_left) if hooks.active else 0.0
@@ -175,13 +189,14 @@ class Client:
             error = raised
             raise
         finally:
-            self._pending.pop(correlation_id, None)
+            if self._pending.get(correlation_id) is call:  # not so after lost(), which takes the whole table
+                del self._pending[correlation_id]
             if slot is not None:
                 self._deadlines.discard(correlation_id, slot)
             if hooks.active:
                 hooks.call_finished(func_name, correlation_id, started, error)
             error = None  # a frame that keeps the exception which keeps the frame is a cycle
-            del future
+            del future, call
 
     def _new_route(self, func_name: str, kind: FunctionKind) -> str:
         route = routing_key(func_name, kind)
@@ -232,15 +247,15 @@ class Client:
 
     def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
         """Take a reply from the transport."""
-        call = self._pending.pop(correlation_id, None)
-        if call is None:
+        call = self._pending.get(correlation_id)
+        if call is None or call.future.done():
             self.stray_replies += 1
-        elif not call.future.done():
+        else:
             call.future.set_result(reply)
 
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         """Take a refusal from the transport."""
-        call = self._pending.pop(correlation_id, None)
+        call = self._pending.get(correlation_id)
         if call is not None and not call.future.done():
             message = f"call of {call.func_name!r} refused: {detail}"
             error = refusal(message, func_name=call.func_name, correlation_id=correlation_id.decode())
@@ -258,7 +273,7 @@ class Client:
             _log.warning("%s: %d pending calls ended: %s", self.name, len(pending), error)
 
     def _expired(self, correlation_id: bytes) -> None:
-        call = self._pending.pop(correlation_id, None)
+        call = self._pending.get(correlation_id)
         if call is not None and not call.future.done():
             call.future.set_exception(_timed_out(call.func_name, correlation_id, call.timeout, sent=True))
 

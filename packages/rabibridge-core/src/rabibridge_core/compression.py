@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import zstandard
 
-__all__ = ["DEFAULT_LEVEL", "MAGIC", "MAX_WINDOW_SIZE", "compress", "decompress", "is_compressed"]
+__all__ = ["DEFAULT_LEVEL", "MAGIC", "MAX_WINDOW_SIZE", "compress", "decompress"]
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 """The four bytes that every zstd frame begins with."""
@@ -57,11 +57,6 @@ def _contexts() -> _Contexts:
     except AttributeError:
         contexts = _per_thread.contexts = _Contexts()
     return contexts
-
-
-def is_compressed(data: bytes | bytearray | memoryview) -> bool:
-    """Tell whether ``data`` begins like a zstd frame."""
-    return data[:4] == MAGIC
 
 
 def compress(data: bytes | bytearray | memoryview, level: int = DEFAULT_LEVEL) -> bytes:

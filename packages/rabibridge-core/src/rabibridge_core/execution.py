@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import RegistrationError
+from rabibridge_core.registry import DEFAULT_SYNC_FETCH_SIZE
+from rabibridge_core.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rabibridge_core.registry import ServiceSchema
 
-__all__ = ["ArgumentsRefusedError", "Handler", "TooLateError"]
-
-_DEFAULT_THREADS = 32
+__all__ = ["ArgumentsRefusedError", "Handler", "TooLateError", "invoke", "validator"]
 
 
 class ArgumentsRefusedError(Exception):
@@ -40,10 +39,12 @@ class Handler:
         """Prepare to run the service's function; pydantic is loaded here if the service validates."""
         self._func = schema.func_ptr
         self.is_async = schema.is_async
-        self._validated = _validator(schema) if schema.validate else None
-        self._threads: ThreadPoolExecutor | None = None
+        self._validated = validator(schema) if schema.validate else None
+        self.direct = schema.func_ptr if schema.is_async and not schema.validate else None
+        """The function, where calling it by :func:`invoke` and awaiting that is all there is to do."""
+        self._threads: DaemonThreads | None = None
         if not schema.is_async:
-            self._threads = ThreadPoolExecutor(schema.fetch_size or _DEFAULT_THREADS, f"rabibridge-{schema.name}")
+            self._threads = DaemonThreads(schema.fetch_size or DEFAULT_SYNC_FETCH_SIZE, f"rabibridge-{schema.name}")
 
     async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], time_left: float | None) -> Any:
         """Return the function's result.
@@ -56,10 +57,10 @@ class Handler:
         if self._validated is not None:
             args, kwargs = self._validated(args, kwargs)
         if self._threads is None:
-            return await _invoke(self._func, args, kwargs)
+            return await invoke(self._func, args, kwargs)
         latest = None if time_left is None else monotonic() + time_left
         context = contextvars.copy_context()
-        running = self._threads.submit(context.run, _in_thread, self._func, args, kwargs, latest)
+        running = self._threads.submit(lambda: context.run(_in_thread, self._func, args, kwargs, latest))
         result, error = await asyncio.wrap_future(running)
         if error is not None:
             raise error
@@ -68,10 +69,15 @@ class Handler:
     def close(self, *, drop_waiting: bool) -> None:
         """Let the threads end; what runs in them cannot be stopped, what waits for one is run first or dropped."""
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=drop_waiting)
+            self._threads.close(drop_waiting=drop_waiting)
 
 
-def _invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call the function.
+
+    Raises:
+        ArgumentsRefusedError: the arguments do not fit its signature.
+    """
     try:
         return func(*args, **kwargs)
     except TypeError as error:
@@ -88,13 +94,17 @@ def _in_thread(
     if latest is not None and monotonic() >= latest:
         return None, TooLateError()
     try:
-        return _invoke(func, args, kwargs), None
+        return invoke(func, args, kwargs), None
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything; the caller gets it as an error reply
         return None, error
 
 
-def _validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[Any, Any]]:
-    """Return a function that checks and converts arguments by the annotations, without running the service."""
+def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[Any, Any]]:
+    """Return a function that checks and converts arguments by the annotations, without running the service.
+
+    Raises:
+        RegistrationError: the annotations cannot be used; a name in them may not be defined when the program runs.
+    """
     import pydantic
 
     @functools.wraps(schema.func_ptr)
@@ -104,8 +114,10 @@ def _validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, A
     # pydantic validates the result against the annotation too if asked; that is not ours to judge.
     try:
         checked = pydantic.validate_call(arguments)
-    except pydantic.PydanticUserError as error:
-        raise RegistrationError(f"service {schema.name!r} cannot be validated: {error}") from error
+    except Exception as error:
+        raise RegistrationError(
+            f"service {schema.name!r} cannot be validated: its annotations cannot be used: {error}"
+        ) from error
 
     def validate(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
         try:

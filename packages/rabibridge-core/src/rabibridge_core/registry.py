@@ -13,11 +13,24 @@ from rabibridge_core.transport import ServiceQueue
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["DEFAULT_FETCH_SIZE", "Registration", "Registry", "ServiceSchema", "register_call", "services_in"]
+__all__ = [
+    "DEFAULT_FETCH_SIZE",
+    "DEFAULT_SYNC_FETCH_SIZE",
+    "Registration",
+    "Registry",
+    "ServiceSchema",
+    "register_call",
+    "registration_of",
+    "services_in",
+]
 
 DEFAULT_FETCH_SIZE = 256
-"""How many calls of a service one worker holds where ``fetch_size`` is not given: a bound, so that a long queue never
-becomes as many tasks."""
+"""How many calls of an async service one worker holds where ``fetch_size`` is not given: a bound, so that a long queue
+never becomes as many tasks."""
+
+DEFAULT_SYNC_FETCH_SIZE = 32
+"""The same for a service that is not async, and how many threads it then has: what is in hand runs, nothing waits in
+this worker for a thread while another worker is idle."""
 
 _MARK = "__rabibridge_registration__"
 _FETCH_SIZE_MAX = 65535
@@ -37,6 +50,18 @@ class Registration:
     validate: bool = False
     re_register: bool = False
 
+    def over(self, other: Registration | None) -> Registration:
+        """Return this one, with what it leaves out (``None`` or ``False``) taken from ``other``."""
+        if other is None:
+            return self
+        return Registration(
+            other.queue_size if self.queue_size is None else self.queue_size,
+            other.fetch_size if self.fetch_size is None else self.fetch_size,
+            other.timeout if self.timeout is None else self.timeout,
+            self.validate or other.validate,
+            self.re_register or other.re_register,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceSchema:
@@ -46,7 +71,8 @@ class ServiceSchema:
         name: what callers call it.
         func_ptr: the function.
         queue_size: how many calls may wait; one more is refused with QueueFullError. ``None``: no limit.
-        fetch_size: how many calls one worker holds at a time. ``None``: :data:`DEFAULT_FETCH_SIZE`.
+        fetch_size: how many calls one worker holds at a time. ``None``: :data:`DEFAULT_FETCH_SIZE`, or
+            :data:`DEFAULT_SYNC_FETCH_SIZE` where the function is not async.
         timeout: how long a call may wait in the queue, in seconds. ``None``: no limit.
         re_register: delete a queue that exists with other limits and declare it anew.
         validate: check the arguments against the annotations before the call.
@@ -102,7 +128,7 @@ class ServiceSchema:
             name=self.queue_name,
             routing_keys=routing_keys(self.name, is_async=self.is_async),
             queue_size=self.queue_size,
-            fetch_size=self.fetch_size or DEFAULT_FETCH_SIZE,
+            fetch_size=self.fetch_size or (DEFAULT_FETCH_SIZE if self.is_async else DEFAULT_SYNC_FETCH_SIZE),
             timeout=self.timeout,
             redeclare=self.re_register,
         )
@@ -137,7 +163,7 @@ def register_call(
             limit, the queue then grows as long as the broker has room. With 0 every call is refused, even while workers
             are idle: RabbitMQ hands none over without queueing it.
         fetch_size: how many calls one worker process holds at a time, running or about to run. The smaller, the better
-            the backend is protected. ``None``: 256.
+            the backend is protected. ``None``: 256, or 32 where the function is not async.
         timeout: how long a call may wait in the queue, in seconds; a call that waited longer is dropped and its caller
             gets CallTimeoutError from its own timeout. ``None``: no limit.
         validate: check (and convert) the arguments against the annotations with pydantic before the function runs; what

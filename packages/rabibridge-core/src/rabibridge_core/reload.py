@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import stat
 import sys
+import time
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.registry import ServiceSchema, services_in
@@ -24,6 +26,11 @@ __all__ = ["PluginFolder", "watch"]
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 2000
 """How often to look at the folder although nothing was heard of it: notice of a change may get lost."""
+_FRESH_NS = 2_000_000_000
+"""A file changed as lately as this is read again: another change may have left the same time of change, which some
+file systems keep in steps of two seconds."""
+_Stamp: TypeAlias = tuple[int, int, int]
+"""Of a file: which it is, its size in bytes, its time of change in nanoseconds."""
 
 
 @dataclass
@@ -67,6 +74,9 @@ class PluginFolder:
             raise ConfigurationError(f"the plug-in folder {str(path)!r} does not exist or is no folder")
         self.path = path.resolve()
         self._package = "rabibridge_plugins_" + hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
+        self._stamps: dict[Path, _Stamp] | None = None
+        self._fresh = False
+        self._clashes: set[tuple[str, Path, Path]] = set()
         self._plugins: dict[Path, _Plugin] = {}
         self._helpers: dict[Path, bytes] = {}
         self._owned: dict[str, tuple[Path, ServiceSchema]] = {}
@@ -83,7 +93,9 @@ class PluginFolder:
 
         A file that cannot be imported is logged; the services it had stay.
         """
-        files = {path: path.read_bytes() for path in sorted(self.path.glob("*.py")) if path.is_file()}
+        if not self._look():
+            return Changes()
+        files = self._read()
         if self._helpers_changed(files):
             for plugin in self._plugins.values():
                 plugin.digest = b""
@@ -104,17 +116,48 @@ class PluginFolder:
             added=self._owned.keys() - before.keys(),
         )
 
+    def _look(self) -> bool:
+        """Tell whether files may have changed since the last time, without reading them."""
+        now = time.time_ns()
+        stamps: dict[Path, _Stamp] = {}
+        for path in self.path.glob("*.py"):
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue  # gone in between
+            if stat.S_ISREG(found.st_mode):
+                stamps[path] = found.st_ino, found.st_size, found.st_mtime_ns
+        changed = self._fresh or stamps != self._stamps
+        self._stamps = stamps
+        self._fresh = any(changed_at > now - _FRESH_NS for _, _, changed_at in stamps.values())
+        return changed
+
+    def _read(self) -> dict[Path, bytes]:
+        files: dict[Path, bytes] = {}
+        for path in sorted(self._stamps or ()):
+            try:
+                files[path] = path.read_bytes()
+            except FileNotFoundError:
+                continue  # gone in between
+        return files
+
     def _owners(self) -> dict[str, tuple[Path, ServiceSchema]]:
         """Return which file each service is taken from: the one that had it before, else the first that offers it."""
         owned: dict[str, tuple[Path, ServiceSchema]] = {}
-        for path, plugin in self._plugins.items():
-            for schema in plugin.services:
-                other = owned.get(schema.name)
-                before = self._owned.get(schema.name, (None,))[0]
-                if other is None or before == path:
-                    owned[schema.name] = path, schema
-                if other is not None:
-                    _log.error("the service %r is taken twice: by %s and %s", schema.name, other[0], path)
+        offers = [(path, schema) for path, plugin in self._plugins.items() for schema in plugin.services]
+        for path, schema in offers:
+            known = owned.setdefault(schema.name, (path, schema))[0]
+            before = self._owned.get(schema.name, (None,))[0]
+            if path == before and path != known:
+                owned[schema.name] = path, schema
+        clashes = {
+            (schema.name, owned[schema.name][0], path)
+            for path, schema in offers
+            if schema.func_ptr is not owned[schema.name][1].func_ptr
+        }
+        for name, owner, other in sorted(clashes - self._clashes):
+            _log.error("the service %r is taken by %s; the one in %s is left out: rename one", name, owner, other)
+        self._clashes = clashes
         return owned
 
     def _helpers_changed(self, files: dict[Path, bytes]) -> bool:
@@ -123,9 +166,11 @@ class PluginFolder:
             path for path, digest in helpers.items() if self._helpers.get(path) != digest
         }
         self._helpers = helpers
-        for name, module in list(sys.modules.items()):
-            if getattr(module, "__file__", None) in {str(path) for path in changed}:
-                del sys.modules[name]
+        if changed:
+            places = {str(path) for path in changed}
+            for name, module in list(sys.modules.items()):
+                if getattr(module, "__file__", None) in places:
+                    del sys.modules[name]
         return bool(changed)
 
     def _update_file(self, path: Path, source: bytes) -> None:
@@ -139,7 +184,7 @@ class PluginFolder:
         plugin.digest = digest
         try:
             module = _import(plugin.module, path, source)
-            services = services_in(_own_symbols(module))
+            services = services_in(vars(module))
         except (Exception, SystemExit):  # noqa: BLE001 - the file is the user's and may raise anything
             kept = f"; its services stay as they were: {_names(plugin.services)}" if plugin.services else ""
             _log.exception("the plug-in %s cannot be imported%s", path, kept)
@@ -172,10 +217,6 @@ def _import(name: str, path: Path, source: bytes) -> ModuleType:
             sys.modules[name] = before
         raise
     return module
-
-
-def _own_symbols(module: ModuleType) -> dict[str, object]:
-    return {name: value for name, value in vars(module).items() if not name.startswith("__")}
 
 
 async def watch(server: Server, folder: PluginFolder) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
+from rabibridge_core.execution import validator
 from rabibridge_core.registry import Registry, ServiceSchema
 from rabibridge_core.service import Service
 
@@ -54,9 +55,11 @@ class Server:
         self._draining: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._connected = False
+        self._ending: list[Service] = []
         self._serving = False
         self._running = False
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         """Show the state and the services."""
@@ -77,8 +80,10 @@ class Server:
         """Add a service; on a server that serves already it starts in the background.
 
         Raises:
-            RegistrationError: another function has that name.
+            RegistrationError: another function has that name, or its arguments cannot be validated as it asks for.
         """
+        if schema.validate:
+            validator(schema)  # here, before callers can reach its queue
         known = schema.name in self.registry
         self.registry.add(schema)
         if not known and self._serving:
@@ -148,21 +153,29 @@ class Server:
                 self._stopping.clear()
 
     async def _run(self) -> None:
-        await self.start()
-        _log.info("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry) or "nothing yet")
+        starting = asyncio.ensure_future(self.start())
         closed = asyncio.ensure_future(self.transport.wait_closed())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait((closed, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                names = ", ".join(schema.name for schema in self.registry)
+                _log.info("%s serves %s", self.name, names or "nothing yet")
+                await asyncio.wait((closed, stopping), return_when=asyncio.FIRST_COMPLETED)
             if closed.done():
                 closed.result()
         finally:
-            closed.cancel()
-            stopping.cancel()
+            for task in (starting, closed, stopping):
+                task.cancel()
+            await asyncio.gather(starting, closed, stopping, return_exceptions=True)
             await self._drain()
 
     def stop(self) -> None:
-        """Make :meth:`run` finish what is in hand and return; calling it twice does no harm."""
+        """Make :meth:`run` finish what is in hand and return. Called again, what is in hand goes back at once."""
+        if self._stopping.is_set():
+            for service in self._ending:
+                service.hurry()
         self._stopping.set()
 
     async def change(self, removed: Iterable[str], schemas: Iterable[ServiceSchema]) -> None:
@@ -212,18 +225,25 @@ class Server:
 
     async def _drain(self) -> None:
         self._serving = False
+        for task in self._background:
+            task.cancel()  # a change that waits for a connection must not keep us
         async with self._changing:
             services, self._services = list(self._services.values()), {}
+            self._ending = services
             await asyncio.gather(*(service.stop(self.drain_timeout) for service in services), *self._draining)
 
     async def close(self) -> None:
-        """Finish the calls in hand, give back the rest, disconnect; without effect when closed."""
-        if self._closed:
-            return
-        self._closed = True
-        self.stop()
-        for task in self._background:
-            task.cancel()
+        """Finish the calls in hand, give back the rest, disconnect; without effect when closed.
+
+        It goes on to its end whoever stops waiting for it.
+        """
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._stopping.set()
         try:
             await self._drain()
         finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rabibridge_core.deadlines import DeadlineWheel, time_remaining
 from rabibridge_core.errors import ContentRejectedError, SerializationError
-from rabibridge_core.execution import ArgumentsRefusedError, Handler, TooLateError
+from rabibridge_core.execution import ArgumentsRefusedError, Handler, TooLateError, invoke
 from rabibridge_core.failures import EXECUTION, INVALID_ARGUMENTS, REQUEST_REJECTED, RESULT_UNSENDABLE, describe
 from rabibridge_core.transport import Reply
 
@@ -37,11 +37,12 @@ class _UnreadableError(Exception):
 class _Execution:
     """A request in hand."""
 
-    __slots__ = ("fate", "request", "slot", "task", "time_left")
+    __slots__ = ("fate", "request", "slot", "started", "task", "time_left")
 
     def __init__(self, request: IncomingRequest) -> None:
         self.request = request
         self.fate: Literal["expired", "requeued", "void"] | None = None  # why it is being stopped
+        self.started = False
         self.time_left: float | None = None
         self.slot: float | None = None
         self.task: asyncio.Task[None]
@@ -60,6 +61,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel[_Execution](self._loop, self._expired)
         self._in_hand: set[_Execution] = set()
+        self._draining: asyncio.Timeout | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -96,9 +98,13 @@ class Service:
         """Take no more requests, finish those in hand within ``drain_timeout`` seconds, give the rest back."""
         await self.halt()
         try:
-            async with asyncio.timeout(drain_timeout):
+            async with asyncio.timeout(drain_timeout) as self._draining:
                 await self._idle.wait()
         except TimeoutError:
+            pass
+        finally:
+            self._draining = None
+        if self._in_hand:
             _log.warning(
                 "service %r: %d calls were not finished within %g s and go back to the queue",
                 self.schema.name, len(self._in_hand), drain_timeout,
@@ -106,6 +112,11 @@ class Service:
             await self._give_back()
         self._handler.close(drop_waiting=True)
         self._deadlines.clear()
+
+    def hurry(self) -> None:
+        """End a :meth:`stop` that waits for calls in hand: they go back to the queue now."""
+        if self._draining is not None:
+            self._draining.reschedule(self._loop.time())
 
     async def _give_back(self) -> None:
         in_hand = list(self._in_hand)
@@ -131,6 +142,8 @@ class Service:
     def _stop(self, execution: _Execution, fate: Literal["expired", "requeued", "void"]) -> None:
         if execution.fate is None:
             execution.fate = fate
+            if not execution.started:
+                return  # a task that is cancelled before its first step never gets to settle its request
             if self._handler.is_async:
                 execution.task.cancel()
             elif fate == "requeued":  # its thread cannot be stopped; another worker may start it again
@@ -144,6 +157,11 @@ class Service:
         started = hooks.request_received(self.schema.name, request.correlation_id) if hooks.active else 0.0
         error: BaseException | None = None
         try:
+            execution.started = True
+            if execution.fate is not None:
+                if execution.fate == "requeued":
+                    request.reject(requeue=True)
+                return
             time_left = time_remaining(request.time_left, request.deadline, time.time())
             if time_left is not None:
                 if time_left <= 0:
@@ -151,7 +169,11 @@ class Service:
                 execution.time_left = time_left
                 execution.slot = self._deadlines.add(execution, time_left)
             args, kwargs = self._arguments(request)
-            result = await self._handler.run(args, kwargs, time_left)
+            direct = self._handler.direct
+            if direct is not None:
+                result = await invoke(direct, args, kwargs)
+            else:
+                result = await self._handler.run(args, kwargs, time_left)
             error = self._settle(execution, result)
         except BaseException as raised:
             if isinstance(raised, GeneratorExit) and self._loop.is_closed():

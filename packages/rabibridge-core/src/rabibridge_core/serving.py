@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,14 +24,15 @@ _before: dict[signal.Signals, Any] = {}
 """The signal handlers that were there before the first of them ran."""
 
 
-async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = ()) -> None:
+async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = (), *, signals: bool = True) -> None:
     """Run the server; on the main thread SIGTERM and SIGINT stop it in good order.
 
     Args:
         server: connected, not started yet.
         watched: plug-in folders whose changes change the services in place.
+        signals: whether to take the signals; ``False`` leaves them to whoever owns the process.
     """
-    with _stopped_by_signals(server.stop):
+    with _stopped_by_signals(server.stop) if signals else nullcontext():
         watchers = [asyncio.create_task(_watch(server, folder)) for folder in watched]
         try:
             await server.run()
@@ -72,6 +73,10 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _on_signal(number: int, frame: object) -> None:
-    _log.info("%s: stopping", signal.Signals(number).name)
     for loop, stop in _running:
-        loop.call_soon_threadsafe(stop)
+        loop.call_soon_threadsafe(_stop, stop, signal.Signals(number).name)
+
+
+def _stop(stop: Callable[[], None], signal_name: str) -> None:
+    _log.info("%s: stopping", signal_name)  # here, not in the signal handler, which may interrupt the logging itself
+    stop()

@@ -93,14 +93,18 @@ class Settings:
         cid_max: correlation ids count up to this number, then start again.
         compress_threshold: bodies longer than this many bytes are compressed.
         serializer: name of the serializer that encodes calls.
-        log_level: level for the ``rabibridge`` command's logging; ``None`` leaves logging alone.
+        log_level: level of the log that ``rabibridge run`` writes; ``None``: INFO. Clients and servers leave logging to
+            the program that they are in.
         max_body: largest body to send or to accept, in bytes on the wire.
         max_decompressed: largest body to accept after decompression, in bytes.
         heartbeat: seconds between AMQP heartbeats.
-        connect_timeout: seconds for one attempt to connect to one broker.
-        drain_timeout: seconds that work in hand gets to finish when a client or server closes.
-        signing_key: key for the signature of bodies, or ``None``: bodies are not signed.
-        trust_broker: ``True`` says that whoever can reach the broker may run code here: it allows pickle unsigned.
+        connect_timeout: seconds to reach one broker, and as many to log in there; a first connection that could not be
+            made in this time is given up, once every broker was tried.
+        drain_timeout: seconds that calls in hand get to finish when a server stops or closes.
+        signing_key: key that signs bodies of pickle, cloudpickle and other serializers that can run code; bodies of
+            other serializers are never signed. ``None``: none are.
+        trust_broker: ``True`` says that whoever can publish to the broker may run code here: it allows bodies of those
+            serializers without a signature.
 
     Raises:
         ConfigurationError: a value is outside its range.

@@ -56,7 +56,7 @@ class ConnectionState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceQueue:
-    """The queue of one service, as a value.
+    """The queue of one service, as a value. It outlives a restart of the broker.
 
     Attributes:
         name: its name on the broker.
@@ -64,7 +64,6 @@ class ServiceQueue:
         queue_size: how many requests may wait in it; one more is refused. ``None``: no limit.
         fetch_size: how many requests one consumer may hold unsettled, at least 1.
         timeout: how long a request may wait in the queue, in seconds; then it is dropped. ``None``: no limit.
-        durable: whether the queue outlives a restart of the broker.
         queue_type: ``"classic"`` or ``"quorum"`` (replicated).
         redeclare: delete a queue that exists with other limits, with what is in it, and declare it anew.
     """
@@ -74,7 +73,6 @@ class ServiceQueue:
     queue_size: int | None
     fetch_size: int
     timeout: float | None = None
-    durable: bool = True
     queue_type: Literal["classic", "quorum"] = "classic"
     redeclare: bool = False
 
@@ -200,7 +198,10 @@ class ConsumerEvents(Protocol):
         ...
 
     def lost(self, error: ConnectionLostError, /) -> None:
-        """The connection is gone: all requests in hand are void and will be given to some worker again."""
+        """The connection is gone: all requests in hand are void and will be given to some worker again.
+
+        That it was closed by :meth:`Transport.close` is told too, where requests are in hand.
+        """
         ...
 
 
@@ -230,7 +231,11 @@ class Caller(Protocol):
 
 
 class Consumer(Protocol):
-    """Takes requests from one service queue. It outlives the loss of a connection."""
+    """Takes requests from one service queue.
+
+    It outlives the loss of a connection. It also outlives its queue: where somebody deletes that on the broker, it is
+    declared anew, and what is in hand can still be answered.
+    """
 
     @property
     def live(self) -> bool:
@@ -268,13 +273,17 @@ class Transport(Protocol):
         """Connect. From then on a lost connection is made anew without being asked.
 
         Raises:
-            ConnectionLostError: no broker could be reached in the time that the transport allows itself.
+            ConnectionLostError: no broker could be reached in the time that the transport allows itself. It can be
+                called again then. Or the transport is closed.
             ConfigurationError: the broker refuses us, and trying again cannot help.
         """
         ...
 
     async def close(self) -> None:
-        """Close for good. Everything unsettled goes back to its queue. Closing twice does no harm."""
+        """Close for good. Everything unsettled goes back to its queue, and is void here: ``ConsumerEvents.lost``.
+
+        Closing twice does no harm.
+        """
         ...
 
     async def wait_closed(self) -> None:
@@ -286,23 +295,33 @@ class Transport(Protocol):
         ...
 
     async def open_caller(self, events: CallerEvents, /) -> Caller:
-        """Make ready to send requests and receive replies."""
+        """Make ready to send requests and receive replies. While the connection is lost, wait for the next.
+
+        Raises:
+            ConnectionLostError: the transport was never connected, is closed, or got no connection in the time that
+                it allows itself; ``executed`` is ``False``.
+        """
         ...
 
     async def declare(self, queue: ServiceQueue, /) -> None:
         """Make sure that the queue exists with these limits and that its routing keys lead to it.
 
+        While the connection is lost, wait for the next.
+
         Raises:
             ConfigurationError: the broker refuses it, for one because it exists with other limits.
-            ConnectionLostError: there is no connection.
+            ConnectionLostError: the transport was never connected, is closed, or got no connection in the time that
+                it allows itself; ``executed`` is ``False``.
         """
         ...
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> Consumer:
         """Declare the queue and take requests from it, at most ``queue.fetch_size`` unsettled at any time.
 
+        While the connection is lost, return at once: the consumer is live with the next connection.
+
         Raises:
             ConfigurationError: as :meth:`declare`.
-            ConnectionLostError: there is no connection.
+            ConnectionLostError: the transport was never connected, or is closed; ``executed`` is ``False``.
         """
         ...
