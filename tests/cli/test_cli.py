@@ -31,13 +31,22 @@ async def fail():
     raise LookupError("nothing here")
 """
 
+NOISE = """
+import logging
+
+for level in ("DEBUG", "INFO", "WARNING", "ERROR"):
+    logging.getLogger("noise").log(logging.getLevelName(level), "heard at %s", level)
+"""
+"""Logs when it is loaded and offers nothing, so that the command ends by itself."""
+
 
 @pytest.fixture
 def rabibridge(vhost_url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
+    def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from rabibridge.cli import main; main()", *args]
+        environment = _env(vhost_url) | variables
         return subprocess.run(
-            command, cwd=tmp_path, env=_env(vhost_url), capture_output=True, text=True, timeout=60, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
 
     return run
@@ -57,7 +66,8 @@ def serving(vhost_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _env(url: str) -> dict[str, str]:
-    return {**os.environ, "RABIBRIDGE_URL": url}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RABIBRIDGE_")}
+    return environment | {"RABIBRIDGE_URL": url}
 
 
 def test_call_prints_the_result_as_json(
@@ -93,6 +103,38 @@ def test_run_says_what_is_wrong_with_its_target(
     missing = rabibridge("run", "no_such_module")
     assert missing.returncode == 1
     assert "no_such_module" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "key", "heard"),
+    [
+        ("", "", "", ["INFO", "WARNING", "ERROR"]),
+        ("", "", "warning", ["WARNING", "ERROR"]),
+        ("", "error", "warning", ["ERROR"]),
+        ("debug", "error", "warning", ["DEBUG", "INFO", "WARNING", "ERROR"]),
+    ],
+    ids=["nothing", "the file", "the variable before the file", "the option before both"],
+)
+def test_run_logs_at_the_level_of(
+    rabibridge: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    option: str,
+    variable: str,
+    key: str,
+    heard: list[str],
+) -> None:
+    (tmp_path / "noise.py").write_text(NOISE)
+    (tmp_path / "rabibridge.toml").write_text(f'[app]\nLOG_LEVEL = "{key}"\n')
+    options = ["--log-level", option] if option else []
+    ended = rabibridge("run", "noise.py", *options, RABIBRIDGE_LOG_LEVEL=variable)
+    assert [line.rpartition(" ")[2] for line in ended.stderr.splitlines() if "heard at" in line] == heard
+
+
+def test_run_refuses_what_is_no_log_level(rabibridge: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    assert "'loud' is no log level" in rabibridge("run", "services.py", "--log-level", "loud").stderr
+    refused = rabibridge("run", "services.py", RABIBRIDGE_LOG_LEVEL="loud")
+    assert refused.returncode == 1
+    assert "RABIBRIDGE_LOG_LEVEL" in refused.stderr
 
 
 def test_ping_connects_and_says_when_it_cannot(rabibridge: Callable[..., subprocess.CompletedProcess[str]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import pickle
+import signal
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -161,8 +163,9 @@ async def test_stop_ends_run_serve_and_the_queue_keeps_what_comes_later(stage: S
 async def test_cancelling_run_serve_and_closing(stage: Stage) -> None:
     answer = _fresh()
     name = stage.register(answer)
-    async with RMQServer(url=stage.url) as server:
-        server.load_services({"answer": answer})
+    server = RMQServer(url=stage.url)
+    server.load_services({"answer": answer})
+    async with server:
         serving = asyncio.create_task(server.run_serve())
         assert await soon((await stage.client()).remote_call(name)) == "answer"
         serving.cancel()
@@ -221,6 +224,33 @@ async def test_one_that_is_closed_does_not_warn(stage: Stage) -> None:
     assert [str(warning.message) for warning in caught if "RMQ" in str(warning.message)] == []
 
 
+async def test_what_went_wrong_last(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", "0.1")
+    for cls in (RMQBase, RMQClient, RMQServer):
+        nowhere = cls(url="amqp://guest:guest@127.0.0.1:1/")
+        assert nowhere.last_error is None
+        with pytest.raises(ConnectionLostError):
+            await soon(nowhere.connect())
+        assert isinstance(nowhere.last_error, ConnectionLostError)
+        await soon(nowhere.close())
+    monkeypatch.delenv("RABIBRIDGE_CONNECT_TIMEOUT")
+    client = await stage.client()
+    assert (client.state, client.last_error) == (rabibridge.ConnectionState.READY, None)
+
+
+async def test_a_server_that_leaves_signals_to_others(stage: Stage) -> None:
+    answer = _fresh()
+    name = stage.register(answer)
+    server = await stage.server(answer, start=False)
+    before = signal.getsignal(signal.SIGTERM)
+    serving = asyncio.create_task(server.run_serve(signals=False))
+    client = await stage.client()
+    assert await soon(client.remote_call(name)) == "answer"
+    assert signal.getsignal(signal.SIGTERM) is before
+    server.stop()
+    await soon(serving)
+
+
 async def test_a_service_added_to_a_running_server(stage: Stage) -> None:
     first, second = _fresh(), _fresh()
     first_name, second_name = stage.register(first), stage.register(second)
@@ -266,9 +296,27 @@ def test_load_services_takes_what_is_registered_and_nothing_else() -> None:
     )
     assert sorted(schema.name for schema in server.services) == ["imported", "registered"]
     server.load_services({"registered": registered})  # the same once more does no harm
+    assert server.add_service(registered).queue_size == 3
     assert len(server.services) == 2
     with pytest.raises(RegistrationError, match="registered"):
-        server.add_service(registered)  # the same with other limits
+        server.add_service(registered, queue_size=4)  # the same with other limits
+
+
+def test_add_service_takes_what_is_left_out_from_the_decorator() -> None:
+    @register_call(queue_size=3, fetch_size=2, timeout=1.5, validate=True, re_register=True)
+    async def decorated() -> None: ...
+
+    def added(func: Any = decorated, **limits: Any) -> tuple[Any, ...]:
+        schema = RMQServer(url="amqp://guest:guest@127.0.0.1:1/").add_service(func, **limits)
+        return schema.queue_size, schema.fetch_size, schema.timeout, schema.validate, schema.re_register
+
+    async def plain() -> None: ...
+
+    assert added() == (3, 2, 1.5, True, True)
+    assert added(queue_size=0) == (0, 2, 1.5, True, True)
+    assert added(fetch_size=7, timeout=9) == (3, 7, 9, True, True)
+    assert added(plain) == (None, None, None, False, False)
+    assert added(plain, timeout=2, validate=True) == (None, None, 2, True, False)
 
 
 def test_two_functions_of_one_name() -> None:
@@ -318,6 +366,12 @@ def test_a_plugin_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_the_names_of_the_package() -> None:
     for name in rabibridge.__all__:
         assert getattr(rabibridge, name).__name__ == name
+
+
+def test_the_classes_are_those_of_mq() -> None:
+    for cls in (RMQBase, RMQClient, RMQServer):
+        assert cls.__module__ == "rabibridge.mq"
+        assert pickle.loads(pickle.dumps(cls)) is cls
 
 
 def _fresh() -> Any:

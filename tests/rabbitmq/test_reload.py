@@ -204,7 +204,7 @@ async def test_two_hundred_reloads_leave_nothing_behind(
     write(0)
     watched = PluginFolder(folder)
     for schema in watched.load():
-        server.add_service(schema.func_ptr, fetch_size=schema.fetch_size)
+        server.add_service(schema.func_ptr)
     await soon(server.connect())
     stage.start(server)
 

@@ -100,8 +100,10 @@ async def test_a_queue_with_other_limits(
     name = stage.register(before, **there)
     await (await stage.server(before, start=False)).close()
 
+    after = _answering("after")  # a new function: one that is decorated brings its limits along
+    after.__name__ = name
     now = stage.new_server()
-    now.add_service(before, **here)
+    now.add_service(after, **here)
     with pytest.raises(ConfigurationError) as refused:
         await soon(now.connect())
     text = str(refused.value)

@@ -1,7 +1,7 @@
 """RabiBridge: asynchronous RPC over RabbitMQ.
 
-The classes of :mod:`rabibridge.mq`, the decorator and the errors, under one short name. The errors are the objects of
-:mod:`rabibridge_core`, which plug-in authors import.
+The classes of :mod:`rabibridge.mq`, the decorator, the states of a connection and the errors, under one short name. All
+but the classes are the objects of :mod:`rabibridge_core`, which plug-in authors import.
 """
 
 from rabibridge.mq import RMQBase, RMQClient, RMQServer
@@ -21,12 +21,14 @@ from rabibridge_core.errors import (
     SerializationError,
 )
 from rabibridge_core.registry import ServiceSchema, register_call
+from rabibridge_core.transport import ConnectionState
 
 __all__ = [
     "CallError",
     "CallTimeoutError",
     "ConfigurationError",
     "ConnectionLostError",
+    "ConnectionState",
     "ContentRejectedError",
     "InvalidArgumentsError",
     "NoRouteError",

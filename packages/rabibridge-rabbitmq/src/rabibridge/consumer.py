@@ -85,9 +85,11 @@ class _Request:
         return self._headers
 
     def reply(self, reply: Reply, /) -> None:
-        lane, self._lane = self._lane, None
+        lane = self._lane
         if lane is not None:
-            lane.reply(self._properties, reply, self._tag)
+            frames = lane.reply(self._properties, reply, self._tag)
+            self._lane = None
+            lane.settle(frames)
 
     def discard(self) -> None:
         lane, self._lane = self._lane, None
@@ -106,6 +108,7 @@ class _ConsumerLane(Lane):
     def __init__(self, session: Session, channel: int, events: ConsumerEvents, ended: Callable[..., None]) -> None:
         super().__init__(session.tap, channel, session.max_payload, session.max_body)
         self.unsettled = 0
+        self.gone = False  # the queue was deleted: nothing more arrives, what is in hand can still be answered
         self._events = events
         self._ended = ended
         self._methods: dict[bytes, bytes] = {}
@@ -114,7 +117,8 @@ class _ConsumerLane(Lane):
         self.unsettled += 1
         self._events.received(_Request(self, tag, redelivered, properties, body))
 
-    def reply(self, properties: Properties, reply: Reply, tag: int) -> None:
+    def reply(self, properties: Properties, reply: Reply, tag: int) -> bytes:
+        """Return the frames that send the reply and then acknowledge the request."""
         reply_to = properties.reply_to
         method = self._methods.get(reply_to)
         if method is None:
@@ -130,7 +134,7 @@ class _ConsumerLane(Lane):
             properties.correlation_id,
         )
         message = content(self.number, flags, encoded, reply.body, self.max_payload)
-        self.settle(method + message + ack(self.number, tag))
+        return b"".join((method, message, ack(self.number, tag)))
 
     def settle(self, frames: bytes) -> None:
         if self.open:
@@ -140,7 +144,7 @@ class _ConsumerLane(Lane):
                 self._ended(self, None)
 
     def returned(self, code: int, text: str, properties: Properties) -> None:
-        _log.info("a reply found nobody: the caller of %r is gone", properties.correlation_id)
+        _log.debug("a reply found nobody: the caller of %r is gone", properties.correlation_id)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         _log.warning("a confirm on channel %d, which has none", self.number)
@@ -150,14 +154,20 @@ class _ConsumerLane(Lane):
         self._ended(self, error)
 
     def cancelled(self) -> None:
-        self._close(ConnectionLostError("the queue was deleted while it was served"))
+        self.gone = True
+        self._ended(self, ConnectionLostError("the queue was deleted"))
 
 
 class RabbitConsumer:
     """Serves one queue, on one connection after the other."""
 
-    def __init__(self, queue: ServiceQueue, events: ConsumerEvents, broken: Callable[[RabbitConsumer], None]) -> None:
-        """Serve ``queue``; ``broken`` is told when it is to be opened anew although the connection stands."""
+    def __init__(
+        self,
+        queue: ServiceQueue,
+        events: ConsumerEvents,
+        broken: Callable[[RabbitConsumer, ConnectionLostError], None],
+    ) -> None:
+        """Serve ``queue``; ``broken`` is told why it is to be opened anew, even if the connection stands."""
         self.queue = queue
         self.error: Exception | None = None
         self._events = events
@@ -167,7 +177,8 @@ class RabbitConsumer:
         self._tag = ""
         self._stopping = False
         self._stopped: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self._retired: dict[_ConsumerLane, AbstractChannel] = {}  # with requests in hand, taking none
+        self._closing: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
         self._session: Session | None = None
         self._opened = 0.0
@@ -180,7 +191,8 @@ class RabbitConsumer:
     @property
     def live(self) -> bool:
         """Whether requests arrive."""
-        return self._lane is not None and self._lane.open and not self._stopping
+        lane = self._lane
+        return lane is not None and lane.open and not lane.gone and not self._stopping
 
     @property
     def stopped(self) -> bool:
@@ -195,10 +207,9 @@ class RabbitConsumer:
             ConnectionLostError: the connection is gone.
         """
         async with self._changing:
-            if self._stopping:
+            if self._stopping or (self.live and self._session is session):
                 return
             self.error = None
-            await self._leave()
             await declare_queue(session, self.queue)
             with translated(f"the queue {self.queue.name!r} cannot be consumed from"):
                 async with session.in_time():
@@ -206,7 +217,7 @@ class RabbitConsumer:
                     lane = _ConsumerLane(session, channel.number, self._events, self._ended)
                     await channel.basic_qos(prefetch_count=self.queue.fetch_size)
                     consuming = await channel.basic_consume(self.queue.name, never_called)
-            if not lane.open:
+            if not lane.open or lane.gone:
                 raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
             self._session, self._lane, self._channel = session, lane, channel
             # Once is what was asked for: on the next connection the queue may be another worker's, with calls in it.
@@ -222,13 +233,6 @@ class RabbitConsumer:
         self._back_off = min(max(2 * back_off, _BACK_OFF_FIRST), _BACK_OFF_MOST)
         return back_off
 
-    async def _leave(self) -> None:
-        """Close the channel that an earlier :meth:`open` left: its lane ended, the channel may stand."""
-        lane, channel = self._lane, self._channel
-        self._lane = self._channel = None
-        if lane is not None and channel is not None:
-            await _close_channel(lane, channel)
-
     async def stop(self) -> None:
         """Take no more requests; the channel closes when the last one in hand is settled."""
         self._stopping = True
@@ -243,7 +247,7 @@ class RabbitConsumer:
 
     async def _cancel(self) -> None:
         session, lane, channel = self._session, self._lane, self._channel
-        if session is None or lane is None or channel is None or not lane.open or self._closing is not None:
+        if session is None or lane is None or channel is None or not lane.open:
             return
         lane.flush()
         try:
@@ -252,31 +256,43 @@ class RabbitConsumer:
                     await channel.basic_cancel(self._tag)
         except RabiBridgeError as error:
             _log.debug("%s: it has ended with its channel", error)
-        if not lane.unsettled:
-            self._release(lane)
+        if lane is self._lane:
+            self._retire(lane)
 
     def _ended(self, lane: _ConsumerLane, error: ConnectionLostError | None) -> None:
-        """Hear that nothing is in hand any more, or that the lane is closed."""
-        if lane is not self._lane:
-            return
-        if error is None:
-            if self._stopping:
-                self._release(lane)
-        elif not self._stopping:
-            self._broken(self)
+        """Hear that nothing is in hand any more, or why the lane takes nothing more."""
+        if lane in self._retired:
+            if error is None or not lane.open:
+                self._close_channel(lane)
+        elif lane is self._lane and error is not None:
+            self._retire(lane)
+            if not self._stopping:
+                self._broken(self, error)
 
-    def _release(self, lane: _ConsumerLane) -> None:
-        if self._closing is None and lane.open:
-            lane.flush()
-            lane.shut()
-            self._closing = asyncio.get_running_loop().create_task(self._leave())
+    def _retire(self, lane: _ConsumerLane) -> None:
+        """Let a lane that takes nothing more answer what it has in hand; then its channel is closed."""
+        assert self._channel is not None
+        self._retired[lane] = self._channel
+        self._lane = self._channel = None
+        if not lane.unsettled or not lane.open:
+            self._close_channel(lane)
+
+    def _close_channel(self, lane: _ConsumerLane) -> None:
+        assert self._session is not None
+        channel = self._retired.pop(lane)
+        lane.flush()
+        lane.shut()
+        closing = asyncio.get_running_loop().create_task(_close_channel(self._session, lane, channel))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
 
-async def _close_channel(lane: _ConsumerLane, channel: AbstractChannel) -> None:
+async def _close_channel(session: Session, lane: _ConsumerLane, channel: AbstractChannel) -> None:
     try:
         if not channel.is_closed:
             with translated("the channel cannot be closed"):
-                await channel.close()
+                async with session.in_time():
+                    await channel.close()
     except RabiBridgeError as error:
         _log.debug("%s: it is closed already", error)
     finally:

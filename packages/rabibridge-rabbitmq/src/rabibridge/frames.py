@@ -6,7 +6,6 @@ is aiormq's. The layout is that of the AMQP 0-9-1 specification, with RabbitMQ's
 
 from __future__ import annotations
 
-import logging
 import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -52,8 +51,6 @@ __all__ = [
     "return_reason",
     "short_string",
 ]
-
-_log = logging.getLogger(__name__)
 
 _TABLE_MAX = 32 * 1024
 """The largest header table that is read, in bytes; those of calls and replies take less than 4 KiB."""
@@ -351,8 +348,7 @@ def readable_table(table: bytes) -> dict[str, Any]:
     """Decode a header table of which the sender is not trusted: one that cannot be read counts as empty."""
     try:
         return decode_table(table)
-    except FrameError as error:
-        _log.warning("ignored: %s", error)
+    except FrameError:
         return {}
 
 

@@ -55,6 +55,7 @@ class Session:
         self.endpoint = endpoint
         self.tap = tap
         self.max_body = settings.max_body
+        self.exchange_declared = False
         self.lost = asyncio.Event()
         self._connection = connection
         self._amqp: Any = underlay.connection
@@ -93,7 +94,8 @@ class Session:
             if factory is None:
                 raise
             factory.tap.abort(ConnectionLostError(what))
-            if isinstance(error, ConnectionLostError) and factory.tap.close_code in _REFUSED_FOR_GOOD:
+            refused = factory.tap.close_code in _REFUSED_FOR_GOOD and "limit" not in factory.tap.refusal
+            if isinstance(error, ConnectionLostError) and refused:
                 raise ConfigurationError(
                     f"{what}: {factory.tap.refusal}; check the username, the password, and that the user may use the "
                     f"virtual host {endpoint.virtualhost!r}"

@@ -70,8 +70,9 @@ class Tap(asyncio.StreamReaderProtocol):
         self.on_lost: Callable[[ConnectionLostError], None] | None = None
         """Told once why nothing arrives any more."""
         self.close_code = 0
-        self.refusal = ""
         """The code with which the broker closed the connection, 0 if it did not."""
+        self.refusal = ""
+        """The text that came with it."""
         self._event_loop = loop
         self._cutter = FrameCutter(self.lanes, self._pass_on, _FIRST_FRAME_MAX)
         self._out: list[bytes] = []

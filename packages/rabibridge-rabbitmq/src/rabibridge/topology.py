@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiormq import exceptions as amqp
@@ -45,12 +46,13 @@ async def declare_exchange(session: Session) -> None:
         ConfigurationError: it exists as another type.
         ConnectionLostError: the connection is gone.
     """
+    if session.exchange_declared:
+        return
     with translated("the exchange 'rpc' cannot be declared as direct and durable"):
         async with session.in_time(), session.channel() as channel:
-            try:
+            with suppress(amqp.ChannelAccessRefused):  # least privilege: somebody else has to have declared it
                 await channel.exchange_declare(EXCHANGE.decode(), exchange_type="direct", durable=True)
-            except amqp.ChannelAccessRefused:
-                return
+    session.exchange_declared = True
 
 
 async def declare_reply_queue(channel: AbstractChannel) -> bytes:
@@ -83,7 +85,7 @@ async def declare_queue(session: Session, queue: ServiceQueue) -> None:
 
 async def _declare_and_bind(session: Session, queue: ServiceQueue) -> None:
     async with session.channel() as channel:
-        await channel.queue_declare(queue.name, durable=queue.durable, arguments=_arguments(queue))
+        await channel.queue_declare(queue.name, durable=True, arguments=_arguments(queue))
         for key in queue.routing_keys:
             await channel.queue_bind(queue.name, EXCHANGE.decode(), key)
 

@@ -11,13 +11,14 @@ from rabibridge.connection import SupervisedConnection
 from rabibridge.consumer import RabbitConsumer
 from rabibridge.topology import declare_queue
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from rabibridge.session import Session
     from rabibridge_core.settings import Settings
-    from rabibridge_core.transport import CallerEvents, ConnectionState, ConsumerEvents, ServiceQueue
+    from rabibridge_core.transport import CallerEvents, ConsumerEvents, ServiceQueue
 
 __all__ = ["RabbitMQTransport"]
 
@@ -34,7 +35,7 @@ class RabbitMQTransport:
         self._consumers: list[RabbitConsumer] = []
         self._mending: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
-        self._closing = False
+        self._closing: asyncio.Task[None] | None = None
         self._connect_timeout = settings.connect_timeout
 
     def __repr__(self) -> str:
@@ -56,8 +57,12 @@ class RabbitMQTransport:
         await self._connection.connect()
 
     async def close(self) -> None:
-        """Close for good."""
-        self._closing = True
+        """Close for good. It goes on to its end whoever stops waiting for it."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._close_callers(ConnectionLostError(f"{self._connection.name} is closed", executed=False))
         for task in list(self._mending):
             task.cancel()
@@ -87,19 +92,37 @@ class RabbitMQTransport:
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
         """Declare a service queue and take its requests."""
         consumer = RabbitConsumer(queue, events, self._mend)
-        await self._with_session(lambda session: self._add_consumer(consumer, session))
+        self._consumers = [known for known in self._consumers if not known.stopped] + [consumer]
+        if self._is_lost():
+            return consumer  # the next connection opens it
+        try:
+            await self._with_session(lambda session: self._open_consumer(consumer, session))
+        except ConfigurationError:
+            self._consumers.remove(consumer)
+            raise
+        except ConnectionLostError:
+            if not self._is_lost():
+                raise
+        except asyncio.CancelledError:
+            self._keep(asyncio.get_running_loop().create_task(consumer.stop()))
+            raise
         return consumer
+
+    def _is_lost(self) -> bool:
+        return self.state is ConnectionState.LOST
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._mending.add(task)
+        task.add_done_callback(self._mending.discard)
 
     async def _add_caller(self, caller: RabbitCaller, session: Session) -> None:
         async with self._changing:
             await caller.open(session)
             self._callers.append(caller)
 
-    async def _add_consumer(self, consumer: RabbitConsumer, session: Session) -> None:
+    async def _open_consumer(self, consumer: RabbitConsumer, session: Session) -> None:
         async with self._changing:
             await consumer.open(session)
-            self._consumers = [known for known in self._consumers if not known.stopped]
-            self._consumers.append(consumer)
 
     async def _with_session(self, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
         """Run an operation on the connection, and again on the next one if that is lost in between.
@@ -109,17 +132,21 @@ class RabbitMQTransport:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._connect_timeout
         while True:
-            session = await self._connection.ready()
+            try:
+                async with asyncio.timeout_at(give_up):
+                    session = await self._connection.ready()
+            except TimeoutError:
+                name, why = self._connection.name, self.last_error
+                raise ConnectionLostError(f"{name} has no connection: {why}", executed=False) from why
             task = loop.create_task(work(session))
-            self._mending.add(task)
-            task.add_done_callback(self._mending.discard)
+            self._keep(task)
             try:
                 return await asyncio.shield(task)
             except ConnectionLostError:
                 if session.error is None or loop.time() >= give_up:
                     raise
             except asyncio.CancelledError:
-                if not task.cancelled() or not self._closing:
+                if not task.cancelled() or self._closing is None:
                     raise
                 raise ConnectionLostError(f"{self._connection.name} was closed", executed=False) from None
 
@@ -137,11 +164,9 @@ class RabbitMQTransport:
         async with self._changing:
             for caller in self._callers:
                 await caller.open(session)
-            for consumer in self._consumers:
-                await self._open(consumer, session)
-            for consumer in self._consumers:
-                if not (consumer.live or consumer.stopped or consumer.error):
-                    raise ConnectionLostError(f"the queue {consumer.queue.name!r} went while others were set up")
+            while waiting := [one for one in self._consumers if not (one.live or one.stopped or one.error)]:
+                for consumer in waiting:
+                    await self._open(consumer, session)
 
     async def _open(self, consumer: RabbitConsumer, session: Session) -> None:
         try:
@@ -150,16 +175,15 @@ class RabbitMQTransport:
             consumer.error = error
             _log.error("%s: %s; this service stays down, the others go on", self._connection.name, error)
 
-    def _mend(self, consumer: RabbitConsumer) -> None:
+    def _mend(self, consumer: RabbitConsumer, error: ConnectionLostError) -> None:
         """Open a consumer anew whose channel or queue went while the connection stands."""
         session = self._connection.session
-        if self._closing or session is None or session.error is not None:
+        if self._closing is not None or session is None or session.error is not None:
             return  # the next connection sets everything up
         name, queue, back_off = self._connection.name, consumer.queue.name, consumer.back_off()
-        _log.warning("%s: the queue %r is served no more; declaring it anew in %.2f s", name, queue, back_off)
+        _log.warning("%s: %r is not served now: %s; declaring it anew in %.2f s", name, queue, error, back_off)
         task = asyncio.get_running_loop().create_task(self._reopen(consumer, session, back_off))
-        self._mending.add(task)
-        task.add_done_callback(self._mending.discard)
+        self._keep(task)
 
     async def _reopen(self, consumer: RabbitConsumer, session: Session, back_off: float) -> None:
         await asyncio.sleep(back_off)
@@ -168,5 +192,8 @@ class RabbitMQTransport:
                 return
             try:
                 await self._open(consumer, session)
-            except ConnectionLostError as error:
-                session.fail(error)  # without effect if it is lost already; otherwise a new one starts clean
+            except Exception as error:  # noqa: BLE001 - whatever it is, a new connection starts clean
+                if not isinstance(error, ConnectionLostError):
+                    _log.exception("%s: %r cannot be served", self._connection.name, consumer.queue.name)
+                    error = ConnectionLostError(f"{consumer.queue.name!r} cannot be served: {error}")
+                session.fail(error)  # without effect if it is lost already

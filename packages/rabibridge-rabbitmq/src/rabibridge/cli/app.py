@@ -44,17 +44,23 @@ def run(
         list[str], typer.Argument(help="Modules (app.services), files (services.py) or plug-in folders.")
     ],
     reload: Annotated[bool, typer.Option(help="Change services in place when a plug-in folder changes.")] = False,
-    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            help="DEBUG, INFO, WARNING, ERROR or CRITICAL; if not given, RABIBRIDGE_LOG_LEVEL or the configuration "
+            "file says, else INFO."
+        ),
+    ] = None,
 ) -> None:
     """Serve the functions that are decorated with @register_call, until SIGTERM or SIGINT."""
-    level = logging.getLevelNamesMapping().get(log_level.upper())
-    if level is None:
+    if log_level is not None and not logging.getLevelNamesMapping().get(log_level.upper()):
         raise UsageError(f"{log_level!r} is no log level", param_hint="--log-level")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("aiormq").setLevel(max(level, logging.INFO))  # at DEBUG it prints whole messages
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _set_log_level(log_level or "INFO")
 
     async def serve() -> None:
         server = RMQServer()
+        _set_log_level(log_level or server.settings.log_level or "INFO")
         for target in targets:
             load_target(server, target)
         async with server:
@@ -107,6 +113,12 @@ def ping() -> None:
 def show_version() -> None:
     """Print the version."""
     typer.echo(version("rabibridge-rabbitmq"))
+
+
+def _set_log_level(name: str) -> None:
+    level = logging.getLevelNamesMapping()[name.upper()]
+    logging.getLogger().setLevel(level)
+    logging.getLogger("aiormq").setLevel(max(level, logging.INFO))  # at DEBUG it prints whole messages
 
 
 def _value(text: str) -> Any:
