@@ -58,6 +58,14 @@ def unreachable(broker: MemoryBroker) -> Callable[[Transport], AbstractAsyncCont
     return cut_off
 
 
+@pytest.fixture
+def delete_queue(broker: MemoryBroker) -> Callable[[str], Awaitable[None]]:
+    async def delete(name: str) -> None:
+        broker.delete_queue(name)
+
+    return delete
+
+
 class TestSeam(SeamConformance): ...
 
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import aiormq
 import pytest
 
 from rabibridge.transport import RabbitMQTransport
@@ -101,7 +103,8 @@ def make_transport(amqp_url: str, cables: dict[Transport, Cable]) -> Callable[[]
         port = await cable.open()
         netloc = f"{broker.netloc.rpartition('@')[0]}@127.0.0.1:{port}"
         settings = load_settings(url=broker._replace(netloc=netloc).geturl())
-        transport = RabbitMQTransport(settings, "conformance")
+        # Some tests wait for an attempt to connect to be given up.
+        transport = RabbitMQTransport(replace(settings, connect_timeout=5.0), "conformance")
         cables[transport] = cable
         return transport
 
@@ -129,6 +132,18 @@ def unreachable(cables: dict[Transport, Cable]) -> Callable[[Transport], Abstrac
             cables[transport].plug_in()
 
     return cut_off
+
+
+@pytest.fixture
+def delete_queue(amqp_url: str) -> Callable[[str], Awaitable[None]]:
+    async def delete(name: str) -> None:
+        connection = await aiormq.connect(amqp_url)
+        try:
+            await (await connection.channel()).queue_delete(name)
+        finally:
+            await connection.close()
+
+    return delete
 
 
 class TestSeam(SeamConformance): ...

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryBroker"]
 
-_LIMITS = ("queue_size", "timeout", "durable", "queue_type")
+_LIMITS = ("queue_size", "timeout", "queue_type")
 
 
 class MemoryBroker(FaultControls):
@@ -95,7 +95,7 @@ class MemoryBroker(FaultControls):
     def delete_queue(self, name: str) -> None:
         """Delete a queue with everything that waits in it; workers that took from it declare it anew.
 
-        Without effect if there is none.
+        What they have in hand they can still answer. Without effect if there is no such queue.
         """
         queue = self._queues.pop(name, None)
         if queue is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import RegistrationError
 from rabibridge_core.plugins import CallHooks
-from rabibridge_core.registry import Registration, ServiceSchema
+from rabibridge_core.registry import Registration, ServiceSchema, registration_of
 from rabibridge_core.service import Service
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing.broker import MemoryBroker
@@ -54,14 +54,14 @@ class FakeBroker(MemoryBroker):
     ) -> ServiceSchema:
         """Serve ``func`` under its name, without a server.
 
-        It can be called from then on. Limits are those of ``register_call``, and what that says of a decorated function
-        is not looked at. When the last client and server of the test has disconnected, calls in hand are cancelled and
-        those that wait are dropped.
+        It can be called from then on. Limits are those of ``register_call``; what is left out is as that says of a
+        decorated function. When the last client and server of the test has disconnected, calls in hand are cancelled
+        and those that wait are dropped.
 
         Args:
             func: an async or sync function.
             queue_size: how many calls may wait; ``None``: no limit.
-            fetch_size: how many calls run at a time; ``None``: 256.
+            fetch_size: how many calls run at a time; ``None``: 256, or 32 where ``func`` is not async.
             timeout: how long a call may wait in the queue, in seconds; ``None``: no limit.
             validate: check the arguments against the annotations.
 
@@ -69,16 +69,19 @@ class FakeBroker(MemoryBroker):
             RegistrationError: the function or the limits cannot be used, or the name is taken.
             ConfigurationError: a server of this test declared the queue with other limits.
         """
-        schema = ServiceSchema.of(func, Registration(queue_size, fetch_size, timeout, validate))
+        given = Registration(queue_size, fetch_size, timeout, validate)
+        schema = ServiceSchema.of(func, given.over(registration_of(func)))
         if schema.name in self._schemas:
             raise RegistrationError(f"the fake broker serves {schema.name!r} already: give the function another name")
         self.declare(schema.queue)
         self._schemas[schema.name] = schema
-        for transport in self.transports:
-            if not transport.loop.is_closed():
-                transport.loop.call_soon(self._serve)
-                break
+        self._serve_soon()
         return schema
+
+    def restore(self) -> None:
+        """Accept connections again; the functions are served again, and those that were added meanwhile."""
+        super().restore()
+        self._serve_soon()
 
     @property
     def calls(self) -> list[RecordedCall]:
@@ -115,14 +118,21 @@ class FakeBroker(MemoryBroker):
             self.delete_queue(name)
         self.clear_faults()
 
+    def _serve_soon(self) -> None:
+        for transport in self.transports:
+            if not transport.loop.is_closed():
+                transport.loop.call_soon(self._serve)
+                break
+
     def _serve(self) -> None:
         """Let the worker run what it does not run yet; must be called on the loop."""
         if not self._schemas or not self.transports:
             return
         if self._worker is None or self._worker.transport.state is ConnectionState.CLOSED:
+            if not self.accepting:
+                return  # restore() comes here again
             self._worker = _Worker(self.transport("the worker of fake_broker"), codec_of(self._settings))
-        if self._worker.transport.state is ConnectionState.READY:
-            self._worker.serve(self._schemas)
+        self._worker.serve(self._schemas)
 
 
 class _Worker:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_testing.messages import Delivery
+from rabibridge_testing.queues import MemoryQueue
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import CallerEvents, ConsumerEvents, Refusal, Reply, Request, ServiceQueue
     from rabibridge_testing.messages import Message
-    from rabibridge_testing.queues import MemoryQueue
     from rabibridge_testing.transport import MemoryTransport
 
 __all__ = ["MemoryCaller", "MemoryConsumer"]
@@ -71,14 +72,12 @@ class MemoryConsumer:
         error: why no requests arrive, where trying again does not help.
     """
 
-    def __init__(
-        self, transport: MemoryTransport, spec: ServiceQueue, queue: MemoryQueue, events: ConsumerEvents
-    ) -> None:
+    def __init__(self, transport: MemoryTransport, spec: ServiceQueue, events: ConsumerEvents) -> None:
         """Tell ``events`` of requests, once :meth:`start` was called."""
         self.transport = transport
         self.broker = transport.broker
         self.spec = spec
-        self.queue = queue
+        self.queue = MemoryQueue(spec)  # none in the broker yet
         self.fetch_size = spec.fetch_size
         self.unsettled: dict[Delivery, None] = {}
         self.error: Exception | None = None
@@ -91,9 +90,15 @@ class MemoryConsumer:
         """Whether requests arrive."""
         return self._consuming
 
+    @property
+    def in_hand(self) -> bool:
+        """Whether requests have arrived that are not settled."""
+        return any(delivery.handed_over for delivery in self.unsettled)
+
     def start(self, queue: MemoryQueue) -> None:
         """Take requests from ``queue``, as on each new connection."""
         self.queue = queue
+        self.spec = replace(self.spec, redeclare=False)  # once is what was asked for: it may be another worker's later
         self.error = None
         self._consuming = True
         queue.add(self)
@@ -121,7 +126,7 @@ class MemoryConsumer:
             delivery.void = True
             delivery.message.redelivered |= delivery.handed_over
             del self.unsettled[delivery]
-        self.queue.put_back(delivery.message for delivery in given_back)
+        self.queue.put_back(delivery.message for delivery in given_back if delivery.queue is self.queue)
 
     def take(self, message: Message) -> None:
         """Accept a request from the queue; it counts from now on and arrives in the next turn of the loop."""

@@ -82,7 +82,7 @@ class Delivery:
     """One request in hand: an ``IncomingRequest`` of the transport seam.
 
     Settling it a second time is an error in the code that does it, and raises RuntimeError; once its connection has
-    gone, settling has no effect at all.
+    gone, settling has no effect at all. It belongs to the queue that it came from, also where that was deleted since.
     """
 
     __slots__ = (
@@ -95,6 +95,7 @@ class Delivery:
         "handed_over",
         "headers",
         "message",
+        "queue",
         "redelivered",
         "settled",
         "time_left",
@@ -106,6 +107,7 @@ class Delivery:
         """Give ``message`` to ``consumer``."""
         request = message.request
         self.message = message
+        self.queue = consumer.queue
         self._consumer = consumer
         self.correlation_id = request.correlation_id
         self.body = request.body
@@ -141,7 +143,7 @@ class Delivery:
             self._consumer.settled(self)
             if requeue:
                 self.message.redelivered = True
-                self._consumer.queue.put_back([self.message])
+                self.queue.put_back([self.message])
 
     def _settle(self) -> bool:
         if self.void:

@@ -52,7 +52,7 @@ class MemoryQueue:
     @property
     def unsettled(self) -> int:
         """How many requests the workers have in hand that take from it."""
-        return sum(len(consumer.unsettled) for consumer in self._consumers)
+        return sum(delivery.queue is self for consumer in self._consumers for delivery in consumer.unsettled)
 
     def offer(self, message: Message) -> bool:
         """Take a request, unless the queue is full; tell whether it was taken."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -86,7 +85,11 @@ class MemoryTransport:
         """Close for good. Everything unsettled goes back to its queue. Closing twice does no harm."""
         if self._state is ConnectionState.CLOSED:
             return
+        in_hand = [consumer for consumer in self._consumers if consumer.in_hand]
         self.abandon()
+        error = ConnectionLostError(f"{self.name} was closed")
+        for consumer in in_hand:
+            consumer.lost(error)
         await self.broker.closed(self)
 
     def abandon(self) -> None:
@@ -112,18 +115,18 @@ class MemoryTransport:
         """Wait for a connection.
 
         Raises:
-            ConnectionLostError: the transport is closed; ``executed`` is ``False``.
+            ConnectionLostError: the transport was never connected, or is closed; ``executed`` is ``False``.
         """
+        self._check_open()
         while self._state is not ConnectionState.READY:
-            if self._state is ConnectionState.CLOSED:
-                raise ConnectionLostError(f"{self.name} is closed: nothing was sent", executed=False)
             await self._ready_or_closed.wait()
+            self._check_open()
 
     async def open_caller(self, events: CallerEvents, /) -> MemoryCaller:
-        """Make ready to send requests and receive replies.
+        """Make ready to send requests and receive replies; while the connection is lost, wait for the next.
 
         Raises:
-            ConnectionLostError: the transport is closed.
+            ConnectionLostError: the transport was never connected, or is closed.
         """
         await self.wait_ready()
         caller = MemoryCaller(self, events)
@@ -134,29 +137,33 @@ class MemoryTransport:
     async def declare(self, queue: ServiceQueue, /) -> None:
         """Make sure that the queue exists with these limits and that its routing keys lead to it.
 
+        While the connection is lost, wait for the next.
+
         Raises:
             ConfigurationError: it exists with other limits.
-            ConnectionLostError: there is no connection.
+            ConnectionLostError: the transport was never connected, or is closed.
         """
-        self._check_ready()
+        await self.wait_ready()
         self.broker.declare(queue)
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> MemoryConsumer:
         """Declare the queue and take requests from it, at most ``queue.fetch_size`` unsettled at any time.
 
+        While the connection is lost, return at once: the consumer is live with the next connection.
+
         Raises:
             ConfigurationError: as :meth:`declare`.
-            ConnectionLostError: there is no connection.
+            ConnectionLostError: the transport was never connected, or is closed.
         """
         return self.consume(queue, events)
 
     def consume(self, queue: ServiceQueue, events: ConsumerEvents) -> MemoryConsumer:
-        """Do what :meth:`serve` does, which waits for nothing here."""
-        self._check_ready()
-        declared = self.broker.declare(queue)
-        consumer = MemoryConsumer(self, dataclasses.replace(queue, redeclare=False), declared, events)
+        """Do what :meth:`serve` does, which waits for nothing."""
+        self._check_open()
+        consumer = MemoryConsumer(self, queue, events)
+        if self._state is ConnectionState.READY:
+            consumer.start(self.broker.declare(queue))
         self._consumers.append(consumer)
-        consumer.start(declared)
         return consumer
 
     def abort(self, *, restore: bool = True) -> None:
@@ -192,9 +199,11 @@ class MemoryTransport:
         if consumer in self._consumers:
             self._consumers.remove(consumer)
 
-    def _check_ready(self) -> None:
-        if self._state is not ConnectionState.READY:
-            raise ConnectionLostError(f"{self.name} has no connection to the memory broker", executed=False)
+    def _check_open(self) -> None:
+        if self._state is ConnectionState.IDLE:
+            raise ConnectionLostError(f"{self.name} is not connected: await connect() first", executed=False)
+        if self._state is ConnectionState.CLOSED:
+            raise ConnectionLostError(f"{self.name} is closed: nothing was sent", executed=False)
 
     def _set_ready(self) -> None:
         self._state = ConnectionState.READY

@@ -18,7 +18,11 @@ Bind them with two fixtures, in a test module of one's own::
     must be able to connect again.
 ``unreachable`` (optional)
     returns a callable that gives an async context manager: inside it, the given transport knows that its connection
-    is lost and cannot get a new one. Tests that need it are skipped where there is none.
+    is lost and cannot get a new one; one that was not connected yet cannot connect.
+``delete_queue`` (optional)
+    returns an async callable that deletes the queue of the given name on the broker.
+
+Tests that need one of the optional fixtures are skipped where there is none.
 
 The first three classes speak to the seam in bytes; the others run the client and server engines on the transport. The
 tests are plain coroutine functions; ``asyncio_mode = auto`` of pytest-asyncio runs them. Each uses service names of its

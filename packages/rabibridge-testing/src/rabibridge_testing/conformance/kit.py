@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import pytest
 
@@ -15,15 +16,32 @@ from rabibridge_core.naming import queue_name, routing_keys
 from rabibridge_core.plugins import CallHooks
 from rabibridge_core.registry import Registration, ServiceSchema
 from rabibridge_core.server import Server
-from rabibridge_core.transport import Reply, Request, ServiceQueue
+from rabibridge_core.transport import Reply, Request, ServiceQueue, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from rabibridge_core.errors import ConnectionLostError
-    from rabibridge_core.transport import Caller, Headers, IncomingRequest, Refusal, Transport
+    from rabibridge_core.transport import Caller, Headers, IncomingRequest, Refusal
 
-__all__ = ["PATIENCE", "Bench", "ConformanceBase", "Inbox", "Refused", "Worker", "request_to", "service", "soon"]
+__all__ = [
+    "PATIENCE",
+    "Bench",
+    "BreakConnection",
+    "ConformanceBase",
+    "DeleteQueue",
+    "Inbox",
+    "Refused",
+    "Unreachable",
+    "Worker",
+    "request_to",
+    "service",
+    "soon",
+]
+
+BreakConnection: TypeAlias = Callable[[Transport], Awaitable[None]]
+Unreachable: TypeAlias = Callable[[Transport], AbstractAsyncContextManager[object]]
+DeleteQueue: TypeAlias = Callable[[str], Awaitable[None]]
 
 PATIENCE = 30.0
 """How long a test waits for what must happen, in seconds. What must happen happens much sooner."""
@@ -137,18 +155,26 @@ class Bench:
         inbox = Inbox()
         return await soon((transport or await self.transport()).open_caller(inbox)), inbox
 
-    async def client(self, *, codec: Codec | None = None, transport: Transport | None = None) -> Client:
-        """Return a connected client."""
+    async def client(
+        self, *, codec: Codec | None = None, transport: Transport | None = None, connect: bool = True
+    ) -> Client:
+        """Return a client, connected unless asked otherwise."""
         transport = transport or await self._make_transport()
         client = Client(transport, codec or Codec(), hooks=CallHooks(), cid_max=2**30, name=self.name("client"))
         self._stack.push_async_callback(client.close)
-        await soon(client.connect())
+        if connect:
+            await soon(client.connect())
         return client
 
     async def server(
-        self, *services: ServiceSchema, codec: Codec | None = None, start: bool = True, drain_timeout: float = PATIENCE
+        self,
+        *services: ServiceSchema,
+        codec: Codec | None = None,
+        connect: bool = True,
+        start: bool = True,
+        drain_timeout: float = PATIENCE,
     ) -> Server:
-        """Return a connected server that serves, unless asked not to."""
+        """Return a server, connected and serving unless asked otherwise."""
         transport = await self._make_transport()
         server = Server(
             transport, codec or Codec(), hooks=CallHooks(), drain_timeout=drain_timeout, name=self.name("server")
@@ -156,8 +182,9 @@ class Bench:
         for schema in services:
             server.add(schema)
         self._stack.push_async_callback(server.close)
-        await soon(server.connect())
-        if start:
+        if connect:
+            await soon(server.connect())
+        if connect and start:
             await soon(server.start())
         return server
 
@@ -176,3 +203,24 @@ class ConformanceBase:
         bench = Bench(make_transport)
         yield bench
         await bench.close()
+
+    @pytest.fixture
+    def cut_off(self, request: pytest.FixtureRequest) -> Unreachable:
+        """Give the author's ``unreachable``, or skip the test."""
+        found: Unreachable = _optional(request, "unreachable")
+        return found
+
+    @pytest.fixture
+    def remove_queue(self, request: pytest.FixtureRequest) -> DeleteQueue:
+        """Give the author's ``delete_queue``, or skip the test."""
+        found: DeleteQueue = _optional(request, "delete_queue")
+        return found
+
+
+def _optional(request: pytest.FixtureRequest, name: str) -> Any:
+    try:
+        return request.getfixturevalue(name)
+    except pytest.FixtureLookupError as error:
+        if error.argname != name:
+            raise  # the fixture is there, and asks for one that is not
+        pytest.skip(f"this transport's author gives no fixture {name!r}")

@@ -5,24 +5,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge_core.errors import CallTimeoutError, ConnectionLostError
-from rabibridge_core.transport import ConnectionState, Transport
+from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, NoRouteError
+from rabibridge_core.transport import ConnectionState
 from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, service, soon
 from rabibridge_testing.conformance.limits import Gate
 
 if TYPE_CHECKING:
-    from rabibridge_testing.conformance.kit import Bench
-    from rabibridge_testing.conformance.reconnection import BreakConnection
+    from rabibridge_core.client import Client
+    from rabibridge_testing.conformance.kit import Bench, BreakConnection, DeleteQueue, Unreachable
 
-__all__ = ["OutageConformance", "Unreachable"]
-
-Unreachable: TypeAlias = Callable[[Transport], AbstractAsyncContextManager[object]]
+__all__ = ["OutageConformance"]
 
 
 async def _echo(number: int) -> int:
@@ -31,14 +27,6 @@ async def _echo(number: int) -> int:
 
 class OutageConformance(ConformanceBase):
     """No call hangs, and clients and servers come back by themselves."""
-
-    @pytest.fixture
-    def cut_off(self, request: pytest.FixtureRequest) -> Unreachable:
-        """Give the author's ``unreachable``, or skip the test."""
-        try:
-            return cast("Unreachable", request.getfixturevalue("unreachable"))
-        except pytest.FixtureLookupError:
-            pytest.skip("this transport's author gives no fixture 'unreachable'")
 
     async def test_the_client_loses_its_connection(self, bench: Bench, break_connection: BreakConnection) -> None:
         name, gate, echo = bench.name("gate"), Gate(), bench.name("echo")
@@ -136,3 +124,37 @@ class OutageConformance(ConformanceBase):
         assert gate.running == 0
         with pytest.raises(CallTimeoutError):
             await soon(call)
+
+    async def test_a_client_and_a_server_connect_at_the_second_try(self, bench: Bench, cut_off: Unreachable) -> None:
+        echo = bench.name("echo")
+        server = await bench.server(service(_echo, echo), connect=False)
+        client = await bench.client(connect=False)
+        for one in (server, client):
+            async with cut_off(one.transport):
+                with pytest.raises(ConnectionLostError):
+                    await soon(one.connect())
+            await soon(one.connect())
+        await soon(server.start())
+        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+
+    async def test_a_queue_that_is_deleted_takes_no_call_in_hand_with_it(
+        self, bench: Bench, remove_queue: DeleteQueue
+    ) -> None:
+        name, gate = bench.name("gate"), Gate()
+        server = await bench.server(gate.service(name, "here"))
+        client = await bench.client()
+        call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
+        await soon(gate.started.get())
+        await remove_queue(server.services[name].schema.queue_name)
+        gate.opened.set()
+        assert await soon(call) == "here"
+        assert await soon(_call_until_served(client, name)) == "here"
+        assert server.services[name].live
+
+
+async def _call_until_served(client: Client, name: str) -> object:
+    while True:
+        try:
+            return await client.call(name, (), {}, "async", PATIENCE)
+        except NoRouteError:
+            continue  # the queue is not there yet

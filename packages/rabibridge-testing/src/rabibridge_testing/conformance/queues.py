@@ -15,9 +15,22 @@ from rabibridge_core.transport import Reply
 from rabibridge_testing.conformance.kit import ConformanceBase, Worker, request_to, soon
 
 if TYPE_CHECKING:
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_core.transport import Caller, IncomingRequest, Request
+    from rabibridge_testing.conformance.kit import Bench, DeleteQueue, Inbox
 
 __all__ = ["QueueConformance"]
+
+
+async def _send_until_taken(caller: Caller, request: Request, inbox: Inbox, worker: Worker) -> IncomingRequest:
+    """Send ``request`` again and again until its queue is there, and return it as it arrives."""
+    while True:
+        caller.send(request)
+        arriving, refusing = asyncio.ensure_future(worker.next()), asyncio.ensure_future(inbox.refusals.get())
+        await soon(asyncio.wait((arriving, refusing), return_when=asyncio.FIRST_COMPLETED))
+        refusing.cancel()
+        if arriving.done():
+            return arriving.result()
+        arriving.cancel()
 
 
 class QueueConformance(ConformanceBase):
@@ -140,6 +153,39 @@ class QueueConformance(ConformanceBase):
         taken_over = [await staying.next() for _ in range(3)]
         assert [bytes(one.correlation_id) for one in taken_over] == [b"0", b"1", b"2"]
         assert all(one.redelivered for one in taken_over)
+
+    async def test_a_consumer_that_is_closed_hears_that_what_it_has_in_hand_is_void(self, bench: Bench) -> None:
+        queue, leaving, staying = bench.queue(fetch_size=1), Worker(), Worker()
+        transport = await bench.transport()
+        await soon(transport.serve(queue, leaving))
+        caller, inbox = await bench.caller()
+        caller.send(request_to(queue))
+        void = await leaving.next()
+        await soon(transport.close())
+        await soon(leaving.losses.get())
+        void.reply(Reply(b"void", None, None))
+        await soon((await bench.transport()).serve(queue, staying))
+        (await staying.next()).reply(Reply(b"valid", None, None))
+        assert bytes((await soon(inbox.replies.get()))[1].body) == b"valid"
+
+    async def test_a_queue_that_is_deleted_is_declared_anew(self, bench: Bench, remove_queue: DeleteQueue) -> None:
+        queue, worker = bench.queue(), Worker()
+        consumer = await soon((await bench.transport()).serve(queue, worker))
+        caller, inbox = await bench.caller()
+        for correlation_id in (b"answered", b"given back"):
+            caller.send(request_to(queue, correlation_id))
+        answered, given_back = await worker.next(), await worker.next()
+        await remove_queue(queue.name)
+        answered.reply(Reply(b"in hand", None, None))
+        given_back.reject(requeue=True)  # to a queue that is no more
+        assert (await soon(inbox.replies.get()))[0] == b"answered"
+        got = await _send_until_taken(caller, request_to(queue, b"new"), inbox, worker)
+        assert bytes(got.correlation_id) == b"new"
+        assert not got.redelivered
+        got.reply(Reply(b"", None, None))
+        assert (await soon(inbox.replies.get()))[0] == b"new"
+        assert consumer.live
+        assert worker.losses.empty()
 
     async def test_a_stopped_consumer_finishes_and_leaves_the_rest(self, bench: Bench) -> None:
         queue, leaving, staying = bench.queue(fetch_size=1), Worker(), Worker()

@@ -5,19 +5,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from rabibridge_core.transport import ConnectionState, Reply, Transport
-from rabibridge_testing.conformance.kit import ConformanceBase, Worker, request_to, soon
+import pytest
+
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.transport import ConnectionState, Reply
+from rabibridge_testing.conformance.kit import ConformanceBase, Inbox, Worker, request_to, soon
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import IncomingRequest
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.kit import Bench, BreakConnection, Unreachable
 
-__all__ = ["BreakConnection", "ReconnectionConformance"]
-
-BreakConnection: TypeAlias = Callable[[Transport], Awaitable[None]]
+__all__ = ["ReconnectionConformance"]
 
 
 async def _current(worker: Worker, correlation_id: bytes) -> IncomingRequest:
@@ -144,3 +144,50 @@ class ReconnectionConformance(ConformanceBase):
         await break_connection(transport)
         await soon(transport.close())
         assert transport.state is ConnectionState.CLOSED
+
+    async def test_connecting_a_second_time_after_a_failure(self, bench: Bench, cut_off: Unreachable) -> None:
+        transport = await bench.transport(connect=False)
+        async with cut_off(transport):
+            with pytest.raises(ConnectionLostError):
+                await soon(transport.connect())
+        await soon(transport.connect())
+        assert transport.state is ConnectionState.READY
+        assert transport.last_error is None
+        queue, worker = bench.queue(), Worker()
+        await soon(transport.serve(queue, worker))
+        caller, _ = await bench.caller()
+        caller.send(request_to(queue, b"arrives"))
+        assert bytes((await worker.next()).correlation_id) == b"arrives"
+
+    async def test_what_is_asked_for_while_the_connection_is_lost_waits_for_the_next(
+        self, bench: Bench, cut_off: Unreachable
+    ) -> None:
+        transport, queue, worker, inbox = await bench.transport(), bench.queue(), Worker(), Inbox()
+        async with cut_off(transport):
+            consumer = await soon(transport.serve(queue, worker))
+            assert not consumer.live
+            declaring = asyncio.ensure_future(transport.declare(bench.queue()))
+            opening = asyncio.ensure_future(transport.open_caller(inbox))
+            done, _ = await asyncio.wait((declaring, opening), timeout=0.1)
+            assert not done
+        await soon(declaring)
+        caller = await soon(opening)
+        await soon(caller.writable())
+        caller.send(request_to(queue))
+        (await worker.next()).reply(Reply(b"", None, None))
+        assert (await soon(inbox.replies.get()))[0] == b"1"
+        assert consumer.live
+
+    async def test_closing_ends_what_waits_for_a_connection(self, bench: Bench, cut_off: Unreachable) -> None:
+        transport = await bench.transport()
+        async with cut_off(transport):
+            waiting = [
+                asyncio.ensure_future(transport.declare(bench.queue())),
+                asyncio.ensure_future(transport.open_caller(Inbox())),
+            ]
+            await asyncio.wait(waiting, timeout=0.1)
+            await soon(transport.close())
+            for one in waiting:
+                with pytest.raises(ConnectionLostError) as lost:
+                    await soon(one)
+                assert lost.value.executed is False

@@ -12,7 +12,7 @@ import pytest
 
 from rabibridge_core.errors import ConnectionLostError, NoRouteError
 from rabibridge_core.transport import ConnectionState, Reply
-from rabibridge_testing.conformance.kit import ConformanceBase, Worker, request_to, soon
+from rabibridge_testing.conformance.kit import ConformanceBase, Inbox, Worker, request_to, soon
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, Transport
@@ -59,12 +59,19 @@ class SeamConformance(ConformanceBase):
         await soon(transport.close())
         assert _state(transport) is ConnectionState.CLOSED
 
-    async def test_no_queue_without_a_connection(self, bench: Bench) -> None:
-        transport = await bench.transport(connect=False)
-        with pytest.raises(ConnectionLostError):
-            await soon(transport.declare(bench.queue()))
-        with pytest.raises(ConnectionLostError):
-            await soon(transport.serve(bench.queue(), Worker()))
+    @pytest.mark.parametrize("when", ["before", "after"])
+    async def test_nothing_before_connecting_and_after_closing(self, bench: Bench, when: str) -> None:
+        transport = await bench.transport(connect=when == "after")
+        if when == "after":
+            await soon(transport.close())
+        for asked in (
+            transport.declare(bench.queue()),
+            transport.serve(bench.queue(), Worker()),
+            transport.open_caller(Inbox()),
+        ):
+            with pytest.raises(ConnectionLostError) as refused:
+                await soon(asked)
+            assert refused.value.executed is False
 
     async def test_a_request_arrives_as_it_was_sent(self, bench: Bench) -> None:
         queue, worker = bench.queue(), Worker()
