@@ -12,7 +12,7 @@ import aiormq
 import pytest
 from yarl import URL
 
-from rabibridge import CallTimeoutError, ConnectionLostError, RegistrationError, RMQServer
+from rabibridge import CallTimeoutError, ConnectionLostError, RegistrationError, RMQClient, RMQServer
 from tests.rabbitmq.support import PATIENCE, Gate, soon, until, until_call_gives
 from tests.support.proxy import Proxy
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from rabibridge_testing.fake import FakeBroker
     from tests.rabbitmq.support import Stage
 
 
@@ -216,3 +217,26 @@ async def test_annotations_that_cannot_be_used_are_told_before_anybody_can_call(
     server = stage.new_server()
     with pytest.raises(RegistrationError, match="NotThere"):
         server.load_services({"broken": broken})
+
+
+async def test_a_reload_that_waits_for_the_broker_does_not_keep_a_server_from_stopping(
+    fake_broker: FakeBroker, tmp_path: Path
+) -> None:
+    def write(limit: int) -> None:
+        source = (
+            f"from rabibridge import register_call\n@register_call(queue_size={limit})\nasync def f(): return {limit}\n"
+        )
+        (tmp_path / "plugin.py").write_text(source)
+
+    write(1)
+    server = RMQServer()
+    server.load_plugins(tmp_path)
+    async with server:
+        serving = asyncio.create_task(server.run_serve(reload=True))
+        async with RMQClient() as client:
+            await until_call_gives(client, "f", 1)
+        fake_broker.lose_connection(restore=False)
+        write(2)
+        await until(lambda: server.services[0].queue_size == 1 and bool(server._server._changes))
+        server.stop()
+        await soon(serving)

@@ -99,7 +99,7 @@ class PluginFolder:
         if self._helpers_changed(files):
             for plugin in self._plugins.values():
                 plugin.digest = b""
-        for path in self._plugins.keys() - files.keys():
+        for path in self._plugins.keys() - (self._stamps or {}).keys():
             sys.modules.pop(self._plugins.pop(path).module, None)
             _log.info("%s is gone", path)
         for path, source in files.items():
@@ -123,8 +123,8 @@ class PluginFolder:
         for path in self.path.glob("*.py"):
             try:
                 found = path.stat()
-            except FileNotFoundError:
-                continue  # gone in between
+            except OSError:
+                continue  # gone in between, or a link that leads nowhere
             if stat.S_ISREG(found.st_mode):
                 stamps[path] = found.st_ino, found.st_size, found.st_mtime_ns
         changed = self._fresh or stamps != self._stamps
@@ -139,6 +139,8 @@ class PluginFolder:
                 files[path] = path.read_bytes()
             except FileNotFoundError:
                 continue  # gone in between
+            except OSError as error:
+                _log.error("the plug-in %s cannot be read: %s", path, error)
         return files
 
     def _owners(self) -> dict[str, tuple[Path, ServiceSchema]]:

@@ -53,6 +53,7 @@ class Server:
         self._changing = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._draining: set[asyncio.Task[None]] = set()
+        self._changes: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
         self._connected = False
         self._ending: list[Service] = []
@@ -188,15 +189,21 @@ class Server:
             removed: names of services to stop; their queues stay.
             schemas: services to add or to change.
         """
-        async with self._changing:
-            for name in removed:
-                self.registry.remove(name)
-                await self._drop(name)
-            for schema in schemas:
-                try:
-                    await self._put(schema)
-                except RabiBridgeError as error:
-                    _log.error("service %r could not be started: %s", schema.name, error)
+        change = asyncio.current_task()
+        assert change is not None
+        self._changes.add(change)
+        try:
+            async with self._changing:
+                for name in removed:
+                    self.registry.remove(name)
+                    await self._drop(name)
+                for schema in schemas:
+                    try:
+                        await self._put(schema)
+                    except RabiBridgeError as error:
+                        _log.error("service %r could not be started: %s", schema.name, error)
+        finally:
+            self._changes.discard(change)
 
     async def _put(self, schema: ServiceSchema) -> None:
         running = self._services.get(schema.name)
@@ -225,8 +232,8 @@ class Server:
 
     async def _drain(self) -> None:
         self._serving = False
-        for task in self._background:
-            task.cancel()  # a change that waits for a connection must not keep us
+        for change in self._changes:
+            change.cancel()  # it may wait for a connection, and must not keep us
         async with self._changing:
             services, self._services = list(self._services.values()), {}
             self._ending = services
