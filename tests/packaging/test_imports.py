@@ -33,3 +33,14 @@ def test_importing_it_connects_to_nothing_and_reads_no_settings() -> None:
 def test_core_and_testing_load_without_the_rabbitmq_package() -> None:
     program = "import sys, rabibridge_core, rabibridge_testing; sys.exit('rabibridge' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+
+
+def test_rabibridge_offers_the_very_objects_of_the_core() -> None:
+    import rabibridge
+    import rabibridge_core
+
+    assert rabibridge_core.__file__ is not None, "a package of its own, not a namespace"
+    shared = set(rabibridge.__all__) & set(rabibridge_core.__all__)
+    assert {"QueueFullError", "register_call", "ServiceSchema", "ConnectionState"} <= shared
+    for name in shared:
+        assert getattr(rabibridge, name) is getattr(rabibridge_core, name)

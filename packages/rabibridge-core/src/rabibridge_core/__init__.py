@@ -1,0 +1,71 @@
+"""RabiBridge without a broker: what plug-in authors import.
+
+Programs that make and serve calls import ``rabibridge``, which brings RabbitMQ. The engines, the codec and the settings
+stand in the modules of this package; importing it loads none of them.
+"""
+
+from rabibridge_core.errors import (
+    CallError,
+    CallTimeoutError,
+    ConfigurationError,
+    ConnectionLostError,
+    ContentRejectedError,
+    InvalidArgumentsError,
+    NoRouteError,
+    PluginError,
+    QueueFullError,
+    RabiBridgeError,
+    RegistrationError,
+    RemoteExecutionError,
+    SerializationError,
+)
+from rabibridge_core.plugins import hookimpl, plugin_manager
+from rabibridge_core.registry import ServiceSchema, register_call
+from rabibridge_core.transport import (
+    Caller,
+    CallerEvents,
+    ConnectionState,
+    Consumer,
+    ConsumerEvents,
+    Headers,
+    HeaderValue,
+    IncomingRequest,
+    Refusal,
+    Reply,
+    Request,
+    ServiceQueue,
+    Transport,
+)
+
+__all__ = [
+    "CallError",
+    "CallTimeoutError",
+    "Caller",
+    "CallerEvents",
+    "ConfigurationError",
+    "ConnectionLostError",
+    "ConnectionState",
+    "Consumer",
+    "ConsumerEvents",
+    "ContentRejectedError",
+    "HeaderValue",
+    "Headers",
+    "IncomingRequest",
+    "InvalidArgumentsError",
+    "NoRouteError",
+    "PluginError",
+    "QueueFullError",
+    "RabiBridgeError",
+    "Refusal",
+    "RegistrationError",
+    "RemoteExecutionError",
+    "Reply",
+    "Request",
+    "SerializationError",
+    "ServiceQueue",
+    "ServiceSchema",
+    "Transport",
+    "hookimpl",
+    "plugin_manager",
+    "register_call",
+]
