@@ -121,6 +121,7 @@ def test_every_application_setting_can_come_from_a_variable_and_from_the_file(en
         "drain_timeout": 0.0,
         "signing_key": "k" * 32,
         "trust_broker": True,
+        "direct_reply": True,
     }
     expected = {**values, "signing_key": Secret("k" * 32)}
     assert set(values) == {item.name for item in fields(Settings)} - {"endpoints"}

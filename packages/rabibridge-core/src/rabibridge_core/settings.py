@@ -105,6 +105,8 @@ class Settings:
             other serializers are never signed. ``None``: none are.
         trust_broker: ``True`` says that whoever can publish to the broker may run code here: it allows bodies of those
             serializers without a signature.
+        direct_reply: ``True`` makes a client take its replies by RabbitMQ's direct reply-to instead of a queue of its
+            own; it then needs no permission but to write to the exchange ``rpc``.
 
     Raises:
         ConfigurationError: a value is outside its range.
@@ -122,6 +124,7 @@ class Settings:
     drain_timeout: float = _seconds(0, 86400, 30.0)
     signing_key: Secret | None = _setting(None, _key, _KEY_ALLOWED)  # noqa: RUF009 - this is field() with metadata
     trust_broker: bool = _setting(False, switch, "true or false")
+    direct_reply: bool = _setting(False, switch, "true or false")
 
     def __post_init__(self) -> None:
         """Check and convert every value."""

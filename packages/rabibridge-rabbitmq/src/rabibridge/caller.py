@@ -144,7 +144,7 @@ class RabbitCaller:
             async with session.in_time():
                 channel = await session.open_channel(confirms=True)
                 lane = _CallerLane(session, channel.number, self._events, self._update)
-                lane.reply_to = await declare_reply_queue(channel)
+                lane.reply_to = await declare_reply_queue(channel, direct=session.direct_reply)
         if not lane.open:
             raise session.error or ConnectionLostError("the channel for calls was closed", executed=False)
         self._lane = lane

@@ -55,6 +55,7 @@ class Session:
         self.endpoint = endpoint
         self.tap = tap
         self.max_body = settings.max_body
+        self.direct_reply = settings.direct_reply
         self.exchange_declared = False
         self.lost = asyncio.Event()
         self._connection = connection

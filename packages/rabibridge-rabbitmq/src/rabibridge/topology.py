@@ -22,6 +22,8 @@ __all__ = ["EXCHANGE", "declare_exchange", "declare_queue", "declare_reply_queue
 EXCHANGE = b"rpc"
 """The direct, durable exchange that requests go to."""
 
+_DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '(?P<argument>[^']+)'.*?received (?:the value )?'?(?P<ours>.*?)'?(?: of type '\w+')?"
     r" but current is (?:the value )?'?(?P<theirs>.*?)'?(?: of type '\w+')?$"
@@ -55,12 +57,20 @@ async def declare_exchange(session: Session) -> None:
     session.exchange_declared = True
 
 
-async def declare_reply_queue(channel: AbstractChannel) -> bytes:
-    """Declare a queue for the replies of this connection alone, consume from it, and return its name."""
-    declared = await channel.queue_declare("", exclusive=True)
-    assert declared.queue is not None
-    await channel.basic_consume(declared.queue, never_called, no_ack=True)
-    return declared.queue.encode()
+async def declare_reply_queue(channel: AbstractChannel, *, direct: bool) -> bytes:
+    """Consume replies on the channel and return what callers give as reply-to.
+
+    They come through a queue for this connection alone, or, ``direct``, through RabbitMQ's pseudo-queue, which takes no
+    queue and no permission; it holds nothing, and drops what comes after the channel is gone.
+    """
+    if direct:
+        queue = _DIRECT_REPLY_TO
+    else:
+        declared = await channel.queue_declare("", exclusive=True)
+        assert declared.queue is not None
+        queue = declared.queue
+    await channel.basic_consume(queue, never_called, no_ack=True)
+    return queue.encode()
 
 
 async def declare_queue(session: Session, queue: ServiceQueue) -> None:

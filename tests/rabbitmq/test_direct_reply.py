@@ -1,0 +1,62 @@
+"""Replies by direct reply-to: no queue, and the least privilege that a caller can have."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from yarl import URL
+
+from rabibridge import NoRouteError, RemoteExecutionError
+from tests.rabbitmq.support import ctl, soon, until_call_gives, vhost_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.rabbitmq.support import Stage
+    from tools.broker import Broker
+
+
+@pytest.fixture(autouse=True)
+def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABIBRIDGE_DIRECT_REPLY", "true")
+
+
+async def echo(value: object) -> object:
+    if value == "bad":
+        raise ValueError("bad value")
+    return value
+
+
+async def test_results_errors_and_refusals_come_as_ever_and_after_a_lost_connection_too(stage: Stage) -> None:
+    name = await stage.serve(echo)
+    client = await stage.client()
+    assert await soon(client.remote_call(name, (1,))) == 1
+    assert await soon(client.remote_call(name, (b"x" * 300_000,))) == b"x" * 300_000
+    with pytest.raises(RemoteExecutionError, match="bad value"):
+        await soon(client.remote_call(name, ("bad",)))
+    with pytest.raises(NoRouteError):
+        await soon(client.remote_call("nobody_offers_this"))
+    calls = [client.remote_call(name, (number,)) for number in range(500)]
+    assert await soon(asyncio.gather(*calls)) == list(range(500))
+    client._transport.abort()  # type: ignore[attr-defined]
+    await until_call_gives(client, name, "again", "again")
+    assert client.pending == client.stray_replies == 0
+
+
+async def test_a_caller_who_may_only_write_to_the_exchange(
+    stage: Stage, governed: Broker, unique_name: Callable[[str], str]
+) -> None:
+    name = await stage.serve(echo)
+    user, vhost = unique_name("caller"), vhost_of(stage.url)
+    await ctl(governed, "add_user", user, "secret")
+    await ctl(governed, "set_permissions", "-p", vhost, user, "^$", "^rpc$", "^$")
+    try:
+        client = await stage.client(url=str(URL(stage.url).with_user(user).with_password("secret")))
+        assert await soon(client.remote_call(name, ("hello",))) == "hello"
+        queues = await ctl(governed, "list_queues", "-p", vhost, "name")
+        assert [row[0] for row in queues if row[0].startswith("amq.")] == []
+        await soon(client.close())
+    finally:
+        await ctl(governed, "delete_user", user)
