@@ -167,16 +167,16 @@ async def test_signals_may_be_left_to_the_host(stage: Stage) -> None:
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     server = RMQServer(url=stage.url)
+    client = await stage.client()
 
     async def one() -> int:
         return 1
 
-    server.load_services({"one": one})
-    stage.register(one)
+    name = stage.register(one)
     server.load_services({"one": one})
     async with server:
         serving = asyncio.create_task(server.run_serve(signals=False))
-        await asyncio.sleep(0)
+        assert await soon(client.remote_call(name)) == 1
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
         server.stop()
         await soon(serving)

@@ -247,7 +247,7 @@ def test_closes_of_pamqp(code: int, text: str) -> None:
     ):
         frame = pamqp.frame.marshal(close, 1)
         assert frame[7:11] == method
-        assert frames.close_reason(*_payload(frame)) == (code, text)
+        assert frames.return_reason(*_payload(frame)) == (code, text)
 
 
 def test_methods_have_the_numbers_that_pamqp_gives_them() -> None:

@@ -37,13 +37,12 @@ class _UnreadableError(Exception):
 class _Execution:
     """A request in hand."""
 
-    __slots__ = ("fate", "request", "slot", "started", "task", "time_left")
+    __slots__ = ("fate", "request", "slot", "started", "task")
 
     def __init__(self, request: IncomingRequest) -> None:
         self.request = request
         self.fate: Literal["expired", "requeued", "void"] | None = None  # why it is being stopped
         self.started = False
-        self.time_left: float | None = None
         self.slot: float | None = None
         self.task: asyncio.Task[None]
 
@@ -166,7 +165,6 @@ class Service:
             if time_left is not None:
                 if time_left <= 0:
                     raise TooLateError
-                execution.time_left = time_left
                 execution.slot = self._deadlines.add(execution, time_left)
             args, kwargs = self._arguments(request)
             direct = self._handler.direct

@@ -43,7 +43,6 @@ class _CallerLane(Lane):
         self._events = events
         self._changed = changed
         self._failed = session.fail
-        self._tag = 0
         self._lowest = 1  # the lowest tag that is not confirmed, as far as confirms of many at once told
         self._published = 0
         self._unconfirmed: dict[int, bytes] = {}
@@ -82,7 +81,7 @@ class _CallerLane(Lane):
         )
         self._published += 1
         self._unconfirmed[self._published] = request.correlation_id
-        self._tap.write(method + content(self.number, flags, properties, request.body, self.max_payload))
+        self.write(method + content(self.number, flags, properties, request.body, self.max_payload))
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         headers = readable_table(properties.headers) if properties.headers else None

@@ -36,7 +36,6 @@ __all__ = [
     "FrameSink",
     "Properties",
     "ack",
-    "close_reason",
     "content",
     "deadline_table",
     "decode_table",
@@ -384,6 +383,3 @@ def return_reason(data: bytes, start: int, end: int) -> tuple[int, str]:
         raise FrameError("a reply code with its text ends too early")
     text = data[start + 7 : start + 7 + data[start + 6]].decode("utf-8", "replace")
     return int.from_bytes(data[start + 4 : start + 6], "big"), text
-
-
-close_reason = return_reason

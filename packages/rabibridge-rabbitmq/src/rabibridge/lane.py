@@ -20,7 +20,6 @@ from rabibridge.frames import (
     RETURN,
     FrameError,
     Properties,
-    close_reason,
     delivery,
     parse_properties,
     return_reason,
@@ -108,7 +107,7 @@ class Lane:
             self._method = RETURN
         else:
             if method == CHANNEL_CLOSE:
-                code, text = close_reason(data, start, end)
+                code, text = return_reason(data, start, end)
                 self.detach()
                 self._close(ConnectionLostError(f"the broker closed channel {self.number}: {code} {text}"))
             elif method == CANCEL and self.open:

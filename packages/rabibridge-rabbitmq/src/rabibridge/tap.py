@@ -21,7 +21,7 @@ from rabibridge.frames import (
     HEARTBEAT,
     FrameCutter,
     FrameError,
-    close_reason,
+    return_reason,
 )
 from rabibridge_core.errors import ConnectionLostError
 
@@ -125,7 +125,7 @@ class Tap(asyncio.StreamReaderProtocol):
                 self.blocked = None
                 self._tell_flow()
             elif method == CONNECTION_CLOSE:
-                code, text = close_reason(frame, 7, len(frame) - 1)
+                code, text = return_reason(frame, 7, len(frame) - 1)
                 self.close_code, self.refusal = code, text
                 self._lose(ConnectionLostError(f"the broker closed the connection: {code} {text}"))
         super().data_received(frame)

@@ -34,10 +34,6 @@ app = typer.Typer(
 )
 
 
-class UsageError(typer.BadParameter):
-    """What the user gave cannot be used."""
-
-
 @app.command()
 def run(
     targets: Annotated[
@@ -54,7 +50,7 @@ def run(
 ) -> None:
     """Serve the functions that are decorated with @register_call, until SIGTERM or SIGINT."""
     if log_level is not None and not logging.getLevelNamesMapping().get(log_level.upper()):
-        raise UsageError(f"{log_level!r} is no log level", param_hint="--log-level")
+        raise typer.BadParameter(f"{log_level!r} is no log level", param_hint="--log-level")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _set_log_level(log_level or "INFO")
 
@@ -83,9 +79,9 @@ def call(
     try:
         keywords = json.loads(kwargs)
     except ValueError as error:
-        raise UsageError(f"not JSON: {error}", param_hint="--kwargs") from error
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--kwargs") from error
     if not isinstance(keywords, dict):
-        raise UsageError("it must be a JSON object", param_hint="--kwargs")
+        raise typer.BadParameter("it must be a JSON object", param_hint="--kwargs")
 
     async def call_it() -> Any:
         async with RMQClient() as client:
