@@ -199,6 +199,11 @@ class RabbitConsumer:
         """Whether :meth:`stop` was called."""
         return self._stopping
 
+    @property
+    def over(self) -> bool:
+        """Whether it was stopped and holds nothing on the broker any more."""
+        return self._stopped is not None and self._stopped.done() and not self._retired and not self._closing
+
     async def open(self, session: Session) -> None:
         """Declare the queue and consume over a new connection, or anew over the same.
 
@@ -240,6 +245,15 @@ class RabbitConsumer:
             self._stopped = asyncio.get_running_loop().create_task(self._stop())
         # Shielded: a cancelled basic.cancel would make aiormq close the channel under the replies in hand.
         await asyncio.shield(self._stopped)
+
+    async def released(self) -> None:
+        """Wait, for a few seconds at most, until no operation of ours on a channel is under way.
+
+        A connection that closes under one of them makes aiormq write once more to a channel that is closed already.
+        """
+        ending = [*self._closing, *(() if self._stopped is None else (self._stopped,))]
+        if ending:
+            await asyncio.wait(ending, timeout=_CANCEL_TIMEOUT)
 
     async def _stop(self) -> None:
         async with self._changing:

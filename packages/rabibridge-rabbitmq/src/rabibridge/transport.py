@@ -68,6 +68,8 @@ class RabbitMQTransport:
             task.cancel()
         if self._mending:
             await asyncio.wait(self._mending)
+        for consumer in self._consumers:
+            await consumer.released()
         await self._connection.close()
 
     async def wait_closed(self) -> None:
@@ -92,7 +94,7 @@ class RabbitMQTransport:
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
         """Declare a service queue and take its requests."""
         consumer = RabbitConsumer(queue, events, self._mend)
-        self._consumers = [known for known in self._consumers if not known.stopped] + [consumer]
+        self._consumers = [known for known in self._consumers if not known.over] + [consumer]
         if self._is_lost():
             return consumer  # the next connection opens it
         try:
