@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from tools.broker.base import Broker, BrokerError
-from tools.broker.private import free_ports
+from tools.broker.ports import free_ports
 
 _FILE = Path(__file__).parents[2] / "docker-compose.yml"
 _PROBE_TIMEOUT = 20.0

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from tools.broker.provide import provide_broker, provide_node
+from tools.broker.provide import provide_broker, provide_cluster, provide_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tools.broker.base import Broker
+    from tools.broker.cluster import PrivateCluster
 
-BROKER_FIXTURES = frozenset({"amqp_url", "own_node", "rabbitmq", "vhost_url"})
+BROKER_FIXTURES = frozenset({"amqp_url", "own_cluster", "own_node", "rabbitmq", "vhost_url"})
 
 
-def _missing() -> NoReturn:
-    reason = "no RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL"
+def _missing(reason: str = "no RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL") -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -82,3 +82,22 @@ def own_node(_shared_own_node: Broker) -> Broker:
     if not _shared_own_node.running():
         _shared_own_node.start()
     return _shared_own_node
+
+
+@pytest.fixture(scope="session")
+def _shared_own_cluster() -> Iterator[PrivateCluster]:
+    cluster = provide_cluster()
+    if cluster is None:
+        _missing("a cluster needs an installed rabbitmq-server")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def own_cluster(_shared_own_cluster: PrivateCluster) -> PrivateCluster:
+    """A cluster of three nodes, each of which the test may kill and start; all run when the test begins.
+
+    Tests use it one after the other: ``fresh_vhost()`` gives each of them a virtual host of its own.
+    """
+    _shared_own_cluster.start()
+    return _shared_own_cluster

@@ -7,16 +7,21 @@ disturbs no other node on the machine.
 from __future__ import annotations
 
 import os
-import random
 import secrets
 import shutil
-import socket
 import subprocess
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.broker.base import Broker, BrokerError
-from tools.broker.reaper import Reaper, kill_group
+from tools.broker.home import ErlangHome
+from tools.broker.ports import free_ports
+from tools.broker.reaper import kill_group
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SERVER_VARIABLE = "RABIBRIDGE_TEST_SERVER"
 
 # Debian's /usr/sbin/rabbitmq-server changes to the user rabbitmq, who has no business in our folder; the script behind
 # it does not.
@@ -26,10 +31,19 @@ _LAYOUTS = (
     "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
 )
 _LOG_TAIL = 30
+_CONFIGURATION = "log.console = false\nlog.file = node.log\nlog.file.level = info\ndisk_free_limit.absolute = 50MB\n"
 
 
 def find_server() -> Path | None:
-    """Return the ``rabbitmq-server`` script to start, or None where none is installed."""
+    """Return the ``rabbitmq-server`` script to start, or None where none is installed.
+
+    Raises:
+        BrokerError: RABIBRIDGE_TEST_SERVER names something that cannot be run.
+    """
+    if named := os.environ.get(SERVER_VARIABLE):
+        if shutil.which(named) is None:
+            raise BrokerError(f"{SERVER_VARIABLE} is {named!r}, which is no program; it is to be a rabbitmq-server")
+        return Path(named).absolute()
     for candidate in _LAYOUTS:
         if os.access(candidate, os.X_OK):
             return Path(candidate)
@@ -37,29 +51,12 @@ def find_server() -> Path | None:
     return Path(found) if found else None
 
 
-def _find_epmd() -> str:
-    found = shutil.which("epmd")
-    if found is None and (erl := shutil.which("erl")) is not None:
-        found = next((str(path) for path in sorted(Path(erl).resolve().parents[1].glob("erts-*/bin/epmd"))), None)
+def installed_server() -> Path:
+    """Return the ``rabbitmq-server`` script to start; `BrokerError` where none is installed."""
+    found = find_server()
     if found is None:
-        raise BrokerError("epmd was not found on PATH nor beside erl: the Erlang installation is incomplete")
+        raise BrokerError("rabbitmq-server is not installed")
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    # Below the range that the system hands out to outgoing connections: a client that keeps trying to reconnect to a
-    # port of that range may be given the very same port, and then is connected to itself.
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in ports:
-            ports.append(port)
-    return ports
 
 
 class PrivateNode(Broker):
@@ -68,44 +65,56 @@ class PrivateNode(Broker):
     It ends, and its data with it, at `stop` or when this process is gone, even by SIGKILL. Ctrl-C does not reach it.
     """
 
-    def __init__(self, server: Path | None = None, *, schedulers: int | None = 2) -> None:
+    def __init__(
+        self,
+        server: Path | None = None,
+        *,
+        schedulers: int | None = 2,
+        home: ErlangHome | None = None,
+        peers: Sequence[str] = (),
+    ) -> None:
         """Choose ports; nothing is started.
 
         Args:
             server: the ``rabbitmq-server`` script; None: the installed one.
             schedulers: threads of the Erlang machine; None: one per core, as in production.
+            home: the home that it shares with other nodes, whose it stays; None: one of its own.
+            peers: names of nodes to form a cluster with when it starts for the first time.
 
         Raises:
             BrokerError: no RabbitMQ is installed.
         """
-        found = server or find_server()
-        if found is None:
-            raise BrokerError("rabbitmq-server is not installed")
-        self._server = found
-        amqp_port, self._dist_port, self._epmd_port = free_ports(3)
+        self._home = home or ErlangHome(server or installed_server())
+        self._shares_home = home is not None
+        amqp_port, self._dist_port = free_ports(2)
         super().__init__("127.0.0.1", amqp_port)
-        self._name = f"rabibridge-{secrets.token_hex(4)}@localhost"
+        self.name = f"rabibridge-{secrets.token_hex(4)}@localhost"
+        self._peers = peers
         self._schedulers = schedulers
-        self._folder: Path | None = None
-        self._reaper: Reaper | None = None
         self._node: subprocess.Popen[bytes] | None = None
-        self._epmd: subprocess.Popen[bytes] | None = None
 
     def start(self, timeout: float = 120.0) -> None:
         """Start it, on the data of its last run if there was one; returns when it takes connections."""
+        self.launch()
+        try:
+            self.await_start(timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Start it and return at once; `await_start` waits for it."""
         if self.running():
             raise BrokerError(f"{self!r} runs already")
         folder = self._prepare()
         self._vhosts.clear()
-        if self._epmd is None:
-            self._epmd = self._spawn([_find_epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"])
+        self._home.start_epmd()
         with (folder / "output.log").open("ab") as output:
-            self._node = self._spawn([str(self._server)], output=output.fileno())
-        try:
-            self._await_answer(timeout)
-        except BaseException:
-            self.stop()
-            raise
+            self._node = self._home.spawn([str(self._home.server)], self._environment(), output=output.fileno())
+
+    def await_start(self, timeout: float) -> None:
+        """Return when it takes connections; `BrokerError` if it does not within ``timeout`` seconds."""
+        self._await_answer(timeout)
 
     def running(self) -> bool:
         """Return whether the node's process runs."""
@@ -121,66 +130,46 @@ class PrivateNode(Broker):
     def stop(self) -> None:
         """End the node and its epmd and remove the data. Nothing is worth a slow shutdown: the data goes anyway."""
         self.kill()
-        if self._epmd is not None:
-            kill_group(self._epmd.pid)
-            self._epmd.wait()
-            self._epmd = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-        if self._reaper is not None:
-            self._reaper.close()
-            self._reaper = None
+        if not self._shares_home:
+            self._home.close()
 
     def ctl(self, *args: str, timeout: float = 60.0) -> str:
         """Run ``rabbitmqctl``, about one second, and return what it printed."""
-        command = [str(self._server.with_name("rabbitmqctl")), "--quiet", "--node", self._name, *args]
+        command = [str(self._home.server.with_name("rabbitmqctl")), "--quiet", "--node", self.name, *args]
         done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, timeout=timeout)
         if done.returncode:
             raise BrokerError(f"rabbitmqctl {' '.join(args)} failed on {self!r}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    @property
+    def _folder(self) -> Path:
+        return self._home.folder / self.name.partition("@")[0]
+
     def _prepare(self) -> Path:
-        if self._folder is not None:
-            return self._folder
-        self._reaper = Reaper()
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="rabibridge-rabbitmq-"))
-        self._reaper.watch_folder(str(folder))
-        cookie = folder / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(20))
-        cookie.chmod(0o400)
-        (folder / "enabled_plugins").write_text("[].\n")
-        (folder / "rabbitmq.conf").write_text(
-            "log.console = false\nlog.file = node.log\nlog.file.level = info\ndisk_free_limit.absolute = 50MB\n"
-        )
+        folder = self._folder
+        if not folder.exists():
+            folder.mkdir()
+            (folder / "enabled_plugins").write_text("[].\n")
+            (folder / "rabbitmq.conf").write_text(_CONFIGURATION + self._discovery())
         return folder
 
-    def _spawn(self, command: list[str], *, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            command,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a process group of its own: all of it can be killed, and Ctrl-C spares it
+    def _discovery(self) -> str:
+        if not self._peers:
+            return ""
+        lines = [f"nodes.{number} = {name}" for number, name in enumerate([*self._peers, self.name], 1)]
+        prefix = "cluster_formation."
+        return f"{prefix}peer_discovery_backend = classic_config\n" + "".join(
+            f"{prefix}classic_config.{line}\n" for line in lines
         )
-        assert self._reaper is not None
-        self._reaper.watch_group(process.pid)
-        return process
 
     def _environment(self) -> dict[str, str]:
-        assert self._folder is not None
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
         folder = str(self._folder)
         erlang = "-kernel inet_dist_use_interface {127,0,0,1}"
         if self._schedulers is not None:
             erlang += f" +S {self._schedulers}:{self._schedulers}"
-        return inherited | {
-            "HOME": folder,  # where Erlang keeps its cookie
+        return self._home.environment() | {
             "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the node, instead of a shell that waits for it
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "RABBITMQ_NODENAME": self._name,
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": self.host,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._dist_port),
@@ -196,7 +185,7 @@ class PrivateNode(Broker):
         }
 
     def _why(self) -> str:
-        if self._folder is None:
+        if not self._home.exists:
             return ""
         lines: list[str] = []
         for log in (self._folder / "output.log", self._folder / "log" / "node.log"):

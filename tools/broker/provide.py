@@ -1,7 +1,7 @@
 """Where a RabbitMQ comes from: the first of these that works.
 
 1. the URL in ``RABIBRIDGE_TEST_URL``: a broker that you run;
-2. an installed ``rabbitmq-server``: a private node of it;
+2. an installed ``rabbitmq-server``: a private node of it; ``RABIBRIDGE_TEST_SERVER`` names another than the usual one;
 3. Docker Compose, with a daemon that answers: a container;
 4. ``apt-get install rabbitmq-server``, where that was asked for and we are root.
 """
@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 from tools.broker.base import Broker, BrokerError, GivenBroker
+from tools.broker.cluster import PrivateCluster
 from tools.broker.compose import ComposeNode, compose_works
 from tools.broker.private import PrivateNode, find_server
 
@@ -52,6 +53,11 @@ def provide_node(*, allow_install: bool = False, schedulers: int | None = 2) -> 
     if allow_install and _install():
         return PrivateNode(schedulers=schedulers)
     return None
+
+
+def provide_cluster(size: int = 3) -> PrivateCluster | None:
+    """Make a cluster of private nodes; it is not started yet. None where no ``rabbitmq-server`` is installed."""
+    return PrivateCluster(size) if find_server() is not None else None
 
 
 def _install() -> bool:
