@@ -8,12 +8,18 @@ import pytest
 from rabibridge_testing import MemoryBroker, MemoryTransport
 from rabibridge_testing.conformance import (
     CallConformance,
+    CancellationConformance,
     ContentConformance,
+    DeadlineConformance,
+    DeliveryConformance,
+    HealthConformance,
+    IdempotencyConformance,
     LimitConformance,
     OutageConformance,
     QueueConformance,
     ReconnectionConformance,
     SeamConformance,
+    SignalConformance,
 )
 
 if TYPE_CHECKING:
@@ -66,10 +72,21 @@ def delete_queue(broker: MemoryBroker) -> Callable[[str], Awaitable[None]]:
     return delete
 
 
+@pytest.fixture
+def dead_letters(broker: MemoryBroker) -> Callable[[str], Awaitable[list[tuple[bytes, str]]]]:
+    async def look(queue: str) -> list[tuple[bytes, str]]:
+        return [(one.request.correlation_id, one.reason) for one in broker.dead_letters if one.queue == queue]
+
+    return look
+
+
 class TestSeam(SeamConformance): ...
 
 
 class TestQueues(QueueConformance): ...
+
+
+class TestSignals(SignalConformance): ...
 
 
 class TestReconnection(ReconnectionConformance): ...
@@ -85,3 +102,18 @@ class TestContent(ContentConformance): ...
 
 
 class TestOutage(OutageConformance): ...
+
+
+class TestCancellation(CancellationConformance): ...
+
+
+class TestDelivery(DeliveryConformance): ...
+
+
+class TestIdempotency(IdempotencyConformance): ...
+
+
+class TestDeadlines(DeadlineConformance): ...
+
+
+class TestHealth(HealthConformance): ...

@@ -13,12 +13,18 @@ from rabibridge.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_testing.conformance import (
     CallConformance,
+    CancellationConformance,
     ContentConformance,
+    DeadlineConformance,
+    DeliveryConformance,
+    HealthConformance,
+    IdempotencyConformance,
     LimitConformance,
     OutageConformance,
     QueueConformance,
     ReconnectionConformance,
     SeamConformance,
+    SignalConformance,
 )
 
 if TYPE_CHECKING:
@@ -146,10 +152,32 @@ def delete_queue(amqp_url: str) -> Callable[[str], Awaitable[None]]:
     return delete
 
 
+@pytest.fixture
+def dead_letters(amqp_url: str) -> Callable[[str], Awaitable[list[tuple[bytes, str]]]]:
+    async def take(queue: str) -> list[tuple[bytes, str]]:
+        connection = await aiormq.connect(amqp_url)
+        found = []
+        try:
+            channel = await connection.channel()
+            while (letter := await channel.basic_get("rpc.dead", no_ack=True)).delivery_tag is not None:
+                properties = letter.header.properties
+                headers = properties.headers or {}
+                if headers["rb-dead-queue"] == queue:
+                    found.append(((properties.correlation_id or "").encode(), str(headers["rb-dead-reason"])))
+        finally:
+            await connection.close()
+        return found
+
+    return take
+
+
 class TestSeam(SeamConformance): ...
 
 
 class TestQueues(QueueConformance): ...
+
+
+class TestSignals(SignalConformance): ...
 
 
 class TestReconnection(ReconnectionConformance): ...
@@ -165,3 +193,18 @@ class TestContent(ContentConformance): ...
 
 
 class TestOutage(OutageConformance): ...
+
+
+class TestCancellation(CancellationConformance): ...
+
+
+class TestDelivery(DeliveryConformance): ...
+
+
+class TestIdempotency(IdempotencyConformance): ...
+
+
+class TestDeadlines(DeadlineConformance): ...
+
+
+class TestHealth(HealthConformance): ...

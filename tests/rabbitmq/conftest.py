@@ -2,10 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import aiormq
 import pytest
 
+from rabibridge.transport import RabbitMQTransport
+from rabibridge_core.settings import load_settings
+from rabibridge_testing.conformance.kit import Bench
 from tests.rabbitmq.processes import Workers
 from tests.rabbitmq.support import Stage
+from tests.rabbitmq.users import Users
 from tools.broker import GivenBroker
 
 if TYPE_CHECKING:
@@ -20,6 +25,33 @@ async def stage(vhost_url: str) -> AsyncIterator[Stage]:
     stage = Stage(vhost_url)
     yield stage
     await stage.close()
+
+
+@pytest.fixture
+async def bench(vhost_url: str) -> AsyncIterator[Bench]:
+    """Transports on a virtual host, closed after the test."""
+
+    async def make() -> RabbitMQTransport:
+        return RabbitMQTransport(load_settings(url=vhost_url), "bench")
+
+    bench = Bench(make)
+    yield bench
+    await bench.close()
+
+
+@pytest.fixture
+async def raw(vhost_url: str) -> AsyncIterator[aiormq.abc.AbstractChannel]:
+    """A channel of another program on that virtual host, with confirms."""
+    async with await aiormq.connect(vhost_url) as connection:
+        yield await connection.channel()
+
+
+@pytest.fixture
+async def users(governed: Broker, vhost_url: str) -> AsyncIterator[Users]:
+    """Users with few permissions on that virtual host, gone after the test."""
+    users = Users(governed, vhost_url)
+    yield users
+    await users.close()
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ class _Lane(Lane):
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         self.heard.put_nowait(("confirmed", tag, accepted))
 
-    def returned(self, code: int, text: str, properties: Properties) -> None:
+    def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
         self.heard.put_nowait(("returned", code))
 
     def closed(self, error: ConnectionLostError) -> None:

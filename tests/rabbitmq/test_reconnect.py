@@ -161,15 +161,16 @@ async def test_a_queue_that_is_deleted_under_its_service(stage: Stage, governed:
         await ctl(governed, "delete_queue", "-p", vhost, f"rpc_async_{echo}")
         await _works(client, echo, number)
     bindings = await ctl(governed, "list_bindings", "-p", vhost, "source_name", "routing_key")
-    assert sorted(key for source, key in bindings if source == "rpc") == [f"async_{echo}", echo]
+    keys = sorted(key for source, key in bindings if source == "rpc")
+    assert keys == [f"async_{echo}", f"cancel:async_{echo}", f"cancel:{echo}", echo]
 
 
 async def test_the_reply_queue_is_deleted(stage: Stage, governed: Broker) -> None:
     echo = await _echo_service(stage)
     client = await stage.client()
     vhost = vhost_of(stage.url)
-    rows = await ctl(governed, "list_queues", "-p", vhost, "name", "exclusive")
-    (replies,) = [name for name, exclusive in rows if exclusive == "true"]
+    rows = await ctl(governed, "list_queues", "-p", vhost, "name", "exclusive", "arguments")
+    (replies,) = [name for name, exclusive, arguments in rows if exclusive == "true" and "x-expires" not in arguments]
     # rabbitmqctl may not delete an exclusive queue; the broker itself may.
     queue = f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{replies}">>)'
     await asyncio.to_thread(
@@ -223,3 +224,21 @@ async def test_a_virtual_host_that_is_deleted_ends_everything_with_an_error(own_
     with pytest.raises(RabiBridgeError):
         await soon(client.remote_call(name))
     assert client.state is server.state is ConnectionState.CLOSED
+
+
+async def test_what_was_accepted_is_answered_over_the_next_connection(stage: Stage) -> None:
+    gate = Gate()
+    function = gate.function()
+    name = stage.register(function, delivery="at-most-once")
+    client = await stage.client()
+    async with Proxy(stage.url) as proxy:
+        server = await stage.server(function, url=proxy.url)
+        call = asyncio.create_task(client.remote_call(name, (1,), timeout=PATIENCE))
+        await gate.holds(1)
+        proxy.refusing = True
+        _abort(server)
+        gate.opened.set()
+        await until(lambda: gate.running == 0)
+        proxy.refusing = False
+        assert await soon(call) == 1
+        await soon(server.close())

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import aiormq
 import pytest
 
-from rabibridge import ConfigurationError
-from tests.rabbitmq.support import Gate, ctl, soon, until_call_gives, until_waiting, vhost_of, waiting_in
+from rabibridge import ConfigurationError, RMQClient
+from tests.rabbitmq.support import Gate, ctl, soon, until_call_gives, until_true, until_waiting, vhost_of, waiting_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.rabbitmq.support import Stage
     from tools.broker import Broker
 
@@ -25,6 +27,25 @@ async def _arguments(broker: Broker, url: str, queue: str) -> str:
 
 async def _answer(number: int = 42) -> int:
     return number
+
+
+async def _next(raw: Any, queue: str) -> Any:
+    """Return the next message of a queue."""
+    found: list[Any] = []
+
+    async def look() -> bool:
+        message = await raw.basic_get(queue, no_ack=True)
+        found.append(message)
+        return message.delivery_tag is not None
+
+    await until_true(look)
+    return found[-1]
+
+
+async def _direct_client(stage: Stage) -> RMQClient:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RABIBRIDGE_DIRECT_REPLY", "true")
+        return await stage.client()
 
 
 def _answering(result: Any) -> Any:
@@ -46,9 +67,11 @@ async def test_what_a_service_declares(stage: Stage, governed: Broker) -> None:
     rows = {row[0]: row[1:] for row in queues}
     assert rows[f"rpc_async_{one}"] == [
         "true", "false", "false",
-        '[{"x-max-length",7},{"x-message-ttl",2500},{"x-overflow","reject-publish"}]',
+        '[{"x-max-length",7},{"x-message-ttl",2500},{"x-overflow","reject-publish"},{"x-queue-type","classic"}]',
     ]  # fmt: skip
-    assert rows[f"rpc_sync_{other}"] == ["true", "false", "false", '[{"x-overflow","reject-publish"}]']
+    assert rows[f"rpc_sync_{other}"] == [
+        "true", "false", "false", '[{"x-overflow","reject-publish"},{"x-queue-type","classic"}]',
+    ]  # fmt: skip
 
     exchanges = await ctl(governed, "list_exchanges", "-p", vhost, "name", "type", "durable", "auto_delete", "internal")
     assert ["rpc", "direct", "true", "false", "false"] in exchanges
@@ -66,6 +89,52 @@ async def test_what_a_service_declares(stage: Stage, governed: Broker) -> None:
     )
 
 
+async def test_what_a_service_with_a_quorum_queue_declares(stage: Stage, governed: Broker) -> None:
+    async def limited() -> None: ...
+    async def once() -> None: ...
+
+    one = stage.register(limited, queue_size=7, timeout=2.5, queue_type="quorum", redelivery_limit=3)
+    other = stage.register(once, queue_type="quorum", delivery="at-most-once")
+    await stage.server(limited, once, start=False)
+    rows = await ctl(governed, "list_queues", "-p", vhost_of(stage.url), "name", "type", "durable")
+    for name in (one, other):
+        assert [f"rpc_async_{name}", "quorum", "true"] in rows
+    assert await _arguments(governed, stage.url, f"rpc_async_{one}") == (
+        '[{"x-delivery-limit",8},{"x-max-length",7},{"x-message-ttl",2500},{"x-overflow","reject-publish"}'
+        ',{"x-queue-type","quorum"}]'
+    )
+    assert await _arguments(governed, stage.url, f"rpc_async_{other}") == (
+        '[{"x-overflow","reject-publish"},{"x-queue-type","quorum"}]'
+    )
+
+
+async def test_what_a_request_carries_on_the_wire(
+    stage: Stage, raw: Any, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RABIBRIDGE_CALL_TIMEOUT", "none")
+    name = unique_name("nobody")
+    queue = (await raw.queue_declare("", exclusive=True)).queue
+    client, direct = await stage.client(), await _direct_client(stage)
+    await raw.queue_bind(queue, "rpc", f"async_{name}")
+    for caller, persistent, headers, mode in [
+        (client, False, {"rb-probe": True}, None),
+        (client, True, {"rb-probe": True}, 2),
+        (direct, True, None, 2),
+        (direct, False, None, None),
+    ]:
+        call = asyncio.create_task(caller.remote_call(name, persistent=persistent))
+        letter = await _next(raw, queue)
+        assert letter.header.properties.headers == headers
+        assert letter.header.properties.delivery_mode == mode
+        call.cancel()
+    call = asyncio.create_task(client.remote_call(name, timeout=600.0, persistent=True, idempotency_key="k"))
+    properties = (await _next(raw, queue)).header.properties
+    assert properties.headers["rb-key"] == "k"
+    assert properties.headers.keys() == {"rb-key", "rb-timeout", "rb-deadline"}
+    assert properties.delivery_mode == 2
+    call.cancel()
+
+
 async def test_what_a_running_service_consumes(stage: Stage, governed: Broker) -> None:
     gate = Gate()
     name = await stage.serve(gate.function(), fetch_size=3)
@@ -76,8 +145,9 @@ async def test_what_a_running_service_consumes(stage: Stage, governed: Broker) -
         governed, "list_consumers", "-p", vhost_of(stage.url), "queue_name", "ack_required", "prefetch_count"
     )
     assert [row for row in rows if row[0] == f"rpc_async_{name}"] == [[f"rpc_async_{name}", "true", "3"]]
-    (replies,) = [row for row in rows if row[0] != f"rpc_async_{name}"]
-    assert replies[1] == "false"  # the callback queue: exclusive, and consumed without acknowledgements
+    others = [row for row in rows if row[0] != f"rpc_async_{name}"]
+    # The callback queue and the one for cancels: exclusive, and consumed without acknowledgements.
+    assert [row[1] for row in others] == ["false", "false"]
     gate.opened.set()
     await soon(call)
 
@@ -90,11 +160,18 @@ async def test_what_a_running_service_consumes(stage: Stage, governed: Broker) -
         ({}, {"queue_size": 6}, "x-max-length", ("none", "6")),
         ({"timeout": 1.5}, {"timeout": 2}, "x-message-ttl", ("1500", "2000")),
         ({}, {"timeout": 2}, "x-message-ttl", ("none", "2000")),
+        ({}, {"queue_type": "quorum"}, "x-queue-type", ("classic", "quorum")),
+        (
+            {"queue_type": "quorum"},
+            {"queue_type": "quorum", "redelivery_limit": 7},
+            "x-delivery-limit",
+            ("10", "12", "redelivery_limit, and 5 more"),
+        ),
     ],
     ids=str,
 )
 async def test_a_queue_with_other_limits(
-    stage: Stage, there: dict[str, Any], here: dict[str, Any], argument: str, values: tuple[str, str]
+    stage: Stage, there: dict[str, Any], here: dict[str, Any], argument: str, values: tuple[str, ...]
 ) -> None:
     before = _answering("before")
     name = stage.register(before, **there)
@@ -109,7 +186,8 @@ async def test_a_queue_with_other_limits(
     text = str(refused.value)
     assert f"rpc_async_{name}" in text
     assert argument in text
-    assert ("queue_size" if argument == "x-max-length" else "timeout") in text
+    ours = {"x-max-length": "queue_size", "x-message-ttl": "timeout"}
+    assert ours.get(argument, "") in text
     for value in values:
         assert value in text
     assert "re_register=True" in text
@@ -145,7 +223,9 @@ async def test_re_register_replaces_a_queue_with_other_limits(stage: Stage, gove
     assert (schema.queue_size, schema.fetch_size, schema.timeout, schema.re_register) == (6, 2, 1.5, True)
     await soon(server.connect())
     arguments = await _arguments(governed, stage.url, f"rpc_async_{name}")
-    assert arguments == '[{"x-max-length",6},{"x-message-ttl",1500},{"x-overflow","reject-publish"}]'
+    assert arguments == (
+        '[{"x-max-length",6},{"x-message-ttl",1500},{"x-overflow","reject-publish"},{"x-queue-type","classic"}]'
+    )
     assert await soon(waiting_in(stage.url, f"rpc_async_{name}")) == 0  # what waited went with the old queue
     stage.start(server)
     assert await soon(client.remote_call(name)) == "served"

@@ -33,6 +33,12 @@ def work_in_a_thread(number: int) -> list[int]:
     return [number, os.getpid()]
 
 
+@register_call(fetch_size=4, redelivery_limit=2)
+async def die() -> None:
+    """Take the worker along, at once."""
+    os._exit(7)
+
+
 _input = threading.Event()
 
 
@@ -45,7 +51,7 @@ def _read(loop: asyncio.AbstractEventLoop) -> None:
 async def main() -> None:
     threading.Thread(target=_read, args=(asyncio.get_running_loop(),), daemon=True).start()
     server = RMQServer()
-    for function in (work, work_in_a_thread):
+    for function in (work, work_in_a_thread, die):
         function.__name__ += "_" + _name
     server.load_services(globals())
     async with server:

@@ -36,8 +36,8 @@ class RecordedLane(Lane):
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         self.heard.append(("confirmed", tag, multiple, accepted))
 
-    def returned(self, code: int, text: str, properties: Properties) -> None:
-        self.heard.append(("returned", code, text, properties.correlation_id))
+    def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
+        self.heard.append(("returned", code, text, key, properties.correlation_id))
 
     def closed(self, error: ConnectionLostError) -> None:
         self.heard.append(("closed", str(error)))

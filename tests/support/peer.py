@@ -45,10 +45,10 @@ class PeerConnection:
         for answer in answers:
             self.writer.write(answer if isinstance(answer, bytes) else pamqp.frame.marshal(answer, channel))
 
-    def deliver(self, channel: int, tag: int, body: bytes, **properties: Any) -> None:
-        """Send a message of one body frame."""
+    def deliver(self, channel: int, tag: int, body: bytes, method: Any = None, **properties: Any) -> None:
+        """Send a message of one body frame; it belongs to ``method``, which is a delivery unless given."""
         header = amqp_header.ContentHeader(0, len(body), spec.Basic.Properties(**properties))
-        self.send(channel, spec.Basic.Deliver("ctag", tag, False, "", ""), header)
+        self.send(channel, method or spec.Basic.Deliver("ctag", tag, False, "", ""), header)
         self.writer.write(struct.pack(">BHI", 3, channel, len(body)) + body + b"\xce")
 
     async def frames(self) -> AsyncIterator[tuple[int, Any]]:

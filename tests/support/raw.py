@@ -48,7 +48,7 @@ class RawPublisher(Lane):
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         self._confirms.put_nowait(accepted)
 
-    def returned(self, code: int, text: str, properties: Properties) -> None:
+    def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
         self._confirms.put_nowait(False)
 
     def closed(self, error: ConnectionLostError) -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_type
 
-from rabibridge import ConnectionState, RMQBase, RMQClient, RMQServer, ServiceSchema, register_call
+from rabibridge import (
+    ConnectionState,
+    CurrentCall,
+    Health,
+    RMQBase,
+    RMQClient,
+    RMQServer,
+    ServiceSchema,
+    current_call,
+    register_call,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -25,6 +35,13 @@ async def limited(first: int, /, *rest: str) -> list[str]:
     return [*rest, str(first)]
 
 
+@register_call(delivery="at-most-once", redelivery_limit=3, queue_type="quorum")
+async def once() -> bool:
+    assert_type(current_call(), CurrentCall)
+    assert_type(current_call().time_left, float | None)
+    return current_call().cancelled
+
+
 @register_call(10, 2, 1)
 async def positional() -> None: ...
 
@@ -34,6 +51,7 @@ async def functions_keep_their_types() -> None:
     assert_type(called(1), str)
     assert_type(await limited(1, "x"), list[str])
     assert_type(await positional(), None)
+    assert_type(await once(), bool)
 
     as_before: Callable[[int], str] = called
     coroutine: Callable[[int], Coroutine[Any, Any, list[str]]] = limited
@@ -58,6 +76,11 @@ async def the_client() -> None:
         )
         assert_type(client.correlation_id, str)
         await client.remote_call("f", [1], ftype="any", timeout=1.5)
+        await client.remote_call("f", idempotent=True, persistent=True, inherit_deadline=False)
+        assert_type(await client.try_remote_call("f", idempotency_key="order 17"), tuple[bool, tuple[int, Any]])
+        assert_type(client.health(), Health)
+        assert_type(client.health().ok, bool)
+        await client.remote_call("f", idempotency_key=17)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await client.remote_call("f", ftype="both")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await client.remote_call("f", (), {}, "sync", 1.5)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 

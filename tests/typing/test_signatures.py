@@ -18,6 +18,13 @@ _SAMPLE = Path(__file__).with_name("signatures.py")
 
 _NONE = (None,) * 5
 _CALL: dict[str, Any] = {"func_name": inspect.Parameter.empty, "args": (), "kwargs": {}, "ftype": "async"}
+_CALL_OPTIONS: dict[str, Any] = {
+    "timeout": None,
+    "idempotent": False,
+    "idempotency_key": None,
+    "persistent": False,
+    "inherit_deadline": True,
+}
 _DOCUMENTED: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     # a callable, the arguments that may be positional, those that are by keyword alone
     (RMQBase.__init__, dict(zip(("loop", "host", "port", "username", "password"), _NONE, strict=True)), {}),
@@ -27,10 +34,11 @@ _DOCUMENTED: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (RMQBase.close, {}, {}),
     (RMQClient.connect, {}, {}),
     (RMQClient.close, {}, {}),
+    (RMQClient.health, {}, {}),
     (RMQServer.connect, {}, {}),
     (RMQServer.close, {}, {}),
-    (RMQClient.remote_call, _CALL, {"timeout": None}),
-    (RMQClient.try_remote_call, _CALL, {"timeout": None}),
+    (RMQClient.remote_call, _CALL, _CALL_OPTIONS),
+    (RMQClient.try_remote_call, _CALL, _CALL_OPTIONS),
     (
         RMQServer.add_service,
         {

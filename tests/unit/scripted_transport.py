@@ -9,6 +9,8 @@ from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rabibridge_core.transport import Caller, CallerEvents, Consumer, ConsumerEvents, Request, ServiceQueue
 
 
@@ -17,8 +19,13 @@ class ScriptedTransport:
 
     def __init__(self) -> None:
         self.sent: list[Request] = []
+        self.cancelled: list[tuple[str, bytes]] = []
+        self.cancelled_before_closing = 0
         self.paused = False
+        self.why_paused = ""
         self.fails: Exception | None = None
+        self.unusable: Exception | None = None
+        self.sending: Callable[[Request], None] | None = None
         self.state = ConnectionState.IDLE
         self.last_error: Exception | None = None
         self.open = asyncio.Event()
@@ -34,6 +41,7 @@ class ScriptedTransport:
 
     async def close(self) -> None:
         self.closes += 1
+        self.cancelled_before_closing = len(self.cancelled)
         self.state = ConnectionState.CLOSED
         self.connecting.set()
         self.open.set()
@@ -54,9 +62,21 @@ class ScriptedTransport:
         await self.open.wait()
         if self.state is ConnectionState.CLOSED:
             raise ConnectionLostError("closed", executed=False)
+        if self.unusable is not None:
+            raise self.unusable
         self.paused = False
 
     def send(self, request: Request, /) -> None:
+        if self.sending is not None:
+            self.sending(request)
         if self.fails is not None:
             raise self.fails
         self.sent.append(request)
+
+    def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
+        self.cancelled.append((routing_key, correlation_id))
+
+    def pause(self, why: str = "") -> None:
+        """Take no requests until :attr:`open` is set."""
+        self.open.clear()
+        self.paused, self.why_paused = True, why

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.client import Client
-from rabibridge_core.codec import Codec
 from rabibridge_core.errors import (
     CallTimeoutError,
     ConfigurationError,
@@ -23,15 +21,14 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
 )
-from rabibridge_core.plugins import CallHooks
 from rabibridge_core.transport import Reply
+from tests.unit.client_support import CODEC, PATIENCE, begin, make_client, reply, sent
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PATIENCE = 30.0
-CODEC = Codec()
+    from rabibridge_core.client import Client
 
 
 @pytest.fixture
@@ -39,40 +36,20 @@ def transport() -> ScriptedTransport:
     return ScriptedTransport()
 
 
-def _client(transport: ScriptedTransport, cid_max: int = 2**30) -> Client:
-    return Client(transport, CODEC, hooks=CallHooks(), cid_max=cid_max, name="client")
-
-
 @pytest.fixture
 async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
-    client = _client(transport)
+    client = make_client(transport)
     await client.connect()
     yield client
     assert client.pending == 0, "every test leaves the table empty"
     await client.close()
 
 
-def _call(client: Client, *args: Any, timeout: float | None = None) -> asyncio.Task[Any]:
-    return asyncio.create_task(client.call("work", args, {}, "async", timeout))
-
-
-async def _sent(transport: ScriptedTransport, count: int = 1) -> list[bytes]:
-    """Wait until so many requests were sent; return the ids of the last ones."""
-    async with asyncio.timeout(PATIENCE):
-        while len(transport.sent) < count:  # noqa: ASYNC110 - a few turns of the loop, which nothing announces
-            await asyncio.sleep(0)
-    return [request.correlation_id for request in transport.sent[-count:]]
-
-
-def _reply(value: Any, code: int = 0) -> Reply:
-    return Reply(*CODEC.encode([code, value], b""))
-
-
 async def test_a_reply(client: Client, transport: ScriptedTransport) -> None:
-    call = _call(client, 1, 2)
-    (correlation_id,) = await _sent(transport)
+    call = begin(client, 1, 2)
+    (correlation_id,) = await sent(transport)
     assert client.pending == 1
-    client.replied(correlation_id, _reply("result"))
+    client.replied(correlation_id, reply("result"))
     assert await call == "result"
     (request,) = transport.sent
     assert request.routing_key == "async_work"
@@ -81,21 +58,21 @@ async def test_a_reply(client: Client, transport: ScriptedTransport) -> None:
 
 
 async def test_replies_out_of_order(client: Client, transport: ScriptedTransport) -> None:
-    calls = [_call(client, number) for number in range(10)]
-    ids = await _sent(transport, 10)
+    calls = [begin(client, number) for number in range(10)]
+    ids = await sent(transport, 10)
     assert len(set(ids)) == 10
     for number in reversed(range(10)):
-        client.replied(ids[number], _reply(number))
+        client.replied(ids[number], reply(number))
     assert await asyncio.gather(*calls) == list(range(10))
 
 
 async def test_replies_that_nobody_waits_for(client: Client, transport: ScriptedTransport) -> None:
-    call = _call(client)
-    (correlation_id,) = await _sent(transport)
-    client.replied(b"never sent", _reply(0))
-    client.replied(b"", _reply(0))
-    client.replied(correlation_id, _reply("first"))
-    client.replied(correlation_id, _reply("second"))
+    call = begin(client)
+    (correlation_id,) = await sent(transport)
+    client.replied(b"never sent", reply(0))
+    client.replied(b"", reply(0))
+    client.replied(correlation_id, reply("first"))
+    client.replied(correlation_id, reply("second"))
     assert await call == "first"
     assert client.stray_replies == 3
 
@@ -104,8 +81,8 @@ async def test_replies_that_nobody_waits_for(client: Client, transport: Scripted
 async def test_a_refusal(
     client: Client, transport: ScriptedTransport, refusal: type[QueueFullError] | type[NoRouteError]
 ) -> None:
-    call = _call(client)
-    (correlation_id,) = await _sent(transport)
+    call = begin(client)
+    (correlation_id,) = await sent(transport)
     client.refused(correlation_id, refusal, "because")
     client.refused(correlation_id, refusal, "because, and again")
     with pytest.raises(refusal, match="because") as refused:
@@ -116,9 +93,9 @@ async def test_a_refusal(
 
 
 async def test_a_failure(client: Client, transport: ScriptedTransport) -> None:
-    call = _call(client)
-    (correlation_id,) = await _sent(transport)
-    client.replied(correlation_id, _reply("Traceback ...\nValueError: no", 1))
+    call = begin(client)
+    (correlation_id,) = await sent(transport)
+    client.replied(correlation_id, reply("Traceback ...\nValueError: no", 1))
     with pytest.raises(RemoteExecutionError) as failed:
         await call
     assert (failed.value.error_type, failed.value.error_message) == ("ValueError", "no")
@@ -126,16 +103,16 @@ async def test_a_failure(client: Client, transport: ScriptedTransport) -> None:
 
 @pytest.mark.parametrize("value", [None, [], [0], [0, 1, 2], [2, "code"], "text", {"0": 1}, ["0", 1]], ids=repr)
 async def test_a_reply_of_another_form(client: Client, transport: ScriptedTransport, value: object) -> None:
-    call = _call(client)
-    (correlation_id,) = await _sent(transport)
+    call = begin(client)
+    (correlation_id,) = await sent(transport)
     client.replied(correlation_id, Reply(*CODEC.encode(value, b"")))
     with pytest.raises(RemoteExecutionError):
         await call
 
 
 async def test_a_reply_that_cannot_be_read(client: Client, transport: ScriptedTransport) -> None:
-    call = _call(client)
-    (correlation_id,) = await _sent(transport)
+    call = begin(client)
+    (correlation_id,) = await sent(transport)
     client.replied(correlation_id, Reply(b"\xc1", "application/msgpack", None))
     with pytest.raises(SerializationError):
         await call
@@ -143,21 +120,21 @@ async def test_a_reply_that_cannot_be_read(client: Client, transport: ScriptedTr
 
 
 async def test_a_timeout(client: Client, transport: ScriptedTransport) -> None:
-    call = _call(client, timeout=0.05)
-    (correlation_id,) = await _sent(transport)
+    call = begin(client, timeout=0.05)
+    (correlation_id,) = await sent(transport)
     assert transport.sent[0].timeout == 0.05
     with pytest.raises(CallTimeoutError) as late:
         await call
     assert (late.value.timeout, late.value.executed, late.value.func_name) == (0.05, None, "work")
     assert client.pending == 0
-    client.replied(correlation_id, _reply("too late"))
+    client.replied(correlation_id, reply("too late"))
     assert client.stray_replies == 1
 
 
 async def test_no_timeout_left(client: Client, transport: ScriptedTransport) -> None:
     for timeout in (0, 0.0, -1.0, -math.inf):
         with pytest.raises(CallTimeoutError) as late:
-            await _call(client, timeout=timeout)
+            await begin(client, timeout=timeout)
         assert late.value.executed is False
     assert transport.sent == []
 
@@ -166,48 +143,50 @@ async def test_no_timeout_left(client: Client, transport: ScriptedTransport) -> 
 async def test_an_endless_timeout(client: Client, transport: ScriptedTransport, paused: bool) -> None:
     transport.paused = paused
     for number, timeout in enumerate((math.inf, 1e12)):
-        call = _call(client, timeout=timeout)
+        call = begin(client, timeout=timeout)
         transport.open.set()
-        correlation_id = (await _sent(transport, number + 1))[-1]
+        correlation_id = (await sent(transport, number + 1))[-1]
         assert not call.done()
-        client.replied(correlation_id, _reply("result"))
+        client.replied(correlation_id, reply("result"))
         assert await call == "result"
 
 
 async def test_a_cancelled_call(client: Client, transport: ScriptedTransport) -> None:
-    call = _call(client, timeout=PATIENCE)
-    (correlation_id,) = await _sent(transport)
+    call = begin(client, timeout=PATIENCE)
+    (correlation_id,) = await sent(transport)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert client.pending == 0
-    client.replied(correlation_id, _reply("too late"))
+    assert transport.cancelled == [("async_work", correlation_id)]
+    client.replied(correlation_id, reply("too late"))
     client.refused(correlation_id, QueueFullError, "too late, too")
     assert client.stray_replies == 1
 
 
 async def test_cancelled_in_the_turn_of_its_reply(client: Client, transport: ScriptedTransport) -> None:
-    call = _call(client)
-    (correlation_id,) = await _sent(transport)
-    client.replied(correlation_id, _reply("result"))
+    call = begin(client)
+    (correlation_id,) = await sent(transport)
+    client.replied(correlation_id, reply("result"))
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert client.pending == 0
+    assert transport.cancelled == []  # it has been answered
 
 
 async def test_sending_fails(client: Client, transport: ScriptedTransport) -> None:
     for error in (ConnectionLostError("gone", executed=False), ValueError("of the transport")):
         transport.fails = error
         with pytest.raises(type(error)) as failed:
-            await _call(client, timeout=PATIENCE)
+            await begin(client, timeout=PATIENCE)
         assert failed.value is error
         assert client.pending == 0
 
 
 async def test_arguments_that_cannot_be_encoded(client: Client, transport: ScriptedTransport) -> None:
     with pytest.raises(SerializationError):
-        await _call(client, object())
+        await begin(client, object())
     assert (client.pending, transport.sent) == (0, [])
 
 
@@ -221,14 +200,15 @@ async def test_names_that_no_service_can_have(client: Client, name: Any) -> None
 async def test_the_connection_is_lost(
     client: Client, transport: ScriptedTransport, executed: bool | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    calls = [_call(client, number, timeout=PATIENCE) for number in range(5)]
-    await _sent(transport, 5)
+    calls = [begin(client, number, timeout=PATIENCE) for number in range(5)]
+    ids = await sent(transport, 5)
     cause = ConnectionLostError("the cable was cut", executed=executed)
     with caplog.at_level(logging.WARNING):
-        client.lost(cause)
+        client.lost(cause, ids[:2])
     assert client.pending == 0
-    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+    for number, outcome in enumerate(await asyncio.gather(*calls, return_exceptions=True)):
         assert isinstance(outcome, ConnectionLostError)
+        assert outcome.accepted is (number >= 2)
         assert outcome is not cause  # each has its own: a traceback and notes are not shared
         assert outcome.__cause__ is cause
         assert outcome.executed is executed
@@ -236,36 +216,36 @@ async def test_the_connection_is_lost(
         assert "the cable was cut" in str(outcome)
     (record,) = caplog.records
     assert "5 pending calls" in record.getMessage()
-    client.lost(cause)  # nothing is pending: nothing to say
+    client.lost(cause, ())  # nothing is pending: nothing to say
     assert len(caplog.records) == 1
 
 
 async def test_waiting_to_send(client: Client, transport: ScriptedTransport) -> None:
     transport.paused = True
-    late = _call(client, "late", timeout=0.05)
-    calls = [_call(client, number, timeout=PATIENCE) for number in range(3)]
-    cancelled = _call(client, "cancelled")
+    late = begin(client, "late", timeout=0.05)
+    calls = [begin(client, number, timeout=PATIENCE) for number in range(3)]
+    cancelled = begin(client, "cancelled")
     with pytest.raises(CallTimeoutError) as timed_out:
         await late
     assert (timed_out.value.executed, timed_out.value.timeout) == (False, 0.05)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    assert (client.pending, transport.sent) == (0, [])
+    assert (client.pending, transport.sent, transport.cancelled) == (0, [], [])
     transport.open.set()
-    for correlation_id in await _sent(transport, 3):
-        client.replied(correlation_id, _reply("sent"))
+    for correlation_id in await sent(transport, 3):
+        client.replied(correlation_id, reply("sent"))
     assert await asyncio.gather(*calls) == ["sent"] * 3
     assert all(0 < (request.timeout or 0) < PATIENCE for request in transport.sent)  # what is left of it is sent
 
 
 async def test_closing(transport: ScriptedTransport) -> None:
-    client = _client(transport)
+    client = make_client(transport)
     await client.connect()
-    pending = _call(client)
-    await _sent(transport)
+    pending = begin(client)
+    await sent(transport)
     transport.paused = True
-    waiting = _call(client)
+    waiting = begin(client)
     await asyncio.sleep(0)  # let it begin to wait
     await client.close()
     for call, executed in ((pending, None), (waiting, False)):
@@ -279,9 +259,9 @@ async def test_closing(transport: ScriptedTransport) -> None:
 
 
 async def test_connecting(transport: ScriptedTransport) -> None:
-    client = _client(transport)
+    client = make_client(transport)
     with pytest.raises(ConnectionLostError, match="connect"):
-        await _call(client)
+        await begin(client)
     transport.connecting.clear()
     first, second = asyncio.create_task(client.connect()), asyncio.create_task(client.connect())
     await asyncio.sleep(0)  # let them begin
@@ -294,7 +274,7 @@ async def test_connecting(transport: ScriptedTransport) -> None:
 
 
 async def test_closing_while_connecting(transport: ScriptedTransport) -> None:
-    client = _client(transport)
+    client = make_client(transport)
     transport.connecting.clear()
     connecting = asyncio.create_task(client.connect())
     await asyncio.sleep(0)  # let it begin
@@ -303,63 +283,63 @@ async def test_closing_while_connecting(transport: ScriptedTransport) -> None:
         await asyncio.gather(connecting, return_exceptions=True)
     assert transport.closes == 1
     with pytest.raises(ConnectionLostError):
-        await _call(client)
+        await begin(client)
 
 
 async def test_ids_count_and_begin_again_but_never_at_one_in_use(transport: ScriptedTransport) -> None:
-    client = _client(transport, cid_max=4)
+    client = make_client(transport, cid_max=4)
     await client.connect()
-    held = _call(client)
-    (kept,) = await _sent(transport)
+    held = begin(client)
+    (kept,) = await sent(transport)
     for number in range(12):
-        call = _call(client)
-        correlation_id = (await _sent(transport, number + 2))[-1]
+        call = begin(client)
+        correlation_id = (await sent(transport, number + 2))[-1]
         assert correlation_id != kept
         assert 0 <= int(correlation_id) < 4
-        client.replied(correlation_id, _reply(number))
+        client.replied(correlation_id, reply(number))
         assert await call == number
-    client.replied(kept, _reply("kept"))
+    client.replied(kept, reply("kept"))
     assert await held == "kept"
     await client.close()
 
 
 async def test_more_calls_than_ids(transport: ScriptedTransport) -> None:
-    client = _client(transport, cid_max=4)
+    client = make_client(transport, cid_max=4)
     await client.connect()
-    calls = [_call(client, number) for number in range(13)]
-    ids = await _sent(transport, 13)
+    calls = [begin(client, number) for number in range(13)]
+    ids = await sent(transport, 13)
     assert len(set(ids)) == 13
     for number, correlation_id in enumerate(ids):
-        client.replied(correlation_id, _reply(number))
+        client.replied(correlation_id, reply(number))
     assert await asyncio.gather(*calls) == list(range(13))
     await client.close()
 
 
 async def test_more_calls_than_ids_wait_to_be_sent(transport: ScriptedTransport) -> None:
-    client = _client(transport, cid_max=2)
+    client = make_client(transport, cid_max=2)
     await client.connect()
     transport.paused = True
-    calls = [_call(client, number, timeout=PATIENCE) for number in range(7)]
+    calls = [begin(client, number, timeout=PATIENCE) for number in range(7)]
     await asyncio.sleep(0)  # let them begin to wait
     transport.open.set()
-    ids = await _sent(transport, 7)
+    ids = await sent(transport, 7)
     assert len(set(ids)) == 7
     for request in transport.sent:
         ((number,), _) = CODEC.decode(request.body, request.content_type, request.content_encoding, b"")
-        client.replied(request.correlation_id, _reply(number))
+        client.replied(request.correlation_id, reply(number))
     assert await asyncio.gather(*calls) == list(range(7))
     await client.close()
 
 
 async def test_the_first_id_is_not_to_be_guessed() -> None:
-    firsts = {_client(ScriptedTransport()).correlation_id for _ in range(20)}
+    firsts = {make_client(ScriptedTransport()).correlation_id for _ in range(20)}
     assert len(firsts) > 10
 
 
 async def test_ten_thousand_calls_leave_nothing(client: Client, transport: ScriptedTransport) -> None:
-    calls = [_call(client, number, timeout=PATIENCE) for number in range(10_000)]
-    for number, correlation_id in enumerate(await _sent(transport, 10_000)):
-        client.replied(correlation_id, _reply(number))
+    calls = [begin(client, number, timeout=PATIENCE) for number in range(10_000)]
+    for number, correlation_id in enumerate(await sent(transport, 10_000)):
+        client.replied(correlation_id, reply(number))
     assert await asyncio.gather(*calls) == list(range(10_000))
     assert client.pending == 0
     assert len(client._deadlines) == 0

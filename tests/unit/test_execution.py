@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rabibridge_core.errors import RegistrationError
 from rabibridge_core.execution import ArgumentsRefusedError, Handler, TooLateError
+from rabibridge_core.in_hand import InHand
 from rabibridge_core.registry import Registration, ServiceSchema
+from tests.unit.scripted_requests import ScriptedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PATIENCE = 30.0
+
+
+def call() -> InHand:
+    return InHand("service", ScriptedRequest())
 
 
 @pytest.fixture
@@ -40,14 +47,14 @@ async def test_a_coroutine_function_runs_on_the_loop(handler: Callable[..., Hand
     async def where(first: int, *, second: int = 2) -> tuple[int, int, int]:
         return first, second, threading.get_ident()
 
-    assert await handler(where).run((1,), {"second": 3}, None) == (1, 3, threading.get_ident())
+    assert await handler(where).run((1,), {"second": 3}, call()) == (1, 3, threading.get_ident())
 
 
 async def test_another_function_runs_in_a_thread_of_its_service(handler: Callable[..., Handler]) -> None:
     def where() -> tuple[int, str]:
         return threading.get_ident(), threading.current_thread().name
 
-    ident, name = await handler(where).run((), {}, None)
+    ident, name = await handler(where).run((), {}, call())
     assert ident != threading.get_ident()
     assert "where" in name
 
@@ -55,7 +62,7 @@ async def test_another_function_runs_in_a_thread_of_its_service(handler: Callabl
 async def test_as_many_threads_as_fetch_size(handler: Callable[..., Handler]) -> None:
     together = threading.Barrier(4, timeout=PATIENCE)
     runs = handler(lambda_named("meet", together.wait), fetch_size=4)
-    assert sorted(await asyncio.gather(*(runs.run((), {}, None) for _ in range(8)))) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(await asyncio.gather(*(runs.run((), {}, call()) for _ in range(8)))) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def lambda_named(name: str, inner: Callable[[], Any]) -> Callable[[], Any]:
@@ -76,7 +83,7 @@ async def test_context_variables_reach_the_thread(handler: Callable[..., Handler
 
     runs = handler(read)
     variable.set("set")
-    assert await runs.run((), {}, None) == "set"
+    assert await runs.run((), {}, call()) == "set"
     assert variable.get() == "set"  # what a handler sets stays in its call
 
 
@@ -95,7 +102,7 @@ async def test_arguments_that_do_not_fit(
 
     for function in (one, one_in_a_thread):
         with pytest.raises(ArgumentsRefusedError) as refused:
-            await handler(function, validate=validate).run(args, kwargs, None)
+            await handler(function, validate=validate).run(args, kwargs, call())
         assert refused.value.__cause__ is not None
 
 
@@ -111,7 +118,7 @@ async def test_a_type_error_of_the_function_is_its_own(handler: Callable[..., Ha
 
     for function in (calls_wrongly, calls_wrongly_in_a_thread):
         with pytest.raises(TypeError, match="inner"):
-            await handler(function).run((), {}, None)
+            await handler(function).run((), {}, call())
 
 
 async def test_validation_converts(handler: Callable[..., Handler]) -> None:
@@ -119,21 +126,21 @@ async def test_validation_converts(handler: Callable[..., Handler]) -> None:
         return [number, text, rest, flag, more]
 
     runs = handler(types, validate=True)
-    assert await runs.run(("5", "x", "1.5"), {"flag": "yes", "other": "7"}, None) == [
+    assert await runs.run(("5", "x", "1.5"), {"flag": "yes", "other": "7"}, call()) == [
         5,
         "x",
         (1.5,),
         True,
         {"other": 7},
     ]
-    assert await runs.run((5,), {}, None) == [5, "t", (), False, {}]
+    assert await runs.run((5,), {}, call()) == [5, "t", (), False, {}]
 
 
 async def test_the_result_is_not_validated(handler: Callable[..., Handler]) -> None:
     async def lies() -> int:
         return "no number"  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
-    assert await handler(lies, validate=True).run((), {}, None) == "no number"
+    assert await handler(lies, validate=True).run((), {}, call()) == "no number"
 
 
 def test_annotations_that_cannot_be_validated() -> None:
@@ -156,9 +163,11 @@ async def test_what_waited_too_long_for_a_thread_does_not_run(handler: Callable[
         release.wait(PATIENCE)
 
     runs = handler(work, fetch_size=1)
-    first = asyncio.create_task(runs.run(("first",), {}, None))
+    first = asyncio.create_task(runs.run(("first",), {}, call()))
     await asyncio.to_thread(started.wait, PATIENCE)
-    late = asyncio.create_task(runs.run(("late",), {}, 0.0))
+    late_call = call()
+    late_call.ends_at = monotonic()
+    late = asyncio.create_task(runs.run(("late",), {}, late_call))
     await asyncio.sleep(0)  # let it be handed over
     release.set()
     await first
@@ -177,7 +186,7 @@ async def test_what_is_raised_comes_out(handler: Callable[..., Handler], error: 
 
     for function in (fail, fail_in_a_thread):
         with pytest.raises(type(error)) as raised:
-            await handler(function).run((), {}, None)
+            await handler(function).run((), {}, call())
         assert raised.value is error
 
 
@@ -187,7 +196,7 @@ async def test_stop_iteration_from_a_thread(handler: Callable[..., Handler]) -> 
 
     with pytest.raises(RuntimeError) as raised:  # a coroutine cannot raise StopIteration
         async with asyncio.timeout(PATIENCE):
-            await handler(fail).run((), {}, None)
+            await handler(fail).run((), {}, call())
     assert isinstance(raised.value.__cause__, StopIteration)
 
 
@@ -204,7 +213,7 @@ async def test_closing_lets_what_waits_run_or_drops_it(made: list[Handler]) -> N
             return number
 
         handler = Handler(ServiceSchema.of(work, Registration(fetch_size=1)))
-        calls = [asyncio.create_task(handler.run((number,), {}, None)) for number in range(3)]
+        calls = [asyncio.create_task(handler.run((number,), {}, call())) for number in range(3)]
         await asyncio.to_thread(started.wait, PATIENCE)
         handler.close(drop_waiting=drop_waiting)
         release.set()

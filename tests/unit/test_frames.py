@@ -12,7 +12,7 @@ import pamqp.decode
 import pamqp.encode
 import pamqp.frame
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body as amqp_body
 from pamqp import commands as spec
@@ -21,30 +21,16 @@ from pamqp import heartbeat as amqp_heartbeat
 
 from rabibridge import frames
 from rabibridge.frames import FrameError, Properties
+from rabibridge.tables import decode_table, encode_table
+from tests.support.tables import foreign_tables, own_tables
 
 _KINDS = (1, 2, 3, 8)
-_PROPERTIES = ("content_type", "content_encoding", "table", "correlation_id", "reply_to", "expiration")
+_PROPERTIES = ("content_type", "content_encoding", "table", "correlation_id", "reply_to", "expiration", "persistent")
 
 short = st.text(max_size=60)
 names = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789_.-", max_size=100)
 channels = st.integers(1, 65535)
 tags = st.integers(0, 2**63 - 1)  # pamqp takes them for signed
-scalars = st.one_of(
-    st.booleans(),
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False, width=32),  # as pamqp writes them
-    short,
-    st.binary(max_size=60).map(bytearray),
-    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(
-        lambda moment: moment.replace(microsecond=0)
-    ),
-    st.none(),
-)
-foreign_tables = st.dictionaries(st.text(max_size=20), scalars, max_size=6)
-header_values = st.one_of(
-    st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), short, st.binary(max_size=60)
-)
-tables = st.dictionaries(st.text(max_size=20), header_values, max_size=6)
 
 
 def _pamqp(data: bytes) -> tuple[int, Any]:
@@ -88,17 +74,18 @@ def test_publish_is_read_by_pamqp(channel: int, exchange: str, key: str, mandato
     )
 
 
-@pytest.mark.parametrize("used", [c for n in range(7) for c in itertools.combinations(_PROPERTIES, n)], ids="+".join)
+@pytest.mark.parametrize("used", [c for n in range(8) for c in itertools.combinations(_PROPERTIES, n)], ids="+".join)
 def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...]) -> None:
-    values = {
+    values: dict[str, Any] = {
         "content_type": b"application/msgpack",
         "content_encoding": b"zstd",
-        "table": frames.encode_table({"rb-error": "execution", "n": -5}),
+        "table": encode_table({"rb-error": "execution", "n": -5}),
         "correlation_id": b"12345",
         "reply_to": b"amq.gen-\xc3\xa9",
         "expiration": b"5000",
+        "persistent": True,
     }
-    given_values = {name: values[name] if name in used else b"" for name in values}
+    given_values = {name: values[name] if name in used else type(values[name])() for name in values}
     flags, encoded = frames.encode_properties(**given_values)
     head, first, second = _frames_of(frames.content(7, flags, encoded, b"x" * 150, 100))
     header = head[1]
@@ -109,7 +96,8 @@ def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...])
     for name in ("content_type", "content_encoding", "correlation_id", "reply_to", "expiration"):
         assert getattr(read, name) == (given_values[name].decode() or None)
     assert read.headers == ({"rb-error": "execution", "n": -5} if "table" in used else None)
-    for name in ("delivery_mode", "priority", "message_id", "timestamp", "message_type", "user_id", "app_id"):
+    assert read.delivery_mode == (2 if "persistent" in used else None)
+    for name in ("priority", "message_id", "timestamp", "message_type", "user_id", "app_id"):
         assert getattr(read, name) is None
 
 
@@ -152,37 +140,21 @@ def test_what_does_not_fit_into_a_short_string_is_refused(size: int) -> None:
         frames.encode_properties(b"", b"", b"", b"x" * size)
 
 
-@given(tables)
-@example({"empty": b"", "all": bytes(range(256)), "tenth": 0.1, "large": 1e300, "least": -(2**63), "yes": True})
-def test_tables_come_back_as_they_went_and_pamqp_reads_them(table: dict[str, Any]) -> None:
-    encoded = frames.encode_table(table)
-    decoded = frames.decode_table(encoded)
-    assert decoded == table
-    assert {name: type(value) for name, value in decoded.items()} == {name: type(table[name]) for name in table}
-    assert frames.readable_table(encoded) == table
-    assert pamqp.decode.field_table(encoded) == (len(encoded), table)
-
-
-@given(foreign_tables)
-def test_tables_of_pamqp(table: dict[str, Any]) -> None:
-    assert frames.decode_table(pamqp.encode.field_table(table)) == table
-
-
-def test_header_tables_of_more_than_32_kibibytes_are_not_read() -> None:
-    assert len(frames.readable_table(frames.encode_table({"a": "x" * 32_000}))) == 1
-    assert frames.readable_table(frames.encode_table({"a": "x" * 33_000})) == {}
-
-
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
 def test_the_deadline_table_is_a_table_like_any_other(timeout: int, deadline: int) -> None:
     table = frames.deadline_table(timeout, deadline)
-    assert frames.decode_table(table) == {"rb-timeout": timeout, "rb-deadline": deadline}
+    assert decode_table(table) == {"rb-timeout": timeout, "rb-deadline": deadline}
     assert frames.parse_deadline_table(table) == (timeout, deadline)
 
 
-@given(tables)
+def test_the_probe_table_is_a_table_like_any_other() -> None:
+    assert decode_table(frames.PROBE_TABLE) == {"rb-probe": True}
+    assert encode_table({"rb-probe": True}) == frames.PROBE_TABLE
+
+
+@given(own_tables)
 def test_other_tables_are_not_taken_for_a_deadline_table(table: dict[str, Any]) -> None:
-    assert frames.parse_deadline_table(frames.encode_table(table)) is None
+    assert frames.parse_deadline_table(encode_table(table)) is None
     assert frames.parse_deadline_table(b"") is None
 
 
@@ -196,30 +168,6 @@ def test_a_table_of_the_same_size_is_not_taken_for_a_deadline_table() -> None:
     ):
         assert len(wrong) == len(right)
         assert frames.parse_deadline_table(wrong) is None
-
-
-@given(st.binary(max_size=80))
-@example(b"\0\0\0\x05\x01aT\xff\xff")
-@example(b"\0\0\0\x0b\x01aT\xff\xff\xff\xff\xff\xff\xff\xff")
-@example(b"\0\0\0\x08\x01aD\xff\xff\xff\xff\xff")
-def test_a_table_of_random_bytes_is_a_table_or_a_frame_error(data: bytes) -> None:
-    assert isinstance(frames.readable_table(data), dict)
-    with contextlib.suppress(FrameError):
-        assert isinstance(frames.decode_table(data), dict)
-
-
-@given(kind=st.sampled_from(list(b"tbBsuIilLfdDSAFTVxz\0")), value=st.binary(max_size=40))
-def test_a_table_entry_of_any_type_and_random_bytes(kind: int, value: bytes) -> None:
-    entry = b"\x01a" + bytes((kind,)) + value
-    assert isinstance(frames.readable_table(struct.pack(">I", len(entry)) + entry), dict)
-
-
-def test_tables_in_tables_in_tables_are_refused_not_followed_to_the_end_of_the_stack() -> None:
-    table = b""
-    for _ in range(2000):
-        inner = struct.pack(">I", len(table)) + table
-        table = b"\x01aF" + inner
-    assert frames.readable_table(struct.pack(">I", len(table)) + table) == {}
 
 
 # What pamqp writes, we read.
@@ -237,6 +185,7 @@ def test_return_of_pamqp(channel: int, code: int, text: str, exchange: str, key:
     frame = pamqp.frame.marshal(spec.Basic.Return(code, text, exchange, key), channel)
     assert frame[7:11] == frames.RETURN
     assert frames.return_reason(*_payload(frame)) == (code, text)
+    assert frames.returned_key(*_payload(frame)) == key.encode()
 
 
 @given(code=st.integers(0, 65535), text=short)
@@ -287,6 +236,7 @@ def test_properties_of_pamqp(**values: Any) -> None:
         (values["correlation_id"] or "").encode(),
         (values["reply_to"] or "").encode(),
         (values["expiration"] or "").encode(),
+        values["delivery_mode"] == 2,
     )
 
 
@@ -299,7 +249,7 @@ def test_random_properties_are_parsed_or_refused(payload: bytes, behind: bytes) 
     assert len(read.correlation_id) + len(read.reply_to) + len(read.headers) <= len(payload)
 
 
-@given(st.sampled_from([frames.delivery, frames.return_reason]), st.binary(max_size=40))
+@given(st.sampled_from([frames.delivery, frames.return_reason, frames.returned_key]), st.binary(max_size=40))
 def test_methods_cut_short_are_refused(parse: Any, payload: bytes) -> None:
     with contextlib.suppress(FrameError, IndexError):  # the cutter turns the second into the first
         parse(payload, 0, len(payload))

@@ -21,7 +21,7 @@ from tests.support.peer import Peer, PeerConnection
 from tests.support.services import grown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from rabibridge_core.transport import IncomingRequest, Refusal
 
@@ -125,7 +125,11 @@ class _Events:
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         self.told.append((correlation_id, refusal))
 
-    def lost(self, error: ConnectionLostError, /) -> None:
+    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None: ...
+
+    def caller_gone(self, caller: bytes, /) -> None: ...
+
+    def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes] = (), /) -> None:
         self.told.append(error)
 
 
@@ -188,7 +192,8 @@ async def test_whoever_gives_up_stopping_leaves_the_channel_to_the_requests_in_h
         events = _Events()
         consumer = await transport.serve(queue, events)
         connection = peer.connections[0]
-        channel = next(number for number, frame in connection.heard if isinstance(frame, spec.Basic.Consume))
+        consuming = [heard for heard in connection.heard if isinstance(heard[1], spec.Basic.Consume)]
+        (channel,) = [number for number, frame in consuming if frame.queue == "q"]
         connection.deliver(channel, 1, b"x", reply_to="caller")
         await until(lambda: bool(events.received_requests))
         stopping = asyncio.create_task(consumer.stop())
@@ -276,7 +281,7 @@ async def test_lost_connections_leave_nothing_behind(queue: ServiceQueue, caplog
 
     def held() -> Counter[str]:
         gc.collect()
-        names = ("Session", "Tap", "_CallerLane", "_ConsumerLane", "Connection", "Channel")
+        names = ("Session", "Tap", "_CallerLane", "ServiceLane", "Serving", "Parking", "Connection", "Channel")
         return Counter(name for thing in gc.get_objects() if (name := type(thing).__name__) in names)
 
     before = held()  # what other tests of this process have left; it can only become less
@@ -304,13 +309,32 @@ async def test_lost_connections_leave_nothing_behind(queue: ServiceQueue, caplog
 async def test_a_connection_that_goes_as_soon_as_it_is_used_is_not_made_anew_without_a_pause() -> None:
     def script(connection: PeerConnection, channel: int, frame: Any) -> Any:
         if isinstance(frame, spec.Basic.Publish):
-            return (spec.Channel.Close(403, "ACCESS_REFUSED", 60, 40),)
+            return (spec.Channel.Close(406, "PRECONDITION_FAILED", 60, 40),)
         return None
 
     async with Peer(script) as peer, RMQClient(url=peer.url) as client:
         loop = asyncio.get_running_loop()
         started = loop.time()
         while len(peer.connections) < 30 and loop.time() - started < 2:
-            with pytest.raises(ConnectionLostError, match="403 ACCESS_REFUSED"):
+            with pytest.raises(ConnectionLostError, match="406 PRECONDITION_FAILED"):
                 await soon(client.remote_call("anything"))
         assert len(peer.connections) < 30
+
+
+async def test_a_client_that_may_not_publish_keeps_its_connection_and_tries_once_a_second() -> None:
+    refused = 0
+
+    def script(connection: PeerConnection, channel: int, frame: Any) -> Any:
+        nonlocal refused
+        if isinstance(frame, spec.Basic.Publish):
+            refused += 1
+            return (spec.Channel.Close(403, "ACCESS_REFUSED", 60, 40),)
+        return None
+
+    async with Peer(script) as peer, RMQClient(url=peer.url) as client:
+        for _ in range(1000):
+            with pytest.raises(ConfigurationError, match="403 ACCESS_REFUSED"):
+                await soon(client.remote_call("anything"))
+        assert len(peer.connections) == 1
+        assert refused < 10
+        assert client.pending == 0

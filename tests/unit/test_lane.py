@@ -98,8 +98,8 @@ async def test_confirms_and_returns() -> None:
         ("confirmed", 2, False, False),
         ("confirmed", 7, True, True),
         ("confirmed", 2**62, True, False),
-        ("returned", 312, "NO_ROUTE", b"lost"),
-        ("returned", 312, "NO_ROUTE", b"empty"),
+        ("returned", 312, "NO_ROUTE", b"nowhere", b"lost"),
+        ("returned", 312, "NO_ROUTE", b"nowhere", b"empty"),
     ]
     assert (await passed_on(reader)).replace(frames.HEARTBEAT, b"") == b""
 

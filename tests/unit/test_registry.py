@@ -109,6 +109,11 @@ def test_what_is_given_goes_over_what_is_registered() -> None:
         ({"timeout": float("inf")}, "timeout"),
         ({"timeout": True}, "timeout"),
         ({"timeout": "5"}, "timeout"),
+        ({"delivery": "exactly-once"}, "delivery"),
+        ({"queue_type": "stream"}, "queue_type"),
+        ({"redelivery_limit": -1}, "redelivery_limit"),
+        ({"redelivery_limit": True}, "redelivery_limit"),
+        ({"redelivery_limit": 1.5}, "redelivery_limit"),
     ],
     ids=str,
 )
@@ -119,6 +124,33 @@ def test_limits_that_make_no_sense(limits: dict[str, Any], names: str) -> None:
         register_call(**limits)(function)
     assert "function" in str(refused.value)
     assert repr(limits[names]) in str(refused.value)
+
+
+def test_how_calls_are_delivered() -> None:
+    plain = ServiceSchema.of(work, Registration())
+    assert (plain.delivery, plain.idempotent, plain.redelivery_limit) == ("at-least-once", False, 5)
+    assert (plain.queue.redelivery_limit, plain.queue.queue_type) == (5, "classic")
+    never = ServiceSchema.of(work, Registration(redelivery_limit=0, queue_type="quorum"))
+    assert (never.queue.redelivery_limit, never.queue.queue_type) == (0, "quorum")
+
+
+@pytest.mark.parametrize(("fetch_size", "runs", "held"), [(None, 256, 16), (4, 4, 4), (100, 100, 16)])
+def test_at_most_once_holds_few_that_have_not_begun(fetch_size: int | None, runs: int, held: int) -> None:
+    schema = ServiceSchema.of(work, Registration(fetch_size=fetch_size, delivery="at-most-once"))
+    assert (schema.concurrency, schema.queue.fetch_size) == (runs, held)
+    assert schema.queue.redelivery_limit is None  # one that was given to a worker is never run again
+
+
+def test_what_contradicts_itself() -> None:
+    with pytest.raises(RegistrationError, match="at-most-once"):
+        register_call(delivery="at-most-once", idempotent=True)(work_in_a_thread)
+
+
+def test_options_of_delivery_go_over_what_is_registered() -> None:
+    registered = Registration(delivery="at-most-once", redelivery_limit=3, queue_type="quorum")
+    assert Registration().over(registered) == registered
+    given = Registration(delivery="at-least-once", idempotent=True, redelivery_limit=0, queue_type="classic")
+    assert given.over(registered) == given
 
 
 def test_what_cannot_be_a_service() -> None:

@@ -122,6 +122,9 @@ def test_every_application_setting_can_come_from_a_variable_and_from_the_file(en
         "signing_key": "k" * 32,
         "trust_broker": True,
         "direct_reply": True,
+        "max_pending": 100,
+        "call_timeout": 2.5,
+        "queue_type": "quorum",
     }
     expected = {**values, "signing_key": Secret("k" * 32)}
     assert set(values) == {item.name for item in fields(Settings)} - {"endpoints"}

@@ -4,6 +4,7 @@ Programs that make and serve calls import ``rabibridge``, which brings RabbitMQ.
 stand in the modules of this package; importing it loads none of them.
 """
 
+from rabibridge_core.current import CurrentCall, current_call
 from rabibridge_core.errors import (
     CallError,
     CallTimeoutError,
@@ -19,6 +20,7 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
 )
+from rabibridge_core.health import Health
 from rabibridge_core.plugins import hookimpl, plugin_manager
 from rabibridge_core.registry import ServiceSchema, register_call
 from rabibridge_core.transport import (
@@ -48,8 +50,10 @@ __all__ = [
     "Consumer",
     "ConsumerEvents",
     "ContentRejectedError",
+    "CurrentCall",
     "HeaderValue",
     "Headers",
+    "Health",
     "IncomingRequest",
     "InvalidArgumentsError",
     "NoRouteError",
@@ -65,6 +69,7 @@ __all__ = [
     "ServiceQueue",
     "ServiceSchema",
     "Transport",
+    "current_call",
     "hookimpl",
     "plugin_manager",
     "register_call",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextvars import Context
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ KeyT = TypeVar("KeyT", bound="Hashable")
 class DeadlineWheel(Generic[KeyT]):
     """Calls ``expired(key)`` once the time given to a key is over.
 
-    It is never early. It is late by at most 1 ms for times under half a second, 1/64 s under 8 s, 1/8 s above, besides
-    what the event loop itself is late.
+    It is never early. It is late by at most 1 ms for times under half a second, 1/64 s under 8 s, 1/8 s under a minute,
+    1 s under ten minutes, 8 s above, besides what the event loop itself is late.
     """
 
-    __slots__ = ("_expired", "_loop", "_slots", "_time")
+    __slots__ = ("_expired", "_loop", "_slots", "_time", "_timers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[KeyT], None]) -> None:
         """Use the clock of ``loop`` and tell ``expired``."""
@@ -41,15 +42,17 @@ class DeadlineWheel(Generic[KeyT]):
         self._time = loop.time
         self._expired = expired
         self._slots: dict[float, set[KeyT]] = {}
+        self._timers: dict[float, asyncio.TimerHandle] = {}
 
     def add(self, key: KeyT, seconds: float) -> float:
         """Arm ``key`` and return the slot that :meth:`discard` wants."""
-        per_second = 64.0 if 0.5 <= seconds < 8 else 1024.0 if seconds < 0.5 else 8.0
+        per_second = 64.0 if 0.5 <= seconds < 8 else _per_second(seconds)
         slot = math.ceil((self._time() + seconds) * per_second) / per_second
         keys = self._slots.get(slot)
         if keys is None:
             keys = self._slots[slot] = set()
-            self._loop.call_at(slot, self._fire, slot)
+            # In a context of its own: that of the first call of a slot would be kept until the slot fires.
+            self._timers[slot] = self._loop.call_at(slot, self._fire, slot, context=Context())
         keys.add(key)
         return slot
 
@@ -60,17 +63,27 @@ class DeadlineWheel(Generic[KeyT]):
             keys.discard(key)
 
     def clear(self) -> None:
-        """Disarm all keys."""
-        for keys in self._slots.values():
-            keys.clear()
+        """Disarm all keys, and keep nothing: a timer would keep the whole wheel until it fires."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._slots.clear()
 
     def __len__(self) -> int:
         """Return how many keys are armed."""
         return sum(map(len, self._slots.values()))
 
     def _fire(self, slot: float) -> None:
+        del self._timers[slot]
         for key in self._slots.pop(slot):
             self._expired(key)
+
+
+def _per_second(seconds: float) -> float:
+    """Return how many slots there are in a second: few for times far ahead, since each slot stays until it fires."""
+    if seconds < 0.5:
+        return 1024.0
+    return 8.0 if seconds < 60 else 1.0 if seconds < 600 else 0.125
 
 
 def time_remaining(time_left: float | None, deadline: float | None, now: float) -> float | None:

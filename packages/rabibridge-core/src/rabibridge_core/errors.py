@@ -90,11 +90,14 @@ class ConnectionLostError(RabiBridgeError, ConnectionError):
     Attributes:
         executed: ``False`` where nothing was sent, so that trying again is safe; ``None`` where the call was under way
             and nobody can tell whether it ran.
+        accepted: ``True`` where the broker had confirmed that the call is in its queue: one made with
+            ``persistent=True`` is not lost then and will run. ``False`` where it had not.
     """
 
-    def __init__(self, message: str, *, executed: bool | None = None) -> None:
+    def __init__(self, message: str, *, executed: bool | None = None, accepted: bool = False) -> None:
         """Say what was lost; ``executed`` is ``False`` only where nothing left this process."""
         self.executed = executed
+        self.accepted = accepted
         super().__init__(message)
 
 
@@ -119,13 +122,13 @@ class CallError(RabiBridgeError):
 class QueueFullError(CallError):
     """The queue of the service holds ``queue_size`` calls already: the call was refused and did not run."""
 
-    executed = False
+    executed: bool | None = False
 
 
 class NoRouteError(CallError, LookupError):
     """Nobody offers a service of that name and kind: the call was refused and did not run."""
 
-    executed = False
+    executed: bool | None = False
 
 
 class CallTimeoutError(CallError, TimeoutError):
@@ -160,7 +163,7 @@ class RemoteExecutionError(CallError):
         remote_traceback: the traceback of the worker, as text.
     """
 
-    executed = True
+    executed: bool | None = True
 
     def __init__(
         self,
@@ -182,4 +185,4 @@ class RemoteExecutionError(CallError):
 class InvalidArgumentsError(RemoteExecutionError):
     """The arguments do not fit the function's signature, or its validation refused them: it did not run."""
 
-    executed = False
+    executed: bool | None = False

@@ -9,12 +9,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import RegistrationError
-from rabibridge_core.registry import DEFAULT_SYNC_FETCH_SIZE
 from rabibridge_core.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rabibridge_core.in_hand import InHand
     from rabibridge_core.registry import ServiceSchema
 
 __all__ = ["ArgumentsRefusedError", "Handler", "TooLateError", "invoke", "validator"]
@@ -25,7 +25,7 @@ class ArgumentsRefusedError(Exception):
 
 
 class TooLateError(Exception):
-    """The deadline passed while the call waited for a thread. The function did not run."""
+    """The deadline passed, or the call was given up, before it began. The function did not run."""
 
 
 class Handler:
@@ -44,23 +44,24 @@ class Handler:
         """The function, where calling it by :func:`invoke` and awaiting that is all there is to do."""
         self._threads: DaemonThreads | None = None
         if not schema.is_async:
-            self._threads = DaemonThreads(schema.fetch_size or DEFAULT_SYNC_FETCH_SIZE, f"rabibridge-{schema.name}")
+            self._threads = DaemonThreads(schema.concurrency, f"rabibridge-{schema.name}")
 
-    async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], time_left: float | None) -> Any:
-        """Return the function's result.
+    async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: InHand) -> Any:
+        """Return the function's result. Where a thread runs it, that is noted in ``call.thread``.
 
         Raises:
             ArgumentsRefusedError: signature or validation refuse the arguments.
-            TooLateError: ``time_left`` seconds passed before a thread was free.
+            TooLateError: the time of ``call`` was over, or it was given up, before a thread was free.
+            CancelledError: ``call.thread`` was cancelled before a thread was free.
             BaseException: whatever the function raises.
         """
         if self._validated is not None:
             args, kwargs = self._validated(args, kwargs)
         if self._threads is None:
             return await invoke(self._func, args, kwargs)
-        latest = None if time_left is None else monotonic() + time_left
         context = contextvars.copy_context()
-        running = self._threads.submit(lambda: context.run(_in_thread, self._func, args, kwargs, latest))
+        running = self._threads.submit(lambda: context.run(_in_thread, self._func, args, kwargs, call))
+        call.thread = running
         result, error = await asyncio.wrap_future(running)
         if error is not None:
             raise error
@@ -88,10 +89,10 @@ def invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
 
 
 def _in_thread(
-    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], latest: float | None
+    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], call: InHand
 ) -> tuple[Any, BaseException | None]:
     # The exception is returned, not raised: a future cannot carry StopIteration.
-    if latest is not None and monotonic() >= latest:
+    if call.cancelled or (call.ends_at is not None and monotonic() >= call.ends_at):
         return None, TooLateError()
     try:
         return invoke(func, args, kwargs), None

@@ -6,14 +6,23 @@ import os
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from rabibridge_core.errors import InvalidArgumentsError, RemoteExecutionError
+from rabibridge_core.errors import ConnectionLostError, InvalidArgumentsError, RemoteExecutionError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rabibridge_core.transport import Headers
 
-__all__ = ["EXECUTION", "INVALID_ARGUMENTS", "REQUEST_REJECTED", "RESULT_UNSENDABLE", "describe", "failure_of"]
+__all__ = [
+    "DEAD",
+    "EXECUTION",
+    "INVALID_ARGUMENTS",
+    "REDELIVERED",
+    "REQUEST_REJECTED",
+    "RESULT_UNSENDABLE",
+    "describe",
+    "failure_of",
+]
 
 EXECUTION: Final = "execution"
 """The handler raised."""
@@ -23,6 +32,11 @@ REQUEST_REJECTED: Final = "request"
 """The worker could not or would not read the request; the handler did not run."""
 RESULT_UNSENDABLE: Final = "result"
 """The handler ran; its result cannot be encoded, or is too large."""
+
+REDELIVERED: Final = "redelivered"
+"""The request of an at-most-once service may have been begun by a worker that is gone; it is not run again."""
+DEAD: Final = "dead"
+"""The request was given to workers too often without an answer; it is in the dead-letter queue."""
 
 _HERE = os.path.dirname(__file__)
 _HEADER_LIMIT = 1024
@@ -68,10 +82,18 @@ def _without_own_frames(tb: TracebackType | None) -> TracebackType | None:
     return start or tb
 
 
-def failure_of(result: Any, headers: Headers, func_name: str, correlation_id: str) -> RemoteExecutionError:
+def failure_of(
+    result: Any, headers: Headers, func_name: str, correlation_id: str
+) -> RemoteExecutionError | ConnectionLostError:
     """Return the error that a failed reply stands for; headers that a peer does not send are done without."""
-    remote_traceback = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
     kind = _text(headers, "rb-error")
+    if kind == REDELIVERED:
+        return ConnectionLostError(
+            f"call of {func_name!r} (id {correlation_id}): the worker that had it is gone, and it may have run; the "
+            "service is at-most-once, so it is not run again",
+            accepted=True,
+        )
+    remote_traceback = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
     error_type, message = _text(headers, "rb-error-type"), _text(headers, "rb-error-message")
     if not error_type:
         lines = remote_traceback.strip().splitlines()
@@ -89,6 +111,8 @@ def failure_of(result: Any, headers: Headers, func_name: str, correlation_id: st
     )
     if kind in _NOT_RUN:
         error.executed = False
+    elif kind == DEAD:
+        error.executed = None
     if remote_traceback:
         error.add_note(f"On the worker:\n{remote_traceback.rstrip()}")
     return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, get_args, overload
 
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 from rabibridge_core.naming import check_service_name, queue_name, routing_keys
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_FETCH_SIZE",
+    "DEFAULT_REDELIVERY_LIMIT",
     "DEFAULT_SYNC_FETCH_SIZE",
+    "Delivery",
+    "QueueType",
     "Registration",
     "Registry",
     "ServiceSchema",
@@ -32,6 +35,15 @@ DEFAULT_SYNC_FETCH_SIZE = 32
 """The same for a service that is not async, and how many threads it then has: what is in hand runs, nothing waits in
 this worker for a thread while another worker is idle."""
 
+DEFAULT_REDELIVERY_LIMIT = 5
+"""How often a call is given to a worker again where ``redelivery_limit`` is not given: enough for a rolling restart,
+few enough that a call that kills its worker does not kill them all day."""
+
+Delivery: TypeAlias = Literal["at-least-once", "at-most-once"]
+QueueType: TypeAlias = Literal["classic", "quorum"]
+
+_AHEAD = 16
+"""How many requests of an at-most-once service a worker holds that have not begun: they are settled when they begin."""
 _MARK = "__rabibridge_registration__"
 _FETCH_SIZE_MAX = 65535
 _QUEUE_SIZE_MAX = 2**31 - 1
@@ -49,6 +61,10 @@ class Registration:
     timeout: float | None = None
     validate: bool = False
     re_register: bool = False
+    delivery: Delivery | None = None
+    idempotent: bool = False
+    redelivery_limit: int | None = None
+    queue_type: QueueType | None = None
 
     def over(self, other: Registration | None) -> Registration:
         """Return this one, with what it leaves out (``None`` or ``False``) taken from ``other``."""
@@ -60,6 +76,10 @@ class Registration:
             other.timeout if self.timeout is None else self.timeout,
             self.validate or other.validate,
             self.re_register or other.re_register,
+            self.delivery or other.delivery,
+            self.idempotent or other.idempotent,
+            other.redelivery_limit if self.redelivery_limit is None else self.redelivery_limit,
+            self.queue_type or other.queue_type,
         )
 
 
@@ -78,6 +98,10 @@ class ServiceSchema:
         validate: check the arguments against the annotations before the call.
         is_async: whether the function is a coroutine function; others run in a thread.
         queue_name: the queue on the broker.
+        delivery: ``"at-least-once"``: acknowledged after the reply; ``"at-most-once"``: before the function starts.
+        idempotent: whether to run it twice does no harm: callers send it again after a lost connection.
+        redelivery_limit: how often a call may be given to a worker again; then it is dead-lettered.
+        queue_type: ``"classic"`` or ``"quorum"``; ``None``: as the server is configured.
     """
 
     name: str
@@ -89,6 +113,10 @@ class ServiceSchema:
     validate: bool
     is_async: bool
     queue_name: str
+    delivery: Delivery = "at-least-once"
+    idempotent: bool = False
+    redelivery_limit: int = DEFAULT_REDELIVERY_LIMIT
+    queue_type: QueueType | None = None
 
     @classmethod
     def of(cls, func_ptr: Callable[..., Any], options: Registration) -> ServiceSchema:
@@ -119,18 +147,32 @@ class ServiceSchema:
             validate=options.validate,
             is_async=is_async,
             queue_name=queue_name(name, is_async=is_async),
+            delivery=options.delivery or "at-least-once",
+            idempotent=options.idempotent,
+            redelivery_limit=(
+                DEFAULT_REDELIVERY_LIMIT if options.redelivery_limit is None else options.redelivery_limit
+            ),
+            queue_type=options.queue_type,
         )
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls one worker runs at a time."""
+        return self.fetch_size or (DEFAULT_FETCH_SIZE if self.is_async else DEFAULT_SYNC_FETCH_SIZE)
 
     @property
     def queue(self) -> ServiceQueue:
         """The queue as a value for the transport."""
+        once = self.delivery == "at-most-once"
         return ServiceQueue(
             name=self.queue_name,
             routing_keys=routing_keys(self.name, is_async=self.is_async),
             queue_size=self.queue_size,
-            fetch_size=self.fetch_size or (DEFAULT_FETCH_SIZE if self.is_async else DEFAULT_SYNC_FETCH_SIZE),
+            fetch_size=min(self.concurrency, _AHEAD) if once else self.concurrency,
             timeout=self.timeout,
+            queue_type=self.queue_type or "classic",
             redeclare=self.re_register,
+            redelivery_limit=None if once else self.redelivery_limit,
         )
 
 
@@ -144,6 +186,10 @@ def register_call(
     *,
     validate: bool = False,
     re_register: bool = False,
+    delivery: Delivery | None = None,
+    idempotent: bool = False,
+    redelivery_limit: int | None = None,
+    queue_type: QueueType | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -152,6 +198,10 @@ def register_call(
     *,
     validate: bool = False,
     re_register: bool = False,
+    delivery: Delivery | None = None,
+    idempotent: bool = False,
+    redelivery_limit: int | None = None,
+    queue_type: QueueType | None = None,
 ) -> Any:
     """Mark a function, async or not, as one that can be called remotely.
 
@@ -171,13 +221,27 @@ def register_call(
         re_register: where the queue exists on the broker with other limits, delete it together with the calls that wait
             in it and declare it anew. Not for several workers that start at once. Without it, such a queue is a
             ConfigurationError when the server connects.
+        delivery: ``"at-least-once"`` (the default): a call is acknowledged after its reply was sent, so that a worker
+            that dies loses nothing, but another may run the call a second time. ``"at-most-once"``: it is acknowledged
+            before the function starts and never runs twice; if its worker dies, the caller gets ConnectionLostError
+            or CallTimeoutError and cannot know whether it ran.
+        idempotent: running it twice does no harm. Callers then send it again by themselves after a lost connection,
+            within its timeout, once they have had a reply from this service; and a worker that still runs it, or has
+            answered it within the last minute, answers again without running it. Not with at-most-once.
+        redelivery_limit: how often a call may be given to a worker again because the one before died or lost its
+            connection. Then its caller gets RemoteExecutionError and the call goes to the queue ``rpc.dead``, with the
+            reason in its headers. ``None``: 5.
+        queue_type: ``"classic"``, or ``"quorum"``: replicated over the nodes of a cluster, and on disk. ``None``: as
+            the server is configured, which is classic unless told otherwise. A queue cannot change its type.
 
     Raises:
         RegistrationError: the function or the limits cannot be used, when the function is defined.
     """
     if callable(queue_size):
         return _mark(queue_size, Registration())
-    options = Registration(queue_size, fetch_size, timeout, validate, re_register)
+    options = Registration(
+        queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type
+    )
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:
         return _mark(func, options)
@@ -265,6 +329,18 @@ def _check_limits(name: str, options: Registration) -> None:
         isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0.001 <= timeout <= 2**32 / 1000
     ):
         raise RegistrationError(f"service {name!r}: timeout is {timeout!r}, it is seconds, from 0.001 to 4294967")
+    _check_int(name, "redelivery_limit", options.redelivery_limit, 0, 1_000_000)
+    _check_choice(name, "delivery", options.delivery, get_args(Delivery))
+    _check_choice(name, "queue_type", options.queue_type, get_args(QueueType))
+    if options.idempotent and options.delivery == "at-most-once":
+        raise RegistrationError(
+            f"service {name!r}: idempotent=True says that it may run twice, delivery='at-most-once' that it must not"
+        )
+
+
+def _check_choice(name: str, what: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise RegistrationError(f"service {name!r}: {what} is {value!r}, it is one of {', '.join(allowed)}")
 
 
 def _check_int(name: str, what: str, value: int | None, low: int, high: int) -> None:

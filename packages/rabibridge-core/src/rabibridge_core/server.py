@@ -7,16 +7,22 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core.current import handling
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 from rabibridge_core.execution import validator
+from rabibridge_core.health import Health
+from rabibridge_core.loop_watch import LoopWatch
 from rabibridge_core.registry import Registry, ServiceSchema
 from rabibridge_core.service import Service
+from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
 
     from rabibridge_core.codec import Codec
+    from rabibridge_core.current import CurrentCall
     from rabibridge_core.plugins import CallHooks
+    from rabibridge_core.registry import QueueType
     from rabibridge_core.transport import Transport
 
 __all__ = ["Server"]
@@ -27,12 +33,19 @@ _log = logging.getLogger(__name__)
 class Server:
     """Runs services over a transport.
 
-    A request is acknowledged after its reply was sent: a worker that dies in between loses nothing, the broker gives
-    the request to another one (at least once).
+    Unless a service says otherwise, a request is acknowledged after its reply was sent: a worker that dies in between
+    loses nothing, the broker gives the request to another one (at least once).
     """
 
     def __init__(
-        self, transport: Transport, codec: Codec, *, hooks: CallHooks, drain_timeout: float, name: str
+        self,
+        transport: Transport,
+        codec: Codec,
+        *,
+        hooks: CallHooks,
+        drain_timeout: float,
+        name: str,
+        queue_type: QueueType = "classic",
     ) -> None:
         """Own ``transport``: it is connected and closed with this server.
 
@@ -42,14 +55,17 @@ class Server:
             hooks: what to tell of each request.
             drain_timeout: how long calls in hand may take to finish when the server stops, in seconds.
             name: how this server calls itself in logs.
+            queue_type: the type of the queues of services that do not name theirs.
         """
         self.transport = transport
         self.name = name
         self.registry = Registry()
         self.drain_timeout = drain_timeout
+        self.queue_type: QueueType = queue_type
         self._codec = codec
         self._hooks = hooks
         self._services: dict[str, Service] = {}
+        self._failed: dict[str, RabiBridgeError] = {}
         self._changing = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._draining: set[asyncio.Task[None]] = set()
@@ -77,8 +93,42 @@ class Server:
         """The services that run, by name."""
         return self._services
 
-    def add(self, schema: ServiceSchema) -> None:
+    def health(self) -> Health:
+        """Tell whether it takes calls for every one of its services now, and if not, why."""
+        state = self.transport.state
+        reasons: list[str] = []
+        if state is not ConnectionState.READY:
+            error = self.transport.last_error
+            reasons.append(f"the connection is {state.value}" + (f": {error}" if error else ""))
+        if self._closed or self._stopping.is_set():
+            reasons.append(f"{self.name} is stopping or closed")
+        elif not self._serving:
+            reasons.append(f"{self.name} does not serve: run_serve() does not run")
+        elif state is ConnectionState.READY:
+            reasons += [reason for schema in self.registry if (reason := self._why_not_served(schema.name))]
+        return Health(not reasons, state, tuple(reasons))
+
+    def _why_not_served(self, name: str) -> str:
+        service = self._services.get(name)
+        if service is not None and service.live:
+            return ""
+        error = service.consumer.error if service is not None and service.consumer is not None else None
+        error = error or self._failed.get(name)
+        return f"service {name!r} takes no calls: {error or 'it is being started, or its queue declared anew'}"
+
+    def service_of(self, task: asyncio.Task[Any]) -> str | None:
+        """Return the name of the service whose handler a task runs, if any; may be asked from any thread."""
+        context = getattr(task, "get_context", None)  # from Python 3.12 on; it knows tasks that a handler began, too
+        call: CurrentCall | None = context().get(handling) if context is not None else None
+        if call is not None:
+            return call.service
+        return next((name for name, service in list(self._services.items()) if service.runs(task)), None)
+
+    def add(self, schema: ServiceSchema) -> ServiceSchema:
         """Add a service; on a server that serves already it starts in the background.
+
+        Returns:
+            The service as it is offered: with the server's queue type where it names none.
 
         Raises:
             RegistrationError: another function has that name, or its arguments cannot be validated as it asks for.
@@ -86,9 +136,14 @@ class Server:
         if schema.validate:
             validator(schema)  # here, before callers can reach its queue
         known = schema.name in self.registry
+        schema = self._complete(schema)
         self.registry.add(schema)
         if not known and self._serving:
             self._spawn(self.change([], [schema]), self._background)
+        return schema
+
+    def _complete(self, schema: ServiceSchema) -> ServiceSchema:
+        return schema if schema.queue_type else replace(schema, queue_type=self.queue_type)
 
     async def connect(self) -> None:
         """Connect and declare the queues, so that calls made from now on wait in them; without effect when connected.
@@ -157,6 +212,8 @@ class Server:
         starting = asyncio.ensure_future(self.start())
         closed = asyncio.ensure_future(self.transport.wait_closed())
         stopping = asyncio.ensure_future(self._stopping.wait())
+        watch = LoopWatch(self.service_of)
+        watch.start()
         try:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -170,7 +227,10 @@ class Server:
             for task in (starting, closed, stopping):
                 task.cancel()
             await asyncio.gather(starting, closed, stopping, return_exceptions=True)
-            await self._drain()
+            try:
+                await self._drain()
+            finally:
+                watch.stop()
 
     def stop(self) -> None:
         """Make :meth:`run` finish what is in hand and return. Called again, what is in hand goes back at once."""
@@ -196,16 +256,19 @@ class Server:
             async with self._changing:
                 for name in removed:
                     self.registry.remove(name)
+                    self._failed.pop(name, None)
                     await self._drop(name)
                 for schema in schemas:
                     try:
-                        await self._put(schema)
+                        await self._put(self._complete(schema))
                     except RabiBridgeError as error:
+                        self._failed[schema.name] = error
                         _log.error("service %r could not be started: %s", schema.name, error)
         finally:
             self._changes.discard(change)
 
     async def _put(self, schema: ServiceSchema) -> None:
+        self._failed.pop(schema.name, None)
         running = self._services.get(schema.name)
         if running is not None and running.schema.queue == schema.queue and running.live:
             running.swap(schema)
@@ -220,8 +283,12 @@ class Server:
             await self._drop(schema.name)
         service = Service(schema, self._codec, self._hooks)
         self.registry.replace(schema)
-        await service.start(self.transport)
-        self._services[schema.name] = service
+        self._services[schema.name] = service  # before it starts: whoever stops the server meanwhile finds its calls
+        try:
+            await service.start(self.transport)
+        except Exception:
+            del self._services[schema.name]
+            raise
 
     async def _drop(self, name: str) -> None:
         """Take no more calls of a service; those in hand finish while other services change."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from typing import TYPE_CHECKING, Any, Literal
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
 
-from rabibridge_core.deadlines import DeadlineWheel, time_remaining
-from rabibridge_core.errors import ContentRejectedError, SerializationError
-from rabibridge_core.execution import ArgumentsRefusedError, Handler, TooLateError, invoke
-from rabibridge_core.failures import EXECUTION, INVALID_ARGUMENTS, REQUEST_REJECTED, RESULT_UNSENDABLE, describe
-from rabibridge_core.transport import Reply
+from rabibridge_core.answering import Answering
+from rabibridge_core.answers import Answers
+from rabibridge_core.execution import Handler, TooLateError
+from rabibridge_core.in_hand import Fate, InHand
+from rabibridge_core.unwanted import Unwanted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from rabibridge_core.codec import Codec
     from rabibridge_core.errors import ConnectionLostError
@@ -22,51 +23,60 @@ if TYPE_CHECKING:
     from rabibridge_core.registry import ServiceSchema
     from rabibridge_core.transport import Consumer, IncomingRequest, Transport
 
-__all__ = ["Service"]
+__all__ = ["LOOK_AROUND", "Service"]
 
 _log = logging.getLogger(__name__)
-_SEQUENCE = (list, tuple)
 _CANCEL_GRACE = 5.0
 """How long cancelled handlers may take to clean up when a service stops, in seconds."""
-
-
-class _UnreadableError(Exception):
-    """The request could not or may not be read: the cause says why."""
-
-
-class _Execution:
-    """A request in hand."""
-
-    __slots__ = ("fate", "request", "slot", "started", "task")
-
-    def __init__(self, request: IncomingRequest) -> None:
-        self.request = request
-        self.fate: Literal["expired", "requeued", "void"] | None = None  # why it is being stopped
-        self.started = False
-        self.slot: float | None = None
-        self.task: asyncio.Task[None]
+LOOK_AROUND = 5.0
+"""How often a service asks whether the callers of what has been in hand for so long are still there, in seconds."""
 
 
 class Service:
-    """Takes the requests of one service and answers them, each in a task of its own."""
+    """Takes the requests of one service and answers them, each in a task of its own.
 
-    def __init__(self, schema: ServiceSchema, codec: Codec, hooks: CallHooks) -> None:
-        """Serve ``schema``; must be made on the running event loop."""
-        self.schema = schema
+    At least once: a request is settled after its reply was sent. At most once: it is settled before its handler
+    begins; as many as may run at a time run, the others wait here, in the order in which they came.
+    """
+
+    def __init__(
+        self, schema: ServiceSchema, codec: Codec, hooks: CallHooks, *, clock: Callable[[], float] = monotonic
+    ) -> None:
+        """Serve ``schema``; must be made on the running event loop.
+
+        Args:
+            schema: the service; only its function may change later.
+            codec: how arguments and results become bytes.
+            hooks: what to tell of each request.
+            clock: tells how old remembered answers and cancellations are, in seconds.
+        """
         self.consumer: Consumer | None = None
-        self._codec = codec
-        self._hooks = hooks
-        self._handler = Handler(schema)
         self._loop = asyncio.get_running_loop()
-        self._deadlines = DeadlineWheel[_Execution](self._loop, self._expired)
-        self._in_hand: set[_Execution] = set()
+        self._unwanted = unwanted = Unwanted(clock)
+        answers = Answers(clock)
+        self._answering = Answering(
+            schema, codec, hooks, stop=self._stop, finished=self._finished, answers=answers, unwanted=unwanted
+        )
+        self._answer = self._answering.answer
+        self._in_hand = self._answering.in_hand
+        self._name = schema.name
+        self._cancelled: set[tuple[bytes, bytes]] = set()
+        self._gone: set[bytes] = set()
+        self._once = self._answering.once
+        self._begun = 0
+        self._waiting: deque[InHand] = deque()
+        self._idle: asyncio.Event | None = None
         self._draining: asyncio.Timeout | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def schema(self) -> ServiceSchema:
+        """The service."""
+        return self._answering.schema
 
     @property
     def in_hand(self) -> int:
-        """How many requests are being answered."""
+        """How many requests are being answered, or wait for their turn here."""
         return len(self._in_hand)
 
     @property
@@ -74,19 +84,18 @@ class Service:
         """Whether requests arrive."""
         return self.consumer is not None and self.consumer.live
 
+    def runs(self, task: asyncio.Task[object]) -> bool:
+        """Tell whether this task runs the handler for one of its requests; may be asked from any thread."""
+        return any(execution.task is task for execution in list(self._in_hand))
+
     async def start(self, transport: Transport) -> None:
         """Declare the queue and take requests."""
         self.consumer = await transport.serve(self.schema.queue, self)
+        self._timer = self._loop.call_later(LOOK_AROUND, self._look_around)
 
     def swap(self, schema: ServiceSchema) -> None:
         """Run another function from the next request on; the queue and its limits stay."""
-        self._change_handler(Handler(schema), schema)
-
-    def _change_handler(self, handler: Handler, schema: ServiceSchema) -> None:
-        # Apart from swap(): pydantic keeps the frame in which a validator is made, and with it whatever is there.
-        old, self._handler = self._handler, handler
-        self.schema = schema
-        old.close(drop_waiting=False)
+        self._answering.use(Handler(schema), schema)
 
     async def halt(self) -> None:
         """Take no more requests; those in hand go on."""
@@ -95,22 +104,31 @@ class Service:
 
     async def stop(self, drain_timeout: float) -> None:
         """Take no more requests, finish those in hand within ``drain_timeout`` seconds, give the rest back."""
-        await self.halt()
         try:
-            async with asyncio.timeout(drain_timeout) as self._draining:
-                await self._idle.wait()
+            await self.halt()
+            await self._wait_until_idle(drain_timeout)
+            if self._in_hand:
+                _log.warning(
+                    "service %r: %d calls were not finished within %g s and go back to the queue",
+                    self._name, len(self._in_hand), drain_timeout,
+                )  # fmt: skip
+                await self._give_back()
+            self._answering.close()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _wait_until_idle(self, limit: float) -> None:
+        try:
+            async with asyncio.timeout(limit) as self._draining:
+                if self._in_hand:
+                    self._idle = self._idle or asyncio.Event()
+                    self._answering.watched = True
+                    await self._idle.wait()
         except TimeoutError:
             pass
         finally:
             self._draining = None
-        if self._in_hand:
-            _log.warning(
-                "service %r: %d calls were not finished within %g s and go back to the queue",
-                self.schema.name, len(self._in_hand), drain_timeout,
-            )  # fmt: skip
-            await self._give_back()
-        self._handler.close(drop_waiting=True)
-        self._deadlines.clear()
 
     def hurry(self) -> None:
         """End a :meth:`stop` that waits for calls in hand: they go back to the queue now."""
@@ -121,138 +139,131 @@ class Service:
         in_hand = list(self._in_hand)
         for execution in in_hand:
             self._stop(execution, "requeued")
-        if self._handler.is_async and in_hand:
-            await asyncio.wait([execution.task for execution in in_hand], timeout=_CANCEL_GRACE)
+        # A thread that is at work cannot be waited for; all else settles its request in its own task.
+        stopped = [one for one in in_hand if one.thread is None or one.thread.cancelled()]
+        tasks = [one.task for one in stopped if one.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
+        for execution in list(self._in_hand):
+            if execution.accepted:  # its handler does not let itself be stopped, and nobody else answers
+                self._settle_now(execution, "requeued")
 
     def received(self, request: IncomingRequest, /) -> None:
         """Answer a request."""
-        execution = _Execution(request)
+        if self._once and request.redelivered:
+            self._answering.refuse_second_run(request)
+            return
+        execution = InHand(self._name, request)
         self._in_hand.add(execution)
-        self._idle.clear()
+        if self._once and not self._takes_turn(execution):
+            return
         execution.task = self._loop.create_task(self._answer(execution))
 
+    def _takes_turn(self, execution: InHand) -> bool:
+        """Tell whether a request of an at-most-once service may begin; otherwise it waits, and its time goes on."""
+        if self._begun < self.schema.concurrency:
+            self._begun += 1
+            return True
+        try:
+            self._answering.take_time(execution)
+        except TooLateError:
+            self._in_hand.discard(execution)
+            execution.request.discard()
+        else:
+            self._waiting.append(execution)
+        return False
+
+    def _finished(self, execution: InHand) -> None:
+        if self._once:
+            self._begun -= 1
+            while self._waiting and self._begun < self.schema.concurrency:
+                self._begun += 1
+                following = self._waiting.popleft()
+                following.task = self._loop.create_task(self._answer(following))
+        if self._idle is not None and not self._in_hand:
+            self._idle.set()
+
     def lost(self, error: ConnectionLostError, /) -> None:
-        """Stop what is in hand: the broker gives it to some worker again, here or elsewhere."""
-        if self._in_hand:
-            _log.warning("service %r: %d calls in hand are void: %s", self.schema.name, len(self._in_hand), error)
-        for execution in list(self._in_hand):
+        """Stop what is void: the broker gives it to some worker again, here or elsewhere.
+
+        What was settled before it began goes on to its end, as no other worker runs it.
+        """
+        void = [execution for execution in self._in_hand if execution.request.void and not execution.accepted]
+        if void:
+            _log.warning("service %r: %d calls in hand are void: %s", self._name, len(void), error)
+        for execution in void:
             self._stop(execution, "void")
 
-    def _stop(self, execution: _Execution, fate: Literal["expired", "requeued", "void"]) -> None:
-        if execution.fate is None:
-            execution.fate = fate
-            if not execution.started:
-                return  # a task that is cancelled before its first step never gets to settle its request
-            if self._handler.is_async:
-                execution.task.cancel()
-            elif fate == "requeued":  # its thread cannot be stopped; another worker may start it again
-                execution.request.reject(requeue=True)
+    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
+        """Stop this call where it is in hand, and do not begin it where it has yet to arrive."""
+        if correlation_id:
+            self._forget_soon()
+            self._cancelled.add((caller, correlation_id))
+            self._unwanted.add_call(caller, correlation_id)
 
-    def _expired(self, execution: _Execution) -> None:
-        self._stop(execution, "expired")
+    def caller_gone(self, caller: bytes, /) -> None:
+        """Stop the calls of this caller and do not begin others of it, but for those that are persistent."""
+        self._forget_soon()
+        self._gone.add(caller)
+        self._unwanted.add_caller(caller)
 
-    async def _answer(self, execution: _Execution) -> None:
-        request, hooks = execution.request, self._hooks
-        started = hooks.request_received(self.schema.name, request.correlation_id) if hooks.active else 0.0
-        error: BaseException | None = None
-        try:
-            execution.started = True
-            if execution.fate is not None:
-                if execution.fate == "requeued":
-                    request.reject(requeue=True)
-                return
-            time_left = time_remaining(request.time_left, request.deadline, time.time())
-            if time_left is not None:
-                if time_left <= 0:
-                    raise TooLateError
-                execution.slot = self._deadlines.add(execution, time_left)
-            args, kwargs = self._arguments(request)
-            direct = self._handler.direct
-            if direct is not None:
-                result = await invoke(direct, args, kwargs)
-            else:
-                result = await self._handler.run(args, kwargs, time_left)
-            error = self._settle(execution, result)
-        except BaseException as raised:
-            if isinstance(raised, GeneratorExit) and self._loop.is_closed():
-                raise  # not the handler's: this task is being thrown away with its loop
-            error = raised
-            self._failed(execution, raised)
-        finally:
-            if execution.slot is not None:
-                self._deadlines.discard(execution, execution.slot)
-            self._in_hand.discard(execution)
-            if not self._in_hand:
-                self._idle.set()
-            if hooks.active:
-                hooks.request_finished(self.schema.name, request.correlation_id, started, error)
-            error = None  # a frame that keeps the exception which keeps the frame is a cycle
+    def _forget_soon(self) -> None:
+        # All that are told within one turn of the loop are looked for at once: a caller may cancel a thousand.
+        if not self._cancelled and not self._gone:
+            self._loop.call_soon(self._forget)
 
-    def _arguments(self, request: IncomingRequest) -> tuple[Sequence[Any], dict[str, Any]]:
-        try:
-            value = self._codec.decode(
-                request.body, request.content_type, request.content_encoding, request.correlation_id
-            )
-        except (SerializationError, ContentRejectedError) as error:
-            raise _UnreadableError from error
-        if isinstance(value, _SEQUENCE) and len(value) == 2:
-            args, kwargs = value
-            if isinstance(args, _SEQUENCE) and isinstance(kwargs, dict) and all(map(_is_name, kwargs)):
-                return args, kwargs
-        raise _UnreadableError from SerializationError("the request is not of the form [args, kwargs]")
+    def _forget(self) -> None:
+        cancelled, self._cancelled = self._cancelled, set()
+        gone, self._gone = self._gone, set()
+        ids = {correlation_id for _, correlation_id in cancelled}
+        for execution in list(self._in_hand):
+            request = execution.request
+            if (request.correlation_id in ids and (request.caller, request.correlation_id) in cancelled) or (
+                request.caller in gone and not request.persistent
+            ):
+                self._stop(execution, "cancelled")
 
-    def _settle(self, execution: _Execution, result: Any) -> BaseException | None:
-        """Answer with the result; return what stood in the way of it."""
-        request = execution.request
-        if execution.fate is None or self._handler.is_async:  # a handler may finish in spite of being cancelled
-            if not request.wants_reply:
-                request.discard()
-                return None
-            try:
-                reply = self._codec.encode([0, result], b"reply " + request.correlation_id, request.content_type)
-            except (SerializationError, ContentRejectedError) as error:
-                self._reply_failure(request, error, RESULT_UNSENDABLE)
-                return error
-            request.reply(Reply(*reply))
-        elif execution.fate == "expired":
-            request.discard()
-        return None
+    def _look_around(self) -> None:
+        self._timer = self._loop.call_later(LOOK_AROUND, self._look_around)
+        self._answering.look_around()
+        asked: set[bytes] = set()
+        for execution in list(self._in_hand):
+            request = execution.request
+            if not execution.aged:
+                execution.aged = True
+            elif request.caller not in asked and not (request.void or request.persistent or execution.settled):
+                asked.add(request.caller)
+                request.probe()
 
-    def _failed(self, execution: _Execution, error: BaseException) -> None:
-        request = execution.request
-        if isinstance(error, asyncio.CancelledError) and execution.task.cancelling():
-            if execution.fate == "expired":
-                request.discard()
-            elif execution.fate != "void":  # drained, or the loop is being shut down
-                request.reject(requeue=True)
-        elif isinstance(error, TooLateError) or execution.fate == "expired":
-            request.discard()
-        elif isinstance(error, ArgumentsRefusedError):
-            self._reply_failure(request, error.__cause__ or error, INVALID_ARGUMENTS)
-        elif isinstance(error, _UnreadableError):
-            _log.warning("service %r: a request was not readable: %s", self.schema.name, error.__cause__)
-            if request.wants_reply:
-                self._reply_failure(request, error.__cause__ or error, REQUEST_REJECTED)
-            else:
-                request.reject(requeue=False)
-        elif execution.fate is None or self._handler.is_async:
-            _log.info("service %r raised %s: %s", self.schema.name, type(error).__qualname__, error)
-            self._reply_failure(request, error, EXECUTION)
-
-    def _reply_failure(self, request: IncomingRequest, error: BaseException, kind: str) -> None:
-        if not request.wants_reply:
-            request.discard()
+    def _stop(self, execution: InHand, fate: Fate) -> None:
+        """Stop a request in hand. Once only: the first fate is the one that it has."""
+        if execution.fate is not None:
             return
-        text, headers = describe(error, kind)
-        content_type = request.content_type if self._codec.accepts(request.content_type) else None
-        context = b"reply " + request.correlation_id
-        try:
-            body = self._codec.encode([1, text], context, content_type)
-        except (SerializationError, ContentRejectedError) as unsendable:
-            _log.warning("service %r: the traceback cannot be sent: %s", self.schema.name, unsendable)
-            body = self._codec.encode([1, ""], context, content_type)
-        request.reply(Reply(*body, headers))
+        run = execution.run
+        if run is not None and run.wanted:
+            if not execution.settled:
+                self._settle_now(execution, fate)  # the handler goes on for those that joined
+            execution.ends_at = run.ends_at
+            return
+        execution.fate = fate
+        execution.cancelled = True
+        if execution.task is None:
+            self._settle_now(execution, fate)
+            self._leave_waiting(execution)
+        elif not execution.started:
+            pass  # a task that is cancelled before its first step never gets to settle its request
+        elif execution.thread is None:
+            execution.task.cancel()
+        elif not execution.thread.cancel() and fate == "requeued":
+            self._settle_now(execution, fate)  # its thread cannot be stopped; another worker may start it again
 
+    def _settle_now(self, execution: InHand, fate: Fate) -> None:
+        self._answering.settle_stopped(execution, fate)
+        execution.settled = True
 
-def _is_name(key: object) -> bool:
-    return type(key) is str
+    def _leave_waiting(self, execution: InHand) -> None:
+        self._waiting.remove(execution)
+        self._answering.forget_time(execution)
+        self._in_hand.discard(execution)
+        if self._idle is not None and not self._in_hand:
+            self._idle.set()

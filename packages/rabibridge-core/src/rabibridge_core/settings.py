@@ -9,11 +9,12 @@ import logging
 import math
 import re
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from rabibridge_core.brokers import CONNECTION, find_brokers
 from rabibridge_core.endpoints import Endpoint, Secret
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.registry import QueueType
 from rabibridge_core.signing import MIN_KEY_SIZE
 from rabibridge_core.sources import Sources, switch
 
@@ -75,6 +76,22 @@ def _level(value: Any) -> str | None:
     return name
 
 
+def _limit(value: Any) -> float | None:
+    if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
+        return None
+    number = float(_number(value, float))
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError
+    return number
+
+
+def _queue_type(value: Any) -> QueueType:
+    name = _name(value)
+    if name not in get_args(QueueType):
+        raise ValueError
+    return cast("QueueType", name)
+
+
 def _key(value: Any) -> Secret | None:
     if value is None:
         return None
@@ -107,6 +124,9 @@ class Settings:
             serializers without a signature.
         direct_reply: ``True`` makes a client take its replies by RabbitMQ's direct reply-to instead of a queue of its
             own; it then needs no permission but to write to the exchange ``rpc``.
+        max_pending: most calls that one client has under way; more wait for room, within their timeout.
+        call_timeout: seconds for a call that is given no timeout, so that every call ends; ``None``: no limit.
+        queue_type: the type of the queues of services that do not name theirs: ``classic`` or ``quorum``.
 
     Raises:
         ConfigurationError: a value is outside its range.
@@ -125,6 +145,9 @@ class Settings:
     signing_key: Secret | None = _setting(None, _key, _KEY_ALLOWED)  # noqa: RUF009 - this is field() with metadata
     trust_broker: bool = _setting(False, switch, "true or false")
     direct_reply: bool = _setting(False, switch, "true or false")
+    max_pending: int = _whole(1, 2**31 - 1, 65_536, "calls")
+    call_timeout: float | None = _setting(3600.0, _limit, "more than 0 seconds, or none")
+    queue_type: QueueType = _setting("classic", _queue_type, "classic or quorum")  # noqa: RUF009 - field() with metadata
 
     def __post_init__(self) -> None:
         """Check and convert every value."""

@@ -11,12 +11,14 @@ event loop that ``connect()`` ran on; those that are not ``async`` never block a
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from rabibridge_core.messages import Headers, HeaderValue, IncomingRequest, Reply, Request, ServiceQueue
 
 if TYPE_CHECKING:
-    from rabibridge_core.errors import ConnectionLostError, NoRouteError, QueueFullError
+    from collections.abc import Collection
+
+    from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
 
 __all__ = [
     "Caller",
@@ -34,8 +36,6 @@ __all__ = [
     "Transport",
 ]
 
-HeaderValue: TypeAlias = str | int | float | bool | bytes
-Headers: TypeAlias = Mapping[str, HeaderValue]
 Refusal: TypeAlias = "type[QueueFullError] | type[NoRouteError]"
 
 
@@ -54,126 +54,6 @@ class ConnectionState(enum.Enum):
     """``close()`` was called, or a failure that trying again cannot mend."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceQueue:
-    """The queue of one service, as a value. It outlives a restart of the broker.
-
-    Attributes:
-        name: its name on the broker.
-        routing_keys: the keys that callers send to.
-        queue_size: how many requests may wait in it; one more is refused. ``None``: no limit.
-        fetch_size: how many requests one consumer may hold unsettled, at least 1.
-        timeout: how long a request may wait in the queue, in seconds; then it is dropped. ``None``: no limit.
-        queue_type: ``"classic"`` or ``"quorum"`` (replicated).
-        redeclare: delete a queue that exists with other limits, with what is in it, and declare it anew.
-    """
-
-    name: str
-    routing_keys: tuple[str, ...]
-    queue_size: int | None
-    fetch_size: int
-    timeout: float | None = None
-    queue_type: Literal["classic", "quorum"] = "classic"
-    redeclare: bool = False
-
-
-class Request(NamedTuple):
-    """One request on its way out.
-
-    Attributes:
-        routing_key: which service.
-        correlation_id: names the call among those of its caller; at most 255 bytes.
-        body: the encoded arguments.
-        content_type: how they are encoded.
-        content_encoding: how they are compressed, ``None`` if they are not.
-        timeout: the time left to the call, in seconds, above 0; ``None``: no limit. The transport hands it to the
-            worker, both as time left and as a point in time, and drops the request in the queue once it is over.
-        headers: anything else that travels with it.
-    """
-
-    routing_key: str
-    correlation_id: bytes
-    body: bytes
-    content_type: str
-    content_encoding: str | None
-    timeout: float | None
-    headers: Headers | None = None
-
-
-class Reply(NamedTuple):
-    """One reply, on its way out or in; the fields are as in :class:`Request`."""
-
-    body: bytes
-    content_type: str | None
-    content_encoding: str | None
-    headers: Headers | None = None
-
-
-class IncomingRequest(Protocol):
-    """One request in hand. It must be settled once: by ``reply``, ``discard`` or ``reject``.
-
-    A request whose connection has gone cannot be settled any more, the broker gives it to another worker: settling it
-    is then without effect, and :meth:`ConsumerEvents.lost` has told so.
-    """
-
-    @property
-    def correlation_id(self) -> bytes:
-        """The caller's name for the call; empty where the sender gave none."""
-        ...
-
-    @property
-    def body(self) -> bytes:
-        """The encoded arguments."""
-        ...
-
-    @property
-    def content_type(self) -> str | None:
-        """How they are encoded; ``None`` where the sender does not say."""
-        ...
-
-    @property
-    def content_encoding(self) -> str | None:
-        """How they are compressed; ``None`` where the sender does not say."""
-        ...
-
-    @property
-    def time_left(self) -> float | None:
-        """The caller's remaining time when it sent this, in seconds; ``None``: no limit."""
-        ...
-
-    @property
-    def deadline(self) -> float | None:
-        """When that time is over by the caller's clock, in seconds since 1970; ``None``: no limit."""
-        ...
-
-    @property
-    def headers(self) -> Headers:
-        """Whatever else came with it. Reading it may parse it."""
-        ...
-
-    @property
-    def redelivered(self) -> bool:
-        """Whether it may have been given to a worker before."""
-        ...
-
-    @property
-    def wants_reply(self) -> bool:
-        """Whether there is anybody to reply to."""
-        ...
-
-    def reply(self, reply: Reply, /) -> None:
-        """Send the reply, then settle. Whoever sees the request gone from the queue saw the reply sent before."""
-        ...
-
-    def discard(self) -> None:
-        """Settle without an answer: the caller does not wait any more."""
-        ...
-
-    def reject(self, *, requeue: bool) -> None:
-        """Give it back to the queue for another worker, or refuse it for good."""
-        ...
-
-
 class CallerEvents(Protocol):
     """What a :class:`Caller` tells about the requests it was given."""
 
@@ -185,8 +65,13 @@ class CallerEvents(Protocol):
         """The broker did not take the request, for this reason; it is in no queue."""
         ...
 
-    def lost(self, error: ConnectionLostError, /) -> None:
-        """The connection is gone, and with it all replies to what was sent so far."""
+    def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
+        """The connection is gone, and with it all replies to what was sent so far.
+
+        Args:
+            error: why. A ConfigurationError says that the broker refuses what was sent, for want of a permission.
+            unconfirmed: the correlation ids of the requests of which the broker has not said that it has them.
+        """
         ...
 
 
@@ -198,10 +83,19 @@ class ConsumerEvents(Protocol):
         ...
 
     def lost(self, error: ConnectionLostError, /) -> None:
-        """The connection is gone: all requests in hand are void and will be given to some worker again.
+        """A connection or channel is gone: the requests that came on it are void and will be given to a worker again.
 
-        That it was closed by :meth:`Transport.close` is told too, where requests are in hand.
+        :attr:`IncomingRequest.void` tells which. That it was closed by :meth:`Transport.close` is told too, where
+        requests are in hand.
         """
+        ...
+
+    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
+        """A caller does not wait for this call any more. It may be in hand here, elsewhere, or yet to come."""
+        ...
+
+    def caller_gone(self, caller: bytes, /) -> None:
+        """A caller's connection is gone: nobody waits for any of its calls."""
         ...
 
 
@@ -211,6 +105,11 @@ class Caller(Protocol):
     @property
     def paused(self) -> bool:
         """Whether to await :meth:`writable` before the next :meth:`send`."""
+        ...
+
+    @property
+    def why_paused(self) -> str:
+        """What it waits for, as a clause for an error message; empty while not :attr:`paused`."""
         ...
 
     async def writable(self) -> None:
@@ -226,6 +125,14 @@ class Caller(Protocol):
 
         Raises:
             ConnectionLostError: there is no connection; ``executed`` is ``False``.
+            ConfigurationError: the broker has just refused what was sent, for want of a permission.
+        """
+        ...
+
+    def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
+        """Tell the workers of a service that nobody waits for this request any more.
+
+        It is no more than a hint: it may get lost, and it is without effect while there is no connection.
         """
         ...
 

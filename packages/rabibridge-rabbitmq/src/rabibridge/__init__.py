@@ -1,10 +1,12 @@
 """RabiBridge: asynchronous RPC over RabbitMQ.
 
-The classes of :mod:`rabibridge.mq`, the decorator, the states of a connection and the errors, under one short name. All
-but the classes are the objects of :mod:`rabibridge_core`, which plug-in authors import.
+The classes of :mod:`rabibridge.mq`, the decorator, the call that a function is answering, the state and health of a
+connection and the errors, under one short name. All but the classes are the objects of :mod:`rabibridge_core`, which
+plug-in authors import.
 """
 
 from rabibridge.mq import RMQBase, RMQClient, RMQServer
+from rabibridge_core.current import CurrentCall, current_call
 from rabibridge_core.errors import (
     CallError,
     CallTimeoutError,
@@ -20,6 +22,7 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
 )
+from rabibridge_core.health import Health
 from rabibridge_core.registry import ServiceSchema, register_call
 from rabibridge_core.transport import ConnectionState
 
@@ -30,6 +33,8 @@ __all__ = [
     "ConnectionLostError",
     "ConnectionState",
     "ContentRejectedError",
+    "CurrentCall",
+    "Health",
     "InvalidArgumentsError",
     "NoRouteError",
     "PluginError",
@@ -42,5 +47,6 @@ __all__ = [
     "RemoteExecutionError",
     "SerializationError",
     "ServiceSchema",
+    "current_call",
     "register_call",
 ]

@@ -12,6 +12,7 @@ from rabibridge_core.plugins import CallHooks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rabibridge_core.health import Health
     from rabibridge_core.naming import FunctionKind
 
 __all__ = ["RMQClient"]
@@ -31,7 +32,13 @@ class RMQClient(RMQBase):
 
     def _make_engine(self) -> Client:
         self._client = Client(
-            self._transport, self._codec, hooks=CallHooks(), cid_max=self.settings.cid_max, name=self.name
+            self._transport,
+            self._codec,
+            hooks=CallHooks(),
+            cid_max=self.settings.cid_max,
+            name=self.name,
+            max_pending=self.settings.max_pending,
+            call_timeout=self.settings.call_timeout,
         )
         return self._client
 
@@ -60,8 +67,19 @@ class RMQClient(RMQBase):
         return await super().connect()
 
     async def close(self) -> None:
-        """Disconnect; calls still under way end with ConnectionLostError. Without effect when closed."""
+        """Disconnect; calls still under way end with ConnectionLostError. Without effect when closed.
+
+        Their workers are told to stop them, except those made with ``persistent=True``: these run to their end.
+        """
         await super().close()
+
+    def health(self) -> Health:
+        """Tell whether calls can be sent: true while the connection stands; if not, why not.
+
+        While the broker or the socket asks for a pause, or ``max_pending`` calls are under way, it stays true, and the
+        reasons say so.
+        """
+        return self._client.health()
 
     async def remote_call(
         self,
@@ -71,10 +89,15 @@ class RMQClient(RMQBase):
         ftype: FunctionKind = "async",
         *,
         timeout: float | None = None,
+        idempotent: bool = False,
+        idempotency_key: str | None = None,
+        persistent: bool = False,
+        inherit_deadline: bool = True,
     ) -> Any:
         """Call ``func_name(*args, **kwargs)`` on some server and return what it returns.
 
-        Cancelling the task that awaits it ends the call here at once; its reply is dropped when it comes.
+        Cancelling the task that awaits it ends the call here at once, and its workers are told: a coroutine function is
+        cancelled, what has not begun never runs, and the result of any other is dropped.
 
         Args:
             func_name: the name of the service.
@@ -84,21 +107,38 @@ class RMQClient(RMQBase):
                 know; with RabiBridge 0.1 servers only the first two.
             timeout: for the whole call, in seconds: waiting for a connection, in the queue, and the function itself.
                 It travels with the call: the broker drops it from the queue and the worker stops the function at the
-                same deadline. ``None``: no limit but the service's own.
+                same deadline. ``None``: the setting ``call_timeout``, an hour unless it is set; ``math.inf``: no
+                limit but the service's own.
+            idempotent: ``True``: running it twice does no harm. After a lost connection it is sent again, within its
+                timeout; a worker that still runs it, or has answered it within the last minute, answers again without
+                running it. So are, without being asked, calls of services registered as idempotent, once this client
+                has had a reply from them.
+            idempotency_key: a text of 1 to 200 characters of your own, for the same effect across calls and clients: of
+                calls of one service with the same key, a worker runs one and answers the others with its result, for
+                about a minute. It implies ``idempotent``. ``None``: each call has a key of its own.
+            persistent: ``True``: the broker keeps the call on disk, so that it survives a restart of the broker, and it
+                is run even if this client is gone meanwhile. Its reply is not kept.
+            inherit_deadline: a call made by a function that is being called gets no more time than is left to that;
+                ``False``: it does.
 
         Raises:
             QueueFullError: as many calls wait as the service allows; nothing was queued. Also an
                 ``aio_pika.exceptions.DeliveryError``.
             NoRouteError: no such service; the client goes on working. Also an ``aiormq.exceptions.PublishError``.
-            CallTimeoutError: the time is over. Also an ``asyncio.TimeoutError``.
+            CallTimeoutError: the time is over; where the call could not be sent, it says what it waited for. Also an
+                ``asyncio.TimeoutError``.
             RemoteExecutionError: the function raised; type, message and traceback are in it.
             InvalidArgumentsError: the arguments do not fit the function; it did not run.
-            ConnectionLostError: the connection went before the reply came, or the client is not connected.
+            ConnectionLostError: the connection went before the reply came, or the client is not connected; or the
+                worker of a service that is at-most-once is gone.
             SerializationError: the arguments cannot be encoded, or the reply cannot be decoded.
             ContentRejectedError: the call or the reply is too large, or the reply of a type that is not accepted.
-            ConfigurationError: no service can have that name.
+            ConfigurationError: no service can have that name, another argument is out of its range, or the broker
+                refuses what this client sends, for want of a permission.
         """
-        return await self._client.call(func_name, args, kwargs, ftype, timeout)
+        return await self._client.call(
+            func_name, args, kwargs, ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline
+        )
 
     async def try_remote_call(
         self,
@@ -108,8 +148,12 @@ class RMQClient(RMQBase):
         ftype: FunctionKind = "async",
         *,
         timeout: float | None = None,
+        idempotent: bool = False,
+        idempotency_key: str | None = None,
+        persistent: bool = False,
+        inherit_deadline: bool = True,
     ) -> tuple[bool, tuple[int, Any]]:
-        """Call as :meth:`remote_call` does, but return failures instead of raising them.
+        """Call as :meth:`remote_call` does, with the same arguments, but return failures instead of raising them.
 
         Returns:
             ``(success, (err_code, result))``. ``(True, (0, result))``: the function's result. ``(True, (1, error))``:
@@ -117,7 +161,10 @@ class RMQClient(RMQBase):
             did not go through, with the error that :meth:`remote_call` raises.
         """
         try:
-            return True, (0, await self._client.call(func_name, args, kwargs, ftype, timeout))
+            result = await self._client.call(
+                func_name, args, kwargs, ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline
+            )
+            return True, (0, result)
         except RemoteExecutionError as error:
             return True, (1, error)
         except RabiBridgeError as error:

@@ -15,6 +15,8 @@ from rabibridge_core.serving import serve_until_stopped
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rabibridge_core.health import Health
+    from rabibridge_core.registry import Delivery, QueueType
     from rabibridge_core.reload import PluginFolder
 
 __all__ = ["RMQServer"]
@@ -24,7 +26,8 @@ class RMQServer(RMQBase):
     """Offers functions to clients.
 
     Every function runs in its own task (or thread, if it is not async), at most ``fetch_size`` of a service at a time.
-    A call is acknowledged after its reply was sent: if the process dies before, another server gets the call.
+    A call is acknowledged after its reply was sent: if the process dies before, another server gets the call. That is
+    so unless the function is registered with ``delivery="at-most-once"``.
 
     Example::
 
@@ -37,7 +40,12 @@ class RMQServer(RMQBase):
     def _make_engine(self) -> Server:
         drain_timeout = self.settings.drain_timeout
         self._server = Server(
-            self._transport, self._codec, hooks=CallHooks(), drain_timeout=drain_timeout, name=self.name
+            self._transport,
+            self._codec,
+            hooks=CallHooks(),
+            drain_timeout=drain_timeout,
+            name=self.name,
+            queue_type=self.settings.queue_type,
         )
         self._folders: list[PluginFolder] = []
         return self._server
@@ -46,6 +54,14 @@ class RMQServer(RMQBase):
     def services(self) -> tuple[ServiceSchema, ...]:
         """The services that are loaded."""
         return tuple(self._server.registry)
+
+    def health(self) -> Health:
+        """Tell whether calls to every one of the services are taken now, and if not, why.
+
+        It is true only while :meth:`run_serve` runs, the connection stands and every service takes calls. It asks
+        nobody and costs next to nothing: right for the health check of an orchestrator.
+        """
+        return self._server.health()
 
     def load_services(self, symbols: Mapping[str, object]) -> None:
         """Take up every function in the mapping that is decorated with ``@register_call``, imported ones too.
@@ -68,6 +84,10 @@ class RMQServer(RMQBase):
         re_register: bool = False,
         *,
         validate: bool = False,
+        delivery: Delivery | None = None,
+        idempotent: bool = False,
+        redelivery_limit: int | None = None,
+        queue_type: QueueType | None = None,
     ) -> ServiceSchema:
         """Take up one function, decorated or not; on a server that serves already it starts at once.
 
@@ -80,14 +100,19 @@ class RMQServer(RMQBase):
             timeout: as in ``register_call``, in seconds.
             re_register: as in ``register_call``.
             validate: as in ``register_call``.
+            delivery: as in ``register_call``.
+            idempotent: as in ``register_call``.
+            redelivery_limit: as in ``register_call``.
+            queue_type: as in ``register_call``; ``None``: what its ``@register_call`` says, else what the setting
+                ``queue_type`` does.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
         """
-        given = Registration(queue_size, fetch_size, timeout, validate, re_register)
-        schema = ServiceSchema.of(func_ptr, given.over(registration_of(func_ptr)))
-        self._server.add(schema)
-        return schema
+        given = Registration(
+            queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type
+        )
+        return self._server.add(ServiceSchema.of(func_ptr, given.over(registration_of(func_ptr))))
 
     def load_plugins(self, plugin_dir: Path | str) -> None:
         """Import every ``*.py`` of a folder, except names that begin with an underscore, and take up its services.

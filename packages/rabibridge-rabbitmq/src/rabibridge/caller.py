@@ -6,47 +6,52 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from rabibridge.errors import NoRouteError, QueueFullError, translated
+from rabibridge.cancels import CANCEL_PREFIX
+from rabibridge.errors import NoRouteError, QueueFullError, permission_error, translated
 from rabibridge.frames import (
+    PROBE_TABLE,
+    FrameError,
     Properties,
     content,
     deadline_table,
     encode_properties,
-    encode_table,
     publish_method,
-    readable_table,
 )
 from rabibridge.lane import Lane
-from rabibridge.topology import EXCHANGE, declare_exchange, declare_reply_queue
-from rabibridge_core.errors import ConnectionLostError
+from rabibridge.tables import encode_table, readable_table
+from rabibridge.topology import EXCHANGE, EXPIRATION_MAX, declare_exchange, declare_reply_queue
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge.session import Session
-    from rabibridge_core.transport import CallerEvents, Request
+    from rabibridge_core.transport import CallerEvents, Headers, Request
 
 __all__ = ["RabbitCaller"]
 
 _METHODS_KEPT = 4096
-_EXPIRATION_MAX = 2**32 - 1
-"""RabbitMQ closes the channel on more, in milliseconds."""
+_ACCESS_REFUSED = 403
+_BACK_OFF_FIRST = 1.0
+_BACK_OFF_MOST = 30.0
 
 
 class _CallerLane(Lane):
-    """Counts the delivery tags of what it publishes, and tells the events what becomes of it."""
+    """Counts the delivery tags of what it publishes, and tells its caller what becomes of it."""
 
-    def __init__(self, session: Session, channel: int, events: CallerEvents, changed: Callable[[], None]) -> None:
+    def __init__(self, session: Session, channel: int, caller: RabbitCaller) -> None:
         super().__init__(session.tap, channel, session.max_payload, session.max_body)
-        self.reply_to = b""
-        self._events = events
-        self._changed = changed
-        self._failed = session.fail
+        self.session = session
+        self.reply_to = b""  # empty: not open for requests yet
+        self._caller = caller
+        self._events = caller.events
         self._lowest = 1  # the lowest tag that is not confirmed, as far as confirms of many at once told
         self._published = 0
         self._unconfirmed: dict[int, bytes] = {}
         self._methods: dict[str, bytes] = {}
+        # A probe of a caller that takes direct replies would tell nothing.
+        self._probe_table = b"" if session.direct_reply else PROBE_TABLE
 
     @property
     def paused(self) -> bool:
@@ -61,9 +66,9 @@ class _CallerLane(Lane):
             self._methods[request.routing_key] = method
         seconds, expiration = request.timeout, b""
         if seconds is None:
-            table = encode_table(request.headers) if request.headers else b""
+            table = self._with_probe(request.headers) if request.headers else self._probe_table
         else:
-            milliseconds = min(max(1, int(seconds * 1000 + 0.5)), _EXPIRATION_MAX)
+            milliseconds = min(max(1, int(seconds * 1000 + 0.5)), EXPIRATION_MAX)
             expiration = b"%d" % milliseconds
             deadline = int((time.time() + seconds) * 1000)
             if request.headers:
@@ -78,15 +83,30 @@ class _CallerLane(Lane):
             request.correlation_id,
             self.reply_to,
             expiration,
+            request.persistent,
         )
         self._published += 1
         self._unconfirmed[self._published] = request.correlation_id
         self.write(method + content(self.number, flags, properties, request.body, self.max_payload))
 
+    def _with_probe(self, headers: Headers) -> bytes:
+        return encode_table({**headers, "rb-probe": True} if self._probe_table else headers)
+
+    def cancel(self, routing_key: str, correlation_id: bytes) -> None:
+        try:
+            method = publish_method(self.number, EXCHANGE, (CANCEL_PREFIX + routing_key).encode(), mandatory=False)
+        except FrameError:
+            return  # too long a key for a prefix: no worker listens for it
+        flags, properties = encode_properties(b"", b"", b"", correlation_id, self.reply_to)
+        self._published += 1  # confirmed like all others, and nobody waits for that
+        self.write(method + content(self.number, flags, properties, routing_key.encode(), self.max_payload))
+
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
-        headers = readable_table(properties.headers) if properties.headers else None
-        reply = Reply(body, properties.content_type, properties.content_encoding, headers)
-        self._events.replied(properties.correlation_id, reply)
+        correlation_id = properties.correlation_id
+        if correlation_id or body:  # else a worker has asked whether we are still here
+            headers = readable_table(properties.headers) if properties.headers else None
+            reply = Reply(body, properties.content_type, properties.content_encoding, headers)
+            self._events.replied(correlation_id, reply)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         unconfirmed = self._unconfirmed
@@ -103,51 +123,90 @@ class _CallerLane(Lane):
         if not unconfirmed:  # confirms one by one leave nothing below for a confirm of many to go through
             self._lowest = self._published + 1
 
-    def returned(self, code: int, text: str, properties: Properties) -> None:
+    def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
         detail = f"no worker has ever offered it here under that name and kind ({code} {text})"
         self._events.refused(properties.correlation_id, NoRouteError, detail)
 
     def closed(self, error: ConnectionLostError) -> None:
+        proven = self._published > 0 and 1 not in self._unconfirmed
+        unconfirmed = tuple(self._unconfirmed.values())
         self._unconfirmed.clear()
-        self._changed()
-        self._events.lost(error)
-        self._failed(error)
+        if self.close_code != _ACCESS_REFUSED:
+            self._caller.update()
+            self._events.lost(error, unconfirmed)
+            self.session.fail(error)
+        elif self.reply_to:  # else whoever opens it hears of it
+            refusal = permission_error(self.session.endpoint, EXCHANGE.decode(), "every call", error)
+            self._caller.refuse(refusal, self.session, proven=proven)
+            self._events.lost(refusal, unconfirmed)
 
     def cancelled(self) -> None:
         self._close(ConnectionLostError("the reply queue was deleted by somebody else"))
 
     def flow_changed(self) -> None:
-        self._changed()
+        self._caller.update()
 
 
 class RabbitCaller:
     """Sends requests to the exchange ``rpc`` and takes the replies from a queue of its own."""
 
-    def __init__(self, events: CallerEvents) -> None:
-        """Tell ``events`` what becomes of requests."""
+    def __init__(
+        self,
+        events: CallerEvents,
+        mend: Callable[[RabbitCaller, Session, float], None],
+        last_error: Callable[[], Exception | None],
+    ) -> None:
+        """Prepare to send; it takes a connection to :meth:`open`.
+
+        Args:
+            events: told what becomes of requests.
+            mend: told to open it again on the connection that stands, after so many seconds.
+            last_error: tells why there is no connection.
+        """
         self.paused = True
-        self._events = events
+        self.events = events
+        self._mend = mend
+        self._last_error = last_error
         self._lane: _CallerLane | None = None
         self._flowing = asyncio.Event()
         self._closed: ConnectionLostError | None = None
+        self._refusal: ConfigurationError | None = None
+        self._back_off = 0.0
 
     async def open(self, session: Session) -> None:
-        """Make ready to call over a new connection.
+        """Make ready to call over a new connection, or anew over the same.
 
         Raises:
             ConfigurationError: the broker refuses the reply queue.
             ConnectionLostError: the connection is gone.
         """
+        before = self._lane
         await declare_exchange(session)
         with translated("the channel for calls cannot be opened"):
             async with session.in_time():
                 channel = await session.open_channel(confirms=True)
-                lane = _CallerLane(session, channel.number, self._events, self._update)
-                lane.reply_to = await declare_reply_queue(channel, direct=session.direct_reply)
+                lane = _CallerLane(session, channel.number, self)
+                reply_to = await declare_reply_queue(channel, direct=session.direct_reply)
+                if before is not None and before.session is session and not session.direct_reply:
+                    await channel.queue_delete(before.reply_to.decode())  # what is still to come is returned then
         if not lane.open:
             raise session.error or ConnectionLostError("the channel for calls was closed", executed=False)
-        self._lane = lane
-        self._update()
+        lane.reply_to = reply_to
+        self._lane, self._refusal = lane, None
+        self.update()
+
+    @property
+    def why_paused(self) -> str:
+        """What it waits for."""
+        lane = self._lane
+        if not self.paused:
+            return ""
+        if self._closed is not None:
+            return str(self._closed)
+        if lane is None or not lane.open:
+            error = self._last_error()
+            return "there is no connection to the broker" + ("" if error is None else f": {error}")
+        return lane.session.tap.why_paused
 
     async def writable(self) -> None:
         """Wait until requests can be sent."""
@@ -160,19 +219,44 @@ class RabbitCaller:
         """Publish the request."""
         lane = self._lane
         if lane is None or not lane.open:
+            if self._refusal is not None:
+                raise ConfigurationError(str(self._refusal)) from self._refusal
             raise ConnectionLostError("there is no connection to the broker now", executed=False)
         lane.publish(request)
+
+    def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
+        """Publish to the workers of a service that nobody waits for this call."""
+        lane = self._lane
+        if lane is not None and lane.open:
+            lane.cancel(routing_key, correlation_id)
 
     def close(self, error: ConnectionLostError) -> None:
         """End: whoever waits to send is told."""
         self._closed = error
         if self._lane is not None:
             self._lane.shut()
-        self._update()
+        self.update()
 
-    def _update(self) -> None:
+    def refuse(self, error: ConfigurationError, session: Session, *, proven: bool = False) -> None:
+        """Fail all calls with this error for a while, then try again, on the same connection.
+
+        The while is longer each time, unless the broker has taken a request in between (``proven``).
+        """
+        self._back_off = min(max(0.0 if proven else 2 * self._back_off, _BACK_OFF_FIRST), _BACK_OFF_MOST)
+        self._refusal = error
+        self.update()
+        self._mend(self, session, self._back_off)
+
+    def forget_refusal(self) -> None:
+        """Let calls wait: the connection on which the broker refused them is gone."""
+        self._refusal = None
+        self.update()
+
+    def update(self) -> None:
+        """Find out whether requests can be sent now: those that are refused at once need not wait."""
         lane = self._lane
-        self.paused = self._closed is not None or lane is None or lane.paused
+        waits = lane is None or lane.paused
+        self.paused = self._closed is not None or (waits and self._refusal is None)
         if self.paused and self._closed is None:
             self._flowing.clear()
         else:

@@ -26,6 +26,11 @@ _STOOD = 1.0
 """A connection that stood for this long is made anew at once when it is lost, in seconds."""
 _REFUSALS = 8
 """How often a broker that had let us in may refuse us before that is final: what checks log-ins may be away."""
+_LEADER_ELECTED = 1.0
+"""How long after the loss of a node a cluster may take to agree on new leaders of its quorum queues, in seconds."""
+_WAITS_FOR_LEADERS = (3, 12, 5)
+"""From this version on, a channel that meets a queue without a leader finds the new one by itself. Before, RabbitMQ
+refuses whatever it is sent for that queue until the lost node is back."""
 _LOG_AGAIN = 60.0
 """How often to log why there is still no connection, in seconds."""
 
@@ -59,6 +64,8 @@ class SupervisedConnection:
         self._closing: asyncio.Task[None] | None = None
         self._back_off = _BACK_OFF_FIRST
         self._was_ready = False
+        self._last_endpoint: Endpoint | None = None
+        self._lost_at = 0.0
         self._refusals = 0
         self._logged_at: float | None = None
 
@@ -153,7 +160,8 @@ class SupervisedConnection:
             self._ready(session)
             ready_since = loop.time()
             await session.lost.wait()
-            stood = loop.time() - ready_since
+            self._lost_at = loop.time()
+            stood = self._lost_at - ready_since
             self.session = None
             self._settled.clear()
             self.state, self.last_error = ConnectionState.LOST, session.error
@@ -192,6 +200,7 @@ class SupervisedConnection:
         session: Session | None = None
         try:
             session = await Session.dial(endpoint, self._settings, self.name)
+            await self._leaders_elected(session)
             await self._set_up(session)
             if session.error is not None:
                 raise session.error
@@ -211,6 +220,13 @@ class SupervisedConnection:
             return None
         return session
 
+    async def _leaders_elected(self, session: Session) -> None:
+        """Let a cluster that has just lost a node elect new leaders, where an old broker must not be asked before."""
+        if self._last_endpoint not in (None, session.endpoint) and session.broker_version < _WAITS_FOR_LEADERS:
+            left = self._lost_at + _LEADER_ELECTED - asyncio.get_running_loop().time()
+            if left > 0:
+                await asyncio.sleep(left)
+
     def _note(self, error: Exception) -> None:
         """Keep why there is no connection; log it the first time and once in a while."""
         now = asyncio.get_running_loop().time()
@@ -222,6 +238,7 @@ class SupervisedConnection:
     def _ready(self, session: Session) -> None:
         self.session = session
         self._was_ready = True
+        self._last_endpoint = session.endpoint
         self._refusals, self._logged_at = 0, None
         self.state, self.last_error = ConnectionState.READY, None
         _log.info("%s is connected to %s", self.name, session.endpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,9 @@ from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["NoRouteError", "QueueFullError", "translated"]
+    from rabibridge_core.endpoints import Endpoint
+
+__all__ = ["NoRouteError", "QueueFullError", "permission_error", "translated"]
 
 
 class QueueFullError(errors.QueueFullError, amqp.DeliveryError):
@@ -65,6 +68,7 @@ _LOST: tuple[type[BaseException], ...] = (
     LookupError,
     TypeError,
     struct.error,
+    StopAsyncIteration,  # aiormq's frame reader at the end of a stream that ends during log-in
 )
 
 
@@ -96,3 +100,16 @@ def _text(error: BaseException) -> str:
     if isinstance(error, TimeoutError) and not error.args:
         return "no answer in time"
     return " ".join(str(argument) for argument in error.args) or type(error).__name__
+
+
+def permission_error(endpoint: Endpoint, exchange: str, needed_for: str, cause: Exception) -> ConfigurationError:
+    """Return the error that says which permission to write the user lacks, and how it is granted."""
+    user, vhost = endpoint.username, endpoint.virtualhost
+    error = ConfigurationError(
+        f"the user {user!r} has no permission to write to the exchange {exchange!r} in the virtual host {vhost!r}, "
+        f"which {needed_for} needs: {cause}. Whoever runs the broker grants it with: rabbitmqctl set_permissions "
+        f"-p {shlex.quote(vhost)} {shlex.quote(user)} CONFIGURE WRITE READ, three patterns of which WRITE has to match "
+        f"{exchange!r}"
+    )
+    error.__cause__ = cause
+    return error

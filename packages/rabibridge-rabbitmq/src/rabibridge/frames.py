@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
-
-import pamqp.decode
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from rabibridge_core.transport import Headers, HeaderValue
 
 __all__ = [
     "ACK",
@@ -30,6 +26,7 @@ __all__ = [
     "HEARTBEAT",
     "METHOD",
     "NACK",
+    "PROBE_TABLE",
     "RETURN",
     "FrameCutter",
     "FrameError",
@@ -38,21 +35,16 @@ __all__ = [
     "ack",
     "content",
     "deadline_table",
-    "decode_table",
     "delivery",
     "encode_properties",
-    "encode_table",
     "parse_deadline_table",
     "parse_properties",
     "publish_method",
-    "readable_table",
     "reject",
     "return_reason",
+    "returned_key",
     "short_string",
 ]
-
-_TABLE_MAX = 32 * 1024
-"""The largest header table that is read, in bytes; those of calls and replies take less than 4 KiB."""
 
 METHOD: Final = 1
 HEADER: Final = 2
@@ -89,6 +81,9 @@ _AFTER_EXPIRATION = 0x00FF
 _TIMEOUT_NAME, _DEADLINE_NAME = b"\x0arb-timeout", b"\x0brb-deadline"
 _DEADLINE_TABLE = struct.Struct(">I11scq12scq")
 _DEADLINE_TABLE_SIZE = _DEADLINE_TABLE.size - 4
+
+PROBE_TABLE: Final = b"\x00\x00\x00\x0b\x08rb-probet\x01"
+"""The header table of a call without a deadline: whoever runs it may ask whether its caller is still there."""
 
 
 class FrameError(ValueError):
@@ -162,7 +157,10 @@ class FrameCutter:
 
 
 class Properties(NamedTuple):
-    """The properties of a message that a call uses; the others are passed over."""
+    """The properties of a message that a call uses; the others are passed over.
+
+    ``raw`` is all of them as they came, from their flags on, where somebody wants to send them on; else empty.
+    """
 
     content_type: str | None
     content_encoding: str | None
@@ -170,6 +168,8 @@ class Properties(NamedTuple):
     correlation_id: bytes
     reply_to: bytes
     expiration: bytes
+    persistent: bool = False
+    raw: bytes = b""
 
 
 _LENGTHS = tuple(bytes((length,)) for length in range(256))
@@ -221,12 +221,16 @@ def encode_properties(
     correlation_id: bytes,
     reply_to: bytes = b"",
     expiration: bytes = b"",
+    persistent: bool = False,
 ) -> tuple[int, bytes]:
     """Return flags and properties; what is empty is left out. ``table`` is an encoded header table with its length."""
     flags, encoded = _content_properties(content_type, content_encoding)
     if table:
         flags |= _HEADERS
         encoded += table
+    if persistent:
+        flags |= _DELIVERY_MODE
+        encoded += b"\x02"
     if correlation_id:
         flags |= _CORRELATION_ID
         encoded += _length(correlation_id) + correlation_id
@@ -255,6 +259,7 @@ def parse_properties(data: bytes, start: int, end: int) -> Properties:
     position = start + 2
     content_type = content_encoding = None
     headers = correlation_id = reply_to = expiration = b""
+    persistent = False
     if flags & _CONTENT_TYPE:
         stop = position + 1 + data[position]
         content_type = data[position + 1 : stop].decode("utf-8", "replace")
@@ -268,6 +273,7 @@ def parse_properties(data: bytes, start: int, end: int) -> Properties:
         headers = data[position:stop]
         position = stop
     if flags & _DELIVERY_MODE:
+        persistent = data[position] == 2
         position += 1
     if flags & _PRIORITY:
         position += 1
@@ -286,7 +292,7 @@ def parse_properties(data: bytes, start: int, end: int) -> Properties:
     # Reading past the payload finds other bytes, not an end: only the sum tells whether all of it was inside.
     if position > end or (position < end and not flags & _AFTER_EXPIRATION):
         raise FrameError("the properties of a message do not fit into their frame")
-    return Properties(content_type, content_encoding, headers, correlation_id, reply_to, expiration)
+    return Properties(content_type, content_encoding, headers, correlation_id, reply_to, expiration, persistent)
 
 
 def deadline_table(timeout_ms: int, deadline_ms: int) -> bytes:
@@ -304,51 +310,6 @@ def parse_deadline_table(table: bytes) -> tuple[int, int] | None:
     if name != _TIMEOUT_NAME or other_name != _DEADLINE_NAME or kind != b"l" or other_kind != b"l":
         return None
     return timeout_ms, deadline_ms
-
-
-def encode_table(headers: Headers) -> bytes:
-    """Encode a header table with its length: text, bytes, booleans, whole numbers of 64 bits, doubles."""
-    entries = b"".join(short_string(name.encode()) + _encode_value(value) for name, value in headers.items())
-    return len(entries).to_bytes(4, "big") + entries
-
-
-def _encode_value(value: HeaderValue) -> bytes:
-    if isinstance(value, str):
-        text = value.encode()
-        return b"S" + len(text).to_bytes(4, "big") + text
-    if isinstance(value, bytes):
-        return b"x" + len(value).to_bytes(4, "big") + value
-    if isinstance(value, bool):
-        return b"t\x01" if value else b"t\x00"
-    if isinstance(value, int):
-        return b"l" + value.to_bytes(8, "big", signed=True)
-    return b"d" + struct.pack(">d", value)
-
-
-def decode_table(table: bytes) -> dict[str, Any]:
-    """Decode a header table with its length.
-
-    Raises:
-        FrameError: it is not one.
-    """
-    if not table:
-        return {}
-    if len(table) > _TABLE_MAX:  # pamqp takes quadratic time
-        raise FrameError(f"the headers of a message take {len(table)} bytes, more than {_TABLE_MAX}")
-    try:
-        _, headers = pamqp.decode.field_table(table)
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, struct.error) as error:
-        raise FrameError(f"the headers of a message cannot be read: {error}") from error
-    # The seam promises bytes, pamqp makes bytearrays.
-    return {name: bytes(value) if isinstance(value, bytearray) else value for name, value in headers.items()}
-
-
-def readable_table(table: bytes) -> dict[str, Any]:
-    """Decode a header table of which the sender is not trusted: one that cannot be read counts as empty."""
-    try:
-        return decode_table(table)
-    except FrameError:
-        return {}
 
 
 def ack(channel: int, delivery_tag: int) -> bytes:
@@ -383,3 +344,19 @@ def return_reason(data: bytes, start: int, end: int) -> tuple[int, str]:
         raise FrameError("a reply code with its text ends too early")
     text = data[start + 7 : start + 7 + data[start + 6]].decode("utf-8", "replace")
     return int.from_bytes(data[start + 4 : start + 6], "big"), text
+
+
+def returned_key(data: bytes, start: int, end: int) -> bytes:
+    """Return the routing key from the payload of ``basic.return``.
+
+    Raises:
+        FrameError: it ends too early.
+    """
+    position = start + 6  # past the code; then come the text, the exchange and the key
+    for _ in range(2):
+        if position >= end:
+            break
+        position += 1 + data[position]
+    if position >= end or position + 1 + data[position] > end:
+        raise FrameError("basic.return ends too early")
+    return data[position + 1 : position + 1 + data[position]]

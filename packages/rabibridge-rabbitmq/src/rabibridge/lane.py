@@ -23,6 +23,7 @@ from rabibridge.frames import (
     delivery,
     parse_properties,
     return_reason,
+    returned_key,
 )
 from rabibridge_core.errors import ConnectionLostError
 
@@ -49,6 +50,8 @@ class Lane:
             max_body: of a body, at most one byte more than this is kept, so that its reader sees that it is too large.
         """
         self.open = True
+        self.close_code = 0
+        """The code with which the broker closed the channel, 0 if it did not."""
         self.number = channel
         self.max_payload = max_payload
         self._tap = tap
@@ -56,7 +59,7 @@ class Lane:
         self._method = b""  # what the content that is arriving belongs to: DELIVER, RETURN or nothing
         self._tag = 0
         self._redelivered = False
-        self._reason = (0, "")
+        self._reason = (0, "", b"")
         self._properties: Properties | None = None
         self._parts: list[bytes] = []
         self._missing = 0
@@ -74,6 +77,8 @@ class Lane:
                 raise FrameError(f"two content headers for one message on channel {self.number}")
             self._missing = int.from_bytes(data[start + 4 : start + 12], "big")
             self._properties = parse_properties(data, start + 12, end)
+            if self._redelivered:  # it may have to be sent on
+                self._properties = self._properties._replace(raw=data[start + 12 : end])
             if not self._missing:
                 self._complete(b"")
         elif kind == BODY:
@@ -103,13 +108,13 @@ class Lane:
             if self.open:
                 self.confirmed(tag, multiple=data[start + 12] & 1 == 1, accepted=method == ACK)
         elif method == RETURN:
-            self._reason = return_reason(data, start, end)
+            self._reason = (*return_reason(data, start, end), returned_key(data, start, end))
             self._method = RETURN
         else:
             if method == CHANNEL_CLOSE:
-                code, text = return_reason(data, start, end)
+                self.close_code, text = return_reason(data, start, end)
                 self.detach()
-                self._close(ConnectionLostError(f"the broker closed channel {self.number}: {code} {text}"))
+                self._close(ConnectionLostError(f"the broker closed channel {self.number}: {self.close_code} {text}"))
             elif method == CANCEL and self.open:
                 self.cancelled()
             return False
@@ -172,8 +177,8 @@ class Lane:
         """Take a publisher confirm."""
         raise NotImplementedError
 
-    def returned(self, code: int, text: str, properties: Properties) -> None:
-        """Take a message of ours that had nowhere to go."""
+    def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
+        """Take a message of ours that had nowhere to go by its routing key."""
         raise NotImplementedError
 
     def closed(self, error: ConnectionLostError) -> None:

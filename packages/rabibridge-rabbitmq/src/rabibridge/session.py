@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl as _ssl
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -103,6 +104,12 @@ class Session:
                 ) from error
             raise
         return cls(endpoint, settings, factory.tap, connection)
+
+    @property
+    def broker_version(self) -> tuple[int, ...]:
+        """The version that the broker tells, such as ``(3, 12, 5)``; empty where it tells none."""
+        version = str(self._amqp.server_properties.get("version", ""))
+        return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
     @property
     def error(self) -> ConnectionLostError | None:

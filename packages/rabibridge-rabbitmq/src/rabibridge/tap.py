@@ -87,6 +87,13 @@ class Tap(asyncio.StreamReaderProtocol):
         """Whether messages should be held back: the socket is full or the broker blocks the connection."""
         return self._socket_full or self.blocked is not None
 
+    @property
+    def why_paused(self) -> str:
+        """Why messages should be held back, as a clause."""
+        if self.blocked is not None:
+            return f"the broker takes no messages now: {self.blocked}"
+        return "the socket to the broker is full, it takes what was sent too slowly" if self._socket_full else ""
+
     def agree(self, frame_max: int) -> None:
         """Know the size of the largest frame that both sides allow, in bytes."""
         self._cutter.max_payload = max(frame_max - 8, 0) or 2**32

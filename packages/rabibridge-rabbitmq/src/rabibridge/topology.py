@@ -17,23 +17,60 @@ if TYPE_CHECKING:
     from rabibridge.session import Session
     from rabibridge_core.transport import ServiceQueue
 
-__all__ = ["EXCHANGE", "declare_exchange", "declare_queue", "declare_reply_queue", "milliseconds", "never_called"]
+__all__ = [
+    "DEAD_LETTERS",
+    "EXCHANGE",
+    "EXPIRATION_MAX",
+    "declare_cancel_queue",
+    "declare_dead_letters",
+    "declare_exchange",
+    "declare_queue",
+    "declare_reply_queue",
+    "expiration_of",
+    "milliseconds",
+    "never_called",
+]
 
 EXCHANGE = b"rpc"
 """The direct, durable exchange that requests go to."""
 
+DEAD_LETTERS = b"rpc.dead"
+"""The durable queue of what could not be answered, for an operator to look at."""
+
+_DEAD_LETTERS_ARGUMENTS: dict[str, Any] = {
+    "x-max-length-bytes": 256 * 2**20,
+    "x-overflow": "drop-head",
+    "x-message-ttl": 7 * 24 * 3600 * 1000,
+    "x-queue-type": "classic",
+}
 _DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+EXPIRATION_MAX = 2**32 - 1
+"""RabbitMQ closes the channel on more, in milliseconds."""
+_CANCELS_KEPT = 60_000
+"""How long the queue of a channel that is gone holds cancels, in milliseconds, while its connection stands."""
+_BACKSTOP = 5
+"""How many more times than we count a quorum queue gives a request out before it drops it by itself."""
 
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '(?P<argument>[^']+)'.*?received (?:the value )?'?(?P<ours>.*?)'?(?: of type '\w+')?"
     r" but current is (?:the value )?'?(?P<theirs>.*?)'?(?: of type '\w+')?$"
 )
-_OUR_NAMES = {"x-max-length": "queue_size", "x-message-ttl": "timeout, in milliseconds"}
+_OUR_NAMES = {
+    "x-max-length": "queue_size",
+    "x-message-ttl": "timeout, in milliseconds",
+    "x-queue-type": "queue_type",
+    "x-delivery-limit": f"redelivery_limit, and {_BACKSTOP} more",
+}
 
 
 def milliseconds(seconds: float) -> int:
     """Return RabbitMQ's unit of time: the one place where seconds become milliseconds for a queue."""
     return max(1, round(seconds * 1000))
+
+
+def expiration_of(seconds: float) -> bytes:
+    """Return the expiration of a message: milliseconds as text."""
+    return b"%d" % min(milliseconds(seconds), EXPIRATION_MAX)
 
 
 async def never_called(message: DeliveredMessage) -> None:
@@ -73,6 +110,28 @@ async def declare_reply_queue(channel: AbstractChannel, *, direct: bool) -> byte
     return queue.encode()
 
 
+async def declare_cancel_queue(channel: AbstractChannel) -> str:
+    """Consume cancels on the channel from a queue for this connection alone, and return its name."""
+    declared = await channel.queue_declare("", exclusive=True, arguments={"x-expires": _CANCELS_KEPT})
+    assert declared.queue is not None
+    await channel.basic_consume(declared.queue, never_called, no_ack=True)
+    return declared.queue
+
+
+async def declare_dead_letters(session: Session) -> None:
+    """Make sure that the dead-letter queue is there; one that exists is used as it is.
+
+    Raises:
+        ConfigurationError: the broker refuses.
+        ConnectionLostError: the connection is gone.
+    """
+    name = DEAD_LETTERS.decode()
+    with translated(f"the queue {name!r} cannot be declared"):
+        async with session.in_time(), session.channel() as channel:
+            with suppress(amqp.ChannelPreconditionFailed):  # an operator has chosen other limits
+                await channel.queue_declare(name, durable=True, arguments=_DEAD_LETTERS_ARGUMENTS)
+
+
 async def declare_queue(session: Session, queue: ServiceQueue) -> None:
     """Declare a service queue and bind it.
 
@@ -107,8 +166,11 @@ def _arguments(queue: ServiceQueue) -> dict[str, Any]:
         arguments["x-max-length"] = queue.queue_size
     if queue.timeout is not None:
         arguments["x-message-ttl"] = milliseconds(queue.timeout)
-    if queue.queue_type != "classic":
-        arguments["x-queue-type"] = queue.queue_type
+    if queue.queue_type != "classic" and queue.redelivery_limit is not None:
+        arguments["x-delivery-limit"] = queue.redelivery_limit + _BACKSTOP
+    # Always: a virtual host may have another type for queues that do not say. To RabbitMQ, a classic queue that says so
+    # is the same as one that does not.
+    arguments["x-queue-type"] = queue.queue_type
     return arguments
 
 
@@ -119,9 +181,12 @@ def _different(queue: ServiceQueue, error: amqp.ChannelPreconditionFailed) -> Co
         return ConfigurationError(f"the queue {queue.name!r} cannot be declared: {text}")
     argument = found["argument"]
     ours = f" ({_OUR_NAMES[argument]})" if argument in _OUR_NAMES else ""
+    here, there = (
+        "classic" if argument == "x-queue-type" and value == "none" else value
+        for value in (found["ours"], found["theirs"])
+    )
     return ConfigurationError(
-        f"the queue {queue.name!r} exists with another {argument}{ours}: "
-        f"there {found['theirs']}, here {found['ours']}. Register the service with the limits that "
-        "the queue has, or register it with re_register=True to delete the queue with the calls that wait in it, or "
-        "delete the queue on the broker"
+        f"the queue {queue.name!r} exists with another {argument}{ours}: there {there}, here {here}. Register the "
+        "service with the limits that the queue has, or register it with re_register=True to delete the queue with the "
+        "calls that wait in it, or delete the queue on the broker"
     )

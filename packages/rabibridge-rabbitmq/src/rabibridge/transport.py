@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge.caller import RabbitCaller
 from rabibridge.connection import SupervisedConnection
 from rabibridge.consumer import RabbitConsumer
+from rabibridge.serving import Serving
 from rabibridge.topology import declare_queue
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["RabbitMQTransport"]
 
 _log = logging.getLogger(__name__)
+_END_TIMEOUT = 2.0
 
 
 class RabbitMQTransport:
@@ -33,8 +35,10 @@ class RabbitMQTransport:
         self._connection = SupervisedConnection(settings, name, self._set_up, self._gave_up)
         self._callers: list[RabbitCaller] = []
         self._consumers: list[RabbitConsumer] = []
+        self._serving: Serving | None = None
         self._mending: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
+        self._ending = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
         self._connect_timeout = settings.connect_timeout
 
@@ -64,10 +68,14 @@ class RabbitMQTransport:
 
     async def _close(self) -> None:
         self._close_callers(ConnectionLostError(f"{self._connection.name} is closed", executed=False))
-        for task in list(self._mending):
-            task.cancel()
-        if self._mending:
-            await asyncio.wait(self._mending)
+        self._ending.set()
+        for timeout in (_END_TIMEOUT, None):  # what is begun may end, since aiormq closes the channel of what is not
+            if self._mending:
+                await asyncio.wait(self._mending, timeout=timeout)
+            for task in self._mending:
+                task.cancel()
+        if self._serving is not None:
+            await self._serving.parking.drained()
         for consumer in self._consumers:
             await consumer.released()
         await self._connection.close()
@@ -83,7 +91,7 @@ class RabbitMQTransport:
 
     async def open_caller(self, events: CallerEvents, /) -> RabbitCaller:
         """Make ready to call."""
-        caller = RabbitCaller(events)
+        caller = RabbitCaller(events, self._mend_caller, lambda: self.last_error)
         await self._with_session(lambda session: self._add_caller(caller, session))
         return caller
 
@@ -124,7 +132,12 @@ class RabbitMQTransport:
 
     async def _open_consumer(self, consumer: RabbitConsumer, session: Session) -> None:
         async with self._changing:
-            await consumer.open(session)
+            await consumer.open(self._serving_on(session))
+
+    def _serving_on(self, session: Session) -> Serving:
+        if self._serving is None or self._serving.session is not session:
+            self._serving = Serving(session, self._connection.name, lambda: list(self._consumers))
+        return self._serving
 
     async def _with_session(self, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
         """Run an operation on the connection, and again on the next one if that is lost in between.
@@ -172,13 +185,19 @@ class RabbitMQTransport:
 
     async def _open(self, consumer: RabbitConsumer, session: Session) -> None:
         try:
-            await consumer.open(session)
+            await consumer.open(self._serving_on(session))
         except ConfigurationError as error:
-            consumer.error = error
-            _log.error("%s: %s; this service stays down, the others go on", self._connection.name, error)
+            self._give_up(consumer, error)
 
-    def _mend(self, consumer: RabbitConsumer, error: ConnectionLostError) -> None:
+    def _give_up(self, consumer: RabbitConsumer, error: ConfigurationError) -> None:
+        consumer.error = error
+        _log.error("%s: %s; this service stays down, the others go on", self._connection.name, error)
+
+    def _mend(self, consumer: RabbitConsumer, error: ConnectionLostError | ConfigurationError) -> None:
         """Open a consumer anew whose channel or queue went while the connection stands."""
+        if isinstance(error, ConfigurationError):
+            self._give_up(consumer, error)
+            return
         session = self._connection.session
         if self._closing is not None or session is None or session.error is not None:
             return  # the next connection sets everything up
@@ -188,9 +207,9 @@ class RabbitMQTransport:
         self._keep(task)
 
     async def _reopen(self, consumer: RabbitConsumer, session: Session, back_off: float) -> None:
-        await asyncio.sleep(back_off)
+        await self._pause(session, back_off)
         async with self._changing:
-            if session.error is not None:
+            if session.error is not None or self._closing is not None:
                 return
             try:
                 await self._open(consumer, session)
@@ -199,3 +218,33 @@ class RabbitMQTransport:
                     _log.exception("%s: %r cannot be served", self._connection.name, consumer.queue.name)
                     error = ConnectionLostError(f"{consumer.queue.name!r} cannot be served: {error}")
                 session.fail(error)  # without effect if it is lost already
+
+    async def _pause(self, session: Session, seconds: float) -> None:
+        """Wait, but not for a connection that is lost or about to be closed."""
+        over = [asyncio.ensure_future(event.wait()) for event in (session.lost, self._ending)]
+        try:
+            await asyncio.wait(over, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in over:
+                waiting.cancel()
+
+    def _mend_caller(self, caller: RabbitCaller, session: Session, back_off: float) -> None:
+        """Open the channel of a caller anew after the broker has refused what it sent."""
+        if self._closing is None and session.error is None:
+            self._keep(asyncio.get_running_loop().create_task(self._reopen_caller(caller, session, back_off)))
+
+    async def _reopen_caller(self, caller: RabbitCaller, session: Session, back_off: float) -> None:
+        await self._pause(session, back_off)
+        if session.error is not None:
+            caller.forget_refusal()  # the next connection opens it
+        async with self._changing:
+            if session.error is not None or self._closing is not None:
+                return
+            try:
+                await caller.open(session)
+            except ConfigurationError as error:
+                caller.refuse(error, session)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a new connection starts clean
+                if not isinstance(error, ConnectionLostError):
+                    _log.exception("%s: the channel for calls cannot be opened", self._connection.name)
+                session.fail(ConnectionLostError(f"the channel for calls cannot be opened: {error}"))

@@ -10,11 +10,13 @@ from rabibridge_testing.broker import MemoryBroker
 from rabibridge_testing.fake import FakeBroker
 from rabibridge_testing.faults import CorruptReplies, Delay, DropReplies, Duplicate, Fault, Passage, Refuse
 from rabibridge_testing.memory import forget_broker, memory_broker
+from rabibridge_testing.messages import DeadLetter
 from rabibridge_testing.recording import RecordedCall
 from rabibridge_testing.transport import MemoryTransport
 
 __all__ = [
     "CorruptReplies",
+    "DeadLetter",
     "Delay",
     "DropReplies",
     "Duplicate",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
 from rabibridge_testing.faults import FaultControls, Passage
-from rabibridge_testing.messages import CallTrace, Message, service_of
+from rabibridge_testing.links import MemoryCaller
+from rabibridge_testing.messages import CallTrace, DeadLetter, Message, caller_name, service_of
 from rabibridge_testing.queues import MemoryQueue
 from rabibridge_testing.transport import MemoryTransport
 
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rabibridge_core.transport import Refusal, Reply, Request, ServiceQueue
-    from rabibridge_testing.links import MemoryCaller
 
 __all__ = ["MemoryBroker"]
 
 _LIMITS = ("queue_size", "timeout", "queue_type")
+_QUORUM_LIMITS = (*_LIMITS, "redelivery_limit")
 
 
 class MemoryBroker(FaultControls):
@@ -33,6 +34,8 @@ class MemoryBroker(FaultControls):
     Attributes:
         name: how it calls itself in errors.
         accepting: whether connections can be made.
+        alarm: why it takes no requests, ``None`` while it does: see :meth:`block`.
+        dead_letters: the requests that workers have put aside, in that order, each with the reason.
         transports: those that are connected, or would be if they could.
         undeliverable_replies: how many replies found their caller's connection gone.
     """
@@ -47,6 +50,8 @@ class MemoryBroker(FaultControls):
         super().__init__()
         self.name = name
         self.accepting = True
+        self.alarm: str | None = None
+        self.dead_letters: list[DeadLetter] = []
         self.transports: list[MemoryTransport] = []
         self.undeliverable_replies = 0
         self.traces: list[CallTrace] = []
@@ -129,6 +134,33 @@ class MemoryBroker(FaultControls):
         for transport in self.transports:
             transport.restore_soon()
 
+    def restart(self, *, restore: bool = True) -> None:
+        """Go down and come up again: all connections are cut and requests are lost, waiting or in hand.
+
+        Queues stay, and with them the requests that are persistent or in a quorum queue. So do dead letters.
+
+        Args:
+            restore: let connections be made anew at once; ``False``: only when :meth:`restore` is called.
+        """
+        for transport in self.transports:
+            transport.withdraw()  # all of them first: none may be given what another one gives back
+        self.lose_connection(restore=restore)
+        for queue in self._queues.values():
+            queue.forget_transient()
+
+    def block(self, reason: str = "low on memory") -> None:
+        """Take no requests until :meth:`unblock`, as a broker does that runs out of memory or disk.
+
+        Callers wait, and give ``reason`` where their time ends so. What is in a queue is still given out and answered.
+        """
+        self.alarm = reason
+
+    def unblock(self) -> None:
+        """Take requests again."""
+        self.alarm = None
+        for transport in self.transports:
+            transport.unblocked()
+
     def attach(self, transport: MemoryTransport, loop: asyncio.AbstractEventLoop) -> None:
         """Connect ``transport``.
 
@@ -184,25 +216,39 @@ class MemoryBroker(FaultControls):
         else:
             self._route(message)
 
-    def reply(self, message: Message, reply: Reply) -> None:
-        """Send the reply to ``message`` on to where it asks for."""
+    def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
+        """Tell all workers of a service that the caller at ``address`` does not wait for a request any more."""
+        for transport in self.transports:
+            transport.loop.call_soon(transport.cancelled, routing_key, caller_name(address), correlation_id)
+
+    def probe(self, message: Message, worker: MemoryTransport) -> None:
+        """Tell ``worker`` if the caller of ``message`` has gone."""
+        if message.reply_to is not None and message.reply_to not in self._callers:
+            worker.loop.call_soon(worker.caller_gone, caller_name(message.reply_to))
+
+    def put_aside(self, message: Message, queue: str, reason: str) -> None:
+        """Keep a request as a dead letter."""
+        service = service_of(message.request.routing_key, queue)
+        self.dead_letters.append(DeadLetter(service, queue, message.request, reason, message.deliveries))
+
+    def reply(self, message: Message, reply: Reply, worker: MemoryTransport) -> None:
+        """Send the reply to ``message`` on to where it asks for, or tell ``worker`` that this is gone."""
         if message.trace is not None:
             message.trace.replies.append(reply)
         if not self.faults:
-            self._send_reply(message, reply)
+            self._send_reply(message, reply, worker)
             return
         passage = self.struck(Passage("reply", self._service(message.request.routing_key), reply))
         if passage.reply is not None:
             for _ in range(passage.copies):
-                self._later(message, passage.delay, self._send_reply, message, passage.reply)
+                self._later(message, passage.delay, self._send_reply, message, passage.reply, worker)
 
-    def _send_reply(self, message: Message, reply: Reply) -> None:
-        address = message.reply_to
-        caller = None if address is None else self._callers.get(address)
-        if caller is None or address is None:
-            self.undeliverable_replies += 1
+    def _send_reply(self, message: Message, reply: Reply, worker: MemoryTransport) -> None:
+        if message.reply_to in self._callers:
+            self._tell_caller(message, MemoryCaller.reply_arrived, reply)
         else:
-            caller.transport.loop.call_soon(caller.reply_arrived, address, message.request.correlation_id, reply)
+            self.undeliverable_replies += 1
+            self.probe(message, worker)
 
     def _publish_with_faults(self, message: Message) -> None:
         passage = self.struck(Passage("request", self._service(message.request.routing_key)))
@@ -227,20 +273,26 @@ class MemoryBroker(FaultControls):
         if queues is None:
             self._refuse(message, NoRouteError, f"no queue is bound to {request.routing_key!r}: nobody offers it")
             return
+        taken = True
         others = [(queue, message.copy(next(self._numbers))) for queue in queues[1:]]
         for queue, one in ((queues[0], message), *others):
             if not queue.offer(one):
+                taken = False
                 detail = f"the queue {queue.spec.name!r} holds {queue.spec.queue_size} calls, as many as it may"
                 self._refuse(message, QueueFullError, detail)
+        if taken:
+            self._tell_caller(message, MemoryCaller.confirm_arrived)
 
     def _refuse(self, message: Message, refusal: Refusal, detail: str) -> None:
         if message.trace is not None:
             message.trace.refusal = (refusal, detail)
+        self._tell_caller(message, MemoryCaller.refusal_arrived, refusal, detail)
+
+    def _tell_caller(self, message: Message, tell: Callable[..., None], *what: Any) -> None:
         address = message.reply_to
         caller = None if address is None else self._callers.get(address)
-        if caller is not None and address is not None:
-            cid = message.request.correlation_id
-            caller.transport.loop.call_soon(caller.refusal_arrived, address, cid, refusal, detail)
+        if caller is not None:
+            caller.transport.loop.call_soon(tell, caller, address, message.request.correlation_id, *what)
 
     def _service(self, routing_key: str) -> str:
         queues = self._routes.get(routing_key)
@@ -248,8 +300,9 @@ class MemoryBroker(FaultControls):
 
 
 def _differences(known: ServiceQueue, asked: ServiceQueue) -> str:
+    limits = _QUORUM_LIMITS if known.queue_type == asked.queue_type == "quorum" else _LIMITS
     return ", ".join(
         f"{limit} is {getattr(known, limit)!r}, asked for is {getattr(asked, limit)!r}"
-        for limit in _LIMITS
+        for limit in limits
         if getattr(known, limit) != getattr(asked, limit)
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rabibridge_core.codec import Codec
+    from rabibridge_core.registry import Delivery
     from rabibridge_core.settings import Settings
     from rabibridge_testing.recording import RecordedCall
     from rabibridge_testing.transport import MemoryTransport
@@ -51,6 +52,9 @@ class FakeBroker(MemoryBroker):
         timeout: float | None = None,
         *,
         validate: bool = False,
+        delivery: Delivery | None = None,
+        idempotent: bool = False,
+        redelivery_limit: int | None = None,
     ) -> ServiceSchema:
         """Serve ``func`` under its name, without a server.
 
@@ -64,12 +68,23 @@ class FakeBroker(MemoryBroker):
             fetch_size: how many calls run at a time; ``None``: 256, or 32 where ``func`` is not async.
             timeout: how long a call may wait in the queue, in seconds; ``None``: no limit.
             validate: check the arguments against the annotations.
+            delivery: ``"at-least-once"`` or ``"at-most-once"``; ``None``: at least once.
+            idempotent: whether callers send it again by themselves after a lost connection.
+            redelivery_limit: how often a call is given to the worker again; then it is a dead letter. ``None``: 5.
 
         Raises:
             RegistrationError: the function or the limits cannot be used, or the name is taken.
             ConfigurationError: a server of this test declared the queue with other limits.
         """
-        given = Registration(queue_size, fetch_size, timeout, validate)
+        given = Registration(
+            queue_size,
+            fetch_size,
+            timeout,
+            validate,
+            delivery=delivery,
+            idempotent=idempotent,
+            redelivery_limit=redelivery_limit,
+        )
         schema = ServiceSchema.of(func, given.over(registration_of(func)))
         if schema.name in self._schemas:
             raise RegistrationError(f"the fake broker serves {schema.name!r} already: give the function another name")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_testing.messages import Delivery
+from rabibridge_testing.deliveries import Delivery
 from rabibridge_testing.queues import MemoryQueue
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ class MemoryCaller:
     """Sends requests to the broker. It has another reply address after each reconnect, as an exclusive queue has.
 
     Attributes:
-        paused: whether there is no connection.
         address: where replies are sent; ``None`` without a connection.
     """
 
@@ -30,15 +29,32 @@ class MemoryCaller:
         self.transport = transport
         self.events = events
         self.address: int | None = None
-        self.paused = True
+        self._unconfirmed: set[bytes] = set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether there is no connection, or the broker has blocked it."""
+        return self.address is None or self.transport.broker.alarm is not None
+
+    @property
+    def why_paused(self) -> str:
+        """Which of the two, and why; empty where neither."""
+        broker = self.transport.broker
+        if self.address is None:
+            return f"there is no connection: {self.transport.last_error or 'the transport is closed'}"
+        return "" if broker.alarm is None else f"the memory broker {broker.name!r} takes nothing: {broker.alarm}"
 
     async def writable(self) -> None:
-        """Wait for a connection.
+        """Wait for a connection that is not blocked.
 
         Raises:
             ConnectionLostError: the transport is closed; ``executed`` is ``False``.
         """
-        await self.transport.wait_ready()
+        while True:
+            await self.transport.wait_ready()
+            if not self.paused:
+                return
+            await self.transport.wait_unblocked()
 
     def send(self, request: Request, /) -> None:
         """Put one request on its way; nothing comes back before this returns.
@@ -48,7 +64,23 @@ class MemoryCaller:
         """
         if self.address is None:
             raise ConnectionLostError(f"{self.transport.name} has no connection: nothing was sent", executed=False)
+        self._unconfirmed.add(request.correlation_id)
         self.transport.broker.publish(request, self.address)
+
+    def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
+        """Tell the workers of a service that nobody waits for this request; without effect without a connection."""
+        if self.address is not None:
+            self.transport.broker.cancel(routing_key, self.address, correlation_id)
+
+    def lost(self, error: ConnectionLostError) -> None:
+        """Tell that the connection has gone, and what the broker had not confirmed."""
+        unconfirmed, self._unconfirmed = self._unconfirmed, set()
+        self.events.lost(error, unconfirmed)
+
+    def confirm_arrived(self, address: int, correlation_id: bytes) -> None:
+        """Hear that the broker has a request."""
+        if address == self.address:
+            self._unconfirmed.discard(correlation_id)
 
     def reply_arrived(self, address: int, correlation_id: bytes, reply: Reply) -> None:
         """Hand on a reply, unless the connection that it was sent to has gone."""
@@ -58,6 +90,7 @@ class MemoryCaller:
     def refusal_arrived(self, address: int, correlation_id: bytes, refusal: Refusal, detail: str) -> None:
         """Hand on a refusal, unless the connection that it was sent to has gone."""
         if address == self.address:
+            self._unconfirmed.discard(correlation_id)
             self.events.refused(correlation_id, refusal, detail)
 
 
@@ -69,6 +102,7 @@ class MemoryConsumer:
         queue: the queue in the broker.
         fetch_size: how many requests it may have in hand.
         unsettled: those that it has, in the order in which it was given them.
+        answering: those that were accepted and are not answered yet; they count no more.
         error: why no requests arrive, where trying again does not help.
     """
 
@@ -80,6 +114,7 @@ class MemoryConsumer:
         self.queue = MemoryQueue(spec)  # none in the broker yet
         self.fetch_size = spec.fetch_size
         self.unsettled: dict[Delivery, None] = {}
+        self.answering: dict[Delivery, None] = {}
         self.error: Exception | None = None
         self.stopped = False
         self._events = events
@@ -92,8 +127,8 @@ class MemoryConsumer:
 
     @property
     def in_hand(self) -> bool:
-        """Whether requests have arrived that are not settled."""
-        return any(delivery.handed_over for delivery in self.unsettled)
+        """Whether requests have arrived that are not answered."""
+        return bool(self.answering) or any(delivery.handed_over for delivery in self.unsettled)
 
     def start(self, queue: MemoryQueue) -> None:
         """Take requests from ``queue``, as on each new connection."""
@@ -114,8 +149,15 @@ class MemoryConsumer:
         """Take no more requests; what is on its way goes back to the queue as if it had never left."""
         self._end([delivery for delivery in self.unsettled if not delivery.handed_over], error)
 
-    def disconnect(self) -> None:
-        """Give everything back, because the connection has gone: what was in hand is void."""
+    def disconnect(self, *, for_good: bool) -> None:
+        """Give everything back, because the connection has gone: what was in hand is void.
+
+        What was accepted can be answered on the next connection, unless there is none (``for_good``).
+        """
+        if for_good:
+            for delivery in self.answering:
+                delivery.void = True
+            self.answering.clear()
         self._end(list(self.unsettled), None)
 
     def _end(self, given_back: list[Delivery], error: Exception | None) -> None:
@@ -124,7 +166,7 @@ class MemoryConsumer:
         self.queue.remove(self)
         for delivery in given_back:
             delivery.void = True
-            delivery.message.redelivered |= delivery.handed_over
+            delivery.message.deliveries += delivery.handed_over
             del self.unsettled[delivery]
         self.queue.put_back(delivery.message for delivery in given_back if delivery.queue is self.queue)
 
@@ -137,8 +179,23 @@ class MemoryConsumer:
     def settled(self, delivery: Delivery) -> None:
         """Make room."""
         self.unsettled.pop(delivery, None)
+        self.answering.pop(delivery, None)
         self._forget_if_done()
         self.queue.dispatch()
+
+    def accepted(self, delivery: Delivery) -> None:
+        """Make room, and remember that an answer is to come."""
+        del self.unsettled[delivery]
+        self.answering[delivery] = None
+        self.queue.dispatch()
+
+    def cancelled(self, caller: bytes, correlation_id: bytes) -> None:
+        """Tell that nobody waits for this request."""
+        self._events.cancelled(caller, correlation_id)
+
+    def caller_gone(self, caller: bytes) -> None:
+        """Tell that nobody waits for any request of this caller."""
+        self._events.caller_gone(caller)
 
     def lost(self, error: ConnectionLostError) -> None:
         """Tell that the connection has gone."""
@@ -150,5 +207,5 @@ class MemoryConsumer:
             self._events.received(delivery)
 
     def _forget_if_done(self) -> None:
-        if self.stopped and not self.unsettled:
+        if self.stopped and not self.unsettled and not self.answering:
             self.transport.forget(self)

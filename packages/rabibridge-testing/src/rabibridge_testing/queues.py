@@ -85,6 +85,11 @@ class MemoryQueue:
         """Drop everything that waits."""
         self._ready.clear()
 
+    def forget_transient(self) -> None:
+        """Drop what waits and would not survive a restart of the broker."""
+        if self.spec.queue_type != "quorum":
+            self._ready = deque(message for message in self._ready if message.request.persistent)
+
     def add(self, consumer: MemoryConsumer) -> None:
         """Let a worker take requests."""
         self._consumers.append(consumer)

@@ -37,6 +37,7 @@ class MemoryTransport:
         self._consumers: list[MemoryConsumer] = []
         self._ready_or_closed = asyncio.Event()
         self._closed = asyncio.Event()
+        self._unblocked = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self._state.value}>"
@@ -122,6 +123,11 @@ class MemoryTransport:
             await self._ready_or_closed.wait()
             self._check_open()
 
+    async def wait_unblocked(self) -> None:
+        """Wait until the broker takes requests again, or the connection goes."""
+        self._unblocked.clear()
+        await self._unblocked.wait()
+
     async def open_caller(self, events: CallerEvents, /) -> MemoryCaller:
         """Make ready to send requests and receive replies; while the connection is lost, wait for the next.
 
@@ -131,7 +137,7 @@ class MemoryTransport:
         await self.wait_ready()
         caller = MemoryCaller(self, events)
         self._callers.append(caller)
-        self._bind(caller)
+        self.broker.bind_caller(caller)
         return caller
 
     async def declare(self, queue: ServiceQueue, /) -> None:
@@ -180,7 +186,7 @@ class MemoryTransport:
         self._last_error = error
         self._disconnect(ConnectionState.LOST)
         self.loop.call_soon(self._tell_lost, error, list(self._consumers))
-        self._consumers = [consumer for consumer in self._consumers if not consumer.stopped]
+        self._consumers = [consumer for consumer in self._consumers if not consumer.stopped or consumer.answering]
         if restore:
             self.restore_soon()
 
@@ -193,6 +199,23 @@ class MemoryTransport:
         """Hear that the queue of a consumer was deleted: declare it anew in the next turn of the loop."""
         consumer.cancel()
         self.loop.call_soon(self._resume, consumer)
+
+    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
+        """Hand on a cancel that has arrived, to whoever takes requests with that routing key."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._consumers):
+                if routing_key in consumer.spec.routing_keys:
+                    consumer.cancelled(caller, correlation_id)
+
+    def caller_gone(self, caller: bytes) -> None:
+        """Hand on that a caller's connection has gone."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._consumers):
+                consumer.caller_gone(caller)
+
+    def unblocked(self) -> None:
+        """Hear that the broker takes requests again."""
+        self._unblocked.set()
 
     def forget(self, consumer: MemoryConsumer) -> None:
         """Drop a consumer that has stopped and has nothing in hand."""
@@ -214,18 +237,14 @@ class MemoryTransport:
         self._state = state
         self._ready_or_closed.clear()
         for caller in self._callers:
-            caller.paused = True
             self.broker.unbind_caller(caller)
+        self._unblocked.set()  # what waits for that looks again
         for consumer in self._consumers:
-            consumer.disconnect()
-
-    def _bind(self, caller: MemoryCaller) -> None:
-        self.broker.bind_caller(caller)
-        caller.paused = False
+            consumer.disconnect(for_good=state is ConnectionState.CLOSED)
 
     def _tell_lost(self, error: ConnectionLostError, consumers: list[MemoryConsumer]) -> None:
         for caller in list(self._callers):
-            caller.events.lost(error)
+            caller.lost(error)
         for consumer in consumers:
             consumer.lost(error)
 
@@ -233,7 +252,7 @@ class MemoryTransport:
         if self._state is not ConnectionState.LOST or not self.broker.accepting:
             return
         for caller in self._callers:
-            self._bind(caller)
+            self.broker.bind_caller(caller)
         self._set_ready()
         for consumer in list(self._consumers):
             self._resume(consumer)

@@ -19,9 +19,9 @@ from rabibridge_core.server import Server
 from rabibridge_core.transport import Reply, Request, ServiceQueue, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
-    from rabibridge_core.errors import ConnectionLostError
+    from rabibridge_core.errors import ConfigurationError, ConnectionLostError
     from rabibridge_core.transport import Caller, Headers, IncomingRequest, Refusal
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Bench",
     "BreakConnection",
     "ConformanceBase",
+    "DeadLetters",
     "DeleteQueue",
     "Inbox",
     "Refused",
@@ -37,11 +38,13 @@ __all__ = [
     "request_to",
     "service",
     "soon",
+    "until",
 ]
 
 BreakConnection: TypeAlias = Callable[[Transport], Awaitable[None]]
 Unreachable: TypeAlias = Callable[[Transport], AbstractAsyncContextManager[object]]
 DeleteQueue: TypeAlias = Callable[[str], Awaitable[None]]
+DeadLetters: TypeAlias = Callable[[str], Awaitable[list[tuple[bytes, str]]]]
 
 PATIENCE = 30.0
 """How long a test waits for what must happen, in seconds. What must happen happens much sooner."""
@@ -53,6 +56,13 @@ async def soon(awaitable: Awaitable[ResultT]) -> ResultT:
     """Return the result of ``awaitable``, or fail when it takes too long."""
     async with asyncio.timeout(PATIENCE):
         return await awaitable
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something of which there is no notice to await."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens elsewhere and gives no notice
+            await asyncio.sleep(0.01)
 
 
 class Refused(NamedTuple):
@@ -70,7 +80,9 @@ class Inbox:
         """Start empty."""
         self.replies: asyncio.Queue[tuple[bytes, Reply]] = asyncio.Queue()
         self.refusals: asyncio.Queue[Refused] = asyncio.Queue()
-        self.losses: asyncio.Queue[ConnectionLostError] = asyncio.Queue()
+        self.losses: asyncio.Queue[ConnectionLostError | ConfigurationError] = asyncio.Queue()
+        self.unconfirmed: set[bytes] = set()
+        """What had not been confirmed at the last loss."""
 
     def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
         """Keep a reply."""
@@ -80,8 +92,9 @@ class Inbox:
         """Keep a refusal."""
         self.refusals.put_nowait(Refused(bytes(correlation_id), refusal, detail))
 
-    def lost(self, error: ConnectionLostError, /) -> None:
+    def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
         """Keep a loss."""
+        self.unconfirmed = {bytes(correlation_id) for correlation_id in unconfirmed}
         self.losses.put_nowait(error)
 
 
@@ -92,6 +105,8 @@ class Worker:
         """Start empty."""
         self.requests: asyncio.Queue[IncomingRequest] = asyncio.Queue()
         self.losses: asyncio.Queue[ConnectionLostError] = asyncio.Queue()
+        self.cancels: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+        self.gone: asyncio.Queue[bytes] = asyncio.Queue()
 
     def received(self, request: IncomingRequest, /) -> None:
         """Keep a request."""
@@ -100,6 +115,14 @@ class Worker:
     def lost(self, error: ConnectionLostError, /) -> None:
         """Keep a loss."""
         self.losses.put_nowait(error)
+
+    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
+        """Keep a cancel."""
+        self.cancels.put_nowait((bytes(caller), bytes(correlation_id)))
+
+    def caller_gone(self, caller: bytes, /) -> None:
+        """Keep who is gone."""
+        self.gone.put_nowait(bytes(caller))
 
     async def next(self) -> IncomingRequest:
         """Return the next request."""
@@ -113,9 +136,11 @@ def request_to(
     *,
     timeout: float | None = None,
     headers: Headers | None = None,
+    persistent: bool = False,
 ) -> Request:
     """Return a request for the service of ``queue``."""
-    return Request(queue.routing_keys[0], correlation_id, body, "application/octet-stream", None, timeout, headers)
+    key, content_type = queue.routing_keys[0], "application/octet-stream"
+    return Request(key, correlation_id, body, content_type, None, timeout, headers, persistent)
 
 
 def service(func: Callable[..., Any], name: str, **limits: Any) -> ServiceSchema:
@@ -214,6 +239,12 @@ class ConformanceBase:
     def remove_queue(self, request: pytest.FixtureRequest) -> DeleteQueue:
         """Give the author's ``delete_queue``, or skip the test."""
         found: DeleteQueue = _optional(request, "delete_queue")
+        return found
+
+    @pytest.fixture
+    def put_aside(self, request: pytest.FixtureRequest) -> DeadLetters:
+        """Give the author's ``dead_letters``, or skip the test."""
+        found: DeadLetters = _optional(request, "dead_letters")
         return found
 
 

@@ -26,6 +26,7 @@ class Gate:
     def __init__(self) -> None:
         """Be shut."""
         self.started: asyncio.Queue[str] = asyncio.Queue()
+        self.ended: asyncio.Queue[str] = asyncio.Queue()
         self.opened = asyncio.Event()
         self.running = 0
         self.most = 0
@@ -41,6 +42,7 @@ class Gate:
                 await self.opened.wait()
             finally:
                 self.running -= 1
+                self.ended.put_nowait(where)
             return where
 
         return service(wait, name, **limits)

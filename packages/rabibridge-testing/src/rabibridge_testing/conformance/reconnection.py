@@ -41,6 +41,7 @@ class ReconnectionConformance(ConformanceBase):
         void = await worker.next()
         await break_connection(transport)
         error = await soon(inbox.losses.get())
+        assert isinstance(error, ConnectionLostError)
         assert error.executed is None
         await soon(caller.writable())
         assert not caller.paused

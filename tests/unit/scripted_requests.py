@@ -1,0 +1,173 @@
+"""Requests without a broker, for tests of the worker side: the test plays transport and callers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core.codec import Codec
+from rabibridge_core.plugins import CallHooks, PluginManager
+from rabibridge_core.registry import Registration, ServiceSchema
+from rabibridge_core.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core.transport import Headers, Reply
+
+CODEC = Codec()
+PATIENCE = 30.0
+_NO_HEADERS: Headers = {}
+
+
+class ScriptedRequest:
+    """A request in hand that keeps what was done with it."""
+
+    def __init__(
+        self,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        correlation_id: bytes = b"1",
+        caller: bytes = b"caller",
+        time_left: float | None = None,
+        headers: Headers = _NO_HEADERS,
+        redelivered: bool = False,
+        deliveries: int = 0,
+        persistent: bool = False,
+        wants_reply: bool = True,
+        codec: Codec = CODEC,
+    ) -> None:
+        body, content_type, encoding = codec.encode([args, kwargs or {}], correlation_id)
+        self.body = body
+        self.content_type: str | None = content_type
+        self.content_encoding = encoding
+        self.caller = caller
+        self.correlation_id = correlation_id
+        self.time_left = time_left
+        self.deadline: float | None = None
+        self.headers = headers
+        self.redelivered = redelivered
+        self.deliveries = deliveries
+        self.persistent = persistent
+        self.wants_reply = wants_reply
+        self.void = False
+        self.events: list[str] = []
+        """What was done with it, in order: accepted, replied, discarded, requeued, rejected, dead, probed."""
+        self.replies: list[Reply] = []
+        self.reason = ""
+        self._codec = codec
+
+    @property
+    def settled(self) -> bool:
+        return any(event not in ("accepted", "probed") for event in self.events)
+
+    @property
+    def answer(self) -> Any:
+        """The decoded body of the only reply."""
+        (reply,) = self.replies
+        context = b"reply " + self.correlation_id
+        return self._codec.decode(reply.body, reply.content_type, reply.content_encoding, context)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The headers of the only reply, which is of a failure."""
+        assert self.answer[0] == 1
+        return dict(self.replies[0].headers or {})
+
+    def reply(self, reply: Reply, /) -> None:
+        self._settle("replied")
+        self.replies.append(reply)
+
+    def accept(self) -> None:
+        assert not self.settled, self.events
+        self.events.append("accepted")
+
+    def discard(self) -> None:
+        self._settle("discarded")
+
+    def dead_letter(self, reason: str, reply: Reply | None = None, /) -> None:
+        self._settle("dead")
+        self.reason = reason
+        if reply is not None:
+            self.replies.append(reply)
+
+    def probe(self) -> None:
+        self.events.append("probed")
+
+    def reject(self, *, requeue: bool) -> None:
+        self._settle("requeued" if requeue else "rejected")
+
+    def _settle(self, event: str) -> None:
+        assert not self.settled, (self.events, event)
+        self.events.append(event)
+
+
+class Clock:
+    """A clock that stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_service(
+    func: Callable[..., Any], *, clock: Callable[[], float] | None = None, codec: Codec = CODEC, **options: Any
+) -> Service:
+    """Return a service that nothing but :meth:`Service.received` feeds."""
+    return Service(
+        ServiceSchema.of(func, Registration(**options)), codec, CallHooks(PluginManager()), clock=clock or Clock()
+    )
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so; it is looked at with each turn of the loop, and a little less often after a while."""
+    async with asyncio.timeout(PATIENCE):
+        turn = 0
+        while not condition():
+            turn += 1
+            await asyncio.sleep(0 if turn < 100 else 0.002)
+
+
+async def turns(number: int = 10) -> None:
+    """Let the loop turn: long enough for whatever would happen to happen, where nothing but tasks is in play."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+class Work:
+    """A handler that shows its calls and goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.began: list[Any] = []
+        self.cancelled: list[Any] = []
+        self.ended: list[Any] = []
+        self.go_on = asyncio.Event()
+
+    async def work(self, what: Any = None) -> Any:
+        self.began.append(what)
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(what)
+            raise
+        self.ended.append(what)
+        return f"done {what}"
+
+
+class ThreadWork:
+    """The same in a thread."""
+
+    def __init__(self) -> None:
+        self.began: list[Any] = []
+        self.ended: list[Any] = []
+        self.go_on = threading.Event()
+
+    def work(self, what: Any = None) -> Any:
+        self.began.append(what)
+        self.go_on.wait(PATIENCE)
+        self.ended.append(what)
+        return f"done {what}"

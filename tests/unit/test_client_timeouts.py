@@ -1,0 +1,169 @@
+"""How much time a call gets: its own, the client's default, or what is left to the call that is being answered."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import pickle
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from rabibridge_core.current import CurrentCall, handling
+from rabibridge_core.errors import CallTimeoutError, ConfigurationError, ConnectionLostError, RemoteExecutionError
+from tests.unit.client_support import PATIENCE, begin, make_client, reply, sent
+from tests.unit.scripted_transport import ScriptedTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from rabibridge_core.client import Client
+
+
+@pytest.fixture
+def transport() -> ScriptedTransport:
+    return ScriptedTransport()
+
+
+@pytest.fixture
+async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
+    client = make_client(transport)
+    await client.connect()
+    yield client
+    assert client.pending == 0, "every test leaves the table empty"
+    await client.close()
+
+
+@contextmanager
+def _answering(seconds: float | None) -> Iterator[CurrentCall]:
+    """Be in a handler whose caller has so many seconds left."""
+    outer = CurrentCall("outer", cast("Any", None))
+    outer.ends_at = None if seconds is None else time.monotonic() + seconds
+    token = handling.set(outer)
+    try:
+        yield outer
+    finally:
+        handling.reset(token)
+
+
+async def _time_sent(
+    client: Client, transport: ScriptedTransport, timeout: float | None, **options: Any
+) -> float | None:
+    """Return the time left with which a call is sent."""
+    call = begin(client, timeout=timeout, **options)
+    client.replied((await sent(transport, len(transport.sent) + 1))[-1], reply(None))
+    await call
+    return transport.sent[-1].timeout
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, 20.0), (5.0, 5.0), (40.0, 40.0), (math.inf, None)], ids=lambda value: str(value)
+)
+async def test_the_default_is_for_calls_that_are_given_none(given: float | None, expected: float | None) -> None:
+    transport = ScriptedTransport()
+    client = make_client(transport, call_timeout=20.0)
+    await client.connect()
+    assert await _time_sent(client, transport, given) == expected
+    await client.close()
+
+
+async def test_the_default_ends_a_call() -> None:
+    client = make_client(ScriptedTransport(), call_timeout=0.02)
+    await client.connect()
+    with pytest.raises(CallTimeoutError) as late:
+        await begin(client)
+    assert (late.value.timeout, late.value.executed) == (0.02, None)
+    await client.close()
+
+
+@pytest.mark.parametrize("given", [None, PATIENCE, math.inf])
+async def test_a_handler_passes_on_no_more_than_it_has(
+    client: Client, transport: ScriptedTransport, given: float | None
+) -> None:
+    with _answering(10.0):
+        inherited = await _time_sent(client, transport, given)
+        assert inherited is not None
+        assert 0 < inherited <= 10.0
+        assert await _time_sent(client, transport, 1.0) == 1.0
+        assert await _time_sent(client, transport, 20.0, inherit_deadline=False) == 20.0
+        assert await _time_sent(client, transport, None, inherit_deadline=False) is None
+    assert await _time_sent(client, transport, 20.0) == 20.0
+
+
+async def test_a_handler_without_a_limit(client: Client, transport: ScriptedTransport) -> None:
+    with _answering(None):
+        assert await _time_sent(client, transport, None) is None
+        assert await _time_sent(client, transport, 20.0) == 20.0
+
+
+async def test_what_goes_on_after_its_answer_inherits_nothing(client: Client, transport: ScriptedTransport) -> None:
+    with _answering(0.0) as outer:
+        outer.over = True
+        assert await _time_sent(client, transport, 20.0) == 20.0
+
+
+async def test_nothing_is_left_to_the_handler(client: Client, transport: ScriptedTransport) -> None:
+    with _answering(-1.0), pytest.raises(CallTimeoutError, match="left to the call that is being answered") as late:
+        await begin(client, timeout=PATIENCE)
+    assert (late.value.executed, late.value.timeout) == (False, 0.0)
+    assert transport.sent == []
+
+
+async def test_the_error_says_where_its_time_comes_from(client: Client, transport: ScriptedTransport) -> None:
+    with _answering(0.02), pytest.raises(CallTimeoutError, match="what was left to the call that is being") as late:
+        await begin(client, timeout=PATIENCE)
+    assert 0 < late.value.timeout <= 0.02
+    assert type(late.value.timeout) is float
+    assert pickle.loads(pickle.dumps(late.value)).timeout == late.value.timeout
+
+
+async def test_not_a_number_in_a_handler(client: Client) -> None:
+    with _answering(10.0), pytest.raises(ConfigurationError, match="nan"):
+        await begin(client, timeout=math.nan)
+
+
+async def test_the_error_says_why_it_could_not_be_sent(client: Client, transport: ScriptedTransport) -> None:
+    for why in ("the broker is short of memory", ""):
+        transport.pause(why)
+        with pytest.raises(CallTimeoutError, match=f"could not be sent within 0.01 s: {why}") as late:
+            await begin(client, timeout=0.01)
+        assert late.value.executed is False
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+async def test_persistent_requests(client: Client, transport: ScriptedTransport, persistent: bool) -> None:
+    await _time_sent(client, transport, None, persistent=persistent)
+    assert transport.sent[0].persistent is persistent
+    assert transport.sent[0].headers is None
+
+
+async def test_a_call_that_an_at_most_once_service_does_not_run_again(
+    client: Client, transport: ScriptedTransport
+) -> None:
+    call = begin(client)
+    client.replied((await sent(transport))[0], reply("", 1, {"rb-error": "redelivered"}))
+    with pytest.raises(ConnectionLostError, match=r"'work'.*worker.* is gone.*may have run") as lost:
+        await call
+    assert (lost.value.executed, lost.value.accepted) == (None, True)
+
+
+async def test_a_call_that_was_given_to_workers_too_often(client: Client, transport: ScriptedTransport) -> None:
+    call = begin(client)
+    headers = {"rb-error": "dead", "rb-error-type": "x.Dead", "rb-error-message": "given to 6 workers"}
+    client.replied((await sent(transport))[0], reply("given to 6 workers", 1, headers))
+    with pytest.raises(RemoteExecutionError, match="given to 6 workers") as dead:
+        await call
+    assert dead.value.executed is None
+
+
+async def test_the_timeout_covers_the_wait_and_the_call(client: Client, transport: ScriptedTransport) -> None:
+    transport.pause()
+    call = begin(client, timeout=PATIENCE)
+    await asyncio.sleep(0)  # let it begin to wait
+    transport.open.set()
+    (correlation_id,) = await sent(transport)
+    assert 0 < (transport.sent[0].timeout or 0) < PATIENCE
+    client.replied(correlation_id, reply("result"))
+    assert await call == "result"

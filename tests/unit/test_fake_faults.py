@@ -1,0 +1,188 @@
+"""A memory broker that restarts, runs out of memory, or counts what came back from workers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rabibridge_core.transport import Reply
+from rabibridge_testing import DeadLetter, MemoryBroker
+from rabibridge_testing.conformance import Inbox, Worker
+from tests.unit.fake_support import QUEUE, connected, request
+
+if TYPE_CHECKING:
+    from rabibridge_core.transport import IncomingRequest
+
+EMPTY = Reply(b"", None, None)
+
+
+async def in_hand(worker: Worker, count: int) -> list[IncomingRequest]:
+    return [await worker.next() for _ in range(count)]
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+async def test_a_restart_keeps_what_is_persistent_or_in_a_quorum_queue(queue_type: Any) -> None:
+    broker, worker, inbox = MemoryBroker(), Worker(), Inbox()
+    serving, calling = await connected(broker), await connected(broker)
+    queue = replace(QUEUE, fetch_size=2, queue_type=queue_type)
+    await serving.serve(queue, worker)
+    caller = await calling.open_caller(inbox)
+    for number in range(4):
+        caller.send(request(b"%d" % number)._replace(persistent=number % 2 == 1))
+    void = await in_hand(worker, 2)
+    broker.restart()
+    assert caller.paused
+    kept = [b"1", b"3"] if queue_type == "classic" else [b"0", b"1", b"2", b"3"]
+    assert len(broker.queues[queue.name]) == len(kept)
+    for _ in kept:
+        got = await worker.next()
+        assert got.correlation_id == kept.pop(0)
+        assert got.deliveries == (got.correlation_id < b"2")
+        got.discard()
+    assert all(one.void for one in void)
+    assert (await inbox.losses.get()).args
+    assert worker.losses.qsize() == 1
+    await serving.close()
+    await calling.close()
+
+
+async def test_a_restart_that_takes_its_time() -> None:
+    broker, worker = MemoryBroker(), Worker()
+    transport = await connected(broker)
+    await transport.serve(QUEUE, worker)
+    caller = await transport.open_caller(Inbox())
+    broker.restart(restore=False)
+    await asyncio.sleep(0)
+    assert caller.paused
+    assert broker.name in caller.why_paused
+    broker.restore()
+    await caller.writable()
+    caller.send(request())
+    (await worker.next()).discard()
+    await transport.close()
+
+
+async def test_a_broker_that_is_low_on_memory_lets_callers_wait() -> None:
+    broker = MemoryBroker()
+    transport = await connected(broker)
+    caller = await transport.open_caller(Inbox())
+    assert (caller.paused, caller.why_paused) == (False, "")
+    broker.block("low on disk")
+    assert caller.paused
+    assert "low on disk" in caller.why_paused
+    waiting = [asyncio.ensure_future(caller.writable()) for _ in range(2)]
+    await asyncio.sleep(0)
+    transport.abort()
+    for _ in range(5):
+        await asyncio.sleep(0)  # the connection comes back, the alarm stays
+    assert not any(one.done() for one in waiting)
+    broker.unblock()
+    await asyncio.gather(*waiting)
+    assert not caller.paused
+    await transport.close()
+
+
+async def test_dead_letters_are_listed() -> None:
+    broker, worker, inbox = MemoryBroker(), Worker(), Inbox()
+    transport = await connected(broker)
+    await transport.serve(QUEUE, worker)
+    sent = request(b"dead")
+    (await transport.open_caller(inbox)).send(sent)
+    (await worker.next()).reject(requeue=True)
+    dead = await worker.next()
+    dead.dead_letter("it came twice", EMPTY)
+    assert broker.dead_letters == [DeadLetter("work", QUEUE.name, sent, "it came twice", 1)]
+    assert (await inbox.replies.get())[0] == b"dead"
+    assert broker.queues[QUEUE.name].unsettled == 0
+    with pytest.raises(RuntimeError, match="settled before"):
+        dead.discard()
+    await transport.close()
+
+
+async def test_accepting_has_its_rules() -> None:
+    broker, worker = MemoryBroker(), Worker()
+    transport = await connected(broker)
+    consumer = await transport.serve(QUEUE, worker)
+    caller = await transport.open_caller(Inbox())
+    for number in range(3):
+        caller.send(request(b"%d" % number))
+    accepted, settled, left = await in_hand(worker, 3)
+    accepted.accept()
+    with pytest.raises(RuntimeError, match="accepted before"):
+        accepted.accept()
+    with pytest.raises(RuntimeError, match="cannot be given back"):
+        accepted.reject(requeue=True)
+    settled.discard()
+    with pytest.raises(RuntimeError, match="settled before"):
+        settled.accept()
+    left.discard()
+    await consumer.stop()
+    assert transport.consumers == 1  # there is one to answer yet
+    accepted.reply(EMPTY)
+    with pytest.raises(RuntimeError, match="settled before"):
+        accepted.reply(EMPTY)
+    assert transport.consumers == 0
+    await transport.close()
+
+
+async def test_an_answer_to_what_was_accepted_needs_a_connection() -> None:
+    broker, worker, inbox = MemoryBroker(), Worker(), Inbox()
+    transport, calling = await connected(broker), await connected(broker)
+    consumer = await transport.serve(QUEUE, worker)
+    caller = await calling.open_caller(inbox)
+    for correlation_id in (b"lost", b"answered"):
+        caller.send(request(correlation_id))
+    lost, answered = await in_hand(worker, 2)
+    lost.accept()
+    answered.accept()
+    await consumer.stop()
+    transport.abort()
+    lost.reply(EMPTY)
+    await (await transport.open_caller(Inbox())).writable()
+    assert transport.consumers == 1
+    caller.cancel("async_work", b"answered")
+    assert await worker.cancels.get() == (answered.caller, b"answered")
+    answered.reply(EMPTY)
+    assert (await inbox.replies.get())[0] == b"answered"
+    assert inbox.replies.empty()
+    assert transport.consumers == 0
+    await transport.close()
+    await calling.close()
+
+
+async def test_a_transport_that_closes_tells_of_what_was_accepted() -> None:
+    broker, worker, inbox = MemoryBroker(), Worker(), Inbox()
+    transport, calling = await connected(broker), await connected(broker)
+    await transport.serve(QUEUE, worker)
+    (await calling.open_caller(inbox)).send(request())
+    got = await worker.next()
+    got.accept()
+    await transport.close()
+    assert worker.losses.qsize() == 1
+    assert got.void
+    got.reply(EMPTY)
+    got.probe()
+    await asyncio.sleep(0)
+    assert inbox.replies.empty()
+    assert len(broker.queues[QUEUE.name]) == 0
+    await calling.close()
+
+
+async def test_a_request_on_its_way_is_not_confirmed() -> None:
+    broker, inbox = MemoryBroker(), Inbox()
+    transport = await connected(broker)
+    await transport.declare(QUEUE)
+    caller = await transport.open_caller(inbox)
+    caller.send(request(b"confirmed"))
+    with broker.delay(30.0):
+        caller.send(request(b"on its way"))
+    caller.send(request(b"refused")._replace(routing_key="nowhere"))
+    await inbox.refusals.get()
+    caller.send(request(b"too late to hear"))
+    transport.abort()
+    await inbox.losses.get()
+    assert inbox.unconfirmed == {b"on its way", b"too late to hear"}
+    await transport.close()

@@ -1,0 +1,115 @@
+"""A handler that blocks the event loop is named."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from rabibridge_core.loop_watch import LoopWatch
+from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, make_service, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+_LIMIT = 0.05
+
+
+class _Seen(logging.Handler):
+    """Collects what the watch says, and tells a blocking handler that it was noticed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.noticed = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+        self.noticed.set()
+
+
+def _watched(service_of: Callable[[asyncio.Task[object]], str | None], seen: _Seen) -> LoopWatch:
+    logging.getLogger("rabibridge_core.loop_watch").addHandler(seen)
+    watch = LoopWatch(service_of, limit=_LIMIT, pause=0.01)
+    watch.start()
+    return watch
+
+
+async def _end(watch: LoopWatch, seen: _Seen) -> None:
+    watch.stop()
+    logging.getLogger("rabibridge_core.loop_watch").removeHandler(seen)
+    await until(lambda: not [thread for thread in threading.enumerate() if thread.name == "rabibridge-loop-watch"])
+
+
+async def test_the_service_the_place_and_the_time_are_told() -> None:
+    seen = _Seen()
+
+    async def greedy() -> bool:
+        return seen.noticed.wait(PATIENCE)  # blocks the loop until it was told
+
+    service = make_service(greedy)
+    watch = _watched(lambda task: "greedy" if service.runs(task) else None, seen)
+    request = ScriptedRequest()
+    try:
+        service.received(request)
+        await until(lambda: len(seen.texts) >= 2)
+    finally:
+        await _end(watch, seen)
+    while_blocked, after = seen.texts[:2]
+    assert request.answer == [0, True]  # it was told while the loop stood still
+    assert "handler of service 'greedy'" in while_blocked
+    assert f"{__file__}:" in while_blocked
+    assert "test_the_service_the_place_and_the_time_are_told.<locals>.greedy" in while_blocked
+    assert "handler of service 'greedy'" in after
+    assert "in all" in after
+
+
+async def test_what_is_no_handler_is_named_as_what_it_is() -> None:
+    seen = _Seen()
+    watch = _watched(lambda task: None, seen)
+    loop, blocked = asyncio.get_running_loop(), asyncio.Event()
+
+    def callback() -> None:
+        seen.noticed.wait(PATIENCE)
+        blocked.set()
+
+    try:
+        loop.call_soon(callback)
+        await blocked.wait()
+        await until(lambda: len(seen.texts) >= 2)
+        assert "a callback" in seen.texts[0]
+        del seen.texts[:]
+        seen.noticed.clear()
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name("mine")
+        seen.noticed.wait(PATIENCE)
+        await until(lambda: len(seen.texts) >= 2)
+        assert "the task 'mine'" in seen.texts[0]
+    finally:
+        await _end(watch, seen)
+
+
+async def test_a_loop_that_turns_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    seen = _Seen()
+    watch = LoopWatch(lambda task: None, pause=0.001)
+    watch.start()
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+    await _end(watch, seen)
+    assert caplog.records == []
+
+
+def test_a_watch_ends_with_its_loop() -> None:
+    async def leave_it() -> LoopWatch:
+        watch = LoopWatch(lambda task: None, pause=0.001)
+        watch.start()
+        return watch
+
+    asyncio.run(leave_it())
+    for thread in [thread for thread in threading.enumerate() if thread.name == "rabibridge-loop-watch"]:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()

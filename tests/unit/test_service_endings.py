@@ -1,0 +1,215 @@
+"""How requests end: whatever handlers raise, whatever arrives, and when a service stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from rabibridge_core.current import current_call
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.failures import DEAD, EXECUTION, REQUEST_REJECTED
+from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, ThreadWork, Work, make_service, turns, until
+
+RAISED = [
+    ValueError("x"),
+    SystemExit(3),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    BaseException("x"),
+    BaseExceptionGroup("x", [SystemExit(1)]),
+    StopIteration(1),
+    StopAsyncIteration(),
+    asyncio.CancelledError("its own"),
+    TimeoutError("x"),
+]
+
+
+@pytest.mark.parametrize("raised", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("kind", ["async", "thread", "validated"])
+async def test_whatever_a_handler_raises_is_answered_and_ends_nothing(raised: BaseException, kind: str) -> None:
+    async def fail(really: bool = True) -> str:
+        if really:
+            raise raised
+        return "fine"
+
+    def fail_in_a_thread(really: bool = True) -> str:
+        if really:
+            raise raised
+        return "fine"
+
+    service = make_service(fail_in_a_thread if kind == "thread" else fail, validate=kind == "validated")
+    failing, after = ScriptedRequest(), ScriptedRequest((False,), correlation_id=b"2")
+    service.received(failing)
+    service.received(after)
+    await until(lambda: not service.in_hand)
+    assert after.answer == [0, "fine"]
+    assert failing.error["rb-error"] == EXECUTION
+    expected = "RuntimeError" if isinstance(raised, StopIteration) else type(raised).__name__
+    assert failing.error["rb-error-type"].endswith(expected)
+    assert expected in failing.answer[1]
+    await service.stop(0)
+
+
+async def test_a_handler_that_cancels_itself_gives_the_request_back() -> None:
+    async def cancel() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    service = make_service(cancel)
+    request = ScriptedRequest()
+    service.received(request)
+    await until(lambda: not service.in_hand)
+    assert request.events == ["requeued"]  # as when the loop is shut down; redelivery_limit bounds it
+
+
+@pytest.mark.parametrize(("deliveries", "runs"), [(0, True), (2, True), (3, False)])
+@pytest.mark.parametrize("wants_reply", [True, False])
+async def test_a_request_that_was_given_to_workers_too_often(deliveries: int, runs: bool, wants_reply: bool) -> None:
+    work = Work()
+    work.go_on.set()
+    service = make_service(work.work, redelivery_limit=2)
+    request = ScriptedRequest(redelivered=True, deliveries=deliveries, wants_reply=wants_reply)
+    service.received(request)
+    await until(lambda: not service.in_hand)
+    assert (work.began == [None]) is runs
+    if runs:
+        assert request.events == (["replied"] if wants_reply else ["discarded"])
+        return
+    assert request.events == ["dead"]
+    for word in ("'work'", "3 times", "redelivery_limit=2"):
+        assert word in request.reason
+    assert bool(request.replies) is wants_reply
+    if wants_reply:
+        assert (request.error["rb-error"], request.error["rb-error-message"]) == (DEAD, request.reason)
+
+
+async def test_what_cannot_be_read_is_answered_or_put_aside(caplog: pytest.LogCaptureFixture) -> None:
+    work = Work()
+    service = make_service(work.work)
+    answered, dead = ScriptedRequest(), [ScriptedRequest(wants_reply=False) for _ in range(3)]
+    for request in (answered, *dead):
+        request.body = b"\xc1"
+        service.received(request)
+    await until(lambda: not service.in_hand)
+    assert answered.events == ["replied"]
+    assert answered.error["rb-error"] == REQUEST_REJECTED
+    for request in dead:
+        assert request.events == ["dead"]
+        assert "not readable" in request.reason
+    service._look_around()
+    assert ["not readable" in record.getMessage() for record in caplog.records] == [True, True]
+    assert "3 more" in caplog.records[1].getMessage()  # not a line for each of a hundred thousand
+    await service.stop(0)
+
+
+async def test_a_lost_channel_stops_what_came_on_it_and_nothing_else() -> None:
+    work = Work()
+    service = make_service(work.work)
+    void, other = ScriptedRequest(("void",)), ScriptedRequest(("other",), correlation_id=b"2")
+    service.received(void)
+    service.received(other)
+    await until(lambda: len(work.began) == 2)
+    void.void = True
+    service.lost(ConnectionLostError("gone"))
+    await until(lambda: service.in_hand == 1)
+    assert (work.cancelled, void.events) == (["void"], [])
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert other.answer == [0, "done other"]
+
+
+async def test_a_channel_without_requests_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    work = Work()
+    service = make_service(work.work)
+    request = ScriptedRequest()
+    service.received(request)
+    with caplog.at_level(logging.INFO):
+        service.lost(ConnectionLostError("gone"))
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert (request.events, caplog.records) == (["replied"], [])
+
+
+async def test_an_expired_handler_is_stopped_and_a_late_request_never_begins() -> None:
+    work = Work()
+    service = make_service(work.work)
+    expires, late = ScriptedRequest(time_left=0.02), ScriptedRequest(time_left=0.0)
+    service.received(expires)
+    service.received(late)
+    await until(lambda: not service.in_hand)
+    assert (work.began, work.cancelled) == ([None], [None])
+    assert expires.events == late.events == ["discarded"]
+
+
+async def test_an_expired_call_sees_it_in_its_thread() -> None:
+    work, seen = ThreadWork(), list[Any]()
+
+    def look() -> None:
+        work.work()
+        seen.append((current_call().cancelled, current_call().time_left))
+
+    service = make_service(look)
+    request = ScriptedRequest(time_left=0.02)
+    service.received(request)
+    (execution,) = service._in_hand
+    await until(lambda: execution.cancelled)
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert (seen, request.events) == ([(True, 0.0)], ["discarded"])
+    await service.stop(0)
+
+
+@pytest.mark.parametrize("ending", ["result", "error", "cancelled"])
+async def test_a_handler_that_is_stopped_by_draining(ending: str) -> None:
+    began = asyncio.Event()
+
+    async def stubborn() -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if ending == "cancelled":
+                raise
+        if ending == "error":
+            raise ValueError("interrupted")
+        return "result"
+
+    service = make_service(stubborn)
+    request = ScriptedRequest()
+    service.received(request)
+    await began.wait()
+    await asyncio.wait_for(service.stop(0), PATIENCE)
+    # A result is a result. A failure is of our making, and another worker may do better.
+    assert request.events == (["replied"] if ending == "result" else ["requeued"])
+
+
+async def test_draining_waits_for_what_is_in_hand_and_can_be_hurried() -> None:
+    work = Work()
+    service = make_service(work.work)
+    request = ScriptedRequest()
+    service.received(request)
+    await until(lambda: work.began)
+    stopping = asyncio.create_task(service.stop(PATIENCE))
+    await turns()
+    assert not stopping.done()
+    service.hurry()
+    await asyncio.wait_for(stopping, PATIENCE)
+    assert (request.events, work.cancelled) == (["requeued"], [None])
+
+
+async def test_a_thread_cannot_be_stopped_by_draining_and_its_result_is_dropped() -> None:
+    work = ThreadWork()
+    service = make_service(work.work)
+    request = ScriptedRequest()
+    service.received(request)
+    await until(lambda: work.began)
+    await asyncio.wait_for(service.stop(0), PATIENCE)
+    assert request.events == ["requeued"]
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert request.events == ["requeued"]

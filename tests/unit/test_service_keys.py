@@ -1,0 +1,304 @@
+"""Idempotency keys: joined, answered again, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rabibridge_core.answers import ANSWERS_KEPT, BYTES_KEPT
+from rabibridge_core.codec import Codec
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.failures import INVALID_ARGUMENTS, REQUEST_REJECTED
+from tests.unit.scripted_requests import PATIENCE, Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
+
+if TYPE_CHECKING:
+    from rabibridge_core.service import Service
+
+
+def keyed(args: tuple[Any, ...] = (), *, key: Any = "key", cid: bytes = b"1", **options: Any) -> ScriptedRequest:
+    return ScriptedRequest(args, correlation_id=cid, headers={"rb-key": key}, **options)
+
+
+async def _done(service: Service, *requests: ScriptedRequest) -> None:
+    for request in requests:
+        service.received(request)
+    await until(lambda: not service.in_hand)
+
+
+async def _begun(service: Service, work: Work | ThreadWork, *requests: ScriptedRequest) -> None:
+    for request in requests:
+        service.received(request)
+        await until(lambda: work.began)
+    await turns()
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+@pytest.mark.parametrize("in_a_thread", [False, True])
+async def test_one_that_runs_is_joined(in_a_thread: bool) -> None:
+    work = ThreadWork() if in_a_thread else Work()
+    service = make_service(work.work)
+    first, second, silent = keyed(), keyed(caller=b"the same, reconnected"), keyed(cid=b"3", wants_reply=False)
+    await _begun(service, work, first, second, silent)
+    assert service.in_hand == 3
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert work.began == [None]
+    assert first.answer == second.answer == [0, "done None"]
+    assert silent.events == ["discarded"]
+    await service.stop(0)
+
+
+async def test_one_that_was_answered_is_answered_again_for_a_minute() -> None:
+    clock, runs = Clock(), 0
+
+    async def count() -> int:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            raise ValueError("the second time")
+        return runs
+
+    service = make_service(count, clock=clock)
+    requests = [keyed(cid=b"%d" % number) for number in range(4)]
+    await _done(service, requests[0])
+    clock.now += 59.9
+    await _done(service, requests[1])
+    assert (runs, requests[1].answer) == (1, [0, 1])
+    clock.now += 0.2
+    await _done(service, requests[2])
+    await _done(service, requests[3])
+    assert runs == 2  # a failure is an answer, too
+    assert requests[2].error == requests[3].error
+    assert requests[3].error["rb-error-message"] == "the second time"
+
+
+async def test_a_request_without_a_key_runs() -> None:
+    work = Work()
+    work.go_on.set()
+    service = make_service(work.work, idempotent=True)
+    await _done(service, ScriptedRequest(), ScriptedRequest())
+    assert len(work.began) == 2
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_key_with_other_arguments(work: Work, running: bool) -> None:
+    service = make_service(work.work)
+    first, other = keyed((1,)), keyed((2,), cid=b"2")
+    if not running:
+        work.go_on.set()
+    await _begun(service, work, first)
+    service.received(other)
+    await until(lambda: other.events)
+    assert other.error["rb-error"] == INVALID_ARGUMENTS
+    assert "'key'" in other.error["rb-error-message"]
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert (work.began, first.answer) == ([1], [0, "done 1"])
+
+
+@pytest.mark.parametrize("key", ["", "k" * 201, 5, b"key"])
+async def test_a_key_that_is_none(work: Work, key: Any) -> None:
+    request = keyed(key=key)
+    await _done(make_service(work.work), request)
+    assert request.error["rb-error"] == REQUEST_REJECTED
+    assert "rb-key" in request.error["rb-error-message"]
+    assert work.began == []
+
+
+@pytest.mark.parametrize("stop", ["the first", "the second"])
+async def test_cancelling_one_of_two(work: Work, stop: str) -> None:
+    service = make_service(work.work)
+    first, second = keyed(), keyed(caller=b"other")
+    await _begun(service, work, first, second)
+    stopped, other = (first, second) if stop == "the first" else (second, first)
+    service.cancelled(stopped.caller, stopped.correlation_id)
+    await until(lambda: stopped.events)
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert (stopped.events, other.answer) == (["discarded"], [0, "done None"])
+    assert (work.began, work.cancelled) == ([None], [])  # it went on for the other
+
+
+@pytest.mark.parametrize("in_a_thread", [False, True])
+async def test_cancelling_both_stops_the_handler(in_a_thread: bool) -> None:
+    work = ThreadWork() if in_a_thread else Work()
+    service = make_service(work.work)
+    first, second = keyed(), keyed(caller=b"other")
+    await _begun(service, work, first, second)
+    service.cancelled(first.caller, first.correlation_id)
+    await until(lambda: first.events)
+    service.cancelled(second.caller, second.correlation_id)
+    await until(lambda: second.events)
+    if isinstance(work, ThreadWork):
+        work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert (first.events, second.events) == (["discarded"], ["discarded"])
+    again = keyed(cid=b"again")
+    work.go_on.set()
+    await _done(service, again)
+    assert again.answer == [0, "done None"]
+    assert len(work.began) == 2  # what was stopped is no answer
+    await service.stop(0)
+
+
+async def test_a_channel_that_is_lost_takes_only_its_own(work: Work) -> None:
+    service = make_service(work.work)
+    first, second = keyed(), keyed(cid=b"2")
+    await _begun(service, work, first, second)
+    first.void = True
+    service.lost(ConnectionLostError("gone"))
+    await turns()
+    again = keyed()  # the broker gives the first to us again, as it is not settled
+    service.received(again)
+    await turns()
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert (first.events, second.answer, again.answer) == ([], [0, "done None"], [0, "done None"])
+    assert work.began == [None]
+
+
+async def test_one_that_joined_a_run_which_was_stopped_runs_itself() -> None:
+    work = ThreadWork()
+    service = make_service(work.work)
+    first, second, third = keyed(), keyed(cid=b"2"), keyed(cid=b"3")
+    await _begun(service, work, first)
+    first.void = True
+    service.lost(ConnectionLostError("gone"))  # its thread goes on, and may have been told
+    await _begun(service, work, second, third)
+    assert len(work.began) == 1
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert (first.events, second.answer, third.answer) == ([], [0, "done None"], [0, "done None"])
+    assert len(work.began) == 2
+    await service.stop(0)
+
+
+async def test_a_joined_run_has_the_time_of_the_last_that_waits(work: Work) -> None:
+    service = make_service(work.work)
+    first, second = keyed(time_left=0.05), keyed(cid=b"2", time_left=PATIENCE)
+    await _begun(service, work, first, second)
+    await until(lambda: first.events)
+    assert first.events == ["discarded"]
+    assert work.cancelled == []
+    work.go_on.set()
+    await until(lambda: not service.in_hand)
+    assert second.answer == [0, "done None"]
+
+
+async def test_an_expired_run_leaves_no_answer(work: Work) -> None:
+    service = make_service(work.work)
+    await _done(service, keyed(time_left=0.02))
+    assert work.cancelled == [None]
+    work.go_on.set()
+    again = keyed()
+    await _done(service, again)
+    assert again.answer == [0, "done None"]
+
+
+async def test_draining_gives_all_of_them_back(work: Work) -> None:
+    service = make_service(work.work)
+    requests = [keyed(cid=b"%d" % number) for number in range(3)]
+    await _begun(service, work, *requests)
+    await asyncio.wait_for(service.stop(0), PATIENCE)
+    assert [request.events for request in requests] == [["requeued"]] * 3
+    assert (work.cancelled, service.in_hand) == ([None], 0)
+
+
+async def test_signed_answers_are_signed_anew() -> None:
+    codec = Codec(serializer="pickle", signing_key=b"0123456789abcdef")
+    runs: list[int] = []
+
+    async def count(number: int) -> int:
+        runs.append(number)
+        return number
+
+    service = make_service(count, codec=codec)
+    requests = [keyed((7,), cid=b"%d" % number, codec=codec) for number in range(2)]
+    await _done(service, requests[0])
+    await _done(service, requests[1])
+    assert [request.answer for request in requests] == [[0, 7], [0, 7]]
+    assert runs == [7]
+
+
+async def test_a_key_does_not_open_what_a_signature_closes() -> None:
+    codec = Codec(serializer="pickle", signing_key=b"0123456789abcdef")
+    forger = Codec(serializer="pickle", signing_key=b"another one, and as long")
+
+    async def secret() -> str:
+        return "secret"
+
+    service = make_service(secret, codec=codec)
+    forged = keyed(cid=b"2", codec=forger)
+    await _done(service, keyed(codec=codec))
+    await _done(service, forged)
+    assert (forged.replies[0].headers or {})["rb-error"] == REQUEST_REJECTED
+    assert b"secret" not in forged.replies[0].body
+
+
+@pytest.mark.parametrize(("size", "kept"), [(10, ANSWERS_KEPT), (BYTES_KEPT // 16, 15), (BYTES_KEPT + 1, 0)])
+async def test_what_is_kept_is_bounded(size: int, kept: int) -> None:
+    runs: list[int] = []
+    codec = Codec(max_body=2 * BYTES_KEPT, compress_threshold=None)
+
+    async def big(number: int) -> bytes:
+        runs.append(number)
+        return bytes(size)
+
+    service = make_service(big, codec=codec)
+    number = kept + 5
+    for index in range(number):
+        await _done(service, keyed((index,), key=f"key {index}"))
+    assert len(service._answering.answers) == kept
+    for index in (0, number - 1):
+        await _done(service, keyed((index,), key=f"key {index}"))
+    expected = [*range(number), 0] if kept else [*range(number), 0, number - 1]
+    assert runs == expected  # the oldest was forgotten, the latest was not
+
+
+async def test_answers_are_forgotten_while_nothing_happens() -> None:
+    clock, work = Clock(), Work()
+    work.go_on.set()
+    service = make_service(work.work, clock=clock)
+    await _done(service, keyed())
+    assert len(service._answering.answers) == 1
+    clock.now += 61
+    service._look_around()
+    assert len(service._answering.answers) == 0
+    await service.stop(0)
+
+
+async def test_replies_of_an_idempotent_service_say_so() -> None:
+    async def idempotent(fail: bool) -> int:
+        if fail:
+            raise ValueError("x")
+        return 1
+
+    for is_idempotent in (True, False):
+        service = make_service(idempotent, idempotent=is_idempotent)
+        requests = [ScriptedRequest((False,)), ScriptedRequest((True,)), ScriptedRequest(()), keyed((False,))]
+        await _done(service, *requests)
+        for request in requests:
+            assert (request.replies[0].headers or {}).get("rb-idempotent", False) is is_idempotent
+    assert requests[0].replies[0].headers is None
+
+
+async def test_a_key_does_not_join_in_an_at_most_once_service() -> None:
+    lock, runs = threading.Lock(), 0
+
+    def count() -> int:
+        nonlocal runs
+        with lock:
+            runs += 1
+            return runs
+
+    service = make_service(count, delivery="at-most-once")
+    await _done(service, keyed(), keyed(cid=b"2"))
+    assert runs == 2
+    await service.stop(0)
