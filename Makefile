@@ -12,10 +12,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest test-latest bench broker build clean
+.PHONY: help install demo test check format pytest test-latest test-rabbitmq4 chaos soak bench broker build clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 $(STAMP): pyproject.toml tools/dev_requirements.py $(MEMBERS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
@@ -50,6 +50,16 @@ test-latest:  ## The tests on the newest Python of this machine
 	@newest=$$($(PYTHON) tools/newest_python.py) && $$newest --version && \
 	$(MAKE) --no-print-directory pytest PYTHON=$$newest VENV=.venv-$$(basename $$newest)
 
+test-rabbitmq4: $(STAMP)  ## The tests of the transport on RabbitMQ 4, which root can have in a folder of its own
+	@$(BIN)/python -m tools.rabbitmq4 $(ARGS)
+
+chaos: $(STAMP)  ## Only the tests that kill, freeze and cut; ARGS='...' are handed to pytest
+	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
+	$(BIN)/python -m pytest tests/chaos $(ARGS)
+
+soak: $(STAMP)  ## Faults at random for ten minutes, or for longer and again: ARGS='3600 --seed 7'
+	@$(BIN)/python -m tools.soak $(ARGS)
+
 bench: $(STAMP)  ## Measure, and compare with aio_pika's RPC pattern
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(BIN)/python -m pytest benchmarks $(ARGS)
@@ -62,5 +72,5 @@ build: $(STAMP)  ## Build wheels and source distributions into dist/
 	@for member in $(MEMBERS); do (cd $$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
 
 clean:  ## Remove everything that make has made
-	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-* .rabbitmq4 dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

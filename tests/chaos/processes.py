@@ -1,0 +1,112 @@
+"""Worker and caller processes of the chaos tests."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.rabbitmq.support import PATIENCE, soon
+from tools.broker.reaper import Reaper, kill_group
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Process", "Processes"]
+
+_ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """A process that speaks lines of JSON, and whose log goes to a file."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.pid = process.pid
+        self.log = log
+        self._process = process
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    async def says(self, patience: float = PATIENCE) -> dict[str, Any]:
+        """Return the next thing that it says, within so many seconds; nothing, once it has ended."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(patience):
+            line = await self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line or b"{}")
+        return answer
+
+    async def ready(self) -> Process:
+        """Wait until it is at work."""
+        said = await self.says()
+        assert "ready" in said, f"{said}\n{self.log.read_text()}"
+        return self
+
+    async def state(self) -> dict[str, Any]:
+        """Ask how it is."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        return await self.says()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+
+    async def ended(self) -> int:
+        """Return its exit code."""
+        return await soon(self._process.wait())
+
+    async def close(self) -> None:
+        """Kill it, if it runs."""
+        if self.running:
+            kill_group(self.pid)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+class Processes:
+    """Starts processes and ends them, if need be even where this process is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.all: list[Process] = []
+        self._folder = folder
+        self._numbers = itertools.count()
+        self._reaper = Reaper()
+
+    async def start(self, program: str, environment: dict[str, str]) -> Process:
+        """Run one of the programs beside this file; it is not at work yet."""
+        log = self._folder / f"{program}-{next(self._numbers)}.log"
+        with log.open("ab") as errors:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", f"tests.chaos.{program}",
+                cwd=_ROOT, env=os.environ | environment, start_new_session=True,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
+            )  # fmt: skip
+        self._reaper.watch_group(process.pid)
+        started = Process(process, log)
+        self.all.append(started)
+        return started
+
+    def logs(self) -> str:
+        """Return everything that they logged."""
+        return "".join(process.log.read_text() for process in self.all)
+
+    async def __aenter__(self) -> Processes:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await asyncio.gather(*(process.close() for process in self.all))
+        finally:
+            self._reaper.close()

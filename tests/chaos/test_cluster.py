@@ -1,0 +1,127 @@
+"""A cluster of three nodes loses one of them, and later another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rabibridge import CallTimeoutError, ConnectionLostError
+from tests.chaos.grounds import Census, Grounds
+from tests.chaos.ledger import ECHO, KEYED, LASTING, ONCE, SAFE, WORK
+from tests.chaos.rig import Rig
+from tests.rabbitmq.support import until_true
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.chaos.ledger import Plan
+    from tools.broker import PrivateCluster
+
+# The cluster may have to be started first, by the shared fixture of the first test that takes it.
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(240)]
+
+FAR = (ECHO, WORK, SAFE, KEYED, LASTING, ONCE)
+"""Calls of a client whose node is not killed."""
+NEAR = tuple(replace(plan, timeout=plan.timeout - 1) for plan in FAR if plan.timeout)
+"""The same calls, of a client that has to go to another node; the timeout tells them apart."""
+
+
+def may_end() -> dict[Plan, tuple[type[BaseException], ...]]:
+    """Return what calls may end with; those that are idempotent, by service or by caller, have their result."""
+    ends: dict[Plan, tuple[type[BaseException], ...]] = {}
+    for plan in FAR + NEAR:
+        ends[plan] = () if plan.idempotent else (ConnectionLostError,)
+        if plan.at_most_once:
+            # A worker that loses its connection after it began can tell nobody.
+            ends[plan] += (CallTimeoutError,)
+    return ends
+
+
+_HELD = ("messages_ready", "messages_unacknowledged")
+
+
+class ClusterGrounds(Grounds):
+    """The cluster as the rig sees it: URLs that name all nodes, and what there is on all of them."""
+
+    def __init__(self, cluster: PrivateCluster) -> None:
+        super().__init__(cluster.nodes[0])
+        self.cluster = cluster
+
+    def url(self, vhost: str, heartbeat: int | None = None, *, first: int = 0) -> str:
+        """Return a list of URLs; ``first`` says which node stands first in it."""
+        query = f"?heartbeat={heartbeat}" if heartbeat else ""
+        nodes = self.cluster.nodes[first:] + self.cluster.nodes[:first]
+        return ",".join(f"amqp://{self.user}:{self.password}@{node.host}:{node.port}/{vhost}{query}" for node in nodes)
+
+    async def ctl(self, *args: str) -> str:
+        return await asyncio.to_thread(self.cluster.ctl, *args)
+
+    async def census(
+        self, vhost: str, *, left: int = 0, connections: int = 0, channels: int = 0, seconds: float = 0.0
+    ) -> Census:
+        give_up = time.monotonic() + seconds
+        while True:
+            census = await self._count(vhost)
+            there = sum(census.waiting.values()), census.unsettled, census.connections
+            quiet = there == (left, {}, connections) and census.channels <= channels
+            if quiet or time.monotonic() > give_up:
+                return census
+
+    async def _count(self, vhost: str) -> Census:
+        queues = await self._list("list_queues", "--vhost", vhost, "name", *_HELD, "exclusive")
+        consumers = Counter(name for (name,) in await self._list("list_consumers", "--vhost", vhost, "queue_name"))
+        connections = await self._list("list_connections", "channels", "vhost")
+        # Of a quorum queue, RabbitMQ 4 leaves out whether it is exclusive, and all versions count its consumers late.
+        lines = [f"queue {name} {ready} {held} {consumers[name]} {own or 'false'}" for name, ready, held, own in queues]
+        return Census.read("\n".join(lines + [f"connection {row[0]}" for row in connections if row[1] == vhost]))
+
+    async def whole(self, vhost: str) -> bool:
+        """Return whether every quorum queue has all of its members."""
+        rows = await self._list("list_queues", "--vhost", vhost, "type", "online")
+        replicated = [online.count("@") for kind, online in rows if kind == "quorum"]
+        return bool(replicated) and set(replicated) == {len(self.cluster.nodes)}
+
+    async def _list(self, *command: str) -> list[list[str]]:
+        output = await self.ctl(*command, "--no-table-headers")
+        return [line.split("\t") for line in output.splitlines() if line]
+
+
+@pytest.fixture
+async def grounds(own_cluster: PrivateCluster) -> ClusterGrounds:
+    return ClusterGrounds(own_cluster)
+
+
+@pytest.fixture
+async def rig(grounds: ClusterGrounds, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(grounds, tmp_path) as rig:
+        yield rig
+
+
+async def test_a_node_is_killed_and_comes_back(rig: Rig, grounds: ClusterGrounds, own_cluster: PrivateCluster) -> None:
+    elsewhere = grounds.url(rig.vhost, first=1)
+    services = {"services": "echo,work,safe,once", "RABIBRIDGE_QUEUE_TYPE": "quorum"}
+    await rig.worker(**services)  # its node leads the queues
+    await rig.worker(url=elsewhere, **services)
+    near, far = await rig.client(), await rig.client(elsewhere)
+    await rig.note_baseline(near, *NEAR)
+    moved, stayed = await rig.load(near, *NEAR), await rig.load(far, *FAR)
+
+    # The first takes a client, a worker and the leaders of the queues with it. The second leaves the queues to the
+    # first, which is back by then, and to one other: that they go on shows that it has all it missed.
+    for killed in (0, 2):
+        await until_true(lambda: grounds.whole(rig.vhost))
+        await asyncio.to_thread(own_cluster.kill, killed)
+        await stayed.flows(1000)
+        await moved.flows()
+        await asyncio.to_thread(own_cluster.start, killed)
+        await moved.flows()
+    await until_true(lambda: grounds.whole(rig.vhost))
+    await rig.check(errors=may_end())
+    assert near.health()
+    assert far.health()

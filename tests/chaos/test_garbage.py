@@ -1,0 +1,32 @@
+"""A foreign publisher that fills the queue of a service with garbage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.ledger import ECHO, SAFE, THREAD, WORK
+
+if TYPE_CHECKING:
+    from tests.chaos.rig import Rig
+
+COUNT = 100_000
+PATIENCE = 200.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * PATIENCE)
+async def test_a_hundred_thousand_messages(rig: Rig) -> None:
+    workers = await rig.two_workers()
+    load = await rig.load(await rig.client(), ECHO, SAFE, THREAD)
+    assert (await rig.ledger.call(rig.clients[0], WORK)).ok
+    publisher = await rig.launch("garbage", CHAOS_QUEUE="rpc_async_work", CHAOS_COUNT=str(COUNT))
+    asking = (await publisher.says(PATIENCE))["ready"]
+    assert (await publisher.says(PATIENCE))["answers"] == asking
+    assert await publisher.ended() == 0
+    assert (await rig.ledger.call(rig.clients[0], WORK)).ok
+    await load.flows()
+    await rig.check(runs_twice=False, left=COUNT - asking)
+    assert all(worker.running for worker in workers)
+    assert all(len(worker.log.read_text().splitlines()) < 200 for worker in workers)  # it does not flood the log

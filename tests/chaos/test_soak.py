@@ -1,0 +1,29 @@
+"""A minute of faults at random; ``make soak`` runs for longer."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.soak import soak
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.chaos.grounds import Grounds
+    from tools.broker import Broker
+
+SECONDS = 60.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_minute(own_node: Broker, grounds: Grounds, tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    tally = await soak(grounds, tmp_path, seconds=SECONDS, seed=seed)
+    print(tally)
+    assert tally.clean, f"python -m tools.soak --seed {seed}: {tally}"
+    assert tally.results > 1000

@@ -1,0 +1,159 @@
+"""A worker process of the chaos tests.
+
+The environment gives RABIBRIDGE_URL; CHAOS_RUNS, the file in which every run is noted; CHAOS_SERVICES, the services to
+offer. It prints one line of JSON when it serves, and another for every line of its input: how it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from rabibridge import ConfigurationError, RMQServer, current_call, register_call
+from tests.chaos.runs import RunWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MANY = 1000
+"""A ``redelivery_limit`` for services that do nothing wrong: these tests take a call from its worker time and again."""
+_runs = RunWriter(os.environ["CHAOS_RUNS"])
+
+
+class OddError(BaseException):
+    """What a handler should not raise."""
+
+
+@register_call(redelivery_limit=_MANY)
+async def echo(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        return [call_id, nonce]
+
+
+@register_call(fetch_size=60, redelivery_limit=_MANY)
+async def work(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        await asyncio.sleep(seconds)
+        return [call_id, nonce]
+
+
+@register_call(fetch_size=40, delivery="at-most-once")
+async def once(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        await asyncio.sleep(seconds)
+        return [call_id, nonce]
+
+
+@register_call(fetch_size=40, idempotent=True, redelivery_limit=_MANY)
+async def safe(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        await asyncio.sleep(seconds)
+        return [call_id, nonce]
+
+
+@register_call(fetch_size=16, redelivery_limit=_MANY)
+def thread(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        time.sleep(seconds)
+        return [call_id, nonce]
+
+
+@register_call
+async def never(call_id: int, nonce: str, seconds: float) -> None:
+    with _runs.run(call_id):
+        await asyncio.Event().wait()
+
+
+@register_call(fetch_size=1)
+async def block(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        if not current_call().redelivered:  # or it would block one worker after the other
+            time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
+        return [call_id, nonce]
+
+
+@register_call(fetch_size=4)
+async def leave(call_id: int, nonce: str, seconds: float) -> None:
+    with _runs.run(call_id):
+        raise SystemExit(3)
+
+
+@register_call(fetch_size=4)
+def leave_thread(call_id: int, nonce: str, seconds: float) -> None:
+    with _runs.run(call_id):
+        raise SystemExit(3)
+
+
+@register_call(fetch_size=4)
+async def interrupt(call_id: int, nonce: str, seconds: float) -> None:
+    with _runs.run(call_id):
+        raise KeyboardInterrupt
+
+
+@register_call(fetch_size=4)
+async def odd(call_id: int, nonce: str, seconds: float) -> None:
+    with _runs.run(call_id):
+        raise OddError("odd")
+
+
+@register_call(fetch_size=1, redelivery_limit=2)
+async def die(call_id: int, nonce: str, seconds: float) -> None:
+    with _runs.run(call_id):
+        os._exit(9)
+
+
+_SERVICES: dict[str, Callable[..., Any]] = {
+    service.__name__: service
+    for service in (echo, work, once, safe, thread, never, block, leave, leave_thread, interrupt, odd, die)
+}
+
+
+def _say(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def _state(server: RMQServer) -> None:
+    if not sys.stdin.readline():
+        return
+    health = server.health()
+    _say(
+        ok=health.ok,
+        state=health.state.value,
+        reasons=health.reasons,
+        tasks=len(asyncio.all_tasks()),
+        threads=threading.active_count(),
+        rss=_resident(),
+    )
+
+
+def _resident() -> int:
+    """Return how much memory this process has, in bytes."""
+    with open("/proc/self/statm") as figures:
+        return int(figures.read().split()[1]) * resource.getpagesize()
+
+
+async def main() -> int:
+    server = RMQServer()
+    server.load_services({name: _SERVICES[name] for name in os.environ["CHAOS_SERVICES"].split(",")})
+    try:
+        async with server:
+            serving = asyncio.create_task(server.run_serve())
+            asyncio.get_running_loop().add_reader(sys.stdin, _state, server)
+            _say(ready=os.getpid())
+            await serving
+    except ConfigurationError as error:
+        _say(failed=str(error))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.exit(asyncio.run(main()))
