@@ -131,3 +131,13 @@ def test_clocks_that_disagree_are_told_once(monkeypatch: pytest.MonkeyPatch, cap
     (record,) = caplog.records
     assert "clocks" in record.getMessage()
     assert "100.000 s" in record.getMessage()
+
+
+def test_a_clock_that_is_behind_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(deadlines, "_warned", set())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert time_remaining(5.0, 1060.0, 1000.0) == 5.0
+            assert time_remaining(5.0, 1004.9, 1000.0) == pytest.approx(4.9)
+    (record,) = caplog.records
+    assert "60.000 s left" in record.getMessage()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -213,3 +214,19 @@ async def test_a_thread_cannot_be_stopped_by_draining_and_its_result_is_dropped(
     work.go_on.set()
     await until(lambda: not service.in_hand)
     assert request.events == ["requeued"]
+
+
+async def test_a_call_that_is_stopped_long_before_its_time_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    service = make_service(hang)
+    with caplog.at_level(logging.WARNING):
+        for correlation_id in (b"1", b"2"):
+            request = ScriptedRequest(correlation_id=correlation_id, time_left=5.0)
+            request.deadline = time.time() + 0.05  # by a clock that is behind ours, or after 4.95 s in the queue
+            service.received(request)
+        await until(lambda: not service.in_hand)
+    (record,) = caplog.records
+    assert "5.000 s were left to it when it was sent" in record.getMessage()
+    await service.stop(0)

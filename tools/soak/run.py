@@ -63,7 +63,8 @@ class Tally:
     def __str__(self) -> str:
         ends = "".join(f", {name} {count}" for name, count in sorted(self.ends.items()))
         broken = ", ".join(f"{kind} {self.broken[kind]}" for kind in ("lost", "wrong", "hung"))
-        return f"calls {self.calls}, results {self.results}{ends}, {broken}"
+        left = f", left something behind {self.left_behind}" if self.left_behind else ""
+        return f"calls {self.calls}, results {self.results}{ends}, {broken}{left}"
 
 
 async def soak(

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Answering"]
 
 _log = logging.getLogger(__name__)
+_CUT = 1.0
+"""How much less time than it was sent with a call may have here before that is worth a line in the log, in seconds."""
 _IDEMPOTENT: Headers = {"rb-idempotent": True}
 
 
@@ -88,6 +90,7 @@ class Answering:
         self._stop = stop
         self._finished = finished
         self._unreadable = 0
+        self._told_of_cut = False
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel["InHand"](self._loop, self._expired)
         self._marks = _IDEMPOTENT if schema.idempotent else None
@@ -112,6 +115,16 @@ class Answering:
         self._unreadable = 0
 
     def _expired(self, execution: InHand) -> None:
+        request = execution.request
+        if not self._told_of_cut and request.time_left is not None and request.deadline is not None:
+            given = (execution.ends_at or 0.0) - execution.taken_at
+            if request.time_left - given > _CUT:
+                self._told_of_cut = True
+                _log.warning(
+                    "service %r: a call is stopped after %.3f s, although %.3f s were left to it when it was sent: it "
+                    "had waited, or this machine's clock is ahead of its caller's",
+                    self.schema.name, given, request.time_left,
+                )  # fmt: skip
         self._stop(execution, "expired")
 
     def take_time(self, execution: InHand) -> None:
@@ -125,7 +138,8 @@ class Answering:
         if time_left is not None:
             if time_left <= 0:
                 raise TooLateError
-            execution.ends_at = monotonic() + time_left
+            execution.taken_at = now = monotonic()
+            execution.ends_at = now + time_left
             execution.slot = self._deadlines.add(execution, time_left)
 
     def forget_time(self, execution: InHand) -> None:

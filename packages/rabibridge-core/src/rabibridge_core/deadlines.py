@@ -89,8 +89,9 @@ def _per_second(seconds: float) -> float:
 def time_remaining(time_left: float | None, deadline: float | None, now: float) -> float | None:
     """Return how long a request may still run, in seconds, from what its caller sent along.
 
-    The smaller one holds; 0 or less: it is too late. Only where the deadline has passed by 0.1 s and more, although
-    brokers drop what is too late, the two clocks disagree: that is logged once, and the time left holds.
+    The smaller one holds; 0 or less: it is too late. Where the deadline has passed by 0.1 s and more, although brokers
+    drop what is too late, or is further away than the time left, the two clocks disagree: that is logged once, and the
+    time left holds.
 
     Args:
         time_left: seconds that were left when it was sent; ``None``: no limit.
@@ -111,4 +112,11 @@ def time_remaining(time_left: float | None, deadline: float | None, now: float) 
                 -by_clock,
             )
         return time_left
+    if by_clock > time_left + _ON_THE_WAY and "behind" not in _warned:
+        _warned.add("behind")
+        _log.warning(
+            "by this machine's clock a request has %.3f s left, although it was sent with %.3f s: the clocks of caller "
+            "and worker disagree. The time left when it was sent counts",
+            by_clock, time_left,
+        )  # fmt: skip
     return min(time_left, by_clock)

@@ -23,7 +23,19 @@ Fate: TypeAlias = Literal["expired", "cancelled", "requeued", "void"]
 class InHand(CurrentCall):
     """A request in hand, which is also what its handler sees of it."""
 
-    __slots__ = ("accepted", "aged", "fate", "request", "run", "settled", "slot", "started", "task", "thread")
+    __slots__ = (
+        "accepted",
+        "aged",
+        "fate",
+        "request",
+        "run",
+        "settled",
+        "slot",
+        "started",
+        "taken_at",
+        "task",
+        "thread",
+    )
 
     def __init__(self, service: str, request: IncomingRequest) -> None:
         """Take ``request`` of ``service`` in hand."""
@@ -43,6 +55,8 @@ class InHand(CurrentCall):
         self.aged = False
         """Whether it has been in hand for a while: its caller may be gone meanwhile."""
         self.slot: float | None = None
+        self.taken_at: float
+        """When its time began here, on the clock of :func:`time.monotonic`; unset where it has no limit."""
         self.run: Run | None = None
         """What it runs for others, too: those that came with the same idempotency key."""
         self.thread: Future[Any] | None = None

@@ -49,12 +49,17 @@ class RabbitMQTransport:
     @property
     def state(self) -> ConnectionState:
         """Where it stands."""
-        return self._connection.state
+        return ConnectionState.LOST if self._fresh_loss() else self._connection.state
 
     @property
     def last_error(self) -> Exception | None:
         """What went wrong last, ``None`` while ready."""
-        return self._connection.last_error
+        return self._fresh_loss() or self._connection.last_error
+
+    def _fresh_loss(self) -> ConnectionLostError | None:
+        """Return the loss of a connection that is noticed and not attended to yet."""
+        session = self._connection.session
+        return session.error if session is not None and self._connection.state is ConnectionState.READY else None
 
     async def connect(self) -> None:
         """Connect, and stay connected from then on."""
