@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -224,6 +223,9 @@ async def test_signed_answers_are_signed_anew() -> None:
     await _done(service, requests[0])
     await _done(service, requests[1])
     assert [request.answer for request in requests] == [[0, 7], [0, 7]]
+    other = keyed((8,), cid=b"8", codec=codec)
+    await _done(service, other)
+    assert (other.replies[0].headers or {})["rb-error"] == INVALID_ARGUMENTS
     assert runs == [7]
 
 
@@ -289,16 +291,17 @@ async def test_replies_of_an_idempotent_service_say_so() -> None:
     assert requests[0].replies[0].headers is None
 
 
-async def test_a_key_does_not_join_in_an_at_most_once_service() -> None:
-    lock, runs = threading.Lock(), 0
+async def test_an_at_most_once_service_refuses_what_may_be_sent_again() -> None:
+    runs = 0
 
-    def count() -> int:
+    async def count() -> None:
         nonlocal runs
-        with lock:
-            runs += 1
-            return runs
+        runs += 1
 
     service = make_service(count, delivery="at-most-once")
-    await _done(service, keyed(), keyed(cid=b"2"))
-    assert runs == 2
+    request = keyed()
+    await _done(service, request)
+    assert runs == 0
+    assert request.error["rb-error"] == INVALID_ARGUMENTS
+    assert "at-most-once" in request.error["rb-error-message"]
     await service.stop(0)

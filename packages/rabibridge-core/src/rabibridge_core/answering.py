@@ -167,6 +167,11 @@ class Answering:
                 return
             args, kwargs = read_arguments(self._codec, request)
             if self.once:
+                if "rb-key" in request.headers:
+                    raise ArgumentsRefusedError from ValueError(
+                        f"service {self.schema.name!r} is at-most-once: a call that may be sent again, as idempotent "
+                        "ones are, could run twice; call it without idempotent=True and without idempotency_key"
+                    )
                 request.accept()
                 execution.accepted = True
             elif (key := request.headers.get("rb-key")) is not None and not await self._begins(execution, key_of(key)):

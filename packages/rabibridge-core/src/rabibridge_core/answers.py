@@ -7,6 +7,7 @@ from hashlib import blake2b
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from rabibridge_core.codec import PREFIX_SIZE
 from rabibridge_core.execution import ArgumentsRefusedError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Answer(NamedTuple):
 
 class _Kept(NamedTuple):
     answer: Answer
-    digest: bytes | None
+    digest: bytes
     since: float
 
 
@@ -40,7 +41,7 @@ class Run:
 
     __slots__ = ("answer", "digest", "ended", "joined", "key", "leader")
 
-    def __init__(self, key: str, digest: bytes | None, leader: InHand) -> None:
+    def __init__(self, key: str, digest: bytes, leader: InHand) -> None:
         """Run ``key`` for ``leader``."""
         self.key = key
         self.digest = digest
@@ -87,7 +88,7 @@ class Answers:
         """Return how many answers are kept."""
         return len(self._kept)
 
-    def find(self, key: str, digest: bytes | None) -> Answer | Run | None:
+    def find(self, key: str, digest: bytes) -> Answer | Run | None:
         """Return the answer to this key, or the run that will have one.
 
         Raises:
@@ -103,7 +104,7 @@ class Answers:
             )
         return found if isinstance(found, Run) else found.answer
 
-    def begin(self, key: str, digest: bytes | None, leader: InHand) -> Run:
+    def begin(self, key: str, digest: bytes, leader: InHand) -> Run:
         """Note that ``leader`` runs this key."""
         run = self._running[key] = Run(key, digest, leader)
         return run
@@ -129,15 +130,11 @@ class Answers:
         self._bytes -= len(kept.answer.reply.body)
 
 
-def digest_of(request: IncomingRequest) -> bytes | None:
-    """Return what two requests with the same arguments have in common; ``None`` where the body is signed.
-
-    A signed body is for one call alone: the same arguments look different in another.
-    """
-    if is_signed(request.content_type):
-        return None
+def digest_of(request: IncomingRequest) -> bytes:
+    """Return what two requests with the same arguments have in common: all but the signature, which is of one call."""
+    body = request.body[PREFIX_SIZE:] if is_signed(request.content_type) else request.body
     described = f"{request.content_type} {request.content_encoding} ".encode("utf-8", "backslashreplace")
-    return blake2b(described + request.body, digest_size=16).digest()
+    return blake2b(described + body, digest_size=16).digest()
 
 
 def is_signed(content_type: str | None) -> bool:

@@ -33,7 +33,7 @@ DEFAULT_MAX_DECOMPRESSED = 64 * 1024 * 1024
 _SIGNED = "signed=hmac-sha256"
 _LAYOUT = b"\x01"
 _PLAIN = (MsgpackSerializer, JsonSerializer)
-_PREFIX_SIZE = len(_LAYOUT) + SIGNATURE_SIZE
+PREFIX_SIZE = len(_LAYOUT) + SIGNATURE_SIZE
 # utf-8 is a charset, not an encoding, but other AMQP libraries put it there beside JSON.
 _IDENTITY = frozenset({"identity", "utf-8"})
 
@@ -245,12 +245,12 @@ class Codec:
         return serializer, self._expand(payload, None)
 
     def _check_signature(self, serializer: Serializer, body: memoryview, context: bytes) -> memoryview:
-        if len(body) < _PREFIX_SIZE or body[:1] != _LAYOUT:
+        if len(body) < PREFIX_SIZE or body[:1] != _LAYOUT:
             raise ContentRejectedError(f"a {serializer.name} body that should be signed has no signature")
-        payload = body[_PREFIX_SIZE:]
+        payload = body[PREFIX_SIZE:]
         # Without a key, the broker was declared trusted, and a signature adds nothing that could be checked.
         if self._signer is not None and not self._signer.verify(
-            body[len(_LAYOUT) : _PREFIX_SIZE], serializer.content_type.encode(), context, payload
+            body[len(_LAYOUT) : PREFIX_SIZE], serializer.content_type.encode(), context, payload
         ):
             raise ContentRejectedError(
                 f"the signature of a {serializer.name} body is wrong: another signing_key, or not made for this call"

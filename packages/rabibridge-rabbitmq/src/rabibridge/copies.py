@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rabibridge.frames import FrameError, encode_properties
-from rabibridge.tables import amended_properties, amended_table, encode_table
+from rabibridge.tables import amended_properties, amended_table, decode_table, encode_table
 from rabibridge.topology import DEAD_LETTERS, expiration_of
 from rabibridge_core.deadlines import time_remaining
 
@@ -53,7 +53,12 @@ def counted_copy(request: RabbitRequest, queue: ServiceQueue, session: Session, 
     if left is not None and left <= 0:
         raise FrameError("its time is over")
     properties = request.properties
-    table = amended_table(properties.headers, _ROUTING_HEADERS, {"rb-deliveries": request.deliveries})
+    count: dict[str, HeaderValue] = {"rb-deliveries": request.deliveries}
+    try:
+        table = amended_table(properties.headers, _ROUTING_HEADERS, count)
+        decode_table(table)
+    except FrameError:  # no worker could read the count in there, nor does any read the rest
+        table = encode_table(count)
     expiration = b"" if left is None else expiration_of(left)
     flags, encoded = amended_properties(properties.raw, table, expiration)
     if len(encoded) + _FRAME_OVERHEAD > session.max_payload:

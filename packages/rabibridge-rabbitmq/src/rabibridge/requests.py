@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from rabibridge.service_lane import ServiceLane
     from rabibridge_core.transport import Headers, Reply
 
-__all__ = ["DIRECT_REPLY_TO", "RabbitRequest"]
+__all__ = ["DIRECT_REPLY_TO", "SERVER_NAMED", "RabbitRequest"]
 
 DIRECT_REPLY_TO = b"amq.rabbitmq.reply-to"
+SERVER_NAMED = b"amq.gen-"
+"""How the names of queues begin that the broker has named: they never come again, others may."""
 _COUNT_MAX = 2**31
 _NO_HEADERS: Headers = MappingProxyType({})
 
@@ -124,12 +126,7 @@ class RabbitRequest:
     def probe(self) -> None:
         """Ask whether the caller is still there, if it lets itself be asked."""
         # A returned direct reply says nothing: RabbitMQ returns it before 4.2 always, after that never.
-        if (
-            self._lane is not None
-            and self._probing
-            and self.wants_reply
-            and not self.caller.startswith(DIRECT_REPLY_TO)
-        ):
+        if self._lane is not None and self._probing and self.wants_reply and self.caller.startswith(SERVER_NAMED):
             self._lane.probe(self.caller)
 
 

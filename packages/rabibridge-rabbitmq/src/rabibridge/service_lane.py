@@ -9,7 +9,7 @@ from rabibridge.counting import Counting
 from rabibridge.errors import permission_error
 from rabibridge.frames import ack, content, encode_properties, publish_method
 from rabibridge.lane import Lane
-from rabibridge.requests import DIRECT_REPLY_TO, RabbitRequest
+from rabibridge.requests import DIRECT_REPLY_TO, SERVER_NAMED, RabbitRequest
 from rabibridge.tables import encode_table
 from rabibridge_core.errors import ConnectionLostError
 
@@ -93,8 +93,8 @@ class ServiceLane(Lane):
                 self.consumer.ended(self, None)
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
-        """Tell the services that a caller is gone: its queue takes no reply."""
-        if code == _NO_ROUTE:
+        """Tell the services that a caller is gone: its queue takes no reply, and will never be again."""
+        if code == _NO_ROUTE and key.startswith(SERVER_NAMED):
             self._serving.caller_gone(key)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from aiormq.exceptions import ChannelNotFoundEntity
+
 from rabibridge.caller import RabbitCaller
 from rabibridge.connection import SupervisedConnection
 from rabibridge.consumer import RabbitConsumer
@@ -25,6 +27,8 @@ __all__ = ["RabbitMQTransport"]
 
 _log = logging.getLogger(__name__)
 _END_TIMEOUT = 2.0
+_TRY_AGAIN = 2.0
+"""How long to wait before asking again for a queue that is not there for the moment, in seconds."""
 
 
 class RabbitMQTransport:
@@ -182,6 +186,9 @@ class RabbitMQTransport:
     async def _set_up(self, session: Session) -> None:
         """Bring everything back on a new connection; what the broker refuses stays down alone."""
         async with self._changing:
+            for consumer in self._consumers:
+                if _for_the_moment(consumer.error):
+                    consumer.error = None
             for caller in self._callers:
                 await caller.open(session)
             while waiting := [one for one in self._consumers if not (one.live or one.stopped or one.error)]:
@@ -189,10 +196,19 @@ class RabbitMQTransport:
                     await self._open(consumer, session)
 
     async def _open(self, consumer: RabbitConsumer, session: Session) -> None:
+        again = _for_the_moment(consumer.error)
         try:
             await consumer.open(self._serving_on(session))
         except ConfigurationError as error:
-            self._give_up(consumer, error)
+            if not _for_the_moment(error):
+                self._give_up(consumer, error)
+                return
+            # The node that holds the queue is down, or somebody has deleted it since it was declared.
+            consumer.error = error
+            session.exchange_declared = False
+            if not again:
+                _log.error("%s: %s; trying again", self._connection.name, error)
+            self._keep(asyncio.get_running_loop().create_task(self._reopen(consumer, session, _TRY_AGAIN)))
 
     def _give_up(self, consumer: RabbitConsumer, error: ConfigurationError) -> None:
         consumer.error = error
@@ -253,3 +269,8 @@ class RabbitMQTransport:
                 if not isinstance(error, ConnectionLostError):
                     _log.exception("%s: the channel for calls cannot be opened", self._connection.name)
                 session.fail(ConnectionLostError(f"the channel for calls cannot be opened: {error}"))
+
+
+def _for_the_moment(error: Exception | None) -> bool:
+    """Tell whether what the broker refuses may come back: it says that something is not there."""
+    return error is not None and isinstance(error.__cause__, ChannelNotFoundEntity)
