@@ -14,13 +14,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from benchmarks.contenders import CONTENDERS
 from benchmarks.processes import BrokerCpu, Program
 from tools.broker import Broker, BrokerError, provide_broker
 
 _ONE, _MANY = 1, 128
 _WARM_UP = 1.0
-_US, _BASELINE = "rabibridge", "aio_pika"
+_US, _BASELINE = "ours", "aio_pika_rpc"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def measure(broker: Broker, rounds: int, seconds: float) -> Results:
     cpu = BrokerCpu(broker)
     with contextlib.ExitStack() as stack:
         pairs = {}
-        for name in CONTENDERS:
+        for name in (_US, _BASELINE):
             url = broker.fresh_vhost()
             server = stack.enter_context(Program("serve", name, url))
             pairs[name] = Pair(server, stack.enter_context(Program("call", name, url)))

@@ -11,6 +11,8 @@ It answers each line of JSON on standard input with a line of JSON, and ends wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import itertools
 import json
 import statistics
@@ -20,11 +22,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import uvloop
 
-from benchmarks.contenders import CONTENDERS, settled
+from benchmarks.contenders.base import Service, load
 from benchmarks.usage import cpu_seconds, resident_bytes
 
 if TYPE_CHECKING:
-    from benchmarks.contenders import Caller, Contender, Side
+    from benchmarks.contenders.base import Caller, Side
+
+_SETTLE_TIMEOUT = 5.0
 
 
 async def run_for(caller: Caller, in_flight: int, seconds: float) -> dict[str, float]:
@@ -63,6 +67,17 @@ async def run_batches(caller: Caller, calls: int, batch: int) -> dict[str, float
     return {"calls": calls, "seconds": perf_counter() - start, "cpu": cpu_seconds() - cpu}
 
 
+async def settled(side: Side) -> dict[str, int]:
+    """Return what ``side`` holds once nothing is under way, or still holds after some seconds; garbage is collected."""
+    gc.collect()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SETTLE_TIMEOUT):
+            # The last confirms may come after the last replies.
+            while any(side.left().values()):  # noqa: ASYNC110 - it looks in from outside, where nothing tells it
+                await asyncio.sleep(0.01)
+    return side.left()
+
+
 async def _answer(side: Side, command: dict[str, Any]) -> dict[str, Any]:
     operation = command.pop("op")
     if operation == "cpu":
@@ -73,12 +88,13 @@ async def _answer(side: Side, command: dict[str, Any]) -> dict[str, Any]:
     return await (run_for if operation == "run" else run_batches)(caller, **command)
 
 
-async def main(role: str, contender: Contender, url: str) -> None:
-    async with contender.serve(url) if role == "serve" else contender.caller(url) as side:
+async def main(role: str, name: str, url: str) -> None:
+    contender, service = load(name), Service()
+    async with contender.serve(url, service) if role == "serve" else contender.caller(url, service) as side:
         print(json.dumps({"ready": True}), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             print(json.dumps(await _answer(side, json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], CONTENDERS[sys.argv[2]], sys.argv[3]))
+    uvloop.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.contenders import QUEUE_SIZE
+from benchmarks.contenders.base import Service
 from benchmarks.processes import Program
 from tools.broker import BrokerError, provide_broker
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MIB = 2**20
-_AT_ONCE = QUEUE_SIZE
+_QUEUE_SIZE = Service.queue_size
+_AT_ONCE = _QUEUE_SIZE
 _AT_ONCE_ROUNDS = 5
 _SAMPLES = 20
 
@@ -73,7 +74,7 @@ def verdict(samples: list[Sample], allowed: int) -> list[str]:
 
 def _measure(url: str, calls: int, batch: int) -> list[Sample]:
     samples = []
-    with Program("serve", "rabibridge", url) as server, Program("call", "rabibridge", url) as client:
+    with Program("serve", "ours", url) as server, Program("call", "ours", url) as client:
         print(f"{'calls':>12} {'calls/s':>10} {'client MiB':>12} {'server MiB':>12}  left in tables", flush=True)
         for sample in run({"client": client, "server": server}, calls, batch):
             resident = " ".join(f"{sample.resident[name] / _MIB:12.1f}" for name in ("client", "server"))
@@ -86,11 +87,11 @@ def _measure(url: str, calls: int, batch: int) -> list[Sample]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steady", description=__doc__)
     parser.add_argument("--calls", type=int, default=1_000_000, help="calls in batches")
-    parser.add_argument("--batch", type=int, default=500, help=f"calls of a batch, at most {QUEUE_SIZE}")
+    parser.add_argument("--batch", type=int, default=500, help=f"calls of a batch, at most {_QUEUE_SIZE}")
     parser.add_argument("--allowed", type=float, default=4.0, help="growth of memory over the second half, in MiB")
     options = parser.parse_args()
-    if options.calls < 0 or not 1 <= options.batch <= QUEUE_SIZE:
-        parser.error(f"--calls must not be negative, and --batch from 1 to {QUEUE_SIZE}")
+    if options.calls < 0 or not 1 <= options.batch <= _QUEUE_SIZE:
+        parser.error(f"--calls must not be negative, and --batch from 1 to {_QUEUE_SIZE}")
     try:
         broker = provide_broker(allow_install=True, schedulers=None)
     except BrokerError as error:

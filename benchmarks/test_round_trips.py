@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.contenders import CONTENDERS, SERVICE, TIMEOUT, bench_echo
+from benchmarks.contenders.base import Service, echo, load
 from benchmarks.processes import Program
 from rabibridge import RMQClient
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-    from benchmarks.contenders import Caller
+    from benchmarks.contenders.base import Caller
     from rabibridge_testing.fake import FakeBroker
 
 _FAKE_CALLS = 100
@@ -24,9 +24,8 @@ _MANY = 20 * _IN_FLIGHT
 @pytest.fixture
 def rabbit_caller(runner: asyncio.Runner, vhost_url: str) -> Iterator[Caller]:
     """A client in this process; the server has one of its own."""
-    ours = CONTENDERS["rabibridge"]
-    with Program("serve", "rabibridge", vhost_url):
-        connecting = ours.caller(vhost_url)
+    with Program("serve", "ours", vhost_url):
+        connecting = load("ours").caller(vhost_url, Service())
         yield runner.run(connecting.__aenter__())
         runner.run(connecting.__aexit__(None, None, None))
 
@@ -36,10 +35,10 @@ def rabbit_caller(runner: asyncio.Runner, vhost_url: str) -> Iterator[Caller]:
 def test_fake(
     fake_broker: FakeBroker, runner: asyncio.Runner, measure_calls: Callable[..., None], in_flight: int
 ) -> None:
-    fake_broker.add_service(bench_echo, queue_size=1000)
+    fake_broker.add_service(echo, queue_size=1000)
     client = RMQClient()
     runner.run(client.connect())
-    measure_calls(lambda x: client.remote_call(SERVICE, (x,), timeout=TIMEOUT), _FAKE_CALLS, in_flight)
+    measure_calls(lambda x: client.remote_call("echo", (x,), timeout=10), _FAKE_CALLS, in_flight)
     runner.run(client.close())
 
 

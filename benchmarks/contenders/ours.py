@@ -1,0 +1,70 @@
+"""RabiBridge, by its public API."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.contenders.base import RefusedError
+from rabibridge import QueueFullError, RMQClient, RMQServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from benchmarks.contenders.base import Caller, Service, Side
+
+
+class _Client:
+    def __init__(self, client: RMQClient, service: Service) -> None:
+        self._client = client
+        self._name = service.name
+        self._timeout = service.timeout
+        self._idle_tasks = len(asyncio.all_tasks())
+
+    async def call(self, x: Any) -> Any:
+        try:
+            return await self._client.remote_call(self._name, (x,), timeout=self._timeout)
+        except QueueFullError as error:
+            raise RefusedError from error
+
+    def left(self) -> dict[str, int]:
+        engine: Any = self._client._client
+        lane = engine._caller._lane
+        return {
+            "pending": self._client.pending,
+            "unconfirmed": len(lane._unconfirmed),
+            "armed": len(engine._deadlines),
+            "tasks": len(asyncio.all_tasks()) - self._idle_tasks,
+        }
+
+
+class _Server:
+    def __init__(self, server: RMQServer, service: Service) -> None:
+        self._server = server
+        self._name = service.name
+
+    def left(self) -> dict[str, int]:
+        service: Any = self._server._server.services[self._name]
+        return {
+            "in hand": service.in_hand,
+            "unsettled": service.consumer._lane.unsettled,
+            "armed": len(service._answering._deadlines),
+            "tasks": sum("_answer" in repr(task.get_coro()) for task in asyncio.all_tasks()),
+        }
+
+
+@asynccontextmanager
+async def serve(url: str, service: Service) -> AsyncIterator[Side]:
+    server = RMQServer(url=url)
+    server.add_service(service.function, queue_size=service.queue_size, fetch_size=service.in_hand)
+    async with server, asyncio.TaskGroup() as group:
+        group.create_task(server.run_serve())
+        yield _Server(server, service)
+        server.stop()
+
+
+@asynccontextmanager
+async def caller(url: str, service: Service) -> AsyncIterator[Caller]:
+    async with RMQClient(url=url) as client:
+        yield _Client(client, service)
