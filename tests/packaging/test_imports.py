@@ -5,12 +5,49 @@ import sys
 
 import pytest
 
-HEAVY = ("aio_pika", "aiormq", "pydantic", "pydantic_settings", "typer", "watchfiles", "zstandard")
+HEAVY = (
+    "aio_pika",
+    "aiormq",
+    "cloudpickle",
+    "email",  # which importlib.metadata brings
+    "importlib.metadata",
+    "pamqp",
+    "pydantic",
+    "pydantic_settings",
+    "tomllib",
+    "typer",
+    "uvloop",
+    "watchfiles",
+    "yarl",
+    "zstandard",
+)
 
 
 @pytest.mark.parametrize("module", ["rabibridge", "rabibridge_core", "rabibridge.mq"])
 def test_importing_it_loads_no_heavy_module(module: str) -> None:
     program = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_small_call_is_made_and_served_without_the_libraries_that_it_does_not_need() -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from rabibridge import RMQClient\n"
+        "from rabibridge_core.resolver import override_transport\n"
+        "from rabibridge_testing import FakeBroker\n"
+        "async def double(x):\n"
+        "    return 2 * x\n"
+        "async def main():\n"
+        "    broker = FakeBroker()\n"
+        "    broker.add_service(double)\n"
+        "    with override_transport(broker.transport_for):\n"
+        "        async with RMQClient() as client:\n"
+        "            assert await client.remote_call('double', (21,)) == 42\n"
+        "asyncio.run(main())\n"
+        "libraries = ('aio_pika', 'cloudpickle', 'pydantic', 'tomllib', 'typer', 'watchfiles', 'zstandard')\n"
+        "print(*(name for name in libraries if name in sys.modules))\n"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == []
 

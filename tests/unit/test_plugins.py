@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 import pytest
 
-from rabibridge_core import plugins
 from rabibridge_core.errors import ConfigurationError, PluginError
 from rabibridge_core.plugins import CallHooks, PluginManager, hookimpl, plugin_manager
 from rabibridge_core.settings import Settings
@@ -49,11 +48,11 @@ def manager() -> PluginManager:
 
 def _entry_points(monkeypatch: pytest.MonkeyPatch, **modules: str) -> None:
     entries = [EntryPoint(name, value, "rabibridge") for name, value in modules.items()]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
 
 
 def test_nothing_is_loaded_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "entry_points", lambda group: pytest.fail("entry points were read"))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: pytest.fail("entry points were read"))
     PluginManager()
 
 
