@@ -130,6 +130,18 @@ def test_run_logs_at_the_level_of(
     assert [line.rpartition(" ")[2] for line in ended.stderr.splitlines() if "heard at" in line] == heard
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop for Windows")
+def test_run_uses_uvloop_where_it_is_installed_and_says_so(
+    rabibridge: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "noise.py").write_text(NOISE)
+    assert "the event loop is uvloop's" in rabibridge("run", "noise.py").stderr
+    (tmp_path / "uvloop.py").write_text("raise ImportError('as if it were not installed')")  # found before the real one
+    ended = rabibridge("run", "noise.py")
+    assert "the event loop is asyncio's" in ended.stderr
+    assert "heard at INFO" in ended.stderr
+
+
 def test_run_refuses_what_is_no_log_level(rabibridge: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     assert "'loud' is no log level" in rabibridge("run", "services.py", "--log-level", "loud").stderr
     refused = rabibridge("run", "services.py", RABIBRIDGE_LOG_LEVEL="loud")

@@ -26,6 +26,8 @@ __all__ = ["app"]
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -57,6 +59,7 @@ def run(
     async def serve() -> None:
         server = RMQServer()
         _set_log_level(log_level or server.settings.log_level or "INFO")
+        _log.info("the event loop is %s's", type(asyncio.get_running_loop()).__module__.partition(".")[0])
         for target in targets:
             load_target(server, target)
         async with server:
