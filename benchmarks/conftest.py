@@ -17,9 +17,15 @@ _ROUNDS = 50
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    """An event loop of uvloop that lives as long as the benchmark."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+def loop() -> str:
+    """Whose event loop the benchmark runs on, where it does not say so by parameters."""
+    return "uvloop"
+
+
+@pytest.fixture
+def runner(loop: str) -> Iterator[asyncio.Runner]:
+    """An event loop that lives as long as the benchmark."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
         yield runner
 
 
