@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge import CallTimeoutError, ConnectionLostError
+from rabibridge import CallTimeoutError, ConnectionLostError, RMQClient, RMQServer
 from tests.chaos.grounds import Census, Grounds
 from tests.chaos.ledger import ECHO, KEYED, LASTING, ONCE, SAFE, WORK
 from tests.chaos.rig import Rig
-from tests.rabbitmq.support import until_true
+from tests.rabbitmq.support import until, until_call_gives, until_true
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -125,3 +125,23 @@ async def test_a_node_is_killed_and_comes_back(rig: Rig, grounds: ClusterGrounds
     await rig.check(errors=may_end())
     assert near.health()
     assert far.health()
+
+
+async def test_a_classic_queue_goes_and_comes_back_with_its_node(own_cluster: PrivateCluster) -> None:
+    async def home_of_queue() -> str:
+        return "here"
+
+    elsewhere, home = own_cluster.fresh_vhost()[:2]
+    server, client = RMQServer(url=[home, elsewhere]), RMQClient(url=[elsewhere])
+    server.add_service(home_of_queue)
+    async with server, client:
+        serving = asyncio.create_task(server.run_serve(signals=False))
+        await until_call_gives(client, "home_of_queue", "here")
+        await asyncio.to_thread(own_cluster.kill, 1)
+        await until(lambda: any("404" in reason or "NOT_FOUND" in reason for reason in server.health().reasons))
+        assert not serving.done()
+        await asyncio.to_thread(own_cluster.start, 1)
+        await until_call_gives(client, "home_of_queue", "here")
+        assert server.health()
+        server.stop()
+        await serving

@@ -77,6 +77,27 @@ async def test_callers_who_cannot_be_probed_are_left_alone(
     await soon(direct.close())
 
 
+async def test_a_caller_whose_reply_queue_was_gone_and_is_back_is_answered(bench: Bench, raw: Any) -> None:
+    queue, worker = bench.queue(fetch_size=1), Worker()  # it takes the second request after the first is settled
+    await soon((await bench.transport()).serve(queue, worker))
+    mine = bench.name()
+    received: asyncio.Queue[Any] = asyncio.Queue()
+    for number in ("1", "2"):
+        await raw.queue_declare(mine, exclusive=True)
+        await raw.basic_publish(
+            b"", exchange="rpc", routing_key=queue.routing_keys[0],
+            properties=spec.Basic.Properties(reply_to=mine, correlation_id=number),
+        )  # fmt: skip
+        request = await worker.next()
+        if number == "1":
+            await raw.queue_delete(mine)  # as when its owner starts anew; this reply is returned
+        else:
+            await raw.basic_consume(mine, received.put, no_ack=True)
+        request.reply(EMPTY)
+    assert (await soon(received.get())).header.properties.correlation_id == "2"
+    assert worker.gone.empty()
+
+
 async def test_the_calls_of_a_client_that_was_killed_are_stopped(stage: Stage) -> None:
     gate, kept = Gate(), Gate()
     name, other = stage.register(gate.function()), stage.register(kept_gate := kept.function())
