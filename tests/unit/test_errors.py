@@ -47,12 +47,12 @@ _EXAMPLES: list[RabiBridgeError] = [
     ContentRejectedError("text"),
     ConnectionLostError("text", executed=False),
     CallError("text", **_CALL),
-    QueueFullError("text", **_CALL),
+    QueueFullError("text", **_CALL, retry_after=0.25, attempts=3),
     NoRouteError("text", **_CALL),
     CallTimeoutError("text", **_CALL, timeout=1.5, executed=False),
     RemoteExecutionError("text", **_REMOTE),
     InvalidArgumentsError("text", **_REMOTE),
-    RejectedError("text", **_CALL),
+    RejectedError("text", **_CALL, retry_after=0.25, attempts=3),
     ReturnedError("text", **_CALL),
 ]
 
@@ -111,6 +111,10 @@ def test_whether_the_call_ran() -> None:
     assert RemoteExecutionError("text").executed is True
     assert InvalidArgumentsError("text").executed is False
     assert ConnectionLostError("text").executed is None
+
+
+def test_a_refusal_that_tells_nothing_more() -> None:
+    assert (QueueFullError("text").retry_after, QueueFullError("text").attempts) == (None, 1)
 
 
 def test_a_refusal_is_read_as_with_rabibridge_0_1() -> None:

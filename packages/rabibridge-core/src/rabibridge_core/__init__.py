@@ -23,6 +23,7 @@ from rabibridge_core.errors import (
 from rabibridge_core.health import Health
 from rabibridge_core.plugins import hookimpl, plugin_manager
 from rabibridge_core.registry import ServiceSchema, register_call
+from rabibridge_core.retrying import RetryRefused
 from rabibridge_core.transport import (
     Caller,
     CallerEvents,
@@ -65,6 +66,7 @@ __all__ = [
     "RemoteExecutionError",
     "Reply",
     "Request",
+    "RetryRefused",
     "SerializationError",
     "ServiceQueue",
     "ServiceSchema",

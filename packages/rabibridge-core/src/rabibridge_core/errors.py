@@ -120,9 +120,32 @@ class CallError(RabiBridgeError):
 
 
 class QueueFullError(CallError):
-    """The queue of the service holds ``queue_size`` calls already: the call was refused and did not run."""
+    """The queue of the service holds ``queue_size`` calls already: the call was refused and did not run.
+
+    Attributes:
+        retry_after: in how many seconds the backlog that refused this call will have been worked off, at the recent
+            rate: the median time from sending to reply of the last calls of this service that this client sent while
+            it was being refused, up to 16 of the last ten seconds. By Little's law that is what waits and runs, over
+            the rate, whatever else calls or serves it. It is no promise: others may take the places that come free.
+            ``None`` where no such call was answered lately, as at the first refusal.
+        attempts: how often it was sent; more than once with ``retry=``.
+    """
 
     executed: bool | None = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        func_name: str = "",
+        correlation_id: str = "",
+        retry_after: float | None = None,
+        attempts: int = 1,
+    ) -> None:
+        """Keep the hint, in seconds, and how often the call was sent."""
+        super().__init__(message, func_name=func_name, correlation_id=correlation_id)
+        self.retry_after = retry_after
+        self.attempts = attempts
 
 
 class NoRouteError(CallError, LookupError):

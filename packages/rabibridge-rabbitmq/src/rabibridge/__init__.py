@@ -24,6 +24,7 @@ from rabibridge_core.errors import (
 )
 from rabibridge_core.health import Health
 from rabibridge_core.registry import ServiceSchema, register_call
+from rabibridge_core.retrying import RetryRefused
 from rabibridge_core.transport import ConnectionState
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "RabiBridgeError",
     "RegistrationError",
     "RemoteExecutionError",
+    "RetryRefused",
     "SerializationError",
     "ServiceSchema",
     "current_call",
