@@ -10,7 +10,7 @@ import aio_pika
 import aiormq
 import pytest
 
-from rabibridge import CallTimeoutError, NoRouteError, QueueFullError
+from rabibridge import CallTimeoutError, NoRouteError, QueueFullError, RetryRefused
 from tests.rabbitmq.support import PATIENCE, Gate, soon, until_waiting
 
 if TYPE_CHECKING:
@@ -66,6 +66,42 @@ async def test_a_full_queue_is_told_as_rabibridge_0_1_tells_it(stage: Stage) -> 
     assert isinstance(refused.value.frame, aiormq.spec.Basic.Nack)
     success, (code, error) = await soon(client.try_remote_call(name))
     assert (success, code, type(error)) == (False, 1, type(refused.value))
+
+
+async def test_a_refusal_says_how_long_the_backlog_takes(stage: Stage) -> None:
+    async def work() -> None:
+        await asyncio.sleep(0.02)
+
+    name = await stage.serve(work, queue_size=2, fetch_size=1)
+    client = await stage.client()
+
+    hints = list[float]()
+
+    async def call_until_a_hint_is_known() -> None:
+        while not hints:
+            try:
+                await client.remote_call(name)
+            except QueueFullError as full:
+                if full.retry_after is not None:
+                    hints.append(full.retry_after)
+
+    await soon(asyncio.gather(*(call_until_a_hint_is_known() for _ in range(6))))
+    assert hints[0] >= 0.019  # no call takes less than the function
+
+
+async def test_refused_calls_are_sent_again_and_run_once(stage: Stage) -> None:
+    ran = list[int]()
+
+    async def work(number: int) -> int:
+        ran.append(number)
+        await asyncio.sleep(0.001)
+        return number
+
+    name = await stage.serve(work, queue_size=2, fetch_size=1)
+    client = await stage.client(retry=RetryRefused(attempts=1000, base=0.01, cap=0.05, burst=100_000))
+    assert await soon(asyncio.gather(*_calls(client, name, range(50)))) == list(range(50))
+    assert sorted(ran) == list(range(50))
+    assert client.pending == client.stray_replies == 0
 
 
 async def test_an_unknown_function_and_the_client_goes_on(stage: Stage) -> None:

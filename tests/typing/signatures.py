@@ -8,6 +8,8 @@ from rabibridge import (
     ConnectionState,
     CurrentCall,
     Health,
+    QueueFullError,
+    RetryRefused,
     RMQBase,
     RMQClient,
     RMQServer,
@@ -80,6 +82,9 @@ async def the_client() -> None:
         assert_type(await client.try_remote_call("f", idempotency_key="order 17"), tuple[bool, tuple[int, Any]])
         assert_type(client.health(), Health)
         assert_type(client.health().ok, bool)
+        await client.remote_call("f", retry=RetryRefused(attempts=3))
+        await client.remote_call("f", retry=False)
+        await client.remote_call("f", retry=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await client.remote_call("f", idempotency_key=17)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await client.remote_call("f", ftype="both")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await client.remote_call("f", (), {}, "sync", 1.5)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
@@ -98,3 +103,9 @@ async def the_server() -> None:
 def the_connection(base: RMQBase) -> None:
     assert_type(base.state, ConnectionState)
     assert_type(base.last_error, Exception | None)
+
+
+def a_refusal(error: QueueFullError) -> RMQClient:
+    assert_type(error.retry_after, float | None)
+    assert_type(error.attempts, int)
+    return RMQClient(retry=RetryRefused(base=0.1, cap=2.0, ratio=0.2, burst=5))

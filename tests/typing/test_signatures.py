@@ -24,6 +24,7 @@ _CALL_OPTIONS: dict[str, Any] = {
     "idempotency_key": None,
     "persistent": False,
     "inherit_deadline": True,
+    "retry": None,
 }
 _DOCUMENTED: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     # a callable, the arguments that may be positional, those that are by keyword alone

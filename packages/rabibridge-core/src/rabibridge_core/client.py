@@ -14,9 +14,10 @@ from rabibridge_core.health import Health
 from rabibridge_core.keys import Keys, check_key
 from rabibridge_core.naming import FunctionKind, routing_key
 from rabibridge_core.pending import PendingCall, correlation_ids
+from rabibridge_core.refusals import Refusals
 from rabibridge_core.resending import Resending
 from rabibridge_core.room import Room
-from rabibridge_core.timeouts import TIMEOUT_MAX, odd_timeout, timed_out, within_inherited
+from rabibridge_core.timeouts import TIMEOUT_MAX, odd_timeout, overdue, timed_out, within_inherited
 from rabibridge_core.transport import ConnectionState, Request
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.codec import Codec
     from rabibridge_core.plugins import CallHooks
+    from rabibridge_core.retrying import RetryRefused
     from rabibridge_core.transport import Caller, Headers, Refusal, Reply, Transport
 
 __all__ = ["Client"]
@@ -83,6 +85,8 @@ class Client:
         self._cancels = cid_max >= _CANCELS_FROM
         self._keys = Keys()
         self._resending = Resending(self._pending, self._keys, name)
+        self._refusals = Refusals(self._resending, name)
+        self._backlogs = self._refusals.backlogs
         self._routes: dict[FunctionKind, dict[str, str]] = {}
         self._caller: Caller | None = None
         self._closed = False
@@ -147,8 +151,9 @@ class Client:
         if caller is not None and self._cancels:
             for correlation_id, call in self._pending.items():
                 waiting = call.future.cancelled() or not call.future.done()
-                if waiting and call not in self._resending and not call.request.persistent:
+                if waiting and not call.request.persistent and not self._refusals.waits(call):
                     caller.cancel(call.request.routing_key, correlation_id)
+        self._refusals.close(self._pending.values())
         self.lost(ConnectionLostError(f"{self.name} was closed while the call was under way"), list(self._pending))
         self._room.open()
         if caller is not None:
@@ -183,6 +188,7 @@ class Client:
         idempotency_key: str | None = None,
         persistent: bool = False,
         inherit_deadline: bool = True,
+        retry: RetryRefused | None = None,
     ) -> Any:
         """Call ``func_name(*args, **kwargs)`` on some worker and return its result.
 
@@ -198,6 +204,7 @@ class Client:
                 ``None``: each call has its own.
             persistent: it survives a restart of the broker, and runs even if this client is gone.
             inherit_deadline: in a handler, the call gets no more time than is left to the call being answered.
+            retry: how it is sent again if the queue is full; ``None``: it is not.
 
         Raises:
             QueueFullError: the service's queue is full.
@@ -246,6 +253,8 @@ class Client:
         )
         slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
         call = pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot)
+        if self._backlogs or retry is not None:
+            self._refusals.watch(call, retry, caller)
         hooks = self._hooks
         told = hooks.active
         started = hooks.call_sent(func_name, correlation_id, time_left) if told else 0.0
@@ -339,7 +348,7 @@ class Client:
     def _failed(self, call: PendingCall, error: BaseException) -> None:
         """Tell the workers of a call that nobody waits for any more; say what an earlier attempt leaves open."""
         if call.future.cancelled():
-            if self._caller is not None and self._cancels and call not in self._resending:
+            if self._caller is not None and self._cancels and not self._refusals.waits(call):
                 self._caller.cancel(call.request.routing_key, call.request.correlation_id)
         elif call.lost is not None:
             if isinstance(error, CallError) and error.executed is False:
@@ -358,9 +367,7 @@ class Client:
         """Take a refusal from the transport."""
         call = self._pending.get(correlation_id)
         if call is not None and not call.future.done():
-            message = f"call of {call.func_name!r} refused: {detail}"
-            error = refusal(message, func_name=call.func_name, correlation_id=correlation_id.decode())
-            call.future.set_exception(error)
+            self._refusals.refused(call, refusal, detail)
 
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
         """End all pending calls, whose replies cannot come any more, but those that are to be sent again."""
@@ -369,8 +376,8 @@ class Client:
         for correlation_id, call in list(self._pending.items()):
             if call.future.done():
                 continue
-            accepted = correlation_id not in unknown and call not in self._resending
-            if gone is not None and self._resending.take(call, gone, accepted=accepted):
+            accepted = correlation_id not in unknown and not self._refusals.waits(call)
+            if gone is not None and (call in self._refusals or self._resending.take(call, gone, accepted=accepted)):
                 again += 1
             else:
                 ended += 1
@@ -379,16 +386,13 @@ class Client:
         if ended or again:
             and_again = f", {again} will be sent again" if again else ""
             _log.warning("%s: %d pending calls ended%s: %s", self.name, ended, and_again, error)
+        self._backlogs.clear()  # what comes after the loss is another backlog
         if self._caller is not None:
             self._resending.start(self._caller)
         self._room.admit()
 
     def _expired(self, correlation_id: bytes) -> None:
         call = self._pending.get(correlation_id)
-        if call is None or call.future.done():
-            return
-        why = ""
-        if call in self._resending and self._caller is not None:
-            paused = self._caller.why_paused
-            why = f"the connection was lost and it could not be sent again{': ' if paused else ''}{paused}"
-        call.future.set_exception(timed_out(call.func_name, correlation_id, call.timeout, why, sent=True))
+        if call is not None and not call.future.done():
+            why_paused = self._caller.why_paused if self._caller is not None else ""
+            call.future.set_exception(overdue(call, waits=self._refusals.waits(call), why_paused=why_paused))

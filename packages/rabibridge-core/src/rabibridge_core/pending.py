@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
+    from rabibridge_core.refusals import Watch
     from rabibridge_core.transport import Reply, Request
 
 __all__ = ["PendingCall", "correlation_ids"]
@@ -19,7 +20,7 @@ __all__ = ["PendingCall", "correlation_ids"]
 class PendingCall:
     """A call that was sent and has no outcome yet."""
 
-    __slots__ = ("ends_at", "func_name", "future", "lost", "request", "timeout")
+    __slots__ = ("ends_at", "func_name", "future", "lost", "request", "timeout", "watch")
 
     def __init__(
         self,
@@ -45,6 +46,8 @@ class PendingCall:
         self.ends_at = ends_at
         self.lost: ConnectionLostError | None = None
         """The error of the last attempt whose outcome is unknown, for a call that is sent again after it."""
+        self.watch: Watch | None = None
+        """What is kept of it where its service refuses calls, or where it is to be sent again if it is refused."""
 
     def lost_by(self, error: ConnectionLostError, *, accepted: bool) -> ConnectionLostError:
         """Return the error of this call for the loss of its connection: each has one of its own.

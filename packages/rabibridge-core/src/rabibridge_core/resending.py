@@ -1,4 +1,4 @@
-"""Sending calls again that were under way when the connection was lost, and that may run twice."""
+"""Sending calls again: those that were under way when the connection was lost and may run twice, and refused ones."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ class Resending:
             call.lost = call.lost_by(error, accepted=accepted)
             self._calls[request.correlation_id] = call
         return True
+
+    def again(self, call: PendingCall, caller: Caller) -> None:
+        """Send a call again that was refused."""
+        self._calls[call.request.correlation_id] = call
+        self.start(caller)
 
     def start(self, caller: Caller) -> None:
         """Begin, unless it goes on already or there is nothing to send."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rabibridge_core.current import inherited_time
 from rabibridge_core.errors import CallTimeoutError, ConfigurationError
 
-__all__ = ["TIMEOUT_MAX", "odd_timeout", "timed_out", "within_inherited"]
+if TYPE_CHECKING:
+    from rabibridge_core.pending import PendingCall
+
+__all__ = ["TIMEOUT_MAX", "odd_timeout", "overdue", "timed_out", "within_inherited"]
 
 TIMEOUT_MAX = 2.0**32 / 1000
 """What is more than this many seconds, 49 days, is taken for no limit."""
@@ -58,3 +63,19 @@ def timed_out(
         timeout=seconds,
         executed=None if sent else False,
     )
+
+
+def overdue(call: PendingCall, *, waits: bool, why_paused: str) -> CallTimeoutError:
+    """Return the error of a call that was sent and whose time is over.
+
+    Args:
+        call: the call.
+        waits: whether it waits to be sent again, after a lost connection or a refusal.
+        why_paused: why nothing can be sent now, as a clause; empty if it can.
+    """
+    why = ""
+    if waits:
+        first = "it was refused" if call.lost is None else "the connection was lost"
+        why = f"{first} and it could not be sent again{': ' if why_paused else ''}{why_paused}"
+    sent = call.lost is not None or not waits  # a call that was only ever refused has not run
+    return timed_out(call.func_name, call.request.correlation_id, call.timeout, why, sent=sent)

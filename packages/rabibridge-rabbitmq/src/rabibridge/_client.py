@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rabibridge._base import RMQBase
 from rabibridge_core.client import Client
@@ -10,10 +10,15 @@ from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 from rabibridge_core.plugins import CallHooks
 
 if TYPE_CHECKING:
+    import asyncio
+    import ssl as _ssl
     from collections.abc import Mapping, Sequence
 
     from rabibridge_core.health import Health
     from rabibridge_core.naming import FunctionKind
+    from rabibridge_core.retrying import RetryRefused
+    from rabibridge_core.serializers import Serializer
+    from rabibridge_core.transport import Transport
 
 __all__ = ["RMQClient"]
 
@@ -29,6 +34,59 @@ class RMQClient(RMQBase):
         async with RMQClient() as client:
             print(await client.remote_call("fibonacci", (10,), timeout=5))
     """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        host: str | Sequence[str] | None = None,
+        port: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        url: str | Sequence[str] | None = None,
+        virtualhost: str | None = None,
+        ssl: _ssl.SSLContext | bool | None = None,
+        serializer: str | Serializer | None = None,
+        accept: Sequence[str | Serializer] | None = None,
+        transport: Transport | None = None,
+        name: str | None = None,
+        retry: RetryRefused | None = None,
+    ) -> None:
+        """Collect the settings, which are those of :class:`RMQBase` and one more.
+
+        Args:
+            loop: see there, as for all up to ``name``.
+            host: host names.
+            port: port of the hosts that carry none.
+            username: user name.
+            password: password.
+            url: instead of the four before.
+            virtualhost: virtual host.
+            ssl: ``True`` for TLS, or a context.
+            serializer: how calls are encoded.
+            accept: which serializers may come in.
+            transport: a transport to use instead of the configured broker.
+            name: how the broker and logs call this client.
+            retry: how calls are sent again that a full queue refuses; ``None``: they are not.
+
+        Raises:
+            ConfigurationError: a setting is missing or wrong.
+        """
+        super().__init__(
+            loop,
+            host,
+            port,
+            username,
+            password,
+            url=url,
+            virtualhost=virtualhost,
+            ssl=ssl,
+            serializer=serializer,
+            accept=accept,
+            transport=transport,
+            name=name,
+        )
+        self._retry = retry
 
     def _make_engine(self) -> Client:
         self._client = Client(
@@ -93,6 +151,7 @@ class RMQClient(RMQBase):
         idempotency_key: str | None = None,
         persistent: bool = False,
         inherit_deadline: bool = True,
+        retry: RetryRefused | Literal[False] | None = None,
     ) -> Any:
         """Call ``func_name(*args, **kwargs)`` on some server and return what it returns.
 
@@ -120,10 +179,11 @@ class RMQClient(RMQBase):
                 is run even if this client is gone meanwhile. Its reply is not kept.
             inherit_deadline: a call made by a function that is being called gets no more time than is left to that;
                 ``False``: it does.
+            retry: how it is sent again if the queue is full; ``False``: it is not; ``None``: as this client was made.
 
         Raises:
-            QueueFullError: as many calls wait as the service allows; nothing was queued. Also an
-                ``aio_pika.exceptions.DeliveryError``.
+            QueueFullError: as many calls wait as the service allows; nothing was queued. Its ``retry_after`` says when
+                they will have been worked off, if that is known. Also an ``aio_pika.exceptions.DeliveryError``.
             NoRouteError: no such service; the client goes on working. Also an ``aiormq.exceptions.PublishError``.
             CallTimeoutError: the time is over; where the call could not be sent, it says what it waited for. Also an
                 ``asyncio.TimeoutError``.
@@ -136,8 +196,9 @@ class RMQClient(RMQBase):
             ConfigurationError: no service can have that name, another argument is out of its range, or the broker
                 refuses what this client sends, for want of a permission.
         """
+        again = self._retry if retry is None else retry or None
         return await self._client.call(
-            func_name, args, kwargs, ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline
+            func_name, args, kwargs, ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again
         )
 
     async def try_remote_call(
@@ -152,6 +213,7 @@ class RMQClient(RMQBase):
         idempotency_key: str | None = None,
         persistent: bool = False,
         inherit_deadline: bool = True,
+        retry: RetryRefused | Literal[False] | None = None,
     ) -> tuple[bool, tuple[int, Any]]:
         """Call as :meth:`remote_call` does, with the same arguments, but return failures instead of raising them.
 
@@ -160,9 +222,19 @@ class RMQClient(RMQBase):
             the call went through and failed on the server, with the RemoteExecutionError. ``(False, (1, error))``: it
             did not go through, with the error that :meth:`remote_call` raises.
         """
+        again = self._retry if retry is None else retry or None
         try:
             result = await self._client.call(
-                func_name, args, kwargs, ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline
+                func_name,
+                args,
+                kwargs,
+                ftype,
+                timeout,
+                idempotent,
+                idempotency_key,
+                persistent,
+                inherit_deadline,
+                again,
             )
             return True, (0, result)
         except RemoteExecutionError as error:
