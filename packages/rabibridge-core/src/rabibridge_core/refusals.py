@@ -128,7 +128,7 @@ class Refusals:
         time_left = math.inf if call.ends_at is None else call.ends_at - loop.time()
         if watch.attempts >= retry.attempts:
             return f"; not sent again after attempts={retry.attempts}"
-        if max(wait, retry_after or 0.0) >= time_left:
+        if wait + (retry_after or 0.0) >= time_left:  # it would take a place in the queue and be too late
             return "; not sent again, since its time would be over"
         if not self._budgets.spend(retry, call.request.routing_key):
             return "; not sent again, since the retry budget of its service is spent"

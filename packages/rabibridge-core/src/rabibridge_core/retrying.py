@@ -23,8 +23,8 @@ class RetryRefused:
     safe is that a refused call did not run; no other failure is retried.
 
     Each wait is drawn evenly from nothing up to :meth:`longest_wait`, so that those who were refused together do not
-    come back together. A wait that would outlast the time of the call is not begun, nor one for a service whose backlog
-    takes longer than that time: the refusal goes to the caller at once.
+    come back together. A wait is not begun if a queue that is still full after it could not be worked off in what is
+    left of the call's time: the refusal goes to the caller at once.
 
     The budget keeps retries from multiplying an overload. It is a bucket of tokens for each client and service: the
     first attempt of each call puts ``ratio`` tokens in, each retry takes one out, and where there is none the refusal

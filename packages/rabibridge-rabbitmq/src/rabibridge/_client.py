@@ -52,21 +52,21 @@ class RMQClient(RMQBase):
         name: str | None = None,
         retry: RetryRefused | None = None,
     ) -> None:
-        """Collect the settings, which are those of :class:`RMQBase` and one more.
+        """Collect the settings: those of :class:`RMQBase`, where they are described, and one of its own.
 
         Args:
-            loop: see there, as for all up to ``name``.
-            host: host names.
+            loop: the event loop that :meth:`connect` will run on; ``None``: whichever it is.
+            host: one host or several.
             port: port of the hosts that carry none.
             username: user name.
             password: password.
-            url: instead of the four before.
-            virtualhost: virtual host.
-            ssl: ``True`` for TLS, or a context.
-            serializer: how calls are encoded.
-            accept: which serializers may come in.
-            transport: a transport to use instead of the configured broker.
-            name: how the broker and logs call this client.
+            url: one URL or several, instead of the four before.
+            virtualhost: virtual host; ``None``: as configured, else ``/``.
+            ssl: ``True`` for TLS, or a context of your own.
+            serializer: how calls are encoded; ``None``: as configured, else msgpack.
+            accept: which serializers may come in; ``None``: msgpack, json and ``serializer``.
+            transport: a transport to use instead of the configured broker, not connected yet.
+            name: how the broker lists this connection; ``None``: program, host and process id.
             retry: how calls are sent again that a full queue refuses; ``None``: they are not.
 
         Raises:

@@ -102,7 +102,8 @@ class FakeBroker(MemoryBroker):
     def calls(self) -> list[RecordedCall]:
         """All calls so far, in the order in which they were sent; a new list at each reading.
 
-        A worker that dies and another that runs the call again are one call here, a call refused is one, too.
+        A worker that dies and another that runs the call again are one call here, a call refused is one, too. A
+        call that its client sends again is one more each time, with the same ``correlation_id``.
         """
         return [decode(trace, self._reader) for trace in self.traces]
 
