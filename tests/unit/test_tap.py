@@ -116,6 +116,20 @@ async def test_all_that_is_written_in_a_turn_leaves_in_one_send_in_order() -> No
     assert len(socket.writes) == 2
 
 
+async def test_what_is_written_behind_leaves_behind_all_of_the_turn() -> None:
+    tap, socket, _ = tapped_socket()
+    lane = RecordedLane(tap, 1)
+    tap.write_behind(lambda: b"last ")
+    lane.write(b"first ")
+    tap.write_behind(lambda: b"and least")
+    lane.write(b"second ")
+    await asyncio.sleep(0)
+    assert socket.writes == [b"first second last and least"]
+    tap.write_behind(lambda: b"alone")
+    await asyncio.sleep(0)
+    assert socket.writes[1:] == [b"alone"]
+
+
 async def test_a_flood_in_one_turn_meets_the_socket_before_the_turn_ends() -> None:
     tap, socket, _ = tapped_socket()
     lane = RecordedLane(tap, 1)

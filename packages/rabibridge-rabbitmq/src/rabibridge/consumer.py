@@ -118,7 +118,7 @@ class RabbitConsumer:
         """Reply to an accepted request whose channel is gone, now or over the next one: nobody else will."""
         lane = self.lane
         if lane is not None and lane.open:
-            lane.write(lane.reply(properties, reply, 0))
+            lane.write(lane.reply(properties, reply))
         else:
             self._late.append((properties, reply))
 

@@ -11,7 +11,6 @@ import logging
 from typing import TYPE_CHECKING, TypeAlias
 
 from rabibridge.errors import translated
-from rabibridge.frames import ack
 from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Counting:
             if not lane.open:
                 return
             if refusal is None:
-                lane.settle(ack(lane.number, tag))
+                lane.settle(b"", tag)
                 self._acknowledged.append(key)
                 self._settle()
                 return

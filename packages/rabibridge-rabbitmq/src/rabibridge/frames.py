@@ -312,9 +312,9 @@ def parse_deadline_table(table: bytes) -> tuple[int, int] | None:
     return timeout_ms, deadline_ms
 
 
-def ack(channel: int, delivery_tag: int) -> bytes:
-    """Return the whole ``basic.ack`` frame."""
-    return _SETTLE.pack(METHOD, channel, 13, ACK, delivery_tag, 0, _END)
+def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
+    """Return the whole ``basic.ack`` frame; ``multiple``: of all deliveries up to this one."""
+    return _SETTLE.pack(METHOD, channel, 13, ACK, delivery_tag, multiple, _END)
 
 
 def reject(channel: int, delivery_tag: int, *, requeue: bool) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rabibridge.frames import PROBE_TABLE, ack, parse_deadline_table, reject
+from rabibridge.frames import PROBE_TABLE, parse_deadline_table
 from rabibridge.tables import readable_table
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class RabbitRequest:
             if not (self._tag or lane.open):
                 self._reply_elsewhere(lane, reply)
                 return
-            frames = lane.reply(self.properties, reply, self._tag)
+            frames = lane.reply(self.properties, reply)
             self._lane = None
-            lane.settle(frames)
+            lane.settle(frames, self._tag)
 
     def _reply_elsewhere(self, lane: ServiceLane, reply: Reply) -> None:
         """Reply to an accepted request whose channel is gone: nobody else will."""
@@ -94,32 +94,40 @@ class RabbitRequest:
         """Settle now, reply later."""
         lane = self._lane
         if lane is not None and lane.open and self._tag:
-            lane.write(ack(lane.number, self._tag))
+            lane.acknowledge(self._tag)
             self._tag = 0
 
     def discard(self) -> None:
         """Settle without an answer."""
         lane, self._lane = self._lane, None
         if lane is not None:
-            lane.settle(ack(lane.number, self._tag) if self._tag else b"")
+            lane.settle(b"", self._tag)
 
     def reject(self, *, requeue: bool) -> None:
         """Give it back, or refuse it for good."""
         lane, self._lane = self._lane, None
-        if lane is not None:
-            lane.settle(reject(lane.number, self._tag, requeue=requeue) if self._tag else b"")
+        if lane is None:
+            return
+        if self._tag:
+            lane.give_back(self._tag, requeue=requeue)
+        else:
+            lane.settle(b"", 0)
 
     def dead_letter(self, reason: str, reply: Reply | None = None, /) -> None:
         """Put it aside, then reply and settle."""
         lane, tag = self._lane, self._tag
         if lane is None:
             return
-        answer = lane.reply(self.properties, reply, 0) if reply is not None and self.wants_reply else b""
+        answer = lane.reply(self.properties, reply) if reply is not None and self.wants_reply else b""
         self._lane = None
 
         def put_aside(refusal: Exception | None) -> None:
-            settling = reject(lane.number, tag, requeue=False) if refusal else ack(lane.number, tag)
-            lane.settle(answer + settling if tag else answer)
+            if not (refusal and tag):
+                lane.settle(answer, tag)
+                return
+            if answer:
+                lane.write(answer)
+            lane.give_back(tag, requeue=False)
 
         lane.bury(self, reason, put_aside)
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from rabibridge.counting import Counting
 from rabibridge.errors import permission_error
-from rabibridge.frames import ack, content, encode_properties, publish_method
+from rabibridge.frames import ack, content, encode_properties, publish_method, reject
 from rabibridge.lane import Lane
 from rabibridge.requests import DIRECT_REPLY_TO, SERVER_NAMED, RabbitRequest
 from rabibridge.tables import encode_table
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiormq.abc import AbstractChannel
 
     from rabibridge.consumer import RabbitConsumer
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from rabibridge.serving import Serving
     from rabibridge_core.transport import Reply
 
-__all__ = ["ServiceLane"]
+__all__ = ["ServiceLane", "acks"]
 
 _log = logging.getLogger(__name__)
 _METHODS_KEPT = 1024
@@ -31,7 +33,11 @@ _NO_ROUTE = 312
 
 
 class ServiceLane(Lane):
-    """Takes requests and settles them, the reply always before the acknowledgement."""
+    """Takes requests and settles them, the reply always before the acknowledgement.
+
+    What is acknowledged in one turn of the loop is acknowledged behind all replies of that turn, with one frame as far
+    as nothing below it is still in hand: an acknowledgement costs a broker about as much as a message.
+    """
 
     def __init__(self, serving: Serving, channel: AbstractChannel, consumer: RabbitConsumer) -> None:
         """Serve the queue of ``consumer`` on a channel; tell it when the lane takes nothing more, or holds nothing."""
@@ -46,10 +52,13 @@ class ServiceLane(Lane):
         self._counting = Counting(self, channel, serving) if counted else None
         self._events = consumer.events
         self._methods: dict[bytes, bytes] = {}
+        self._unacknowledged: dict[int, None] = {}  # tags as they came, which is from the lowest up
+        self._acknowledged: list[int] = []  # in this turn of the loop
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         """Hand a request to the service; one that comes again is counted first."""
         self.unsettled += 1
+        self._unacknowledged[tag] = None
         request = RabbitRequest(self, tag, redelivered, properties, body)
         if request.redelivered and self._counting is not None:
             self._counting.take(request, tag, again=redelivered)
@@ -60,8 +69,8 @@ class ServiceLane(Lane):
         """Put a request into the dead-letter queue; ``done`` is told once it is there, or why it cannot be."""
         self._serving.parking.bury(request, self._queue, reason, done)
 
-    def reply(self, properties: Properties, reply: Reply, tag: int) -> bytes:
-        """Return the frames that send the reply, and then acknowledge the request of this tag if it is not 0."""
+    def reply(self, properties: Properties, reply: Reply) -> bytes:
+        """Return the frames that send the reply."""
         method = self._methods.get(properties.reply_to) or self._method_to(properties.reply_to)
         flags, encoded = encode_properties(
             reply.content_type.encode() if reply.content_type else b"",
@@ -69,8 +78,7 @@ class ServiceLane(Lane):
             encode_table(reply.headers) if reply.headers else b"",
             properties.correlation_id,
         )
-        message = content(self.number, flags, encoded, reply.body, self.max_payload)
-        return b"".join((method, message, ack(self.number, tag) if tag else b""))
+        return method + content(self.number, flags, encoded, reply.body, self.max_payload)
 
     def _method_to(self, reply_to: bytes) -> bytes:
         if len(self._methods) >= _METHODS_KEPT:
@@ -84,13 +92,34 @@ class ServiceLane(Lane):
         """Send nothing to a caller; it comes back if the caller is gone."""
         self.write(self._method_to(reply_to) + content(self.number, 0, b"", b"", self.max_payload))
 
-    def settle(self, frames: bytes) -> None:
-        """Write what settles one request."""
+    def settle(self, frames: bytes, tag: int) -> None:
+        """Write ``frames`` and acknowledge the request of this tag, if it is not 0: it is settled."""
         if self.open:
             self.unsettled -= 1
-            self._tap.write(frames)
+            if frames:
+                self._tap.write(frames)
+            if tag:
+                self.acknowledge(tag)
             if not self.unsettled:
                 self.consumer.ended(self, None)
+
+    def acknowledge(self, tag: int) -> None:
+        """Acknowledge the request of this tag, behind all replies of this turn of the loop."""
+        if self.open:
+            if not self._acknowledged:
+                self._tap.write_behind(self._acks)
+            self._acknowledged.append(tag)
+            self._unacknowledged.pop(tag, None)
+
+    def give_back(self, tag: int, *, requeue: bool) -> None:
+        """Reject the request of this tag: it is settled."""
+        self._unacknowledged.pop(tag, None)
+        self.settle(reject(self.number, tag, requeue=requeue), 0)
+
+    def _acks(self) -> bytes:
+        """Return what acknowledges the requests of this turn."""
+        tags, self._acknowledged = self._acknowledged, []
+        return acks(self.number, tags, next(iter(self._unacknowledged), None)) if self.open else b""
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
         """Tell the services that a caller is gone: its queue takes no reply, and will never be again."""
@@ -115,3 +144,18 @@ class ServiceLane(Lane):
         """Take no more: the queue was deleted."""
         self.gone = True
         self.consumer.ended(self, ConnectionLostError("the queue was deleted"))
+
+
+def acks(channel: int, tags: Sequence[int], lowest: int | None) -> bytes:
+    """Return the frames that acknowledge ``tags`` and no other.
+
+    Args:
+        channel: the channel number.
+        tags: none of them is acknowledged yet.
+        lowest: the lowest of all other tags that are not acknowledged; ``None``: there is no other.
+    """
+    below = tags if lowest is None else [tag for tag in tags if tag < lowest]
+    frames = [ack(channel, max(below), multiple=len(below) > 1)] if below else []
+    if len(below) < len(tags):
+        frames += [ack(channel, tag) for tag in tags if lowest is not None and tag > lowest]
+    return b"".join(frames)

@@ -77,6 +77,8 @@ class Tap(asyncio.StreamReaderProtocol):
         self._cutter = FrameCutter(self.lanes, self._pass_on, _FIRST_FRAME_MAX)
         self._out: list[bytes] = []
         self._out_size = 0
+        self._behind: list[Callable[[], bytes]] = []
+        self._flush_due = False
         self._socket_full = False
         self._passed_on = 0.0
         self._started = False
@@ -139,15 +141,32 @@ class Tap(asyncio.StreamReaderProtocol):
 
     def write(self, data: bytes) -> None:
         """Send whole frames, together with whatever else this turn of the loop writes."""
-        if not self._out:
-            self._event_loop.call_soon(self.flush)
+        if not self._flush_due:
+            self._flush_soon()
         self._out.append(data)
         self._out_size += len(data)
         if self._out_size >= _FLUSH_AT:
             self.flush()
 
+    def write_behind(self, frames: Callable[[], bytes]) -> None:
+        """Ask for frames when what is written now is sent, once; they stand behind all of it."""
+        if not self._flush_due:
+            self._flush_soon()
+        self._behind.append(frames)
+
+    def _flush_soon(self) -> None:
+        self._flush_due = True
+        self._event_loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        self.flush()
+
     def flush(self) -> None:
         """Send now what was written."""
+        if self._behind:
+            behind, self._behind = self._behind, []
+            self._out += [frames() for frames in behind]
         if self._out:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out.clear()
@@ -188,6 +207,7 @@ class Tap(asyncio.StreamReaderProtocol):
         if self.error is None:
             self.error = error
             self._out.clear()
+            self._behind.clear()
             lanes = list(self.lanes.values())
             self.lanes.clear()
             if self.on_lost is not None:
