@@ -75,6 +75,41 @@ async def test_many_deadlines_share_few_timers() -> None:
     wheel.clear()
 
 
+@given(st.lists(st.tuples(st.floats(0, 2), st.floats(-1, 1000)), min_size=1, max_size=30))
+async def test_no_slot_is_early_or_later_than_promised(steps: list[tuple[float, float]]) -> None:
+    loop, now = asyncio.get_running_loop(), 1000.0
+    wheel = DeadlineWheel[int](loop, lambda key: None)
+    wheel._time = lambda: now
+    for key, (passed, seconds) in enumerate(steps):
+        now += passed
+        late = wheel.add(key, seconds) - (now + seconds)
+        most = next(late for below, late in _LATE_BELOW if seconds < below)
+        assert -1e-9 <= late <= most + 1e-9
+    wheel.clear()
+
+
+_LATE_BELOW = ((0.5, 1 / 1024), (8, 1 / 64), (60, 1 / 8), (600, 1), (float("inf"), 8))
+
+
+async def test_what_is_added_while_a_slot_fires_has_one_of_its_own() -> None:
+    loop, fired, done = asyncio.get_running_loop(), list[int](), asyncio.Event()
+
+    def expired(key: int) -> None:
+        fired.append(key)
+        if key < 20:
+            wheel.add(key + 10, 0.0)
+        else:
+            done.set()
+
+    wheel = DeadlineWheel[int](loop, expired)
+    for key in range(3):
+        wheel.add(key, 0.01)
+    async with asyncio.timeout(PATIENCE):
+        await done.wait()
+    assert {key % 10 for key in fired[:3]} == {0, 1, 2}
+    wheel.clear()
+
+
 async def test_a_key_that_raises_does_not_keep_the_others() -> None:
     loop, fired, reported = asyncio.get_running_loop(), list[int](), list[object]()
     done = asyncio.Event()

@@ -34,7 +34,7 @@ class DeadlineWheel(Generic[KeyT]):
     1 s under ten minutes, 8 s above, besides what the event loop itself is late.
     """
 
-    __slots__ = ("_expired", "_loop", "_slots", "_time", "_timers")
+    __slots__ = ("_expired", "_last", "_last_from", "_last_least", "_last_slot", "_loop", "_slots", "_time", "_timers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[KeyT], None]) -> None:
         """Use the clock of ``loop`` and tell ``expired``."""
@@ -43,17 +43,27 @@ class DeadlineWheel(Generic[KeyT]):
         self._expired = expired
         self._slots: dict[float, set[KeyT]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
+        # The slot used last: most calls end in the same one as the call before. It takes what ends after _last_from
+        # and has at least _last_least seconds, so that it may be as late as this slot makes it.
+        self._last: set[KeyT] = set()
+        self._last_slot = self._last_from = -math.inf
+        self._last_least = 0.0
 
     def add(self, key: KeyT, seconds: float) -> float:
         """Arm ``key`` and return the slot that :meth:`discard` wants."""
-        per_second = 64.0 if 0.5 <= seconds < 8 else _per_second(seconds)
-        slot = math.ceil((self._time() + seconds) * per_second) / per_second
+        end = self._time() + seconds
+        if self._last_from < end <= self._last_slot and seconds >= self._last_least:
+            self._last.add(key)
+            return self._last_slot
+        least, per_second = _slots_for(seconds)
+        slot = math.ceil(end * per_second) / per_second
         keys = self._slots.get(slot)
         if keys is None:
             keys = self._slots[slot] = set()
             # In a context of its own: that of the first call of a slot would be kept until the slot fires.
             self._timers[slot] = self._loop.call_at(slot, self._fire, slot, context=Context())
         keys.add(key)
+        self._last, self._last_slot, self._last_from, self._last_least = keys, slot, slot - 1 / per_second, least
         return slot
 
     def discard(self, key: KeyT, slot: float) -> None:
@@ -68,22 +78,34 @@ class DeadlineWheel(Generic[KeyT]):
             timer.cancel()
         self._timers.clear()
         self._slots.clear()
+        self._forget_last()
 
     def __len__(self) -> int:
         """Return how many keys are armed."""
         return sum(map(len, self._slots.values()))
 
+    def _forget_last(self) -> None:
+        self._last_slot = -math.inf
+        self._last = set()
+
     def _fire(self, slot: float) -> None:
         del self._timers[slot]
+        if slot == self._last_slot:
+            self._forget_last()
         for key in self._slots.pop(slot):
             self._expired(key)
 
 
-def _per_second(seconds: float) -> float:
-    """Return how many slots there are in a second: few for times far ahead, since each slot stays until it fires."""
-    if seconds < 0.5:
-        return 1024.0
-    return 8.0 if seconds < 60 else 1.0 if seconds < 600 else 0.125
+# The least seconds, and how many slots there are in a second from there on: few for times far ahead, since each slot
+# stays until it fires.
+_SLOTS_FROM = ((600.0, 0.125), (60.0, 1.0), (8.0, 8.0), (0.5, 64.0))
+
+
+def _slots_for(seconds: float) -> tuple[float, float]:
+    for least, per_second in _SLOTS_FROM:
+        if seconds >= least:
+            return least, per_second
+    return -math.inf, 1024.0
 
 
 def time_remaining(time_left: float | None, deadline: float | None, now: float) -> float | None:

@@ -157,7 +157,7 @@ class Service:
         self._in_hand.add(execution)
         if self._once and not self._takes_turn(execution):
             return
-        execution.task = self._loop.create_task(self._answer(execution))
+        execution.task = self._loop.create_task(self._answer(execution), name=self._name)
 
     def _takes_turn(self, execution: InHand) -> bool:
         """Tell whether a request of an at-most-once service may begin; otherwise it waits, and its time goes on."""
@@ -179,7 +179,7 @@ class Service:
             while self._waiting and self._begun < self.schema.concurrency:
                 self._begun += 1
                 following = self._waiting.popleft()
-                following.task = self._loop.create_task(self._answer(following))
+                following.task = self._loop.create_task(self._answer(following), name=self._name)
         if self._idle is not None and not self._in_hand:
             self._idle.set()
 
