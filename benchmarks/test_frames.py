@@ -45,6 +45,9 @@ class _Sink:
     def frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
         return True
 
+    def message(self, data: bytes, start: int, end: int, size: int) -> int:
+        return 0
+
 
 def _ignore(frame: bytes) -> None:
     raise AssertionError(f"a frame went astray: {frame!r}")

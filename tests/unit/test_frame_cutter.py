@@ -24,7 +24,7 @@ def _raw(kind: int, channel: int, payload: bytes, end: bytes = b"\xce") -> bytes
 
 
 class _Sink:
-    """Takes the frames it wants and remembers them."""
+    """Takes the frames it wants and remembers them, and no messages."""
 
     def __init__(self, wanted: frozenset[int] = frozenset(_KINDS)) -> None:
         self.wanted = wanted
@@ -35,6 +35,9 @@ class _Sink:
             return False
         self.taken.append((kind, data[start:end]))
         return True
+
+    def message(self, data: bytes, start: int, end: int, size: int) -> int:
+        return 0
 
 
 def _feed(cutter: FrameCutter, data: bytes, sizes: list[int]) -> bool:

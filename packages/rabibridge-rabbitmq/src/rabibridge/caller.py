@@ -19,7 +19,8 @@ from rabibridge.frames import (
 )
 from rabibridge.lane import Lane
 from rabibridge.tables import encode_table, readable_table
-from rabibridge.topology import EXCHANGE, EXPIRATION_MAX, declare_exchange, declare_reply_queue
+from rabibridge.topology import EXCHANGE, declare_exchange, declare_reply_queue, expiration_of
+from rabibridge.usual import UsualRequests
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import Reply
 
@@ -35,6 +36,7 @@ _METHODS_KEPT = 4096
 _ACCESS_REFUSED = 403
 _BACK_OFF_FIRST = 1.0
 _BACK_OFF_MOST = 30.0
+_new_tuple = tuple.__new__  # half of the time that the constructor of a NamedTuple takes
 
 
 class _CallerLane(Lane):
@@ -44,6 +46,7 @@ class _CallerLane(Lane):
         super().__init__(session.tap, channel, session.max_payload, session.max_body)
         self.session = session
         self.reply_to = b""  # empty: not open for requests yet
+        self._usual: UsualRequests
         self._caller = caller
         self._events = caller.events
         self._lowest = 1  # the lowest tag that is not confirmed, as far as confirms of many at once told
@@ -57,19 +60,33 @@ class _CallerLane(Lane):
     def paused(self) -> bool:
         return not self.open or self._tap.paused
 
+    def begin(self, reply_to: bytes) -> None:
+        """Be open for requests, whose replies go to this queue."""
+        self.reply_to = reply_to
+        self._usual = UsualRequests(self.number, reply_to, self.max_payload)
+
     def publish(self, request: Request) -> None:
-        method = self._methods.get(request.routing_key)
-        if method is None:
-            if len(self._methods) >= _METHODS_KEPT:
-                self._methods.clear()
-            method = publish_method(self.number, EXCHANGE, request.routing_key.encode(), mandatory=True)
-            self._methods[request.routing_key] = method
+        route = request[0]
+        method = self._methods.get(route) or self._method_to(route)
+        frames = self._usual.frames(method, request, time.time()) or method + self._content(request)
+        self._published = tag = self._published + 1
+        self._unconfirmed[tag] = request[1]
+        self._tap.write(frames)
+
+    def _method_to(self, routing_key: str) -> bytes:
+        if len(self._methods) >= _METHODS_KEPT:
+            self._methods.clear()
+        method = publish_method(self.number, EXCHANGE, routing_key.encode(), mandatory=True)
+        self._methods[routing_key] = method
+        return method
+
+    def _content(self, request: Request) -> bytes:
         seconds, expiration = request.timeout, b""
         if seconds is None:
             table = self._with_probe(request.headers) if request.headers else self._probe_table
         else:
-            milliseconds = min(max(1, int(seconds * 1000 + 0.5)), EXPIRATION_MAX)
-            expiration = b"%d" % milliseconds
+            expiration = expiration_of(seconds)
+            milliseconds = int(expiration)
             deadline = int((time.time() + seconds) * 1000)
             if request.headers:
                 times = {"rb-timeout": milliseconds, "rb-deadline": deadline}
@@ -85,9 +102,7 @@ class _CallerLane(Lane):
             expiration,
             request.persistent,
         )
-        self._published += 1
-        self._unconfirmed[self._published] = request.correlation_id
-        self.write(method + content(self.number, flags, properties, request.body, self.max_payload))
+        return content(self.number, flags, properties, request.body, self.max_payload)
 
     def _with_probe(self, headers: Headers) -> bytes:
         return encode_table({**headers, "rb-probe": True} if self._probe_table else headers)
@@ -104,9 +119,11 @@ class _CallerLane(Lane):
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         correlation_id = properties.correlation_id
         if correlation_id or body:  # else a worker has asked whether we are still here
-            headers = readable_table(properties.headers) if properties.headers else None
-            reply = Reply(body, properties.content_type, properties.content_encoding, headers)
-            self._events.replied(correlation_id, reply)
+            table = properties.headers
+            headers = readable_table(table) if table else None
+            self._events.replied(
+                correlation_id, _new_tuple(Reply, (body, properties.content_type, properties.content_encoding, headers))
+            )
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         unconfirmed = self._unconfirmed
@@ -191,7 +208,7 @@ class RabbitCaller:
                     await channel.queue_delete(before.reply_to.decode())  # what is still to come is returned then
         if not lane.open:
             raise session.error or ConnectionLostError("the channel for calls was closed", executed=False)
-        lane.reply_to = reply_to
+        lane.begin(reply_to)
         self._lane, self._refusal = lane, None
         self.update()
 

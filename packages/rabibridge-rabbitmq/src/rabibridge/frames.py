@@ -22,8 +22,10 @@ __all__ = [
     "CONNECTION_CLOSE",
     "CONNECTION_UNBLOCKED",
     "DELIVER",
+    "END",
     "HEADER",
     "HEARTBEAT",
+    "LENGTHS",
     "METHOD",
     "NACK",
     "PROBE_TABLE",
@@ -50,7 +52,7 @@ METHOD: Final = 1
 HEADER: Final = 2
 BODY: Final = 3
 _HEARTBEAT_KIND: Final = 8
-_END: Final = 0xCE
+END: Final = 0xCE
 HEARTBEAT: Final = b"\x08\0\0\0\0\0\0\xce"
 
 DELIVER: Final = b"\x00\x3c\x00\x3c"
@@ -97,6 +99,13 @@ class FrameSink(Protocol):
         """Take the frame whose payload is ``data[start:end]``; return whether it was taken."""
         ...
 
+    def message(self, data: bytes, start: int, end: int, size: int) -> int:
+        """Take a whole message at once, and return where it ends; 0: it is taken frame by frame.
+
+        Its method frame, up to its end octet, is ``data[start:end + 1]``; ``size`` is the length of ``data``.
+        """
+        ...
+
 
 class FrameCutter:
     """Cuts a stream of bytes into frames, however it is chunked, and hands each to its channel's sink.
@@ -134,9 +143,12 @@ class FrameCutter:
                     self._check(kind, channel, length)
                     self._wanted = end + 1 - position
                     break
-                if data[end] != _END:
+                if data[end] != END:
                     raise FrameError(f"a frame of {length} bytes on channel {channel} does not end where it says")
                 sink = sinks.get(channel)
+                if kind == METHOD and sink is not None and (after := sink.message(data, position, end, size)):
+                    taken, position = True, after
+                    continue
                 if sink is not None and sink.frame(kind, data, position + 7, end):
                     taken = True
                 else:
@@ -172,12 +184,13 @@ class Properties(NamedTuple):
     raw: bytes = b""
 
 
-_LENGTHS = tuple(bytes((length,)) for length in range(256))
+LENGTHS: Final = tuple(bytes((length,)) for length in range(256))
+"""What stands before a short string, by its length."""
 
 
 def _length(value: bytes) -> bytes:
     try:
-        return _LENGTHS[len(value)]
+        return LENGTHS[len(value)]
     except IndexError:
         raise FrameError(f"{len(value)} bytes do not fit into a short string of 255") from None
 
@@ -206,7 +219,7 @@ def content(channel: int, flags: int, properties: bytes, body: bytes, max_payloa
     size = len(body)
     header = _CONTENT_HEADER.pack(HEADER, channel, 14 + len(properties), 60, 0, size, flags)
     if 0 < size <= max_payload:
-        return b"".join((header, properties, _BODY_AFTER_HEADER.pack(_END, BODY, channel, size), body, b"\xce"))
+        return b"".join((header, properties, _BODY_AFTER_HEADER.pack(END, BODY, channel, size), body, b"\xce"))
     parts = [header, properties, b"\xce"]
     for start in range(0, size, max_payload):
         part = body[start : start + max_payload]
@@ -314,12 +327,12 @@ def parse_deadline_table(table: bytes) -> tuple[int, int] | None:
 
 def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
     """Return the whole ``basic.ack`` frame; ``multiple``: of all deliveries up to this one."""
-    return _SETTLE.pack(METHOD, channel, 13, ACK, delivery_tag, multiple, _END)
+    return _SETTLE.pack(METHOD, channel, 13, ACK, delivery_tag, multiple, END)
 
 
 def reject(channel: int, delivery_tag: int, *, requeue: bool) -> bytes:
     """Return the whole ``basic.reject`` frame."""
-    return _SETTLE.pack(METHOD, channel, 13, _REJECT, delivery_tag, requeue, _END)
+    return _SETTLE.pack(METHOD, channel, 13, _REJECT, delivery_tag, requeue, END)
 
 
 def delivery(data: bytes, start: int, end: int) -> tuple[int, bool]:

@@ -6,6 +6,7 @@ tags of the confirms are the lane's to count.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from rabibridge.frames import (
@@ -14,6 +15,7 @@ from rabibridge.frames import (
     CANCEL,
     CHANNEL_CLOSE,
     DELIVER,
+    END,
     HEADER,
     METHOD,
     NACK,
@@ -25,12 +27,15 @@ from rabibridge.frames import (
     return_reason,
     returned_key,
 )
+from rabibridge.usual import CONTENT_HEADER, NEXT_FRAME, usual_properties
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     from rabibridge.tap import Tap
 
 __all__ = ["Lane"]
+
+_TAG_AND_FLAG = struct.Struct(">QB")
 
 
 class Lane:
@@ -64,7 +69,45 @@ class Lane:
         self._parts: list[bytes] = []
         self._missing = 0
         self._kept = 0
+        self._deliver = b"\0"  # how the last basic.deliver began: its frame's head, the method, the consumer
+        self._deliver_size = 0
         tap.lanes[channel] = self
+
+    def message(self, data: bytes, start: int, end: int, size: int) -> int:
+        """Take a first delivery with one body frame, all of it in ``data`` and with the properties of a call.
+
+        It does what three calls of :meth:`frame` do, for a third of the time. It leaves to them whatever it has the
+        least doubt about, and with that all errors; it is only tried between two messages.
+        """
+        if not data.startswith(self._deliver, start):
+            self._learn(data, start, end)
+            return 0
+        header = end + 1
+        if header + 21 > size or self._method or not self.open:
+            return 0
+        kind, channel, length, _, _, body_size, flags = CONTENT_HEADER.unpack_from(data, header)
+        header_end: int = header + 7 + length
+        body = header_end + 8
+        body_end: int = body + body_size
+        number = self.number
+        if kind != HEADER or channel != number or not 0 < body_size < self._keep or body_end >= size or length < 14:
+            return 0
+        end_octet, kind, channel, length = NEXT_FRAME.unpack_from(data, header_end)
+        if end_octet != END or kind != BODY or channel != number or length != body_size or data[body_end] != END:
+            return 0
+        tag, again = _TAG_AND_FLAG.unpack_from(data, start + self._deliver_size)
+        if again & 1:  # it may have to be sent on as it came
+            return 0
+        properties = usual_properties(flags, data, header + 21, header_end)
+        if properties is None:
+            return 0
+        self.delivered(tag, False, properties, data[body:body_end])
+        return body_end + 1
+
+    def _learn(self, data: bytes, start: int, end: int) -> None:
+        if data[start + 7 : start + 11] == DELIVER and start + 12 + data[start + 11] + 9 <= end:
+            self._deliver = data[start : start + 12 + data[start + 11]]
+            self._deliver_size = len(self._deliver)
 
     def frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
         """Take a frame if it is of the call path; leave the others to aiormq."""

@@ -11,6 +11,7 @@ from rabibridge.frames import ack, content, encode_properties, publish_method, r
 from rabibridge.lane import Lane
 from rabibridge.requests import DIRECT_REPLY_TO, SERVER_NAMED, RabbitRequest
 from rabibridge.tables import encode_table
+from rabibridge.usual import usual_reply
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
@@ -72,13 +73,17 @@ class ServiceLane(Lane):
     def reply(self, properties: Properties, reply: Reply) -> bytes:
         """Return the frames that send the reply."""
         method = self._methods.get(properties.reply_to) or self._method_to(properties.reply_to)
+        usual = usual_reply(self.number, method, properties.correlation_id, reply, self.max_payload)
+        return usual or method + self._content(properties, reply)
+
+    def _content(self, properties: Properties, reply: Reply) -> bytes:
         flags, encoded = encode_properties(
             reply.content_type.encode() if reply.content_type else b"",
             reply.content_encoding.encode() if reply.content_encoding else b"",
             encode_table(reply.headers) if reply.headers else b"",
             properties.correlation_id,
         )
-        return method + content(self.number, flags, encoded, reply.body, self.max_payload)
+        return content(self.number, flags, encoded, reply.body, self.max_payload)
 
     def _method_to(self, reply_to: bytes) -> bytes:
         if len(self._methods) >= _METHODS_KEPT:

@@ -1,0 +1,174 @@
+"""The usual messages, written and read in one step: the outcome is that of the general functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pamqp import commands as spec
+
+from rabibridge import frames
+from rabibridge.topology import expiration_of
+from rabibridge.usual import UsualRequests, usual_reply
+from rabibridge_core.transport import Reply, Request
+from tests.support.lanes import MAX_BODY, MAX_PAYLOAD, RecordedLane, deliver_frames, method_frame, receive
+from tests.support.sockets import passed_on, tapped_socket
+
+if TYPE_CHECKING:
+    from rabibridge.frames import Properties
+    from rabibridge.tap import Tap
+
+_REPLY_TO = b"amq.gen-JzTY20BRgKO-HjmUJj0wLg"
+_METHOD = frames.publish_method(1, b"rpc", b"async_add", mandatory=True)
+
+
+class _Whole(RecordedLane):
+    """Remembers all properties, and how many messages it took in one step."""
+
+    def __init__(self, tap: Tap) -> None:
+        super().__init__(tap, 1)
+        self.at_once = 0
+
+    def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
+        self.heard.append((tag, redelivered, properties, body))
+
+    def message(self, data: bytes, start: int, end: int, size: int) -> int:
+        after = super().message(data, start, end, size)
+        self.at_once += after > 0
+        return after
+
+
+class _Framewise(_Whole):
+    def message(self, data: bytes, start: int, end: int, size: int) -> int:
+        return 0
+
+
+async def _outcome(kind: type[_Whole], data: bytes, sizes: list[int]) -> tuple[Any, ...]:
+    """Return all that a lane makes of these bytes, and what aiormq gets."""
+    tap, socket, reader = tapped_socket()
+    lane = kind(tap)
+    receive(tap, data, sizes)
+    rest = (await passed_on(reader)).replace(frames.HEARTBEAT, b"")
+    left = () if socket.aborted else (lane._method, lane._properties, lane._parts, lane._missing)
+    heard = [("closed",) if one[0] == "closed" else one for one in lane.heard]
+    return heard, type(tap.error), socket.aborted, lane.open, rest, left
+
+
+_texts = st.text("abc/é", max_size=8)
+_properties = st.one_of(
+    st.fixed_dictionaries({"content_type": _texts, "correlation_id": _texts}),
+    st.fixed_dictionaries(
+        {"content_type": _texts, "correlation_id": _texts, "reply_to": _texts, "expiration": _texts},
+        optional={"headers": st.just({"rb-timeout": 5, "x": "y"})},
+    ),
+    st.fixed_dictionaries(
+        {}, optional={"message_id": _texts, "priority": st.integers(0, 9), "content_encoding": _texts}
+    ),
+)
+_messages = st.builds(
+    lambda tag, body, again, properties: deliver_frames(1, tag, body, redelivered=again, **properties),
+    st.integers(1, 2**62),
+    st.binary(max_size=MAX_PAYLOAD + 20),
+    st.sampled_from([False, False, False, True]),
+    _properties,
+)  # fmt: skip
+_others = st.sampled_from(
+    [
+        method_frame(1, spec.Basic.Ack(3, multiple=True)),
+        method_frame(1, spec.Basic.Deliver("another", 1, False, "", "")),
+        method_frame(1, spec.Basic.QosOk()),
+        method_frame(1, spec.Channel.Close(406, "PRECONDITION_FAILED", 60, 80)),
+        method_frame(0, spec.Connection.Blocked("alarm")),
+    ]
+)
+_streams = st.lists(st.one_of(_messages, _messages, _messages, _others), max_size=8).map(b"".join)
+_sizes = st.lists(st.integers(1, 400), min_size=1, max_size=5)
+
+
+@settings(deadline=None)
+@given(_streams, _sizes)
+async def test_in_one_step_or_frame_by_frame_the_outcome_is_the_same(stream: bytes, sizes: list[int]) -> None:
+    assert await _outcome(_Whole, stream, sizes) == await _outcome(_Framewise, stream, sizes)
+
+
+@settings(deadline=None)
+@given(_streams.filter(bool), _sizes, st.data())
+async def test_so_it_is_when_a_byte_is_flipped(stream: bytes, sizes: list[int], data: st.DataObject) -> None:
+    flipped = bytearray(stream)
+    flipped[data.draw(st.integers(0, len(stream) - 1))] ^= data.draw(st.integers(1, 255))
+    assert await _outcome(_Whole, bytes(flipped), sizes) == await _outcome(_Framewise, bytes(flipped), sizes)
+
+
+async def test_so_it_is_whichever_byte_of_a_message_is_another() -> None:
+    table = {"rb-timeout": 5000, "rb-deadline": 10**12}
+    first = deliver_frames(1, 1, b"first", content_type="a/b", correlation_id="1")
+    request = deliver_frames(
+        1, 2, b"second", content_type="a/b", headers=table, correlation_id="1", reply_to="q", expiration="9"
+    )
+    reply = deliver_frames(1, 2, b"second", content_type="a/b", correlation_id="1")
+    for message in (request, reply):
+        for position in range(len(message)):
+            for value in {0, 1, message[position] ^ 1, message[position] + 1 & 255, 0xCE, 255}:
+                stream = first + message[:position] + bytes((value,)) + message[position + 1 :]
+                assert await _outcome(_Whole, stream, [2**16]) == await _outcome(_Framewise, stream, [2**16])
+
+
+async def test_calls_are_taken_in_one_step_after_the_first() -> None:
+    tap, _, _ = tapped_socket()
+    lane = _Whole(tap)
+    tap.data_received(b"".join(deliver_frames(1, n, b"x", content_type="a/b", correlation_id="1") for n in range(5)))
+    assert lane.at_once == 4
+    tap.data_received(deliver_frames(1, 5, b"x" * MAX_PAYLOAD, content_type="a/b", correlation_id="1"))
+    assert lane.at_once == 5
+    tap.data_received(deliver_frames(1, 6, b"x" * (MAX_BODY + 1), content_type="a/b", correlation_id="1"))
+    assert lane.at_once == 5
+    assert [tag for tag, *_ in lane.heard] == list(range(7))
+
+
+_bodies = st.binary(min_size=1, max_size=MAX_PAYLOAD + 1)
+_names = st.binary(max_size=300)
+_types = st.sampled_from(["", "application/msgpack", "text/é"])
+_encodings = st.sampled_from([None, "zstd"])
+
+
+@given(
+    _names, _bodies, _types, _encodings, st.one_of(st.none(), st.floats(0.0001, 4e6)), st.booleans(), st.floats(0, 2e9)
+)
+@example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9)
+def test_a_usual_request_has_the_bytes_of_any_other(
+    name: bytes, body: bytes, kind: str, encoding: str | None, seconds: float | None, persistent: bool, now: float
+) -> None:
+    writer = UsualRequests(1, _REPLY_TO, MAX_PAYLOAD)
+    request = Request("async_add", name, body, kind, encoding, seconds, None, persistent)
+    written = writer.frames(_METHOD, request, now)
+    usual = (
+        0 < len(name) < 256 and len(body) <= MAX_PAYLOAD and kind and not (encoding or seconds is None or persistent)
+    )
+    assert bool(written) == bool(usual)
+    if written:
+        assert seconds is not None
+        table = frames.deadline_table(int(expiration_of(seconds)), int((now + seconds) * 1000))
+        flags, properties = frames.encode_properties(kind.encode(), b"", table, name, _REPLY_TO, expiration_of(seconds))
+        assert written == _METHOD + frames.content(1, flags, properties, body, MAX_PAYLOAD)
+        assert writer.frames(_METHOD, request, now) == written
+
+
+@given(_names, _bodies, _types, _encodings, st.sampled_from([None, {}, {"rb-idempotent": True}]))
+def test_a_usual_reply_has_the_bytes_of_any_other(
+    name: bytes, body: bytes, kind: str, encoding: str | None, headers: dict[str, Any] | None
+) -> None:
+    written = usual_reply(1, _METHOD, name, Reply(body, kind or None, encoding, headers), MAX_PAYLOAD)
+    usual = 0 < len(name) < 256 and len(body) <= MAX_PAYLOAD and kind and not (encoding or headers)
+    assert bool(written) == bool(usual)
+    if written:
+        flags, properties = frames.encode_properties(kind.encode(), b"", b"", name)
+        assert written == _METHOD + frames.content(1, flags, properties, body, MAX_PAYLOAD)
+
+
+def test_requests_of_ever_new_timeouts_are_not_kept_for_ever() -> None:
+    writer = UsualRequests(1, _REPLY_TO, MAX_PAYLOAD)
+    for number in range(1000):
+        request = Request("async_add", b"1", b"x", "a/b", None, 1 + number / 7, None, False)
+        assert b"rb-deadline" in writer.frames(_METHOD, request, 1.7e9)
+    assert len(writer._times) <= 256
