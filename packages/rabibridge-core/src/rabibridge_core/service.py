@@ -36,7 +36,7 @@ class Service:
     """Takes the requests of one service and answers them, each in a task of its own.
 
     At least once: a request is settled after its reply was sent. At most once: it is settled before its handler
-    begins; as many as may run at a time run, the others wait here, in the order in which they came.
+    begins. Where more may arrive than may run at a time, the others wait here, in the order in which they came.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Service:
         self._cancelled: set[tuple[bytes, bytes]] = set()
         self._gone: set[bytes] = set()
         self._once = self._answering.once
+        self._in_turn = self._answering.watched = self._once or schema.fetch_ahead > 0
         self._begun = 0
         self._waiting: deque[InHand] = deque()
         self._idle: asyncio.Event | None = None
@@ -155,12 +156,12 @@ class Service:
             return
         execution = InHand(self._name, request)
         self._in_hand.add(execution)
-        if self._once and not self._takes_turn(execution):
+        if self._in_turn and not self._takes_turn(execution):
             return
         execution.task = self._loop.create_task(self._answer(execution), name=self._name)
 
     def _takes_turn(self, execution: InHand) -> bool:
-        """Tell whether a request of an at-most-once service may begin; otherwise it waits, and its time goes on."""
+        """Tell whether a request may begin; otherwise it waits for its turn, and its time goes on."""
         if self._begun < self.schema.concurrency:
             self._begun += 1
             return True
@@ -174,7 +175,7 @@ class Service:
         return False
 
     def _finished(self, execution: InHand) -> None:
-        if self._once:
+        if self._in_turn:
             self._begun -= 1
             while self._waiting and self._begun < self.schema.concurrency:
                 self._begun += 1

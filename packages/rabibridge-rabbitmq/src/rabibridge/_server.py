@@ -88,6 +88,7 @@ class RMQServer(RMQBase):
         idempotent: bool = False,
         redelivery_limit: int | None = None,
         queue_type: QueueType | None = None,
+        fetch_ahead: int | None = None,
     ) -> ServiceSchema:
         """Take up one function, decorated or not; on a server that serves already it starts at once.
 
@@ -105,13 +106,15 @@ class RMQServer(RMQBase):
             redelivery_limit: as in ``register_call``.
             queue_type: as in ``register_call``; ``None``: what its ``@register_call`` says, else what the setting
                 ``queue_type`` does.
+            fetch_ahead: as in ``register_call``.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
         """
         given = Registration(
-            queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type
-        )
+            queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
+            fetch_ahead,
+        )  # fmt: skip
         return self._server.add(ServiceSchema.of(func_ptr, given.over(registration_of(func_ptr))))
 
     def load_plugins(self, plugin_dir: Path | str) -> None:
