@@ -79,10 +79,10 @@ _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _PRIORITY = 0x8000, 
 _CORRELATION_ID, _REPLY_TO, _EXPIRATION = 0x0400, 0x0200, 0x0100
 _AFTER_EXPIRATION = 0x00FF
 
-# The two headers that tell a worker of the deadline, laid out once: pairs of name, type "l" (signed 64 bits), value.
-_TIMEOUT_NAME, _DEADLINE_NAME = b"\x0arb-timeout", b"\x0brb-deadline"
-_DEADLINE_TABLE = struct.Struct(">I11scq12scq")
-_DEADLINE_TABLE_SIZE = _DEADLINE_TABLE.size - 4
+# The two headers that tell a worker of the deadline, laid out once: the length of the table, then name, type "l"
+# (signed 64 bits) and value of each.
+_TO_TIMEOUT, _TO_DEADLINE = b"\0\0\0\x29\x0arb-timeoutl", b"\x0brb-deadlinel"
+_DEADLINE_TABLE = struct.Struct(">16sq13sq")
 
 PROBE_TABLE: Final = b"\x00\x00\x00\x0b\x08rb-probet\x01"
 """The header table of a call without a deadline: whoever runs it may ask whether its caller is still there."""
@@ -310,19 +310,15 @@ def parse_properties(data: bytes, start: int, end: int) -> Properties:
 
 def deadline_table(timeout_ms: int, deadline_ms: int) -> bytes:
     """Return the header table of a call with a deadline: time left and end of it, in milliseconds."""
-    return _DEADLINE_TABLE.pack(
-        _DEADLINE_TABLE_SIZE, _TIMEOUT_NAME, b"l", timeout_ms, _DEADLINE_NAME, b"l", deadline_ms
-    )
+    return _DEADLINE_TABLE.pack(_TO_TIMEOUT, timeout_ms, _TO_DEADLINE, deadline_ms)
 
 
 def parse_deadline_table(table: bytes) -> tuple[int, int] | None:
     """Return time left and end if the table is exactly what :func:`deadline_table` makes, else ``None``."""
     if len(table) != _DEADLINE_TABLE.size:
         return None
-    _, name, kind, timeout_ms, other_name, other_kind, deadline_ms = _DEADLINE_TABLE.unpack(table)
-    if name != _TIMEOUT_NAME or other_name != _DEADLINE_NAME or kind != b"l" or other_kind != b"l":
-        return None
-    return timeout_ms, deadline_ms
+    to_timeout, timeout_ms, to_deadline, deadline_ms = _DEADLINE_TABLE.unpack(table)
+    return (timeout_ms, deadline_ms) if to_timeout == _TO_TIMEOUT and to_deadline == _TO_DEADLINE else None
 
 
 def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
