@@ -94,7 +94,7 @@ class RabbitRequest:
         """Settle now, reply later."""
         lane = self._lane
         if lane is not None and lane.open and self._tag:
-            lane.acknowledge(self._tag)
+            lane.accept(self._tag)
             self._tag = 0
 
     def discard(self) -> None:

@@ -104,17 +104,17 @@ class ServiceLane(Lane):
             if frames:
                 self._tap.write(frames)
             if tag:
-                self.acknowledge(tag)
+                if not self._acknowledged:
+                    self._tap.write_behind(self._acks)
+                self._acknowledged.append(tag)
+                self._unacknowledged.pop(tag, None)
             if not self.unsettled:
                 self.consumer.ended(self, None)
 
-    def acknowledge(self, tag: int) -> None:
-        """Acknowledge the request of this tag, behind all replies of this turn of the loop."""
-        if self.open:
-            if not self._acknowledged:
-                self._tap.write_behind(self._acks)
-            self._acknowledged.append(tag)
-            self._unacknowledged.pop(tag, None)
+    def accept(self, tag: int) -> None:
+        """Acknowledge the request of this tag, before whatever is written from now on: its handler begins."""
+        self._unacknowledged.pop(tag, None)
+        self.write(ack(self.number, tag))
 
     def give_back(self, tag: int, *, requeue: bool) -> None:
         """Reject the request of this tag: it is settled."""
