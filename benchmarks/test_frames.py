@@ -30,7 +30,7 @@ def _properties(table: bytes) -> tuple[int, bytes]:
 
 def _request(body: bytes) -> bytes:
     flags, properties = _properties(deadline_table(10_000, 1_800_000_000_000))
-    return content(_CHANNEL, flags, properties, body, _MAX_PAYLOAD)
+    return content(_CHANNEL, b"", flags, properties, body, _MAX_PAYLOAD)
 
 
 def _delivery(tag: int) -> bytes:
@@ -65,7 +65,7 @@ def test_encode_a_reply_and_its_ack(benchmark: Any) -> None:
 
     def reply() -> bytes:
         flags, properties = encode_properties(b"application/msgpack", b"", b"", b"1234567890")
-        return method + content(_CHANNEL, flags, properties, _BODY, _MAX_PAYLOAD) + ack(_CHANNEL, 12_345)
+        return content(_CHANNEL, method, flags, properties, _BODY, _MAX_PAYLOAD) + ack(_CHANNEL, 12_345)
 
     assert benchmark(reply).endswith(b"\xce")
 

@@ -40,7 +40,7 @@ class RawPublisher(Lane):
     async def publish(self, exchange: str, key: str, flags: int, properties: bytes, body: bytes) -> None:
         """Publish a message that the broker takes."""
         method = publish_method(self.number, exchange.encode(), key.encode(), mandatory=True)
-        self.write(method + content(self.number, flags, properties, body, self.max_payload))
+        self.write(content(self.number, method, flags, properties, body, self.max_payload))
         confirm = await self._confirms.get()
         if confirm is not True:
             raise AssertionError(f"the broker does not take it: {confirm or 'no route'}")

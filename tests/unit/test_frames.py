@@ -87,7 +87,7 @@ def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...])
     }
     given_values = {name: values[name] if name in used else type(values[name])() for name in values}
     flags, encoded = frames.encode_properties(**given_values)
-    head, first, second = _frames_of(frames.content(7, flags, encoded, b"x" * 150, 100))
+    head, first, second = _frames_of(frames.content(7, b"", flags, encoded, b"x" * 150, 100))
     header = head[1]
     assert isinstance(header, amqp_header.ContentHeader)
     assert header.body_size == 150
@@ -107,7 +107,7 @@ def test_bodies_are_split_at_max_payload(max_payload: int, size_of: tuple[int, i
     size = size_of[0] * max_payload + size_of[1]
     body = bytes(number % 251 for number in range(size))
     flags, encoded = frames.encode_properties(b"application/json", b"", b"", b"1")
-    head, *parts = _frames_of(frames.content(3, flags, encoded, body, max_payload))
+    head, *parts = _frames_of(frames.content(3, b"", flags, encoded, body, max_payload))
     assert head[1].body_size == size
     assert all(isinstance(part, amqp_body.ContentBody) for _, part in parts)
     sizes = [len(part.value) for _, part in parts]

@@ -150,7 +150,7 @@ def test_a_usual_request_has_the_bytes_of_any_other(
         assert seconds is not None
         table = frames.deadline_table(int(expiration_of(seconds)), int((now + seconds) * 1000))
         flags, properties = frames.encode_properties(kind.encode(), b"", table, name, _REPLY_TO, expiration_of(seconds))
-        assert written == _METHOD + frames.content(1, flags, properties, body, MAX_PAYLOAD)
+        assert written == frames.content(1, _METHOD, flags, properties, body, MAX_PAYLOAD)
         assert writer.frames(_METHOD, request, now) == written
 
 
@@ -163,7 +163,7 @@ def test_a_usual_reply_has_the_bytes_of_any_other(
     assert bool(written) == bool(usual)
     if written:
         flags, properties = frames.encode_properties(kind.encode(), b"", b"", name)
-        assert written == _METHOD + frames.content(1, flags, properties, body, MAX_PAYLOAD)
+        assert written == frames.content(1, _METHOD, flags, properties, body, MAX_PAYLOAD)
 
 
 def test_requests_of_ever_new_timeouts_are_not_kept_for_ever() -> None:

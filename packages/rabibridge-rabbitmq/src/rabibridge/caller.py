@@ -68,7 +68,7 @@ class _CallerLane(Lane):
     def publish(self, request: Request) -> None:
         route = request[0]
         method = self._methods.get(route) or self._method_to(route)
-        frames = self._usual.frames(method, request, time.time()) or method + self._content(request)
+        frames = self._usual.frames(method, request, time.time()) or self._frames(method, request)
         self._published = tag = self._published + 1
         self._unconfirmed[tag] = request[1]
         self._tap.write(frames)
@@ -80,7 +80,7 @@ class _CallerLane(Lane):
         self._methods[routing_key] = method
         return method
 
-    def _content(self, request: Request) -> bytes:
+    def _frames(self, method: bytes, request: Request) -> bytes:
         seconds, expiration = request.timeout, b""
         if seconds is None:
             table = self._with_probe(request.headers) if request.headers else self._probe_table
@@ -102,7 +102,7 @@ class _CallerLane(Lane):
             expiration,
             request.persistent,
         )
-        return content(self.number, flags, properties, request.body, self.max_payload)
+        return content(self.number, method, flags, properties, request.body, self.max_payload)
 
     def _with_probe(self, headers: Headers) -> bytes:
         return encode_table({**headers, "rb-probe": True} if self._probe_table else headers)
@@ -114,7 +114,7 @@ class _CallerLane(Lane):
             return  # too long a key for a prefix: no worker listens for it
         flags, properties = encode_properties(b"", b"", b"", correlation_id, self.reply_to)
         self._published += 1  # confirmed like all others, and nobody waits for that
-        self.write(method + content(self.number, flags, properties, routing_key.encode(), self.max_payload))
+        self.write(content(self.number, method, flags, properties, routing_key.encode(), self.max_payload))
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         correlation_id = properties.correlation_id

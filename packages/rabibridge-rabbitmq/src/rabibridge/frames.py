@@ -118,7 +118,8 @@ class FrameCutter:
         self._sinks = sinks
         self._other = other
         self.max_payload = max_payload
-        self._rest = bytearray()
+        self._rest: list[bytes] = []  # of a frame that has not arrived as a whole
+        self._rest_size = 0
         self._wanted = 0
 
     def feed(self, data: bytes) -> bool:
@@ -128,10 +129,11 @@ class FrameCutter:
             FrameError: the bytes are not AMQP frames.
         """
         if self._rest:
-            self._rest += data
-            if len(self._rest) < self._wanted:
+            self._rest.append(data)
+            self._rest_size += len(data)
+            if self._rest_size < self._wanted:
                 return False
-            data = bytes(self._rest)
+            data = b"".join(self._rest)
             self._rest.clear()
         position, size, taken, sinks = 0, len(data), False, self._sinks
         self._wanted = 7
@@ -158,7 +160,8 @@ class FrameCutter:
         except (IndexError, struct.error) as error:
             raise FrameError(f"a frame ends too early: {error}") from error
         if position < size:
-            self._rest += data[position:] if position else data
+            self._rest.append(data[position:] if position else data)
+            self._rest_size = size - position
         return taken
 
     def _check(self, kind: int, channel: int, length: int) -> None:
@@ -206,11 +209,12 @@ def publish_method(channel: int, exchange: bytes, routing_key: bytes, *, mandato
     return _FRAME.pack(METHOD, channel, len(payload)) + payload + b"\xce"
 
 
-def content(channel: int, flags: int, properties: bytes, body: bytes, max_payload: int) -> bytes:
-    """Return the content header frame and as many body frames as it takes.
+def content(channel: int, method: bytes, flags: int, properties: bytes, body: bytes, max_payload: int) -> bytes:
+    """Return all frames of a message: the method, the content header, and as many body frames as it takes.
 
     Args:
         channel: the channel number.
+        method: the frame of the method.
         flags: which properties are there.
         properties: them, encoded.
         body: the body.
@@ -219,10 +223,11 @@ def content(channel: int, flags: int, properties: bytes, body: bytes, max_payloa
     size = len(body)
     header = _CONTENT_HEADER.pack(HEADER, channel, 14 + len(properties), 60, 0, size, flags)
     if 0 < size <= max_payload:
-        return b"".join((header, properties, _BODY_AFTER_HEADER.pack(END, BODY, channel, size), body, b"\xce"))
-    parts = [header, properties, b"\xce"]
+        return b"".join((method, header, properties, _BODY_AFTER_HEADER.pack(END, BODY, channel, size), body, b"\xce"))
+    parts: list[bytes | memoryview] = [method, header, properties, b"\xce"]
+    view = memoryview(body)  # a large body is copied once, by the join
     for start in range(0, size, max_payload):
-        part = body[start : start + max_payload]
+        part = view[start : start + max_payload]
         parts += (_FRAME.pack(BODY, channel, len(part)), part, b"\xce")
     return b"".join(parts)
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane"]
 
+_LARGE = 32 * 1024
+"""A part of a body that is as large as this is not copied before the body is complete; it keeps what it came with."""
 _TAG_AND_FLAG = struct.Struct(">QB")
 
 
@@ -66,7 +68,7 @@ class Lane:
         self._redelivered = False
         self._reason = (0, "", b"")
         self._properties: Properties | None = None
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._missing = 0
         self._kept = 0
         self._deliver = b"\0"  # how the last basic.deliver began: its frame's head, the method, the consumer
@@ -132,7 +134,7 @@ class Lane:
             if not self._missing and not self._parts and size < self._keep:
                 self._complete(data[start:end])
             else:
-                self._collect(data[start:end])
+                self._collect(memoryview(data)[start:end] if size >= _LARGE else data[start:end])
         else:
             return False
         return True
@@ -163,7 +165,7 @@ class Lane:
             return False
         return True
 
-    def _collect(self, part: bytes) -> None:
+    def _collect(self, part: bytes | memoryview) -> None:
         if self._kept < self._keep:
             self._parts.append(part[: self._keep - self._kept])
             self._kept += len(self._parts[-1])

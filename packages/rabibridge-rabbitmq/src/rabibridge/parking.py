@@ -49,7 +49,7 @@ class _ParkingLane(Lane):
         self._published += 1
         self._pending[self._published] = parcel
         method = publish_method(self.number, b"", parcel.queue, mandatory=True)
-        self.write(method + content(self.number, parcel.flags, parcel.properties, parcel.body, self.max_payload))
+        self.write(content(self.number, method, parcel.flags, parcel.properties, parcel.body, self.max_payload))
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         parcels = [self._pending.pop(one) for one in self._tags(tag, multiple)]

@@ -74,16 +74,16 @@ class ServiceLane(Lane):
         """Return the frames that send the reply."""
         method = self._methods.get(properties.reply_to) or self._method_to(properties.reply_to)
         usual = usual_reply(self.number, method, properties.correlation_id, reply, self.max_payload)
-        return usual or method + self._content(properties, reply)
+        return usual or self._frames(method, properties, reply)
 
-    def _content(self, properties: Properties, reply: Reply) -> bytes:
+    def _frames(self, method: bytes, properties: Properties, reply: Reply) -> bytes:
         flags, encoded = encode_properties(
             reply.content_type.encode() if reply.content_type else b"",
             reply.content_encoding.encode() if reply.content_encoding else b"",
             encode_table(reply.headers) if reply.headers else b"",
             properties.correlation_id,
         )
-        return content(self.number, flags, encoded, reply.body, self.max_payload)
+        return content(self.number, method, flags, encoded, reply.body, self.max_payload)
 
     def _method_to(self, reply_to: bytes) -> bytes:
         if len(self._methods) >= _METHODS_KEPT:
@@ -95,7 +95,7 @@ class ServiceLane(Lane):
 
     def probe(self, reply_to: bytes) -> None:
         """Send nothing to a caller; it comes back if the caller is gone."""
-        self.write(self._method_to(reply_to) + content(self.number, 0, b"", b"", self.max_payload))
+        self.write(content(self.number, self._method_to(reply_to), 0, b"", b"", self.max_payload))
 
     def settle(self, frames: bytes, tag: int) -> None:
         """Write ``frames`` and acknowledge the request of this tag, if it is not 0: it is settled."""

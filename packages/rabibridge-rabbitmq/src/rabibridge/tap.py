@@ -168,11 +168,13 @@ class Tap(asyncio.StreamReaderProtocol):
             behind, self._behind = self._behind, []
             self._out += [frames() for frames in behind]
         if self._out:
-            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-            self._out.clear()
-            self._out_size = 0
+            out, self._out = self._out, []
+            large, self._out_size = self._out_size >= _FLUSH_AT, 0
             if self.error is None:
-                self._socket.write(data)
+                if large:
+                    self._socket.writelines(out)  # the event loop may know how to send them without a copy
+                else:
+                    self._socket.write(out[0] if len(out) == 1 else b"".join(out))
 
     def pause_writing(self) -> None:
         """Hold messages back: the socket does not take more."""
