@@ -46,7 +46,7 @@ class Pair:
         after, calls = broker.read(), done["calls"]
         return Round(
             rate=calls / done["seconds"],
-            latency=done["median"],
+            latency=done["p50"],
             client=done["cpu"] / calls,
             server=(self.server.tell("cpu")["cpu"] - server) / calls,
             broker=None if before is None or after is None else (after - before) / calls,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from benchmarks.environments import ROOT, compiled_client, interpreter_of
+from benchmarks.roster import ENTRIES
 from benchmarks.usage import cpu_seconds_of
 from tools.broker import BrokerError
 
@@ -25,10 +26,20 @@ class Program:
 
     def __init__(self, role: Literal["serve", "call"], contender: str, url: str) -> None:
         self._name = f"{contender} {role}"
+        if ENTRIES[contender].home == "c":
+            arguments, variables = [str(compiled_client()), role, url], None
+        else:
+            interpreter = interpreter_of(contender)
+            arguments = [interpreter.python, "-m", "benchmarks.program", role, contender, url]
+            variables = interpreter.variables
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.program", role, contender, url],
-            cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            arguments, cwd=ROOT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
 
     def __enter__(self) -> Self:
         try:

@@ -15,14 +15,12 @@ import contextlib
 import gc
 import itertools
 import json
-import statistics
 import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
-import uvloop
-
 from benchmarks.contenders.base import Service, load
+from benchmarks.roster import ENTRIES
 from benchmarks.usage import cpu_seconds, resident_bytes
 
 if TYPE_CHECKING:
@@ -48,12 +46,10 @@ async def run_for(caller: Caller, in_flight: int, seconds: float) -> dict[str, f
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):
             group.create_task(keep_calling())
-    return {
-        "calls": len(took),
-        "seconds": perf_counter() - start,
-        "median": statistics.median(took),
-        "cpu": cpu_seconds() - cpu,
-    }
+    ended, cpu = perf_counter() - start, cpu_seconds() - cpu
+    took.sort()
+    latency = {f"p{percent}": took[len(took) * percent // 100] for percent in (50, 95, 99)}
+    return {"calls": len(took), "seconds": ended, "cpu": cpu, **latency}
 
 
 async def run_batches(caller: Caller, calls: int, batch: int) -> dict[str, float]:
@@ -89,12 +85,22 @@ async def _answer(side: Side, command: dict[str, Any]) -> dict[str, Any]:
 
 
 async def main(role: str, name: str, url: str) -> None:
-    contender, service = load(name), Service()
+    contender, service = load(ENTRIES[name].module), Service()
     async with contender.serve(url, service) if role == "serve" else contender.caller(url, service) as side:
         print(json.dumps({"ready": True}), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             print(json.dumps(await _answer(side, json.loads(line))), flush=True)
 
 
+def runner(loop: str) -> asyncio.Runner:
+    """Return what runs coroutines on a loop of this kind: ``uvloop`` or ``asyncio``."""
+    if loop == "asyncio":
+        return asyncio.Runner()
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))
+    with runner(ENTRIES[sys.argv[2]].loop) as running:
+        running.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))

@@ -6,22 +6,21 @@ with us, one a line, on its stdin and stdout.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from tools.venv import VenvError, venv_python
+
 ROOT = Path(__file__).parents[1]
 PEER_FOLDER = ROOT / ".venv-peer"
 # It names no versions of what it needs: these majors are known to work with it.
 _REQUIREMENTS = ("RabiBridge==0.1.2", "aio-pika>=9,<11", "pydantic>=2,<3")
-_INSTALL_TIMEOUT = 240.0
 _LOG_TAIL = 2000
 
 
@@ -35,27 +34,10 @@ def peer_python(folder: Path = PEER_FOLDER) -> Path:
     Raises:
         PeerError: it could not be installed, as without a package registry.
     """
-    python, stamp, wanted = folder / "bin/python", folder / ".installed", "\n".join(_REQUIREMENTS)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
-            _run(sys.executable, "-m", "venv", str(folder))
-            pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
-            _run(*pip, "--retries", "1", "--timeout", "15", *_REQUIREMENTS)
-            stamp.write_text(wanted)
-    return python
-
-
-def _run(*command: str) -> None:
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        return venv_python(folder, _REQUIREMENTS)
+    except VenvError as error:
         raise PeerError(f"RabiBridge 0.1.2 could not be installed: {error}") from error
-    if done.returncode:
-        raise PeerError(f"RabiBridge 0.1.2 could not be installed: {done.stderr.strip()[-_LOG_TAIL:]}")
 
 
 def peer_home(folder: Path, python: Path, serializer: str) -> Path:
