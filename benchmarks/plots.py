@@ -55,11 +55,9 @@ def _gaps(values: list[float | None]) -> list[float]:
 def _lines(axes: Any, chart: dict[str, Any]) -> None:
     for number, series in enumerate(chart["series"]):
         colour = series["colour"] or _COLOURS[number % len(_COLOURS)]
-        axes.plot(
-            chart["x"], _gaps(series["y"]), label=series["label"], color=colour,
-            marker=_MARKERS[number % len(_MARKERS)], markersize=6 if series["strong"] else 4, linewidth=3 if series["strong"] else 1.5,
-            zorder=3 if series["strong"] else 2,
-        )  # fmt: skip
+        look = {"linewidth": 3, "markersize": 6, "zorder": 3} if series["strong"] else {"linewidth": 1.5, "markersize": 4}
+        marker = _MARKERS[number % len(_MARKERS)]
+        axes.plot(chart["x"], _gaps(series["y"]), label=series["label"], color=colour, marker=marker, **look)
         if series["low"] and series["high"]:
             axes.fill_between(chart["x"], _gaps(series["low"]), _gaps(series["high"]), color=colour, alpha=0.12, lw=0)
     if chart["log_x"]:

@@ -39,7 +39,7 @@ _OURS = (
 )
 _AIO_PIKA = "mandatory and confirm of the request, confirm of the reply, ack after the reply, reconnects"
 _AIO_PIKA_LACKS = "no bounded queue, no timeout, no deadline"
-_NO_BROKER = "no broker: no queue, no confirm, no redelivery, one server process at an address"
+_NO_BROKER = "no broker: no confirm, no redelivery, one server process at an address"
 
 ENTRIES = {
     entry.name: entry
@@ -70,7 +70,7 @@ ENTRIES = {
         ),
         Entry(
             "grpc_aio", "grpc.aio", "grpc_aio", "peers", "grpcio",
-            "a timeout on each call that the server hears of", _NO_BROKER, through="nothing",
+            "bounded queue in the server, a timeout on each call that the server hears of", _NO_BROKER, through="nothing",
         ),
         Entry(
             "nats_py", "nats-py", "nats_py", "peers", "nats-py",
