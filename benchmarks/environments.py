@@ -8,16 +8,20 @@ aio-pika, is in ``.venv-patio``.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.roster import ENTRIES, Home
+from tools.apt import apt_install
 from tools.peers import PEER_FOLDER, PeerError, peer_home, peer_python
 from tools.venv import VenvError, venv_python
 
 ROOT = Path(__file__).parents[1]
 _BENCHMARKS = Path(__file__).parent
+_C_PACKAGES = ("gcc", "libc6-dev", "librabbitmq-dev")
 
 
 class UnavailableError(RuntimeError):
@@ -68,9 +72,57 @@ def requirements(file: Path) -> tuple[str, ...]:
 
 
 def compiled_client() -> Path:
-    """Return the C client, compiled from its source when that is newer.
+    """Return the C client, compiled from its source if that is newer.
 
     Raises:
         UnavailableError: there is no compiler, or no librabbitmq.
     """
-    raise UnavailableError("not written yet")
+    source, program = _BENCHMARKS / "librabbitmq/rpc.c", ROOT / ".librabbitmq/rpc"
+    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+        return program
+    program.parent.mkdir(exist_ok=True)
+    command = ["cc", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-o", str(program), str(source), "-lrabbitmq"]
+    error = _compile(command)
+    if error is not None and apt_install(*_C_PACKAGES):
+        error = _compile(command)
+    if error is not None:
+        raise UnavailableError(f"it did not compile; on Debian, install {' and '.join(_C_PACKAGES)}: {error}")
+    return program
+
+
+def _compile(command: list[str]) -> str | None:
+    """Return what was wrong, or None."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
+    return done.stderr.strip().partition("\n")[0] if done.returncode else None
+
+
+def nats_server() -> str:
+    """Return the path of nats-server.
+
+    Raises:
+        UnavailableError: it is not installed, and we could not install it.
+    """
+    found = shutil.which("nats-server")
+    if found is None and apt_install("nats-server"):
+        found = shutil.which("nats-server")
+    if found is None:
+        raise UnavailableError("there is no nats-server; on Debian, install nats-server")
+    return found
+
+
+def ready(contender: str) -> None:
+    """Make everything that a contender needs, so that starting it later takes no longer than any other.
+
+    Raises:
+        UnavailableError: it cannot be had here.
+    """
+    entry = ENTRIES[contender]
+    if entry.through == "NATS":
+        nats_server()
+    if entry.home == "c":
+        compiled_client()
+    else:
+        interpreter(entry.home)

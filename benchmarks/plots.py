@@ -55,7 +55,9 @@ def _gaps(values: list[float | None]) -> list[float]:
 def _lines(axes: Any, chart: dict[str, Any]) -> None:
     for number, series in enumerate(chart["series"]):
         colour = series["colour"] or _COLOURS[number % len(_COLOURS)]
-        look = {"linewidth": 3, "markersize": 6, "zorder": 3} if series["strong"] else {"linewidth": 1.5, "markersize": 4}
+        look = (
+            {"linewidth": 3, "markersize": 6, "zorder": 3} if series["strong"] else {"linewidth": 1.5, "markersize": 4}
+        )
         marker = _MARKERS[number % len(_MARKERS)]
         axes.plot(chart["x"], _gaps(series["y"]), label=series["label"], color=colour, marker=marker, **look)
         if series["low"] and series["high"]:

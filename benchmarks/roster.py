@@ -80,7 +80,7 @@ ENTRIES = {
         ),
         Entry(
             "c_librabbitmq", "C on librabbitmq", "librabbitmq", "c", None,
-            "bounded queue, mandatory and confirm of the request, ack after the reply, an expiration, direct reply-to",
+            "bounded queue, mandatory both ways, confirm of the request, manual ack after the reply, an expiration",
             "no timeout, no deadline header, no errors carried, no arguments decoded; waits and does nothing else, "
             "a lost connection stays lost: the practical limit, not a library",
             loop="none",

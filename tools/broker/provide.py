@@ -9,17 +9,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 
+from tools.apt import apt_install
 from tools.broker.base import Broker, BrokerError, GivenBroker
 from tools.broker.cluster import PrivateCluster
 from tools.broker.compose import ComposeNode, compose_works
 from tools.broker.private import PrivateNode, find_server
 
 URL_VARIABLE = "RABIBRIDGE_TEST_URL"
-_INSTALL_TIMEOUT = 900.0
 
 
 def provide_broker(*, allow_install: bool = False, schedulers: int | None = 2) -> Broker | None:
@@ -61,25 +58,8 @@ def provide_cluster(size: int = 3) -> PrivateCluster | None:
 
 
 def _install() -> bool:
-    apt = shutil.which("apt-get")
-    if apt is None or os.geteuid() != 0:
+    if not apt_install("rabbitmq-server"):
         return False
-    print("Installing rabbitmq-server with apt-get ...", file=sys.stderr, flush=True)
-    # RUNLEVEL 1 makes Debian's invoke-rc.d leave the system's own node unstarted: we want the program, not the service.
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", "rabbitmq-server"]):
-        try:
-            subprocess.run(
-                [apt, "-qq", *command],
-                env=environment,
-                check=True,
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr,
-                timeout=_INSTALL_TIMEOUT,
-            )
-        except (subprocess.SubprocessError, OSError) as error:
-            print(f"apt-get {command[0]} failed: {error}", file=sys.stderr)
-            return False
     if find_server() is None:
         raise BrokerError("rabbitmq-server was installed, and yet is nowhere to be found")
     return True

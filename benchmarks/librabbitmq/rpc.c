@@ -1,0 +1,284 @@
+/* The practical limit of a call over RabbitMQ: a server and a client in C, on librabbitmq.
+ *
+ * rpc serve URL, rpc call URL. Each line of JSON on standard input is answered by one, as benchmarks/program.py does:
+ *   {"op": "cpu"}                                      CPU seconds so far
+ *   {"op": "run", "in_flight": 128, "seconds": 2.0}    call for so long, so many calls at any time
+ *
+ * A request is mandatory, confirmed, expires, and is acknowledged after its reply, which is mandatory; the queue is
+ * bounded and refuses more. Each publish and each acknowledgement is sent at once, which is all that librabbitmq's functions do.
+ */
+#include <amqp.h>
+#include <amqp_framing.h>
+#include <amqp_tcp_socket.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define QUEUE "echo"
+#define QUEUE_SIZE 10000
+#define IN_HAND 256
+#define EXPIRATION "10000"
+#define MAX_IN_FLIGHT 65536
+#define MAX_UNCONFIRMED (1 << 18)
+#define BODY 5
+
+static amqp_connection_state_t connection;
+
+static void die(const char *what) {
+    fprintf(stderr, "rpc: %s\n", what);
+    exit(1);
+}
+
+static void check(int status, const char *what) {
+    if (status == AMQP_STATUS_OK) return;
+    fprintf(stderr, "rpc: %s: %s\n", what, amqp_error_string2(status));
+    exit(1);
+}
+
+static void check_reply(const char *what) {
+    if (amqp_get_rpc_reply(connection).reply_type != AMQP_RESPONSE_NORMAL) die(what);
+}
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static double cpu_seconds(void) {
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+}
+
+static void open_connection(char *url) {
+    struct amqp_connection_info at;
+    amqp_rpc_reply_t reply;
+    amqp_socket_t *socket;
+
+    check(amqp_parse_url(url, &at), "the URL");
+    connection = amqp_new_connection();
+    socket = amqp_tcp_socket_new(connection);
+    check(amqp_socket_open(socket, at.host, at.port), "connecting");
+    reply = amqp_login(connection, at.vhost, 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, at.user, at.password);
+    if (reply.reply_type != AMQP_RESPONSE_NORMAL) die("logging in failed");
+    amqp_channel_open(connection, 1);
+    check_reply("opening a channel failed");
+}
+
+static void publish(amqp_bytes_t queue, const amqp_basic_properties_t *properties, amqp_bytes_t body) {
+    check(amqp_basic_publish(connection, 1, amqp_empty_bytes, queue, 1, 0, properties, body), "publishing");
+}
+
+/* Read the next frame and make sure of its type: the content of a message comes frame by frame, nothing between. */
+static amqp_frame_t next_frame(int type) {
+    amqp_frame_t frame;
+    check(amqp_simple_wait_frame(connection, &frame), "reading");
+    if (frame.frame_type != type) die("a frame of another type than expected");
+    return frame;
+}
+
+/* ---- server ---- */
+
+static void declare_queue(void) {
+    amqp_table_entry_t limits[2];
+    amqp_table_t arguments = {2, limits};
+
+    limits[0].key = amqp_cstring_bytes("x-max-length");
+    limits[0].value.kind = AMQP_FIELD_KIND_I32;
+    limits[0].value.value.i32 = QUEUE_SIZE;
+    limits[1].key = amqp_cstring_bytes("x-overflow");
+    limits[1].value.kind = AMQP_FIELD_KIND_UTF8;
+    limits[1].value.value.bytes = amqp_cstring_bytes("reject-publish");
+    amqp_queue_declare(connection, 1, amqp_cstring_bytes(QUEUE), 0, 1, 0, 0, arguments);
+    check_reply("declaring the queue failed");
+}
+
+static void answer_one(void) {
+    amqp_envelope_t request;
+    amqp_basic_properties_t properties;
+
+    if (amqp_consume_message(connection, &request, NULL, 0).reply_type != AMQP_RESPONSE_NORMAL)
+        die("the connection ended, or a reply came back");
+    memset(&properties, 0, sizeof properties);
+    properties._flags = AMQP_BASIC_CORRELATION_ID_FLAG | AMQP_BASIC_CONTENT_TYPE_FLAG;
+    properties.correlation_id = request.message.properties.correlation_id;
+    properties.content_type = request.message.properties.content_type;
+    publish(request.message.properties.reply_to, &properties, request.message.body);
+    check(amqp_basic_ack(connection, 1, request.delivery_tag, 0), "acknowledging");
+    amqp_destroy_envelope(&request);
+    amqp_maybe_release_buffers(connection);
+}
+
+static void serve(void) {
+    char line[256];
+    struct pollfd inputs[2] = {{.fd = STDIN_FILENO, .events = POLLIN},
+                               {.fd = amqp_get_sockfd(connection), .events = POLLIN}};
+
+    declare_queue();
+    amqp_basic_qos(connection, 1, 0, IN_HAND, 0);
+    check_reply("setting the prefetch count failed");
+    amqp_basic_consume(connection, 1, amqp_cstring_bytes(QUEUE), amqp_empty_bytes, 0, 0, 0, amqp_empty_table);
+    check_reply("consuming failed");
+    puts("{\"ready\": true}");
+    for (;;) {
+        while (amqp_frames_enqueued(connection) || amqp_data_in_buffer(connection)) answer_one();
+        if (poll(inputs, 2, -1) < 0) die("poll failed");
+        if (inputs[0].revents) {
+            if (!fgets(line, sizeof line, stdin)) return;
+            printf("{\"cpu\": %.6f}\n", cpu_seconds());
+        }
+        if (inputs[1].revents) answer_one();
+    }
+}
+
+/* ---- client ---- */
+
+/* A call under way has a slot, whose number is its correlation id. */
+static struct {
+    double began;
+    unsigned char body[BODY];
+} slots[MAX_IN_FLIGHT];
+
+static amqp_bytes_t reply_queue; /* exclusive, and named by the broker */
+static uint64_t published, confirmed; /* all up to `confirmed` are, and those marked in `early` */
+static unsigned char early[MAX_UNCONFIRMED];
+static uint32_t number;
+
+static double *latencies;
+static size_t calls, room;
+
+static void call(unsigned slot) {
+    char correlation_id[16];
+    amqp_basic_properties_t properties;
+    unsigned char *body = slots[slot].body;
+    uint32_t x = number++;
+
+    body[0] = 0xce; /* msgpack: an unsigned number of 32 bits */
+    body[1] = (unsigned char)(x >> 24), body[2] = (unsigned char)(x >> 16);
+    body[3] = (unsigned char)(x >> 8), body[4] = (unsigned char)x;
+    snprintf(correlation_id, sizeof correlation_id, "%u", slot);
+    memset(&properties, 0, sizeof properties);
+    properties._flags = AMQP_BASIC_CORRELATION_ID_FLAG | AMQP_BASIC_REPLY_TO_FLAG | AMQP_BASIC_CONTENT_TYPE_FLAG |
+                        AMQP_BASIC_EXPIRATION_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG;
+    properties.correlation_id = amqp_cstring_bytes(correlation_id);
+    properties.reply_to = reply_queue;
+    properties.content_type = amqp_cstring_bytes("application/msgpack");
+    properties.expiration = amqp_cstring_bytes(EXPIRATION);
+    properties.delivery_mode = 1;
+    slots[slot].began = now();
+    publish(amqp_cstring_bytes(QUEUE), &properties, (amqp_bytes_t){BODY, body});
+    if (++published - confirmed > MAX_UNCONFIRMED) die("too many publishes are unconfirmed");
+}
+
+static void on_confirm(const amqp_basic_ack_t *ack) {
+    if (ack->multiple) {
+        for (; confirmed < ack->delivery_tag; confirmed++) early[(confirmed + 1) % MAX_UNCONFIRMED] = 0;
+    } else {
+        early[ack->delivery_tag % MAX_UNCONFIRMED] = 1;
+    }
+    for (; early[(confirmed + 1) % MAX_UNCONFIRMED]; confirmed++) early[(confirmed + 1) % MAX_UNCONFIRMED] = 0;
+}
+
+/* Read the rest of a reply and return the slot of its call. */
+static unsigned read_reply(void) {
+    char text[16] = "";
+    amqp_frame_t header = next_frame(AMQP_FRAME_HEADER), body;
+    const amqp_basic_properties_t *properties = header.payload.properties.decoded;
+    unsigned slot;
+
+    if (properties->correlation_id.len >= sizeof text) die("a correlation id of somebody else");
+    memcpy(text, properties->correlation_id.bytes, properties->correlation_id.len);
+    slot = (unsigned)atoi(text);
+    body = next_frame(AMQP_FRAME_BODY);
+    if (body.payload.body_fragment.len != BODY || memcmp(body.payload.body_fragment.bytes, slots[slot].body, BODY))
+        die("the echo is another one");
+    return slot;
+}
+
+static void record(double latency) {
+    if (calls == room) {
+        room = room ? 2 * room : 65536;
+        latencies = realloc(latencies, room * sizeof *latencies);
+        if (!latencies) die("out of memory");
+    }
+    latencies[calls++] = latency;
+}
+
+static int by_size(const void *left, const void *right) {
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+static void run(unsigned in_flight, double seconds) {
+    double cpu = cpu_seconds(), start = now(), took, ended;
+    unsigned under_way = in_flight, slot;
+
+    calls = 0;
+    for (slot = 0; slot < in_flight; slot++) call(slot);
+    while (under_way || confirmed < published) {
+        amqp_frame_t frame = next_frame(AMQP_FRAME_METHOD);
+        if (frame.payload.method.id == AMQP_BASIC_ACK_METHOD) {
+            on_confirm(frame.payload.method.decoded);
+        } else if (frame.payload.method.id == AMQP_BASIC_DELIVER_METHOD) {
+            slot = read_reply();
+            ended = now();
+            record(ended - slots[slot].began);
+            if (ended - start < seconds)
+                call(slot);
+            else
+                under_way--;
+        } else {
+            die("a request was refused or came back");
+        }
+        amqp_maybe_release_buffers(connection);
+    }
+    took = now() - start, cpu = cpu_seconds() - cpu;
+    qsort(latencies, calls, sizeof *latencies, by_size);
+    printf("{\"calls\": %zu, \"seconds\": %.6f, \"cpu\": %.6f, \"p50\": %.7f, \"p95\": %.7f, \"p99\": %.7f}\n", calls, took,
+           cpu, latencies[calls * 50 / 100], latencies[calls * 95 / 100], latencies[calls * 99 / 100]);
+}
+
+static double argument(const char *line, const char *name) {
+    const char *found = strstr(line, name);
+    if (!found) die("an argument is missing");
+    return atof(found + strlen(name));
+}
+
+static void take_commands(void) {
+    char line[256];
+
+    amqp_confirm_select(connection, 1);
+    check_reply("turning confirms on failed");
+    reply_queue = amqp_bytes_malloc_dup(
+        amqp_queue_declare(connection, 1, amqp_empty_bytes, 0, 0, 1, 1, amqp_empty_table)->queue);
+    amqp_basic_consume(connection, 1, reply_queue, amqp_empty_bytes, 0, 1, 0, amqp_empty_table);
+    check_reply("consuming replies failed");
+    puts("{\"ready\": true}");
+    while (fgets(line, sizeof line, stdin)) {
+        if (strstr(line, "\"cpu\"")) {
+            printf("{\"cpu\": %.6f}\n", cpu_seconds());
+            continue;
+        }
+        unsigned in_flight = (unsigned)argument(line, "\"in_flight\":");
+        if (in_flight < 1 || in_flight > MAX_IN_FLIGHT) die("so many calls in flight are not possible");
+        run(in_flight, argument(line, "\"seconds\":"));
+    }
+}
+
+int main(int count, char **arguments) {
+    if (count != 3) die("usage: rpc serve|call URL");
+    setvbuf(stdin, NULL, _IONBF, 0); /* what poll() says of the descriptor holds for fgets() */
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    open_connection(arguments[2]);
+    if (strcmp(arguments[1], "serve") == 0)
+        serve();
+    else
+        take_commands();
+    return 0;
+}
