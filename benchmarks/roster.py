@@ -70,7 +70,8 @@ ENTRIES = {
         ),
         Entry(
             "grpc_aio", "grpc.aio", "grpc_aio", "peers", "grpcio",
-            "bounded queue in the server, a timeout on each call that the server hears of", _NO_BROKER, through="nothing",
+            "bounded queue in the server, a timeout on each call that the server hears of", _NO_BROKER,
+            through="nothing",
         ),
         Entry(
             "nats_py", "nats-py", "nats_py", "peers", "nats-py",

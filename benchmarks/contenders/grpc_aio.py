@@ -1,6 +1,6 @@
 """gRPC's asyncio interface: no broker, the client is connected to the server. msgpack takes the place of protobuf."""
 
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from benchmarks.contenders.base import Caller, Service, Side
 
 _GROUP = "benchmarks.Services"
+_encode: Any = msgpack.packb
+_decode: Any = msgpack.unpackb
 
 
 class _Server:
@@ -46,7 +48,7 @@ async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     # Without these, it refuses some requests as soon as 1,000 wait, which 1,024 calls in flight can bring about.
     limits = [(f"grpc.server.max_pending_requests{end}", service.queue_size) for end in ("", "_hard_limit")]
     server, side = grpc.aio.server(options=limits), _Server(service)
-    method = grpc.unary_unary_rpc_method_handler(side.answer, msgpack.unpackb, msgpack.packb)
+    method = grpc.unary_unary_rpc_method_handler(side.answer, _decode, _encode)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_GROUP, {service.name: method})])
     server.add_insecure_port(urlsplit(url).netloc)
     await server.start()
@@ -57,4 +59,4 @@ async def serve(url: str, service: Service) -> AsyncIterator[Side]:
 @asynccontextmanager
 async def caller(url: str, service: Service) -> AsyncIterator[Caller]:
     async with grpc.aio.insecure_channel(urlsplit(url).netloc) as channel:
-        yield _Client(channel.unary_unary(f"/{_GROUP}/{service.name}", msgpack.packb, msgpack.unpackb), service)
+        yield _Client(channel.unary_unary(f"/{_GROUP}/{service.name}", _encode, _decode), service)

@@ -24,15 +24,14 @@ class _Server:
     def __init__(self, service: Service) -> None:
         self._function = service.function
 
-    async def answer(self, message: DeliveredMessage) -> None:
+    async def answer(self, message: Any) -> None:
         properties = message.header.properties
-        body = msgpack.packb(await self._function(msgpack.unpackb(message.body)))
         await message.channel.basic_publish(
-            body,
-            routing_key=cast("str", properties.reply_to),
+            msgpack.packb(await self._function(msgpack.unpackb(message.body))),
+            routing_key=properties.reply_to,
             properties=aiormq.spec.Basic.Properties(correlation_id=properties.correlation_id),
         )
-        await message.channel.basic_ack(cast("int", message.delivery.delivery_tag))
+        await message.channel.basic_ack(message.delivery.delivery_tag)
 
     def left(self) -> dict[str, int]:
         return {}
@@ -49,7 +48,7 @@ class _Client:
         correlation_id = str(next(self._numbers))
         future = self._futures[correlation_id] = asyncio.get_running_loop().create_future()
         await self._channel.basic_publish(
-            msgpack.packb(x),
+            cast("bytes", msgpack.packb(x)),
             routing_key=self._name,
             properties=aiormq.spec.Basic.Properties(correlation_id=correlation_id, reply_to=_REPLY_TO),
         )
