@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest test-latest test-rabbitmq4 chaos soak bench broker build clean
+.PHONY: help install demo test check format pytest test-latest test-rabbitmq4 chaos soak bench compare bench-check broker build clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -60,10 +60,15 @@ chaos: $(STAMP)  ## Only the tests that kill, freeze and cut; ARGS='...' are han
 soak: $(STAMP)  ## Faults at random for ten minutes, or for longer and again: ARGS='3600 --seed 7'
 	@$(BIN)/python -m tools.soak $(ARGS)
 
-bench: $(STAMP)  ## Measure, and compare with aio_pika's RPC pattern
+bench: $(STAMP)  ## Measure the parts; `make compare` measures the whole, beside other libraries
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(BIN)/python -m pytest benchmarks $(ARGS)
-	$(BIN)/python -m benchmarks.compare
+
+compare: $(STAMP)  ## Measure beside other libraries, into docs/performance.md; a quarter of an hour
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+bench-check: $(STAMP)  ## Fail if we have fallen behind the ratios that `make compare` has recorded
+	@$(BIN)/python -m benchmarks.check $(ARGS)
 
 broker: $(STAMP)  ## Start a RabbitMQ, print its URL, keep it until Ctrl-C
 	@$(BIN)/python -m tools.broker --install
@@ -72,5 +77,5 @@ build: $(STAMP)  ## Build wheels and source distributions into dist/
 	@for member in $(MEMBERS); do (cd $$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
 
 clean:  ## Remove everything that make has made
-	rm -rf .venv .venv-* .rabbitmq4 dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-* .rabbitmq4 .librabbitmq dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,8 +3,10 @@
 It answers each line of JSON on standard input with a line of JSON, and ends with its input. What it is told:
 
 - ``{"op": "cpu"}``: CPU seconds so far;
+- ``{"op": "resident"}``: resident bytes, now, once garbage is collected;
 - ``{"op": "memory"}``: once nothing is under way, resident bytes and what its tables hold;
 - ``{"op": "run", "in_flight": 128, "seconds": 2.0}``: call for so long, so many calls at any time;
+- ``{"op": "payload", "size": 65536, "random": true, "in_flight": 16, "seconds": 2.0}``: the same with so many bytes;
 - ``{"op": "batches", "calls": 50000, "batch": 500}``: make so many calls, a batch at a time.
 """
 
@@ -15,6 +17,7 @@ import contextlib
 import gc
 import itertools
 import json
+import os
 import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
@@ -24,23 +27,30 @@ from benchmarks.roster import ENTRIES
 from benchmarks.usage import cpu_seconds, resident_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from benchmarks.contenders.base import Caller, Side
 
 _SETTLE_TIMEOUT = 5.0
 
 
-async def run_for(caller: Caller, in_flight: int, seconds: float) -> dict[str, float]:
-    """Keep ``in_flight`` calls under way for so long; return how many there were and how long they took."""
+async def run_for(
+    caller: Caller, in_flight: int, seconds: float, values: Iterator[Any] | None = None
+) -> dict[str, float]:
+    """Keep ``in_flight`` calls under way for so long; return how many there were and how long they took.
+
+    They carry ``values``, or 0, 1, 2 and so on.
+    """
     took: list[float] = []
-    call, numbers = caller.call, itertools.count()
+    call, values = caller.call, itertools.count() if values is None else values
     cpu, start = cpu_seconds(), perf_counter()
     stop = start + seconds
 
     async def keep_calling() -> None:
         while (began := perf_counter()) < stop:
-            number = next(numbers)
-            if await call(number) != number:
-                raise AssertionError(f"the echo of {number} is another one")
+            value = next(values)
+            if await call(value) != value:
+                raise AssertionError("an echo is another one than what was sent")
             took.append(perf_counter() - began)
 
     async with asyncio.TaskGroup() as group:
@@ -50,6 +60,13 @@ async def run_for(caller: Caller, in_flight: int, seconds: float) -> dict[str, f
     took.sort()
     latency = {f"p{percent}": took[len(took) * percent // 100] for percent in (50, 95, 99)}
     return {"calls": len(took), "seconds": ended, "cpu": cpu, **latency}
+
+
+async def run_payload(caller: Caller, size: int, random: bool, in_flight: int, seconds: float) -> dict[str, float]:
+    """Do so with ``size`` bytes, which compress well or, if ``random``, not at all."""
+    filling = (b"the same words again and again, " * (size // 32 + 1))[:size]
+    value = os.urandom(size) if random else filling
+    return await run_for(caller, in_flight, seconds, itertools.repeat(value))
 
 
 async def run_batches(caller: Caller, calls: int, batch: int) -> dict[str, float]:
@@ -78,10 +95,15 @@ async def _answer(side: Side, command: dict[str, Any]) -> dict[str, Any]:
     operation = command.pop("op")
     if operation == "cpu":
         return {"cpu": cpu_seconds()}
+    if operation == "resident":
+        gc.collect()
+        return {"resident": resident_bytes()}
     if operation == "memory":
         return {"left": await settled(side), "resident": resident_bytes()}
     caller = cast("Caller", side)
-    return await (run_for if operation == "run" else run_batches)(caller, **command)
+    run: Any = {"run": run_for, "payload": run_payload, "batches": run_batches}[operation]
+    answer: dict[str, Any] = await run(caller, **command)
+    return answer
 
 
 async def main(role: str, name: str, url: str) -> None:

@@ -59,7 +59,7 @@ ENTRIES = {
             "no bounded queue, no deadline; one call at a time in a process, the others wait for a lock",
         ),
         Entry(
-            "patio_rabbitmq", "patio-rabbitmq", "patio_rabbitmq", "patio", "patio-rabbitmq",
+            "patio_rabbitmq", "patio-rabbitmq", "patio_rpc", "patio", "patio-rabbitmq",
             "what aio_pika RPC does, and an expiration of the request; it encodes with pickle",
             "no bounded queue, no timeout once the request is taken",
         ),

@@ -27,3 +27,12 @@ def cpu_seconds_of(pid: int) -> float:
     """CPU time in seconds of another process on Linux, in steps of a scheduler tick (10 ms)."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_bytes_of(pid: int) -> int | None:
+    """Return the most resident bytes that a process ever had; None where the system does not tell."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return None
+    (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(peak) * 1024

@@ -48,7 +48,7 @@ class _Server:
         service: Any = self._server._server.services[self._name]
         return {
             "in hand": service.in_hand,
-            "unsettled": service.consumer._lane.unsettled,
+            "unsettled": service.consumer.lane.unsettled,
             "armed": len(service._answering._deadlines),
             "tasks": sum("_answer" in repr(task.get_coro()) for task in asyncio.all_tasks()),
         }

@@ -1,0 +1,82 @@
+"""Compare RabiBridge with its peers: ``make compare``, or ``python -m benchmarks.compare``.
+
+For each contender one server process and one client process, on one RabbitMQ; the rounds of all take turns. The figures
+go into docs/performance.md and docs/performance/, every round into benchmarks/results/compare.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from benchmarks.compare import page, pictures
+from benchmarks.compare.footprint import measure_footprint
+from benchmarks.compare.machine import describe
+from benchmarks.compare.payloads import measure_payloads
+from benchmarks.compare.report import Report
+from benchmarks.compare.rounds import measure, say
+from benchmarks.compare.stage import Stage
+from benchmarks.environments import ROOT, UnavailableError
+from benchmarks.roster import BASELINE, ENTRIES, US
+from tools.broker import Broker, BrokerError, provide_broker
+
+RESULTS = ROOT / "benchmarks/results/compare.json"
+_PAGE, _PICTURES = ROOT / "docs/performance.md", ROOT / "docs/performance"
+_PAYLOAD_ROUNDS = 5
+_IMPORTS = 15
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each contender; medians of them are shown")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round of one number of calls in flight")
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 16, 128, 1024], metavar="N", help="calls")
+    parser.add_argument("--only", nargs="+", choices=list(ENTRIES), default=list(ENTRIES), metavar="CONTENDER")
+    parser.add_argument("--no-payloads", action="store_true", help="leave large arguments out")
+    parser.add_argument("--no-footprint", action="store_true", help="leave imports and idle clients out")
+    parser.add_argument("--no-write", action="store_true", help="touch no file; the tables go to standard output")
+    return parser.parse_args()
+
+
+def _run(broker: Broker, options: argparse.Namespace) -> Report:
+    with Stage(broker) as stage:
+        measured = measure(stage, options.only, options.in_flight, options.rounds, options.seconds)
+        both = {US, BASELINE} <= measured.rounds.keys() and not options.no_payloads
+        payloads = measure_payloads(stage, _PAYLOAD_ROUNDS, options.seconds) if both else {}
+    footprint = None if options.no_footprint else measure_footprint(broker.fresh_vhost(), _IMPORTS)
+    settings = {"rounds": float(options.rounds), "seconds": options.seconds, "payload rounds": float(_PAYLOAD_ROUNDS)}
+    machine = describe(broker, list(measured.rounds))
+    return Report(machine, settings, options.in_flight, measured, payloads, footprint)
+
+
+def main() -> int:
+    options = _options()
+    try:
+        broker = provide_broker(allow_install=True, schedulers=None)
+    except BrokerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if broker is None:
+        print("No RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL", file=sys.stderr)
+        return 1
+    with broker:
+        report = _run(broker, options)
+    if not report.measured.rounds:
+        return 1
+    if not options.no_write:
+        report.save(RESULTS)
+    text = page.markdown(report)
+    print(text)
+    if options.no_write:
+        return 0
+    page.write(_PAGE, text)
+    try:
+        pictures.draw_all(report, _PICTURES)
+    except UnavailableError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

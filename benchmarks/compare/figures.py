@@ -1,0 +1,47 @@
+"""Medians, spreads and ratios of what was measured."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from benchmarks.roster import BASELINE, US
+
+if TYPE_CHECKING:
+    from benchmarks.compare.rounds import Rounds
+
+ONE, MANY = 1, 128
+
+
+def values(rounds: Rounds, name: str, in_flight: int, field: str) -> list[float]:
+    """Return a figure of each round, as far as it is known."""
+    return [value for one in rounds[name][in_flight] if (value := getattr(one, field)) is not None]
+
+
+def median(rounds: Rounds, name: str, in_flight: int, field: str) -> float | None:
+    """Return its median; None: it was not measured."""
+    if in_flight not in rounds.get(name, ()):
+        return None
+    known = values(rounds, name, in_flight, field)
+    return statistics.median(known) if known else None
+
+
+def ratio(over: float | None, under: float | None) -> float | None:
+    """Return one divided by the other, if both are known."""
+    return None if over is None or not under else over / under
+
+
+def ratios(rounds: Rounds) -> dict[str, float]:
+    """Return how many times better than aio_pika's RPC pattern we are, by what was measured."""
+    found: dict[str, float | None] = {}
+    for in_flight in (ONE, MANY):
+        ours, theirs = (median(rounds, name, in_flight, "rate") for name in (US, BASELINE))
+        found[f"calls/s, {in_flight} in flight"] = ratio(ours, theirs)
+    for in_flight, field, label in (
+        (ONE, "p50", "median latency, 1 in flight"),
+        (MANY, "client", f"CPU of the client, {MANY} in flight"),
+        (MANY, "server", f"CPU of the server, {MANY} in flight"),
+    ):
+        ours, theirs = (median(rounds, name, in_flight, field) for name in (US, BASELINE))
+        found[label] = ratio(theirs, ours)
+    return {label: round(value, 2) for label, value in found.items() if value is not None}

@@ -1,0 +1,89 @@
+"""What stands between clients and servers: one RabbitMQ for all, nats-server, or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING, Self
+
+from benchmarks.environments import nats_server
+from benchmarks.processes import BrokerCpu
+from benchmarks.usage import cpu_seconds_of
+from tools.broker.ports import free_ports
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from benchmarks.roster import Entry
+    from tools.broker import Broker
+
+_START_TIMEOUT = 20.0
+
+
+class NatsServer:
+    """A nats-server of our own, which ends with the context."""
+
+    def __init__(self) -> None:
+        self._port = free_ports(1)[0]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"nats://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        command = [nats_server(), "--addr", "127.0.0.1", "--port", str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + _START_TIMEOUT
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
+                return self
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__(None, None, None)
+                raise RuntimeError("nats-server did not start")
+            time.sleep(0.05)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait()
+
+    def cpu(self) -> float | None:
+        """CPU seconds so far."""
+        assert self._process is not None
+        return cpu_seconds_of(self._process.pid)
+
+
+class Stage:
+    """Where the contenders meet; use it as a context manager."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._broker_cpu = BrokerCpu(broker)
+        self._nats: NatsServer | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def url(self, entry: Entry) -> str:
+        """Return where server and client of a contender meet; nobody else is there."""
+        if entry.through == "nothing":
+            return f"tcp://127.0.0.1:{free_ports(1)[0]}"
+        if entry.through == "RabbitMQ":
+            return self._broker.fresh_vhost()
+        if self._nats is None:
+            self._nats = self._stack.enter_context(NatsServer())
+        return self._nats.url
+
+    def cpu(self, entry: Entry) -> float | None:
+        """CPU seconds so far of what stands between them; None where there is nothing, or it cannot be known."""
+        if entry.through == "NATS" and self._nats is not None:
+            return self._nats.cpu()
+        return self._broker_cpu.read() if entry.through == "RabbitMQ" else None

@@ -1,0 +1,101 @@
+"""What RabiBridge wants to reach, as ratios of one run, and what it did reach."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.compare.figures import MANY, ONE, median, ratio
+from benchmarks.compare.payloads import PAYLOADS
+from benchmarks.roster import BASELINE, ENTRIES, US
+
+if TYPE_CHECKING:
+    from benchmarks.compare.footprint import Footprint
+    from benchmarks.compare.payloads import Carried
+    from benchmarks.compare.rounds import Rounds
+
+_MIB = 2**20
+_RATES = {BASELINE: 12.0, "rabibridge_012": 12.0, "grpc_aio": 4.0, "nats_py": 1.0, "c_librabbitmq": 0.9}
+_PAYLOADS = {"1 KiB": 3.0, "64 KiB": 2.0, "4 MiB": 1.0}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of them; ``reached`` is None where it was not measured."""
+
+    label: str
+    wanted: str
+    measured: str
+    reached: bool | None
+
+
+def _ratio(label: str, value: float | None, *, least: float | None = None, most: float | None = None) -> Target:
+    wanted = f"at least {least:g} x" if least is not None else f"at most {most:g} x"
+    if value is None:
+        return Target(label, wanted, "-", None)
+    reached = value >= least if least is not None else most is not None and value <= most
+    return Target(label, wanted, f"{value:.2f} x", reached)
+
+
+def _amount(label: str, value: float | None, most: float, unit: str) -> Target:
+    measured = "-" if value is None else f"{value:.1f} {unit}"
+    return Target(label, f"under {most:g} {unit}", measured, None if value is None else value < most)
+
+
+def of_rounds(rounds: Rounds) -> list[Target]:
+    """Return those about calls."""
+
+    def against(name: str, field: str, in_flight: int, us: str = US) -> float | None:
+        return ratio(median(rounds, us, in_flight, field), median(rounds, name, in_flight, field))
+
+    found = [
+        _ratio(f"calls/s at {MANY} in flight, of {ENTRIES[name].title}'s", against(name, "rate", MANY), least=least)
+        for name, least in _RATES.items()
+    ]
+    found.append(
+        _ratio(
+            f"calls/s at {MANY} in flight on asyncio's own loop, of {ENTRIES[BASELINE].title}'s on it",
+            against("aio_pika_asyncio", "rate", MANY, "ours_asyncio"),
+            least=8,
+        )
+    )
+    latency = against("c_librabbitmq", "p50", ONE)
+    found.append(_ratio("median latency of one call at a time, of the C client's", latency, most=1.3))
+    for side in ("client", "server"):
+        found.append(
+            _ratio(
+                f"CPU per call of the {side} at {MANY} in flight, of {ENTRIES[BASELINE].title}'s",
+                against(BASELINE, side, MANY),
+                most=1 / 8,
+            )
+        )
+    return found
+
+
+def of_payloads(payloads: dict[str, dict[str, Carried]]) -> list[Target]:
+    """Return those about large arguments."""
+    found = []
+    for payload in PAYLOADS:
+        if payload.label not in payloads or payload.label not in _PAYLOADS:
+            continue
+        carried = payloads[payload.label]
+        ours, theirs = (statistics.median(carried[name].rates) for name in (US, BASELINE))
+        title = ENTRIES[BASELINE].title
+        label = f"bytes/s with payloads of {payload.label}, of {title}'s"
+        found.append(_ratio(label, ratio(ours, theirs), least=_PAYLOADS[payload.label]))
+        # What the allocator keeps differs by a few buffers from one moment to the next.
+        allowed = max(4 * _MIB, 4 * payload.size) / _MIB
+        growth = carried[US].growth / _MIB
+        found.append(_amount(f"growth of memory with payloads of {payload.label}", growth, allowed, "MiB"))
+    return found
+
+
+def of_footprint(footprint: Footprint) -> list[Target]:
+    """Return those about imports and idle clients."""
+    ours, theirs = (footprint.import_seconds(name) for name in ("ours", "aio_pika"))
+    return [
+        _amount("resident memory of an idle client", footprint.idle["ours"] / _MIB, 45, "MiB"),
+        _amount("import rabibridge", ours * 1e3, 150, "ms"),
+        _ratio("import rabibridge, of import aio_pika", ratio(ours, theirs), most=1.5),
+    ]
