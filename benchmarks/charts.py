@@ -39,9 +39,10 @@ class Chart:
     x_label: str
     y_label: str
     x: list[float] | list[str]
-    """Numbers for lines, names for bars."""
+    """Numbers for lines, names for bars and dots."""
     series: list[Series]
-    kind: Literal["lines", "bars", "stacked"] = "lines"
+    kind: Literal["lines", "bars", "stacked", "dots"] = "lines"
+    """Bars and dots lie in rows, by name."""
     log_x: bool = False
     log_y: bool = False
     levels: dict[str, float] = field(default_factory=dict)

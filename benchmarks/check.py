@@ -1,8 +1,8 @@
 """Have we fallen behind? ``make bench-check``, or ``python -m benchmarks.check``.
 
 A short run of RabiBridge and aio_pika's RPC pattern. The exit status is 1 if a ratio between them is more than a
-quarter below the one that ``make compare`` recorded. Ratios of one run bear another machine, and a busy one, better than
-calls per second do; still, it is no part of continuous integration.
+quarter below the one that ``make compare`` recorded. Ratios of one run bear another machine, and a busy one, better
+than calls per second do; still, it is no part of continuous integration.
 """
 
 from __future__ import annotations

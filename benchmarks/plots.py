@@ -94,10 +94,24 @@ def _bars(axes: Any, chart: dict[str, Any]) -> None:
     axes.grid(visible=False, axis="y")
 
 
+def _dots(axes: Any, chart: dict[str, Any]) -> None:
+    """Draw a row of dots for each x, the first on top: on a logarithmic axis, the length of a bar says nothing."""
+    places = list(range(len(chart["x"])))
+    rows = [[value for value in row if value] for row in zip(*(one["y"] for one in chart["series"]), strict=True)]
+    axes.hlines(places, [min(row) for row in rows], [max(row) for row in rows], color="#bbbbbb", linewidth=2, zorder=2)
+    for number, series in enumerate(chart["series"]):
+        colour = series["colour"] or _COLOURS[number % len(_COLOURS)]
+        marker = _MARKERS[number % len(_MARKERS)]
+        axes.plot(_gaps(series["y"]), places, marker, label=series["label"], color=colour, markersize=7, zorder=3)
+    axes.set_yticks(places, chart["x"])
+    axes.invert_yaxis()
+    axes.margins(y=0.06)
+
+
 def _draw(chart: dict[str, Any]) -> None:
     figure, axes = plt.subplots(figsize=chart["size"], layout="constrained")
     lines = chart["kind"] == "lines"
-    (_lines if lines else _bars)(axes, chart)
+    {"lines": _lines, "dots": _dots}.get(chart["kind"], _bars)(axes, chart)
     value_axis = axes.yaxis if lines else axes.xaxis
     if chart["log_y"]:
         (axes.set_yscale if lines else axes.set_xscale)("log")
@@ -111,7 +125,10 @@ def _draw(chart: dict[str, Any]) -> None:
                       fontsize=9)  # fmt: skip
     axes.set_title(chart["title"])
     if len(chart["series"]) > 1:
-        axes.legend(**({"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if lines else {"loc": "lower right"}))
+        if lines:
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        else:
+            figure.legend(loc="outside lower center", ncols=len(chart["series"]))
     if chart["note"]:
         figure.supxlabel(chart["note"], fontsize=8, color="#57606a")
     file = Path(chart["file"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tools.broker import Broker
 
 _END_TIMEOUT = 30.0
+_ANSWER_TIMEOUT = 300.0
 
 
 class Program:
@@ -64,6 +66,9 @@ class Program:
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
+        # A line is asked for at a time, so none is left over in the buffer that select() does not see.
+        if not select.select([self._process.stdout], [], [], _ANSWER_TIMEOUT)[0]:
+            raise RuntimeError(f"the process {self._name!r} said nothing for {_ANSWER_TIMEOUT:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the process {self._name!r} ended with status {self._process.wait(_END_TIMEOUT)}")

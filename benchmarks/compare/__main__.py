@@ -30,8 +30,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each contender; medians of them are shown")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a round of one number of calls in flight")
-    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 16, 128, 1024], metavar="N", help="calls")
-    parser.add_argument("--only", nargs="+", choices=list(ENTRIES), default=list(ENTRIES), metavar="CONTENDER")
+    parser.add_argument(
+        "--in-flight", type=int, nargs="+", default=[1, 16, 128, 1024], metavar="N", help="how many calls"
+    )
+    everybody = list(ENTRIES)
+    only = f"the contenders, of {', '.join(everybody)}"
+    parser.add_argument("--only", nargs="+", choices=everybody, default=everybody, metavar="CONTENDER", help=only)
     parser.add_argument("--no-payloads", action="store_true", help="leave large arguments out")
     parser.add_argument("--no-footprint", action="store_true", help="leave imports and idle clients out")
     parser.add_argument("--no-write", action="store_true", help="touch no file; the tables go to standard output")

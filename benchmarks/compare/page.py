@@ -52,8 +52,10 @@ def table(head: list[str], rows: Iterable[list[str]], *, numbers: bool = True) -
 
 def _machine(report: Report) -> str:
     rounds, seconds = report.settings["rounds"], report.settings["seconds"]
-    facts = ", ".join(f"{name} {value}" for name, value in report.machine.items() if name != "date")
-    text = f"Measured on {report.machine['date']}: medians of {rounds:g} rounds of {seconds:g} s. {facts}."
+    text = f"Measured on {report.machine['date']}, {rounds:g} rounds of {seconds:g} s.\n\n"
+    text += table(
+        ["", "what it ran on"], [[*fact] for fact in report.machine.items() if fact[0] != "date"], numbers=False
+    )
     for name, reason in report.measured.left_out.items():
         text += f"\n\nLeft out: {ENTRIES[name].title}, {reason.splitlines()[0]}"
     return text

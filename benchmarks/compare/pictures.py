@@ -65,13 +65,13 @@ def _latency(rounds: Rounds, in_flight: int) -> Chart:
         Series(label, [_scaled(median(rounds, name, in_flight, field), 1e6) for name in names], colour=colour)
         for label, field, colour in (
             ("median", "p50", "#0969da"),
-            ("95th percentile", "p95", "#80b6f0"),
-            ("99th percentile", "p99", "#c9dff7"),
+            ("95th percentile", "p95", "#9a6700"),
+            ("99th percentile", "p99", "#d1242f"),
         )
     ]
     title = "Latency, one call at a time" if in_flight == 1 else f"Latency, {in_flight} calls in flight"
     titles = [ENTRIES[name].title for name in names]
-    return Chart(title, "", "µs", titles, series, kind="bars", log_y=True, size=(8.2, 5.6))
+    return Chart(title, "", "µs", titles, series, kind="dots", log_y=True, size=(8.2, 4.4))
 
 
 def _cpu(rounds: Rounds) -> Chart:
