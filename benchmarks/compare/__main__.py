@@ -7,7 +7,9 @@ go into docs/performance.md and docs/performance/, every round into benchmarks/r
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from benchmarks.compare import page, pictures
 from benchmarks.compare.footprint import measure_footprint
@@ -19,6 +21,9 @@ from benchmarks.compare.stage import Stage
 from benchmarks.environments import ROOT, UnavailableError
 from benchmarks.roster import BASELINE, ENTRIES, US
 from tools.broker import Broker, BrokerError, provide_broker
+
+if TYPE_CHECKING:
+    from benchmarks.compare.payloads import Carried
 
 RESULTS = ROOT / "benchmarks/results/compare.json"
 _PAGE, _PICTURES = ROOT / "docs/performance.md", ROOT / "docs/performance"
@@ -43,11 +48,17 @@ def _options() -> argparse.Namespace:
 
 
 def _run(broker: Broker, options: argparse.Namespace) -> Report:
+    payloads: dict[str, dict[str, Carried]] = {}
+    footprint = None
     with Stage(broker) as stage:
         measured = measure(stage, options.only, options.in_flight, options.rounds, options.seconds)
-        both = {US, BASELINE} <= measured.rounds.keys() and not options.no_payloads
-        payloads = measure_payloads(stage, _PAYLOAD_ROUNDS, options.seconds) if both else {}
-    footprint = None if options.no_footprint else measure_footprint(broker.fresh_vhost(), _IMPORTS)
+        try:
+            if not options.no_payloads and {US, BASELINE} <= measured.rounds.keys():
+                payloads = measure_payloads(stage, _PAYLOAD_ROUNDS, options.seconds)
+            if not options.no_footprint:
+                footprint = measure_footprint(broker.fresh_vhost(), _IMPORTS)
+        except (RuntimeError, subprocess.SubprocessError) as error:
+            say(f"What follows is left out: {error}")  # the rounds before it took minutes, and stand
     settings = {"rounds": float(options.rounds), "seconds": options.seconds, "payload rounds": float(_PAYLOAD_ROUNDS)}
     machine = describe(broker, list(measured.rounds))
     return Report(machine, settings, options.in_flight, measured, payloads, footprint)
