@@ -72,6 +72,7 @@ class PrivateNode(Broker):
         schedulers: int | None = 2,
         home: ErlangHome | None = None,
         peers: Sequence[str] = (),
+        plugins: Sequence[str] = (),
     ) -> None:
         """Choose ports; nothing is started.
 
@@ -80,6 +81,7 @@ class PrivateNode(Broker):
             schedulers: threads of the Erlang machine; None: one per core, as in production.
             home: the home that it shares with other nodes, whose it stays; None: one of its own.
             peers: names of nodes to form a cluster with when it starts for the first time.
+            plugins: plug-ins of RabbitMQ's own that are enabled.
 
         Raises:
             BrokerError: no RabbitMQ is installed.
@@ -90,6 +92,7 @@ class PrivateNode(Broker):
         super().__init__("127.0.0.1", amqp_port)
         self.name = f"rabibridge-{secrets.token_hex(4)}@localhost"
         self._peers = peers
+        self._plugins = plugins
         self._schedulers = schedulers
         self._node: subprocess.Popen[bytes] | None = None
 
@@ -149,7 +152,7 @@ class PrivateNode(Broker):
         folder = self._folder
         if not folder.exists():
             folder.mkdir()
-            (folder / "enabled_plugins").write_text("[].\n")
+            (folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
             (folder / "rabbitmq.conf").write_text(_CONFIGURATION + self._discovery())
         return folder
 
