@@ -1,0 +1,136 @@
+"""The processes, seen from the one that directs them, and one measurement with them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from benchmarks.usage import cpu_seconds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from benchmarks.scaling.child import Spec
+
+_END_TIMEOUT = 40.0
+
+
+class Child:
+    """A process; it ends with the context."""
+
+    def __init__(self, role: Literal["serve", "call"], spec: Spec) -> None:
+        self._role = role
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.scaling.child", role, json.dumps(asdict(spec))],
+            cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        try:
+            self.read()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def tell(self, op: str, **arguments: float) -> None:
+        """Have it do something; `read` waits for its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
+        self._process.stdin.flush()
+
+    def read(self) -> dict[str, Any]:
+        """Wait for its answer."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a process that was to {self._role} ended: {self._process.wait(_END_TIMEOUT)}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _end(self) -> None:
+        try:
+            self._process.communicate(timeout=_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one measurement showed.
+
+    Attributes:
+        rate: calls per second, of all clients together.
+        median: seconds.
+        p99: seconds.
+        broker_cpu: CPU seconds per call, of all nodes together.
+        worker_cpu: the same, of all workers together.
+        client_cpu: the same, of all clients together.
+        cores: how many cores were busy with all of that.
+    """
+
+    rate: float
+    median: float
+    p99: float
+    broker_cpu: float
+    worker_cpu: float
+    client_cpu: float
+    cores: float
+
+
+def _cpu(children: Sequence[Child]) -> float:
+    for child in children:
+        child.tell("cpu")
+    total: float = sum(child.read()["cpu"] for child in children)
+    return total
+
+
+def measure(
+    broker: Sequence[int], workers: Sequence[Child], clients: Sequence[Child], in_flight: int, seconds: float
+) -> Point:
+    """Have the clients call all at once.
+
+    Args:
+        broker: process ids of the nodes.
+        workers: the workers that serve.
+        clients: those of the clients that call.
+        in_flight: calls under way at any time, of all clients together.
+        seconds: how long.
+    """
+    worked, brokered = _cpu(workers), sum(map(cpu_seconds_of, broker))
+    for number, client in enumerate(clients):
+        share = in_flight // len(clients) + (number < in_flight % len(clients))
+        client.tell("run", in_flight=share, seconds=seconds)
+    done = [client.read() for client in clients]
+    brokered = sum(map(cpu_seconds_of, broker)) - brokered
+    worked = _cpu(workers) - worked
+    calls, called = sum(one["calls"] for one in done), sum(one["cpu"] for one in done)
+    took = max(one["seconds"] for one in done)
+    return Point(
+        rate=calls / took,
+        median=statistics.fmean(one["median"] for one in done),
+        p99=max(one["p99"] for one in done),
+        broker_cpu=brokered / calls,
+        worker_cpu=worked / calls,
+        client_cpu=called / calls,
+        cores=(brokered + worked + called) / took,
+    )
+
+
+def median_of(points: Sequence[Point]) -> dict[str, float]:
+    """Return the medians of several measurements, with the lowest and highest rate."""
+    rows = [asdict(point) for point in points]
+    medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    return medians | {"rate_low": min(row["rate"] for row in rows), "rate_high": max(row["rate"] for row in rows)}
