@@ -116,7 +116,7 @@ def _draw(chart: dict[str, Any]) -> None:
     if chart["log_y"]:
         (axes.set_yscale if lines else axes.set_xscale)("log")
     elif lines:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max([axes.get_ylim()[1], *(1.1 * level for level in chart["levels"].values())]))
     value_axis.set_major_formatter(FuncFormatter(_plain))
     (axes.set_ylabel if lines else axes.set_xlabel)(chart["y_label"])
     for text, level in chart["levels"].items():
