@@ -1,0 +1,115 @@
+"""A service under more load than it can do: ``python -m benchmarks.overload``.
+
+RabiBridge and its peers serve, one after the other, a service that can do 500 calls a second, and are offered half of
+that to twenty times that. Each load meets a queue and processes of its own. Then RabiBridge serves two services at
+once, of which one is flooded. The figures go to the terminal and, unless told otherwise, into docs/ and
+benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks.environments import UnavailableError, interpreter
+from benchmarks.overload import cell, neighbours, record
+from benchmarks.overload.lineup import LINEUP
+from benchmarks.overload.targets import targets
+from benchmarks.overload.terms import LOADS, RAMP
+from benchmarks.overload.watch import pid_of
+from tools.broker import BrokerError, provide_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.overload.cell import Cell
+    from benchmarks.overload.neighbours import Neighbours
+    from tools.broker import Broker
+
+_NEIGHBOURS = "neighbours"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _available(names: Sequence[str]) -> list[str]:
+    found = []
+    for name in names:
+        try:
+            interpreter(LINEUP[name].entry.home)
+        except UnavailableError as error:
+            _say(f"{name} is left out: {error}")
+        else:
+            found.append(name)
+    return found
+
+
+def _cells(broker: Broker, names: Sequence[str], loads: Sequence[float], seconds: float) -> list[Cell]:
+    pid, done = pid_of(broker), []
+    for load in loads:
+        for name in names:
+            try:
+                one = cell.run(broker, pid, name, load, seconds)
+            except RuntimeError as error:  # a process of it has ended
+                _say(f"{name} at {load:g} x is left out: {error}")
+                continue
+            _say(f"{name} at {load:g} x: {one.figures.good:.0f} good/s of {one.figures.offered:.0f}/s")
+            done.append(one)
+    return sorted(done, key=lambda one: names.index(one.contender))
+
+
+def _beside(broker: Broker, seconds: float) -> dict[str, Neighbours]:
+    done = {}
+    for arrangement, clients in neighbours.ARRANGEMENTS.items():
+        _say(f"two services, the calm one {arrangement}")
+        done[arrangement] = neighbours.run(broker, clients, seconds)
+    return done
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help=f"of each load; the first {RAMP:g} do not count")
+    parser.add_argument("--loads", default=",".join(f"{load:g}" for load in LOADS), help="in multiples of the capacity")
+    parser.add_argument(
+        "--only", default=",".join((*LINEUP, _NEIGHBOURS)), help="some of these, separated by commas: %(default)s"
+    )
+    parser.add_argument("--no-write", action="store_true", help="leave docs/ and benchmarks/results/ as they are")
+    options = parser.parse_args()
+    options.only = options.only.split(",")
+    if unknown := set(options.only) - {*LINEUP, _NEIGHBOURS}:
+        parser.error(f"--only knows no {', '.join(sorted(unknown))}")
+    if options.seconds <= RAMP:
+        parser.error(f"--seconds must be more than {RAMP:g}")
+    try:
+        options.loads = [float(load) for load in options.loads.split(",")]
+    except ValueError:
+        parser.error("--loads are numbers, separated by commas")
+    return options
+
+
+def main() -> int:
+    options = _options()
+    names = _available([name for name in LINEUP if name in options.only])
+    try:
+        broker = provide_broker(allow_install=True, schedulers=None)
+    except BrokerError as error:
+        _say(str(error))
+        return 1
+    if broker is None:
+        _say("No RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL")
+        return 1
+    with broker:
+        about = record.about(broker, names)
+        cells = _cells(broker, names, options.loads, options.seconds)
+        beside = _beside(broker, options.seconds / 2) if _NEIGHBOURS in options.only else {}
+    found = targets(cells)
+    print(record.page(about, cells, beside, found))
+    if not options.no_write:
+        record.write(about, cells, beside, found, options.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

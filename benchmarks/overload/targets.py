@@ -1,0 +1,64 @@
+"""What RabiBridge promises under overload, held against the figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.overload.terms import BOUND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from benchmarks.overload.cell import Cell
+
+GOOD_SHARE = 0.95
+LATENCY = 1.2 * BOUND
+REFUSAL = 0.020
+WASTED = 0.01
+
+
+@dataclass(frozen=True)
+class Target:
+    """One promise, and the worst that was measured."""
+
+    text: str
+    limit: str
+    measured: str
+    load: float
+    """At which that was."""
+    reached: bool
+
+
+def targets(cells: Iterable[Cell]) -> list[Target]:
+    """Return each promise with the worst figure of all loads that have one."""
+    ours = [cell for cell in cells if cell.contender == "ours"]
+    if not ours:
+        return []
+    worst = min(ours, key=lambda cell: cell.figures.share)
+    found = [
+        Target(
+            "good results, of the offered load or the capacity, whichever is less",
+            f"at least {GOOD_SHARE:.0%}",
+            f"{worst.figures.share:.1%}",
+            worst.load,
+            worst.figures.share >= GOOD_SHARE,
+        )
+    ]
+    if answered := [cell for cell in ours if cell.figures.latency]:
+        worst = max(answered, key=lambda cell: cell.figures.latency["p99"])
+        p99 = worst.figures.latency["p99"]
+        text = "99th percentile of the latency of accepted calls"
+        limit = f"below {LATENCY * 1e3:.0f} ms, the bound of {BOUND * 1e3:.0f} ms and a fifth"
+        found.append(Target(text, limit, f"{p99 * 1e3:.0f} ms", worst.load, p99 < LATENCY))
+    if refused := [cell for cell in ours if cell.figures.refusal]:
+        worst = max(refused, key=lambda cell: cell.figures.refusal["p50"])
+        p50 = worst.figures.refusal["p50"]
+        limit = f"below {REFUSAL * 1e3:.0f} ms"
+        found.append(Target("median time to a refusal", limit, f"{p50 * 1e3:.1f} ms", worst.load, p50 < REFUSAL))
+    worst = max(ours, key=lambda cell: cell.figures.wasted_share)
+    share = worst.figures.wasted_share
+    found.append(
+        Target("wasted runs of the handler", f"below {WASTED:.0%}", f"{share:.2%}", worst.load, share < WASTED)
+    )
+    return found
