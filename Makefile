@@ -12,8 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest test-latest test-rabbitmq4 chaos soak bench compare bench-check overload scaling \
-	broker build clean
+.PHONY: help install demo test check format pytest test-latest test-rabbitmq4 chaos soak
+.PHONY: bench compare bench-check overload scaling broker build clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,10 @@ compare: $(STAMP)  ## Measure beside other libraries, into docs/performance.md; 
 
 bench-check: $(STAMP)  ## Fail if we have fallen behind the ratios that `make compare` has recorded
 	@$(BIN)/python -m benchmarks.check $(ARGS)
+
+overload: $(STAMP)  ## Offer a service up to twenty times what it can do, side by side with other libraries: eleven minutes
+	@$(BIN)/python -m tools.broker --install --check
+	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
 scaling: $(STAMP)  ## Measure throughput against processes, queues and nodes; writes docs/scaling.md
 	@$(BIN)/python -m tools.broker --install --check
