@@ -28,6 +28,8 @@ class Service:
     """Most messages that wait in the queue."""
     in_hand: int = 256
     """Most requests that a server has in hand: its prefetch count."""
+    fetch_ahead: int = 0
+    """Requests that a server holds besides, which wait for one of its places, where that can be set."""
     timeout: float = 10.0
     """Of a call, in seconds."""
 

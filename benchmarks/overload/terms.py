@@ -10,6 +10,8 @@ from benchmarks.contenders.base import Service
 
 IN_HAND = 8
 """Requests that the server works on at a time."""
+FETCH_AHEAD = 2
+"""Requests that a server of ours holds besides, so that one that ends is followed at once by the next."""
 HANDLER_TIME = 0.016
 """What the handler takes for one of them, asleep, in seconds."""
 CAPACITY = IN_HAND / HANDLER_TIME
@@ -18,7 +20,7 @@ TIMEOUT = 1.0
 """How long a caller waits for a result, in seconds."""
 QUEUE_SIZE = 100
 """Most requests that wait in a queue that has a bound: a fifth of a second's work, well within the timeout."""
-BOUND = (QUEUE_SIZE + IN_HAND) / CAPACITY + HANDLER_TIME
+BOUND = (QUEUE_SIZE + FETCH_AHEAD + IN_HAND) / CAPACITY + HANDLER_TIME
 """What an accepted call takes at most by these sizes: all that is before it, then itself; in seconds."""
 LOADS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Arrivals per second, in multiples of the capacity."""
@@ -46,7 +48,9 @@ async def calm(x: Any) -> Any:
 
 
 SERVICES = {
-    function.__name__: Service(function, queue_size=QUEUE_SIZE, in_hand=IN_HAND, timeout=TIMEOUT)
+    function.__name__: Service(
+        function, queue_size=QUEUE_SIZE, in_hand=IN_HAND, fetch_ahead=FETCH_AHEAD, timeout=TIMEOUT
+    )
     for function in (work, calm)
 }
 """What is served and called, by name."""
