@@ -101,6 +101,19 @@ def test_compression_begins_above_the_threshold_and_only_where_it_helps() -> Non
     assert Codec(compress_threshold=None).encode("a" * 100_000)[2] is None
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.5, 0.9, 1.0])
+def test_a_large_body_is_compressed_unless_its_samples_are_noise(noise: float) -> None:
+    body = os.urandom(int(noise * MIB)) + bytes(MIB - int(noise * MIB))
+    encoded, _, encoding = Codec().encode(body)
+    assert encoding == (None if noise == 1.0 else "zstd")
+    assert Codec().decode(encoded, "application/msgpack", encoding) == body
+
+
+def test_a_body_that_fits_only_if_compressed_is_compressed_whatever_its_samples_say() -> None:
+    body = os.urandom(300 * 1024) * 2
+    assert Codec(max_body=400 * 1024).encode(body)[2] == "zstd"
+
+
 @pytest.mark.parametrize("name", ["msgpack", "json"])
 def test_a_reply_comes_in_the_format_of_its_request(name: str) -> None:
     server, client = Codec(), Codec(serializer=name)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core.compression import MAGIC, compress, decompress
+from rabibridge_core.compression import MAGIC, compress, decompress, looks_incompressible
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError, SerializationError
 from rabibridge_core.serializers import AcceptList, JsonSerializer, MsgpackSerializer, registry
 from rabibridge_core.signing import SIGNATURE_SIZE, Signer
@@ -210,7 +210,7 @@ class Codec:
         # A body that happens to begin with zstd's magic number is compressed at any size: a reader would take it for
         # a frame. None of the built-in serializers writes one.
         disguised = body[:4] == MAGIC
-        if disguised or len(body) > self._threshold:
+        if disguised or (len(body) > self._threshold and (len(body) > self.max_body or not looks_incompressible(body))):
             compressed = compress(body)
             if disguised or len(compressed) < len(body):
                 body, encoding = compressed, "zstd"

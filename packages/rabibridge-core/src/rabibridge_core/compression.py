@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import zstandard
 
-__all__ = ["DEFAULT_LEVEL", "MAGIC", "MAX_WINDOW_SIZE", "compress", "decompress"]
+__all__ = ["DEFAULT_LEVEL", "MAGIC", "MAX_WINDOW_SIZE", "compress", "decompress", "looks_incompressible"]
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 """The four bytes that every zstd frame begins with."""
@@ -26,6 +26,12 @@ DEFAULT_LEVEL = 3
 
 MAX_WINDOW_SIZE = 8 * 1024 * 1024
 """Bytes of history that a frame of unknown size may ask the reader to keep."""
+
+_SAMPLED_FROM = 256 * 1024
+_SAMPLES = 8
+_SAMPLE_SIZE = 8 * 1024
+_WORTH_IT = 0.98
+"""A sample that takes more than this part of its size says that the whole would not become smaller to speak of."""
 
 # A block of zstd takes at least 4 bytes and holds at most 128 KiB: 256 bytes of input never give more than 8 MiB.
 _INPUT_STEP = 256
@@ -70,6 +76,21 @@ def compress(data: bytes | bytearray | memoryview, level: int = DEFAULT_LEVEL) -
         return contexts.compressor(level).compress(data)
     except (contexts.library.ZstdError, MemoryError) as error:
         raise SerializationError(f"{len(data)} bytes could not be compressed: {type(error).__name__}") from error
+
+
+def looks_incompressible(data: bytes | bytearray | memoryview) -> bool:
+    """Tell whether compressing a large body would be for nothing, as with pictures, archives and encrypted data.
+
+    It asks samples from all over the body, 64 KiB in all; trying the whole takes as long as half of the call. Bodies of
+    less than 256 KiB are always tried.
+    """
+    size = len(data)
+    if size < _SAMPLED_FROM:
+        return False
+    view = memoryview(data)
+    step = (size - _SAMPLE_SIZE) // (_SAMPLES - 1)
+    sample = b"".join([view[start : start + _SAMPLE_SIZE] for start in range(0, step * _SAMPLES, step)])
+    return len(compress(sample)) > _WORTH_IT * len(sample)
 
 
 def decompress(data: bytes | bytearray | memoryview, limit: int) -> bytes:
