@@ -40,7 +40,8 @@ def _pamqp(data: bytes) -> tuple[int, Any]:
     return channel, frame
 
 
-def _frames_of(data: bytes) -> list[tuple[int, Any]]:
+def _frames_of(written: frames.Frames) -> list[tuple[int, Any]]:
+    data = b"".join(written) if isinstance(written, list) else written
     found = []
     while data:
         used, channel, frame = pamqp.frame.unmarshal(data)

@@ -11,6 +11,7 @@ from rabibridge.errors import NoRouteError, QueueFullError, permission_error, tr
 from rabibridge.frames import (
     PROBE_TABLE,
     FrameError,
+    Frames,
     Properties,
     content,
     deadline_table,
@@ -80,7 +81,7 @@ class _CallerLane(Lane):
         self._methods[routing_key] = method
         return method
 
-    def _frames(self, method: bytes, request: Request) -> bytes:
+    def _frames(self, method: bytes, request: Request) -> Frames:
         seconds, expiration = request.timeout, b""
         if seconds is None:
             table = self._with_probe(request.headers) if request.headers else self._probe_table

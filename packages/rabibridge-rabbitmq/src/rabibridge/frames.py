@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +33,7 @@ __all__ = [
     "FrameCutter",
     "FrameError",
     "FrameSink",
+    "Frames",
     "Properties",
     "ack",
     "content",
@@ -86,6 +87,10 @@ _DEADLINE_TABLE = struct.Struct(">16sq13sq")
 
 PROBE_TABLE: Final = b"\x00\x00\x00\x0b\x08rb-probet\x01"
 """The header table of a call without a deadline: whoever runs it may ask whether its caller is still there."""
+
+
+Frames: TypeAlias = "bytes | list[bytes | memoryview]"
+"""Whole frames to send: in one piece, or, with a large body, in pieces that follow each other."""
 
 
 class FrameError(ValueError):
@@ -209,7 +214,7 @@ def publish_method(channel: int, exchange: bytes, routing_key: bytes, *, mandato
     return _FRAME.pack(METHOD, channel, len(payload)) + payload + b"\xce"
 
 
-def content(channel: int, method: bytes, flags: int, properties: bytes, body: bytes, max_payload: int) -> bytes:
+def content(channel: int, method: bytes, flags: int, properties: bytes, body: bytes, max_payload: int) -> Frames:
     """Return all frames of a message: the method, the content header, and as many body frames as it takes.
 
     Args:
@@ -225,11 +230,11 @@ def content(channel: int, method: bytes, flags: int, properties: bytes, body: by
     if 0 < size <= max_payload:
         return b"".join((method, header, properties, _BODY_AFTER_HEADER.pack(END, BODY, channel, size), body, b"\xce"))
     parts: list[bytes | memoryview] = [method, header, properties, b"\xce"]
-    view = memoryview(body)  # a large body is copied once, by the join
+    view = memoryview(body)  # a large body goes to the socket without a copy
     for start in range(0, size, max_payload):
         part = view[start : start + max_payload]
         parts += (_FRAME.pack(BODY, channel, len(part)), part, b"\xce")
-    return b"".join(parts)
+    return parts
 
 
 def encode_properties(

@@ -31,6 +31,7 @@ from rabibridge.usual import CONTENT_HEADER, NEXT_FRAME, usual_properties
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
+    from rabibridge.frames import Frames
     from rabibridge.tap import Tap
 
 __all__ = ["Lane"]
@@ -186,10 +187,10 @@ class Lane:
         else:
             self.returned(*self._reason, properties)
 
-    def write(self, data: bytes) -> None:
+    def write(self, frames: Frames) -> None:
         """Send whole frames of this channel; what is written after it closed goes nowhere."""
         if self.open:
-            self._tap.write(data)
+            self._tap.write(frames)
 
     def flush(self) -> None:
         """Send now what was written in this turn of the loop, before aiormq writes something."""

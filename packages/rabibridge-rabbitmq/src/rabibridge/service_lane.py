@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rabibridge.consumer import RabbitConsumer
     from rabibridge.copies import Done
-    from rabibridge.frames import Properties
+    from rabibridge.frames import Frames, Properties
     from rabibridge.serving import Serving
     from rabibridge_core.transport import Reply
 
@@ -70,13 +70,13 @@ class ServiceLane(Lane):
         """Put a request into the dead-letter queue; ``done`` is told once it is there, or why it cannot be."""
         self._serving.parking.bury(request, self._queue, reason, done)
 
-    def reply(self, properties: Properties, reply: Reply) -> bytes:
+    def reply(self, properties: Properties, reply: Reply) -> Frames:
         """Return the frames that send the reply."""
         method = self._methods.get(properties.reply_to) or self._method_to(properties.reply_to)
         usual = usual_reply(self.number, method, properties.correlation_id, reply, self.max_payload)
         return usual or self._frames(method, properties, reply)
 
-    def _frames(self, method: bytes, properties: Properties, reply: Reply) -> bytes:
+    def _frames(self, method: bytes, properties: Properties, reply: Reply) -> Frames:
         flags, encoded = encode_properties(
             reply.content_type.encode() if reply.content_type else b"",
             reply.content_encoding.encode() if reply.content_encoding else b"",
@@ -97,7 +97,7 @@ class ServiceLane(Lane):
         """Send nothing to a caller; it comes back if the caller is gone."""
         self.write(content(self.number, self._method_to(reply_to), 0, b"", b"", self.max_payload))
 
-    def settle(self, frames: bytes, tag: int) -> None:
+    def settle(self, frames: Frames, tag: int) -> None:
         """Write ``frames`` and acknowledge the request of this tag, if it is not 0: it is settled."""
         if self.open:
             self.unsettled -= 1

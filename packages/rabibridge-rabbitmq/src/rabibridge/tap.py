@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from rabibridge.frames import FrameSink
+    from rabibridge.frames import Frames, FrameSink
 
     class Lane(FrameSink, Protocol):
         """What a tap tells the lanes on it."""
@@ -75,7 +75,7 @@ class Tap(asyncio.StreamReaderProtocol):
         """The text that came with it."""
         self._event_loop = loop
         self._cutter = FrameCutter(self.lanes, self._pass_on, _FIRST_FRAME_MAX)
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._out_size = 0
         self._behind: list[Callable[[], bytes]] = []
         self._flush_due = False
@@ -139,12 +139,16 @@ class Tap(asyncio.StreamReaderProtocol):
                 self._lose(ConnectionLostError(f"the broker closed the connection: {code} {text}"))
         super().data_received(frame)
 
-    def write(self, data: bytes) -> None:
+    def write(self, frames: Frames) -> None:
         """Send whole frames, together with whatever else this turn of the loop writes."""
         if not self._flush_due:
             self._flush_soon()
-        self._out.append(data)
-        self._out_size += len(data)
+        if isinstance(frames, list):
+            self._out += frames
+            self._out_size += sum(map(len, frames))
+        else:
+            self._out.append(frames)
+            self._out_size += len(frames)
         if self._out_size >= _FLUSH_AT:
             self.flush()
 
