@@ -15,6 +15,7 @@ from benchmarks.usage import cpu_seconds_of
 from tools.broker import BrokerError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from tools.broker import Broker
@@ -23,17 +24,11 @@ _END_TIMEOUT = 30.0
 _ANSWER_TIMEOUT = 300.0
 
 
-class Program:
-    """A server or client process that does what it is told, one thing after the other; it ends with the context."""
+class Process:
+    """A process that does what it is told, one thing after the other; it ends with the context."""
 
-    def __init__(self, role: Literal["serve", "call"], contender: str, url: str) -> None:
-        self._name = f"{contender} {role}"
-        if ENTRIES[contender].home == "c":
-            arguments, variables = [str(compiled_client()), role, url], None
-        else:
-            interpreter = interpreter_of(contender)
-            arguments = [interpreter.python, "-m", "benchmarks.program", role, contender, url]
-            variables = interpreter.variables
+    def __init__(self, name: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+        self._name = name
         self._process = subprocess.Popen(
             arguments, cwd=ROOT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -45,7 +40,7 @@ class Program:
 
     def __enter__(self) -> Self:
         try:
-            self._read()
+            self.read()
         except BaseException:
             self._end()
             raise
@@ -58,13 +53,18 @@ class Program:
 
     def tell(self, op: str, **arguments: float) -> dict[str, Any]:
         """Have it do something and return its answer."""
+        self.say(op, **arguments)
+        return self.read()
+
+    def say(self, op: str, **arguments: float) -> None:
+        """Have it do something; :meth:`read` waits for its answer."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # reading says better what happened
             self._process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
             self._process.stdin.flush()
-        return self._read()
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """Wait for its answer."""
         assert self._process.stdout is not None
         # A line is asked for at a time, so none is left over in the buffer that select() does not see.
         if not select.select([self._process.stdout], [], [], _ANSWER_TIMEOUT)[0]:
@@ -83,15 +83,33 @@ class Program:
             self._process.communicate()
 
 
+class Program(Process):
+    """A server or client of a contender."""
+
+    def __init__(self, role: Literal["serve", "call"], contender: str, url: str) -> None:
+        name = f"{contender} {role}"
+        if ENTRIES[contender].home == "c":
+            super().__init__(name, [str(compiled_client()), role, url])
+        else:
+            interpreter = interpreter_of(contender)
+            arguments = [interpreter.python, "-m", "benchmarks.program", role, contender, url]
+            super().__init__(name, arguments, interpreter.variables)
+
+
+def pid_of(broker: Broker) -> int | None:
+    """Return the process of the broker; ``None`` where it is none of this machine."""
+    with contextlib.suppress(BrokerError, OSError, ValueError):
+        pid = int(broker.ctl("eval", "list_to_integer(os:getpid())."))
+        if "beam" in Path(f"/proc/{pid}/comm").read_text():
+            return pid
+    return None
+
+
 class BrokerCpu:
     """CPU seconds of the broker, where it is a process that this machine shows."""
 
     def __init__(self, broker: Broker) -> None:
-        self._pid: int | None = None
-        with contextlib.suppress(BrokerError, OSError, ValueError):
-            pid = int(broker.ctl("eval", "list_to_integer(os:getpid())."))
-            if "beam" in Path(f"/proc/{pid}/comm").read_text():
-                self._pid = pid
+        self._pid = pid_of(broker)
 
     def read(self) -> float | None:
         """CPU seconds so far; ``None`` where they cannot be known."""

@@ -17,7 +17,7 @@ from benchmarks.overload import cell, neighbours, record
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.targets import targets
 from benchmarks.overload.terms import LOADS, RAMP
-from benchmarks.overload.watch import pid_of
+from benchmarks.processes import pid_of
 from tools.broker import BrokerError, provide_broker
 
 if TYPE_CHECKING:

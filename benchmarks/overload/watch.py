@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from pathlib import Path
@@ -12,23 +11,11 @@ from typing import TYPE_CHECKING, Self
 import pika  # type: ignore[import-untyped]  # it ships no types
 from pika.exceptions import AMQPError  # type: ignore[import-untyped]
 
-from tools.broker import BrokerError
-
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tools.broker import Broker
 
 _EVERY = 0.5
-
-
-def pid_of(broker: Broker) -> int | None:
-    """Return the process of the broker; ``None`` where it is none of this machine."""
-    with contextlib.suppress(BrokerError, OSError, ValueError):
-        pid = int(broker.ctl("eval", "list_to_integer(os:getpid())."))
-        if "beam" in Path(f"/proc/{pid}/comm").read_text():
-            return pid
-    return None
 
 
 class Watch:

@@ -4,67 +4,26 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
+from benchmarks.processes import Process
 from benchmarks.usage import cpu_seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from benchmarks.scaling.child import Spec
 
-_END_TIMEOUT = 40.0
 
-
-class Child:
-    """A process; it ends with the context."""
+class Child(Process):
+    """A worker or client process."""
 
     def __init__(self, role: Literal["serve", "call"], spec: Spec) -> None:
-        self._role = role
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.scaling.child", role, json.dumps(asdict(spec))],
-            cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def __enter__(self) -> Self:
-        try:
-            self.read()
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def tell(self, op: str, **arguments: float) -> None:
-        """Have it do something; `read` waits for its answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
-        self._process.stdin.flush()
-
-    def read(self) -> dict[str, Any]:
-        """Wait for its answer."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a process that was to {self._role} ended: {self._process.wait(_END_TIMEOUT)}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _end(self) -> None:
-        try:
-            self._process.communicate(timeout=_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+        super().__init__(
+            f"scaling {role}", [sys.executable, "-m", "benchmarks.scaling.child", role, json.dumps(asdict(spec))]
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +51,7 @@ class Point:
 
 def _cpu(children: Sequence[Child]) -> float:
     for child in children:
-        child.tell("cpu")
+        child.say("cpu")
     total: float = sum(child.read()["cpu"] for child in children)
     return total
 
@@ -112,7 +71,7 @@ def measure(
     worked, brokered = _cpu(workers), sum(map(cpu_seconds_of, broker))
     for number, client in enumerate(clients):
         share = in_flight // len(clients) + (number < in_flight % len(clients))
-        client.tell("run", in_flight=share, seconds=seconds)
+        client.say("run", in_flight=share, seconds=seconds)
     done = [client.read() for client in clients]
     brokered = sum(map(cpu_seconds_of, broker)) - brokered
     worked = _cpu(workers) - worked

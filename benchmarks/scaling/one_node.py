@@ -163,10 +163,10 @@ def crowds(node: PrivateNode) -> dict[str, Any]:
             before = memory(node, pid)
             with Child("call" if role == "call" else "serve", many) as crowd:
                 if role == "serve":
-                    client.tell("run", in_flight=CROWD * 8, seconds=1.0)
+                    client.say("run", in_flight=CROWD * 8, seconds=1.0)
                     client.read()
                 after = memory(node, pid)
-                crowd.tell("cpu")
+                crowd.say("cpu")
                 crowd.read()
         found[role] = {name: (after[name] - before[name]) / CROWD for name in after}
     return found
