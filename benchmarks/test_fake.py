@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.contenders.base import echo
 from rabibridge import RMQClient, RMQServer
-from rabibridge_core.resolver import override_transport
+from rabibridge_core.plugins.resolver import override_transport
 from rabibridge_testing import FakeBroker
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rabibridge.frames import (
+from rabibridge._amqp.frames import (
     METHOD,
     FrameCutter,
     ack,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rabibridge_core.codec import Codec
+from rabibridge_core._codec.codec import Codec
 
 _SMALL = [("fibonacci", 10), {"exact": True}]
 _LARGE = [[{"id": number, "name": f"item {number}", "price": number / 7} for number in range(1000)], {}]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import aiormq
 import pytest
 
-from rabibridge.transport import RabbitMQTransport
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_testing.conformance import (
     CallConformance,

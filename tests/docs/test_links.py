@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import rabibridge
-from rabibridge_core.plugins import PluginManager
+from rabibridge_core.plugins.manager import PluginManager
 from tests.docs.blocks import ROOT, anchors_of, blocks_of, documents, links_of
 
 ERRORS = [name for name in rabibridge.__all__ if name.endswith("Error")]

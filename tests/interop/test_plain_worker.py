@@ -12,13 +12,7 @@ import pika  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import zstandard
 
-from rabibridge import (
-    ContentRejectedError,
-    InvalidArgumentsError,
-    RemoteExecutionError,
-    RMQClient,
-    SerializationError,
-)
+from rabibridge import ContentRejectedError, InvalidArgumentsError, RemoteExecutionError, RMQClient, SerializationError
 from tests.interop.wire import ZSTD_MAGIC, channel_to, pack, unpack
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def test_a_small_call_is_made_and_served_without_the_libraries_that_it_does_not_
     program = (
         "import asyncio, sys\n"
         "from rabibridge import RMQClient\n"
-        "from rabibridge_core.resolver import override_transport\n"
+        "from rabibridge_core.plugins.resolver import override_transport\n"
         "from rabibridge_testing import FakeBroker\n"
         "async def double(x):\n"
         "    return 2 * x\n"

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import aiormq
 import pytest
 
-from rabibridge.transport import RabbitMQTransport
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
-from rabibridge_testing.conformance.kit import Bench
+from rabibridge_testing.conformance.harness import Bench
 from tests.rabbitmq.processes import Workers
 from tests.rabbitmq.support import Stage
 from tests.rabbitmq.users import Users

@@ -16,9 +16,9 @@ from pamqp import commands as spec
 from pamqp import header as amqp_header
 from yarl import URL
 
-from rabibridge.frames import HEARTBEAT, publish_method
-from rabibridge.lane import Lane
-from rabibridge.tap import TapFactory
+from rabibridge._amqp.frames import HEARTBEAT, publish_method
+from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.multiplexer import TapFactory
 from tests.rabbitmq.support import soon, until
 from tests.support.peer import Peer, PeerConnection
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aiormq.abc import DeliveredMessage
 
-    from rabibridge.frames import Properties
+    from rabibridge._amqp.frames import Properties
     from rabibridge_core.errors import ConnectionLostError
 
 

@@ -12,7 +12,7 @@ from tests.rabbitmq.support import Gate, ctl, soon, until, until_waiting, vhost_
 from tests.support.services import new_echo
 
 if TYPE_CHECKING:
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.harness import Bench
     from tests.rabbitmq.support import Stage
     from tests.rabbitmq.users import Users
     from tools.broker import Broker

@@ -12,10 +12,10 @@ import pytest
 from pamqp import commands as spec
 
 from rabibridge import RemoteExecutionError
-from rabibridge.transport import RabbitMQTransport
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply
-from rabibridge_testing.conformance.kit import Bench, Inbox, Worker, request_to
+from rabibridge_testing.conformance.harness import Bench, Inbox, Worker, request_to
 from tests.rabbitmq.support import ctl, soon, until, until_waiting, vhost_of, waiting_in
 from tests.support.services import new_echo
 

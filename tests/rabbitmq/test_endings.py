@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rabibridge_testing.fake import FakeBroker
+    from rabibridge_testing._fake.fake_broker import FakeBroker
     from tests.rabbitmq.support import Stage
 
 
@@ -133,7 +133,7 @@ def test_a_sync_function_that_hangs_does_not_hold_the_process(
     (tmp_path / "hanging.py").write_text(
         f"""
 import asyncio, threading
-from rabibridge import RMQClient, RMQServer
+from rabibridge import (RMQClient, RMQServer)
 
 started = threading.Event()
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import commands as spec
 
-from rabibridge.transport import RabbitMQTransport
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply
-from rabibridge_testing.conformance.kit import Inbox, Worker, request_to
+from rabibridge_testing.conformance.harness import Inbox, Worker, request_to
 from tests.rabbitmq.support import Gate, soon, until, until_true
 
 if TYPE_CHECKING:
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.harness import Bench
     from tests.rabbitmq.support import Stage
 
 EMPTY = Reply(b"", None, None)
@@ -99,7 +99,7 @@ async def test_a_caller_whose_reply_queue_was_gone_and_is_back_is_answered(bench
 
 
 async def test_the_calls_of_a_client_that_was_killed_are_stopped(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rabibridge_core.service.LOOK_AROUND", 0.5)
+    monkeypatch.setattr("rabibridge_core._server.service.LOOK_AROUND", 0.5)
     gate, kept = Gate(), Gate()
     name, other = stage.register(gate.function()), stage.register(kept_gate := kept.function())
     function = gate.function()

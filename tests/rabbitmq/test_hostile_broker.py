@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiormq
 import pytest
 
-from rabibridge import (
-    CallTimeoutError,
-    ConnectionLostError,
-    NoRouteError,
-    RMQClient,
-)
+from rabibridge import CallTimeoutError, ConnectionLostError, NoRouteError, RMQClient
 from rabibridge_core.transport import ConnectionState
 from tests.rabbitmq.support import Gate, Stage, soon, until
 from tests.support.proxy import Proxy

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import commands as spec
 
-from rabibridge.frames import encode_properties
-from rabibridge.tables import encode_table
+from rabibridge._amqp.field_tables import encode_table
+from rabibridge._amqp.frames import encode_properties
 from rabibridge_core.transport import ConnectionState
 from tests.rabbitmq.support import Stage, soon, until, waiting_in
 from tests.support.raw import RawPublisher

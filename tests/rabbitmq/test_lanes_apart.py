@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rabibridge.frames import ack
+from rabibridge._amqp.frames import ack
 from rabibridge_core.transport import ConnectionState, Reply
-from rabibridge_testing.conformance.kit import Worker, request_to
+from rabibridge_testing.conformance.harness import Worker, request_to
 from tests.rabbitmq.support import ctl, soon, until, vhost_of
 
 if TYPE_CHECKING:
-    from rabibridge.consumer import RabbitConsumer
+    from rabibridge._transport.consumer import RabbitConsumer
     from rabibridge_core.transport import IncomingRequest
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.harness import Bench
     from tools.broker import Broker
 
 EMPTY = Reply(b"", None, None)

@@ -10,16 +10,16 @@ import pytest
 from yarl import URL
 
 from rabibridge import ConfigurationError
-from rabibridge.transport import RabbitMQTransport
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState, Reply
-from rabibridge_testing.conformance.kit import Inbox, Worker, request_to
+from rabibridge_testing.conformance.harness import Inbox, Worker, request_to
 from tests.rabbitmq.support import ctl, soon, until, until_true, until_waiting, vhost_of
 from tests.support.services import new_echo
 
 if TYPE_CHECKING:
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.harness import Bench
     from tests.rabbitmq.support import Stage
     from tests.rabbitmq.users import Users
     from tools.broker import Broker

@@ -10,13 +10,13 @@ import pytest
 from pamqp import commands as spec
 
 from rabibridge_core.transport import ConnectionState, Reply
-from rabibridge_testing.conformance.kit import Worker, request_to
+from rabibridge_testing.conformance.harness import Worker, request_to
 from tests.rabbitmq.support import soon, until, until_waiting, waiting_in
 
 if TYPE_CHECKING:
-    from rabibridge.transport import RabbitMQTransport
+    from rabibridge._transport.transport import RabbitMQTransport
     from rabibridge_core.transport import IncomingRequest, ServiceQueue
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.harness import Bench
 
 EMPTY = Reply(b"", None, None)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.reload import PluginFolder
+from rabibridge_core._hosting.hot_reload import PluginFolder
 from tests.rabbitmq.support import PATIENCE, ctl, soon, until, until_call_gives, vhost_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ async def test_a_file_that_is_renamed_keeps_its_service(
     (folder / "one.py").write_text(_service(name, "same"))
     server, client = await _reloading(stage, folder)
     assert await soon(client.remote_call(name)) == "same"
-    with caplog.at_level(logging.INFO, "rabibridge_core.reload"):
+    with caplog.at_level(logging.INFO, "rabibridge_core._hosting.hot_reload"):
         (folder / "one.py").rename(folder / "other.py")
         await until(lambda: any("other.py is loaded" in record.getMessage() for record in caplog.records))
     assert await soon(client.remote_call(name)) == "same"
@@ -177,7 +177,7 @@ async def {name}():
     client = await stage.client()
     call = asyncio.create_task(client.remote_call(name))
     await soon(symbols["started"].wait())
-    with caplog.at_level(logging.INFO, "rabibridge_core.reload"):
+    with caplog.at_level(logging.INFO, "rabibridge_core._hosting.hot_reload"):
         file.write_text(_service(name, "new", "register_call(fetch_size=2)"))
         await until(lambda: any("is loaded" in record.getMessage() for record in caplog.records))
     assert not call.done()

@@ -11,11 +11,11 @@ from pamqp import body as amqp_body
 from pamqp import commands as spec
 from pamqp import header as amqp_header
 
-from rabibridge.lane import Lane
+from rabibridge._connection.fast_channel import Lane
 
 if TYPE_CHECKING:
-    from rabibridge.frames import Properties
-    from rabibridge.tap import Tap
+    from rabibridge._amqp.frames import Properties
+    from rabibridge._connection.multiplexer import Tap
     from rabibridge_core.errors import ConnectionLostError
 
 MAX_PAYLOAD = 100

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Self
 import aiormq
 from yarl import URL
 
-from rabibridge.frames import content, publish_method
-from rabibridge.lane import Lane
-from rabibridge.tap import TapFactory
+from rabibridge._amqp.frames import content, publish_method
+from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.multiplexer import TapFactory
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rabibridge.frames import Properties
+    from rabibridge._amqp.frames import Properties
     from rabibridge_core.errors import ConnectionLostError
 
 

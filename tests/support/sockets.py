@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from rabibridge.tap import Tap
+from rabibridge._connection.multiplexer import Tap
 
 
 class RecordedSocket(asyncio.Transport):

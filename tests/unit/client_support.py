@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core.client import Client
-from rabibridge_core.codec import Codec
-from rabibridge_core.plugins import CallHooks
+from rabibridge_core._client.client import Client
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:

@@ -6,10 +6,12 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core.codec import Codec
-from rabibridge_core.plugins import CallHooks, PluginManager
-from rabibridge_core.registry import Registration, ServiceSchema
-from rabibridge_core.service import Service
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._server.service import Service
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.schema import ServiceSchema
+from rabibridge_core.plugins.call_hooks import CallHooks
+from rabibridge_core.plugins.manager import PluginManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +121,7 @@ def make_service(
 ) -> Service:
     """Return a service that nothing but :meth:`Service.received` feeds."""
     return Service(
-        ServiceSchema.of(func, Registration(**options)), codec, CallHooks(PluginManager()), clock=clock or Clock()
+        ServiceSchema.of(func, ServiceLimits(**options)), codec, CallHooks(PluginManager()), clock=clock or Clock()
     )
 
 

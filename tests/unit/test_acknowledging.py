@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
-from rabibridge.service_lane import acks
+from rabibridge._transport.service_channel import acks
 
 if TYPE_CHECKING:
     from random import Random

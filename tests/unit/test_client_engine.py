@@ -28,7 +28,7 @@ from tests.unit.scripted_transport import ScriptedTransport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from rabibridge_core.client import Client
+    from rabibridge_core._client.client import Client
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from rabibridge_core._observability.health import Health
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_core.health import Health
 from rabibridge_core.transport import ConnectionState
 from tests.unit.client_support import begin, make_client, reply, sent
 from tests.unit.scripted_transport import ScriptedTransport

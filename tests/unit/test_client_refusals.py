@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core.errors import (
     CallTimeoutError,
     ConfigurationError,
@@ -14,14 +15,13 @@ from rabibridge_core.errors import (
     NoRouteError,
     QueueFullError,
 )
-from rabibridge_core.retrying import RetryRefused
 from tests.unit.client_support import PATIENCE, begin, make_client, reply, sent, turns
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from rabibridge_core.client import Client
+    from rabibridge_core._client.client import Client
 
 AT_ONCE = RetryRefused(attempts=4, base=1e-9, cap=1e-9)
 FAR_OFF = RetryRefused(base=1e9, cap=1e9)

@@ -23,7 +23,7 @@ from tests.unit.scripted_transport import ScriptedTransport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from rabibridge_core.client import Client
+    from rabibridge_core._client.client import Client
     from rabibridge_core.transport import Request
 
 GONE = ConnectionLostError("the cable was cut")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from rabibridge_core.current import CurrentCall, handling
+from rabibridge_core._observability.call_context import CurrentCall, handling
 from rabibridge_core.errors import CallTimeoutError, ConfigurationError, ConnectionLostError, RemoteExecutionError
 from tests.unit.client_support import PATIENCE, begin, make_client, reply, sent
 from tests.unit.scripted_transport import ScriptedTransport
@@ -19,7 +19,7 @@ from tests.unit.scripted_transport import ScriptedTransport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from rabibridge_core.client import Client
+    from rabibridge_core._client.client import Client
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rabibridge_core.codec import Codec
-from rabibridge_core.compression import MAGIC, compress
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._codec.compression import MAGIC, compress
+from rabibridge_core._codec.serializers import SerializerRegistry
+from rabibridge_core._codec.signing import Signer
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError, SerializationError
-from rabibridge_core.serializers import SerializerRegistry
-from rabibridge_core.signing import Signer
 
 KEY = bytes(range(32))
 MIB = 1024 * 1024

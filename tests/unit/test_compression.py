@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabibridge_core.compression import MAGIC, MAX_WINDOW_SIZE, compress, decompress
+from rabibridge_core._codec.compression import MAGIC, MAX_WINDOW_SIZE, compress, decompress
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
 MIB = 1024 * 1024

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabibridge_core import deadlines
-from rabibridge_core.deadlines import DeadlineWheel, time_remaining
+from rabibridge_core._concurrency import deadlines
+from rabibridge_core._concurrency.deadlines import DeadlineWheel, time_remaining
 
 PATIENCE = 30.0
 

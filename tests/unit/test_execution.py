@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._server.active_request import InHand
+from rabibridge_core._server.executors import ArgumentsRefusedError, Handler, TooLateError
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import RegistrationError
-from rabibridge_core.execution import ArgumentsRefusedError, Handler, TooLateError
-from rabibridge_core.in_hand import InHand
-from rabibridge_core.registry import Registration, ServiceSchema
 from tests.unit.scripted_requests import ScriptedRequest
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def made() -> Iterator[list[Handler]]:
 @pytest.fixture
 def handler(made: list[Handler]) -> Callable[..., Handler]:
     def make(func: Callable[..., Any], **options: Any) -> Handler:
-        made.append(Handler(ServiceSchema.of(func, Registration(**options))))
+        made.append(Handler(ServiceSchema.of(func, ServiceLimits(**options))))
         return made[-1]
 
     return make
@@ -150,7 +151,7 @@ def test_annotations_that_cannot_be_validated() -> None:
 
     takes.__annotations__ = {"value": Opaque}
     with pytest.raises(RegistrationError, match="takes"):
-        Handler(ServiceSchema.of(takes, Registration(validate=True)))
+        Handler(ServiceSchema.of(takes, ServiceLimits(validate=True)))
 
 
 async def test_what_waited_too_long_for_a_thread_does_not_run(handler: Callable[..., Handler]) -> None:
@@ -212,7 +213,7 @@ async def test_closing_lets_what_waits_run_or_drops_it(made: list[Handler]) -> N
             release.wait(PATIENCE)
             return number
 
-        handler = Handler(ServiceSchema.of(work, Registration(fetch_size=1)))
+        handler = Handler(ServiceSchema.of(work, ServiceLimits(fetch_size=1)))
         calls = [asyncio.create_task(handler.run((number,), {}, call())) for number in range(3)]
         await asyncio.to_thread(started.wait, PATIENCE)
         handler.close(drop_waiting=drop_waiting)

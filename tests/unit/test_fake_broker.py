@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.client import Client
-from rabibridge_core.codec import Codec
+from rabibridge_core._client.client import Client
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._server.server import Server
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import (
     CallTimeoutError,
     ConfigurationError,
@@ -15,9 +18,8 @@ from rabibridge_core.errors import (
     QueueFullError,
     SerializationError,
 )
-from rabibridge_core.plugins import CallHooks, PluginManager
-from rabibridge_core.registry import Registration, ServiceSchema
-from rabibridge_core.server import Server
+from rabibridge_core.plugins.call_hooks import CallHooks
+from rabibridge_core.plugins.manager import PluginManager
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState, ServiceQueue
 from rabibridge_testing import Fault, MemoryBroker, MemoryTransport, Passage, forget_broker, memory, memory_broker
@@ -46,7 +48,7 @@ class Pair:
             self.ran.append(value)
             return value
 
-        self.server.add(ServiceSchema.of(echo, Registration()))
+        self.server.add(ServiceSchema.of(echo, ServiceLimits()))
 
     async def __aenter__(self) -> Pair:
         await self.server.connect()

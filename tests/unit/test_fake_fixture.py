@@ -21,7 +21,7 @@ from rabibridge import (
     register_call,
 )
 from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.resolver import is_overridden
+from rabibridge_core.plugins.resolver import is_overridden
 from rabibridge_core.transport import ConnectionState, Request, ServiceQueue
 from rabibridge_testing import FakeBroker
 from rabibridge_testing.conformance import Inbox, Worker
@@ -56,7 +56,7 @@ import asyncio
 
 import pytest
 
-from rabibridge import RMQClient, RMQServer
+from rabibridge import (RMQClient, RMQServer)
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rabibridge.frames import FrameCutter, FrameError
+from rabibridge._amqp.frames import FrameCutter, FrameError
 
 _KINDS = (1, 2, 3, 8)
 

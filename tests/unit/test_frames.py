@@ -19,9 +19,9 @@ from pamqp import commands as spec
 from pamqp import header as amqp_header
 from pamqp import heartbeat as amqp_heartbeat
 
-from rabibridge import frames
-from rabibridge.frames import FrameError, Properties
-from rabibridge.tables import decode_table, encode_table
+from rabibridge._amqp import frames
+from rabibridge._amqp.field_tables import decode_table, encode_table
+from rabibridge._amqp.frames import FrameError, Properties
 from tests.support.tables import foreign_tables, own_tables
 
 _KINDS = (1, 2, 3, 8)

@@ -13,7 +13,7 @@ import pytest
 from pamqp import commands as spec
 
 from rabibridge import ConfigurationError, ConnectionLostError, RMQClient
-from rabibridge.transport import RabbitMQTransport
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState, Reply, Request, ServiceQueue
 from tests.rabbitmq.support import soon, until

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import commands as spec
 
-from rabibridge.transport import RabbitMQTransport
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply, ServiceQueue
-from rabibridge_testing.conformance.kit import Worker
+from rabibridge_testing.conformance.harness import Worker
 from tests.rabbitmq.support import soon, until
 from tests.support.peer import Peer, PeerConnection
 
@@ -142,7 +142,7 @@ async def test_a_connection_lost_before_the_confirm_leaves_the_request_to_the_ne
 async def test_a_broker_that_never_confirms_does_not_keep_a_transport_from_closing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rabibridge.parking._DRAIN_TIMEOUT", 0.2)
+    monkeypatch.setattr("rabibridge._transport.confirmed_publisher._DRAIN_TIMEOUT", 0.2)
     (await stage.request()).dead_letter("a reason")
     await stage.hears(spec.Basic.Publish)
     await soon(stage.transport.close())

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
-from rabibridge import frames
+from rabibridge._amqp import frames
 from rabibridge_core.errors import ConnectionLostError
 from tests.support.lanes import (
     CLOSE,

@@ -7,7 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from rabibridge_core.loop_watch import LoopWatch
+from rabibridge_core._observability.loop_monitor import LoopWatch
 from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, make_service, until
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class _Seen(logging.Handler):
 
 
 def _watched(service_of: Callable[[asyncio.Task[object]], str | None], seen: _Seen) -> LoopWatch:
-    logging.getLogger("rabibridge_core.loop_watch").addHandler(seen)
+    logging.getLogger("rabibridge_core._observability.loop_monitor").addHandler(seen)
     watch = LoopWatch(service_of, limit=_LIMIT, pause=0.01)
     watch.start()
     return watch
@@ -40,7 +40,7 @@ def _watched(service_of: Callable[[asyncio.Task[object]], str | None], seen: _Se
 
 async def _end(watch: LoopWatch, seen: _Seen) -> None:
     watch.stop()
-    logging.getLogger("rabibridge_core.loop_watch").removeHandler(seen)
+    logging.getLogger("rabibridge_core._observability.loop_monitor").removeHandler(seen)
     await until(lambda: not [thread for thread in threading.enumerate() if thread.name == "rabibridge-loop-watch"])
 
 

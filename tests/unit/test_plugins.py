@@ -10,7 +10,9 @@ import pluggy
 import pytest
 
 from rabibridge_core.errors import ConfigurationError, PluginError
-from rabibridge_core.plugins import CallHooks, PluginManager, hookimpl, plugin_manager
+from rabibridge_core.plugins import hookimpl, plugin_manager
+from rabibridge_core.plugins.call_hooks import CallHooks
+from rabibridge_core.plugins.manager import PluginManager
 from rabibridge_core.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,18 +8,12 @@ from typing import Any
 
 import pytest
 
+from rabibridge_core._protocol.naming import check_service_name, queue_name, routing_key, routing_keys
+from rabibridge_core._services.limits import DEFAULT_FETCH_SIZE, DEFAULT_SYNC_FETCH_SIZE, ServiceLimits
+from rabibridge_core._services.registration import register_call, registered_limits, services_in
+from rabibridge_core._services.registry import Registry
+from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import ConfigurationError, RegistrationError
-from rabibridge_core.naming import check_service_name, queue_name, routing_key, routing_keys
-from rabibridge_core.registry import (
-    DEFAULT_FETCH_SIZE,
-    DEFAULT_SYNC_FETCH_SIZE,
-    Registration,
-    Registry,
-    ServiceSchema,
-    register_call,
-    registration_of,
-    services_in,
-)
 
 
 async def work(number: int) -> int:
@@ -47,7 +41,7 @@ def test_decorating_gives_back_the_function(decorate: Any) -> None:
     assert decorated is function
     assert inspect.signature(decorated) == signature
     assert decorated.__doc__ == "Say something."
-    assert registration_of(decorated) == Registration()
+    assert registered_limits(decorated) == ServiceLimits()
 
 
 def test_limits_are_kept() -> None:
@@ -67,7 +61,7 @@ def test_limits_are_kept() -> None:
 
 
 def test_defaults() -> None:
-    schema = ServiceSchema.of(work, Registration())
+    schema = ServiceSchema.of(work, ServiceLimits())
     assert (schema.queue_size, schema.fetch_size, schema.timeout) == (None, None, None)
     assert not schema.re_register
     assert not schema.validate
@@ -76,20 +70,20 @@ def test_defaults() -> None:
     assert schema.queue.queue_size is None
     assert schema.queue.timeout is None
     assert not schema.queue.redeclare
-    sync = ServiceSchema.of(work_in_a_thread, Registration())
+    sync = ServiceSchema.of(work_in_a_thread, ServiceLimits())
     assert sync.fetch_size is None
     assert sync.queue.fetch_size == DEFAULT_SYNC_FETCH_SIZE == 32
 
 
 def test_what_is_given_goes_over_what_is_registered() -> None:
-    registered = Registration(10, 2, 1.5, validate=True, re_register=True)
-    assert Registration().over(None) == Registration()
-    assert Registration().over(registered) == registered
-    assert registered.over(Registration(9, 9, 9)) == registered
-    given = Registration(queue_size=0, timeout=3)
-    assert given.over(registered) == Registration(0, 2, 3, validate=True, re_register=True)
-    assert given.over(None) == given
-    assert Registration(validate=True).over(Registration(5)) == Registration(5, validate=True)
+    registered = ServiceLimits(10, 2, 1.5, validate=True, re_register=True)
+    assert ServiceLimits().with_defaults(None) == ServiceLimits()
+    assert ServiceLimits().with_defaults(registered) == registered
+    assert registered.with_defaults(ServiceLimits(9, 9, 9)) == registered
+    given = ServiceLimits(queue_size=0, timeout=3)
+    assert given.with_defaults(registered) == ServiceLimits(0, 2, 3, validate=True, re_register=True)
+    assert given.with_defaults(None) == given
+    assert ServiceLimits(validate=True).with_defaults(ServiceLimits(5)) == ServiceLimits(5, validate=True)
 
 
 @pytest.mark.parametrize(
@@ -127,16 +121,16 @@ def test_limits_that_make_no_sense(limits: dict[str, Any], names: str) -> None:
 
 
 def test_how_calls_are_delivered() -> None:
-    plain = ServiceSchema.of(work, Registration())
+    plain = ServiceSchema.of(work, ServiceLimits())
     assert (plain.delivery, plain.idempotent, plain.redelivery_limit) == ("at-least-once", False, 5)
     assert (plain.queue.redelivery_limit, plain.queue.queue_type) == (5, "classic")
-    never = ServiceSchema.of(work, Registration(redelivery_limit=0, queue_type="quorum"))
+    never = ServiceSchema.of(work, ServiceLimits(redelivery_limit=0, queue_type="quorum"))
     assert (never.queue.redelivery_limit, never.queue.queue_type) == (0, "quorum")
 
 
 @pytest.mark.parametrize(("fetch_size", "runs", "held"), [(None, 256, 16), (4, 4, 4), (100, 100, 16)])
 def test_at_most_once_holds_few_that_have_not_begun(fetch_size: int | None, runs: int, held: int) -> None:
-    schema = ServiceSchema.of(work, Registration(fetch_size=fetch_size, delivery="at-most-once"))
+    schema = ServiceSchema.of(work, ServiceLimits(fetch_size=fetch_size, delivery="at-most-once"))
     assert (schema.concurrency, schema.queue.fetch_size) == (runs, held)
     assert schema.queue.redelivery_limit is None  # one that was given to a worker is never run again
 
@@ -147,10 +141,10 @@ def test_what_contradicts_itself() -> None:
 
 
 def test_options_of_delivery_go_over_what_is_registered() -> None:
-    registered = Registration(delivery="at-most-once", redelivery_limit=3, queue_type="quorum")
-    assert Registration().over(registered) == registered
-    given = Registration(delivery="at-least-once", idempotent=True, redelivery_limit=0, queue_type="classic")
-    assert given.over(registered) == given
+    registered = ServiceLimits(delivery="at-most-once", redelivery_limit=3, queue_type="quorum")
+    assert ServiceLimits().with_defaults(registered) == registered
+    given = ServiceLimits(delivery="at-least-once", idempotent=True, redelivery_limit=0, queue_type="classic")
+    assert given.with_defaults(registered) == given
 
 
 def test_what_cannot_be_a_service() -> None:
@@ -164,7 +158,7 @@ def test_what_cannot_be_a_service() -> None:
         with pytest.raises(RegistrationError):
             register_call(function)
     with pytest.raises(RegistrationError):
-        ServiceSchema.of(5, Registration())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        ServiceSchema.of(5, ServiceLimits())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def test_what_is_async() -> None:
@@ -172,10 +166,10 @@ def test_what_is_async() -> None:
     async def wrapped(number: int) -> int:
         return await work(number)
 
-    assert ServiceSchema.of(work, Registration()).is_async
-    assert ServiceSchema.of(wrapped, Registration()).is_async
-    assert ServiceSchema.of(CallableObject(), Registration()).is_async
-    assert not ServiceSchema.of(work_in_a_thread, Registration()).is_async
+    assert ServiceSchema.of(work, ServiceLimits()).is_async
+    assert ServiceSchema.of(wrapped, ServiceLimits()).is_async
+    assert ServiceSchema.of(CallableObject(), ServiceLimits()).is_async
+    assert not ServiceSchema.of(work_in_a_thread, ServiceLimits()).is_async
 
 
 def test_a_method_is_a_service_of_its_object() -> None:
@@ -186,7 +180,7 @@ def test_a_method_is_a_service_of_its_object() -> None:
         def balance(self) -> int:
             return self._balance
 
-    schema = ServiceSchema.of(Account(7).balance, Registration(queue_size=4))
+    schema = ServiceSchema.of(Account(7).balance, ServiceLimits(queue_size=4))
     assert (schema.name, schema.queue_size) == ("balance", 4)
     assert schema.func_ptr() == 7
 
@@ -223,21 +217,21 @@ def test_a_name_that_is_taken() -> None:
         return function
 
     registry = Registry()
-    first = ServiceSchema.of(make(), Registration())
+    first = ServiceSchema.of(make(), ServiceLimits())
     registry.add(first)
     registry.add(first)
     with pytest.raises(RegistrationError) as taken:
-        registry.add(ServiceSchema.of(make(), Registration()))
+        registry.add(ServiceSchema.of(make(), ServiceLimits()))
     assert str(taken.value).count(f"{__file__}:") == 2
     with pytest.raises(RegistrationError, match="other limits"):
-        registry.add(ServiceSchema.of(first.func_ptr, Registration(queue_size=1)))
+        registry.add(ServiceSchema.of(first.func_ptr, ServiceLimits(queue_size=1)))
     assert list(registry) == [first]
     assert len(registry) == 1
 
 
 def test_a_registry_changes() -> None:
     registry = Registry()
-    first, second = ServiceSchema.of(work, Registration()), ServiceSchema.of(work, Registration(1))
+    first, second = ServiceSchema.of(work, ServiceLimits()), ServiceSchema.of(work, ServiceLimits(1))
     registry.add(first)
     registry.replace(second)
     assert registry.get("work") is second

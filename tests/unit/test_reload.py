@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rabibridge_core._hosting.hot_reload import PluginFolder
 from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.reload import PluginFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from rabibridge_core.backlogs import Backlog, Backlogs
+from rabibridge_core._client.backlog import Backlog, Backlogs
+from rabibridge_core._client.retry import Budgets, RetryRefused
 from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.retrying import Budgets, RetryRefused
 
 
 def test_waits_double_up_to_the_cap() -> None:

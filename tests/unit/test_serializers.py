@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabibridge_core.errors import ConfigurationError, ContentRejectedError, PluginError, SerializationError
-from rabibridge_core.serializers import (
+from rabibridge_core._codec.serializers import (
     AcceptList,
     JsonSerializer,
     MsgpackSerializer,
@@ -23,7 +22,8 @@ from rabibridge_core.serializers import (
     Serializer,
     SerializerRegistry,
 )
-from rabibridge_core.serializers import registry as known
+from rabibridge_core._codec.serializers import registry as known
+from rabibridge_core.errors import ConfigurationError, ContentRejectedError, PluginError, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -357,7 +357,7 @@ def test_two_serializers_cannot_share_an_accepted_content_type() -> None:
 
 
 def test_importing_the_codec_loads_neither_cloudpickle_nor_zstandard(tmp_path: Path) -> None:
-    code = "import sys, rabibridge_core.codec\nprint({'cloudpickle', 'zstandard'} & set(sys.modules))"
+    code = "import sys, rabibridge_core._codec.codec\nprint({'cloudpickle', 'zstandard'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.client import Client
-from rabibridge_core.codec import Codec
+from rabibridge_core._client.client import Client
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._server.server import Server
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_core.plugins import CallHooks, PluginManager
-from rabibridge_core.registry import Registration, ServiceSchema
-from rabibridge_core.server import Server
+from rabibridge_core.plugins.call_hooks import CallHooks
+from rabibridge_core.plugins.manager import PluginManager
 from rabibridge_core.transport import ConnectionState
-from rabibridge_testing.broker import MemoryBroker
+from rabibridge_testing._memory.broker import MemoryBroker
 from tests.unit.scripted_requests import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from rabibridge_core.registry import QueueType
+    from rabibridge_core.transport import QueueType
 
 
 async def first() -> int:
@@ -34,7 +36,7 @@ async def second() -> int:
 
 
 def _schema(func: Any, **options: Any) -> ServiceSchema:
-    return ServiceSchema.of(func, Registration(**options))
+    return ServiceSchema.of(func, ServiceLimits(**options))
 
 
 def _server(broker: MemoryBroker, queue_type: QueueType = "classic") -> Server:
@@ -151,7 +153,7 @@ async def test_a_handler_that_blocks_the_loop_of_a_server_is_named(broker: Memor
     await until(server.health)
     client = Client(broker.transport("client"), Codec(), hooks=CallHooks(PluginManager()), cid_max=2**30, name="client")
     await client.connect()
-    seen, logger = Seen(), logging.getLogger("rabibridge_core.loop_watch")
+    seen, logger = Seen(), logging.getLogger("rabibridge_core._observability.loop_monitor")
     logger.addHandler(seen)
     try:
         assert await client.call("greedy", (), {}, "any", PATIENCE)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import RegistrationError
-from rabibridge_core.registry import Registration, ServiceSchema
 from tests.unit.scripted_requests import ScriptedRequest, Work, make_service, turns, until
 
 
@@ -64,4 +65,4 @@ async def test_the_time_of_what_waits_goes_on() -> None:
 )
 def test_limits_that_cannot_be_used(limits: dict[str, Any]) -> None:
     with pytest.raises(RegistrationError, match="fetch_ahead"):
-        ServiceSchema.of(turns, Registration(**limits))
+        ServiceSchema.of(turns, ServiceLimits(**limits))

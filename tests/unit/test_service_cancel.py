@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from rabibridge_core.current import current_call, handling, inherited_time
-from rabibridge_core.in_hand import InHand
-from rabibridge_core.unwanted import CALLERS_KEPT, CALLS_KEPT
+from rabibridge_core._observability.call_context import current_call, handling, inherited_time
+from rabibridge_core._server.active_request import InHand
+from rabibridge_core._server.cancelled_calls import CALLERS_KEPT, CALLS_KEPT
 from tests.unit.scripted_requests import Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
 
@@ -204,7 +204,7 @@ async def test_what_is_remembered_is_bounded_and_the_oldest_goes_first() -> None
 
 
 async def test_the_callers_of_what_takes_long_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rabibridge_core.service.LOOK_AROUND", 0.01)
+    monkeypatch.setattr("rabibridge_core._server.service.LOOK_AROUND", 0.01)
     work = Work()
     service = make_service(work.work)
     requests = [

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from rabibridge_core.current import current_call
+from rabibridge_core._observability.call_context import current_call
+from rabibridge_core._protocol.remote_errors import DEAD, EXECUTION, REQUEST_REJECTED
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_core.failures import DEAD, EXECUTION, REQUEST_REJECTED
 from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
 RAISED = [

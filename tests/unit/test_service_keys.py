@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.answers import ANSWERS_KEPT, BYTES_KEPT
-from rabibridge_core.codec import Codec
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._protocol.remote_errors import INVALID_ARGUMENTS, REQUEST_REJECTED
+from rabibridge_core._server.deduplication import ANSWERS_KEPT, BYTES_KEPT
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_core.failures import INVALID_ARGUMENTS, REQUEST_REJECTED
 from tests.unit.scripted_requests import PATIENCE, Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
 if TYPE_CHECKING:
-    from rabibridge_core.service import Service
+    from rabibridge_core._server.service import Service
 
 
 def keyed(args: tuple[Any, ...] = (), *, key: Any = "key", cid: bytes = b"1", **options: Any) -> ScriptedRequest:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from rabibridge_core.current import current_call
+from rabibridge_core._observability.call_context import current_call
+from rabibridge_core._protocol.remote_errors import REDELIVERED
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_core.failures import REDELIVERED
 from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
 ONCE = "at-most-once"
@@ -150,7 +150,7 @@ async def test_draining_lets_run_what_waits() -> None:
 
 @pytest.mark.parametrize("kind", ["async", "stubborn", "thread"])
 async def test_when_the_time_to_drain_is_over(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rabibridge_core.service._CANCEL_GRACE", 0.01)
+    monkeypatch.setattr("rabibridge_core._server.service._CANCEL_GRACE", 0.01)
     work, in_a_thread, release = Work(), ThreadWork(), asyncio.Event()
 
     async def stubborn(what: int) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._codec.signing import MIN_KEY_SIZE
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import Endpoint, Secret, Settings, load_settings
-from rabibridge_core.signing import MIN_KEY_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path

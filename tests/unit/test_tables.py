@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp import header as amqp_header
 
-from rabibridge.frames import FrameError
-from rabibridge.tables import amended_properties, amended_table, decode_table, encode_table, readable_table
+from rabibridge._amqp.field_tables import amended_properties, amended_table, decode_table, encode_table, readable_table
+from rabibridge._amqp.frames import FrameError
 from tests.support.tables import foreign_tables, own_tables, short
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pamqp import commands as spec
 
-from rabibridge import frames
+from rabibridge._amqp import frames
 from rabibridge_core.errors import ConnectionLostError
 from tests.support.lanes import RecordedLane, deliver_frames, method_frame, receive
 from tests.support.sockets import RecordedSocket, passed_on, tapped_socket
@@ -16,7 +16,7 @@ from tests.support.sockets import RecordedSocket, passed_on, tapped_socket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge.tap import Tap
+    from rabibridge._connection.multiplexer import Tap
 
 
 async def test_blocked_and_unblocked() -> None:

@@ -8,16 +8,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
-from rabibridge import frames
-from rabibridge.topology import expiration_of
-from rabibridge.usual import UsualRequests, usual_reply
+from rabibridge._amqp import frames
+from rabibridge._amqp.durations import expiration_of
+from rabibridge._amqp.fast_path import UsualRequests, usual_reply
 from rabibridge_core.transport import Reply, Request
 from tests.support.lanes import MAX_BODY, MAX_PAYLOAD, RecordedLane, deliver_frames, method_frame, receive
 from tests.support.sockets import passed_on, tapped_socket
 
 if TYPE_CHECKING:
-    from rabibridge.frames import Properties
-    from rabibridge.tap import Tap
+    from rabibridge._amqp.frames import Properties
+    from rabibridge._connection.multiplexer import Tap
 
 _REPLY_TO = b"amq.gen-JzTY20BRgKO-HjmUJj0wLg"
 _METHOD = frames.publish_method(1, b"rpc", b"async_add", mandatory=True)

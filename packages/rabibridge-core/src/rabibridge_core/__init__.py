@@ -4,7 +4,11 @@ Programs that make and serve calls import ``rabibridge``, which brings RabbitMQ.
 stand in the modules of this package; importing it loads none of them.
 """
 
-from rabibridge_core.current import CurrentCall, current_call
+from rabibridge_core._client.retry import RetryRefused
+from rabibridge_core._observability.call_context import CurrentCall, current_call
+from rabibridge_core._observability.health import Health
+from rabibridge_core._services.registration import register_call
+from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import (
     CallError,
     CallTimeoutError,
@@ -20,10 +24,7 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
 )
-from rabibridge_core.health import Health
 from rabibridge_core.plugins import hookimpl, plugin_manager
-from rabibridge_core.registry import ServiceSchema, register_call
-from rabibridge_core.retrying import RetryRefused
 from rabibridge_core.transport import (
     Caller,
     CallerEvents,

@@ -6,7 +6,11 @@ plug-in authors import.
 """
 
 from rabibridge.mq import RMQBase, RMQClient, RMQServer
-from rabibridge_core.current import CurrentCall, current_call
+from rabibridge_core._client.retry import RetryRefused
+from rabibridge_core._observability.call_context import CurrentCall, current_call
+from rabibridge_core._observability.health import Health
+from rabibridge_core._services.registration import register_call
+from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import (
     CallError,
     CallTimeoutError,
@@ -22,9 +26,6 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
 )
-from rabibridge_core.health import Health
-from rabibridge_core.registry import ServiceSchema, register_call
-from rabibridge_core.retrying import RetryRefused
 from rabibridge_core.transport import ConnectionState
 
 __all__ = [

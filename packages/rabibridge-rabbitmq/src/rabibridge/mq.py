@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rabibridge._base import RMQBase
-from rabibridge._client import RMQClient
-from rabibridge._server import RMQServer
+from rabibridge._api.base import RMQBase
+from rabibridge._api.client import RMQClient
+from rabibridge._api.server import RMQServer
 
 __all__ = ["RMQBase", "RMQClient", "RMQServer"]
 

@@ -18,6 +18,6 @@ def rabibridge_transport(scheme: str, settings: Settings, name: str) -> Transpor
     """Make the RabbitMQ transport; aio-pika is loaded here, when first needed."""
     if scheme not in ("amqp", "amqps"):
         return None
-    from rabibridge.transport import RabbitMQTransport
+    from rabibridge._transport.transport import RabbitMQTransport
 
     return RabbitMQTransport(settings, name)

@@ -6,13 +6,13 @@ The fixture ``fake_broker`` comes with the installation; the conformance suite i
 
 from __future__ import annotations
 
-from rabibridge_testing.broker import MemoryBroker
-from rabibridge_testing.fake import FakeBroker
+from rabibridge_testing._fake.fake_broker import FakeBroker
+from rabibridge_testing._fake.recording import RecordedCall
+from rabibridge_testing._memory.broker import MemoryBroker
+from rabibridge_testing._memory.messages import DeadLetter
+from rabibridge_testing._memory.transport import MemoryTransport
 from rabibridge_testing.faults import CorruptReplies, Delay, DropReplies, Duplicate, Fault, Passage, Refuse
 from rabibridge_testing.memory import forget_broker, memory_broker
-from rabibridge_testing.messages import DeadLetter
-from rabibridge_testing.recording import RecordedCall
-from rabibridge_testing.transport import MemoryTransport
 
 __all__ = [
     "CorruptReplies",

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rabibridge_core.plugins import hookimpl
-from rabibridge_testing.broker import MemoryBroker
+from rabibridge_testing._memory.broker import MemoryBroker
 
 if TYPE_CHECKING:
     from rabibridge_core.settings import Settings
-    from rabibridge_testing.transport import MemoryTransport
+    from rabibridge_testing._memory.transport import MemoryTransport
 
 __all__ = ["SCHEME", "forget_broker", "memory_broker", "rabibridge_transport"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge_core.resolver import override_transport
-from rabibridge_testing.fake import FakeBroker
+from rabibridge_core.plugins.resolver import override_transport
+from rabibridge_testing._fake.fake_broker import FakeBroker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

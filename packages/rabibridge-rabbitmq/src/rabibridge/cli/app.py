@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from rabibridge.cli.loading import load_target
+from rabibridge.cli.targets import load_target
 from rabibridge.mq import RMQBase, RMQClient, RMQServer
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 

@@ -44,8 +44,8 @@ from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.delivery import DeliveryConformance
+from rabibridge_testing.conformance.harness import Bench, Inbox, Worker
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
-from rabibridge_testing.conformance.kit import Bench, Inbox, Worker
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.queues import QueueConformance

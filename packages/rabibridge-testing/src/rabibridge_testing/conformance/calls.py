@@ -17,10 +17,10 @@ from rabibridge_core.errors import (
     NoRouteError,
     RemoteExecutionError,
 )
-from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, service, soon
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
 
 if TYPE_CHECKING:
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.harness import Bench
 
 __all__ = ["CallConformance"]
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.current import current_call
+from rabibridge_core._observability.call_context import current_call
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, service, soon, until
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
 from rabibridge_testing.conformance.limits import Gate
 
 if TYPE_CHECKING:
-    from rabibridge_core.client import Client
-    from rabibridge_testing.conformance.kit import Bench, BreakConnection
+    from rabibridge_core._client.client import Client
+    from rabibridge_testing.conformance.harness import Bench, BreakConnection
 
 __all__ = ["CancellationConformance"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.codec import Codec
+from rabibridge_core._codec.codec import Codec
 from rabibridge_core.errors import (
     ContentRejectedError,
     RabiBridgeError,
@@ -18,11 +18,11 @@ from rabibridge_core.errors import (
     SerializationError,
 )
 from rabibridge_core.transport import Reply, Request
-from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, Inbox, Worker, service, soon
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, Inbox, Worker, service, soon
 
 if TYPE_CHECKING:
-    from rabibridge_core.client import Client
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_core._client.client import Client
+    from rabibridge_testing.conformance.harness import Bench
 
 __all__ = ["ContentConformance"]
 

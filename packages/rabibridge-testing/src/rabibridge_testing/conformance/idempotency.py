@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, RemoteExecutionError
-from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, service, soon, until
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
 from rabibridge_testing.conformance.limits import Gate
 
 if TYPE_CHECKING:
-    from rabibridge_core.client import Client
-    from rabibridge_testing.conformance.kit import Bench, BreakConnection, Unreachable
+    from rabibridge_core._client.client import Client
+    from rabibridge_testing.conformance.harness import Bench, BreakConnection, Unreachable
 
 __all__ = ["IdempotencyConformance"]
 

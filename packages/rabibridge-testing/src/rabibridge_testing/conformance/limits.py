@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_core.errors import QueueFullError
-from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, service, soon
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
 
 if TYPE_CHECKING:
-    from rabibridge_core.client import Client
-    from rabibridge_core.registry import ServiceSchema
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_core._client.client import Client
+    from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_testing.conformance.harness import Bench
 
 __all__ = ["Gate", "LimitConformance"]
 

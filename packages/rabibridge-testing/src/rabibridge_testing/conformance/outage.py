@@ -11,12 +11,12 @@ import pytest
 
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, NoRouteError
 from rabibridge_core.transport import ConnectionState
-from rabibridge_testing.conformance.kit import PATIENCE, ConformanceBase, service, soon
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
 from rabibridge_testing.conformance.limits import Gate
 
 if TYPE_CHECKING:
-    from rabibridge_core.client import Client
-    from rabibridge_testing.conformance.kit import Bench, BreakConnection, DeleteQueue, Unreachable
+    from rabibridge_core._client.client import Client
+    from rabibridge_testing.conformance.harness import Bench, BreakConnection, DeleteQueue, Unreachable
 
 __all__ = ["OutageConformance"]
 

@@ -12,11 +12,11 @@ import pytest
 
 from rabibridge_core.errors import ConfigurationError, QueueFullError
 from rabibridge_core.transport import Reply
-from rabibridge_testing.conformance.kit import ConformanceBase, Worker, request_to, soon
+from rabibridge_testing.conformance.harness import ConformanceBase, Worker, request_to, soon
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Caller, IncomingRequest, Request
-    from rabibridge_testing.conformance.kit import Bench, DeleteQueue, Inbox
+    from rabibridge_testing.conformance.harness import Bench, DeleteQueue, Inbox
 
 __all__ = ["QueueConformance"]
 

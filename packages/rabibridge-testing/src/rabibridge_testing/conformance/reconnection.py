@@ -11,11 +11,11 @@ import pytest
 
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.transport import ConnectionState, Reply
-from rabibridge_testing.conformance.kit import ConformanceBase, Inbox, Worker, request_to, soon
+from rabibridge_testing.conformance.harness import ConformanceBase, Inbox, Worker, request_to, soon
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import IncomingRequest
-    from rabibridge_testing.conformance.kit import Bench, BreakConnection, Unreachable
+    from rabibridge_testing.conformance.harness import Bench, BreakConnection, Unreachable
 
 __all__ = ["ReconnectionConformance"]
 

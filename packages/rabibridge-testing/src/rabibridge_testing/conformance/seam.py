@@ -12,11 +12,11 @@ import pytest
 
 from rabibridge_core.errors import ConnectionLostError, NoRouteError
 from rabibridge_core.transport import ConnectionState, Reply
-from rabibridge_testing.conformance.kit import ConformanceBase, Inbox, Worker, request_to, soon
+from rabibridge_testing.conformance.harness import ConformanceBase, Inbox, Worker, request_to, soon
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, Transport
-    from rabibridge_testing.conformance.kit import Bench
+    from rabibridge_testing.conformance.harness import Bench
 
 __all__ = ["SeamConformance"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rabibridge_core.transport import Reply
-from rabibridge_testing.conformance.kit import ConformanceBase, Worker, request_to, soon, until
+from rabibridge_testing.conformance.harness import ConformanceBase, Worker, request_to, soon, until
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import IncomingRequest
-    from rabibridge_testing.conformance.kit import Bench, BreakConnection, DeadLetters, Unreachable
+    from rabibridge_testing.conformance.harness import Bench, BreakConnection, DeadLetters, Unreachable
 
 __all__ = ["SignalConformance"]
 

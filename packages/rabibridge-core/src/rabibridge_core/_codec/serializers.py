@@ -1,0 +1,221 @@
+"""Serializers: how a value becomes bytes, and which received bytes are read at all.
+
+Four are built in: ``msgpack`` (the default), ``json``, ``pickle`` and ``cloudpickle``; plug-ins add more through
+:class:`SerializerRegistry`.
+
+An :class:`AcceptList` is what a receiver was told to read. It is asked before a single byte is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rabibridge_core._codec.builtin import CloudpickleSerializer, JsonSerializer, MsgpackSerializer, PickleSerializer
+from rabibridge_core.errors import ConfigurationError, ContentRejectedError, PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "AcceptList",
+    "CloudpickleSerializer",
+    "JsonSerializer",
+    "MsgpackSerializer",
+    "PickleSerializer",
+    "Serializer",
+    "SerializerRegistry",
+    "normalize_content_type",
+    "registry",
+]
+
+_CONTENT_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
+"""A media type of the characters that RFC 6838 allows, without parameters, in lower case."""
+_CONTENT_TYPE_MAX = 200
+"""AMQP's short strings hold 255 bytes, and what marks a signature goes into them as well."""
+
+
+class Serializer(Protocol):
+    """Turns values into bytes and back.
+
+    A protocol, since others implement it and inherit nothing. Both methods may be called from several threads at once.
+
+    Attributes:
+        name: what users write in their settings, lower case.
+        content_type: the media type on the wire, lower case and without parameters, at most 200 characters; unique
+            among all serializers.
+        trusted_only: ``True`` where reading bytes can run code that is in them. Such a serializer is only read when it
+            was named, and only with a signature or from a broker that was declared trusted.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def content_type(self) -> str: ...
+
+    @property
+    def trusted_only(self) -> bool: ...
+
+    def dumps(self, value: object) -> bytes:
+        """Encode one value.
+
+        Raises:
+            SerializationError: the value has no representation in this format.
+        """
+        ...
+
+    def loads(self, data: bytes | bytearray | memoryview) -> Any:
+        """Decode exactly one value; bytes left over are an error.
+
+        Raises:
+            SerializationError: the bytes are not what :meth:`dumps` would have written.
+        """
+        ...
+
+
+def normalize_content_type(content_type: str | None) -> str:
+    """Return the bare media type: lower case, without parameters; empty where there is none."""
+    return content_type.partition(";")[0].strip().lower() if content_type else ""
+
+
+def _describe_problem(candidate: object) -> str:
+    """Say in what way ``candidate`` is not a serializer; empty where it is one."""
+    for attribute, kind in (("name", str), ("content_type", str), ("trusted_only", bool)):
+        if not isinstance(getattr(candidate, attribute, None), kind):
+            return f"its {attribute} is not a {kind.__name__}"
+    for method in ("dumps", "loads"):
+        if not callable(getattr(candidate, method, None)):
+            return f"it has no method {method}"
+    name, content_type = candidate.name, candidate.content_type  # type: ignore[attr-defined]
+    if not name or name != name.strip().lower():
+        return f"its name {name!r} must be lower case and not empty"
+    if len(content_type) > _CONTENT_TYPE_MAX or not _CONTENT_TYPE.fullmatch(content_type):
+        return (
+            f"its content_type {content_type[:_CONTENT_TYPE_MAX]!r} must be a media type such as 'application/x-own': "
+            f"lower case, without parameters, at most {_CONTENT_TYPE_MAX} characters"
+        )
+    return ""
+
+
+class SerializerRegistry:
+    """The serializers known by name. A new one holds the four built-in ones."""
+
+    def __init__(self) -> None:
+        """Start with msgpack, json, pickle and cloudpickle."""
+        self._by_name: dict[str, Serializer] = {}
+        builtins = (MsgpackSerializer(), JsonSerializer(), PickleSerializer(), CloudpickleSerializer())
+        for serializer in builtins:
+            self.add(serializer)
+
+    def __iter__(self) -> Iterator[Serializer]:
+        """Iterate over the serializers in the order they were added."""
+        return iter(self._by_name.values())
+
+    def add(self, serializer: Serializer) -> None:
+        """Add a serializer under its name. Adding the same object again does nothing.
+
+        Raises:
+            PluginError: it is not a serializer, or its name or content type is taken.
+        """
+        problem = _describe_problem(serializer)
+        if problem:
+            raise PluginError(f"{serializer!r} is not a serializer: {problem}")
+        for known in self:
+            if known is serializer:
+                return
+            if known.name == serializer.name or known.content_type == serializer.content_type:
+                raise PluginError(
+                    f"the serializer {serializer.name!r} ({serializer.content_type}) of {type(serializer).__module__} "
+                    f"clashes with {known.name!r} ({known.content_type}) of {type(known).__module__}: "
+                    "give it a name and a content type of its own"
+                )
+        self._by_name[serializer.name] = serializer
+
+    def get(self, serializer: str | Serializer) -> Serializer:
+        """Return the serializer of that name; a serializer object is returned as it is, registered or not.
+
+        Raises:
+            ConfigurationError: nothing is known under that name, or the object is not a serializer.
+        """
+        if isinstance(serializer, str):
+            found = self._by_name.get(serializer.strip().lower())
+            if found is None:
+                known = ", ".join(sorted(self._by_name))
+                raise ConfigurationError(f"unknown serializer {serializer!r}: known are {known}")
+            return found
+        problem = _describe_problem(serializer)
+        if problem:
+            raise ConfigurationError(f"{serializer!r} is neither the name of a serializer nor a serializer: {problem}")
+        return serializer
+
+
+registry = SerializerRegistry()
+"""The registry that settings and clients look names up in; plug-ins are added to it."""
+
+
+class AcceptList:
+    """The content types that a receiver reads, each with its serializer.
+
+    A message without a content type is taken for the default serializer's: RabiBridge 0.1.2 sends none.
+
+    Attributes:
+        default: the serializer for what is sent, and for messages without a content type.
+    """
+
+    def __init__(
+        self,
+        default: str | Serializer = "msgpack",
+        others: Iterable[str | Serializer] | None = None,
+        *,
+        known: SerializerRegistry = registry,
+    ) -> None:
+        """Accept ``default`` and ``others``, by name or as objects.
+
+        ``others=None`` means msgpack and json, which are safe to read from anybody. Nothing that runs code when read
+        is ever accepted without being named.
+
+        Raises:
+            ConfigurationError: a name is unknown, or two different serializers share a content type.
+        """
+        if isinstance(others, str):
+            others = (others,)
+        self.default = known.get(default)
+        self._by_type: dict[str, Serializer] = {self.default.content_type: self.default}
+        for other in ("msgpack", "json") if others is None else others:
+            serializer = known.get(other)
+            taken = self._by_type.setdefault(serializer.content_type, serializer)
+            # With the usual two, a default of the user's own making goes before the built-in one.
+            if taken is not serializer and others is not None:
+                raise ConfigurationError(
+                    f"two accepted serializers, {taken.name!r} and {serializer.name!r}, "
+                    f"share the content type {serializer.content_type}"
+                )
+
+    def __iter__(self) -> Iterator[Serializer]:
+        """Iterate over the accepted serializers, the default first."""
+        return iter(self._by_type.values())
+
+    def __contains__(self, content_type: object) -> bool:
+        """Tell whether a message with this content type (``None``: without one) would be read."""
+        return content_type is None or (isinstance(content_type, str) and self.get(content_type) is not None)
+
+    def get(self, content_type: str | None) -> Serializer | None:
+        """Return the serializer for a received content type, or ``None`` where it is not accepted."""
+        base = normalize_content_type(content_type)
+        return self._by_type.get(base) if base else self.default
+
+    def find(self, content_type: str | None) -> Serializer:
+        """Return the serializer for a received content type.
+
+        Raises:
+            ContentRejectedError: it is not accepted.
+        """
+        serializer = self.get(content_type)
+        if serializer is None:
+            accepted = ", ".join(sorted(self._by_type))
+            raise ContentRejectedError(
+                f"content type {str(content_type)[:100]!r} is not accepted here (accepted: {accepted}); "
+                "where it should be, name its serializer in accept"
+            )
+        return serializer

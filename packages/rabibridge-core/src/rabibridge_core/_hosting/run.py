@@ -1,0 +1,82 @@
+"""Running a server until it is told to stop: signals and reloading."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rabibridge_core._hosting.hot_reload import PluginFolder
+    from rabibridge_core._server.server import Server
+
+__all__ = ["serve_until_stopped"]
+
+_log = logging.getLogger(__name__)
+_running: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+"""The servers that a signal stops."""
+_before: dict[signal.Signals, Any] = {}
+"""The signal handlers that were there before the first of them ran."""
+
+
+async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = (), *, signals: bool = True) -> None:
+    """Run the server; on the main thread SIGTERM and SIGINT stop it in good order.
+
+    Args:
+        server: connected, not started yet.
+        watched: plug-in folders whose changes change the services in place.
+        signals: whether to take the signals; ``False`` leaves them to whoever owns the process.
+    """
+    with _stopped_by_signals(server.stop) if signals else nullcontext():
+        watchers = [asyncio.create_task(_watch(server, folder)) for folder in watched]
+        try:
+            await server.run()
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+
+
+async def _watch(server: Server, folder: PluginFolder) -> None:
+    from rabibridge_core._hosting.hot_reload import watch
+
+    try:
+        await watch(server, folder)
+    except Exception:
+        _log.exception("%s is not watched any more; its services go on as they are", folder.path)
+        raise
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call ``stop``, and that of all other servers that run on the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    if not _running:
+        _before.update({number: signal.signal(number, _on_signal) for number in (signal.SIGTERM, signal.SIGINT)})
+    entry = (loop, stop)
+    _running.append(entry)
+    try:
+        yield
+    finally:
+        _running.remove(entry)
+        if not _running:
+            while _before:
+                signal.signal(*_before.popitem())
+
+
+def _on_signal(number: int, frame: object) -> None:
+    for loop, stop in _running:
+        loop.call_soon_threadsafe(_stop, stop, signal.Signals(number).name)
+
+
+def _stop(stop: Callable[[], None], signal_name: str) -> None:
+    _log.info("%s: stopping", signal_name)  # here, not in the signal handler, which may interrupt the logging itself
+    stop()

@@ -1,0 +1,101 @@
+"""The limits of a service: what ``@register_call`` and ``add_service`` take, and what values are allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from rabibridge_core.errors import RegistrationError
+from rabibridge_core.transport import Delivery, QueueType
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["DEFAULT_FETCH_SIZE", "DEFAULT_REDELIVERY_LIMIT", "DEFAULT_SYNC_FETCH_SIZE", "ServiceLimits"]
+
+DEFAULT_FETCH_SIZE = 256
+"""Default ``fetch_size`` of an async service: a bound, so that a long queue never becomes as many tasks."""
+
+DEFAULT_SYNC_FETCH_SIZE = 32
+"""Default ``fetch_size`` of a service that is not async, and its number of threads: every request that a worker holds
+has a thread, so that none waits here while another worker is idle."""
+
+DEFAULT_REDELIVERY_LIMIT = 5
+"""Default ``redelivery_limit``: enough for a rolling restart, few enough that a call that kills its worker does not
+keep killing workers."""
+
+_FETCH_SIZE_MAX = 65535
+_QUEUE_SIZE_MAX = 2**31 - 1
+_TIMEOUT_MIN = 0.001
+_TIMEOUT_MAX = 2**32 / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """The arguments of ``@register_call``; ``None`` or ``False`` means not given."""
+
+    queue_size: int | None = None
+    fetch_size: int | None = None
+    timeout: float | None = None
+    validate: bool = False
+    re_register: bool = False
+    delivery: Delivery | None = None
+    idempotent: bool = False
+    redelivery_limit: int | None = None
+    queue_type: QueueType | None = None
+    fetch_ahead: int | None = None
+
+    def with_defaults(self, defaults: ServiceLimits | None) -> ServiceLimits:
+        """Return these limits; those that are not given are taken from ``defaults``."""
+        if defaults is None:
+            return self
+        return ServiceLimits(
+            defaults.queue_size if self.queue_size is None else self.queue_size,
+            defaults.fetch_size if self.fetch_size is None else self.fetch_size,
+            defaults.timeout if self.timeout is None else self.timeout,
+            self.validate or defaults.validate,
+            self.re_register or defaults.re_register,
+            self.delivery or defaults.delivery,
+            self.idempotent or defaults.idempotent,
+            defaults.redelivery_limit if self.redelivery_limit is None else self.redelivery_limit,
+            self.queue_type or defaults.queue_type,
+            defaults.fetch_ahead if self.fetch_ahead is None else self.fetch_ahead,
+        )
+
+    def check(self, name: str) -> None:
+        """Check every limit of the service ``name``.
+
+        Raises:
+            RegistrationError: a limit is out of its range, or two contradict each other.
+        """
+        _check_int(name, "queue_size", self.queue_size, 0, _QUEUE_SIZE_MAX)
+        _check_int(name, "fetch_size", self.fetch_size, 1, _FETCH_SIZE_MAX)
+        timeout: Any = self.timeout
+        if timeout is not None and (
+            isinstance(timeout, bool)
+            or not isinstance(timeout, int | float)
+            or not _TIMEOUT_MIN <= timeout <= _TIMEOUT_MAX
+        ):
+            raise RegistrationError(f"service {name!r}: timeout is {timeout!r}, it is seconds, from 0.001 to 4294967")
+        ahead_max = _FETCH_SIZE_MAX - (self.fetch_size or DEFAULT_FETCH_SIZE)
+        _check_int(name, "fetch_ahead", self.fetch_ahead, 0, ahead_max)
+        _check_int(name, "redelivery_limit", self.redelivery_limit, 0, 1_000_000)
+        _check_choice(name, "delivery", self.delivery, get_args(Delivery))
+        _check_choice(name, "queue_type", self.queue_type, get_args(QueueType))
+        if self.fetch_ahead and self.delivery == "at-most-once":
+            raise RegistrationError(f"service {name!r}: fetch_ahead is for at-least-once, at-most-once always does it")
+        if self.idempotent and self.delivery == "at-most-once":
+            raise RegistrationError(
+                f"service {name!r}: idempotent=True says that it may run twice, delivery='at-most-once' that it must "
+                "not"
+            )
+
+
+def _check_choice(name: str, what: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise RegistrationError(f"service {name!r}: {what} is {value!r}, it is one of {', '.join(allowed)}")
+
+
+def _check_int(name: str, what: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):
+        raise RegistrationError(f"service {name!r}: {what} is {value!r}, it is a whole number from {low} to {high}")

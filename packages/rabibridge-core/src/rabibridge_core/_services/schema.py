@@ -1,0 +1,125 @@
+"""One service: a function under a name, with its queue and limits."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._protocol.naming import check_service_name, queue_name, routing_keys
+from rabibridge_core._services.limits import DEFAULT_FETCH_SIZE, DEFAULT_REDELIVERY_LIMIT, DEFAULT_SYNC_FETCH_SIZE
+from rabibridge_core.errors import ConfigurationError, RegistrationError
+from rabibridge_core.transport import ServiceQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core._services.limits import ServiceLimits
+    from rabibridge_core.transport import Delivery, QueueType
+
+__all__ = ["ServiceSchema", "place_of"]
+
+_AT_MOST_ONCE_PREFETCH = 16
+"""Prefetch limit of at-most-once services: requests are acknowledged only when their handler starts, so unstarted ones
+accumulate up to this number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSchema:
+    """One service: a function and its limits.
+
+    Attributes:
+        name: what callers call it.
+        func_ptr: the function.
+        queue_size: how many calls may wait; one more is refused with QueueFullError. ``None``: no limit.
+        fetch_size: how many calls one worker holds at a time, besides ``fetch_ahead``. ``None``:
+            :data:`DEFAULT_FETCH_SIZE`, or :data:`DEFAULT_SYNC_FETCH_SIZE` where the function is not async.
+        timeout: how long a call may wait in the queue, in seconds. ``None``: no limit.
+        re_register: delete a queue that exists with other limits and declare it anew.
+        validate: check the arguments against the annotations before the call.
+        is_async: whether the function is a coroutine function; others run in a thread.
+        queue_name: the queue on the broker.
+        delivery: ``"at-least-once"``: acknowledged after the reply; ``"at-most-once"``: before the function starts.
+        idempotent: whether to run it twice does no harm: callers send it again after a lost connection.
+        redelivery_limit: how often a call may be given to a worker again; then it is dead-lettered.
+        queue_type: ``"classic"`` or ``"quorum"``; ``None``: as the server is configured.
+        fetch_ahead: how many calls one worker holds besides, which wait for a place.
+    """
+
+    name: str
+    func_ptr: Callable[..., Any]
+    queue_size: int | None
+    fetch_size: int | None
+    timeout: float | None
+    re_register: bool
+    validate: bool
+    is_async: bool
+    queue_name: str
+    delivery: Delivery = "at-least-once"
+    idempotent: bool = False
+    redelivery_limit: int = DEFAULT_REDELIVERY_LIMIT
+    queue_type: QueueType | None = None
+    fetch_ahead: int = 0
+
+    @classmethod
+    def of(cls, func_ptr: Callable[..., Any], limits: ServiceLimits) -> ServiceSchema:
+        """Check everything and return the service.
+
+        Raises:
+            RegistrationError: the function or its limits cannot be used.
+        """
+        if not callable(func_ptr):
+            raise RegistrationError(f"{func_ptr!r} cannot be called: a service is a function")
+        if inspect.isasyncgenfunction(func_ptr) or inspect.isgeneratorfunction(func_ptr):
+            raise RegistrationError(f"{place_of(func_ptr)} is a generator: a service returns one result")
+        try:
+            name = check_service_name(getattr(func_ptr, "__name__", None))
+        except ConfigurationError as error:
+            raise RegistrationError(f"{place_of(func_ptr)} cannot be a service: {error}") from None
+        limits.check(name)
+        is_async = inspect.iscoroutinefunction(func_ptr) or inspect.iscoroutinefunction(
+            getattr(func_ptr, "__call__", None)  # noqa: B004 - whether calling an instance gives a coroutine
+        )
+        return cls(
+            name=name,
+            func_ptr=func_ptr,
+            queue_size=limits.queue_size,
+            fetch_size=limits.fetch_size,
+            timeout=limits.timeout,
+            re_register=limits.re_register,
+            validate=limits.validate,
+            is_async=is_async,
+            queue_name=queue_name(name, is_async=is_async),
+            delivery=limits.delivery or "at-least-once",
+            idempotent=limits.idempotent,
+            redelivery_limit=(DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit),
+            queue_type=limits.queue_type,
+            fetch_ahead=limits.fetch_ahead or 0,
+        )
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls one worker runs at a time."""
+        return self.fetch_size or (DEFAULT_FETCH_SIZE if self.is_async else DEFAULT_SYNC_FETCH_SIZE)
+
+    @property
+    def queue(self) -> ServiceQueue:
+        """The queue as a value for the transport."""
+        once = self.delivery == "at-most-once"
+        return ServiceQueue(
+            name=self.queue_name,
+            routing_keys=routing_keys(self.name, is_async=self.is_async),
+            queue_size=self.queue_size,
+            fetch_size=min(self.concurrency, _AT_MOST_ONCE_PREFETCH) if once else self.concurrency + self.fetch_ahead,
+            timeout=self.timeout,
+            queue_type=self.queue_type or "classic",
+            redeclare=self.re_register,
+            redelivery_limit=None if once else self.redelivery_limit,
+        )
+
+
+def place_of(func: Any) -> str:
+    """Return where a function is defined, for error messages."""
+    code = getattr(inspect.unwrap(func) if callable(func) else func, "__code__", None)
+    name = getattr(func, "__qualname__", None) or repr(func)
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else str(name)

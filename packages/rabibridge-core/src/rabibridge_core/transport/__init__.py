@@ -1,0 +1,44 @@
+"""The contract between the engines and a message broker: protocols of few methods that move bytes.
+
+A transport knows queues, bytes and correlation ids. Python objects, serializers and handlers belong in the engines;
+what only one broker knows belongs in its transport. Authors of a transport run the conformance suite of
+``rabibridge_testing`` on it.
+"""
+
+from rabibridge_core.transport.messages import (
+    Delivery,
+    Headers,
+    HeaderValue,
+    IncomingRequest,
+    QueueType,
+    Reply,
+    Request,
+    ServiceQueue,
+)
+from rabibridge_core.transport.protocols import (
+    Caller,
+    CallerEvents,
+    ConnectionState,
+    Consumer,
+    ConsumerEvents,
+    Refusal,
+    Transport,
+)
+
+__all__ = [
+    "Caller",
+    "CallerEvents",
+    "ConnectionState",
+    "Consumer",
+    "ConsumerEvents",
+    "Delivery",
+    "HeaderValue",
+    "Headers",
+    "IncomingRequest",
+    "QueueType",
+    "Refusal",
+    "Reply",
+    "Request",
+    "ServiceQueue",
+    "Transport",
+]

@@ -1,0 +1,166 @@
+"""Header tables of any content, and the properties of a message that is sent on: what is rare, beside ``frames``."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pamqp.decode
+
+from rabibridge._amqp.frames import FrameError, short_string
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from rabibridge_core.transport import Headers, HeaderValue
+
+__all__ = ["amended_properties", "amended_table", "decode_table", "encode_table", "readable_table"]
+
+_TABLE_MAX = 32 * 1024
+"""The largest header table that is read, in bytes; those of calls and replies take less than 4 KiB."""
+
+
+def encode_table(headers: Headers) -> bytes:
+    """Encode a header table with its length: text, bytes, booleans, whole numbers of 64 bits, doubles."""
+    entries = b"".join(short_string(name.encode()) + _encode_value(value) for name, value in headers.items())
+    return len(entries).to_bytes(4, "big") + entries
+
+
+def _encode_value(value: HeaderValue) -> bytes:
+    if isinstance(value, str):
+        text = value.encode()
+        return b"S" + len(text).to_bytes(4, "big") + text
+    if isinstance(value, bytes):
+        return b"x" + len(value).to_bytes(4, "big") + value
+    if isinstance(value, bool):
+        return b"t\x01" if value else b"t\x00"
+    if isinstance(value, int):
+        return b"l" + value.to_bytes(8, "big", signed=True)
+    return b"d" + struct.pack(">d", value)
+
+
+def decode_table(table: bytes) -> dict[str, Any]:
+    """Decode a header table with its length.
+
+    Raises:
+        FrameError: it is not one.
+    """
+    if not table:
+        return {}
+    if len(table) > _TABLE_MAX:  # pamqp takes quadratic time
+        raise FrameError(f"the headers of a message take {len(table)} bytes, more than {_TABLE_MAX}")
+    try:
+        _, headers = pamqp.decode.field_table(table)
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, struct.error) as error:
+        raise FrameError(f"the headers of a message cannot be read: {error}") from error
+    # The seam promises bytes, pamqp makes bytearrays.
+    return {name: bytes(value) if isinstance(value, bytearray) else value for name, value in headers.items()}
+
+
+def readable_table(table: bytes) -> dict[str, Any]:
+    """Decode a header table of which the sender is not trusted: one that cannot be read counts as empty."""
+    try:
+        return decode_table(table)
+    except FrameError:
+        return {}
+
+
+_FIXED = dict.fromkeys(b"tbB", 1) | dict.fromkeys(b"su", 2) | dict.fromkeys(b"iIf", 4) | dict.fromkeys(b"lLdT", 8)
+_FIXED |= {ord("D"): 5, ord("V"): 0}
+_SIZED = frozenset(b"SxAF")
+
+
+def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Go through a table with its length: each name, and the entry as it stands in the table."""
+    position, end = 4, len(table)
+    if end < 4 or int.from_bytes(table[:4], "big") != end - 4:
+        raise FrameError("the headers of a message do not have the length that they say")
+    while position < end:
+        start = position
+        position += 1 + table[position]
+        name = table[start + 1 : position]
+        kind = table[position]
+        position += 1
+        if kind in _SIZED:
+            position += 4 + int.from_bytes(table[position : position + 4], "big")
+        elif kind in _FIXED:
+            position += _FIXED[kind]
+        else:
+            raise FrameError(f"a header is of a type that is not known: {kind}")
+        if position > end:
+            raise FrameError("a header ends too early")
+        yield name, table[start:position]
+
+
+def amended_table(table: bytes, drop: Collection[bytes], headers: Headers) -> bytes:
+    """Return a table without the entries named in ``drop``, with ``headers`` instead of what it had by those names.
+
+    All others stay byte for byte as they were, whatever they are and however many.
+
+    Raises:
+        FrameError: it is not a table.
+    """
+    replaced = {name.encode() for name in headers} | set(drop)
+    try:
+        kept = [entry for name, entry in _entries(table) if name not in replaced] if table else []
+    except IndexError as error:
+        raise FrameError("a header ends too early") from error
+    entries = b"".join((*kept, encode_table(headers)[4:]))
+    return len(entries).to_bytes(4, "big") + entries
+
+
+# The fields of the basic properties in their order on the wire: how each is laid out.
+_SHORT, _TABLE, _OCTET, _TIME = range(4)
+_LAYOUT = (
+    _SHORT,
+    _SHORT,
+    _TABLE,
+    _OCTET,
+    _OCTET,
+    _SHORT,
+    _SHORT,
+    _SHORT,
+    _SHORT,
+    _TIME,
+    _SHORT,
+    _SHORT,
+    _SHORT,
+    _SHORT,
+)
+_HEADERS, _EXPIRATION, _USER_ID = 2, 7, 11
+
+
+def amended_properties(raw: bytes, table: bytes, expiration: bytes) -> tuple[int, bytes]:
+    """Return flags and properties as they came, with another header table and another expiration.
+
+    Without the user's name: the broker lets nobody publish under the name of another.
+
+    Args:
+        raw: the properties, from their flags on.
+        table: the header table with its length, empty for none.
+        expiration: milliseconds as text, empty for none.
+
+    Raises:
+        FrameError: these are not properties.
+    """
+    if len(raw) < 2 or raw[1] & 3:
+        raise FrameError("the properties of a message have flags that are not known")
+    flags, fields, position = int.from_bytes(raw[:2], "big"), dict[int, bytes](), 2
+    try:
+        for field, layout in enumerate(_LAYOUT):
+            if flags & (0x8000 >> field):
+                start = position
+                if layout == _SHORT:
+                    position += 1 + raw[position]
+                elif layout == _TABLE:
+                    position += 4 + int.from_bytes(raw[position : position + 4], "big")
+                else:
+                    position += 1 if layout == _OCTET else 8
+                fields[field] = raw[start:position]
+    except IndexError as error:
+        raise FrameError("the properties of a message end too early") from error
+    if position != len(raw):
+        raise FrameError("the properties of a message are not as long as they say")
+    fields |= {_USER_ID: b"", _HEADERS: table, _EXPIRATION: expiration and short_string(expiration)}
+    used = sorted(field for field, value in fields.items() if value)
+    return sum(0x8000 >> field for field in used), b"".join(fields[field] for field in used)

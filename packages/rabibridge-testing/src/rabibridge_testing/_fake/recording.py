@@ -1,0 +1,108 @@
+"""The calls that passed a broker, decoded for a test to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._codec.serializers import registry
+from rabibridge_core._protocol.remote_errors import failure_of
+from rabibridge_core.errors import ContentRejectedError, SerializationError
+
+if TYPE_CHECKING:
+    from rabibridge_core._codec.serializers import Serializer
+    from rabibridge_core.errors import RabiBridgeError
+    from rabibridge_core.settings import Settings
+    from rabibridge_core.transport import Reply
+    from rabibridge_testing._memory.messages import CallTrace
+
+__all__ = ["Outcome", "RecordedCall", "codec_of", "decode"]
+
+Outcome: TypeAlias = Literal["pending", "result", "error", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """One call as the broker saw it.
+
+    Attributes:
+        service: the name of the service.
+        args: its positional arguments; empty where ``error`` says that the request cannot be decoded.
+        kwargs: its keyword arguments.
+        outcome: ``"pending"``: no reply was sent so far; ``"result"``; ``"error"``: the worker answered with one;
+            ``"refused"``: the broker did not take it.
+        result: the result, if there is one.
+        error: what the caller gets instead of a result, if the reply reaches it.
+        timeout: the time that the call was given, in seconds; ``None``: no limit.
+        correlation_id: the id of the call.
+    """
+
+    service: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outcome: Outcome
+    result: Any
+    error: RabiBridgeError | None
+    timeout: float | None
+    correlation_id: str
+
+
+def codec_of(settings: Settings | None = None) -> Codec:
+    """Return a codec that reads every known serializer, and writes and signs as ``settings`` say."""
+    accept: dict[str, Serializer] = {}
+    for serializer in registry:
+        accept.setdefault(serializer.content_type, serializer)
+    if settings is None:
+        return Codec(accept=accept.values(), trust_broker=True)
+    own = registry.get(settings.serializer)
+    accept[own.content_type] = own
+    return Codec(
+        serializer=own,
+        accept=accept.values(),
+        compress_threshold=settings.compress_threshold,
+        max_body=settings.max_body,
+        max_decompressed=settings.max_decompressed,
+        signing_key=settings.signing_key.reveal().encode() if settings.signing_key else None,
+        trust_broker=True,
+    )
+
+
+def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
+    """Return ``trace`` with its bytes decoded."""
+    request = trace.request
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    outcome: Outcome = "pending"
+    result: Any = None
+    error: RabiBridgeError | None = None
+    correlation_id = request.correlation_id.decode("utf-8", "backslashreplace")
+    try:
+        given, kwargs = codec.decode(
+            request.body, request.content_type, request.content_encoding, request.correlation_id
+        )
+        args = tuple(given)
+    except (SerializationError, ContentRejectedError) as unreadable:
+        error = unreadable
+    except (TypeError, ValueError):
+        error = SerializationError("the request is not of the form [args, kwargs]")
+    if trace.refusal is not None:
+        refusal, detail = trace.refusal
+        outcome, error = "refused", refusal(detail, func_name=trace.service, correlation_id=correlation_id)
+    elif trace.replies:
+        result, error = _answer(trace, trace.replies[0], codec, correlation_id)
+        outcome = "result" if error is None else "error"
+    return RecordedCall(trace.service, args, kwargs, outcome, result, error, request.timeout, correlation_id)
+
+
+def _answer(trace: CallTrace, reply: Reply, codec: Codec, correlation_id: str) -> tuple[Any, RabiBridgeError | None]:
+    try:
+        answer = codec.decode(reply.body, reply.content_type, reply.content_encoding, trace.request.correlation_id)
+    except (SerializationError, ContentRejectedError) as error:
+        return None, error
+    if isinstance(answer, list | tuple) and len(answer) == 2 and answer[0] in (0, 1):
+        code, value = answer
+        if code == 0:
+            return value, None
+        return None, failure_of(value, reply.headers or {}, trace.service, correlation_id)
+    return None, SerializationError("the reply is not of the form [code, result]")

@@ -1,0 +1,266 @@
+"""The transport to a memory broker: the transport seam of ``rabibridge_core`` without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.transport import ConnectionState
+from rabibridge_testing._memory.endpoints import MemoryCaller, MemoryConsumer
+
+if TYPE_CHECKING:
+    from rabibridge_core.transport import CallerEvents, ConsumerEvents, ServiceQueue
+    from rabibridge_testing._memory.broker import MemoryBroker
+
+__all__ = ["MemoryTransport"]
+
+
+class MemoryTransport:
+    """A connection to a :class:`~rabibridge_testing._memory.broker.MemoryBroker`, kept up until it is closed.
+
+    Attributes:
+        broker: the broker.
+        name: how it calls itself in errors.
+        loop: the event loop that it was connected on.
+    """
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, broker: MemoryBroker, name: str = "memory transport") -> None:
+        """Belong to ``broker``; connect later."""
+        self.broker = broker
+        self.name = name
+        self._state = ConnectionState.IDLE
+        self._last_error: Exception | None = None
+        self._callers: list[MemoryCaller] = []
+        self._consumers: list[MemoryConsumer] = []
+        self._ready_or_closed = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._unblocked = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self._state.value}>"
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where it stands."""
+        return self._state
+
+    @property
+    def last_error(self) -> Exception | None:
+        """What went wrong last, ``None`` while ready."""
+        return self._last_error
+
+    @property
+    def consumers(self) -> int:
+        """How many consumers it has, with those that have stopped but still have requests in hand."""
+        return len(self._consumers)
+
+    async def connect(self) -> None:
+        """Connect; without effect when connected.
+
+        Raises:
+            ConnectionLostError: the broker refuses connections at the moment, or the transport was closed.
+            ConfigurationError: the broker serves another event loop.
+        """
+        if self.attach():
+            await self.broker.opened(self)
+
+    def attach(self) -> bool:
+        """Connect as :meth:`connect` does, but without telling the broker's owner; ``False`` if it was connected."""
+        if self._state is ConnectionState.CLOSED:
+            raise ConnectionLostError(f"{self.name} is closed: make a new one to connect again", executed=False)
+        if self._state is not ConnectionState.IDLE:
+            return False
+        self.loop = asyncio.get_running_loop()
+        try:
+            self.broker.attach(self, self.loop)
+        except (ConnectionLostError, ConfigurationError) as error:
+            self._last_error = error
+            raise
+        self._set_ready()
+        return True
+
+    async def close(self) -> None:
+        """Close for good. Everything unsettled goes back to its queue. Closing twice does no harm."""
+        if self._state is ConnectionState.CLOSED:
+            return
+        in_hand = [consumer for consumer in self._consumers if consumer.in_hand]
+        self.abandon()
+        error = ConnectionLostError(f"{self.name} was closed")
+        for consumer in in_hand:
+            consumer.lost(error)
+        await self.broker.closed(self)
+
+    def abandon(self) -> None:
+        """Close without telling anybody: as :meth:`close`, but needs no running loop."""
+        self._disconnect(ConnectionState.CLOSED)
+        self._callers.clear()
+        self._consumers.clear()
+        self._ready_or_closed.set()
+        self._closed.set()
+        if self in self.broker.transports:
+            self.broker.transports.remove(self)
+
+    def withdraw(self) -> None:
+        """Take no more requests from any queue."""
+        for consumer in self._consumers:
+            consumer.queue.remove(consumer)
+
+    async def wait_closed(self) -> None:
+        """Wait until the transport is closed."""
+        await self._closed.wait()
+
+    async def wait_ready(self) -> None:
+        """Wait for a connection.
+
+        Raises:
+            ConnectionLostError: the transport was never connected, or is closed; ``executed`` is ``False``.
+        """
+        self._check_open()
+        while self._state is not ConnectionState.READY:
+            await self._ready_or_closed.wait()
+            self._check_open()
+
+    async def wait_unblocked(self) -> None:
+        """Wait until the broker takes requests again, or the connection goes."""
+        self._unblocked.clear()
+        await self._unblocked.wait()
+
+    async def open_caller(self, events: CallerEvents, /) -> MemoryCaller:
+        """Make ready to send requests and receive replies; while the connection is lost, wait for the next.
+
+        Raises:
+            ConnectionLostError: the transport was never connected, or is closed.
+        """
+        await self.wait_ready()
+        caller = MemoryCaller(self, events)
+        self._callers.append(caller)
+        self.broker.bind_caller(caller)
+        return caller
+
+    async def declare(self, queue: ServiceQueue, /) -> None:
+        """Make sure that the queue exists with these limits and that its routing keys lead to it.
+
+        While the connection is lost, wait for the next.
+
+        Raises:
+            ConfigurationError: it exists with other limits.
+            ConnectionLostError: the transport was never connected, or is closed.
+        """
+        await self.wait_ready()
+        self.broker.declare(queue)
+
+    async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> MemoryConsumer:
+        """Declare the queue and take requests from it, at most ``queue.fetch_size`` unsettled at any time.
+
+        While the connection is lost, return at once: the consumer is live with the next connection.
+
+        Raises:
+            ConfigurationError: as :meth:`declare`.
+            ConnectionLostError: the transport was never connected, or is closed.
+        """
+        return self.consume(queue, events)
+
+    def consume(self, queue: ServiceQueue, events: ConsumerEvents) -> MemoryConsumer:
+        """Do what :meth:`serve` does, which waits for nothing."""
+        self._check_open()
+        consumer = MemoryConsumer(self, queue, events)
+        if self._state is ConnectionState.READY:
+            consumer.start(self.broker.declare(queue))
+        self._consumers.append(consumer)
+        return consumer
+
+    def abort(self, *, restore: bool = True) -> None:
+        """Cut the connection, as if the network failed.
+
+        Callers and consumers are told in the next turn of the loop. Without effect where there is no connection.
+
+        Args:
+            restore: connect again right after that; ``False``: only when the broker's ``restore()`` is called.
+        """
+        if self._state is not ConnectionState.READY:
+            return
+        error = ConnectionLostError(f"{self.name} has lost its connection to the memory broker {self.broker.name!r}")
+        self._last_error = error
+        self._disconnect(ConnectionState.LOST)
+        self.loop.call_soon(self._tell_lost, error, list(self._consumers))
+        self._consumers = [consumer for consumer in self._consumers if not consumer.stopped or consumer.answering]
+        if restore:
+            self.restore_soon()
+
+    def restore_soon(self) -> None:
+        """Connect again in the next turn of the loop, if the connection is lost and the broker accepts."""
+        if self._state is ConnectionState.LOST and not self.loop.is_closed():
+            self.loop.call_soon(self._reconnect)
+
+    def consumer_cancelled(self, consumer: MemoryConsumer) -> None:
+        """Hear that the queue of a consumer was deleted: declare it anew in the next turn of the loop."""
+        consumer.cancel()
+        self.loop.call_soon(self._resume, consumer)
+
+    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
+        """Hand on a cancel that has arrived, to whoever takes requests with that routing key."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._consumers):
+                if routing_key in consumer.spec.routing_keys:
+                    consumer.cancelled(caller, correlation_id)
+
+    def caller_gone(self, caller: bytes) -> None:
+        """Hand on that a caller's connection has gone."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._consumers):
+                consumer.caller_gone(caller)
+
+    def unblocked(self) -> None:
+        """Hear that the broker takes requests again."""
+        self._unblocked.set()
+
+    def forget(self, consumer: MemoryConsumer) -> None:
+        """Drop a consumer that has stopped and has nothing in hand."""
+        if consumer in self._consumers:
+            self._consumers.remove(consumer)
+
+    def _check_open(self) -> None:
+        if self._state is ConnectionState.IDLE:
+            raise ConnectionLostError(f"{self.name} is not connected: await connect() first", executed=False)
+        if self._state is ConnectionState.CLOSED:
+            raise ConnectionLostError(f"{self.name} is closed: nothing was sent", executed=False)
+
+    def _set_ready(self) -> None:
+        self._state = ConnectionState.READY
+        self._last_error = None
+        self._ready_or_closed.set()
+
+    def _disconnect(self, state: ConnectionState) -> None:
+        self._state = state
+        self._ready_or_closed.clear()
+        for caller in self._callers:
+            self.broker.unbind_caller(caller)
+        self._unblocked.set()  # what waits for that looks again
+        for consumer in self._consumers:
+            consumer.disconnect(for_good=state is ConnectionState.CLOSED)
+
+    def _tell_lost(self, error: ConnectionLostError, consumers: list[MemoryConsumer]) -> None:
+        for caller in list(self._callers):
+            caller.lost(error)
+        for consumer in consumers:
+            consumer.lost(error)
+
+    def _reconnect(self) -> None:
+        if self._state is not ConnectionState.LOST or not self.broker.accepting:
+            return
+        for caller in self._callers:
+            self.broker.bind_caller(caller)
+        self._set_ready()
+        for consumer in list(self._consumers):
+            self._resume(consumer)
+
+    def _resume(self, consumer: MemoryConsumer) -> None:
+        if self._state is not ConnectionState.READY or consumer.stopped or consumer.live:
+            return
+        try:
+            consumer.start(self.broker.declare(consumer.spec))
+        except ConfigurationError as error:
+            consumer.error = error

@@ -1,0 +1,258 @@
+"""What the conformance tests share: a bench of transports, clients and servers that is cleared at the end of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+import pytest
+
+from rabibridge_core._client.client import Client
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._protocol.naming import queue_name, routing_keys
+from rabibridge_core._server.server import Server
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.schema import ServiceSchema
+from rabibridge_core.plugins.call_hooks import CallHooks
+from rabibridge_core.transport import Reply, Request, ServiceQueue, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+
+    from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+    from rabibridge_core.transport import Caller, Headers, IncomingRequest, Refusal
+
+__all__ = [
+    "PATIENCE",
+    "Bench",
+    "BreakConnection",
+    "ConformanceBase",
+    "DeadLetters",
+    "DeleteQueue",
+    "Inbox",
+    "Refused",
+    "Unreachable",
+    "Worker",
+    "request_to",
+    "service",
+    "soon",
+    "until",
+]
+
+BreakConnection: TypeAlias = Callable[[Transport], Awaitable[None]]
+Unreachable: TypeAlias = Callable[[Transport], AbstractAsyncContextManager[object]]
+DeleteQueue: TypeAlias = Callable[[str], Awaitable[None]]
+DeadLetters: TypeAlias = Callable[[str], Awaitable[list[tuple[bytes, str]]]]
+
+PATIENCE = 30.0
+"""How long a test waits for what must happen, in seconds. What must happen happens much sooner."""
+
+ResultT = TypeVar("ResultT")
+
+
+async def soon(awaitable: Awaitable[ResultT]) -> ResultT:
+    """Return the result of ``awaitable``, or fail when it takes too long."""
+    async with asyncio.timeout(PATIENCE):
+        return await awaitable
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something of which there is no notice to await."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens elsewhere and gives no notice
+            await asyncio.sleep(0.01)
+
+
+class Refused(NamedTuple):
+    """A request that the broker did not take."""
+
+    correlation_id: bytes
+    refusal: Refusal
+    detail: str
+
+
+class Inbox:
+    """Caller events, kept for a test to await."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.replies: asyncio.Queue[tuple[bytes, Reply]] = asyncio.Queue()
+        self.refusals: asyncio.Queue[Refused] = asyncio.Queue()
+        self.losses: asyncio.Queue[ConnectionLostError | ConfigurationError] = asyncio.Queue()
+        self.unconfirmed: set[bytes] = set()
+        """What had not been confirmed at the last loss."""
+
+    def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
+        """Keep a reply."""
+        self.replies.put_nowait((bytes(correlation_id), reply))
+
+    def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+        """Keep a refusal."""
+        self.refusals.put_nowait(Refused(bytes(correlation_id), refusal, detail))
+
+    def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
+        """Keep a loss."""
+        self.unconfirmed = {bytes(correlation_id) for correlation_id in unconfirmed}
+        self.losses.put_nowait(error)
+
+
+class Worker:
+    """Consumer events, kept for a test to await."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.requests: asyncio.Queue[IncomingRequest] = asyncio.Queue()
+        self.losses: asyncio.Queue[ConnectionLostError] = asyncio.Queue()
+        self.cancels: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+        self.gone: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def received(self, request: IncomingRequest, /) -> None:
+        """Keep a request."""
+        self.requests.put_nowait(request)
+
+    def lost(self, error: ConnectionLostError, /) -> None:
+        """Keep a loss."""
+        self.losses.put_nowait(error)
+
+    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
+        """Keep a cancel."""
+        self.cancels.put_nowait((bytes(caller), bytes(correlation_id)))
+
+    def caller_gone(self, caller: bytes, /) -> None:
+        """Keep who is gone."""
+        self.gone.put_nowait(bytes(caller))
+
+    async def next(self) -> IncomingRequest:
+        """Return the next request."""
+        return await soon(self.requests.get())
+
+
+def request_to(
+    queue: ServiceQueue,
+    correlation_id: bytes = b"1",
+    body: bytes = b"body",
+    *,
+    timeout: float | None = None,
+    headers: Headers | None = None,
+    persistent: bool = False,
+) -> Request:
+    """Return a request for the service of ``queue``."""
+    key, content_type = queue.routing_keys[0], "application/octet-stream"
+    return Request(key, correlation_id, body, content_type, None, timeout, headers, persistent)
+
+
+def service(func: Callable[..., Any], name: str, **limits: Any) -> ServiceSchema:
+    """Return ``func`` as a service of that name."""
+    func.__name__ = name
+    return ServiceSchema.of(func, ServiceLimits(**limits))
+
+
+class Bench:
+    """Makes transports, clients and servers for one test, and closes them."""
+
+    def __init__(self, make_transport: Callable[[], Awaitable[Transport]]) -> None:
+        """Use the transports of ``make_transport``."""
+        self._make_transport = make_transport
+        self._stack = AsyncExitStack()
+
+    def name(self, stem: str = "service") -> str:
+        """Return a service name that nobody else uses."""
+        return f"{stem}_{uuid.uuid4().hex[:12]}"
+
+    def queue(self, **limits: Any) -> ServiceQueue:
+        """Return a queue that nobody else uses; ``limits`` are fields of ServiceQueue."""
+        name = self.name()
+        chosen = {"queue_size": None, "fetch_size": 16, **limits}
+        return ServiceQueue(queue_name(name, is_async=True), routing_keys(name, is_async=True), **chosen)
+
+    async def transport(self, *, connect: bool = True) -> Transport:
+        """Return a new transport, connected unless asked otherwise."""
+        transport = await self._make_transport()
+        self._stack.push_async_callback(transport.close)
+        if connect:
+            await soon(transport.connect())
+        return transport
+
+    async def caller(self, transport: Transport | None = None) -> tuple[Caller, Inbox]:
+        """Return a caller and where its events go."""
+        inbox = Inbox()
+        return await soon((transport or await self.transport()).open_caller(inbox)), inbox
+
+    async def client(
+        self, *, codec: Codec | None = None, transport: Transport | None = None, connect: bool = True
+    ) -> Client:
+        """Return a client, connected unless asked otherwise."""
+        transport = transport or await self._make_transport()
+        client = Client(transport, codec or Codec(), hooks=CallHooks(), cid_max=2**30, name=self.name("client"))
+        self._stack.push_async_callback(client.close)
+        if connect:
+            await soon(client.connect())
+        return client
+
+    async def server(
+        self,
+        *services: ServiceSchema,
+        codec: Codec | None = None,
+        connect: bool = True,
+        start: bool = True,
+        drain_timeout: float = PATIENCE,
+    ) -> Server:
+        """Return a server, connected and serving unless asked otherwise."""
+        transport = await self._make_transport()
+        server = Server(
+            transport, codec or Codec(), hooks=CallHooks(), drain_timeout=drain_timeout, name=self.name("server")
+        )
+        for schema in services:
+            server.add(schema)
+        self._stack.push_async_callback(server.close)
+        if connect:
+            await soon(server.connect())
+        if connect and start:
+            await soon(server.start())
+        return server
+
+    async def close(self) -> None:
+        """Close everything, the newest first."""
+        async with asyncio.timeout(2 * PATIENCE):
+            await self._stack.aclose()
+
+
+class ConformanceBase:
+    """Fixtures of all conformance classes."""
+
+    @pytest.fixture
+    async def bench(self, make_transport: Callable[[], Awaitable[Transport]]) -> AsyncIterator[Bench]:
+        """Give a bench, cleared after the test."""
+        bench = Bench(make_transport)
+        yield bench
+        await bench.close()
+
+    @pytest.fixture
+    def cut_off(self, request: pytest.FixtureRequest) -> Unreachable:
+        """Give the author's ``unreachable``, or skip the test."""
+        found: Unreachable = _optional(request, "unreachable")
+        return found
+
+    @pytest.fixture
+    def remove_queue(self, request: pytest.FixtureRequest) -> DeleteQueue:
+        """Give the author's ``delete_queue``, or skip the test."""
+        found: DeleteQueue = _optional(request, "delete_queue")
+        return found
+
+    @pytest.fixture
+    def put_aside(self, request: pytest.FixtureRequest) -> DeadLetters:
+        """Give the author's ``dead_letters``, or skip the test."""
+        found: DeadLetters = _optional(request, "dead_letters")
+        return found
+
+
+def _optional(request: pytest.FixtureRequest, name: str) -> Any:
+    try:
+        return request.getfixturevalue(name)
+    except pytest.FixtureLookupError as error:
+        if error.argname != name:
+            raise  # the fixture is there, and asks for one that is not
+        pytest.skip(f"this transport's author gives no fixture {name!r}")
