@@ -6,7 +6,7 @@ import pytest
 
 from rabibridge._amqp.frames import (
     METHOD,
-    FrameCutter,
+    FrameParser,
     ack,
     content,
     deadline_table,
@@ -98,7 +98,7 @@ def test_cut_deliveries(benchmark: Any, chunk: int) -> None:
     pieces = [stream[start : start + chunk] for start in range(0, len(stream), chunk)]
 
     def cut() -> bool:
-        cutter = FrameCutter({_CHANNEL: _Sink()}, _ignore, _MAX_PAYLOAD)
+        cutter = FrameParser({_CHANNEL: _Sink()}, _ignore, _MAX_PAYLOAD)
         return [cutter.feed(piece) for piece in pieces][-1]
 
     assert benchmark(cut)

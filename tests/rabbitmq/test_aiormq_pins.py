@@ -17,7 +17,7 @@ from pamqp import header as amqp_header
 from yarl import URL
 
 from rabibridge._amqp.frames import HEARTBEAT, publish_method
-from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.multiplexer import TapFactory
 from tests.rabbitmq.support import soon, until
 from tests.support.peer import Peer, PeerConnection
@@ -46,7 +46,7 @@ async def tapped(vhost_url: str) -> AsyncIterator[tuple[aiormq.Connection, TapFa
     await soon(connection.close())
 
 
-class _Lane(Lane):
+class _Lane(FastChannel):
     """Remembers what it hears."""
 
     def __init__(self, factory: TapFactory, channel: int) -> None:

@@ -99,7 +99,7 @@ async def test_a_caller_whose_reply_queue_was_gone_and_is_back_is_answered(bench
 
 
 async def test_the_calls_of_a_client_that_was_killed_are_stopped(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rabibridge_core._server.service.LOOK_AROUND", 0.5)
+    monkeypatch.setattr("rabibridge_core._server.service.MAINTENANCE_INTERVAL", 0.5)
     gate, kept = Gate(), Gate()
     name, other = stage.register(gate.function()), stage.register(kept_gate := kept.function())
     function = gate.function()

@@ -11,21 +11,21 @@ from pamqp import body as amqp_body
 from pamqp import commands as spec
 from pamqp import header as amqp_header
 
-from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.fast_channel import FastChannel
 
 if TYPE_CHECKING:
     from rabibridge._amqp.frames import Properties
-    from rabibridge._connection.multiplexer import Tap
+    from rabibridge._connection.multiplexer import Multiplexer
     from rabibridge_core.errors import ConnectionLostError
 
 MAX_PAYLOAD = 100
 MAX_BODY = 250
 
 
-class RecordedLane(Lane):
+class RecordedLane(FastChannel):
     """Remembers all that it hears."""
 
-    def __init__(self, tap: Tap, channel: int, max_body: int = MAX_BODY) -> None:
+    def __init__(self, tap: Multiplexer, channel: int, max_body: int = MAX_BODY) -> None:
         super().__init__(tap, channel, MAX_PAYLOAD, max_body)
         self.heard: list[Any] = []
         self.flow: list[bool] = []
@@ -84,7 +84,7 @@ def return_frames(channel: int, body: bytes, **properties: Any) -> bytes:
 CLOSE = spec.Channel.Close(406, "PRECONDITION_FAILED", 60, 80)
 
 
-def receive(tap: Tap, data: bytes, sizes: list[int]) -> None:
+def receive(tap: Multiplexer, data: bytes, sizes: list[int]) -> None:
     position = 0
     for size in itertools.cycle(sizes):
         if position >= len(data):

@@ -9,7 +9,7 @@ import aiormq
 from yarl import URL
 
 from rabibridge._amqp.frames import content, publish_method
-from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.multiplexer import TapFactory
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rabibridge_core.errors import ConnectionLostError
 
 
-class RawPublisher(Lane):
+class RawPublisher(FastChannel):
     """A lane that publishes, and waits for each confirm."""
 
     def __init__(self, factory: TapFactory, connection: aiormq.abc.AbstractConnection, channel: int) -> None:

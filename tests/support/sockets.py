@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from rabibridge._connection.multiplexer import Tap
+from rabibridge._connection.multiplexer import Multiplexer
 
 
 class RecordedSocket(asyncio.Transport):
@@ -36,11 +36,11 @@ class RecordedSocket(asyncio.Transport):
         """Nothing is read here anyway."""
 
 
-def tapped_socket() -> tuple[Tap, RecordedSocket, asyncio.StreamReader]:
+def tapped_socket() -> tuple[Multiplexer, RecordedSocket, asyncio.StreamReader]:
     """Return a tap over a recorded socket and the reader to which it passes on what no lane takes."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(loop=loop)
-    tap, socket = Tap(reader, loop), RecordedSocket()
+    tap, socket = Multiplexer(reader, loop), RecordedSocket()
     tap.connection_made(socket)
     return tap, socket, reader
 

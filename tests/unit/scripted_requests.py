@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._codec.codec import Codec
-from rabibridge_core._server.service import Service
+from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.plugins.call_hooks import CallHooks
@@ -118,9 +118,9 @@ class Clock:
 
 def make_service(
     func: Callable[..., Any], *, clock: Callable[[], float] | None = None, codec: Codec = CODEC, **options: Any
-) -> Service:
-    """Return a service that nothing but :meth:`Service.received` feeds."""
-    return Service(
+) -> ServiceRunner:
+    """Return a service that nothing but :meth:`ServiceRunner.received` feeds."""
+    return ServiceRunner(
         ServiceSchema.of(func, ServiceLimits(**options)), codec, CallHooks(PluginManager()), clock=clock or Clock()
     )
 

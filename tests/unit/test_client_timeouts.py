@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from rabibridge_core._observability.call_context import CurrentCall, handling
+from rabibridge_core._observability.call_context import CurrentCall, current_call_var
 from rabibridge_core.errors import CallTimeoutError, ConfigurationError, ConnectionLostError, RemoteExecutionError
 from tests.unit.client_support import PATIENCE, begin, make_client, reply, sent
 from tests.unit.scripted_transport import ScriptedTransport
@@ -41,11 +41,11 @@ def _answering(seconds: float | None) -> Iterator[CurrentCall]:
     """Be in a handler whose caller has so many seconds left."""
     outer = CurrentCall("outer", cast("Any", None))
     outer.ends_at = None if seconds is None else time.monotonic() + seconds
-    token = handling.set(outer)
+    token = current_call_var.set(outer)
     try:
         yield outer
     finally:
-        handling.reset(token)
+        current_call_var.reset(token)
 
 
 async def _time_sent(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core._server.active_request import InHand
-from rabibridge_core._server.executors import ArgumentsRefusedError, Handler, TooLateError
+from rabibridge_core._server.active_request import ActiveRequest
+from rabibridge_core._server.executors import ArgumentsRefusedError, HandlerExecutor, TooLateError
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import RegistrationError
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 
 
-def call() -> InHand:
-    return InHand("service", ScriptedRequest())
+def call() -> ActiveRequest:
+    return ActiveRequest("service", ScriptedRequest())
 
 
 @pytest.fixture
-def made() -> Iterator[list[Handler]]:
-    handlers: list[Handler] = []
+def made() -> Iterator[list[HandlerExecutor]]:
+    handlers: list[HandlerExecutor] = []
     yield handlers
     for handler in handlers:
         handler.close(drop_waiting=True)
 
 
 @pytest.fixture
-def handler(made: list[Handler]) -> Callable[..., Handler]:
-    def make(func: Callable[..., Any], **options: Any) -> Handler:
-        made.append(Handler(ServiceSchema.of(func, ServiceLimits(**options))))
+def handler(made: list[HandlerExecutor]) -> Callable[..., HandlerExecutor]:
+    def make(func: Callable[..., Any], **options: Any) -> HandlerExecutor:
+        made.append(HandlerExecutor(ServiceSchema.of(func, ServiceLimits(**options))))
         return made[-1]
 
     return make
 
 
-async def test_a_coroutine_function_runs_on_the_loop(handler: Callable[..., Handler]) -> None:
+async def test_a_coroutine_function_runs_on_the_loop(handler: Callable[..., HandlerExecutor]) -> None:
     async def where(first: int, *, second: int = 2) -> tuple[int, int, int]:
         return first, second, threading.get_ident()
 
     assert await handler(where).run((1,), {"second": 3}, call()) == (1, 3, threading.get_ident())
 
 
-async def test_another_function_runs_in_a_thread_of_its_service(handler: Callable[..., Handler]) -> None:
+async def test_another_function_runs_in_a_thread_of_its_service(handler: Callable[..., HandlerExecutor]) -> None:
     def where() -> tuple[int, str]:
         return threading.get_ident(), threading.current_thread().name
 
@@ -60,7 +60,7 @@ async def test_another_function_runs_in_a_thread_of_its_service(handler: Callabl
     assert "where" in name
 
 
-async def test_as_many_threads_as_fetch_size(handler: Callable[..., Handler]) -> None:
+async def test_as_many_threads_as_fetch_size(handler: Callable[..., HandlerExecutor]) -> None:
     together = threading.Barrier(4, timeout=PATIENCE)
     runs = handler(lambda_named("meet", together.wait), fetch_size=4)
     assert sorted(await asyncio.gather(*(runs.run((), {}, call()) for _ in range(8)))) == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -74,7 +74,7 @@ def lambda_named(name: str, inner: Callable[[], Any]) -> Callable[[], Any]:
     return function
 
 
-async def test_context_variables_reach_the_thread(handler: Callable[..., Handler]) -> None:
+async def test_context_variables_reach_the_thread(handler: Callable[..., HandlerExecutor]) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
     def read() -> str:
@@ -93,7 +93,7 @@ async def test_context_variables_reach_the_thread(handler: Callable[..., Handler
 )
 @pytest.mark.parametrize("validate", [False, True])
 async def test_arguments_that_do_not_fit(
-    handler: Callable[..., Handler], args: tuple[Any, ...], kwargs: dict[str, Any], validate: bool
+    handler: Callable[..., HandlerExecutor], args: tuple[Any, ...], kwargs: dict[str, Any], validate: bool
 ) -> None:
     async def one(number: int) -> None:
         raise AssertionError("it ran")
@@ -107,7 +107,7 @@ async def test_arguments_that_do_not_fit(
         assert refused.value.__cause__ is not None
 
 
-async def test_a_type_error_of_the_function_is_its_own(handler: Callable[..., Handler]) -> None:
+async def test_a_type_error_of_the_function_is_its_own(handler: Callable[..., HandlerExecutor]) -> None:
     def inner(number: int) -> int:
         return number
 
@@ -122,7 +122,7 @@ async def test_a_type_error_of_the_function_is_its_own(handler: Callable[..., Ha
             await handler(function).run((), {}, call())
 
 
-async def test_validation_converts(handler: Callable[..., Handler]) -> None:
+async def test_validation_converts(handler: Callable[..., HandlerExecutor]) -> None:
     async def types(number: int, text: str = "t", *rest: float, flag: bool = False, **more: int) -> list[Any]:
         return [number, text, rest, flag, more]
 
@@ -137,7 +137,7 @@ async def test_validation_converts(handler: Callable[..., Handler]) -> None:
     assert await runs.run((5,), {}, call()) == [5, "t", (), False, {}]
 
 
-async def test_the_result_is_not_validated(handler: Callable[..., Handler]) -> None:
+async def test_the_result_is_not_validated(handler: Callable[..., HandlerExecutor]) -> None:
     async def lies() -> int:
         return "no number"  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
@@ -151,10 +151,10 @@ def test_annotations_that_cannot_be_validated() -> None:
 
     takes.__annotations__ = {"value": Opaque}
     with pytest.raises(RegistrationError, match="takes"):
-        Handler(ServiceSchema.of(takes, ServiceLimits(validate=True)))
+        HandlerExecutor(ServiceSchema.of(takes, ServiceLimits(validate=True)))
 
 
-async def test_what_waited_too_long_for_a_thread_does_not_run(handler: Callable[..., Handler]) -> None:
+async def test_what_waited_too_long_for_a_thread_does_not_run(handler: Callable[..., HandlerExecutor]) -> None:
     ran: list[str] = []
     release, started = threading.Event(), threading.Event()
 
@@ -178,7 +178,7 @@ async def test_what_waited_too_long_for_a_thread_does_not_run(handler: Callable[
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), GeneratorExit()], ids=repr)
-async def test_what_is_raised_comes_out(handler: Callable[..., Handler], error: BaseException) -> None:
+async def test_what_is_raised_comes_out(handler: Callable[..., HandlerExecutor], error: BaseException) -> None:
     async def fail() -> None:
         raise error
 
@@ -191,7 +191,7 @@ async def test_what_is_raised_comes_out(handler: Callable[..., Handler], error: 
         assert raised.value is error
 
 
-async def test_stop_iteration_from_a_thread(handler: Callable[..., Handler]) -> None:
+async def test_stop_iteration_from_a_thread(handler: Callable[..., HandlerExecutor]) -> None:
     def fail() -> None:
         raise StopIteration(1)
 
@@ -201,7 +201,7 @@ async def test_stop_iteration_from_a_thread(handler: Callable[..., Handler]) -> 
     assert isinstance(raised.value.__cause__, StopIteration)
 
 
-async def test_closing_lets_what_waits_run_or_drops_it(made: list[Handler]) -> None:
+async def test_closing_lets_what_waits_run_or_drops_it(made: list[HandlerExecutor]) -> None:
     for drop_waiting in (False, True):
         release, started, ran = threading.Event(), threading.Event(), list[int]()
 
@@ -213,7 +213,7 @@ async def test_closing_lets_what_waits_run_or_drops_it(made: list[Handler]) -> N
             release.wait(PATIENCE)
             return number
 
-        handler = Handler(ServiceSchema.of(work, ServiceLimits(fetch_size=1)))
+        handler = HandlerExecutor(ServiceSchema.of(work, ServiceLimits(fetch_size=1)))
         calls = [asyncio.create_task(handler.run((number,), {}, call())) for number in range(3)]
         await asyncio.to_thread(started.wait, PATIENCE)
         handler.close(drop_waiting=drop_waiting)

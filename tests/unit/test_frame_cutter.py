@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rabibridge._amqp.frames import FrameCutter, FrameError
+from rabibridge._amqp.frames import FrameError, FrameParser
 
 _KINDS = (1, 2, 3, 8)
 
@@ -40,7 +40,7 @@ class _Sink:
         return 0
 
 
-def _feed(cutter: FrameCutter, data: bytes, sizes: list[int]) -> bool:
+def _feed(cutter: FrameParser, data: bytes, sizes: list[int]) -> bool:
     taken, position = False, 0
     for size in itertools.cycle(sizes):
         if position >= len(data):
@@ -64,7 +64,7 @@ def test_frames_in_any_chunking_reach_sinks_and_others_in_order(
 ) -> None:
     others: list[bytes] = []
     sinks = {1: _Sink(), 2: _Sink(frozenset({3}))}
-    cutter = FrameCutter(sinks, others.append, 50)
+    cutter = FrameParser(sinks, others.append, 50)
     taken = _feed(cutter, _stream(contents), sizes)
     expected_others = [
         _raw(kind, channel, payload)
@@ -89,7 +89,7 @@ def test_sinks_may_come_and_go_between_frames() -> None:
 
     leaving, others = _Leaving(), list[bytes]()
     sinks[1] = leaving
-    FrameCutter(sinks, others.append, 50).feed(_raw(1, 1, b"mine") + _raw(1, 1, b"not mine"))
+    FrameParser(sinks, others.append, 50).feed(_raw(1, 1, b"mine") + _raw(1, 1, b"not mine"))
     assert leaving.taken == [(1, b"mine")]
     assert others == [_raw(1, 1, b"not mine")]
 
@@ -97,7 +97,7 @@ def test_sinks_may_come_and_go_between_frames() -> None:
 def test_a_large_frame_byte_by_byte_takes_time_in_proportion_to_its_size() -> None:
     def seconds(size: int) -> float:
         others: list[bytes] = []
-        cutter = FrameCutter({}, others.append, size)
+        cutter = FrameParser({}, others.append, size)
         data = _raw(3, 1, b"x" * size)
         started = time.process_time()
         for position in range(len(data)):
@@ -111,7 +111,7 @@ def test_a_large_frame_byte_by_byte_takes_time_in_proportion_to_its_size() -> No
 
 def test_a_frame_of_the_agreed_size_and_one_above_it() -> None:
     others: list[bytes] = []
-    cutter = FrameCutter({}, others.append, 100)
+    cutter = FrameParser({}, others.append, 100)
     cutter.feed(_raw(3, 1, b"x" * 100))
     assert others == [_raw(3, 1, b"x" * 100)]
     with pytest.raises(FrameError, match="101 bytes"):
@@ -122,27 +122,27 @@ def test_a_frame_of_the_agreed_size_and_one_above_it() -> None:
 def test_an_oversized_frame_is_refused_by_its_header_alone(length: int) -> None:
     for sinks in ({}, {1: _Sink()}):
         with pytest.raises(FrameError, match=f"{length} bytes"):
-            FrameCutter(sinks, lambda frame: None, 100).feed(struct.pack(">BHI", 3, 1, length))
+            FrameParser(sinks, lambda frame: None, 100).feed(struct.pack(">BHI", 3, 1, length))
 
 
 @pytest.mark.parametrize("kind", [0, 4, 7, 9, 65, 255])
 def test_an_unknown_frame_type_is_refused_as_soon_as_it_shows(kind: int) -> None:
     with pytest.raises(FrameError, match=f"type {kind}"):
-        FrameCutter({}, lambda frame: None, 100).feed(_raw(kind, 1, b"x"))
+        FrameParser({}, lambda frame: None, 100).feed(_raw(kind, 1, b"x"))
     with pytest.raises(FrameError, match=f"type {kind}"):
-        FrameCutter({}, lambda frame: None, 100).feed(struct.pack(">BHI", kind, 1, 50))
+        FrameParser({}, lambda frame: None, 100).feed(struct.pack(">BHI", kind, 1, 50))
 
 
 @pytest.mark.parametrize("end", [b"\x00", b"\xcd", b"\xff"])
 def test_a_wrong_end_byte_is_refused(end: bytes) -> None:
     for sinks in ({}, {1: _Sink()}):
         with pytest.raises(FrameError, match="does not end"):
-            FrameCutter(sinks, lambda frame: None, 100).feed(_raw(1, 1, b"abc", end))
+            FrameParser(sinks, lambda frame: None, 100).feed(_raw(1, 1, b"abc", end))
 
 
 def test_a_truncated_frame_is_waited_for() -> None:
     others: list[bytes] = []
-    cutter = FrameCutter({}, others.append, 100)
+    cutter = FrameParser({}, others.append, 100)
     whole = _raw(1, 0, b"abcdef")
     cutter.feed(whole[:-1])
     assert others == []
@@ -153,7 +153,7 @@ def test_a_truncated_frame_is_waited_for() -> None:
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=10))
 def test_random_bytes_are_frames_or_a_frame_error(chunks: list[bytes]) -> None:
     others: list[bytes] = []
-    cutter = FrameCutter({0: _Sink(), 1: _Sink()}, others.append, 1000)
+    cutter = FrameParser({0: _Sink(), 1: _Sink()}, others.append, 1000)
     with contextlib.suppress(FrameError):
         for chunk in chunks:
             cutter.feed(chunk)
@@ -170,7 +170,7 @@ def test_one_flipped_byte_is_survived_or_a_frame_error(
     position = data.draw(st.integers(0, len(stream) - 1))
     stream[position] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(FrameError):
-        FrameCutter({1: _Sink()}, lambda frame: None, 50).feed(bytes(stream))
+        FrameParser({1: _Sink()}, lambda frame: None, 50).feed(bytes(stream))
 
 
 def test_a_sink_that_finds_its_payload_too_short_ends_in_a_frame_error() -> None:
@@ -179,4 +179,4 @@ def test_a_sink_that_finds_its_payload_too_short_ends_in_a_frame_error() -> None
             return cast("bool", data[start + 10_000])
 
     with pytest.raises(FrameError, match="too early"):
-        FrameCutter({1: _Careless()}, lambda frame: None, 50).feed(_raw(1, 1, b"x"))
+        FrameParser({1: _Careless()}, lambda frame: None, 50).feed(_raw(1, 1, b"x"))

@@ -281,7 +281,16 @@ async def test_lost_connections_leave_nothing_behind(queue: ServiceQueue, caplog
 
     def held() -> Counter[str]:
         gc.collect()
-        names = ("Session", "Tap", "_CallerLane", "ServiceLane", "Serving", "Parking", "Connection", "Channel")
+        names = (
+            "Session",
+            "Multiplexer",
+            "_PublishChannel",
+            "ServiceChannel",
+            "WorkerSession",
+            "ConfirmedPublisher",
+            "Connection",
+            "Channel",
+        )
         return Counter(name for thing in gc.get_objects() if (name := type(thing).__name__) in names)
 
     before = held()  # what other tests of this process have left; it can only become less

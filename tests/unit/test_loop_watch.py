@@ -7,7 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from rabibridge_core._observability.loop_monitor import LoopWatch
+from rabibridge_core._observability.loop_monitor import LoopMonitor
 from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, make_service, until
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ class _Seen(logging.Handler):
         self.noticed.set()
 
 
-def _watched(service_of: Callable[[asyncio.Task[object]], str | None], seen: _Seen) -> LoopWatch:
+def _watched(service_of: Callable[[asyncio.Task[object]], str | None], seen: _Seen) -> LoopMonitor:
     logging.getLogger("rabibridge_core._observability.loop_monitor").addHandler(seen)
-    watch = LoopWatch(service_of, limit=_LIMIT, pause=0.01)
+    watch = LoopMonitor(service_of, limit=_LIMIT, pause=0.01)
     watch.start()
     return watch
 
 
-async def _end(watch: LoopWatch, seen: _Seen) -> None:
+async def _end(watch: LoopMonitor, seen: _Seen) -> None:
     watch.stop()
     logging.getLogger("rabibridge_core._observability.loop_monitor").removeHandler(seen)
     await until(lambda: not [thread for thread in threading.enumerate() if thread.name == "rabibridge-loop-watch"])
@@ -95,7 +95,7 @@ async def test_what_is_no_handler_is_named_as_what_it_is() -> None:
 
 async def test_a_loop_that_turns_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     seen = _Seen()
-    watch = LoopWatch(lambda task: None, pause=0.001)
+    watch = LoopMonitor(lambda task: None, pause=0.001)
     watch.start()
     for _ in range(20):
         await asyncio.sleep(0.005)
@@ -104,8 +104,8 @@ async def test_a_loop_that_turns_is_left_alone(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_watch_ends_with_its_loop() -> None:
-    async def leave_it() -> LoopWatch:
-        watch = LoopWatch(lambda task: None, pause=0.001)
+    async def leave_it() -> LoopMonitor:
+        watch = LoopMonitor(lambda task: None, pause=0.001)
         watch.start()
         return watch
 

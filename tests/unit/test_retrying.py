@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rabibridge_core._client.backlog import Backlog, Backlogs
-from rabibridge_core._client.retry import Budgets, RetryRefused
+from rabibridge_core._client.backlog import BacklogEstimate, BacklogEstimates
+from rabibridge_core._client.retry import RetryBudgets, RetryRefused
 from rabibridge_core.errors import ConfigurationError
 
 
@@ -39,7 +39,7 @@ def test_values_out_of_range(wrong: dict[str, Any]) -> None:
 
 
 def test_a_budget_gives_a_burst_and_then_a_share_of_the_calls() -> None:
-    budgets, retry = Budgets(), RetryRefused(ratio=0.1, burst=3)
+    budgets, retry = RetryBudgets(), RetryRefused(ratio=0.1, burst=3)
     assert [budgets.spend(retry, "a") for _ in range(4)] == [True, True, True, False]
     spent = 0
     for _ in range(1000):
@@ -52,7 +52,7 @@ def test_a_budget_gives_a_burst_and_then_a_share_of_the_calls() -> None:
 
 
 def test_each_service_has_its_own_budget_and_those_not_used_for_longest_are_forgotten() -> None:
-    budgets, retry = Budgets(), RetryRefused(ratio=0, burst=1)
+    budgets, retry = RetryBudgets(), RetryRefused(ratio=0, burst=1)
     for number in range(5000):
         budgets.earn(retry, f"service {number}")
         assert budgets.spend(retry, f"service {number}")
@@ -62,7 +62,7 @@ def test_each_service_has_its_own_budget_and_those_not_used_for_longest_are_forg
 
 
 def test_the_median_of_the_recent_times() -> None:
-    backlog = Backlog()
+    backlog = BacklogEstimate()
     assert backlog.estimate(0.0) is None
     for now, seconds in ((1.0, 0.2), (2.0, 9.0), (3.0, 0.4)):
         backlog.took(seconds, 0.0, now)
@@ -72,21 +72,21 @@ def test_the_median_of_the_recent_times() -> None:
 
 
 def test_long_calls_say_something_for_longer() -> None:
-    backlog = Backlog()
+    backlog = BacklogEstimate()
     backlog.took(60.0, 1.0, 100.0)
     assert backlog.estimate(159.0) == 60.0
     assert backlog.estimate(161.0) is None
 
 
 def test_only_the_last_times_count() -> None:
-    backlog = Backlog()
+    backlog = BacklogEstimate()
     for seconds in (5.0,) * 100 + (1.0,) * 16:
         backlog.took(seconds, 0.0, 1.0)
     assert backlog.estimate(1.0) == 1.0
 
 
 def test_a_call_that_was_shorter_than_the_last_refusal_was_ago_says_nothing() -> None:
-    backlog = Backlog()
+    backlog = BacklogEstimate()
     backlog.took(0.5, 0.6, 1.0)
     assert backlog.estimate(1.0) is None
     backlog.took(0.5, 0.4, 1.0)
@@ -94,7 +94,7 @@ def test_a_call_that_was_shorter_than_the_last_refusal_was_ago_says_nothing() ->
 
 
 def test_services_are_forgotten_a_minute_after_their_last_refusal() -> None:
-    backlogs = Backlogs()
+    backlogs = BacklogEstimates()
     assert backlogs.watched("a", 0.0) is None
     for route, now in (("a", 0.0), ("b", 1.0), ("a", 30.0)):
         assert backlogs.refused(route, now) is None
@@ -106,7 +106,7 @@ def test_services_are_forgotten_a_minute_after_their_last_refusal() -> None:
 
 
 def test_no_more_than_256_services_are_kept() -> None:
-    backlogs = Backlogs()
+    backlogs = BacklogEstimates()
     for number in range(1000):
         backlogs.refused(str(number), 1.0)
         backlogs.refused("often", 1.0)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rabibridge_core._observability.call_context import current_call, handling, inherited_time
-from rabibridge_core._server.active_request import InHand
+from rabibridge_core._observability.call_context import current_call, current_call_var, inherited_time
+from rabibridge_core._server.active_request import ActiveRequest
 from rabibridge_core._server.cancelled_calls import CALLERS_KEPT, CALLS_KEPT
 from tests.unit.scripted_requests import Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
@@ -204,7 +204,7 @@ async def test_what_is_remembered_is_bounded_and_the_oldest_goes_first() -> None
 
 
 async def test_the_callers_of_what_takes_long_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rabibridge_core._server.service.LOOK_AROUND", 0.01)
+    monkeypatch.setattr("rabibridge_core._server.service.MAINTENANCE_INTERVAL", 0.01)
     work = Work()
     service = make_service(work.work)
     requests = [
@@ -256,7 +256,7 @@ async def test_a_request_leaves_nothing_behind() -> None:
     calls: list[weakref.ref[asyncio.Task[Any]]] = []
 
     async def note() -> None:
-        assert isinstance(handling.get(), InHand)
+        assert isinstance(current_call_var.get(), ActiveRequest)
         task = asyncio.current_task()
         assert task is not None
         calls.append(weakref.ref(task))

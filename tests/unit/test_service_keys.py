@@ -14,20 +14,20 @@ from rabibridge_core.errors import ConnectionLostError
 from tests.unit.scripted_requests import PATIENCE, Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
 if TYPE_CHECKING:
-    from rabibridge_core._server.service import Service
+    from rabibridge_core._server.service import ServiceRunner
 
 
 def keyed(args: tuple[Any, ...] = (), *, key: Any = "key", cid: bytes = b"1", **options: Any) -> ScriptedRequest:
     return ScriptedRequest(args, correlation_id=cid, headers={"rb-key": key}, **options)
 
 
-async def _done(service: Service, *requests: ScriptedRequest) -> None:
+async def _done(service: ServiceRunner, *requests: ScriptedRequest) -> None:
     for request in requests:
         service.received(request)
     await until(lambda: not service.in_hand)
 
 
-async def _begun(service: Service, work: Work | ThreadWork, *requests: ScriptedRequest) -> None:
+async def _begun(service: ServiceRunner, work: Work | ThreadWork, *requests: ScriptedRequest) -> None:
     for request in requests:
         service.received(request)
         await until(lambda: work.began)

@@ -16,7 +16,7 @@ from tests.support.sockets import RecordedSocket, passed_on, tapped_socket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge._connection.multiplexer import Tap
+    from rabibridge._connection.multiplexer import Multiplexer
 
 
 async def test_blocked_and_unblocked() -> None:
@@ -78,7 +78,9 @@ def _lost() -> ConnectionLostError:
     ids=["eof", "closed", "reset", "aborted"],
 )
 @pytest.mark.parametrize("arrived", [0, 1, 7, 8, 30, -1], ids=lambda size: f"{size} bytes of a message")
-async def test_the_end_in_the_middle_of_a_message_is_told_once(end: Callable[[Tap], None], arrived: int) -> None:
+async def test_the_end_in_the_middle_of_a_message_is_told_once(
+    end: Callable[[Multiplexer], None], arrived: int
+) -> None:
     tap, _, _ = tapped_socket()
     lane = RecordedLane(tap, 1)
     lost: list[ConnectionLostError] = []

@@ -10,14 +10,14 @@ from pamqp import commands as spec
 
 from rabibridge._amqp import frames
 from rabibridge._amqp.durations import expiration_of
-from rabibridge._amqp.fast_path import UsualRequests, usual_reply
+from rabibridge._amqp.fast_path import RequestTemplate, encode_simple_reply
 from rabibridge_core.transport import Reply, Request
 from tests.support.lanes import MAX_BODY, MAX_PAYLOAD, RecordedLane, deliver_frames, method_frame, receive
 from tests.support.sockets import passed_on, tapped_socket
 
 if TYPE_CHECKING:
     from rabibridge._amqp.frames import Properties
-    from rabibridge._connection.multiplexer import Tap
+    from rabibridge._connection.multiplexer import Multiplexer
 
 _REPLY_TO = b"amq.gen-JzTY20BRgKO-HjmUJj0wLg"
 _METHOD = frames.publish_method(1, b"rpc", b"async_add", mandatory=True)
@@ -26,7 +26,7 @@ _METHOD = frames.publish_method(1, b"rpc", b"async_add", mandatory=True)
 class _Whole(RecordedLane):
     """Remembers all properties, and how many messages it took in one step."""
 
-    def __init__(self, tap: Tap) -> None:
+    def __init__(self, tap: Multiplexer) -> None:
         super().__init__(tap, 1)
         self.at_once = 0
 
@@ -139,7 +139,7 @@ _encodings = st.sampled_from([None, "zstd"])
 def test_a_usual_request_has_the_bytes_of_any_other(
     name: bytes, body: bytes, kind: str, encoding: str | None, seconds: float | None, persistent: bool, now: float
 ) -> None:
-    writer = UsualRequests(1, _REPLY_TO, MAX_PAYLOAD)
+    writer = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD)
     request = Request("async_add", name, body, kind, encoding, seconds, None, persistent)
     written = writer.frames(_METHOD, request, now)
     usual = (
@@ -158,7 +158,7 @@ def test_a_usual_request_has_the_bytes_of_any_other(
 def test_a_usual_reply_has_the_bytes_of_any_other(
     name: bytes, body: bytes, kind: str, encoding: str | None, headers: dict[str, Any] | None
 ) -> None:
-    written = usual_reply(1, _METHOD, name, Reply(body, kind or None, encoding, headers), MAX_PAYLOAD)
+    written = encode_simple_reply(1, _METHOD, name, Reply(body, kind or None, encoding, headers), MAX_PAYLOAD)
     usual = 0 < len(name) < 256 and len(body) <= MAX_PAYLOAD and kind and not (encoding or headers)
     assert bool(written) == bool(usual)
     if written:
@@ -167,7 +167,7 @@ def test_a_usual_reply_has_the_bytes_of_any_other(
 
 
 def test_requests_of_ever_new_timeouts_are_not_kept_for_ever() -> None:
-    writer = UsualRequests(1, _REPLY_TO, MAX_PAYLOAD)
+    writer = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD)
     for number in range(1000):
         request = Request("async_add", b"1", b"x", "a/b", None, 1 + number / 7, None, False)
         assert b"rb-deadline" in writer.frames(_METHOD, request, 1.7e9)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sized
 
-__all__ = ["Room"]
+__all__ = ["AdmissionLimiter"]
 
 
-class Room:
+class AdmissionLimiter:
     """Places for calls; whoever comes while none is free waits, first come, first served.
 
     A call that finds fewer than :attr:`limit` others needs no place. One that has to wait, for room or for anything

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
-__all__ = ["Backlog", "Backlogs"]
+__all__ = ["BacklogEstimate", "BacklogEstimates"]
 
 _TIMES_KEPT = 16
 _RECENT = 10.0
@@ -14,7 +14,7 @@ _WATCHED = 60.0
 _SERVICES_KEPT = 256
 
 
-class Backlog:
+class BacklogEstimate:
     """The calls of one service that wait or run, as seen through the time that they take.
 
     A call that enters a full queue leaves it when all that were there before have been worked off. So the time that it
@@ -47,7 +47,7 @@ class Backlog:
         return recent[len(recent) // 2] if recent else None
 
 
-class Backlogs(OrderedDict[str, Backlog]):
+class BacklogEstimates(OrderedDict[str, BacklogEstimate]):
     """Those of the services that have refused calls in the last minute, by routing key: mostly none.
 
     It holds 256 at most; beyond that, the one whose last refusal is longest ago is forgotten.
@@ -57,14 +57,14 @@ class Backlogs(OrderedDict[str, Backlog]):
         """Note a refusal, and return how long the backlog will take, in seconds, where that is known."""
         backlog = self.get(route)
         if backlog is None:
-            backlog = self[route] = Backlog()
+            backlog = self[route] = BacklogEstimate()
             if len(self) > _SERVICES_KEPT:
                 self.popitem(last=False)
         self.move_to_end(route)
         backlog.refused_at = now
         return backlog.estimate(now)
 
-    def watched(self, route: str, now: float) -> Backlog | None:
+    def watched(self, route: str, now: float) -> BacklogEstimate | None:
         """Return that of a service that is watched, and forget one that is not any more."""
         oldest = next(iter(self), None)
         if oldest is not None and now - self[oldest].refused_at > _WATCHED:

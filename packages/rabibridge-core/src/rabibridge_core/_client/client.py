@@ -6,17 +6,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._client.admission import Room
-from rabibridge_core._client.idempotency import Keys, check_key
+from rabibridge_core._client.admission import AdmissionLimiter
+from rabibridge_core._client.idempotency import IdempotencyKeys, check_key
 from rabibridge_core._client.pending import PendingCall, correlation_ids
-from rabibridge_core._client.refusals import Refusals
-from rabibridge_core._client.resend import Resending
-from rabibridge_core._client.timeouts import TIMEOUT_MAX, odd_timeout, overdue, timed_out, within_inherited
+from rabibridge_core._client.refusals import RefusalHandler
+from rabibridge_core._client.resend import ResendQueue
+from rabibridge_core._client.timeouts import TIMEOUT_MAX, normalize_timeout, overdue, timed_out, within_inherited
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
-from rabibridge_core._observability.call_context import handling
+from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._protocol.naming import FunctionKind, routing_key
-from rabibridge_core._protocol.remote_errors import failure_of
+from rabibridge_core._protocol.remote_errors import decode_error
 from rabibridge_core.errors import CallError, ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState, Request
 
@@ -79,13 +79,13 @@ class Client:
         self._call_timeout = call_timeout
         self._max_pending = max_pending
         self._pending: dict[bytes, PendingCall] = {}
-        self._room = Room(max_pending, self._pending)
+        self._room = AdmissionLimiter(max_pending, self._pending)
         self._ids = correlation_ids(cid_max)
         self._cid_max = cid_max
         self._cancels = cid_max >= _CANCELS_FROM
-        self._keys = Keys()
-        self._resending = Resending(self._pending, self._keys, name)
-        self._refusals = Refusals(self._resending, name)
+        self._keys = IdempotencyKeys()
+        self._resending = ResendQueue(self._pending, self._keys, name)
+        self._refusals = RefusalHandler(self._resending, name)
         self._backlogs = self._refusals.backlogs
         self._routes: dict[FunctionKind, dict[str, str]] = {}
         self._caller: Caller | None = None
@@ -228,9 +228,9 @@ class Client:
             check_key(idempotency_key)
         if timeout is None:
             timeout = self._call_timeout
-        if inherit_deadline and handling.get() is not None:
+        if inherit_deadline and current_call_var.get() is not None:
             timeout = within_inherited(timeout)
-        time_left = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else odd_timeout(timeout)
+        time_left = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)
         caller, pending = self._caller, self._pending
         if caller is None or caller.paused or len(pending) >= self._room.limit:
             time_left = await self._admitted(func_name, timeout, time_left)
@@ -342,8 +342,8 @@ class Client:
             if code == 0:
                 return result
             if code == 1:
-                raise failure_of(result, headers or {}, func_name, correlation_id.decode())
-        raise failure_of(None, {"rb-error": "reply"}, func_name, correlation_id.decode())
+                raise decode_error(result, headers or {}, func_name, correlation_id.decode())
+        raise decode_error(None, {"rb-error": "reply"}, func_name, correlation_id.decode())
 
     def _failed(self, call: PendingCall, error: BaseException) -> None:
         """Tell the workers of a call that nobody waits for any more; say what an earlier attempt leaves open."""

@@ -11,7 +11,7 @@ from rabibridge_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, Request
 
-__all__ = ["Keys", "check_key"]
+__all__ = ["IdempotencyKeys", "check_key"]
 
 _KEY = "rb-key"
 _IDEMPOTENT = "rb-idempotent"
@@ -19,7 +19,7 @@ _KEY_MAX = 200
 _ROUTES_KEPT = 4096
 
 
-class Keys:
+class IdempotencyKeys:
     """Gives keys to the calls of one client, and learns which services may run a call twice.
 
     Attributes:

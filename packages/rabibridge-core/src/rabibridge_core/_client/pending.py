@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from rabibridge_core._client.refusals import Watch
+    from rabibridge_core._client.refusals import RetryState
     from rabibridge_core.transport import Reply, Request
 
 __all__ = ["PendingCall", "correlation_ids"]
@@ -46,7 +46,7 @@ class PendingCall:
         self.ends_at = ends_at
         self.lost: ConnectionLostError | None = None
         """The error of the last attempt whose outcome is unknown, for a call that is sent again after it."""
-        self.watch: Watch | None = None
+        self.watch: RetryState | None = None
         """What is kept of it where its service refuses calls, or where it is to be sent again if it is refused."""
 
     def lost_by(self, error: ConnectionLostError, *, accepted: bool) -> ConnectionLostError:

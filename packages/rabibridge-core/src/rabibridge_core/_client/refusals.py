@@ -7,24 +7,24 @@ import random
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from rabibridge_core._client.backlog import Backlogs
-from rabibridge_core._client.retry import Budgets
+from rabibridge_core._client.backlog import BacklogEstimates
+from rabibridge_core._client.retry import RetryBudgets
 from rabibridge_core.errors import ConnectionLostError, QueueFullError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-    from rabibridge_core._client.backlog import Backlog
+    from rabibridge_core._client.backlog import BacklogEstimate
     from rabibridge_core._client.pending import PendingCall
-    from rabibridge_core._client.resend import Resending
+    from rabibridge_core._client.resend import ResendQueue
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core.transport import Caller, Refusal, Reply
 
-__all__ = ["Refusals", "Watch"]
+__all__ = ["RefusalHandler", "RetryState"]
 
 
-class Watch:
+class RetryState:
     """What is kept of a call whose service refuses calls now, or that may be sent again if it is refused."""
 
     __slots__ = ("_backlog", "_sent_at", "_since_refusal", "attempts", "caller", "retry", "timer")
@@ -41,10 +41,10 @@ class Watch:
         self.attempts = 0
         self.timer: asyncio.TimerHandle | None = None
         """Sends it again."""
-        self._backlog: Backlog | None = None
+        self._backlog: BacklogEstimate | None = None
         self._sent_at = self._since_refusal = 0.0
 
-    def sent(self, backlog: Backlog | None, now: float) -> None:
+    def sent(self, backlog: BacklogEstimate | None, now: float) -> None:
         """Begin an attempt; its time goes to ``backlog``."""
         self.attempts += 1
         self._backlog = backlog
@@ -60,18 +60,18 @@ class Watch:
             self._backlog.took(now - self._sent_at, self._since_refusal, now)
 
 
-class Refusals:
+class RefusalHandler:
     """Ends refused calls with their error, or sends them again later.
 
     A call that waits to be sent again stays in the table of pending calls, with its future and its deadline. When the
     wait is over it goes to those that are sent as soon as the caller takes requests.
     """
 
-    def __init__(self, resending: Resending, name: str) -> None:
+    def __init__(self, resending: ResendQueue, name: str) -> None:
         """Let ``resending`` send; ``name`` is the client's."""
-        self.backlogs = Backlogs()
+        self.backlogs = BacklogEstimates()
         """While there is none, only calls that may be sent again need be watched."""
-        self._budgets = Budgets()
+        self._budgets = RetryBudgets()
         self._resending = resending
         self._name = name
 
@@ -91,7 +91,7 @@ class Refusals:
             self._budgets.earn(retry, route)
         elif backlog is None:
             return
-        call.watch = Watch(retry, caller)
+        call.watch = RetryState(retry, caller)
         call.watch.sent(backlog, now)
         call.future.add_done_callback(call.watch.ended)
 
@@ -119,7 +119,7 @@ class Refusals:
                 why = f"{self._name} was closed while the call waited to be sent again; it had been refused"
                 call.end(ConnectionLostError(why, executed=False))
 
-    def _retry(self, call: PendingCall, watch: Watch | None, retry_after: float | None) -> str | None:
+    def _retry(self, call: PendingCall, watch: RetryState | None, retry_after: float | None) -> str | None:
         """Let the call be sent again after a while; or say why it is not, as the end of a sentence."""
         if watch is None or watch.retry is None:
             return ""
@@ -136,7 +136,7 @@ class Refusals:
         watch.timer = loop.call_later(wait, self._send_again, call, watch, context=Context())
         return None
 
-    def _send_again(self, call: PendingCall, watch: Watch) -> None:
+    def _send_again(self, call: PendingCall, watch: RetryState) -> None:
         watch.timer = None
         now = call.future.get_loop().time()
         # What it would wait for a caller that takes no requests has nothing to do with the service.

@@ -10,24 +10,24 @@ from rabibridge_core.errors import ConnectionLostError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rabibridge_core._client.idempotency import Keys
+    from rabibridge_core._client.idempotency import IdempotencyKeys
     from rabibridge_core._client.pending import PendingCall
     from rabibridge_core.transport import Caller
 
-__all__ = ["Resending"]
+__all__ = ["ResendQueue"]
 
 _AT_ONCE = 256
 """How many are sent before the socket and other tasks have their turn."""
 
 
-class Resending:
+class ResendQueue:
     """Sends calls again, in their order, as soon as the caller takes requests.
 
     They stay in the table of pending calls meanwhile, with their future and their deadline: a reply to the first
     attempt, the deadline and the cancellation end them as ever, and one that has ended is not sent again.
     """
 
-    def __init__(self, pending: Mapping[bytes, PendingCall], keys: Keys, name: str) -> None:
+    def __init__(self, pending: Mapping[bytes, PendingCall], keys: IdempotencyKeys, name: str) -> None:
         """Look at ``pending`` before sending; ``keys`` say what may be sent again; ``name`` is the client's."""
         self._pending = pending
         self._keys = keys

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rabibridge_core.errors import ConfigurationError
 
-__all__ = ["Budgets", "RetryRefused"]
+__all__ = ["RetryBudgets", "RetryRefused"]
 
 _BUDGETS_KEPT = 4096
 _DOUBLINGS = 64
@@ -74,7 +74,7 @@ def _check(name: str, value: object, fits: bool, allowed: str) -> None:
         raise ConfigurationError(f"RetryRefused({name}={value!r}): allowed is {allowed}")
 
 
-class Budgets:
+class RetryBudgets:
     """The tokens of each service, by the settings they were earned with.
 
     The bucket that was not used for longest is forgotten, and begins full again, where there are more than 4096.

@@ -10,7 +10,7 @@ from rabibridge_core.errors import CallTimeoutError, ConfigurationError
 if TYPE_CHECKING:
     from rabibridge_core._client.pending import PendingCall
 
-__all__ = ["TIMEOUT_MAX", "odd_timeout", "overdue", "timed_out", "within_inherited"]
+__all__ = ["TIMEOUT_MAX", "normalize_timeout", "overdue", "timed_out", "within_inherited"]
 
 TIMEOUT_MAX = 2.0**32 / 1000
 """What is more than this many seconds, 49 days, is taken for no limit."""
@@ -28,7 +28,7 @@ def within_inherited(timeout: float | None) -> float | None:
     return _Inherited(inherited)
 
 
-def odd_timeout(timeout: float) -> float | None:
+def normalize_timeout(timeout: float) -> float | None:
     """Judge a timeout that is not simply some time: infinity and centuries are no limit, zero and less have passed.
 
     Raises:

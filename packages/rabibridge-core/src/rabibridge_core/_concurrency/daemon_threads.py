@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DaemonThreads"]
+__all__ = ["DaemonThreadPool"]
 
 
-class DaemonThreads:
+class DaemonThreadPool:
     """Runs work in up to ``limit`` threads, which are started when needed."""
 
     def __init__(self, limit: int, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, IncomingRequest
 
-__all__ = ["CurrentCall", "current_call", "handling", "inherited_time"]
+__all__ = ["CurrentCall", "current_call", "current_call_var", "inherited_time"]
 
 
 class CurrentCall:
@@ -52,7 +52,7 @@ class CurrentCall:
         return self._request.headers
 
 
-handling: ContextVar[CurrentCall | None] = ContextVar("rabibridge_current_call", default=None)
+current_call_var: ContextVar[CurrentCall | None] = ContextVar("rabibridge_current_call", default=None)
 """The call that the running task or thread belongs to; set by the engine."""
 
 
@@ -62,7 +62,7 @@ def current_call() -> CurrentCall:
     Raises:
         LookupError: this is not running in a handler.
     """
-    call = handling.get()
+    call = current_call_var.get()
     if call is None:
         raise LookupError("current_call() was called outside a handler: there is no call being answered here")
     return call
@@ -70,5 +70,5 @@ def current_call() -> CurrentCall:
 
 def inherited_time() -> float | None:
     """Return how much of the caller's time a call made now inherits, in seconds; ``None``: no limit."""
-    call = handling.get()
+    call = current_call_var.get()
     return None if call is None or call.over else call.time_left

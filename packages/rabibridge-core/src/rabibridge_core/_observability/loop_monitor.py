@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["LoopWatch"]
+__all__ = ["LoopMonitor"]
 
 _log = logging.getLogger(__name__)
 _LATE = 0.5
 """A watch that wakes up so much too late was held up itself, in seconds: it cannot tell what the loop did meanwhile."""
 
 
-class LoopWatch:
+class LoopMonitor:
     """Watches one event loop from a thread of its own."""
 
     def __init__(

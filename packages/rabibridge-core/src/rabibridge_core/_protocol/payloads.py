@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._protocol.remote_errors import describe
+from rabibridge_core._protocol.remote_errors import encode_error
 from rabibridge_core._server.deduplication import is_signed
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 from rabibridge_core.transport import Reply
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._server.deduplication import Answer
+    from rabibridge_core._server.deduplication import StoredReply
     from rabibridge_core.transport import Headers, IncomingRequest
 
-__all__ = ["UnreadableError", "failure_reply", "key_of", "read_arguments", "reply_again"]
+__all__ = ["UnreadableRequestError", "failure_reply", "key_of", "read_arguments", "reply_again"]
 
 _log = logging.getLogger(__name__)
 _SEQUENCE = (list, tuple)
 _KEY_MAX = 200
 
 
-class UnreadableError(Exception):
+class UnreadableRequestError(Exception):
     """The request could not or may not be read: the cause says why."""
 
 
@@ -32,17 +32,17 @@ def read_arguments(codec: Codec, request: IncomingRequest) -> tuple[Sequence[Any
     """Return positional and keyword arguments.
 
     Raises:
-        UnreadableError: the body is not what it should be, or may not be read.
+        UnreadableRequestError: the body is not what it should be, or may not be read.
     """
     try:
         value = codec.decode(request.body, request.content_type, request.content_encoding, request.correlation_id)
     except (SerializationError, ContentRejectedError) as error:
-        raise UnreadableError from error
+        raise UnreadableRequestError from error
     if isinstance(value, _SEQUENCE) and len(value) == 2:
         args, kwargs = value
         if isinstance(args, _SEQUENCE) and isinstance(kwargs, dict) and (not kwargs or all(map(_is_name, kwargs))):
             return args, kwargs
-    raise UnreadableError from SerializationError("the request is not of the form [args, kwargs]")
+    raise UnreadableRequestError from SerializationError("the request is not of the form [args, kwargs]")
 
 
 def _is_name(key: object) -> bool:
@@ -53,18 +53,20 @@ def key_of(value: object) -> str:
     """Return the idempotency key that the header ``rb-key`` has.
 
     Raises:
-        UnreadableError: it is not a text of 1 to 200 characters.
+        UnreadableRequestError: it is not a text of 1 to 200 characters.
     """
     if isinstance(value, str) and 1 <= len(value) <= _KEY_MAX:
         return value
-    raise UnreadableError from ContentRejectedError(f"the header rb-key is not a text of 1 to {_KEY_MAX} characters")
+    raise UnreadableRequestError from ContentRejectedError(
+        f"the header rb-key is not a text of 1 to {_KEY_MAX} characters"
+    )
 
 
 def failure_reply(
     codec: Codec, request: IncomingRequest, error: BaseException, kind: str, marks: Headers | None
 ) -> Reply:
     """Return the reply that tells of ``error``; it has the headers ``marks``, too."""
-    text, headers = describe(error, kind)
+    text, headers = encode_error(error, kind)
     content_type = request.content_type if codec.accepts(request.content_type) else None
     context = b"reply " + request.correlation_id
     try:
@@ -75,7 +77,7 @@ def failure_reply(
     return Reply(*body, headers if marks is None else {**headers, **marks})
 
 
-def reply_again(codec: Codec, answer: Answer, request: IncomingRequest) -> Reply:
+def reply_again(codec: Codec, answer: StoredReply, request: IncomingRequest) -> Reply:
     """Return the reply to ``request`` that says what was answered to another call."""
     reply = answer.reply
     if answer.correlation_id == request.correlation_id or not is_signed(reply.content_type):

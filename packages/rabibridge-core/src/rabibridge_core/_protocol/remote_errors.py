@@ -20,8 +20,8 @@ __all__ = [
     "REDELIVERED",
     "REQUEST_REJECTED",
     "RESULT_UNSENDABLE",
-    "describe",
-    "failure_of",
+    "decode_error",
+    "encode_error",
     "is_engine_code",
 ]
 
@@ -45,7 +45,7 @@ _TRACEBACK_LIMIT = 64 * 1024
 _NOT_RUN = (INVALID_ARGUMENTS, REQUEST_REJECTED)
 
 
-def describe(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
+def encode_error(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
     """Return the traceback text and the headers that tell a caller of ``error``; both are bounded in size."""
     text = "".join(traceback.format_exception(type(error), error, _without_own_frames(error.__traceback__)))
     if len(text) > _TRACEBACK_LIMIT:
@@ -88,7 +88,7 @@ def _without_own_frames(tb: TracebackType | None) -> TracebackType | None:
     return start or tb
 
 
-def failure_of(
+def decode_error(
     result: Any, headers: Headers, func_name: str, correlation_id: str
 ) -> RemoteExecutionError | ConnectionLostError:
     """Return the error that a failed reply stands for; headers that a peer does not send are done without."""

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
-    from rabibridge_core._server.deduplication import Run
+    from rabibridge_core._server.deduplication import SharedExecution
     from rabibridge_core.transport import IncomingRequest
 
-__all__ = ["Fate", "InHand"]
+__all__ = ["ActiveRequest", "StopReason"]
 
-Fate: TypeAlias = Literal["expired", "cancelled", "requeued", "void"]
+StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void"]
 """Why a request is stopped: its time is over, nobody waits for it, it goes back to the queue, or it has gone there."""
 
 
-class InHand(CurrentCall):
+class ActiveRequest(CurrentCall):
     """A request in hand, which is also what its handler sees of it."""
 
     __slots__ = (
@@ -45,7 +45,7 @@ class InHand(CurrentCall):
         self.ends_at = None
         self.over = False
         self._request = self.request = request
-        self.fate: Fate | None = None
+        self.fate: StopReason | None = None
         self.started = False
         """Whether its task has taken its first step: cancelled before that, it would never settle its request."""
         self.accepted = False
@@ -57,7 +57,7 @@ class InHand(CurrentCall):
         self.slot: float | None = None
         self.taken_at: float
         """When its time began here, on the clock of :func:`time.monotonic`; unset where it has no limit."""
-        self.run: Run | None = None
+        self.run: SharedExecution | None = None
         """What it runs for others, too: those that came with the same idempotency key."""
         self.thread: Future[Any] | None = None
         """The work that was given to a thread."""

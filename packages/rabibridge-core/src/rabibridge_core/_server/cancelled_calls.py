@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import IncomingRequest
 
-__all__ = ["CALLERS_KEPT", "CALLS_KEPT", "Unwanted"]
+__all__ = ["CALLERS_KEPT", "CALLS_KEPT", "CancelledCalls"]
 
 CALLS_KEPT = 16_384
 CALLERS_KEPT = 1_024
@@ -18,7 +18,7 @@ _KEPT_FOR = 3600.0
 """How long a cancelled call is remembered, in seconds: less than a busy caller takes to use its ids a second time."""
 
 
-class Unwanted:
+class CancelledCalls:
     """Cancelled calls and callers that are gone. Bounded: the oldest are forgotten, and such requests then run."""
 
     __slots__ = ("_callers", "_calls", "_clock", "any")

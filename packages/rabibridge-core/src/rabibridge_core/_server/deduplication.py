@@ -13,17 +13,26 @@ from rabibridge_core._server.executors import ArgumentsRefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge_core._server.active_request import InHand
+    from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core.transport import IncomingRequest, Reply
 
-__all__ = ["ANSWERS_KEPT", "BYTES_KEPT", "KEPT_FOR", "Answer", "Answers", "Run", "digest_of", "is_signed"]
+__all__ = [
+    "ANSWERS_KEPT",
+    "BYTES_KEPT",
+    "KEPT_FOR",
+    "DeduplicationCache",
+    "SharedExecution",
+    "StoredReply",
+    "digest_of",
+    "is_signed",
+]
 
 ANSWERS_KEPT = 1_024
 BYTES_KEPT = 8 * 2**20
 KEPT_FOR = 60.0
 
 
-class Answer(NamedTuple):
+class StoredReply(NamedTuple):
     """What was answered, and to which call: a signed body is for that one alone."""
 
     reply: Reply
@@ -31,25 +40,25 @@ class Answer(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    answer: Answer
+    answer: StoredReply
     digest: bytes
     since: float
 
 
-class Run:
+class SharedExecution:
     """One key that runs now: the request that began it, and those that wait for the same answer."""
 
     __slots__ = ("answer", "digest", "ended", "joined", "key", "leader")
 
-    def __init__(self, key: str, digest: bytes, leader: InHand) -> None:
+    def __init__(self, key: str, digest: bytes, leader: ActiveRequest) -> None:
         """Run ``key`` for ``leader``."""
         self.key = key
         self.digest = digest
         self.leader = leader
-        self.joined: set[InHand] = set()
-        self.answer: Answer | None = None
+        self.joined: set[ActiveRequest] = set()
+        self.answer: StoredReply | None = None
         """The answer, once there is one."""
-        self.ended: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[StoredReply | None] = asyncio.get_running_loop().create_future()
 
     @property
     def wanted(self) -> bool:
@@ -62,7 +71,7 @@ class Run:
         ends = [joined.ends_at for joined in self.joined if joined.fate is None]
         return None if None in ends else max(end for end in ends if end is not None)
 
-    async def join(self, request: InHand) -> Answer | None:
+    async def join(self, request: ActiveRequest) -> StoredReply | None:
         """Wait for the end of the run; ``None``: it was stopped and has no answer."""
         self.joined.add(request)
         try:
@@ -71,7 +80,7 @@ class Run:
             self.joined.discard(request)
 
 
-class Answers:
+class DeduplicationCache:
     """The idempotency keys of one service.
 
     An answer is kept for 60 s. At most 1,024 are, with at most 8 MiB of bodies in all; the oldest go first.
@@ -80,7 +89,7 @@ class Answers:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         """Know none; ``clock`` tells seconds."""
         self._clock = clock
-        self._running: dict[str, Run] = {}
+        self._running: dict[str, SharedExecution] = {}
         self._kept: dict[str, _Kept] = {}
         self._bytes = 0
 
@@ -88,7 +97,7 @@ class Answers:
         """Return how many answers are kept."""
         return len(self._kept)
 
-    def find(self, key: str, digest: bytes) -> Answer | Run | None:
+    def find(self, key: str, digest: bytes) -> StoredReply | SharedExecution | None:
         """Return the answer to this key, or the run that will have one.
 
         Raises:
@@ -102,14 +111,14 @@ class Answers:
             raise ArgumentsRefusedError from ValueError(
                 f"the idempotency key {key!r} belongs to a call with other arguments: give each call a key of its own"
             )
-        return found if isinstance(found, Run) else found.answer
+        return found if isinstance(found, SharedExecution) else found.answer
 
-    def begin(self, key: str, digest: bytes, leader: InHand) -> Run:
+    def begin(self, key: str, digest: bytes, leader: ActiveRequest) -> SharedExecution:
         """Note that ``leader`` runs this key."""
-        run = self._running[key] = Run(key, digest, leader)
+        run = self._running[key] = SharedExecution(key, digest, leader)
         return run
 
-    def end(self, run: Run) -> None:
+    def end(self, run: SharedExecution) -> None:
         """Note that it has ended, tell those that joined, and keep the answer if there is one."""
         del self._running[run.key]
         run.ended.set_result(run.answer)

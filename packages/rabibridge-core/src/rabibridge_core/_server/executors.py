@@ -8,16 +8,16 @@ import functools
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._concurrency.daemon_threads import DaemonThreads
+from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rabibridge_core._server.active_request import InHand
+    from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["ArgumentsRefusedError", "Handler", "TooLateError", "invoke", "validator"]
+__all__ = ["ArgumentsRefusedError", "HandlerExecutor", "TooLateError", "invoke", "validator"]
 
 
 class ArgumentsRefusedError(Exception):
@@ -28,7 +28,7 @@ class TooLateError(Exception):
     """The deadline passed, or the call was given up, before it began. The function did not run."""
 
 
-class Handler:
+class HandlerExecutor:
     """Runs one service's function.
 
     A sync function never runs on the event loop. Its threads belong to its service, as many as the service's
@@ -42,11 +42,11 @@ class Handler:
         self._validated = validator(schema) if schema.validate else None
         self.direct = schema.func_ptr if schema.is_async and not schema.validate else None
         """The function, where calling it by :func:`invoke` and awaiting that is all there is to do."""
-        self._threads: DaemonThreads | None = None
+        self._threads: DaemonThreadPool | None = None
         if not schema.is_async:
-            self._threads = DaemonThreads(schema.concurrency, f"rabibridge-{schema.name}")
+            self._threads = DaemonThreadPool(schema.concurrency, f"rabibridge-{schema.name}")
 
-    async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: InHand) -> Any:
+    async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: ActiveRequest) -> Any:
         """Return the function's result. Where a thread runs it, that is noted in ``call.thread``.
 
         Raises:
@@ -89,7 +89,7 @@ def invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
 
 
 def _in_thread(
-    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], call: InHand
+    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], call: ActiveRequest
 ) -> tuple[Any, BaseException | None]:
     # The exception is returned, not raised: a future cannot carry StopIteration.
     if call.cancelled or (call.ends_at is not None and monotonic() >= call.ends_at):

@@ -9,8 +9,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.deadlines import DeadlineWheel, time_remaining
-from rabibridge_core._observability.call_context import handling
-from rabibridge_core._protocol.payloads import UnreadableError, failure_reply, key_of, read_arguments, reply_again
+from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._protocol.payloads import (
+    UnreadableRequestError,
+    failure_reply,
+    key_of,
+    read_arguments,
+    reply_again,
+)
 from rabibridge_core._protocol.remote_errors import (
     DEAD,
     EXECUTION,
@@ -19,8 +25,8 @@ from rabibridge_core._protocol.remote_errors import (
     REQUEST_REJECTED,
     RESULT_UNSENDABLE,
 )
-from rabibridge_core._server.deduplication import Answer, Answers, Run, digest_of
-from rabibridge_core._server.executors import ArgumentsRefusedError, Handler, TooLateError, invoke
+from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, StoredReply, digest_of
+from rabibridge_core._server.executors import ArgumentsRefusedError, HandlerExecutor, TooLateError, invoke
 from rabibridge_core.errors import (
     CallError,
     ConnectionLostError,
@@ -34,13 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._server.active_request import Fate, InHand
-    from rabibridge_core._server.cancelled_calls import Unwanted
+    from rabibridge_core._server.active_request import ActiveRequest, StopReason
+    from rabibridge_core._server.cancelled_calls import CancelledCalls
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
     from rabibridge_core.transport import Headers, IncomingRequest
 
-__all__ = ["Answering"]
+__all__ = ["RequestProcessor"]
 
 _log = logging.getLogger(__name__)
 _CUT = 1.0
@@ -49,7 +55,7 @@ _new_tuple = tuple.__new__  # half of the time that the constructor of a NamedTu
 _IDEMPOTENT: Headers = {"rb-idempotent": True}
 
 
-class Answering:
+class RequestProcessor:
     """Answers the requests of one service.
 
     ``answer()`` settles its request in every case, but for those that are settled elsewhere or void; it raises nothing,
@@ -62,10 +68,10 @@ class Answering:
         codec: Codec,
         hooks: CallHooks,
         *,
-        stop: Callable[[InHand, Fate], None],
-        finished: Callable[[InHand], None],
-        answers: Answers,
-        unwanted: Unwanted,
+        stop: Callable[[ActiveRequest, StopReason], None],
+        finished: Callable[[ActiveRequest], None],
+        answers: DeduplicationCache,
+        unwanted: CancelledCalls,
     ) -> None:
         """Answer requests of ``schema``; must be made on the running event loop.
 
@@ -79,11 +85,11 @@ class Answering:
             unwanted: what is known of requests that nobody waits for.
         """
         self.schema = schema
-        self.handler = Handler(schema)
+        self.handler = HandlerExecutor(schema)
         self.answers = answers
         self._unwanted = unwanted
         self.once = schema.delivery == "at-most-once"
-        self.in_hand: set[InHand] = set()
+        self.in_hand: set[ActiveRequest] = set()
         """What is being answered; a request leaves it with the last step of its task."""
         self.watched = self.once
         self._codec = codec
@@ -93,10 +99,10 @@ class Answering:
         self._unreadable = 0
         self._told_of_cut = False
         self._loop = asyncio.get_running_loop()
-        self._deadlines = DeadlineWheel["InHand"](self._loop, self._expired)
+        self._deadlines = DeadlineWheel["ActiveRequest"](self._loop, self._expired)
         self._marks = _IDEMPOTENT if schema.idempotent else None
 
-    def use(self, handler: Handler, schema: ServiceSchema) -> None:
+    def use(self, handler: HandlerExecutor, schema: ServiceSchema) -> None:
         """Run another function from the next request on."""
         old, self.handler = self.handler, handler
         self.schema = schema
@@ -115,7 +121,7 @@ class Answering:
             _log.warning("service %r: %d more requests were not readable", self.schema.name, self._unreadable - 1)
         self._unreadable = 0
 
-    def _expired(self, execution: InHand) -> None:
+    def _expired(self, execution: ActiveRequest) -> None:
         request = execution.request
         if not self._told_of_cut and request.time_left is not None and request.deadline is not None:
             given = (execution.ends_at or 0.0) - execution.taken_at
@@ -128,7 +134,7 @@ class Answering:
                 )  # fmt: skip
         self._stop(execution, "expired")
 
-    def take_time(self, execution: InHand) -> None:
+    def take_time(self, execution: ActiveRequest) -> None:
         """Let the time that the caller gives begin.
 
         Raises:
@@ -143,14 +149,14 @@ class Answering:
             execution.ends_at = now + time_left
             execution.slot = self._deadlines.add(execution, time_left)
 
-    def forget_time(self, execution: InHand) -> None:
+    def forget_time(self, execution: ActiveRequest) -> None:
         """Disarm the deadline of a request that has come to its end."""
         if execution.slot is not None:
             self._deadlines.discard(execution, execution.slot)
 
-    async def answer(self, execution: InHand) -> None:
+    async def answer(self, execution: ActiveRequest) -> None:
         """Run the handler and send its answer."""
-        handling.set(execution)
+        current_call_var.set(execution)
         request, hooks = execution.request, self._hooks
         told = hooks.active
         started = hooks.request_received(self.schema.name, request.correlation_id) if told else 0.0
@@ -203,11 +209,11 @@ class Answering:
             # A frame that keeps the exception which keeps the frame is a cycle; so is a task, its context and its call.
             error = execution.task = execution.thread = None
 
-    async def _begins(self, execution: InHand, key: str) -> bool:
+    async def _begins(self, execution: ActiveRequest, key: str) -> bool:
         """Tell whether the request is to run; otherwise it has the answer of another one with its key."""
         digest = digest_of(execution.request)
         while (found := self.answers.find(key, digest)) is not None:
-            answer = await self._join(execution, found) if isinstance(found, Run) else found
+            answer = await self._join(execution, found) if isinstance(found, SharedExecution) else found
             if answer is not None:
                 if execution.request.wants_reply:
                     execution.request.reply(reply_again(self._codec, answer, execution.request))
@@ -217,7 +223,7 @@ class Answering:
         execution.run = self.answers.begin(key, digest, execution)
         return True
 
-    async def _join(self, execution: InHand, run: Run) -> Answer | None:
+    async def _join(self, execution: ActiveRequest, run: SharedExecution) -> StoredReply | None:
         try:
             return await run.join(execution)
         finally:
@@ -235,7 +241,7 @@ class Answering:
         else:
             request.dead_letter(str(error))
 
-    def settle_stopped(self, execution: InHand, fate: Fate) -> None:
+    def settle_stopped(self, execution: ActiveRequest, fate: StopReason) -> None:
         """Settle a request that does not come to its end."""
         request = execution.request
         if execution.settled or fate == "void":
@@ -267,7 +273,7 @@ class Answering:
         request.dead_letter(reason, self._failure(request, error, DEAD) if request.wants_reply else None)
         return error
 
-    def _settle(self, execution: InHand, result: Any) -> BaseException | None:
+    def _settle(self, execution: ActiveRequest, result: Any) -> BaseException | None:
         """Answer with the result; return what stood in the way of it."""
         fate, request = execution.fate, execution.request
         if fate is not None and (execution.thread is not None or fate == "cancelled"):
@@ -288,7 +294,7 @@ class Answering:
             self._send(execution, reply)
         return None
 
-    def _failed(self, execution: InHand, error: BaseException) -> None:
+    def _failed(self, execution: ActiveRequest, error: BaseException) -> None:
         fate, request = execution.fate, execution.request
         if fate is not None:
             self.settle_stopped(execution, fate)  # whatever it raises then, it was stopped
@@ -298,7 +304,7 @@ class Answering:
             self.settle_stopped(execution, "requeued")  # the loop is being shut down
         elif isinstance(error, ArgumentsRefusedError):
             self._send(execution, self._failure(request, error.__cause__ or error, INVALID_ARGUMENTS))
-        elif isinstance(error, UnreadableError):
+        elif isinstance(error, UnreadableRequestError):
             self._unreadable += 1
             if self._unreadable == 1:
                 _log.warning("service %r: a request was not readable: %s", self.schema.name, error.__cause__)
@@ -310,10 +316,10 @@ class Answering:
             _log.info("service %r raised %s: %s", self.schema.name, type(error).__qualname__, error)
             self._send(execution, self._failure(request, error, EXECUTION))
 
-    def _send(self, execution: InHand, reply: Reply) -> None:
+    def _send(self, execution: ActiveRequest, reply: Reply) -> None:
         request, run = execution.request, execution.run
         if run is not None and execution.fate is None:
-            run.answer = Answer(reply, request.correlation_id)
+            run.answer = StoredReply(reply, request.correlation_id)
         if execution.settled:
             return
         if request.wants_reply:

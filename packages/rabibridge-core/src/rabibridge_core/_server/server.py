@@ -7,11 +7,11 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._observability.call_context import handling
+from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._observability.health import Health
-from rabibridge_core._observability.loop_monitor import LoopWatch
+from rabibridge_core._observability.loop_monitor import LoopMonitor
 from rabibridge_core._server.executors import validator
-from rabibridge_core._server.service import Service
+from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.registry import Registry
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 from rabibridge_core.transport import ConnectionState
@@ -64,7 +64,7 @@ class Server:
         self.queue_type: QueueType = queue_type
         self._codec = codec
         self._hooks = hooks
-        self._services: dict[str, Service] = {}
+        self._services: dict[str, ServiceRunner] = {}
         self._failed: dict[str, RabiBridgeError] = {}
         self._changing = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
@@ -72,7 +72,7 @@ class Server:
         self._changes: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
         self._connected = False
-        self._ending: list[Service] = []
+        self._ending: list[ServiceRunner] = []
         self._serving = False
         self._running = False
         self._closed = False
@@ -89,7 +89,7 @@ class Server:
         return sum(service.in_hand for service in self._services.values())
 
     @property
-    def services(self) -> Mapping[str, Service]:
+    def services(self) -> Mapping[str, ServiceRunner]:
         """The services that run, by name."""
         return self._services
 
@@ -119,7 +119,7 @@ class Server:
     def service_of(self, task: asyncio.Task[Any]) -> str | None:
         """Return the name of the service whose handler a task runs, if any; may be asked from any thread."""
         context = getattr(task, "get_context", None)  # from Python 3.12 on; it knows tasks that a handler began, too
-        call: CurrentCall | None = context().get(handling) if context is not None else None
+        call: CurrentCall | None = context().get(current_call_var) if context is not None else None
         if call is not None:
             return call.service
         return next((name for name, service in list(self._services.items()) if service.runs(task)), None)
@@ -212,7 +212,7 @@ class Server:
         starting = asyncio.ensure_future(self.start())
         closed = asyncio.ensure_future(self.transport.wait_closed())
         stopping = asyncio.ensure_future(self._stopping.wait())
-        watch = LoopWatch(self.service_of)
+        watch = LoopMonitor(self.service_of)
         watch.start()
         try:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -281,7 +281,7 @@ class Server:
                 if not schema.re_register:
                     raise  # the running one goes on as it is
             await self._drop(schema.name)
-        service = Service(schema, self._codec, self._hooks)
+        service = ServiceRunner(schema, self._codec, self._hooks)
         self.registry.replace(schema)
         self._services[schema.name] = service  # before it starts: whoever stops the server meanwhile finds its calls
         try:

@@ -8,11 +8,11 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from rabibridge_core._server.active_request import Fate, InHand
-from rabibridge_core._server.cancelled_calls import Unwanted
-from rabibridge_core._server.deduplication import Answers
-from rabibridge_core._server.executors import Handler, TooLateError
-from rabibridge_core._server.processor import Answering
+from rabibridge_core._server.active_request import ActiveRequest, StopReason
+from rabibridge_core._server.cancelled_calls import CancelledCalls
+from rabibridge_core._server.deduplication import DeduplicationCache
+from rabibridge_core._server.executors import HandlerExecutor, TooLateError
+from rabibridge_core._server.processor import RequestProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from rabibridge_core.plugins.call_hooks import CallHooks
     from rabibridge_core.transport import Consumer, IncomingRequest, Transport
 
-__all__ = ["LOOK_AROUND", "Service"]
+__all__ = ["MAINTENANCE_INTERVAL", "ServiceRunner"]
 
 _log = logging.getLogger(__name__)
 _CANCEL_GRACE = 5.0
 """How long cancelled handlers may take to clean up when a service stops, in seconds."""
-LOOK_AROUND = 5.0
+MAINTENANCE_INTERVAL = 5.0
 """How often a service asks whether the callers of what has been in hand for so long are still there, in seconds."""
 
 
-class Service:
+class ServiceRunner:
     """Takes the requests of one service and answers them, each in a task of its own.
 
     At least once: a request is settled after its reply was sent. At most once: it is settled before its handler
@@ -52,9 +52,9 @@ class Service:
         """
         self.consumer: Consumer | None = None
         self._loop = asyncio.get_running_loop()
-        self._unwanted = unwanted = Unwanted(clock)
-        answers = Answers(clock)
-        self._answering = Answering(
+        self._unwanted = unwanted = CancelledCalls(clock)
+        answers = DeduplicationCache(clock)
+        self._answering = RequestProcessor(
             schema, codec, hooks, stop=self._stop, finished=self._finished, answers=answers, unwanted=unwanted
         )
         self._answer = self._answering.answer
@@ -65,7 +65,7 @@ class Service:
         self._once = self._answering.once
         self._in_turn = self._answering.watched = self._once or schema.fetch_ahead > 0
         self._begun = 0
-        self._waiting: deque[InHand] = deque()
+        self._waiting: deque[ActiveRequest] = deque()
         self._idle: asyncio.Event | None = None
         self._draining: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -92,11 +92,11 @@ class Service:
     async def start(self, transport: Transport) -> None:
         """Declare the queue and take requests."""
         self.consumer = await transport.serve(self.schema.queue, self)
-        self._timer = self._loop.call_later(LOOK_AROUND, self._look_around)
+        self._timer = self._loop.call_later(MAINTENANCE_INTERVAL, self._look_around)
 
     def swap(self, schema: ServiceSchema) -> None:
         """Run another function from the next request on; the queue and its limits stay."""
-        self._answering.use(Handler(schema), schema)
+        self._answering.use(HandlerExecutor(schema), schema)
 
     async def halt(self) -> None:
         """Take no more requests; those in hand go on."""
@@ -154,13 +154,13 @@ class Service:
         if self._once and request.redelivered:
             self._answering.refuse_second_run(request)
             return
-        execution = InHand(self._name, request)
+        execution = ActiveRequest(self._name, request)
         self._in_hand.add(execution)
         if self._in_turn and not self._takes_turn(execution):
             return
         execution.task = self._loop.create_task(self._answer(execution), name=self._name)
 
-    def _takes_turn(self, execution: InHand) -> bool:
+    def _takes_turn(self, execution: ActiveRequest) -> bool:
         """Tell whether a request may begin; otherwise it waits for its turn, and its time goes on."""
         if self._begun < self.schema.concurrency:
             self._begun += 1
@@ -174,7 +174,7 @@ class Service:
             self._waiting.append(execution)
         return False
 
-    def _finished(self, execution: InHand) -> None:
+    def _finished(self, execution: ActiveRequest) -> None:
         if self._in_turn:
             self._begun -= 1
             while self._waiting and self._begun < self.schema.concurrency:
@@ -225,7 +225,7 @@ class Service:
                 self._stop(execution, "cancelled")
 
     def _look_around(self) -> None:
-        self._timer = self._loop.call_later(LOOK_AROUND, self._look_around)
+        self._timer = self._loop.call_later(MAINTENANCE_INTERVAL, self._look_around)
         self._answering.look_around()
         asked: set[bytes] = set()
         for execution in list(self._in_hand):
@@ -236,7 +236,7 @@ class Service:
                 asked.add(request.caller)
                 request.probe()
 
-    def _stop(self, execution: InHand, fate: Fate) -> None:
+    def _stop(self, execution: ActiveRequest, fate: StopReason) -> None:
         """Stop a request in hand. Once only: the first fate is the one that it has."""
         if execution.fate is not None:
             return
@@ -258,11 +258,11 @@ class Service:
         elif not execution.thread.cancel() and fate == "requeued":
             self._settle_now(execution, fate)  # its thread cannot be stopped; another worker may start it again
 
-    def _settle_now(self, execution: InHand, fate: Fate) -> None:
+    def _settle_now(self, execution: ActiveRequest, fate: StopReason) -> None:
         self._answering.settle_stopped(execution, fate)
         execution.settled = True
 
-    def _leave_waiting(self, execution: InHand) -> None:
+    def _leave_waiting(self, execution: ActiveRequest) -> None:
         self._waiting.remove(execution)
         self._answering.forget_time(execution)
         self._in_hand.discard(execution)

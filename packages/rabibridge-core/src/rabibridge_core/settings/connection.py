@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings.endpoints import Endpoint, Secret
-from rabibridge_core.settings.sources import Found, Sources, switch
+from rabibridge_core.settings.sources import SourcedValue, Sources, switch
 from rabibridge_core.settings.urls import BROKER_SCHEMES, ParsedURL, parse_hosts, parse_urls
 
 if TYPE_CHECKING:
     import ssl as _ssl
 
-__all__ = ["CONNECTION", "Brokers", "find_brokers"]
+__all__ = ["CONNECTION", "ConnectionSettings", "resolve_endpoints"]
 
 CONNECTION = ("host", "port", "username", "password", "virtualhost", "ssl")
 """The fields of a connection: arguments by these names, ``RABBITMQ_<NAME>`` elsewhere."""
@@ -24,15 +24,15 @@ _EXAMPLE = "amqp://user:password@host:5672/virtualhost"
 
 
 @dataclass(frozen=True, slots=True)
-class Brokers:
+class ConnectionSettings:
     """What the settings say of brokers; ``problem`` tells what is missing, and then ``endpoints`` is empty."""
 
     endpoints: tuple[Endpoint, ...] = ()
-    heartbeat: Found | None = None
+    heartbeat: SourcedValue | None = None
     problem: str = ""
 
 
-def find_brokers(sources: Sources) -> Brokers:
+def resolve_endpoints(sources: Sources) -> ConnectionSettings:
     """Take the URL argument, else RABIBRIDGE_URL, else the single fields, else CLOUDAMQP_URL.
 
     Raises:
@@ -47,12 +47,12 @@ def find_brokers(sources: Sources) -> Brokers:
     return _from_urls(url, {name: found for name, found in given.items() if found.rank == 0})
 
 
-def _field(sources: Sources, name: str) -> Found | None:
+def _field(sources: Sources, name: str) -> SourcedValue | None:
     key = f"RABBITMQ_{name.upper()}"
     return sources.find(name, [key], "rabbitmq", [key])
 
 
-def _from_fields(sources: Sources, given: dict[str, Found]) -> Brokers:
+def _from_fields(sources: Sources, given: dict[str, SourcedValue]) -> ConnectionSettings:
     hosts = parse_hosts(given["host"].value, given["host"].source) if "host" in given else []
     port = _port(given.get("port"))
     texts = {name: _text(name, given.get(name)) for name in ("username", "password", "virtualhost")}
@@ -62,10 +62,10 @@ def _from_fields(sources: Sources, given: dict[str, Found]) -> Brokers:
     if hosts and all(own for _, own in hosts) and "port" in missing:
         missing.remove("port")
     if missing:
-        return Brokers(problem=_missing(missing, sources))
+        return ConnectionSettings(problem=_missing(missing, sources))
     password = given["password"]
     if password.rank == 2 and sources.key("secret", "SECRET"):
-        return Brokers(problem=_encrypted(password))
+        return ConnectionSettings(problem=_encrypted(password))
 
     # A port behind a host belongs to that host, unless a stronger place than the host's names another port.
     override = port if port and given["port"].rank < given["host"].rank else None
@@ -77,10 +77,12 @@ def _from_fields(sources: Sources, given: dict[str, Found]) -> Brokers:
         scheme="amqps" if ssl else "amqp",
         ssl=ssl or None,
     )
-    return Brokers(tuple(replace(template, host=host, port=override or own or port or 0) for host, own in hosts))
+    return ConnectionSettings(
+        tuple(replace(template, host=host, port=override or own or port or 0) for host, own in hosts)
+    )
 
 
-def _from_urls(url: Found, arguments: dict[str, Found]) -> Brokers:
+def _from_urls(url: SourcedValue, arguments: dict[str, SourcedValue]) -> ConnectionSettings:
     urls = parse_urls(url.value, url.source)
     _refuse_conflicts(url, urls, arguments)
     port = _port(arguments.get("port"))
@@ -108,11 +110,11 @@ def _from_urls(url: Found, arguments: dict[str, Found]) -> Brokers:
     ssl = arguments.get("ssl")
     bare = [number for number, one in enumerate(urls, 1) if one.scheme in BROKER_SCHEMES and not _can_log_in(one)]
     if bare:
-        return Brokers(problem=_no_credentials(url, bare, len(urls)))
-    return Brokers(tuple(_endpoint(one, ssl, url) for one in urls), _heartbeat(urls, url))
+        return ConnectionSettings(problem=_no_credentials(url, bare, len(urls)))
+    return ConnectionSettings(tuple(_endpoint(one, ssl, url) for one in urls), _heartbeat(urls, url))
 
 
-def _refuse_conflicts(url: Found, urls: list[ParsedURL], arguments: dict[str, Found]) -> None:
+def _refuse_conflicts(url: SourcedValue, urls: list[ParsedURL], arguments: dict[str, SourcedValue]) -> None:
     if url.rank == 0:
         clash = [name for name in _NEEDED if name in arguments]
         virtualhost = arguments.get("virtualhost")
@@ -131,7 +133,7 @@ def _can_log_in(url: ParsedURL) -> bool:
     return bool(url.username and url.password)
 
 
-def _endpoint(url: ParsedURL, ssl: Found | None, source: Found) -> Endpoint:
+def _endpoint(url: ParsedURL, ssl: SourcedValue | None, source: SourcedValue) -> Endpoint:
     context = _ssl_setting(ssl)
     scheme = url.scheme
     if scheme == "amqps" and context is False:
@@ -151,14 +153,14 @@ def _endpoint(url: ParsedURL, ssl: Found | None, source: Found) -> Endpoint:
     )
 
 
-def _heartbeat(urls: list[ParsedURL], url: Found) -> Found | None:
+def _heartbeat(urls: list[ParsedURL], url: SourcedValue) -> SourcedValue | None:
     values = {one.heartbeat for one in urls} - {None}
     if len(values) > 1:
         raise ConfigurationError(f"the URLs of {url.source} ask for different heartbeats; there is one for all of them")
-    return Found(values.pop(), f"the query parameter heartbeat of {url.source}", url.rank) if values else None
+    return SourcedValue(values.pop(), f"the query parameter heartbeat of {url.source}", url.rank) if values else None
 
 
-def _port(found: Found | None) -> int | None:
+def _port(found: SourcedValue | None) -> int | None:
     if found is None:
         return None
     digits = str(found.value).strip()
@@ -167,7 +169,7 @@ def _port(found: Found | None) -> int | None:
     return int(digits)
 
 
-def _text(name: str, found: Found | None) -> str:
+def _text(name: str, found: SourcedValue | None) -> str:
     if found is None:
         return ""
     value = found.value.reveal() if isinstance(found.value, Secret) else found.value
@@ -176,7 +178,7 @@ def _text(name: str, found: Found | None) -> str:
     return value
 
 
-def _ssl_setting(found: Found | None) -> _ssl.SSLContext | bool | None:
+def _ssl_setting(found: SourcedValue | None) -> _ssl.SSLContext | bool | None:
     if found is None:
         return None
     import ssl
@@ -209,7 +211,7 @@ def _missing(names: list[str], sources: Sources) -> str:
     )
 
 
-def _no_credentials(url: Found, numbers: list[int], count: int) -> str:
+def _no_credentials(url: SourcedValue, numbers: list[int], count: int) -> str:
     which = f" (URL number {', '.join(map(str, numbers))} of {count})" if count > 1 else ""
     also = "" if url.rank == 0 else ", or give them as the arguments username= and password="
     return (
@@ -219,7 +221,7 @@ def _no_credentials(url: Found, numbers: list[int], count: int) -> str:
     )
 
 
-def _encrypted(password: Found) -> str:
+def _encrypted(password: SourcedValue) -> str:
     return (
         f"the file has [secret] SECRET, so the password ({password.source}) seems to be encrypted as RabiBridge 0.1.2 "
         "did it, and encrypted passwords are not supported: the key beside them protected nothing. Put the plain "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
 from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.settings.connection import CONNECTION, find_brokers
+from rabibridge_core.settings.connection import CONNECTION, resolve_endpoints
 from rabibridge_core.settings.endpoints import Endpoint, Secret
 from rabibridge_core.settings.sources import Sources, switch
 from rabibridge_core.transport import QueueType
@@ -203,7 +203,7 @@ def load_settings(
     """
     broker = {"host": host, "port": port, "username": username, "password": password, "url": url}
     sources = Sources({**broker, "virtualhost": virtualhost, "ssl": ssl, "serializer": serializer})
-    brokers = find_brokers(sources)
+    brokers = resolve_endpoints(sources)
     if brokers.problem and require_broker:
         raise ConfigurationError(brokers.problem)
 

@@ -13,7 +13,7 @@ from rabibridge_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Found", "Sources", "switch"]
+__all__ = ["SourcedValue", "Sources", "switch"]
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def switch(value: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SourcedValue:
     """A value, the place it was found in (in words, for errors), and that place's rank: 0 is the strongest."""
 
     value: Any = field(repr=False)
@@ -63,23 +63,23 @@ class Sources:
         places = " and ".join(f"./{name}" for name in _FILES)
         return f"No configuration file was found: RABIBRIDGE_CONFIG is not set; looked for {places} in {Path.cwd()}."
 
-    def argument(self, name: str) -> Found | None:
+    def argument(self, name: str) -> SourcedValue | None:
         """Return the argument ``name`` if it was given."""
         if name not in self.arguments:
             return None
-        return Found(self.arguments[name], f"the argument {name}=", 0)
+        return SourcedValue(self.arguments[name], f"the argument {name}=", 0)
 
-    def variable(self, name: str) -> Found | None:
+    def variable(self, name: str) -> SourcedValue | None:
         """Return the environment variable ``name`` if it is set and not empty."""
         value = os.environ.get(name, "")
-        return Found(value, f"the environment variable {name}", 1) if value.strip() else None
+        return SourcedValue(value, f"the environment variable {name}", 1) if value.strip() else None
 
-    def key(self, table: str, name: str) -> Found | None:
+    def key(self, table: str, name: str) -> SourcedValue | None:
         """Return the key ``name`` of the file's ``table`` if it is there and not empty."""
         value = self._tables.get(table, {}).get(name, "")
-        return Found(value, f"{name} under [{table}] in {self._path}", 2) if value != "" else None
+        return SourcedValue(value, f"{name} under [{table}] in {self._path}", 2) if value != "" else None
 
-    def find(self, name: str, variables: Sequence[str], table: str, keys: Sequence[str]) -> Found | None:
+    def find(self, name: str, variables: Sequence[str], table: str, keys: Sequence[str]) -> SourcedValue | None:
         """Return the strongest of: the argument, the variables in their order, the keys in their order."""
         places = [self.argument(name), *map(self.variable, variables), *(self.key(table, key) for key in keys)]
         return next((found for found in places if found), None)

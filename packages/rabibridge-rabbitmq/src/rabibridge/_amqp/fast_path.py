@@ -16,7 +16,7 @@ from rabibridge._amqp.frames import BODY, END, HEADER, LENGTHS, Properties, dead
 if TYPE_CHECKING:
     from rabibridge_core.transport import Reply, Request
 
-__all__ = ["CONTENT_HEADER", "NEXT_FRAME", "UsualRequests", "usual_properties", "usual_reply"]
+__all__ = ["CONTENT_HEADER", "NEXT_FRAME", "RequestTemplate", "encode_simple_reply", "parse_common_properties"]
 
 CONTENT_HEADER: Final = struct.Struct(">BHIHHQH")
 """A content header from its frame's first byte to its flags: kind, channel, length, class, weight, body size, flags."""
@@ -29,7 +29,7 @@ _TIMES_KEPT = 256
 _new_tuple = tuple.__new__  # half of the time that the constructor of a NamedTuple takes
 
 
-def usual_properties(flags: int, data: bytes, start: int, end: int) -> Properties | None:
+def parse_common_properties(flags: int, data: bytes, start: int, end: int) -> Properties | None:
     """Return the properties in ``data[start:end]``, behind their flags; ``None``: they are not the usual ones.
 
     Raises:
@@ -69,7 +69,7 @@ def _short_text(value: str) -> bytes:
     return short_string(value.encode())
 
 
-class UsualRequests:
+class RequestTemplate:
     """Writes requests with a deadline and a small body, for the replies to one queue."""
 
     def __init__(self, channel: int, reply_to: bytes, max_payload: int) -> None:
@@ -117,7 +117,7 @@ class UsualRequests:
         return times
 
 
-def usual_reply(channel: int, method: bytes, name: bytes, reply: Reply, max_payload: int) -> bytes:
+def encode_simple_reply(channel: int, method: bytes, name: bytes, reply: Reply, max_payload: int) -> bytes:
     """Return all frames of a reply without headers and with a small body; empty: it is not like that.
 
     Args:

@@ -30,9 +30,9 @@ __all__ = [
     "NACK",
     "PROBE_TABLE",
     "RETURN",
-    "FrameCutter",
     "FrameError",
-    "FrameSink",
+    "FrameHandler",
+    "FrameParser",
     "Frames",
     "Properties",
     "ack",
@@ -97,7 +97,7 @@ class FrameError(ValueError):
     """The bytes are not AMQP, or not in an order that AMQP allows: the connection cannot be trusted any more."""
 
 
-class FrameSink(Protocol):
+class FrameHandler(Protocol):
     """Whatever wants the frames of one channel."""
 
     def frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
@@ -112,13 +112,13 @@ class FrameSink(Protocol):
         ...
 
 
-class FrameCutter:
+class FrameParser:
     """Cuts a stream of bytes into frames, however it is chunked, and hands each to its channel's sink.
 
     What no sink takes goes to ``other``, as whole frames, in order.
     """
 
-    def __init__(self, sinks: Mapping[int, FrameSink], other: Callable[[bytes], None], max_payload: int) -> None:
+    def __init__(self, sinks: Mapping[int, FrameHandler], other: Callable[[bytes], None], max_payload: int) -> None:
         """Look up sinks by channel number; refuse frames with a payload over ``max_payload`` bytes."""
         self._sinks = sinks
         self._other = other

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from rabibridge._amqp.fast_path import CONTENT_HEADER, NEXT_FRAME, usual_properties
+from rabibridge._amqp.fast_path import CONTENT_HEADER, NEXT_FRAME, parse_common_properties
 from rabibridge._amqp.frames import (
     ACK,
     BODY,
@@ -32,23 +32,23 @@ from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     from rabibridge._amqp.frames import Frames
-    from rabibridge._connection.multiplexer import Tap
+    from rabibridge._connection.multiplexer import Multiplexer
 
-__all__ = ["Lane"]
+__all__ = ["FastChannel"]
 
 _LARGE = 32 * 1024
 """A part of a body that is as large as this is not copied before the body is complete; it keeps what it came with."""
 _TAG_AND_FLAG = struct.Struct(">QB")
 
 
-class Lane:
+class FastChannel:
     """Receives the messages, confirms and returns of one channel, and writes to it until it is closed.
 
     Subclasses take what arrives by :meth:`delivered`, :meth:`confirmed`, :meth:`returned`, :meth:`closed`,
     :meth:`cancelled` and :meth:`flow_changed`.
     """
 
-    def __init__(self, tap: Tap, channel: int, max_payload: int, max_body: int) -> None:
+    def __init__(self, tap: Multiplexer, channel: int, max_payload: int, max_body: int) -> None:
         """Take the frames of a channel from now on.
 
         Args:
@@ -101,7 +101,7 @@ class Lane:
         tag, again = _TAG_AND_FLAG.unpack_from(data, start + self._deliver_size)
         if again & 1:  # it may have to be sent on as it came
             return 0
-        properties = usual_properties(flags, data, header + 21, header_end)
+        properties = parse_common_properties(flags, data, header + 21, header_end)
         if properties is None:
             return 0
         self.delivered(tag, False, properties, data[body:body_end])

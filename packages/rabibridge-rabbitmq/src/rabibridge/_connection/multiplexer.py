@@ -1,8 +1,8 @@
 """The socket of a connection, shared by aiormq and the lanes.
 
 aiormq reads and writes through the stream reader and writer that its transport factory makes. This factory makes them
-over :class:`Tap`, which cuts what arrives into frames: those of the call path go to the lane of their channel, every
-other byte goes on to aiormq unchanged. What lanes write in one turn of the event loop leaves in one send.
+over :class:`Multiplexer`, which cuts what arrives into frames: those of the call path go to the fast channel that they
+belong to, every other byte goes to aiormq unchanged. What is written in one turn of the event loop leaves in one send.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rabibridge._amqp.frames import (
     CONNECTION_CLOSE,
     CONNECTION_UNBLOCKED,
     HEARTBEAT,
-    FrameCutter,
     FrameError,
+    FrameParser,
     return_reason,
 )
 from rabibridge_core.errors import ConnectionLostError
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from rabibridge._amqp.frames import Frames, FrameSink
+    from rabibridge._amqp.frames import FrameHandler, Frames
 
-    class Lane(FrameSink, Protocol):
+    class FastChannel(FrameHandler, Protocol):
         """What a tap tells the lanes on it."""
 
         def socket_lost(self, error: ConnectionLostError) -> None:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["Tap", "TapFactory"]
+__all__ = ["Multiplexer", "TapFactory"]
 
 _log = logging.getLogger(__name__)
 _FLUSH_AT = 256 * 1024
@@ -55,13 +55,13 @@ _FIRST_FRAME_MAX = 128 * 1024
 """The largest frame before the two sides have agreed on one, in bytes."""
 
 
-class Tap(asyncio.StreamReaderProtocol):
+class Multiplexer(asyncio.StreamReaderProtocol):
     """Reads and writes the bytes of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
         """Pass on to ``reader`` what no lane takes."""
         super().__init__(reader, loop=loop)
-        self.lanes: dict[int, Lane] = {}
+        self.lanes: dict[int, FastChannel] = {}
         self.blocked: str | None = None
         """Why the broker takes no messages now (an alarm), ``None`` if it does."""
         self.error: ConnectionLostError | None = None
@@ -74,7 +74,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self.refusal = ""
         """The text that came with it."""
         self._event_loop = loop
-        self._cutter = FrameCutter(self.lanes, self._pass_on, _FIRST_FRAME_MAX)
+        self._cutter = FrameParser(self.lanes, self._pass_on, _FIRST_FRAME_MAX)
         self._out: list[bytes | memoryview] = []
         self._out_size = 0
         self._behind: list[Callable[[], bytes]] = []
@@ -228,9 +228,9 @@ class Tap(asyncio.StreamReaderProtocol):
 
 
 class TapFactory(TransportFactory):
-    """Hands a :class:`Tap` that is connected already to aiormq."""
+    """Hands a :class:`Multiplexer` that is connected already to aiormq."""
 
-    def __init__(self, tap: Tap, reader: asyncio.StreamReader, socket: asyncio.Transport) -> None:
+    def __init__(self, tap: Multiplexer, reader: asyncio.StreamReader, socket: asyncio.Transport) -> None:
         """Hand out this one."""
         self.tap = tap
         self._reader = reader
@@ -245,7 +245,7 @@ class TapFactory(TransportFactory):
         """
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
-        tap = Tap(reader, loop)
+        tap = Multiplexer(reader, loop)
         socket, _ = await loop.create_connection(lambda: tap, host, port, ssl=ssl)
         return cls(tap, reader, socket)
 

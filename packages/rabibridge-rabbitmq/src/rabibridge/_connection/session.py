@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiormq.abc import AbstractChannel
 
-    from rabibridge._connection.multiplexer import Tap
+    from rabibridge._connection.multiplexer import Multiplexer
     from rabibridge_core.settings import Settings
     from rabibridge_core.settings.endpoints import Endpoint
 
@@ -49,7 +49,7 @@ class _TappedConnection(Connection):
 class Session:
     """An open connection."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, tap: Tap, connection: Connection) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings, tap: Multiplexer, connection: Connection) -> None:
         """Watch over a connection that is open; use :meth:`dial`."""
         underlay = connection.transport
         assert underlay is not None
@@ -189,7 +189,7 @@ class Session:
             self._watch = self._loop.call_later(self._heartbeat / 2, self._check)
 
 
-async def _log_in(connection: Connection, tap: Tap, endpoint: Endpoint, seconds: float) -> None:
+async def _log_in(connection: Connection, tap: Multiplexer, endpoint: Endpoint, seconds: float) -> None:
     """Log in, or cut the connection: to cancel aiormq would have it wait for a peer that does not answer."""
     error = ConnectionLostError(f"{endpoint} did not answer the log-in within {seconds:g} s", executed=False)
     give_up = asyncio.get_running_loop().call_later(seconds, tap.abort, error)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.durations import expiration_of
-from rabibridge._amqp.fast_path import UsualRequests
+from rabibridge._amqp.fast_path import RequestTemplate
 from rabibridge._amqp.field_tables import encode_table, readable_table
 from rabibridge._amqp.frames import (
     PROBE_TABLE,
@@ -20,7 +20,7 @@ from rabibridge._amqp.frames import (
     publish_method,
 )
 from rabibridge._connection.error_translation import permission_error, translated
-from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_exchange, declare_reply_queue
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -41,14 +41,14 @@ _BACK_OFF_MOST = 30.0
 _new_tuple = tuple.__new__  # half of the time that the constructor of a NamedTuple takes
 
 
-class _CallerLane(Lane):
+class _PublishChannel(FastChannel):
     """Counts the delivery tags of what it publishes, and tells its caller what becomes of it."""
 
     def __init__(self, session: Session, channel: int, caller: RabbitCaller) -> None:
         super().__init__(session.tap, channel, session.max_payload, session.max_body)
         self.session = session
         self.reply_to = b""  # empty: not open for requests yet
-        self._usual: UsualRequests
+        self._usual: RequestTemplate
         self._caller = caller
         self._events = caller.events
         self._lowest = 1  # the lowest tag that is not confirmed, as far as confirms of many at once told
@@ -65,7 +65,7 @@ class _CallerLane(Lane):
     def begin(self, reply_to: bytes) -> None:
         """Be open for requests, whose replies go to this queue."""
         self.reply_to = reply_to
-        self._usual = UsualRequests(self.number, reply_to, self.max_payload)
+        self._usual = RequestTemplate(self.number, reply_to, self.max_payload)
 
     def publish(self, request: Request) -> None:
         route = request[0]
@@ -186,7 +186,7 @@ class RabbitCaller:
         self.events = events
         self._mend = mend
         self._last_error = last_error
-        self._lane: _CallerLane | None = None
+        self._lane: _PublishChannel | None = None
         self._flowing = asyncio.Event()
         self._closed: ConnectionLostError | None = None
         self._refusal: ConfigurationError | None = None
@@ -204,7 +204,7 @@ class RabbitCaller:
         with translated("the channel for calls cannot be opened"):
             async with session.in_time():
                 channel = await session.open_channel(confirms=True)
-                lane = _CallerLane(session, channel.number, self)
+                lane = _PublishChannel(session, channel.number, self)
                 reply_to = await declare_reply_queue(channel, direct=session.direct_reply)
                 if before is not None and before.session is session and not session.direct_reply:
                     await channel.queue_delete(before.reply_to.decode())  # what is still to come is returned then

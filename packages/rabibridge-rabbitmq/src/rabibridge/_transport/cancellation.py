@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge_core.transport import ServiceQueue
 
-__all__ = ["Cancels"]
+__all__ = ["CancellationListener"]
 
 _log = logging.getLogger(__name__)
 _KEY_MAX = 255
 _ACCESS_REFUSED = 403
 
 
-class _CancelLane(Lane):
+class _CancelChannel(FastChannel):
     """Takes cancels: a message names caller and call by its properties, and the service by its body."""
 
     def __init__(self, session: Session, channel: int, heard: Callable[[bytes, bytes, bytes], None]) -> None:
@@ -50,7 +50,7 @@ class _CancelLane(Lane):
         self._close(ConnectionLostError("their queue was deleted"))
 
 
-class Cancels:
+class CancellationListener:
     """The queue for cancels of one connection, bound for each of its services.
 
     It is a comfort: where the broker refuses it, calls that nobody waits for run to their end.
@@ -61,7 +61,7 @@ class Cancels:
         self._session = session
         self._heard = heard
         self._channel: AbstractChannel | None = None
-        self._lane: _CancelLane | None = None
+        self._lane: _CancelChannel | None = None
         self._queue = ""
         self._bound: set[str] = set()
 
@@ -91,6 +91,6 @@ class Cancels:
 
     async def _open(self) -> AbstractChannel:
         channel = self._channel = await self._session.open_channel()
-        self._lane = _CancelLane(self._session, channel.number, self._heard)
+        self._lane = _CancelChannel(self._session, channel.number, self._heard)
         self._queue = await declare_cancel_queue(channel)
         return channel

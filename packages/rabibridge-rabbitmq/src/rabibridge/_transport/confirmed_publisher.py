@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from rabibridge._amqp.frames import FrameError, content, publish_method
 from rabibridge._connection.error_translation import permission_error, translated
-from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import DEAD_LETTERS, declare_dead_letters
-from rabibridge._transport.republish import Parcel, counted_copy, dead_letter
+from rabibridge._transport.republish import OutgoingMessage, counted_copy, dead_letter
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rabibridge._transport.republish import Done
     from rabibridge_core.transport import ServiceQueue
 
-__all__ = ["Parking"]
+__all__ = ["ConfirmedPublisher"]
 
 _log = logging.getLogger(__name__)
 _ACCESS_REFUSED = 403
@@ -36,16 +36,18 @@ _TRY_AGAIN = 30.0
 _DRAIN_TIMEOUT = 5.0
 
 
-class _ParkingLane(Lane):
+class _ConfirmChannel(FastChannel):
     """Publishes by the default exchange, with confirms."""
 
-    def __init__(self, session: Session, channel: int, ended: Callable[[list[Parcel], Exception, int], None]) -> None:
+    def __init__(
+        self, session: Session, channel: int, ended: Callable[[list[OutgoingMessage], Exception, int], None]
+    ) -> None:
         super().__init__(session.tap, channel, session.max_payload, session.max_body)
-        self._pending: dict[int, Parcel] = {}
+        self._pending: dict[int, OutgoingMessage] = {}
         self._published = 0
         self._ended = ended
 
-    def publish(self, parcel: Parcel) -> None:
+    def publish(self, parcel: OutgoingMessage) -> None:
         self._published += 1
         self._pending[self._published] = parcel
         method = publish_method(self.number, b"", parcel.queue, mandatory=True)
@@ -76,15 +78,15 @@ class _ParkingLane(Lane):
         self._ended(parcels, error, self.close_code)
 
 
-class Parking:
+class ConfirmedPublisher:
     """Brings messages into queues and tells when they are there, on one connection."""
 
     def __init__(self, session: Session, name: str) -> None:
         """Publish on a connection that the broker lists as ``name``."""
         self._session = session
         self._name = name
-        self._lane: _ParkingLane | None = None
-        self._waiting: list[Parcel] = []  # for the channel, or for the dead-letter queue
+        self._lane: _ConfirmChannel | None = None
+        self._waiting: list[OutgoingMessage] = []  # for the channel, or for the dead-letter queue
         self._opening: asyncio.Task[None] | None = None
         self._declared = False
         self._refusals: dict[bytes, tuple[float, Exception]] = {}  # by queue: until when nothing is tried, and why
@@ -106,7 +108,7 @@ class Parking:
         else:
             self._begin(parcel)
 
-    def bury(self, request: RabbitRequest, queue: ServiceQueue, reason: str, done: Done) -> None:
+    def dead_letter(self, request: RabbitRequest, queue: ServiceQueue, reason: str, done: Done) -> None:
         """Put a request into the dead-letter queue; ``done`` as for :meth:`count`."""
 
         def put_aside(refusal: Exception | None) -> None:
@@ -133,7 +135,7 @@ class Parking:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
 
-    def _begin(self, parcel: Parcel) -> None:
+    def _begin(self, parcel: OutgoingMessage) -> None:
         if self._session.error is None and not self._over:
             self._under_way += 1
             self._idle.clear()
@@ -148,7 +150,7 @@ class Parking:
 
         return count_down
 
-    def _put(self, parcel: Parcel) -> None:
+    def _put(self, parcel: OutgoingMessage) -> None:
         lane, now = self._lane, asyncio.get_running_loop().time()
         for place in (_EVERYTHING, parcel.queue):
             until, refusal = self._refusals.get(place, (0.0, None))
@@ -173,7 +175,7 @@ class Parking:
                 with translated("the channel for messages to be kept cannot be opened"):
                     async with self._session.in_time():
                         channel = await self._session.open_channel(confirms=True)
-                        self._lane = _ParkingLane(self._session, channel.number, self._failed)
+                        self._lane = _ConfirmChannel(self._session, channel.number, self._failed)
         except (ConfigurationError, ConnectionLostError) as error:
             self._refuse(place, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, a new connection starts clean
@@ -188,7 +190,7 @@ class Parking:
         for parcel in waiting:
             self._put(parcel)
 
-    def _failed(self, parcels: list[Parcel], error: Exception, code: int) -> None:
+    def _failed(self, parcels: list[OutgoingMessage], error: Exception, code: int) -> None:
         """Hear that parcels have not arrived: ``code`` is the broker's, 0 where it is just no."""
         if self._session.error is not None:
             self._idle.set()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.topology import declare_queue, never_called
-from rabibridge._transport.service_channel import ServiceLane
+from rabibridge._transport.service_channel import ServiceChannel
 from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rabibridge._amqp.frames import Properties
     from rabibridge._connection.session import Session
-    from rabibridge._transport.worker_session import Serving
+    from rabibridge._transport.worker_session import WorkerSession
     from rabibridge_core.errors import ConfigurationError
     from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
 
@@ -49,12 +49,12 @@ class RabbitConsumer:
         self.error: Exception | None = None
         self.events = events
         self._broken = broken
-        self.lane: ServiceLane | None = None
+        self.lane: ServiceChannel | None = None
         self._channel: AbstractChannel | None = None
         self._tag = ""
         self._stopping = False
         self._stopped: asyncio.Task[None] | None = None
-        self._retired: dict[ServiceLane, AbstractChannel] = {}  # with requests in hand, taking none
+        self._retired: dict[ServiceChannel, AbstractChannel] = {}  # with requests in hand, taking none
         self._operations: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
         self._session: Session | None = None
@@ -82,7 +82,7 @@ class RabbitConsumer:
         """Whether it was stopped and holds nothing on the broker any more."""
         return self._stopped is not None and self._stopped.done() and not self._retired and not self._operations
 
-    async def open(self, serving: Serving) -> None:
+    async def open(self, serving: WorkerSession) -> None:
         """Declare the queue and consume over a new connection, or anew over the same.
 
         Raises:
@@ -99,7 +99,7 @@ class RabbitConsumer:
             with translated(f"the queue {self.queue.name!r} cannot be consumed from"):
                 async with session.in_time():
                     channel = await session.open_channel()
-                    lane = ServiceLane(serving, channel, self)
+                    lane = ServiceChannel(serving, channel, self)
                     await channel.basic_qos(prefetch_count=self.queue.fetch_size)
                     consuming = await channel.basic_consume(self.queue.name, never_called)
             if not lane.open or lane.gone:
@@ -165,7 +165,7 @@ class RabbitConsumer:
         if lane is self.lane:
             self._retire(lane)
 
-    def ended(self, lane: ServiceLane, error: ConnectionLostError | ConfigurationError | None) -> None:
+    def ended(self, lane: ServiceChannel, error: ConnectionLostError | ConfigurationError | None) -> None:
         """Hear that a lane has nothing in hand any more, or why it takes nothing more."""
         if lane in self._retired:
             if error is None or not lane.open:
@@ -175,7 +175,7 @@ class RabbitConsumer:
             if not self._stopping:
                 self._broken(self, error)
 
-    def _retire(self, lane: ServiceLane) -> None:
+    def _retire(self, lane: ServiceChannel) -> None:
         """Let a lane that takes nothing more answer what it has in hand; then its channel is closed."""
         assert self._channel is not None
         self._retired[lane] = self._channel
@@ -183,7 +183,7 @@ class RabbitConsumer:
         if not lane.unsettled or not lane.open:
             self._close_channel(lane)
 
-    def _close_channel(self, lane: ServiceLane) -> None:
+    def _close_channel(self, lane: ServiceChannel) -> None:
         assert self._session is not None
         channel = self._retired.pop(lane)
         lane.flush()
@@ -197,7 +197,7 @@ class RabbitConsumer:
         task.add_done_callback(self._operations.discard)
 
 
-async def _close_channel(session: Session, lane: ServiceLane, channel: AbstractChannel) -> None:
+async def _close_channel(session: Session, lane: ServiceChannel, channel: AbstractChannel) -> None:
     lane.shut()
     try:
         if not channel.is_closed:

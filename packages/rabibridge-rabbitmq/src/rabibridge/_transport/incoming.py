@@ -10,7 +10,7 @@ from rabibridge._amqp.frames import PROBE_TABLE, parse_deadline_table
 
 if TYPE_CHECKING:
     from rabibridge._amqp.frames import Properties
-    from rabibridge._transport.service_channel import ServiceLane
+    from rabibridge._transport.service_channel import ServiceChannel
     from rabibridge_core.transport import Headers, Reply
 
 __all__ = ["DIRECT_REPLY_TO", "SERVER_NAMED", "RabbitRequest"]
@@ -30,9 +30,9 @@ class RabbitRequest:
         "deadline", "deliveries", "headers", "persistent", "properties", "redelivered", "time_left", "wants_reply",
     )  # fmt: skip
 
-    def __init__(self, lane: ServiceLane, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
+    def __init__(self, lane: ServiceChannel, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         """Hold what was delivered on ``lane`` under this tag."""
-        self._lane: ServiceLane | None = lane
+        self._lane: ServiceChannel | None = lane
         self._tag = tag  # 0: acknowledged already
         self.properties = properties
         self.content_type, self.content_encoding, table, self.correlation_id, reply_to, _, self.persistent, _ = (
@@ -85,7 +85,7 @@ class RabbitRequest:
             self._lane = None
             lane.settle(frames, self._tag)
 
-    def _reply_elsewhere(self, lane: ServiceLane, reply: Reply) -> None:
+    def _reply_elsewhere(self, lane: ServiceChannel, reply: Reply) -> None:
         """Reply to an accepted request whose channel is gone: nobody else will."""
         lane.consumer.reply_late(self.properties, reply)
         self._lane = None
@@ -129,7 +129,7 @@ class RabbitRequest:
                 lane.write(answer)
             lane.give_back(tag, requeue=False)
 
-        lane.bury(self, reason, put_aside)
+        lane.dead_letter(self, reason, put_aside)
 
     def probe(self) -> None:
         """Ask whether the caller is still there, if it lets itself be asked."""

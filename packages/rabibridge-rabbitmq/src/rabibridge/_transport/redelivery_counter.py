@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
 
     from rabibridge._transport.incoming import RabbitRequest
-    from rabibridge._transport.service_channel import ServiceLane
-    from rabibridge._transport.worker_session import Serving
+    from rabibridge._transport.service_channel import ServiceChannel
+    from rabibridge._transport.worker_session import WorkerSession
 
-__all__ = ["Counting"]
+__all__ = ["RedeliveryCounter"]
 
 _log = logging.getLogger(__name__)
 _Key: TypeAlias = tuple[bytes, bytes, int]
 
 
-class Counting:
+class RedeliveryCounter:
     """Counts the requests of one lane."""
 
-    def __init__(self, lane: ServiceLane, channel: AbstractChannel, serving: Serving) -> None:
+    def __init__(self, lane: ServiceChannel, channel: AbstractChannel, serving: WorkerSession) -> None:
         """Count what comes again on ``lane``, which is that of ``channel``."""
         self._lane = lane
         self._channel = channel

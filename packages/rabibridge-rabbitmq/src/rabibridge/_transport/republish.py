@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rabibridge._transport.incoming import RabbitRequest
     from rabibridge_core.transport import HeaderValue, ServiceQueue
 
-__all__ = ["Done", "Parcel", "counted_copy", "dead_letter"]
+__all__ = ["Done", "OutgoingMessage", "counted_copy", "dead_letter"]
 
 Done: TypeAlias = "Callable[[Exception | None], None]"
 
@@ -31,7 +31,7 @@ _COUNTERS = (b"rb-deliveries", b"x-delivery-count")
 """Not in dead letters: one that an operator moves back to its service starts anew."""
 
 
-class Parcel(NamedTuple):
+class OutgoingMessage(NamedTuple):
     """A message for a queue, and who is told what became of it."""
 
     queue: bytes
@@ -42,7 +42,7 @@ class Parcel(NamedTuple):
     again: bool = False
 
 
-def counted_copy(request: RabbitRequest, queue: ServiceQueue, session: Session, done: Done) -> Parcel:
+def counted_copy(request: RabbitRequest, queue: ServiceQueue, session: Session, done: Done) -> OutgoingMessage:
     """Return the request with its count in the headers; it expires when the original would have.
 
     Raises:
@@ -64,12 +64,12 @@ def counted_copy(request: RabbitRequest, queue: ServiceQueue, session: Session, 
     flags, encoded = amended_properties(properties.raw, table, expiration)
     if len(encoded) + _FRAME_OVERHEAD > session.max_payload:
         raise FrameError("its headers leave no room for a count")
-    return Parcel(queue.name.encode(), flags, encoded, request.body, done)
+    return OutgoingMessage(queue.name.encode(), flags, encoded, request.body, done)
 
 
 def dead_letter(
     request: RabbitRequest, queue: ServiceQueue, reason: str, by: str, session: Session, done: Done
-) -> Parcel:
+) -> OutgoingMessage:
     """Return the request as it is kept for an operator: with the reason, without an end."""
     reason = reason.encode("utf-8", "backslashreplace")[:_REASON_MAX].decode("utf-8", "ignore")
     if len(request.body) > session.max_body:
@@ -95,4 +95,4 @@ def dead_letter(
         properties.reply_to,
         persistent=True,
     )
-    return Parcel(DEAD_LETTERS, flags, encoded, request.body, done)
+    return OutgoingMessage(DEAD_LETTERS, flags, encoded, request.body, done)

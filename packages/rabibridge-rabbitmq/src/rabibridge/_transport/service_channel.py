@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from rabibridge._amqp.fast_path import usual_reply
+from rabibridge._amqp.fast_path import encode_simple_reply
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import ack, content, encode_properties, publish_method, reject
 from rabibridge._connection.error_translation import permission_error
-from rabibridge._connection.fast_channel import Lane
+from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._transport.incoming import DIRECT_REPLY_TO, SERVER_NAMED, RabbitRequest
-from rabibridge._transport.redelivery_counter import Counting
+from rabibridge._transport.redelivery_counter import RedeliveryCounter
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from rabibridge._amqp.frames import Frames, Properties
     from rabibridge._transport.consumer import RabbitConsumer
     from rabibridge._transport.republish import Done
-    from rabibridge._transport.worker_session import Serving
+    from rabibridge._transport.worker_session import WorkerSession
     from rabibridge_core.transport import Reply
 
-__all__ = ["ServiceLane", "acks"]
+__all__ = ["ServiceChannel", "acks"]
 
 _log = logging.getLogger(__name__)
 _METHODS_KEPT = 1024
@@ -33,14 +33,14 @@ _ACCESS_REFUSED = 403
 _NO_ROUTE = 312
 
 
-class ServiceLane(Lane):
+class ServiceChannel(FastChannel):
     """Takes requests and settles them, the reply always before the acknowledgement.
 
     What is acknowledged in one turn of the loop is acknowledged behind all replies of that turn, with one frame as far
     as nothing below it is still in hand: an acknowledgement costs a broker about as much as a message.
     """
 
-    def __init__(self, serving: Serving, channel: AbstractChannel, consumer: RabbitConsumer) -> None:
+    def __init__(self, serving: WorkerSession, channel: AbstractChannel, consumer: RabbitConsumer) -> None:
         """Serve the queue of ``consumer`` on a channel; tell it when the lane takes nothing more, or holds nothing."""
         session, queue = serving.session, consumer.queue
         super().__init__(session.tap, channel.number, session.max_payload, session.max_body)
@@ -50,7 +50,7 @@ class ServiceLane(Lane):
         self._serving = serving
         self._queue = queue
         counted = queue.redelivery_limit is not None and queue.queue_type == "classic"  # quorum queues count
-        self._counting = Counting(self, channel, serving) if counted else None
+        self._counting = RedeliveryCounter(self, channel, serving) if counted else None
         self._events = consumer.events
         self._methods: dict[bytes, bytes] = {}
         self._unacknowledged: dict[int, None] = {}  # tags as they came, which is from the lowest up
@@ -66,14 +66,14 @@ class ServiceLane(Lane):
         else:
             self._events.received(request)
 
-    def bury(self, request: RabbitRequest, reason: str, done: Done) -> None:
+    def dead_letter(self, request: RabbitRequest, reason: str, done: Done) -> None:
         """Put a request into the dead-letter queue; ``done`` is told once it is there, or why it cannot be."""
-        self._serving.parking.bury(request, self._queue, reason, done)
+        self._serving.parking.dead_letter(request, self._queue, reason, done)
 
     def reply(self, properties: Properties, reply: Reply) -> Frames:
         """Return the frames that send the reply."""
         method = self._methods.get(properties.reply_to) or self._method_to(properties.reply_to)
-        usual = usual_reply(self.number, method, properties.correlation_id, reply, self.max_payload)
+        usual = encode_simple_reply(self.number, method, properties.correlation_id, reply, self.max_payload)
         return usual or self._frames(method, properties, reply)
 
     def _frames(self, method: bytes, properties: Properties, reply: Reply) -> Frames:

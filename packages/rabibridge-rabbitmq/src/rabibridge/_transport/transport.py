@@ -12,7 +12,7 @@ from rabibridge._connection.supervisor import SupervisedConnection
 from rabibridge._connection.topology import declare_queue
 from rabibridge._transport.caller import RabbitCaller
 from rabibridge._transport.consumer import RabbitConsumer
-from rabibridge._transport.worker_session import Serving
+from rabibridge._transport.worker_session import WorkerSession
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
@@ -39,7 +39,7 @@ class RabbitMQTransport:
         self._connection = SupervisedConnection(settings, name, self._set_up, self._gave_up)
         self._callers: list[RabbitCaller] = []
         self._consumers: list[RabbitConsumer] = []
-        self._serving: Serving | None = None
+        self._serving: WorkerSession | None = None
         self._mending: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
         self._ending = asyncio.Event()
@@ -143,9 +143,9 @@ class RabbitMQTransport:
         async with self._changing:
             await consumer.open(self._serving_on(session))
 
-    def _serving_on(self, session: Session) -> Serving:
+    def _serving_on(self, session: Session) -> WorkerSession:
         if self._serving is None or self._serving.session is not session:
-            self._serving = Serving(session, self._connection.name, lambda: list(self._consumers))
+            self._serving = WorkerSession(session, self._connection.name, lambda: list(self._consumers))
         return self._serving
 
     async def _with_session(self, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rabibridge._transport.cancellation import Cancels
-from rabibridge._transport.confirmed_publisher import Parking
+from rabibridge._transport.cancellation import CancellationListener
+from rabibridge._transport.confirmed_publisher import ConfirmedPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.consumer import RabbitConsumer
 
-__all__ = ["Serving"]
+__all__ = ["WorkerSession"]
 
 
-class Serving:
+class WorkerSession:
     """The serving side of one connection. It ends with the connection."""
 
     def __init__(self, session: Session, name: str, consumers: Callable[[], Iterable[RabbitConsumer]]) -> None:
         """Serve on a connection that the broker lists as ``name``; ``consumers`` gives all that have work on it."""
         self.session = session
-        self.parking = Parking(session, name)
-        self.cancels = Cancels(session, self._cancelled)
+        self.parking = ConfirmedPublisher(session, name)
+        self.cancels = CancellationListener(session, self._cancelled)
         self._consumers = consumers
 
     def caller_gone(self, caller: bytes) -> None:

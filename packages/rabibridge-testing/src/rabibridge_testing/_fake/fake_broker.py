@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._server.service import Service
+from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.registration import registered_limits
 from rabibridge_core._services.schema import ServiceSchema
@@ -160,13 +160,13 @@ class _Worker:
         self.transport = transport
         self._codec = codec
         self._hooks = CallHooks()
-        self._services: dict[str, Service] = {}
+        self._services: dict[str, ServiceRunner] = {}
         transport.attach()
 
     def serve(self, schemas: Mapping[str, ServiceSchema]) -> None:
         for name, schema in schemas.items():
             if name not in self._services:
-                service = self._services[name] = Service(schema, self._codec, self._hooks)
+                service = self._services[name] = ServiceRunner(schema, self._codec, self._hooks)
                 service.consumer = self.transport.consume(schema.queue, service)
 
     async def stop(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._codec.serializers import registry
-from rabibridge_core._protocol.remote_errors import failure_of
+from rabibridge_core._protocol.remote_errors import decode_error
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
@@ -104,5 +104,5 @@ def _answer(trace: CallTrace, reply: Reply, codec: Codec, correlation_id: str) -
         code, value = answer
         if code == 0:
             return value, None
-        return None, failure_of(value, reply.headers or {}, trace.service, correlation_id)
+        return None, decode_error(value, reply.headers or {}, trace.service, correlation_id)
     return None, SerializationError("the reply is not of the form [code, result]")
