@@ -9,7 +9,7 @@ import pluggy
 if TYPE_CHECKING:
     from rabibridge_core._codec.serializers import Serializer
     from rabibridge_core.settings import Settings
-    from rabibridge_core.transport import Transport
+    from rabibridge_core.transport import Headers, HeaderValue, Transport
 
 __all__ = ["PROJECT", "HookSpecs", "hookimpl", "hookspec"]
 
@@ -41,13 +41,18 @@ class HookSpecs:
         """Return serializers to offer by name, beside the built-in ones."""
 
     @hookspec
-    def rabibridge_call_sent(self, func_name: str, correlation_id: str, timeout: float | None) -> None:
-        """Hear that a client sends a call.
+    def rabibridge_call_sent(
+        self, func_name: str, correlation_id: str, timeout: float | None, headers: dict[str, HeaderValue]
+    ) -> None:
+        """Called before a client sends a call, in the task of its caller.
 
         Args:
             func_name: the service.
             correlation_id: which call of this client.
             timeout: the time left to it, in seconds; ``None``: no limit.
+            headers: the headers of the call. What a plug-in adds travels with the call, for example a trace context:
+                the worker's plug-ins and :attr:`CurrentCall.headers` see it. Values are str, bytes, int, float or
+                bool; names that begin with ``rb-`` are reserved. What is not allowed is logged and dropped.
         """
 
     @hookspec
@@ -64,8 +69,16 @@ class HookSpecs:
         """
 
     @hookspec
-    def rabibridge_request_received(self, service: str, correlation_id: str) -> None:
-        """Hear that a worker has a request in hand."""
+    def rabibridge_request_received(self, service: str, correlation_id: str, headers: Headers) -> None:
+        """Called when a worker begins to process a request, in the task that will run the handler.
+
+        Context variables that are set here are seen by the handler.
+
+        Args:
+            service: the service.
+            correlation_id: the caller's name for the call.
+            headers: the headers of the call, not to be changed.
+        """
 
     @hookspec
     def rabibridge_request_finished(
