@@ -17,7 +17,7 @@ CALM_RATE = 50.0
 """Calls per second of the service that is not flooded."""
 FLOOD = 20.0
 """Calls of the other one, in multiples of its capacity."""
-ARRANGEMENTS = {"alone": 0, "beside a flood": 1, "beside a flood from two clients": 2}
+ARRANGEMENTS = {"alone": 0, "with a flood from one client": 1, "with a flood from two clients": 2}
 """How many client processes the flood comes from."""
 
 

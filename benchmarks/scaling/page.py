@@ -67,8 +67,8 @@ def _charts(found: dict[str, Any]) -> dict[Path, Chart]:
     charts = {}
     for kind, title in (
         ("echo", "An echo"),
-        ("work", "2 ms of CPU a call"),
-        ("rest", "20 ms of waiting a call, 64 in hand"),
+        ("work", "2 ms of CPU per call"),
+        ("rest", "20 ms of waiting per call, fetch_size=64"),
     ):
         series = []
         for clients in PROCESSES:
@@ -90,7 +90,7 @@ def _charts(found: dict[str, Any]) -> dict[Path, Chart]:
         for label, who in (("broker", "broker_cpu"), ("workers", "worker_cpu"), ("clients", "client_cpu"))
     ]
     charts[PICTURES / "cost.svg"] = Chart(
-        "CPU of one call", "", "µs", names, parts, kind="stacked", size=(8.6, 4.8), note=note
+        "CPU per call", "", "µs", names, parts, kind="stacked", size=(8.6, 4.8), note=note
     )
     return charts
 

@@ -91,8 +91,8 @@ def loads(costs: Costs, assumed: Assumed) -> list[Load]:
     at_rest = min(assumed.busy * 64 / REST, assumed.busy / costs.worker)
     found = []
     for workers in (10, 100, 1000):
-        found.append(Load(f"{workers:,} workers, {WORK * 1e3:g} ms of CPU a call", workers * at_work, workers))
-        found.append(Load(f"{workers:,} workers, {REST * 1e3:g} ms of waiting a call", workers * at_rest, workers))
+        found.append(Load(f"{workers:,} workers, {WORK * 1e3:g} ms of CPU per call", workers * at_work, workers))
+        found.append(Load(f"{workers:,} workers, {REST * 1e3:g} ms of waiting per call", workers * at_rest, workers))
     million = 1e6
     found.append(Load("1,000,000 calls/s to an echo", million, ceil(million * costs.worker / assumed.busy)))
     return found
