@@ -64,7 +64,7 @@ async def test_the_service_the_place_and_the_time_are_told() -> None:
     assert f"{__file__}:" in while_blocked
     assert "test_the_service_the_place_and_the_time_are_told.<locals>.greedy" in while_blocked
     assert "handler of service 'greedy'" in after
-    assert "in all" in after
+    assert "in total" in after
 
 
 async def test_what_is_no_handler_is_named_as_what_it_is() -> None:

@@ -1,7 +1,7 @@
-"""Threads for sync handlers that never keep a process from ending.
+"""A thread pool for sync handlers that never keeps a process from exiting.
 
-The standard library's pool joins its threads when the interpreter exits: one handler that hangs would hold a server
-that was told to stop. These are daemon threads.
+The pool of the standard library joins its threads when the interpreter exits: one handler that hangs would block the
+exit of a server. These threads are daemon threads.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["DaemonThreadPool"]
 
 
 class DaemonThreadPool:
-    """Runs work in up to ``limit`` threads, which are started when needed."""
+    """Runs work in up to ``limit`` threads, which are started on demand."""
 
     def __init__(self, limit: int, name: str) -> None:
-        """Start none yet."""
+        """Start no thread yet."""
         self._limit = limit
         self._name = name
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
@@ -29,7 +29,7 @@ class DaemonThreadPool:
         self._started = 0
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
-        """Run ``work`` in a thread, after what was submitted before if all are busy. Not for use after close()."""
+        """Run ``work`` in a thread; if all are busy, after the work submitted before it. Not after :meth:`close`."""
         future: Future[Any] = Future()
         self._work.put((future, work))
         if not self._idle.acquire(blocking=False) and self._started < self._limit:
@@ -38,7 +38,7 @@ class DaemonThreadPool:
         return future
 
     def close(self, *, drop_waiting: bool) -> None:
-        """Let the threads end; what runs cannot be stopped, what waits is run first or cancelled."""
+        """Let the threads end. Running work cannot be stopped; waiting work is run first or, if dropped, cancelled."""
         while drop_waiting and not self._work.empty():
             item = self._work.get()
             if item is not None:
@@ -57,6 +57,6 @@ class DaemonThreadPool:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
-                except BaseException as error:  # noqa: BLE001 - whoever waits for the future gets it
+                except BaseException as error:  # noqa: BLE001 - the future carries it
                     future.set_exception(error)
             del future, work, item

@@ -21,36 +21,36 @@ _log = logging.getLogger(__name__)
 _warned: set[str] = set()
 
 _ON_THE_WAY = 0.1
-"""How long after its deadline a request may arrive although the clocks agree, in seconds: the broker counts from when
-the request reached the queue, and takes time to deliver it."""
+"""How long after its deadline a request may arrive even if the clocks agree, in seconds: the broker counts from the
+time when the request reaches the queue, and delivery takes time."""
 
 KeyT = TypeVar("KeyT", bound="Hashable")
 
 
 class DeadlineWheel(Generic[KeyT]):
-    """Calls ``expired(key)`` once the time given to a key is over.
+    """Calls ``expired(key)`` when the time given to a key has passed.
 
-    It is never early. It is late by at most 1 ms for times under half a second, 1/64 s under 8 s, 1/8 s under a minute,
-    1 s under ten minutes, 8 s above, besides what the event loop itself is late.
+    It is never early. It is late by at most 1 ms for times below half a second, 1/64 s below 8 s, 1/8 s below a minute,
+    1 s below ten minutes and 8 s above, in addition to any delay of the event loop itself.
     """
 
     __slots__ = ("_expired", "_last", "_last_from", "_last_least", "_last_slot", "_loop", "_slots", "_time", "_timers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[KeyT], None]) -> None:
-        """Use the clock of ``loop`` and tell ``expired``."""
+        """Use the clock of ``loop``; call ``expired`` with each key whose time has passed."""
         self._loop = loop
         self._time = loop.time
         self._expired = expired
         self._slots: dict[float, set[KeyT]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
-        # The slot used last: most calls end in the same one as the call before. It takes what ends after _last_from
-        # and has at least _last_least seconds, so that it may be as late as this slot makes it.
+        # The slot used last: most calls end in the same slot as the call before. It accepts deadlines after _last_from
+        # with at least _last_least seconds left, for which the precision of this slot is sufficient.
         self._last: set[KeyT] = set()
         self._last_slot = self._last_from = -math.inf
         self._last_least = 0.0
 
     def add(self, key: KeyT, seconds: float) -> float:
-        """Arm ``key`` and return the slot that :meth:`discard` wants."""
+        """Arm ``key``; return the slot for :meth:`discard`."""
         end = self._time() + seconds
         if self._last_from < end <= self._last_slot and seconds >= self._last_least:
             self._last.add(key)
@@ -60,20 +60,20 @@ class DeadlineWheel(Generic[KeyT]):
         keys = self._slots.get(slot)
         if keys is None:
             keys = self._slots[slot] = set()
-            # In a context of its own: that of the first call of a slot would be kept until the slot fires.
+            # In a new context: the timer would keep the context of the first call in this slot until it fires.
             self._timers[slot] = self._loop.call_at(slot, self._fire, slot, context=Context())
         keys.add(key)
         self._last, self._last_slot, self._last_from, self._last_least = keys, slot, slot - 1 / per_second, least
         return slot
 
     def discard(self, key: KeyT, slot: float) -> None:
-        """Disarm ``key``; without effect if it has expired."""
+        """Disarm ``key``; no effect if it has expired."""
         keys = self._slots.get(slot)
         if keys is not None:
             keys.discard(key)
 
     def clear(self) -> None:
-        """Disarm all keys, and keep nothing: a timer would keep the whole wheel until it fires."""
+        """Disarm all keys and cancel the timers, which would otherwise keep the wheel alive until they fire."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -81,7 +81,7 @@ class DeadlineWheel(Generic[KeyT]):
         self._forget_last()
 
     def __len__(self) -> int:
-        """Return how many keys are armed."""
+        """Return the number of armed keys."""
         return sum(map(len, self._slots.values()))
 
     def _forget_last(self) -> None:
@@ -96,7 +96,7 @@ class DeadlineWheel(Generic[KeyT]):
             self._expired(key)
 
 
-# The least seconds, and how many slots there are in a second from there on: few for times far ahead, since each slot
+# Minimum number of seconds, and number of slots per second from there on: fewer for distant deadlines, since each slot
 # stays until it fires.
 _SLOTS_FROM = ((600.0, 0.125), (60.0, 1.0), (8.0, 8.0), (0.5, 64.0))
 
@@ -109,15 +109,15 @@ def _slots_for(seconds: float) -> tuple[float, float]:
 
 
 def time_remaining(time_left: float | None, deadline: float | None, now: float) -> float | None:
-    """Return how long a request may still run, in seconds, from what its caller sent along.
+    """Return how long a request may still run, in seconds; 0 or less: it is too late.
 
-    The smaller one holds; 0 or less: it is too late. Where the deadline has passed by 0.1 s and more, although brokers
-    drop what is too late, or is further away than the time left, the two clocks disagree: that is logged once, and the
-    time left holds.
+    The smaller of the two limits applies. If the deadline passed at least 0.1 s ago, although brokers drop late
+    requests, or is further away than the time left, then the clocks of caller and worker disagree: that is logged once,
+    and the time left applies.
 
     Args:
-        time_left: seconds that were left when it was sent; ``None``: no limit.
-        deadline: the end by the caller's clock, in seconds since 1970; ``None``: not told.
+        time_left: the time left when the request was sent, in seconds; ``None``: no limit.
+        deadline: the deadline by the caller's clock, in seconds since 1970; ``None``: unknown.
         now: this machine's clock, in seconds since 1970.
     """
     if deadline is None:
@@ -129,8 +129,8 @@ def time_remaining(time_left: float | None, deadline: float | None, now: float) 
         if "skew" not in _warned:
             _warned.add("skew")
             _log.warning(
-                "a request arrived %.3f s after its deadline by this machine's clock, though the broker had not "
-                "dropped it: the clocks of caller and worker disagree. The time left when it was sent counts",
+                "a request arrived %.3f s after its deadline by this machine's clock, although the broker had not "
+                "dropped it: the clocks of caller and worker disagree. The time left when it was sent applies",
                 -by_clock,
             )
         return time_left
@@ -138,7 +138,7 @@ def time_remaining(time_left: float | None, deadline: float | None, now: float) 
         _warned.add("behind")
         _log.warning(
             "by this machine's clock a request has %.3f s left, although it was sent with %.3f s: the clocks of caller "
-            "and worker disagree. The time left when it was sent counts",
+            "and worker disagree. The time left when it was sent applies",
             by_clock, time_left,
         )  # fmt: skip
     return min(time_left, by_clock)

@@ -1,4 +1,4 @@
-"""Whether a client or a server can work now, and if not, why."""
+"""The health of a client or a server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Health"]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The state of a client or a server at one moment; true where all is well.
+    """The health of a client or a server at one moment. Its truth value is :attr:`ok`.
 
     Attributes:
-        ok: whether it can do its work: a client send calls, a server take them for every service it offers.
-        state: where the connection to the broker stands.
-        reasons: what is not well, each a sentence with the error where there is one; empty where all is.
+        ok: whether a client can send calls, or a server accepts calls of all its services.
+        state: the state of the connection to the broker.
+        reasons: what is wrong, each a sentence with the error if there is one; empty if nothing is.
     """
 
     ok: bool
@@ -26,5 +26,5 @@ class Health:
     reasons: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Return :attr:`ok`, so that ``if client.health():`` reads as it should."""
+        """Return :attr:`ok`, so that ``if client.health():`` works."""
         return self.ok

@@ -1,6 +1,6 @@
-"""Notices from outside that the event loop stands still, and says which handler holds it.
+"""Detects from another thread that the event loop is blocked, and names the handler that blocks it.
 
-A handler that blocks the loop holds up every other call of its process, and the heartbeats with them.
+A handler that blocks the loop delays all other calls of its process, and the heartbeats of its connection.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ __all__ = ["LoopMonitor"]
 
 _log = logging.getLogger(__name__)
 _LATE = 0.5
-"""A watch that wakes up so much too late was held up itself, in seconds: it cannot tell what the loop did meanwhile."""
+"""If the monitor wakes up this much too late, in seconds, it was blocked as well and cannot tell what blocked the
+loop."""
 
 
 class LoopMonitor:
-    """Watches one event loop from a thread of its own."""
+    """Monitors one event loop from a thread of its own."""
 
     def __init__(
         self, service_of: Callable[[asyncio.Task[object]], str | None], *, limit: float = 1.0, pause: float = 0.5
     ) -> None:
-        """Watch the running event loop, from :meth:`start` on.
+        """Monitor the running event loop, after :meth:`start`.
 
         Args:
-            service_of: tells whose handler a task runs; asked from another thread.
-            limit: how long the loop may stand still before that is logged, in seconds.
-            pause: how long to wait before looking again, in seconds.
+            service_of: returns the service whose handler a task runs; called from another thread.
+            limit: how long the loop may be blocked before that is logged, in seconds.
+            pause: interval between checks, in seconds.
         """
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
@@ -48,11 +49,11 @@ class LoopMonitor:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin; the thread does not keep the process from ending."""
+        """Start the thread, which does not keep the process from exiting."""
         threading.Thread(target=self._run, name="rabibridge-loop-watch", daemon=True).start()
 
     def stop(self) -> None:
-        """End. The thread ends at once, but is not waited for."""
+        """Stop the thread, without waiting for it."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -82,20 +83,20 @@ class LoopMonitor:
 
     def _report(self, asked: float) -> None:
         who = "something"
-        # If it was held up as well, the process was stopped, or a library kept all threads from running; what runs now
-        # need not be what did that.
+        # If this thread was blocked too, the process was suspended or a library held the GIL; the task that runs now
+        # need not be the cause.
         if monotonic() - asked < self._limit + _LATE:
             task = asyncio.current_task(self._loop)
             who = self._name(task)
             _log.warning(
-                "%s has blocked the event loop for %g s%s: the other calls and the heartbeats of this process wait",
+                "%s has blocked the event loop for %g s%s: all other calls and heartbeats of this process are waiting",
                 who, self._limit, _place(sys._current_frames().get(self._loop_thread)),
             )  # fmt: skip
         while not self._turns_within(1.0):
             if self._loop.is_closed():
                 return
         if self._turned:
-            _log.warning("%s blocked the event loop for %.1f s in all; it turns again", who, monotonic() - asked)
+            _log.warning("%s blocked the event loop for %.1f s in total; it is running again", who, monotonic() - asked)
 
     def _name(self, task: asyncio.Task[object] | None) -> str:
         if task is None:
@@ -105,7 +106,7 @@ class LoopMonitor:
 
 
 def _place(frame: FrameType | None) -> str:
-    """Tell where the loop stands, and where the code that was called from here is, if that is somewhere else."""
+    """Return where the loop is blocked, and which handler code led there, if that is somewhere else."""
     if frame is None:
         return ""
     outer = inner = frame

@@ -1,4 +1,4 @@
-"""How services are named on the broker: one place, shared by callers and workers."""
+"""The names of queues and routing keys, shared by callers and workers."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ _SERVICE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
 def check_service_name(name: object) -> str:
-    """Return ``name`` if a service can have it: 1 to 200 of ``A-Z a-z 0-9 _ . -``.
+    """Return ``name`` if it is a valid service name: 1 to 200 of ``A-Z a-z 0-9 _ . -``.
 
     Raises:
-        ConfigurationError: it cannot.
+        ConfigurationError: it is not.
     """
     if not isinstance(name, str) or _SERVICE_NAME.fullmatch(name) is None:
         shown = repr(name)
         raise ConfigurationError(
-            f"{shown[:80]} is no service name: use 1 to 200 of the characters A-Z, a-z, 0-9, '_', '.' and '-'"
+            f"{shown[:80]} is not a service name; use 1 to 200 of the characters A-Z, a-z, 0-9, '_', '.' and '-'"
         )
     return name
 
 
 def queue_name(name: str, *, is_async: bool) -> str:
-    """Return the queue of a service."""
+    """Return the name of the queue of a service."""
     return f"rpc_async_{name}" if is_async else f"rpc_sync_{name}"
 
 
 def routing_keys(name: str, *, is_async: bool) -> tuple[str, str]:
-    """Return the keys that lead to a service: by kind, and for callers who do not know the kind."""
+    """Return the routing keys of a service: by its kind, and for callers that do not know its kind."""
     return (f"async_{name}" if is_async else f"sync_{name}", name)
 
 
 def routing_key(name: str, kind: FunctionKind) -> str:
-    """Return the key that a caller sends to.
+    """Return the routing key for calls of a service.
 
     Raises:
-        ConfigurationError: no service can have that name, or there is no such kind.
+        ConfigurationError: the name is not a service name, or the kind is unknown.
     """
     check_service_name(name)
     if kind == "any":
         return name
     if kind not in ("async", "sync"):
-        raise ConfigurationError(f"ftype is {kind!r}: use 'async', 'sync', or 'any' where the kind is not known")
+        raise ConfigurationError(f"ftype is {kind!r}; use 'async', 'sync', or 'any' if the kind is not known")
     return f"{kind}_{name}"

@@ -1,4 +1,4 @@
-"""How a failure on the worker travels to the caller: as text and data, never as a pickled exception."""
+"""How a failure on the worker reaches the caller: as text and headers, never as a pickled exception."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ __all__ = [
 EXECUTION: Final = "execution"
 """The handler raised."""
 INVALID_ARGUMENTS: Final = "arguments"
-"""Signature or validation refused the arguments; the handler did not run."""
+"""The arguments do not fit the signature, or validation rejected them; the handler did not run."""
 REQUEST_REJECTED: Final = "request"
-"""The worker could not or would not read the request; the handler did not run."""
+"""The worker could not read the request, or must not; the handler did not run."""
 RESULT_UNSENDABLE: Final = "result"
-"""The handler ran; its result cannot be encoded, or is too large."""
+"""The handler ran; its result cannot be encoded or is too large."""
 
 REDELIVERED: Final = "redelivered"
-"""The request of an at-most-once service may have been begun by a worker that is gone; it is not run again."""
+"""The request of an at-most-once service may have been started by a worker that is gone; it is not run again."""
 DEAD: Final = "dead"
-"""The request was given to workers too often without an answer; it is in the dead-letter queue."""
+"""The request was redelivered too often without an answer; it is in the dead-letter queue."""
 MALFORMED_REPLY: Final = "reply"
 """The reply is not of a form that RabiBridge knows. Never sent: the client finds it."""
 
@@ -50,7 +50,7 @@ _NOT_RUN = (INVALID_ARGUMENTS, REQUEST_REJECTED)
 
 
 def encode_error(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
-    """Return the traceback text and the headers that tell a caller of ``error``; both are bounded in size."""
+    """Return the traceback and the headers that report ``error`` to the caller, both bounded in size."""
     text = "".join(traceback.format_exception(type(error), error, _without_own_frames(error.__traceback__)))
     if len(text) > _TRACEBACK_LIMIT:
         half = _TRACEBACK_LIMIT // 2
@@ -59,7 +59,7 @@ def encode_error(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
     cls = type(error)
     try:
         message = str(error)
-    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything, and the caller must be answered
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything, and the caller must get a reply
         message = f"<{cls.__qualname__}.__str__ raised {type(broken).__qualname__}>"
     headers = {
         ERROR_KIND: kind,
@@ -70,12 +70,12 @@ def encode_error(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
 
 
 def _encodable(text: str) -> str:
-    """Replace what no encoding can carry: lone surrogates, as in names of files."""
+    """Replace what UTF-8 cannot encode: lone surrogates, as in file names."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _short(text: str) -> str:
-    """Cut to what a header may take: all headers together must fit into one frame."""
+    """Shorten a header value: all headers together must fit into one frame."""
     return text.encode("utf-8", "backslashreplace")[:_HEADER_LIMIT].decode("utf-8", "ignore")
 
 
@@ -85,7 +85,7 @@ def is_engine_code(code: CodeType) -> bool:
 
 
 def _without_own_frames(tb: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames between the worker's loop and the handler: they say nothing about the failure."""
+    """Omit the frames between the worker's loop and the handler: they say nothing about the failure."""
     start = tb
     while start is not None and is_engine_code(start.tb_frame.f_code):
         start = start.tb_next
@@ -95,7 +95,7 @@ def _without_own_frames(tb: TracebackType | None) -> TracebackType | None:
 def decode_error(
     result: Any, headers: Headers, func_name: str, correlation_id: str
 ) -> RemoteExecutionError | ConnectionLostError:
-    """Return the error that a failed reply stands for; headers that a peer does not send are done without."""
+    """Return the error that a failure reply reports. Peers may omit the headers."""
     kind = _text(headers, ERROR_KIND)
     if kind == REDELIVERED:
         return ConnectionLostError(

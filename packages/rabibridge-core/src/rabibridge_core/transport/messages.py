@@ -1,4 +1,4 @@
-"""What crosses the transport seam, as values: queues, requests and replies, in bytes."""
+"""What engines and transports exchange: queues, requests and replies, as bytes and plain values."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ QueueType: TypeAlias = Literal["classic", "quorum"]
 
 @dataclass(frozen=True, slots=True)
 class ServiceQueue:
-    """The queue of one service, as a value. It outlives a restart of the broker.
+    """The queue of one service. It survives a restart of the broker.
 
     Attributes:
         name: its name on the broker.
         routing_keys: the keys that callers send to.
-        queue_size: how many requests may wait in it; one more is refused. ``None``: no limit.
-        fetch_size: how many requests one consumer may hold unsettled, at least 1.
-        timeout: how long a request may wait in the queue, in seconds; then it is dropped. ``None``: no limit.
+        queue_size: maximum number of waiting requests; further ones are refused. ``None``: no limit.
+        fetch_size: maximum number of unsettled requests per consumer, at least 1.
+        timeout: how long a request may wait in the queue, in seconds; after that it is dropped. ``None``: no limit.
         queue_type: ``"classic"`` or ``"quorum"`` (replicated).
-        redeclare: delete a queue that exists with other limits, with what is in it, and declare it anew.
-        redelivery_limit: how often a request may be given to a worker again before the engine gives it up; the
-            transport counts (:attr:`IncomingRequest.deliveries`). ``None``: it need not be counted.
+        redeclare: if the queue exists with other limits, delete it with its contents and declare it again.
+        redelivery_limit: how often a request may be redelivered before the engine dead-letters it; the transport
+            counts (:attr:`IncomingRequest.deliveries`). ``None``: redeliveries need not be counted.
     """
 
     name: str
@@ -41,18 +41,18 @@ class ServiceQueue:
 
 
 class Request(NamedTuple):
-    """One request on its way out.
+    """One outgoing request.
 
     Attributes:
-        routing_key: which service.
-        correlation_id: names the call among those of its caller; at most 255 bytes.
+        routing_key: names the service.
+        correlation_id: identifies the call among those of its caller; at most 255 bytes.
         body: the encoded arguments.
         content_type: how they are encoded.
-        content_encoding: how they are compressed, ``None`` if they are not.
-        timeout: the time left to the call, in seconds, above 0; ``None``: no limit. The transport hands it to the
-            worker, both as time left and as a point in time, and drops the request in the queue once it is over.
-        headers: anything else that travels with it.
-        persistent: whether the broker is to keep it on disk, so that it survives a restart of the broker.
+        content_encoding: how they are compressed; ``None``: not at all.
+        timeout: the time left to the call, in seconds, above 0; ``None``: no limit. The transport sends it to the
+            worker, both as time left and as a point in time, and drops the request from the queue when it has passed.
+        headers: further headers.
+        persistent: whether the broker stores it on disk, so that it survives a restart of the broker.
     """
 
     routing_key: str
@@ -66,7 +66,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One reply, on its way out or in; the fields are as in :class:`Request`."""
+    """One reply, outgoing or incoming; the fields are as in :class:`Request`."""
 
     body: bytes
     content_type: str | None
@@ -75,20 +75,20 @@ class Reply(NamedTuple):
 
 
 class IncomingRequest(Protocol):
-    """One request in hand. It must be settled once: by ``reply``, ``discard``, ``reject`` or ``dead_letter``.
+    """One incoming request. It must be settled once: by ``reply``, ``discard``, ``reject`` or ``dead_letter``.
 
-    A request whose connection has gone cannot be settled any more, the broker gives it to another worker: it is
-    :attr:`void`, settling it is without effect, and :meth:`ConsumerEvents.lost` has told so.
+    A request whose connection is lost can no longer be settled, since the broker redelivers it: it is :attr:`void`,
+    settling it has no effect, and :meth:`ConsumerEvents.lost` was called.
     """
 
     @property
     def caller(self) -> bytes:
-        """Who sent it: the same for all requests of one caller on one connection, and for no other's. Opaque."""
+        """Identifies the caller: equal for all requests of one caller on one connection, unique otherwise. Opaque."""
         ...
 
     @property
     def correlation_id(self) -> bytes:
-        """The caller's name for the call; empty where the sender gave none."""
+        """The caller's identifier of the call; empty if the sender gave none."""
         ...
 
     @property
@@ -98,87 +98,87 @@ class IncomingRequest(Protocol):
 
     @property
     def content_type(self) -> str | None:
-        """How they are encoded; ``None`` where the sender does not say."""
+        """How they are encoded; ``None`` if the sender does not say."""
         ...
 
     @property
     def content_encoding(self) -> str | None:
-        """How they are compressed; ``None`` where the sender does not say."""
+        """How they are compressed; ``None`` if the sender does not say."""
         ...
 
     @property
     def time_left(self) -> float | None:
-        """The caller's remaining time when it sent this, in seconds; ``None``: no limit."""
+        """The time left to the call when it was sent, in seconds; ``None``: no limit."""
         ...
 
     @property
     def deadline(self) -> float | None:
-        """When that time is over by the caller's clock, in seconds since 1970; ``None``: no limit."""
+        """The deadline by the caller's clock, in seconds since 1970; ``None``: none."""
         ...
 
     @property
     def headers(self) -> Headers:
-        """Whatever else came with it. Reading it may parse it."""
+        """All headers. The first access may parse them."""
         ...
 
     @property
     def redelivered(self) -> bool:
-        """Whether it may have been given to a worker before."""
+        """Whether it may have been delivered to a worker before."""
         ...
 
     @property
     def deliveries(self) -> int:
-        """How often it was given to a worker before, as far as it was counted; 0: this is the first time."""
+        """How often it was delivered before, as far as that was counted; 0: this is the first time."""
         ...
 
     @property
     def persistent(self) -> bool:
-        """Whether its sender wants it to survive a restart of the broker: it is to run even if its caller is gone."""
+        """Whether it was sent to survive a restart of the broker: it is to run even if its caller is gone."""
         ...
 
     @property
     def void(self) -> bool:
-        """Whether it can not be settled any more, because its connection or channel is gone.
+        """Whether it can no longer be settled because its connection or channel is gone.
 
-        One that was accepted is settled, and never void: its reply takes the next connection.
+        An accepted request is settled and never void: its reply is sent on the next connection.
         """
         ...
 
     @property
     def wants_reply(self) -> bool:
-        """Whether there is anybody to reply to."""
+        """Whether the sender expects a reply."""
         ...
 
     def reply(self, reply: Reply, /) -> None:
-        """Send the reply, then settle. Whoever sees the request gone from the queue saw the reply sent before."""
+        """Send the reply, then settle: the request leaves the queue only after the reply was sent."""
         ...
 
     def accept(self) -> None:
-        """Settle now and still :meth:`reply` later: it is never given to a worker again (at most once).
+        """Settle now and :meth:`reply` later: the request is never redelivered (at most once).
 
-        From then on it does not count against ``fetch_size``, and ``reply`` and ``discard`` settle nothing.
+        From then on it does not count against ``fetch_size``, and ``reply`` and ``discard`` do not settle.
         """
         ...
 
     def discard(self) -> None:
-        """Settle without an answer: the caller does not wait any more."""
+        """Settle without a reply: nobody waits for it."""
         ...
 
     def dead_letter(self, reason: str, reply: Reply | None = None, /) -> None:
-        """Put it aside for an operator, with the reason, send ``reply`` if there is one, then settle.
+        """Move the request to the dead-letter queue with the reason, send ``reply`` if there is one, then settle.
 
-        It is settled only once the broker has it in the dead-letter queue. Where there can be none, for want of a
-        permission, that is logged with the reason, and the request is dropped.
+        It is settled only when the broker has confirmed the dead letter. If there is no dead-letter queue because of a
+        missing permission, that is logged with the reason and the request is dropped.
         """
         ...
 
     def probe(self) -> None:
-        """Ask whether its caller is still there; :meth:`ConsumerEvents.caller_gone` tells if not.
+        """Check whether the caller is still there; if not, :meth:`ConsumerEvents.caller_gone` is called.
 
-        Without effect where this cannot be found out.
+        No effect if the transport cannot find out.
         """
         ...
 
     def reject(self, *, requeue: bool) -> None:
-        """Give it back to the queue for another worker, or refuse it for good."""
+        """Return the request to the queue for another worker, or drop it."""
         ...

@@ -1,7 +1,8 @@
-"""What a transport implements, and what it reports to the engines.
+"""What a transport implements, and the events that it reports to the engines.
 
-These are Protocols, because others implement them and the base would add no behaviour. All methods are called on the
-event loop that ``connect()`` ran on; those that are not ``async`` never block and never raise for what the broker does.
+These are Protocols, because other packages implement them and a base class would add no behaviour. All methods are
+called on the event loop that ``connect()`` ran on. Those that are not ``async`` never block, and never raise because of
+something that the broker does.
 """
 
 from __future__ import annotations
@@ -29,80 +30,80 @@ Refusal: TypeAlias = "type[QueueFullError] | type[NoRouteError]"
 
 
 class ConnectionState(enum.Enum):
-    """Where a transport stands with its broker."""
+    """The state of a transport's connection."""
 
     IDLE = "idle"
-    """``connect()`` was not called yet."""
+    """``connect()`` has not been called yet."""
     CONNECTING = "connecting"
     """The first connection is being made."""
     READY = "ready"
-    """Requests and replies flow."""
+    """The connection is up."""
     LOST = "lost"
-    """The connection went; the transport is making a new one by itself."""
+    """The connection was lost; the transport is reconnecting."""
     CLOSED = "closed"
-    """``close()`` was called, or a failure that trying again cannot mend."""
+    """``close()`` was called, or the transport gave up after a permanent error."""
 
 
 class CallerEvents(Protocol):
-    """What a :class:`Caller` tells about the requests it was given."""
+    """What a :class:`Caller` reports about the requests that it was given."""
 
     def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
-        """A reply came. It may be late, twice, or for a call that never was."""
+        """Called for each reply. It may be late, a duplicate, or for a call that was never made."""
         ...
 
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
-        """The broker did not take the request, for this reason; it is in no queue."""
+        """Called when the broker has refused a request for this reason; it is in no queue."""
         ...
 
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
-        """The connection is gone, and with it all replies to what was sent so far.
+        """Called when the connection is lost, and with it all replies to what was sent so far.
 
         Args:
-            error: why. A ConfigurationError says that the broker refuses what was sent, for want of a permission.
-            unconfirmed: the correlation ids of the requests of which the broker has not said that it has them.
+            error: why. A ConfigurationError says that the broker refuses what was sent because of a missing permission.
+            unconfirmed: the correlation ids of the requests that the broker has not confirmed.
         """
         ...
 
 
 class ConsumerEvents(Protocol):
-    """What a :class:`Consumer` tells the server that owns it."""
+    """What a :class:`Consumer` reports to the server that owns it."""
 
     def received(self, request: IncomingRequest, /) -> None:
-        """A request arrived. It counts against ``fetch_size`` until it is settled."""
+        """Called for each request. It counts against ``fetch_size`` until it is settled."""
         ...
 
     def lost(self, error: ConnectionLostError, /) -> None:
-        """A connection or channel is gone: the requests that came on it are void and will be given to a worker again.
+        """Called when a connection or channel is lost: its unsettled requests are void and will be redelivered.
 
-        :attr:`IncomingRequest.void` tells which. That it was closed by :meth:`Transport.close` is told too, where
-        requests are in hand.
+        :attr:`IncomingRequest.void` says which ones. It is also called after :meth:`Transport.close` if requests are in
+        flight.
         """
         ...
 
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
-        """A caller does not wait for this call any more. It may be in hand here, elsewhere, or yet to come."""
+        """Called when a caller has cancelled a call. It may be in flight here or elsewhere, or may yet arrive."""
         ...
 
     def caller_gone(self, caller: bytes, /) -> None:
-        """A caller's connection is gone: nobody waits for any of its calls."""
+        """Called when a caller's connection is gone: nobody waits for its calls any longer."""
         ...
 
 
 class Caller(Protocol):
-    """Sends requests and hears of their fate. It outlives the loss of a connection."""
+    """Sends requests and reports their outcome. It survives the loss of a connection."""
 
     @property
     def paused(self) -> bool:
-        """Whether to await :meth:`writable` before the next :meth:`send`."""
+        """Whether :meth:`writable` must be awaited before the next :meth:`send`."""
         ...
 
     @property
     def why_paused(self) -> str:
-        """What it waits for, as a clause for an error message; empty while not :attr:`paused`."""
+        """The reason for the pause, as a clause for an error message; empty while not :attr:`paused`."""
         ...
 
     async def writable(self) -> None:
-        """Wait until requests can be sent: there is a connection, the broker accepts, the socket drains.
+        """Wait until requests can be sent: the connection is up, and neither broker nor socket applies back-pressure.
 
         Raises:
             ConnectionLostError: the transport is closed; ``executed`` is ``False``.
@@ -110,27 +111,28 @@ class Caller(Protocol):
         ...
 
     def send(self, request: Request, /) -> None:
-        """Put one request on its way; what becomes of it comes back through :class:`CallerEvents`.
+        """Send one request; its outcome is reported through :class:`CallerEvents`.
 
         Raises:
             ConnectionLostError: there is no connection; ``executed`` is ``False``.
-            ConfigurationError: the broker has just refused what was sent, for want of a permission.
+            ConfigurationError: the broker has just refused what was sent because of a missing permission, or the
+                request cannot be sent over this transport.
         """
         ...
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
-        """Tell the workers of a service that nobody waits for this request any more.
+        """Tell the workers of a service that the caller no longer waits for this request.
 
-        It is no more than a hint: it may get lost, and it is without effect while there is no connection.
+        Best effort: the message may get lost, and nothing is sent while there is no connection.
         """
         ...
 
 
 class Consumer(Protocol):
-    """Takes requests from one service queue.
+    """Receives requests from one service queue.
 
-    It outlives the loss of a connection. It also outlives its queue: where somebody deletes that on the broker, it is
-    declared anew, and what is in hand can still be answered.
+    It survives the loss of a connection. It also survives the deletion of its queue on the broker: the queue is
+    declared again, and requests in flight can still be answered.
     """
 
     @property
@@ -140,81 +142,81 @@ class Consumer(Protocol):
 
     @property
     def error(self) -> Exception | None:
-        """Why it is not live, where trying again does not help."""
+        """Why it is not live, if retrying does not help."""
         ...
 
     async def stop(self) -> None:
-        """Stop taking requests. None arrives once this returns; those in hand can still be settled.
+        """Stop receiving requests. None arrives after this returns; those in flight can still be settled.
 
-        Whatever it holds on the broker is released when the last request in hand is settled. Stopping twice does no
-        harm.
+        Its resources on the broker are released when the last request in flight is settled. Stopping twice has no
+        effect.
         """
         ...
 
 
 class Transport(Protocol):
-    """A connection to a broker that is kept up until it is closed."""
+    """A connection to a broker that is re-established until it is closed."""
 
     @property
     def state(self) -> ConnectionState:
-        """Where it stands."""
+        """The state of the connection."""
         ...
 
     @property
     def last_error(self) -> Exception | None:
-        """What went wrong last, ``None`` while ready."""
+        """The last error; ``None`` while ready."""
         ...
 
     async def connect(self) -> None:
-        """Connect. From then on a lost connection is made anew without being asked.
+        """Connect. From then on, a lost connection is re-established automatically.
 
         Raises:
-            ConnectionLostError: no broker could be reached in the time that the transport allows itself. It can be
-                called again then. Or the transport is closed.
-            ConfigurationError: the broker refuses us, and trying again cannot help.
+            ConnectionLostError: no broker could be reached within the connect timeout of the transport, and it can be
+                called again; or the transport is closed.
+            ConfigurationError: the broker refuses permanently.
         """
         ...
 
     async def close(self) -> None:
-        """Close for good. Everything unsettled goes back to its queue, and is void here: ``ConsumerEvents.lost``.
+        """Close permanently. Unsettled requests return to their queues and are void here: ``ConsumerEvents.lost``.
 
-        Closing twice does no harm.
+        Closing twice has no effect.
         """
         ...
 
     async def wait_closed(self) -> None:
-        """Wait until the transport is closed for good.
+        """Wait until the transport is closed permanently.
 
         Raises:
-            RabiBridgeError: what closed it, where that was not :meth:`close`.
+            RabiBridgeError: what closed it, if that was not :meth:`close`.
         """
         ...
 
     async def open_caller(self, events: CallerEvents, /) -> Caller:
-        """Make ready to send requests and receive replies. While the connection is lost, wait for the next.
+        """Prepare to send requests and receive replies. While the connection is lost, wait for the next one.
 
         Raises:
-            ConnectionLostError: the transport was never connected, is closed, or got no connection in the time that
-                it allows itself; ``executed`` is ``False``.
+            ConnectionLostError: the transport was never connected, is closed, or got no connection within its connect
+                timeout; ``executed`` is ``False``.
         """
         ...
 
     async def declare(self, queue: ServiceQueue, /) -> None:
-        """Make sure that the queue exists with these limits and that its routing keys lead to it.
+        """Ensure that the queue exists with these limits and that its routing keys lead to it.
 
-        While the connection is lost, wait for the next.
+        While the connection is lost, wait for the next one.
 
         Raises:
-            ConfigurationError: the broker refuses it, for one because it exists with other limits.
-            ConnectionLostError: the transport was never connected, is closed, or got no connection in the time that
-                it allows itself; ``executed`` is ``False``.
+            ConfigurationError: the broker refuses, for example because the queue exists with other limits.
+            ConnectionLostError: the transport was never connected, is closed, or got no connection within its connect
+                timeout; ``executed`` is ``False``.
         """
         ...
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> Consumer:
-        """Declare the queue and take requests from it, at most ``queue.fetch_size`` unsettled at any time.
+        """Declare the queue and receive requests from it, at most ``queue.fetch_size`` unsettled at any time.
 
-        While the connection is lost, return at once: the consumer is live with the next connection.
+        While the connection is lost, return immediately: the consumer becomes live with the next connection.
 
         Raises:
             ConfigurationError: as :meth:`declare`.
