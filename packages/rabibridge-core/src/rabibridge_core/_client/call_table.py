@@ -68,9 +68,10 @@ class CallTable:
         self._cid_max = cid_max
         self._name = name
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take calls on this event loop from now on."""
+    def start(self, loop: asyncio.AbstractEventLoop) -> DeadlineWheel[bytes]:
+        """Accept calls on this event loop from now on; return what arms their deadlines."""
         self.deadlines = DeadlineWheel[bytes](loop, self._expired)
+        return self.deadlines
 
     def free_id(self, correlation_id: bytes) -> bytes:
         """Return the next id that no pending call has; a longer one if all ids are in use."""

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.plugins.call_hooks import CallHooks
-    from rabibridge_core.transport import Caller, Reply, Transport
+    from rabibridge_core.transport import Caller, Headers, Reply, Transport
 
 __all__ = ["Client"]
 
 _SEQUENCES = (tuple, list)
 _ROUTES_KEPT = 4096
 _NO_ROUTES: Mapping[str, str] = {}
+_NO_HEADERS: Headers = {}
 _running_loop = asyncio.get_running_loop
 _new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
 
@@ -73,8 +74,11 @@ class Client:
         self.calls = calls = CallTable(cid_max=cid_max, max_pending=max_pending, name=name)
         """The table of pending calls; the transport reports to it."""
         self._pending = calls.pending
+        # Parts of the table that every call uses: one attribute less on the way to each.
         self._admission = calls.admission
-        self._refusals = calls.refusals
+        self._backlogs = calls.refusals.backlogs
+        self._idempotency = calls.idempotency
+        self._ids = calls.ids
         self._routes: dict[FunctionKind, dict[str, str]] = {}
         self._connecting: asyncio.Task[None] | None = None
         self._closing = CloseOnce()
@@ -96,7 +100,7 @@ class Client:
     @property
     def correlation_id(self) -> str:
         """The next id, taken from the counter: each reading uses one up."""
-        return next(self.calls.ids).decode()
+        return next(self._ids).decode()
 
     async def connect(self) -> None:
         """Connect; no effect when connected.
@@ -121,7 +125,7 @@ class Client:
         loop = asyncio.get_running_loop()
         await self.transport.connect()
         self._loop = loop
-        self.calls.start(loop)
+        self._deadlines = self.calls.start(loop)
         caller = await self.transport.open_caller(self.calls)
         if not self.calls.closed:
             self.calls.caller = caller
@@ -197,34 +201,38 @@ class Client:
         if caller is None or caller.paused or len(pending) >= self._admission.limit:
             time_left = await self._admitted(func_name, timeout, time_left)
             caller = self._connected()
-        correlation_id = next(calls.ids)
+        correlation_id = next(self._ids)
         if correlation_id in pending:
             correlation_id = calls.free_id(correlation_id)
         if time_left is not None and time_left <= 0:
             raise call_timeout_error(func_name, correlation_id, timeout, "", sent=False)
         body, content_type, content_encoding = encode_request(self._codec, args, kwargs, correlation_id)
-        if idempotent or idempotency_key is not None or route in calls.idempotency.routes:
-            headers = calls.idempotency.add_header(headers, idempotency_key)
+        if idempotent or idempotency_key is not None or route in self._idempotency.routes:
+            headers = self._idempotency.add_header(headers, idempotency_key)
         loop = _running_loop()
         if loop is not self._loop:
             raise ConfigurationError(f"{self.name} was connected on another event loop: make one client for each loop")
         future: asyncio.Future[Reply] = loop.create_future()
         hooks = self._hooks
         observed = hooks.active
-        started = 0.0
         if observed:
             started, headers = hooks.call_sent(func_name, correlation_id, time_left, headers)
+        else:
+            started = 0.0
         request = _new_tuple(
             Request, (route, correlation_id, body, content_type, content_encoding, time_left, headers, persistent)
         )
-        slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
+        slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
         call = pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot)
-        if self._refusals.backlogs or retry is not None:
-            self._refusals.watch(call, retry, caller)
+        if self._backlogs or retry is not None:
+            calls.refusals.watch(call, retry, caller)
         error: BaseException | None = None
         try:
             caller.send(request)
-            return self._result(await future, route, func_name, correlation_id)
+            reply = await future
+            if reply[3] or self._idempotency.routes:
+                self._idempotency.learn(route, reply.headers or _NO_HEADERS)
+            return decode_reply(self._codec, reply, func_name, correlation_id)
         except BaseException as raised:
             error = raised
             calls.abandon(call, raised)
@@ -235,7 +243,7 @@ class Client:
             if self._admission.waiting:
                 self._admission.admit()
             if slot is not None:
-                calls.deadlines.discard(correlation_id, slot)
+                self._deadlines.discard(correlation_id, slot)
             if observed:
                 hooks.call_finished(func_name, correlation_id, started, error)
             error = None  # a frame that keeps the exception which keeps the frame is a cycle
@@ -290,8 +298,3 @@ class Client:
     def _check_open(self) -> None:
         if self.calls.closed:
             raise ConnectionLostError(f"{self.name} is closed: make a new client to call again", executed=False)
-
-    def _result(self, reply: Reply, route: str, func_name: str, correlation_id: bytes) -> Any:
-        if reply.headers or self.calls.idempotency.routes:
-            self.calls.idempotency.learn(route, reply.headers or {})
-        return decode_reply(self._codec, reply, func_name, correlation_id)

@@ -36,6 +36,8 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _SEQUENCE = (list, tuple)
 _SUCCESS, _FAILURE = 0, 1
+_REPLY = b"reply "
+"""Precedes the correlation id in the context of a reply."""
 
 
 class StoredReply(NamedTuple):
@@ -47,10 +49,6 @@ class StoredReply(NamedTuple):
 
 class UnreadableRequestError(Exception):
     """The request could not be read, or must not be read; the cause says why."""
-
-
-def _reply_context(correlation_id: bytes) -> bytes:
-    return b"reply " + correlation_id
 
 
 def encode_request(
@@ -108,7 +106,7 @@ def encode_result(
         SerializationError: the serializer cannot represent the result.
         ContentRejectedError: the body is too large.
     """
-    return codec.encode([_SUCCESS, result], _reply_context(correlation_id), content_type)
+    return codec.encode([_SUCCESS, result], _REPLY + correlation_id, content_type)
 
 
 def encode_failure(
@@ -117,7 +115,7 @@ def encode_failure(
     """Return the reply that reports ``error``, with ``headers`` in addition to those that describe it."""
     text, error_headers = encode_error(error, kind)
     content_type = request.content_type if codec.accepts(request.content_type) else None
-    context = _reply_context(request.correlation_id)
+    context = _REPLY + request.correlation_id
     try:
         body = codec.encode([_FAILURE, text], context, content_type)
     except (SerializationError, ContentRejectedError) as unsendable:
@@ -136,7 +134,7 @@ def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: byt
         ContentRejectedError: the body must not be read.
     """
     body, content_type, content_encoding, headers = reply
-    value = codec.decode(body, content_type, content_encoding, _reply_context(correlation_id))
+    value = codec.decode(body, content_type, content_encoding, _REPLY + correlation_id)
     if type(value) is list and len(value) == 2:
         code, result = value
         if code == _SUCCESS:
@@ -151,5 +149,5 @@ def readdress_reply(codec: Codec, stored: StoredReply, request: IncomingRequest)
     reply = stored.reply
     if stored.correlation_id == request.correlation_id or not is_signed(reply.content_type):
         return reply
-    value = codec.decode(reply.body, reply.content_type, reply.content_encoding, _reply_context(stored.correlation_id))
-    return Reply(*codec.encode(value, _reply_context(request.correlation_id), reply.content_type), reply.headers)
+    value = codec.decode(reply.body, reply.content_type, reply.content_encoding, _REPLY + stored.correlation_id)
+    return Reply(*codec.encode(value, _REPLY + request.correlation_id, reply.content_type), reply.headers)
