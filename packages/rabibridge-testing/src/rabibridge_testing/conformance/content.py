@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_core._codec.codec import Codec
+from rabibridge_core._protocol.naming import service_of_queue
 from rabibridge_core.errors import (
     ContentRejectedError,
     RabiBridgeError,
@@ -37,7 +38,7 @@ async def _answered_with(bench: Bench, client: Client, reply: Reply) -> Any:
     """Let ``client`` make a call that a worker made by hand answers with ``reply``."""
     queue, worker = bench.queue(), Worker()
     await soon((await bench.transport()).serve(queue, worker))
-    name = queue.name.removeprefix("rpc_async_")
+    name = service_of_queue(queue.name)
     call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
     (await worker.next()).reply(reply)
     return await soon(call)
