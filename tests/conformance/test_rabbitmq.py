@@ -11,21 +11,7 @@ import pytest
 
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
-from rabibridge_testing.conformance import (
-    CallConformance,
-    CancellationConformance,
-    ContentConformance,
-    DeadlineConformance,
-    DeliveryConformance,
-    HealthConformance,
-    IdempotencyConformance,
-    LimitConformance,
-    OutageConformance,
-    QueueConformance,
-    ReconnectionConformance,
-    SeamConformance,
-    SignalConformance,
-)
+from rabibridge_testing.conformance import bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -171,40 +157,4 @@ def dead_letters(amqp_url: str) -> Callable[[str], Awaitable[list[tuple[bytes, s
     return take
 
 
-class TestSeam(SeamConformance): ...
-
-
-class TestQueues(QueueConformance): ...
-
-
-class TestSignals(SignalConformance): ...
-
-
-class TestReconnection(ReconnectionConformance): ...
-
-
-class TestCalls(CallConformance): ...
-
-
-class TestLimits(LimitConformance): ...
-
-
-class TestContent(ContentConformance): ...
-
-
-class TestOutage(OutageConformance): ...
-
-
-class TestCancellation(CancellationConformance): ...
-
-
-class TestDelivery(DeliveryConformance): ...
-
-
-class TestIdempotency(IdempotencyConformance): ...
-
-
-class TestDeadlines(DeadlineConformance): ...
-
-
-class TestHealth(HealthConformance): ...
+bind(globals())

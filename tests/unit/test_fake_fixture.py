@@ -209,6 +209,17 @@ async def test_a_decorated_function_keeps_its_limits(fake_broker: FakeBroker) ->
             await client.remote_call("limited", ("x",))
 
 
+async def test_limits_are_those_of_a_server(fake_broker: FakeBroker) -> None:
+    fake_broker.declare(ServiceQueue("rpc_async_add", ("async_add", "add"), queue_size=1, fetch_size=1))
+    with pytest.raises(ConfigurationError, match="re_register"):
+        fake_broker.add_service(add)
+    schema = fake_broker.add_service(add, fetch_size=4, re_register=True, queue_type="quorum", fetch_ahead=2)
+    assert (schema.queue_type, schema.fetch_ahead) == ("quorum", 2)
+    assert fake_broker.queues["rpc_async_add"].spec == schema.queue
+    async with RMQClient() as client:
+        assert await client.remote_call("add", (1, 2)) == 3
+
+
 async def test_a_name_is_taken_once(fake_broker: FakeBroker) -> None:
     fake_broker.add_service(add)
     with pytest.raises(RegistrationError, match="'add'"):

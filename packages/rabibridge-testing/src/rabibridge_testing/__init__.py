@@ -1,6 +1,9 @@
-"""Testing code that uses RabiBridge: a broker in memory, its faults, and what transports must do.
+"""Tools to test code that uses RabiBridge: an in-memory broker, faults to inject, and a suite to test transports.
 
-The fixture ``fake_broker`` comes with the installation; the conformance suite is in
+Everything here works without RabbitMQ and imports ``rabibridge_core`` only. Clients, servers and the AMQP transport
+belong in ``rabibridge``.
+
+Installing the package provides the pytest fixture ``fake_broker``; the suite for authors of transports is in
 :mod:`rabibridge_testing.conformance`.
 """
 

@@ -1,9 +1,9 @@
-"""Ways in which a broker and a network misbehave, as small objects that add up.
+"""Faults to inject into the in-memory broker: delays, duplicates, refusals, lost and corrupt replies.
 
-Each fault looks at every request and reply that passes (a :class:`Passage`) and changes what becomes of it. Faults
-apply in the order in which they were made. One ends with :meth:`Fault.stop`, at the end of its ``with`` block, or once
-it has struck ``times`` times. A fault of one's own is a subclass with its own :meth:`Fault.strike`, added to
-``broker.faults``.
+Every request and reply passes through all active faults as a :class:`Passage`, which each fault may change. Faults are
+applied in the order in which they were created, and their effects add up. A fault ends with :meth:`Fault.stop`, at the
+end of its ``with`` block, or after ``times`` uses. To write a fault, subclass :class:`Fault`, define
+:meth:`Fault.strike`, and append an instance to ``broker.faults``.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ FaultT = TypeVar("FaultT", bound="Fault")
 
 @dataclass(slots=True)
 class Passage:
-    """A request or a reply that passes the broker.
+    """A request or a reply on its way through the broker.
 
     Attributes:
-        kind: which of the two.
+        kind: ``"request"`` or ``"reply"``.
         service: the name of the service.
-        reply: the reply; ``None`` for a request. A fault may put another one in its place.
-        copies: how many of it arrive; 0: it is lost.
-        delay: how much later it arrives, in seconds.
-        refusal: for a request: the error to refuse it with, ``None`` to take it.
+        reply: the reply, which a fault may replace; ``None`` for a request.
+        copies: how many copies arrive; 0: it is lost.
+        delay: the delay before it arrives, in seconds.
+        refusal: the error to refuse a request with; ``None``: accept it.
     """
 
     kind: Kind
@@ -56,10 +56,10 @@ class Passage:
 
 
 class Fault:
-    """The base of all faults: whom it strikes, and how often.
+    """Base class of all faults: selects the requests and replies that a fault applies to.
 
     Attributes:
-        struck: how many times it has struck.
+        struck: how often the fault was applied.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Fault:
         kind: Kind | None = None,
         times: int | None = None,
     ) -> None:
-        """Choose what to strike.
+        """Select what the fault applies to.
 
         Args:
-            service: only this service; ``None``: all.
+            service: only this service; ``None``: all services.
             kind: only requests, or only replies; ``None``: both.
-            times: how often; ``None``: until stopped.
+            times: how often the fault is applied; ``None``: until it is stopped.
         """
         self.service = service
         self.kind = kind
@@ -88,11 +88,11 @@ class Fault:
 
     @property
     def active(self) -> bool:
-        """Whether it can still strike."""
+        """Whether the fault is neither stopped nor used up."""
         return not self._stopped and (self.times is None or self.struck < self.times)
 
     def stop(self) -> None:
-        """Strike no more."""
+        """Stop the fault for good."""
         self._stopped = True
 
     def __enter__(self) -> Self:
@@ -104,18 +104,18 @@ class Fault:
         self.stop()
 
     def look_at(self, passage: Passage) -> None:
-        """Strike, if this is one to strike."""
+        """Apply the fault to ``passage`` if it is selected."""
         if self.active and self.service in (None, passage.service) and self.kind in (None, passage.kind):
             self.struck += 1
             self.strike(passage)
 
     def strike(self, passage: Passage) -> None:
-        """Change what becomes of ``passage``."""
+        """Change ``passage``; subclasses define this."""
         raise NotImplementedError
 
 
 class Delay(Fault):
-    """Lets requests or replies arrive later. A request whose time runs out on the way never arrives."""
+    """Delays requests or replies. A request whose timeout ends during the delay never arrives."""
 
     def __init__(
         self,
@@ -125,49 +125,53 @@ class Delay(Fault):
         kind: Kind | None = "request",
         times: int | None = None,
     ) -> None:
-        """Delay by ``seconds``; the rest as in :class:`Fault`."""
+        """Delay by ``seconds``; for the other arguments see :class:`Fault`."""
         super().__init__(service, kind=kind, times=times)
         self.seconds = seconds
 
     def strike(self, passage: Passage) -> None:
-        """Add to the delay."""
+        """Add ``seconds`` to the delay."""
         passage.delay += self.seconds
 
 
 class Duplicate(Fault):
-    """Lets requests or replies arrive twice, as happens where a sender does not hear that it was heard."""
+    """Delivers requests or replies twice, as happens when a sender gets no confirmation and sends again."""
 
     def strike(self, passage: Passage) -> None:
-        """Double it."""
+        """Double the number of copies."""
         passage.copies *= 2
 
 
 class Refuse(Fault):
-    """Refuses requests, whatever the state of the queue."""
+    """Refuses requests, regardless of the state of the queue."""
 
     def __init__(
         self, service: str | None = None, error: Refusal = QueueFullError, *, times: int | None = None
     ) -> None:
-        """Refuse with ``error``, which is QueueFullError or NoRouteError."""
+        """Refuse with ``error``: QueueFullError or NoRouteError.
+
+        Raises:
+            TypeError: ``error`` is something else.
+        """
         if error not in (QueueFullError, NoRouteError):
-            raise TypeError(f"a broker refuses with QueueFullError or NoRouteError, not with {error!r}")
+            raise TypeError(f"error is {error!r}: a broker can only refuse with QueueFullError or NoRouteError")
         super().__init__(service, kind="request", times=times)
         self.error = error
 
     def strike(self, passage: Passage) -> None:
-        """Refuse it."""
+        """Refuse the request."""
         passage.refusal = self.error
 
 
 class DropReplies(Fault):
-    """Loses replies: the worker has sent them and settled, the caller hears nothing."""
+    """Drops replies: the worker has sent them and acknowledged the request, but the caller receives nothing."""
 
     def __init__(self, service: str | None = None, *, times: int | None = None) -> None:
-        """Lose the replies of ``service``, or of all."""
+        """Drop the replies of ``service``; ``None``: of all services."""
         super().__init__(service, kind="reply", times=times)
 
     def strike(self, passage: Passage) -> None:
-        """Lose it."""
+        """Drop the reply."""
         passage.copies = 0
 
 
@@ -177,21 +181,21 @@ class CorruptReplies(Fault):
     def __init__(
         self, service: str | None = None, *, body: bytes = b"\xc1 not what it says", times: int | None = None
     ) -> None:
-        """Put ``body`` in its place, which no serializer can decode unless it is given."""
+        """Replace the body by ``body``; by default bytes that no serializer can decode."""
         super().__init__(service, kind="reply", times=times)
         self.body = body
 
     def strike(self, passage: Passage) -> None:
-        """Replace it."""
+        """Replace the body of the reply."""
         if passage.reply is not None:
             passage.reply = passage.reply._replace(body=self.body)
 
 
 class FaultControls:
-    """The part of a broker that misbehaves on demand. Every method returns the fault it made."""
+    """The methods of a broker that inject faults. Each returns the fault that it has created."""
 
     def __init__(self) -> None:
-        """Behave well."""
+        """Start without faults."""
         self.faults: list[Fault] = []
 
     def delay(
@@ -202,7 +206,7 @@ class FaultControls:
         kind: Kind | None = "request",
         times: int | None = None,
     ) -> Delay:
-        """Let requests, or replies, or both (``kind=None``) arrive ``seconds`` later."""
+        """Delay requests, replies or both (``kind=None``) by ``seconds``."""
         return self._add(Delay(seconds, service, kind=kind, times=times))
 
     def duplicate(
@@ -212,7 +216,7 @@ class FaultControls:
         kind: Kind | None = "request",
         times: int | None = None,
     ) -> Duplicate:
-        """Let requests, or replies, or both (``kind=None``) arrive twice."""
+        """Deliver requests, replies or both (``kind=None``) twice."""
         return self._add(Duplicate(service, kind=kind, times=times))
 
     def refuse(
@@ -222,13 +226,13 @@ class FaultControls:
         return self._add(Refuse(service, error, times=times))
 
     def drop_replies(self, service: str | None = None, *, times: int | None = None) -> DropReplies:
-        """Lose replies on their way to the caller."""
+        """Drop replies on their way to the caller."""
         return self._add(DropReplies(service, times=times))
 
     def corrupt_replies(
         self, service: str | None = None, *, body: bytes = b"\xc1 not what it says", times: int | None = None
     ) -> CorruptReplies:
-        """Replace the body of replies by one that cannot be decoded, or by ``body``."""
+        """Replace the body of replies by ``body``; by default by bytes that cannot be decoded."""
         return self._add(CorruptReplies(service, body=body, times=times))
 
     def clear_faults(self) -> None:
@@ -238,7 +242,7 @@ class FaultControls:
         self.faults.clear()
 
     def struck(self, passage: Passage) -> Passage:
-        """Let all faults look at ``passage``, and return it."""
+        """Apply all faults to ``passage`` and return it."""
         for fault in list(self.faults):
             fault.look_at(passage)
             if not fault.active:

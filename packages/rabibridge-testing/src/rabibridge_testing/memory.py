@@ -1,7 +1,7 @@
-"""``memory://name``: brokers in memory outside tests, found through the entry-point group ``rabibridge``.
+"""``memory://name``: in-memory brokers outside tests, found through the entry-point group ``rabibridge``.
 
-All clients and servers of one process that name the same broker reach each other; nothing leaves the process, and
-nothing outlives it.
+All clients and servers in one process that use the same name share a broker. No data leaves the process, and none is
+kept when it ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _brokers: dict[str, MemoryBroker] = {}
 
 
 def memory_broker(name: str) -> MemoryBroker:
-    """Return the broker that ``memory://name`` means in this process, made when first asked for.
+    """Return the broker of ``memory://name`` in this process; it is created on first use.
 
     The name is a host name: case does not matter.
     """
@@ -35,13 +35,13 @@ def memory_broker(name: str) -> MemoryBroker:
 
 
 def forget_broker(name: str) -> None:
-    """Let ``memory://name`` mean a new, empty broker from now on; who is connected to the old one stays there."""
+    """Make ``memory://name`` a new, empty broker; existing connections stay with the old one."""
     _brokers.pop(name.lower(), None)
 
 
 @hookimpl
 def rabibridge_transport(scheme: str, settings: Settings, name: str) -> MemoryTransport | None:
-    """Make a transport for ``memory://`` URLs."""
+    """Return a transport for ``memory://`` URLs; ``None`` for other schemes."""
     if scheme != SCHEME:
         return None
     return memory_broker(settings.endpoints[0].host).transport(name)

@@ -1,4 +1,4 @@
-"""The pytest plug-in: the fixture ``fake_broker``."""
+"""The pytest plug-in: provides the fixture ``fake_broker``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ pytest.register_assert_rewrite("rabibridge_testing.conformance")
 
 @pytest.fixture
 def fake_broker() -> Iterator[FakeBroker]:
-    """Give every client and server made in this test a broker in memory, whatever the settings say, and return it.
+    """Connect every client and server created in this test to an in-memory broker, and return that broker.
 
-    It is a plain synchronous fixture: it works with every plug-in that runs async tests on asyncio.
+    The configured broker is not used. The fixture is synchronous, so it works with every pytest plug-in that runs async
+    tests on asyncio.
     """
     broker = FakeBroker()
     with override_transport(broker.transport_for):

@@ -7,7 +7,15 @@ from typing import Literal, TypeAlias
 
 from rabibridge_core.errors import ConfigurationError
 
-__all__ = ["FunctionKind", "check_service_name", "queue_name", "routing_key", "routing_keys"]
+__all__ = [
+    "FunctionKind",
+    "check_service_name",
+    "queue_name",
+    "routing_key",
+    "routing_keys",
+    "service_of_queue",
+    "service_of_routing_key",
+]
 
 FunctionKind: TypeAlias = Literal["async", "sync", "any"]
 
@@ -50,3 +58,27 @@ def routing_key(name: str, kind: FunctionKind) -> str:
     if kind not in ("async", "sync"):
         raise ConfigurationError(f"ftype is {kind!r}; use 'async', 'sync', or 'any' if the kind is not known")
     return f"{kind}_{name}"
+
+
+_QUEUE_PREFIXES = tuple(queue_name("", is_async=is_async) for is_async in (True, False))
+_KEY_PREFIXES = tuple(routing_keys("", is_async=is_async)[0] for is_async in (True, False))
+
+
+def service_of_queue(queue: str) -> str:
+    """Return the name of the service that :func:`queue_name` made this queue name from."""
+    return _without_prefix(queue, _QUEUE_PREFIXES)
+
+
+def service_of_routing_key(key: str) -> str:
+    """Return the name of the service that a routing key leads to.
+
+    A key of kind ``"any"`` is the name itself; one that begins with ``async_`` or ``sync_`` is taken for that kind.
+    """
+    return _without_prefix(key, _KEY_PREFIXES)
+
+
+def _without_prefix(text: str, prefixes: tuple[str, ...]) -> str:
+    for prefix in prefixes:
+        if text.startswith(prefix):
+            return text[len(prefix) :]
+    return text

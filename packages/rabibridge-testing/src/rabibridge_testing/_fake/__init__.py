@@ -1,4 +1,4 @@
-"""The broker behind the ``fake_broker`` fixture: runs functions and records calls.
+"""The broker behind the ``fake_broker`` fixture: serves functions and records calls.
 
-How an in-memory broker routes and queues messages belongs in ``_memory``.
+What a test sets up and inspects belongs here. How requests are queued, routed and lost belongs in ``_memory``.
 """

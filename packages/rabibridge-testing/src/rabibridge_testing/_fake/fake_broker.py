@@ -1,4 +1,4 @@
-"""The broker behind the ``fake_broker`` fixture: a memory broker that can run functions and shows the calls."""
+"""The broker behind the ``fake_broker`` fixture: an in-memory broker that runs functions and records calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core.settings import Settings
-    from rabibridge_core.transport import Delivery
+    from rabibridge_core.transport import Delivery, QueueType
     from rabibridge_testing._fake.recording import RecordedCall
     from rabibridge_testing._memory.transport import MemoryTransport
 
@@ -27,14 +27,14 @@ __all__ = ["FakeBroker"]
 
 
 class FakeBroker(MemoryBroker):
-    """A broker for one test.
+    """The broker of one test.
 
-    Functions given to :meth:`add_service` are served by a worker of its own, which runs as long as any client or server
-    of the test is connected, on their event loop.
+    It serves the functions given to :meth:`add_service` itself, as long as any client or server of the test is
+    connected, on their event loop.
     """
 
     def __init__(self) -> None:
-        """Make an empty broker that keeps all calls."""
+        """Create an empty broker that records all calls."""
         super().__init__("fake_broker", trace=True)
         self._schemas: dict[str, ServiceSchema] = {}
         self._worker: _Worker | None = None
@@ -42,7 +42,7 @@ class FakeBroker(MemoryBroker):
         self._reader = codec_of()
 
     def transport_for(self, settings: Settings, name: str) -> MemoryTransport:
-        """Return a new transport to this broker, whatever the settings say: a ``TransportFactory``."""
+        """Return a new transport to this broker, whichever broker is configured: a ``TransportFactory``."""
         self._settings = settings
         return self.transport(name)
 
@@ -54,71 +54,66 @@ class FakeBroker(MemoryBroker):
         timeout: float | None = None,
         *,
         validate: bool = False,
+        re_register: bool = False,
         delivery: Delivery | None = None,
         idempotent: bool = False,
         redelivery_limit: int | None = None,
+        queue_type: QueueType | None = None,
+        fetch_ahead: int | None = None,
     ) -> ServiceSchema:
         """Serve ``func`` under its name, without a server.
 
-        It can be called from then on. Limits are those of ``register_call``; what is left out is as that says of a
-        decorated function. When the last client and server of the test has disconnected, calls in hand are cancelled
-        and those that wait are dropped.
+        Clients can call it from then on. The limits are those of ``register_call``; limits that are left out (``None``
+        or ``False``) are taken from the function's ``@register_call``, if it has one. When the last client and server
+        of the test has disconnected, running calls are cancelled and waiting calls are dropped.
 
         Args:
-            func: an async or sync function.
+            func: an async or sync function; its ``__name__`` is the name of the service.
             queue_size: how many calls may wait; ``None``: no limit.
-            fetch_size: how many calls run at a time; ``None``: 256, or 32 where ``func`` is not async.
+            fetch_size: how many calls run at a time; ``None``: 256, or 32 if ``func`` is not async.
             timeout: how long a call may wait in the queue, in seconds; ``None``: no limit.
             validate: check the arguments against the annotations.
+            re_register: if the queue exists with other limits, delete it together with its waiting calls.
             delivery: ``"at-least-once"`` or ``"at-most-once"``; ``None``: at least once.
-            idempotent: whether callers send it again by themselves after a lost connection.
-            redelivery_limit: how often a call is given to the worker again; then it is a dead letter. ``None``: 5.
+            idempotent: running it twice does no harm: clients send a call again after a lost connection.
+            redelivery_limit: how often a call is redelivered before it becomes a dead letter; ``None``: 5.
+            queue_type: ``"classic"`` or ``"quorum"``; ``None``: classic.
+            fetch_ahead: how many more calls the worker holds, which wait there until a running one ends; ``None``: 0.
 
         Raises:
-            RegistrationError: the function or the limits cannot be used, or the name is taken.
+            RegistrationError: the function or its limits cannot be used, or its name is taken.
             ConfigurationError: a server of this test declared the queue with other limits.
         """
-        given = ServiceLimits(
-            queue_size,
-            fetch_size,
-            timeout,
-            validate,
-            delivery=delivery,
-            idempotent=idempotent,
-            redelivery_limit=redelivery_limit,
-        )
-        schema = ServiceSchema.of(func, given.with_defaults(registered_limits(func)))
-        if schema.name in self._schemas:
-            raise RegistrationError(f"the fake broker serves {schema.name!r} already: give the function another name")
-        self.declare(schema.queue)
-        self._schemas[schema.name] = schema
-        self._serve_soon()
-        return schema
+        limits = ServiceLimits(
+            queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
+            fetch_ahead,
+        )  # fmt: skip
+        return self._add_schema(ServiceSchema.of(func, limits.with_defaults(registered_limits(func))))
 
     def restore(self) -> None:
-        """Accept connections again; the functions are served again, and those that were added meanwhile."""
+        """Accept connections again, and serve all functions, including those added meanwhile."""
         super().restore()
         self._serve_soon()
 
     @property
     def calls(self) -> list[RecordedCall]:
-        """All calls so far, in the order in which they were sent; a new list at each reading.
+        """All calls so far, in the order in which they were sent; a new list on each access.
 
-        A worker that dies and another that runs the call again are one call here, a call refused is one, too. A
-        call that its client sends again is one more each time, with the same ``correlation_id``.
+        A redelivered call is listed once, and refused calls are listed too. A call that its client sends again is
+        listed again each time, with the same ``correlation_id``.
         """
         return [decode(trace, self._reader) for trace in self.traces]
 
     def calls_of(self, service: str) -> list[RecordedCall]:
-        """Those of :attr:`calls` that were meant for ``service``."""
+        """Return the :attr:`calls` of one service."""
         return [call for call in self.calls if call.service == service]
 
     async def opened(self, transport: MemoryTransport) -> None:
-        """Start the worker, if there is something to serve."""
+        """Called when a transport has connected: start the worker if there are functions to serve."""
         self._serve()
 
     async def closed(self, transport: MemoryTransport) -> None:
-        """Stop the worker when nobody else is left."""
+        """Called when a transport was closed: stop the worker if no other transport is left."""
         worker = self._worker
         if worker is not None and all(other is worker.transport for other in self.transports):
             self._worker = None
@@ -128,13 +123,23 @@ class FakeBroker(MemoryBroker):
                     queue.purge()
 
     def shut_down(self) -> None:
-        """Drop all connections and queues at the end of the test. It needs no event loop."""
+        """Drop all connections and queues at the end of the test. This needs no running event loop."""
         self.accepting = False
         self._worker = None
         self.abandon(list(self.transports))
         for name in list(self.queues):
             self.delete_queue(name)
         self.clear_faults()
+
+    def _add_schema(self, schema: ServiceSchema) -> ServiceSchema:
+        if schema.name in self._schemas:
+            raise RegistrationError(
+                f"the fake broker already serves {schema.name!r}: rename the function, or call add_service only once"
+            )
+        self.declare(schema.queue)
+        self._schemas[schema.name] = schema
+        self._serve_soon()
+        return schema
 
     def _serve_soon(self) -> None:
         for transport in self.transports:
@@ -143,18 +148,18 @@ class FakeBroker(MemoryBroker):
                 break
 
     def _serve(self) -> None:
-        """Let the worker run what it does not run yet; must be called on the loop."""
+        """Start the worker if needed, and serve the functions added since; must be called on the event loop."""
         if not self._schemas or not self.transports:
             return
         if self._worker is None or self._worker.transport.state is ConnectionState.CLOSED:
             if not self.accepting:
-                return  # restore() comes here again
+                return  # restore() calls this again
             self._worker = _Worker(self.transport("the worker of fake_broker"), codec_of(self._settings))
         self._worker.serve(self._schemas)
 
 
 class _Worker:
-    """Runs the functions of a fake broker on one event loop."""
+    """Serves the functions of a fake broker on one event loop."""
 
     def __init__(self, transport: MemoryTransport, codec: Codec) -> None:
         self.transport = transport

@@ -1,4 +1,4 @@
-"""The calls that passed a broker, decoded for a test to look at."""
+"""The calls that passed through a broker, decoded for assertions in tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from rabibridge_core._protocol.remote_errors import decode_error
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rabibridge_core._codec.serializers import Serializer
     from rabibridge_core.errors import RabiBridgeError
     from rabibridge_core.settings import Settings
@@ -28,14 +30,14 @@ class RecordedCall:
 
     Attributes:
         service: the name of the service.
-        args: its positional arguments; empty where ``error`` says that the request cannot be decoded.
-        kwargs: its keyword arguments.
-        outcome: ``"pending"``: no reply was sent so far; ``"result"``; ``"error"``: the worker answered with one;
-            ``"refused"``: the broker did not take it.
-        result: the result, if there is one.
-        error: what the caller gets instead of a result, if the reply reaches it.
-        timeout: the time that the call was given, in seconds; ``None``: no limit.
-        correlation_id: the id of the call.
+        args: the positional arguments; empty if the request cannot be decoded, which ``error`` then says.
+        kwargs: the keyword arguments.
+        outcome: ``"pending"``: no reply was sent so far; ``"result"``: the worker replied with a result; ``"error"``:
+            the worker replied with an error; ``"refused"``: the broker did not accept the call.
+        result: the result; ``None`` unless the outcome is ``"result"``.
+        error: the error that the caller gets, if the reply reaches it; ``None`` if there is none.
+        timeout: the timeout of the call, in seconds; ``None``: no limit.
+        correlation_id: the correlation id of the call.
     """
 
     service: str
@@ -49,7 +51,7 @@ class RecordedCall:
 
 
 def codec_of(settings: Settings | None = None) -> Codec:
-    """Return a codec that reads every known serializer, and writes and signs as ``settings`` say."""
+    """Return a codec that reads every registered serializer, and writes and signs as configured in ``settings``."""
     accept: dict[str, Serializer] = {}
     for serializer in registry:
         accept.setdefault(serializer.content_type, serializer)
@@ -57,19 +59,25 @@ def codec_of(settings: Settings | None = None) -> Codec:
         return Codec(accept=accept.values(), trust_broker=True)
     own = registry.get(settings.serializer)
     accept[own.content_type] = own
+    return _codec_from_settings(settings, serializer=own, accept=accept.values(), trust_broker=True)
+
+
+def _codec_from_settings(
+    settings: Settings, *, serializer: Serializer, accept: Iterable[Serializer], trust_broker: bool
+) -> Codec:
     return Codec(
-        serializer=own,
-        accept=accept.values(),
+        serializer=serializer,
+        accept=accept,
         compress_threshold=settings.compress_threshold,
         max_body=settings.max_body,
         max_decompressed=settings.max_decompressed,
         signing_key=settings.signing_key.reveal().encode() if settings.signing_key else None,
-        trust_broker=True,
+        trust_broker=trust_broker,
     )
 
 
 def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
-    """Return ``trace`` with its bytes decoded."""
+    """Return the call that ``trace`` records."""
     request = trace.request
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
@@ -85,7 +93,7 @@ def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
     except (SerializationError, ContentRejectedError) as unreadable:
         error = unreadable
     except (TypeError, ValueError):
-        error = SerializationError("the request is not of the form [args, kwargs]")
+        error = SerializationError("the request body must have the form [args, kwargs]")
     if trace.refusal is not None:
         refusal, detail = trace.refusal
         outcome, error = "refused", refusal(detail, func_name=trace.service, correlation_id=correlation_id)
@@ -105,4 +113,4 @@ def _answer(trace: CallTrace, reply: Reply, codec: Codec, correlation_id: str) -
         if code == 0:
             return value, None
         return None, decode_error(value, reply.headers or {}, trace.service, correlation_id)
-    return None, SerializationError("the reply is not of the form [code, result]")
+    return None, SerializationError("the reply body must have the form [code, result]")

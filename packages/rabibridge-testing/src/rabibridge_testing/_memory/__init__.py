@@ -1,4 +1,5 @@
-"""An in-memory broker and its transport.
+"""The in-memory broker and its transport.
 
-What a test needs around it (recording, assertions, fixtures) belongs in ``_fake`` or the pytest plug-in.
+Queues, routing, connections and outages belong here. Running functions, recording calls and pytest fixtures do not:
+they are in ``_fake`` and ``plugin``.
 """

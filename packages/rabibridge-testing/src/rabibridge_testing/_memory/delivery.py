@@ -1,28 +1,56 @@
-"""A request in the hands of a worker of the memory broker."""
+"""A request that a consumer of the memory broker has taken, until it is settled."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._memory.messages import caller_name
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, Reply
-    from rabibridge_testing._memory.endpoints import MemoryConsumer
     from rabibridge_testing._memory.messages import Message
+    from rabibridge_testing._memory.queue import MemoryQueue
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "DeliveryOwner"]
 
 _NO_HEADERS: Headers = {}
 
 
-class Delivery:
-    """One request in hand: an ``IncomingRequest`` of the transport seam.
+class DeliveryOwner(Protocol):
+    """What a delivery uses of the consumer that took it."""
 
-    Settling it a second time is an error in the code that does it, and raises RuntimeError; so is giving back what was
-    accepted. Once its connection has gone, settling has no effect at all; what was accepted before can be answered on
-    the next one. It belongs to the queue that it came from, also where that was deleted since.
+    @property
+    def queue(self) -> MemoryQueue:
+        """The queue that requests are taken from."""
+        ...
+
+    def send_reply(self, message: Message, reply: Reply) -> None:
+        """Send a reply to the caller; it is lost where there is no connection."""
+        ...
+
+    def dead_letter(self, message: Message, queue: str, reason: str) -> None:
+        """Store a request among the broker's dead letters."""
+        ...
+
+    def probe(self, message: Message) -> None:
+        """Ask the broker whether the caller is still connected."""
+        ...
+
+    def settled(self, delivery: Delivery) -> None:
+        """Called when a delivery was settled for good."""
+        ...
+
+    def accepted(self, delivery: Delivery) -> None:
+        """Called when a delivery was acknowledged and its reply is still to come."""
+        ...
+
+
+class Delivery:
+    """One request being processed: an ``IncomingRequest`` of the transport protocol.
+
+    Settling it twice, or giving it back after it was accepted, is a bug in the worker and raises RuntimeError. Once its
+    connection is lost, settling has no effect; a request that was accepted before can still be answered on the next
+    connection. A delivery belongs to the queue that it came from, even if that queue was deleted meanwhile.
     """
 
     __slots__ = (
@@ -46,8 +74,8 @@ class Delivery:
         "wants_reply",
     )
 
-    def __init__(self, message: Message, consumer: MemoryConsumer) -> None:
-        """Give ``message`` to ``consumer``."""
+    def __init__(self, message: Message, consumer: DeliveryOwner) -> None:
+        """Deliver ``message`` to ``consumer``."""
         request = message.request
         self.message = message
         self.queue = consumer.queue
@@ -69,68 +97,63 @@ class Delivery:
         self.void = False
 
     def __repr__(self) -> str:
-        state = "void" if self.void else "settled" if self.settled else "accepted" if self.accepted else "in hand"
+        state = "void" if self.void else "settled" if self.settled else "accepted" if self.accepted else "unsettled"
         return f"<Delivery {self.message.request.routing_key!r} {self.correlation_id!r} {state}>"
 
     @property
     def redelivered(self) -> bool:
-        """Whether it was given to a worker before."""
+        """Whether a worker received it before."""
         return self.deliveries > 0
 
     def reply(self, reply: Reply, /) -> None:
         """Send the reply, then settle."""
         if self._settle():
-            self._send(reply)
+            self._consumer.send_reply(self.message, reply)
             self._consumer.settled(self)
 
     def accept(self) -> None:
-        """Settle now and reply later: it comes to no worker again, and makes room for the next."""
+        """Settle now and reply later: it is never redelivered, and no longer counts against ``fetch_size``."""
         if self.accepted:
-            raise RuntimeError(f"{self!r} was accepted before: once is all it takes")
+            raise RuntimeError(f"{self!r} was already accepted: call accept() only once")
         if self._settle():
             self.accepted = True
             self.settled = False  # reply and discard are still to come
             self._consumer.accepted(self)
 
     def discard(self) -> None:
-        """Settle without an answer."""
+        """Settle without a reply."""
         if self._settle():
             self._consumer.settled(self)
 
     def dead_letter(self, reason: str, reply: Reply | None = None, /) -> None:
-        """Put it aside in the broker's ``dead_letters``, send the reply if there is one, then settle."""
+        """Store it in the broker's ``dead_letters``, send the reply if there is one, then settle."""
         if self._settle():
-            self._consumer.broker.put_aside(self.message, self.queue.spec.name, reason)
+            self._consumer.dead_letter(self.message, self.queue.spec.name, reason)
             if reply is not None:
-                self._send(reply)
+                self._consumer.send_reply(self.message, reply)
             self._consumer.settled(self)
 
     def probe(self) -> None:
-        """Ask whether its caller is still there."""
+        """Ask whether its caller is still connected."""
         if not self.void:
-            self._consumer.broker.probe(self.message, self._consumer.transport)
+            self._consumer.probe(self.message)
 
     def reject(self, *, requeue: bool) -> None:
-        """Give it back to its place in the queue, or drop it."""
+        """Return it to its position in the queue, or drop it."""
         if self.accepted and not self.void:
-            raise RuntimeError(f"{self!r} was accepted: it cannot be given back, only answered or discarded")
+            raise RuntimeError(f"{self!r} was accepted: it cannot be rejected, only answered or discarded")
         if self._settle():
             self._consumer.settled(self)
             if requeue:
                 self.message.deliveries += 1
                 self.queue.put_back([self.message])
 
-    def _send(self, reply: Reply) -> None:
-        transport = self._consumer.transport
-        if transport.state is ConnectionState.READY:  # else it is lost: this one was accepted, and there is no other
-            transport.broker.reply(self.message, reply, transport)
-
     def _settle(self) -> bool:
         if self.void:
             return False
         if self.settled:
             raise RuntimeError(
-                f"{self!r} was settled before: reply, discard, dead_letter and reject exclude each other"
+                f"{self!r} was already settled: call only one of reply, discard, dead_letter and reject, and only once"
             )
         self.settled = True
         return True

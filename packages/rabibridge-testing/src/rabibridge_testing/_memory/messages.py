@@ -1,4 +1,4 @@
-"""A request on its way through the memory broker, what becomes of it, and what is put aside."""
+"""A request inside the memory broker, the record of what became of it, and the dead letter it may end as."""
 
 from __future__ import annotations
 
@@ -9,35 +9,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rabibridge_core.transport import Refusal, Reply, Request
 
-__all__ = ["CallTrace", "DeadLetter", "Message", "caller_name", "service_of"]
-
-_QUEUE_PREFIXES = ("rpc_async_", "rpc_sync_")
-_KEY_PREFIXES = ("async_", "sync_")
+__all__ = ["CallTrace", "DeadLetter", "Message", "caller_name"]
 
 
 def caller_name(address: int | None) -> bytes:
-    """Return how a worker sees the caller at a reply address; nobody's is empty."""
+    """Return the name by which a worker knows the caller at a reply address; empty for ``None``."""
     return b"" if address is None else b"caller-%d" % address
-
-
-def service_of(routing_key: str, queue: str | None = None) -> str:
-    """Return the name of the service that a routing key, or better a queue, belongs to."""
-    name, prefixes = (routing_key, _KEY_PREFIXES) if queue is None else (queue, _QUEUE_PREFIXES)
-    for prefix in prefixes:
-        if name.startswith(prefix):
-            return name[len(prefix) :]
-    return name
 
 
 @dataclass(slots=True)
 class CallTrace:
-    """What became of one request, as bytes.
+    """The record of one request, in bytes.
 
     Attributes:
         service: the name of the service.
-        request: what was sent.
-        replies: the replies to it, in the order in which they were sent.
-        refusal: why the broker did not take it, and its words; ``None`` where it did.
+        request: the request as it was sent.
+        replies: its replies, in the order in which they were sent.
+        refusal: the error class and the text of the refusal; ``None`` if the broker accepted the request.
     """
 
     service: str
@@ -48,14 +36,14 @@ class CallTrace:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A request that a worker has put aside, as bytes.
+    """A request that a worker has dead-lettered, in bytes.
 
     Attributes:
         service: the name of the service.
         queue: the name of the queue that it came from.
-        request: what was sent.
-        reason: why it was put aside, in the worker's words.
-        deliveries: how often it was given to a worker before.
+        request: the request as it was sent.
+        reason: why it was dead-lettered, in the worker's words.
+        deliveries: how often it was delivered to a worker before.
     """
 
     service: str
@@ -69,19 +57,19 @@ class Message:
     """A request in the broker.
 
     Attributes:
-        request: what was sent.
-        reply_to: the address of the caller; ``None`` where nobody waits.
-        sequence: counts the messages of one broker, so that what comes back finds its place.
-        deadline: when the caller's time is over, in seconds since 1970; ``None``: no limit.
-        expires: when it must not be delivered any more, on the monotonic clock; ``None``: never.
-        deliveries: how often it came back from a worker that was given it.
-        trace: where to note what becomes of it.
+        request: the request as it was sent.
+        reply_to: the address of the caller; ``None`` if no reply is wanted.
+        sequence: the number of this message in its broker; a requeued message returns to its position by it.
+        deadline: when the caller's timeout ends, in seconds since 1970; ``None``: no limit.
+        expires: when it must no longer be delivered, on the monotonic clock; ``None``: never.
+        deliveries: how often it came back from a worker that had received it.
+        trace: the record of this request, if the broker keeps one.
     """
 
     __slots__ = ("deadline", "deliveries", "expires", "reply_to", "request", "sequence", "trace")
 
     def __init__(self, request: Request, reply_to: int | None, sequence: int, trace: CallTrace | None) -> None:
-        """Start the clock of ``request.timeout``."""
+        """Create a message; the timeout of ``request`` starts now."""
         self.request = request
         self.reply_to = reply_to
         self.sequence = sequence
@@ -94,7 +82,7 @@ class Message:
             self.expires = time.monotonic() + request.timeout
 
     def copy(self, sequence: int) -> Message:
-        """Return another message with the same content and the same limits."""
+        """Return another message with the same content and the same deadlines."""
         twin = Message(self.request, self.reply_to, sequence, self.trace)
         twin.deadline, twin.expires = self.deadline, self.expires
         return twin

@@ -6,56 +6,87 @@ import heapq
 import time
 from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from rabibridge_core.transport import ServiceQueue
-    from rabibridge_testing._memory.endpoints import MemoryConsumer
     from rabibridge_testing._memory.messages import Message
 
-__all__ = ["MemoryQueue"]
+__all__ = ["MemoryQueue", "QueueConsumer"]
 
 _by_sequence = attrgetter("sequence")
 
 
-class MemoryQueue:
-    """Requests that wait for a worker.
+class _Unsettled(Protocol):
+    """A request that a consumer has taken and not settled."""
 
-    ``queue_size`` bounds the requests that wait; those in hand of a worker do not count, and those that come back from
-    one are let in even if that makes more. It is checked before a request goes straight to a free worker, so that a
-    ``queue_size`` of 0 refuses everything. A request that has expired is dropped when it reaches the front; until then
-    it takes its place.
+    @property
+    def queue(self) -> MemoryQueue:
+        """The queue that it was taken from."""
+        ...
+
+
+class QueueConsumer(Protocol):
+    """What a queue uses of a consumer.
+
+    Attributes:
+        fetch_size: how many requests it may hold unsettled.
+    """
+
+    fetch_size: int
+
+    @property
+    def unsettled(self) -> Collection[_Unsettled]:
+        """The requests that count against ``fetch_size``."""
+        ...
+
+    def take(self, message: Message) -> None:
+        """Called with a request while fewer than ``fetch_size`` are unsettled."""
+        ...
+
+    def queue_deleted(self) -> None:
+        """Called when the queue was deleted: no more requests come from it."""
+        ...
+
+
+class MemoryQueue:
+    """The requests that wait for a worker.
+
+    ``queue_size`` limits the number of waiting requests. Requests being processed do not count, and requests that a
+    worker gives back are always accepted, even beyond the limit. The limit is checked before a request goes straight to
+    a free worker, so a ``queue_size`` of 0 refuses everything. An expired request is dropped when it reaches the head
+    of the queue; until then it counts.
     """
 
     def __init__(self, spec: ServiceQueue) -> None:
-        """Start empty, with the limits of ``spec``."""
+        """Create an empty queue with the limits of ``spec``."""
         self.spec = spec
         self.deleted = False
         self._ready: deque[Message] = deque()
-        self._consumers: deque[MemoryConsumer] = deque()
+        self._consumers: deque[QueueConsumer] = deque()
 
     def __repr__(self) -> str:
-        return f"<MemoryQueue {self.spec.name!r}: {len(self)} wait, {self.unsettled} in hand>"
+        return f"<MemoryQueue {self.spec.name!r}: {len(self)} waiting, {self.unsettled} unsettled>"
 
     def __len__(self) -> int:
-        """Return how many requests wait."""
+        """Return the number of waiting requests."""
         self._drop_expired()
         return len(self._ready)
 
     @property
     def consumers(self) -> int:
-        """How many workers take requests from it."""
+        """The number of consumers of this queue."""
         return len(self._consumers)
 
     @property
     def unsettled(self) -> int:
-        """How many requests the workers have in hand that take from it."""
+        """The number of requests that the current consumers have taken from this queue and not settled."""
         return sum(delivery.queue is self for consumer in self._consumers for delivery in consumer.unsettled)
 
     def offer(self, message: Message) -> bool:
-        """Take a request, unless the queue is full; tell whether it was taken."""
+        """Accept a request unless the queue is full; return whether it was accepted."""
         ready = self._ready
         limit = self.spec.queue_size
         if limit is not None:
@@ -71,7 +102,7 @@ class MemoryQueue:
         return True
 
     def put_back(self, messages: Iterable[Message]) -> None:
-        """Take back requests that a worker was given, or was about to be: to where they stood before."""
+        """Requeue requests at the positions that they had before a consumer took them."""
         if self.deleted:
             return
         returned, ready = sorted(messages, key=_by_sequence), self._ready
@@ -82,34 +113,38 @@ class MemoryQueue:
         self.dispatch()
 
     def purge(self) -> None:
-        """Drop everything that waits."""
+        """Drop all waiting requests."""
         self._ready.clear()
 
     def forget_transient(self) -> None:
-        """Drop what waits and would not survive a restart of the broker."""
+        """Drop the waiting requests that do not survive a restart of the broker."""
         if self.spec.queue_type != "quorum":
             self._ready = deque(message for message in self._ready if message.request.persistent)
 
-    def add(self, consumer: MemoryConsumer) -> None:
-        """Let a worker take requests."""
+    def add(self, consumer: QueueConsumer) -> None:
+        """Deliver requests to ``consumer``."""
         self._consumers.append(consumer)
         self.dispatch()
 
-    def remove(self, consumer: MemoryConsumer) -> None:
-        """Give a worker no more requests; without effect if it takes none."""
+    def remove(self, consumer: QueueConsumer) -> None:
+        """Stop delivering requests to ``consumer``; without effect if it is not a consumer of this queue."""
         if consumer in self._consumers:
             self._consumers.remove(consumer)
 
-    def delete(self) -> list[MemoryConsumer]:
-        """Drop everything and return the workers that took from it; what they have in hand they can still answer."""
+    def delete(self) -> None:
+        """Drop all waiting requests, and all consumers, after telling them.
+
+        Consumers can still answer the requests that they are processing.
+        """
         self.deleted = True
         self._ready.clear()
         consumers = list(self._consumers)
         self._consumers.clear()
-        return consumers
+        for consumer in consumers:
+            consumer.queue_deleted()
 
     def dispatch(self) -> None:
-        """Give out what waits, as far as there is room: in turn among the workers that have any."""
+        """Deliver waiting requests to the consumers with free capacity, in turn."""
         ready, consumers = self._ready, self._consumers
         while ready:
             expires = ready[0].expires

@@ -1,4 +1,4 @@
-"""The transport to a memory broker: the transport seam of ``rabibridge_core`` without a network."""
+"""The transport to a memory broker: implements the transport protocol of ``rabibridge_core`` without a network."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
-from rabibridge_testing._memory.endpoints import MemoryCaller, MemoryConsumer
+from rabibridge_testing._memory.caller import MemoryCaller
+from rabibridge_testing._memory.consumer import MemoryConsumer
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import CallerEvents, ConsumerEvents, ServiceQueue
-    from rabibridge_testing._memory.broker import MemoryBroker
+    from rabibridge_testing._memory.router import Router
 
 __all__ = ["MemoryTransport"]
 
 
 class MemoryTransport:
-    """A connection to a :class:`~rabibridge_testing._memory.broker.MemoryBroker`, kept up until it is closed.
+    """A connection to a :class:`~rabibridge_testing.MemoryBroker` that reconnects until it is closed.
 
     Attributes:
         broker: the broker.
-        name: how it calls itself in errors.
+        name: the name of the transport, used in errors.
         loop: the event loop that it was connected on.
     """
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, broker: MemoryBroker, name: str = "memory transport") -> None:
-        """Belong to ``broker``; connect later."""
+    def __init__(self, broker: Router[MemoryTransport], name: str = "memory transport") -> None:
+        """Create a transport to ``broker``, not connected yet."""
         self.broker = broker
         self.name = name
         self._state = ConnectionState.IDLE
@@ -44,21 +45,21 @@ class MemoryTransport:
 
     @property
     def state(self) -> ConnectionState:
-        """Where it stands."""
+        """The state of the connection."""
         return self._state
 
     @property
     def last_error(self) -> Exception | None:
-        """What went wrong last, ``None`` while ready."""
+        """The last error of the connection, ``None`` while it is ready."""
         return self._last_error
 
     @property
     def consumers(self) -> int:
-        """How many consumers it has, with those that have stopped but still have requests in hand."""
+        """The number of consumers, including stopped ones with requests that are still being processed."""
         return len(self._consumers)
 
     async def connect(self) -> None:
-        """Connect; without effect when connected.
+        """Connect; without effect if connected.
 
         Raises:
             ConnectionLostError: the broker refuses connections at the moment, or the transport was closed.
@@ -68,9 +69,9 @@ class MemoryTransport:
             await self.broker.opened(self)
 
     def attach(self) -> bool:
-        """Connect as :meth:`connect` does, but without telling the broker's owner; ``False`` if it was connected."""
+        """Connect like :meth:`connect`, without calling the broker's ``opened``; return ``False`` if connected."""
         if self._state is ConnectionState.CLOSED:
-            raise ConnectionLostError(f"{self.name} is closed: make a new one to connect again", executed=False)
+            raise ConnectionLostError(f"{self.name} is closed: create a new transport to connect again", executed=False)
         if self._state is not ConnectionState.IDLE:
             return False
         self.loop = asyncio.get_running_loop()
@@ -83,18 +84,18 @@ class MemoryTransport:
         return True
 
     async def close(self) -> None:
-        """Close for good. Everything unsettled goes back to its queue. Closing twice does no harm."""
+        """Close for good. Unsettled requests return to their queues. Closing twice does no harm."""
         if self._state is ConnectionState.CLOSED:
             return
-        in_hand = [consumer for consumer in self._consumers if consumer.in_hand]
+        busy = [consumer for consumer in self._consumers if consumer.busy]
         self.abandon()
         error = ConnectionLostError(f"{self.name} was closed")
-        for consumer in in_hand:
+        for consumer in busy:
             consumer.lost(error)
         await self.broker.closed(self)
 
     def abandon(self) -> None:
-        """Close without telling anybody: as :meth:`close`, but needs no running loop."""
+        """Close like :meth:`close`, without calling anybody's events: this needs no running loop."""
         self._disconnect(ConnectionState.CLOSED)
         self._callers.clear()
         self._consumers.clear()
@@ -124,12 +125,12 @@ class MemoryTransport:
             self._check_open()
 
     async def wait_unblocked(self) -> None:
-        """Wait until the broker takes requests again, or the connection goes."""
+        """Wait until the broker accepts requests again, or the connection is lost."""
         self._unblocked.clear()
         await self._unblocked.wait()
 
     async def open_caller(self, events: CallerEvents, /) -> MemoryCaller:
-        """Make ready to send requests and receive replies; while the connection is lost, wait for the next.
+        """Prepare to send requests and receive replies; while the connection is lost, wait for the next one.
 
         Raises:
             ConnectionLostError: the transport was never connected, or is closed.
@@ -141,9 +142,9 @@ class MemoryTransport:
         return caller
 
     async def declare(self, queue: ServiceQueue, /) -> None:
-        """Make sure that the queue exists with these limits and that its routing keys lead to it.
+        """Create the queue unless it exists, and bind its routing keys.
 
-        While the connection is lost, wait for the next.
+        While the connection is lost, wait for the next one.
 
         Raises:
             ConfigurationError: it exists with other limits.
@@ -153,18 +154,18 @@ class MemoryTransport:
         self.broker.declare(queue)
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> MemoryConsumer:
-        """Declare the queue and take requests from it, at most ``queue.fetch_size`` unsettled at any time.
+        """Declare the queue and receive requests from it, at most ``queue.fetch_size`` unsettled at any time.
 
-        While the connection is lost, return at once: the consumer is live with the next connection.
+        While the connection is lost, return at once: the consumer becomes live with the next connection.
 
         Raises:
-            ConfigurationError: as :meth:`declare`.
+            ConfigurationError: see :meth:`declare`.
             ConnectionLostError: the transport was never connected, or is closed.
         """
         return self.consume(queue, events)
 
     def consume(self, queue: ServiceQueue, events: ConsumerEvents) -> MemoryConsumer:
-        """Do what :meth:`serve` does, which waits for nothing."""
+        """Do what :meth:`serve` does, without being a coroutine function."""
         self._check_open()
         consumer = MemoryConsumer(self, queue, events)
         if self._state is ConnectionState.READY:
@@ -175,10 +176,10 @@ class MemoryTransport:
     def abort(self, *, restore: bool = True) -> None:
         """Cut the connection, as if the network failed.
 
-        Callers and consumers are told in the next turn of the loop. Without effect where there is no connection.
+        Callers and consumers are told in the next turn of the loop. Without effect if there is no connection.
 
         Args:
-            restore: connect again right after that; ``False``: only when the broker's ``restore()`` is called.
+            restore: reconnect right after that; ``False``: only when the broker's ``restore()`` is called.
         """
         if self._state is not ConnectionState.READY:
             return
@@ -191,34 +192,34 @@ class MemoryTransport:
             self.restore_soon()
 
     def restore_soon(self) -> None:
-        """Connect again in the next turn of the loop, if the connection is lost and the broker accepts."""
+        """Reconnect in the next turn of the loop, if the connection is lost and the broker accepts connections."""
         if self._state is ConnectionState.LOST and not self.loop.is_closed():
             self.loop.call_soon(self._reconnect)
 
     def consumer_cancelled(self, consumer: MemoryConsumer) -> None:
-        """Hear that the queue of a consumer was deleted: declare it anew in the next turn of the loop."""
+        """Called when the queue of ``consumer`` was deleted: declare it again in the next turn of the loop."""
         consumer.cancel()
         self.loop.call_soon(self._resume, consumer)
 
     def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
-        """Hand on a cancel that has arrived, to whoever takes requests with that routing key."""
+        """Called when a call was cancelled: tell the consumers that receive requests with that routing key."""
         if self._state is ConnectionState.READY:
             for consumer in list(self._consumers):
                 if routing_key in consumer.spec.routing_keys:
                     consumer.cancelled(caller, correlation_id)
 
     def caller_gone(self, caller: bytes) -> None:
-        """Hand on that a caller's connection has gone."""
+        """Called when a caller has disconnected: tell all consumers."""
         if self._state is ConnectionState.READY:
             for consumer in list(self._consumers):
                 consumer.caller_gone(caller)
 
     def unblocked(self) -> None:
-        """Hear that the broker takes requests again."""
+        """Called when the broker accepts requests again."""
         self._unblocked.set()
 
     def forget(self, consumer: MemoryConsumer) -> None:
-        """Drop a consumer that has stopped and has nothing in hand."""
+        """Drop a consumer that is stopped and has nothing unsettled."""
         if consumer in self._consumers:
             self._consumers.remove(consumer)
 
@@ -238,7 +239,7 @@ class MemoryTransport:
         self._ready_or_closed.clear()
         for caller in self._callers:
             self.broker.unbind_caller(caller)
-        self._unblocked.set()  # what waits for that looks again
+        self._unblocked.set()  # callers that wait for it check the connection again
         for consumer in self._consumers:
             consumer.disconnect(for_good=state is ConnectionState.CLOSED)
 

@@ -1,6 +1,31 @@
-"""What every transport must do, as tests that the author of one runs on it.
+"""Tests of what every transport must do, for authors of transports.
 
-Bind them with two fixtures, in a test module of one's own::
+Test classes and their helpers belong here. Tests of RabiBridge itself do not: the suite must pass on every transport.
+
+A test module binds the suite to a transport with two fixtures, up to three optional ones, and one call::
+
+    from rabibridge_testing.conformance import bind
+
+    bind(globals())
+
+``make_transport``
+    returns an async callable. Each time it is awaited it returns a new transport, not connected, to the same broker.
+    The suite connects and closes it.
+``break_connection``
+    returns an async callable that cuts the connection of the given transport, like a failing network. The transport
+    must be able to reconnect.
+``unreachable`` (optional)
+    returns a callable that returns an async context manager. Inside it, the given transport knows that its connection
+    is lost and cannot reconnect; a transport that was not connected yet cannot connect.
+``delete_queue`` (optional)
+    returns an async callable that deletes the queue of the given name on the broker.
+``dead_letters`` (optional)
+    returns an async callable that returns the dead letters of the queue of the given name, the oldest first: a list of
+    pairs of correlation id and reason. It may remove them from the broker.
+
+Tests that need an optional fixture are skipped if it is missing.
+
+``bind`` does what these lines do, which can be written instead to choose among the classes::
 
     class TestSeam(SeamConformance): ...
     class TestQueues(QueueConformance): ...
@@ -16,35 +41,21 @@ Bind them with two fixtures, in a test module of one's own::
     class TestDeadlines(DeadlineConformance): ...
     class TestHealth(HealthConformance): ...
 
-``make_transport``
-    returns an async callable: each time it is awaited it gives a new transport, not connected, that reaches the same
-    broker as the others. The suite connects and closes it.
-``break_connection``
-    returns an async callable that cuts the connection of the given transport, as a failing network does. The transport
-    must be able to connect again.
-``unreachable`` (optional)
-    returns a callable that gives an async context manager: inside it, the given transport knows that its connection
-    is lost and cannot get a new one; one that was not connected yet cannot connect.
-``delete_queue`` (optional)
-    returns an async callable that deletes the queue of the given name on the broker.
-``dead_letters`` (optional)
-    returns an async callable that gives what was put aside of the queue of the given name, the oldest first: a list of
-    pairs, correlation id and reason. It may take them away.
-
-Tests that need one of the optional fixtures are skipped where there is none.
-
-The first four classes speak to the seam in bytes; the others run the client and server engines on the transport. The
-tests are plain coroutine functions; ``asyncio_mode = auto`` of pytest-asyncio runs them. Each uses service names of its
-own and leaves its queues behind.
+The first four classes test the transport protocol, in bytes; the others run the client and server engines on the
+transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
+service names and leaves its queues on the broker.
 """
 
 from __future__ import annotations
 
+from rabibridge_testing.conformance.binding import bind
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.content import ContentConformance
+from rabibridge_testing.conformance.deadlines import DeadlineConformance
 from rabibridge_testing.conformance.delivery import DeliveryConformance
 from rabibridge_testing.conformance.harness import Bench, Inbox, Worker
+from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.outage import OutageConformance
@@ -52,7 +63,6 @@ from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
-from rabibridge_testing.conformance.upkeep import DeadlineConformance, HealthConformance
 
 __all__ = [
     "Bench",
@@ -71,4 +81,5 @@ __all__ = [
     "SeamConformance",
     "SignalConformance",
     "Worker",
+    "bind",
 ]

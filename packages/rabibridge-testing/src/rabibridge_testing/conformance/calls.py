@@ -1,4 +1,4 @@
-"""The engines on the transport: how a call ends."""
+"""Client and server on the transport: how calls end."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -127,7 +127,7 @@ class CallConformance(ConformanceBase):
         name = bench.name("forever")
         await bench.server(service(forever, name, fetch_size=1))
         client = await bench.client()
-        for _ in range(2):  # the second one shows that the first is not in hand any more
+        for _ in range(2):  # the second call shows that the first one has freed its slot
             stopped.clear()
             with pytest.raises(CallTimeoutError):
                 await client.call(name, (), {}, CallOptions("async", 0.3))

@@ -1,4 +1,4 @@
-"""The engines on the transport: calls that nobody waits for any more."""
+"""Client and server on the transport: cancelled calls and disconnected clients."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -13,8 +13,8 @@ import pytest
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core._observability.call_context import current_call
 from rabibridge_core.errors import ConnectionLostError
+from rabibridge_testing.conformance.gate import Gate
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
-from rabibridge_testing.conformance.limits import Gate
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
@@ -34,13 +34,13 @@ def _call(client: Client, name: str, *args: Any, **options: Any) -> asyncio.Task
 
 
 class CancellationConformance(ConformanceBase):
-    """A cancelled task, a client that is closed, a client that is gone: its calls end on the workers."""
+    """Calls end on the workers when they are cancelled, or when their client is closed or disconnected."""
 
     async def test_a_cancelled_call_is_cancelled_where_it_runs(self, bench: Bench) -> None:
         name, gate = bench.name("gate"), Gate()
         server = await bench.server(gate.service(name, "here", fetch_size=1))
         client = await bench.client()
-        for _ in range(2):  # the second one shows that the first is not in hand any more
+        for _ in range(2):  # the second call shows that the first one has freed its slot
             call = _call(client, name)
             await soon(gate.started.get())
             await _cancel(call)
@@ -67,10 +67,10 @@ class CancellationConformance(ConformanceBase):
         first = _call(client, name, 1)
         await soon(started.wait())
         waiting = [_call(client, name, number) for number in range(2, 20)]
-        await client.call(ping, (), {}, CallOptions("async", PATIENCE))  # by now they were sent
+        await client.call(ping, (), {}, CallOptions("async", PATIENCE))  # by now they have been sent
         for call in waiting:
             await _cancel(call)
-        await client.call(ping, (), {}, CallOptions("async", PATIENCE))  # and so were the cancels
+        await client.call(ping, (), {}, CallOptions("async", PATIENCE))  # and so have the cancellations
         opened.set()
         assert await soon(first) == 1
         assert await client.call(name, (20,), {}, CallOptions("async", PATIENCE)) == 20
@@ -146,7 +146,7 @@ class CancellationConformance(ConformanceBase):
                 await soon(call)
 
         async def answer_until_stopped() -> None:
-            for _ in telling:  # an answer that comes back tells the worker; the broker may be late to know
+            for _ in telling:  # an undeliverable reply tells the worker; the broker may notice the loss late
                 release.put_nowait(None)
                 try:
                     async with asyncio.timeout(0.2):
@@ -154,7 +154,7 @@ class CancellationConformance(ConformanceBase):
                     return
                 except TimeoutError:
                     continue
-            raise AssertionError("no answer has told the worker that its caller is gone")
+            raise AssertionError("no undeliverable reply has told the worker that its caller has disconnected")
 
         await soon(answer_until_stopped())
         assert stops.running == 0

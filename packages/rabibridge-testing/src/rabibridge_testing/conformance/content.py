@@ -1,4 +1,4 @@
-"""The engines on the transport: what bodies may be, and what becomes of bad ones."""
+"""Client and server on the transport: valid and invalid bodies."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -12,6 +12,7 @@ import pytest
 
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core._codec.codec import Codec
+from rabibridge_core._protocol.naming import service_of_queue
 from rabibridge_core.errors import (
     ContentRejectedError,
     RabiBridgeError,
@@ -35,17 +36,17 @@ async def _echo(value: Any) -> Any:
 
 
 async def _answered_with(bench: Bench, client: Client, reply: Reply) -> Any:
-    """Let ``client`` make a call that a worker made by hand answers with ``reply``."""
+    """Make a call with ``client``, answer it with ``reply``, and return its result."""
     queue, worker = bench.queue(), Worker()
     await soon((await bench.transport()).serve(queue, worker))
-    name = queue.name.removeprefix("rpc_async_")
+    name = service_of_queue(queue.name)
     call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", PATIENCE)))
     (await worker.next()).reply(reply)
     return await soon(call)
 
 
 class _Forwarding(Inbox):
-    """Hands replies that were meant for somebody else on to a client."""
+    """Passes the replies of another caller to a client."""
 
     def __init__(self, client: Client) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class _Forwarding(Inbox):
 
 
 class ContentConformance(ConformanceBase):
-    """Sizes, formats, garbage."""
+    """Sizes, formats and malformed bodies."""
 
     @pytest.mark.parametrize(
         "value",

@@ -1,4 +1,4 @@
-"""The engines on the transport: how often a call runs when its worker is lost."""
+"""Client and server on the transport: how often a call runs if its worker disconnects."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -12,8 +12,8 @@ import pytest
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core._observability.call_context import current_call
 from rabibridge_core.errors import ConnectionLostError, RemoteExecutionError
+from rabibridge_testing.conformance.gate import Gate
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
-from rabibridge_testing.conformance.limits import Gate
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
@@ -27,7 +27,7 @@ def _call(client: Client, name: str, *args: Any) -> asyncio.Task[Any]:
 
 
 class DeliveryConformance(ConformanceBase):
-    """At least once, at most once, and no more often than the redelivery limit allows."""
+    """At-least-once and at-most-once delivery, and the redelivery limit."""
 
     async def test_at_least_once_runs_again_and_knows_it(self, bench: Bench, break_connection: BreakConnection) -> None:
         seen: asyncio.Queue[bool] = asyncio.Queue()
@@ -71,7 +71,7 @@ class DeliveryConformance(ConformanceBase):
         assert lost.value.accepted
         assert name in str(lost.value)
         opened.set()
-        assert await soon(begun) == "begun"  # it goes on where it was, as no other worker runs it
+        assert await soon(begun) == "begun"  # it continues to run, since no other worker runs it
         assert await client.call(name, ("later",), {}, CallOptions("async", PATIENCE)) == "later"
         assert ran == ["begun", "later"]
 
@@ -127,14 +127,14 @@ class DeliveryConformance(ConformanceBase):
 
     @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
     async def test_a_call_that_is_lost_again_and_again_is_put_aside(
-        self, bench: Bench, break_connection: BreakConnection, put_aside: DeadLetters, queue_type: Any
+        self, bench: Bench, break_connection: BreakConnection, read_dead_letters: DeadLetters, queue_type: Any
     ) -> None:
         name, gate, good = bench.name("poison"), Gate(), bench.name("good")
         poison = gate.service(name, fetch_size=1, redelivery_limit=2, queue_type=queue_type)
         server = await bench.server(poison, service(_echo, good))
         client = await bench.client()
         call = _call(client, name)
-        for _ in range(3):  # the first time, and twice again
+        for _ in range(3):  # the first delivery and two redeliveries
             await soon(gate.started.get())
             await break_connection(server.transport)
             await soon(gate.ended.get())
@@ -142,12 +142,12 @@ class DeliveryConformance(ConformanceBase):
             await soon(call)
         assert dead.value.executed is None
         assert gate.started.empty()
-        ((_, reason),) = await soon(put_aside(poison.queue_name))
+        ((_, reason),) = await soon(read_dead_letters(poison.queue_name))
         assert "2" in reason
         assert await client.call(good, (1,), {}, CallOptions("async", PATIENCE)) == 1
         gate.opened.set()
         await client.call(name, (), {}, CallOptions("async", PATIENCE))
-        assert await soon(put_aside(poison.queue_name)) in ([], [(_, reason)])
+        assert await soon(read_dead_letters(poison.queue_name)) in ([], [(_, reason)])
 
 
 async def _echo(number: int) -> int:

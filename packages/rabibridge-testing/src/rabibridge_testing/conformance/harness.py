@@ -1,4 +1,4 @@
-"""What the conformance tests share: a bench of transports, clients and servers that is cleared at the end of a test."""
+"""Helpers of the conformance tests: transports, clients and servers that are closed when the test ends."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ DeleteQueue: TypeAlias = Callable[[str], Awaitable[None]]
 DeadLetters: TypeAlias = Callable[[str], Awaitable[list[tuple[bytes, str]]]]
 
 PATIENCE = 30.0
-"""How long a test waits for what must happen, in seconds. What must happen happens much sooner."""
+"""Timeout in seconds for everything that a test waits for. A correct transport needs far less."""
 
 ResultT = TypeVar("ResultT")
 
 
 async def soon(awaitable: Awaitable[ResultT]) -> ResultT:
-    """Return the result of ``awaitable``, or fail when it takes too long."""
+    """Return the result of ``awaitable``; raise TimeoutError after :data:`PATIENCE` seconds."""
     async with asyncio.timeout(PATIENCE):
         return await awaitable
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something of which there is no notice to await."""
+    """Wait until ``condition()`` is true; raise TimeoutError after :data:`PATIENCE` seconds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens elsewhere and gives no notice
+        while not condition():  # noqa: ASYNC110 - nothing signals the change that is waited for
             await asyncio.sleep(0.01)
 
 
 class Refused(NamedTuple):
-    """A request that the broker did not take."""
+    """A request that the broker has refused."""
 
     correlation_id: bytes
     refusal: Refusal
@@ -75,58 +75,58 @@ class Refused(NamedTuple):
 
 
 class Inbox:
-    """Caller events, kept for a test to await."""
+    """Records the events of a caller, for a test to await."""
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Start without events."""
         self.replies: asyncio.Queue[tuple[bytes, Reply]] = asyncio.Queue()
         self.refusals: asyncio.Queue[Refused] = asyncio.Queue()
         self.losses: asyncio.Queue[ConnectionLostError | ConfigurationError] = asyncio.Queue()
         self.unconfirmed: set[bytes] = set()
-        """What had not been confirmed at the last loss."""
+        """The correlation ids that the broker had not confirmed when the connection was last lost."""
 
     def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
-        """Keep a reply."""
+        """Called when a reply has arrived."""
         self.replies.put_nowait((bytes(correlation_id), reply))
 
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
-        """Keep a refusal."""
+        """Called when the broker has refused a request."""
         self.refusals.put_nowait(Refused(bytes(correlation_id), refusal, detail))
 
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
-        """Keep a loss."""
+        """Called when the connection was lost."""
         self.unconfirmed = {bytes(correlation_id) for correlation_id in unconfirmed}
         self.losses.put_nowait(error)
 
 
 class Worker:
-    """Consumer events, kept for a test to await."""
+    """Records the events of a consumer, for a test to await."""
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Start without events."""
         self.requests: asyncio.Queue[IncomingRequest] = asyncio.Queue()
         self.losses: asyncio.Queue[ConnectionLostError] = asyncio.Queue()
         self.cancels: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         self.gone: asyncio.Queue[bytes] = asyncio.Queue()
 
     def received(self, request: IncomingRequest, /) -> None:
-        """Keep a request."""
+        """Called when a request has arrived."""
         self.requests.put_nowait(request)
 
     def lost(self, error: ConnectionLostError, /) -> None:
-        """Keep a loss."""
+        """Called when the connection was lost."""
         self.losses.put_nowait(error)
 
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
-        """Keep a cancel."""
+        """Called when a caller has cancelled a call."""
         self.cancels.put_nowait((bytes(caller), bytes(correlation_id)))
 
     def caller_gone(self, caller: bytes, /) -> None:
-        """Keep who is gone."""
+        """Called when a caller has disconnected."""
         self.gone.put_nowait(bytes(caller))
 
     async def next(self) -> IncomingRequest:
-        """Return the next request."""
+        """Wait for the next request and return it."""
         return await soon(self.requests.get())
 
 
@@ -151,25 +151,25 @@ def service(func: Callable[..., Any], name: str, **limits: Any) -> ServiceSchema
 
 
 class Bench:
-    """Makes transports, clients and servers for one test, and closes them."""
+    """Creates transports, clients and servers for one test, and closes them when the test ends."""
 
     def __init__(self, make_transport: Callable[[], Awaitable[Transport]]) -> None:
-        """Use the transports of ``make_transport``."""
+        """Get all transports from ``make_transport``."""
         self._make_transport = make_transport
         self._stack = AsyncExitStack()
 
     def name(self, stem: str = "service") -> str:
-        """Return a service name that nobody else uses."""
+        """Return a unique service name."""
         return f"{stem}_{uuid.uuid4().hex[:12]}"
 
     def queue(self, **limits: Any) -> ServiceQueue:
-        """Return a queue that nobody else uses; ``limits`` are fields of ServiceQueue."""
+        """Return a queue with a unique name; ``limits`` are fields of ServiceQueue."""
         name = self.name()
         chosen = {"queue_size": None, "fetch_size": 16, **limits}
         return ServiceQueue(queue_name(name, is_async=True), routing_keys(name, is_async=True), **chosen)
 
     async def transport(self, *, connect: bool = True) -> Transport:
-        """Return a new transport, connected unless asked otherwise."""
+        """Return a new transport, connected unless ``connect`` is false."""
         transport = await self._make_transport()
         self._stack.push_async_callback(transport.close)
         if connect:
@@ -177,14 +177,14 @@ class Bench:
         return transport
 
     async def caller(self, transport: Transport | None = None) -> tuple[Caller, Inbox]:
-        """Return a caller and where its events go."""
+        """Return a new caller, and the inbox that records its events."""
         inbox = Inbox()
         return await soon((transport or await self.transport()).open_caller(inbox)), inbox
 
     async def client(
         self, *, codec: Codec | None = None, transport: Transport | None = None, connect: bool = True
     ) -> Client:
-        """Return a client, connected unless asked otherwise."""
+        """Return a new client, connected unless ``connect`` is false."""
         transport = transport or await self._make_transport()
         client = Client(transport, codec or Codec(), hooks=CallHooks(), cid_max=2**30, name=self.name("client"))
         self._stack.push_async_callback(client.close)
@@ -200,7 +200,7 @@ class Bench:
         start: bool = True,
         drain_timeout: float = PATIENCE,
     ) -> Server:
-        """Return a server, connected and serving unless asked otherwise."""
+        """Return a new server, connected and serving unless ``connect`` or ``start`` is false."""
         transport = await self._make_transport()
         server = Server(
             transport, codec or Codec(), hooks=CallHooks(), drain_timeout=drain_timeout, name=self.name("server")
@@ -215,36 +215,36 @@ class Bench:
         return server
 
     async def close(self) -> None:
-        """Close everything, the newest first."""
+        """Close everything, in reverse order of creation."""
         async with asyncio.timeout(2 * PATIENCE):
             await self._stack.aclose()
 
 
 class ConformanceBase:
-    """Fixtures of all conformance classes."""
+    """Base class of all conformance classes: the fixtures that they share."""
 
     @pytest.fixture
     async def bench(self, make_transport: Callable[[], Awaitable[Transport]]) -> AsyncIterator[Bench]:
-        """Give a bench, cleared after the test."""
+        """Provide a bench that is closed after the test."""
         bench = Bench(make_transport)
         yield bench
         await bench.close()
 
     @pytest.fixture
     def cut_off(self, request: pytest.FixtureRequest) -> Unreachable:
-        """Give the author's ``unreachable``, or skip the test."""
+        """Provide the author's fixture ``unreachable``; without one, skip the test."""
         found: Unreachable = _optional(request, "unreachable")
         return found
 
     @pytest.fixture
     def remove_queue(self, request: pytest.FixtureRequest) -> DeleteQueue:
-        """Give the author's ``delete_queue``, or skip the test."""
+        """Provide the author's fixture ``delete_queue``; without one, skip the test."""
         found: DeleteQueue = _optional(request, "delete_queue")
         return found
 
     @pytest.fixture
-    def put_aside(self, request: pytest.FixtureRequest) -> DeadLetters:
-        """Give the author's ``dead_letters``, or skip the test."""
+    def read_dead_letters(self, request: pytest.FixtureRequest) -> DeadLetters:
+        """Provide the author's fixture ``dead_letters``; without one, skip the test."""
         found: DeadLetters = _optional(request, "dead_letters")
         return found
 
@@ -254,5 +254,5 @@ def _optional(request: pytest.FixtureRequest, name: str) -> Any:
         return request.getfixturevalue(name)
     except pytest.FixtureLookupError as error:
         if error.argname != name:
-            raise  # the fixture is there, and asks for one that is not
-        pytest.skip(f"this transport's author gives no fixture {name!r}")
+            raise  # the fixture exists, and requests another one that does not
+        pytest.skip(f"needs the optional fixture {name!r}: define it to run this test")

@@ -1,4 +1,4 @@
-"""The engines on the transport: calls that may run twice, and do so only if they must."""
+"""Client and server on the transport: idempotent calls, which run a second time only if they must."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -11,8 +11,8 @@ import pytest
 
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, RemoteExecutionError
+from rabibridge_testing.conformance.gate import Gate
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
-from rabibridge_testing.conformance.limits import Gate
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
@@ -26,7 +26,7 @@ def _call(client: Client, name: str, *args: Any, timeout: float | None = None, *
 
 
 class _Counter:
-    """A function that counts its runs."""
+    """A service that counts how often it runs."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -40,7 +40,7 @@ class _Counter:
 
 
 class IdempotencyConformance(ConformanceBase):
-    """Sent again after a lost connection, and answered again without running where that is possible."""
+    """Sent again after a lost connection, and answered without running again if possible."""
 
     @pytest.mark.parametrize("options", [{"idempotent": True}, {"idempotency_key": "order 7"}], ids=["flag", "key"])
     async def test_it_survives_the_clients_connection_and_runs_once(
@@ -80,7 +80,7 @@ class IdempotencyConformance(ConformanceBase):
         await bench.server(gate.service(known, "known", idempotent=True), gate.service(unknown, "unknown"))
         client = await bench.client()
         gate.opened.set()
-        for name in (known, unknown):  # their replies tell which of them is
+        for name in (known, unknown):  # their replies say which of them is idempotent
             await client.call(name, (), {}, CallOptions("async", PATIENCE))
             await soon(gate.started.get())
         gate.opened.clear()
@@ -113,7 +113,7 @@ class IdempotencyConformance(ConformanceBase):
         joining = [_call(client, name, idempotency_key="a") for client in clients[1:]]
         another = _call(clients[0], name, idempotency_key="b")
         await soon(gate.started.get())
-        joining[0].cancel()  # one that does not wait any more takes nobody with it
+        joining[0].cancel()  # cancelling one call does not cancel those that share its execution
         await asyncio.wait(joining[:1])
         gate.opened.set()
         assert [await soon(call) for call in (first, joining[1], another)] == ["once"] * 3

@@ -1,4 +1,4 @@
-"""The engines on the transport: full queues, calls in hand, several workers."""
+"""Client and server on the transport: full queues, prefetch and several workers."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -11,42 +11,14 @@ import pytest
 
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import QueueFullError
+from rabibridge_testing.conformance.gate import Gate
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
-    from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_testing.conformance.harness import Bench
 
-__all__ = ["Gate", "LimitConformance"]
-
-
-class Gate:
-    """A function that says when it started and ends when it is told to."""
-
-    def __init__(self) -> None:
-        """Be shut."""
-        self.started: asyncio.Queue[str] = asyncio.Queue()
-        self.ended: asyncio.Queue[str] = asyncio.Queue()
-        self.opened = asyncio.Event()
-        self.running = 0
-        self.most = 0
-
-    def service(self, name: str, where: str = "", **limits: Any) -> ServiceSchema:
-        """Return a service that waits for the gate and returns ``where`` it ran."""
-
-        async def wait(_: int = 0) -> str:
-            self.running += 1
-            self.most = max(self.most, self.running)
-            self.started.put_nowait(where)
-            try:
-                await self.opened.wait()
-            finally:
-                self.running -= 1
-                self.ended.put_nowait(where)
-            return where
-
-        return service(wait, name, **limits)
+__all__ = ["LimitConformance"]
 
 
 def _start(client: Client, name: str, count: int) -> list[asyncio.Task[Any]]:
@@ -56,7 +28,7 @@ def _start(client: Client, name: str, count: int) -> list[asyncio.Task[Any]]:
 
 
 class LimitConformance(ConformanceBase):
-    """Full queues, prefetch, several workers, draining."""
+    """Full queues, prefetch, several workers and draining."""
 
     async def test_a_full_queue_refuses_and_the_client_goes_on(self, bench: Bench) -> None:
         name, gate = bench.name("gate"), Gate()
@@ -84,7 +56,7 @@ class LimitConformance(ConformanceBase):
         calls = _start(client, name, 6)
         for _ in range(2):
             await soon(gate.started.get())
-        await client.call(ping_name, (), {}, CallOptions("async", PATIENCE))  # by now a third one would run
+        await client.call(ping_name, (), {}, CallOptions("async", PATIENCE))  # by now a third call would have started
         assert gate.running == 2
         assert server.in_hand == 2
         gate.opened.set()
@@ -105,7 +77,7 @@ class LimitConformance(ConformanceBase):
         name, first, second = bench.name("gate"), Gate(), Gate()
         leaving = await bench.server(first.service(name, "leaving", fetch_size=1))
         client = await bench.client()
-        in_hand, *rest = _start(client, name, 4)
+        running, *rest = _start(client, name, 4)
         await soon(first.started.get())
         second.opened.set()
         await bench.server(second.service(name, "staying", fetch_size=1))
@@ -113,7 +85,7 @@ class LimitConformance(ConformanceBase):
         assert await soon(asyncio.gather(*rest)) == ["staying"] * 3
         assert not closing.done()
         first.opened.set()
-        assert await soon(in_hand) == "leaving"
+        assert await soon(running) == "leaving"
         await soon(closing)
         assert first.most == 1
 

@@ -1,4 +1,4 @@
-"""The engines on the transport: calls while the connection breaks, is away and comes back."""
+"""Client and server on the transport: calls while the connection is lost and after it is restored."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -12,8 +12,8 @@ import pytest
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, NoRouteError
 from rabibridge_core.transport import ConnectionState
+from rabibridge_testing.conformance.gate import Gate
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
-from rabibridge_testing.conformance.limits import Gate
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
@@ -27,7 +27,7 @@ async def _echo(number: int) -> int:
 
 
 class OutageConformance(ConformanceBase):
-    """No call hangs, and clients and servers come back by themselves."""
+    """No call hangs, and clients and servers reconnect by themselves."""
 
     async def test_the_client_loses_its_connection(self, bench: Bench, break_connection: BreakConnection) -> None:
         name, gate, echo = bench.name("gate"), Gate(), bench.name("echo")
@@ -52,7 +52,7 @@ class OutageConformance(ConformanceBase):
         call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", PATIENCE)))
         await soon(gate.started.get())
         await break_connection(server.transport)
-        await soon(gate.started.get())  # it was stopped, came again, and runs a second time
+        await soon(gate.started.get())  # it was stopped and redelivered, and runs a second time
         assert gate.most == 1
         gate.opened.set()
         assert await soon(call) == "back"
@@ -85,7 +85,7 @@ class OutageConformance(ConformanceBase):
             await break_connection(server.transport)
             calls = [client.call(echo, (number,), {}, CallOptions("async", PATIENCE)) for _ in range(5)]
             results = await soon(asyncio.gather(*calls, return_exceptions=True))
-            # One that was sent before the client noticed ends with the loss; none hangs, none gets another's result.
+            # A call that was sent before the client noticed the loss fails; none hangs or gets another call's result.
             assert all(one == number or isinstance(one, ConnectionLostError) for one in results)
             assert await client.call(echo, (number,), {}, CallOptions("async", PATIENCE)) == number
         assert client.pending == 0
@@ -158,4 +158,4 @@ async def _call_until_served(client: Client, name: str) -> object:
         try:
             return await client.call(name, (), {}, CallOptions("async", PATIENCE))
         except NoRouteError:
-            continue  # the queue is not there yet
+            continue  # the worker has not declared the queue again yet

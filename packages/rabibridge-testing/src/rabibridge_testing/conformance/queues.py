@@ -1,4 +1,4 @@
-"""The seam in bytes: what a service queue bounds, and who gets what waits in it."""
+"""The transport protocol, in bytes: limits of queues, and distribution among consumers."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -22,7 +22,7 @@ __all__ = ["QueueConformance"]
 
 
 async def _send_until_taken(caller: Caller, request: Request, inbox: Inbox, worker: Worker) -> IncomingRequest:
-    """Send ``request`` again and again until its queue is there, and return it as it arrives."""
+    """Send ``request`` repeatedly until its queue exists, and return it as the worker receives it."""
     while True:
         caller.send(request)
         arriving, refusing = asyncio.ensure_future(worker.next()), asyncio.ensure_future(inbox.refusals.get())
@@ -34,7 +34,7 @@ async def _send_until_taken(caller: Caller, request: Request, inbox: Inbox, work
 
 
 class QueueConformance(ConformanceBase):
-    """Size, time to live, prefetch, settling, sharing, declaring."""
+    """Size, time to live, prefetch, settling, sharing and declaring."""
 
     async def test_a_full_queue_refuses_exactly_what_is_too_much(self, bench: Bench) -> None:
         queue, worker = bench.queue(queue_size=3), Worker()
@@ -60,14 +60,14 @@ class QueueConformance(ConformanceBase):
         queue, worker = bench.queue(queue_size=1, fetch_size=2), Worker()
         await soon((await bench.transport()).serve(queue, worker))
         caller, inbox = await bench.caller()
-        in_hand = []
+        unsettled = []
         for number in range(2):
             caller.send(request_to(queue, b"%d" % number))
-            in_hand.append(await worker.next())
+            unsettled.append(await worker.next())
         caller.send(request_to(queue, b"waits"))
         caller.send(request_to(queue, b"too much"))
         assert (await soon(inbox.refusals.get())).correlation_id == b"too much"
-        in_hand[0].reply(Reply(b"", None, None))
+        unsettled[0].reply(Reply(b"", None, None))
         assert bytes((await worker.next()).correlation_id) == b"waits"
 
     async def test_prefetch_bounds_what_is_in_hand(self, bench: Bench) -> None:
@@ -81,7 +81,7 @@ class QueueConformance(ConformanceBase):
             caller.send(request_to(queue, b"%d" % number))
         first, second = await worker.next(), await worker.next()
         caller.send(request_to(other))
-        await other_worker.next()  # by now a third one would have arrived
+        await other_worker.next()  # by now a third request would have arrived
         assert worker.requests.empty()
         second.discard()
         third = await worker.next()
@@ -120,7 +120,7 @@ class QueueConformance(ConformanceBase):
         await soon(transport.declare(queue))
         caller, inbox = await bench.caller()
         caller.send(request_to(queue, b"too late", timeout=shorter if where == "request" else longer))
-        await asyncio.sleep(shorter * 10)  # the time itself is what is tested
+        await asyncio.sleep(shorter * 10)  # the expiry itself is tested
         await soon(transport.serve(queue, worker))
         caller.send(request_to(queue, b"in time", timeout=longer))
         got = await worker.next()
@@ -177,7 +177,7 @@ class QueueConformance(ConformanceBase):
         answered, given_back = await worker.next(), await worker.next()
         await remove_queue(queue.name)
         answered.reply(Reply(b"in hand", None, None))
-        given_back.reject(requeue=True)  # to a queue that is no more
+        given_back.reject(requeue=True)  # the queue no longer exists
         assert (await soon(inbox.replies.get()))[0] == b"answered"
         got = await _send_until_taken(caller, request_to(queue, b"new"), inbox, worker)
         assert bytes(got.correlation_id) == b"new"
@@ -193,12 +193,12 @@ class QueueConformance(ConformanceBase):
         caller, inbox = await bench.caller()
         for number in range(3):
             caller.send(request_to(queue, b"%d" % number))
-        in_hand = await leaving.next()
+        unsettled = await leaving.next()
         await soon(consumer.stop())
         await soon(consumer.stop())
         assert not consumer.live
         await soon((await bench.transport()).serve(queue, staying))
-        in_hand.reply(Reply(b"finished", None, None))
+        unsettled.reply(Reply(b"finished", None, None))
         correlation_id, reply = await soon(inbox.replies.get())
         assert (correlation_id, bytes(reply.body)) == (b"0", b"finished")
         for expected in (b"1", b"2"):

@@ -1,4 +1,4 @@
-"""The seam in bytes: a connection that breaks and comes back."""
+"""The transport protocol, in bytes: connections that are lost and restored."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -21,14 +21,14 @@ __all__ = ["ReconnectionConformance"]
 
 
 async def _current(worker: Worker, correlation_id: bytes) -> IncomingRequest:
-    """Return the request of that id, giving back others."""
+    """Return the next request with that correlation id; discard others."""
     while bytes((got := await worker.next()).correlation_id) != correlation_id:
         got.discard()
     return got
 
 
 class ReconnectionConformance(ConformanceBase):
-    """Losing the connection, and getting another."""
+    """Losing the connection and reconnecting."""
 
     async def test_a_caller_hears_of_the_loss_and_goes_on(
         self, bench: Bench, break_connection: BreakConnection

@@ -1,4 +1,4 @@
-"""The seam in bytes: connecting, and the way of a request and its reply."""
+"""The transport protocol, in bytes: connecting, sending requests and receiving replies."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -34,7 +34,7 @@ def _state(transport: Transport) -> ConnectionState:
 
 
 class SeamConformance(ConformanceBase):
-    """Connecting, sending, replying."""
+    """Connecting, sending and replying."""
 
     async def test_connects_and_closes(self, bench: Bench) -> None:
         transport = await bench.transport(connect=False)

@@ -1,4 +1,4 @@
-"""The seam in bytes: what a worker learns of its callers, and the other ways to settle a request."""
+"""The transport protocol, in bytes: cancellation, disconnected callers, and other ways to settle a request."""
 
 # ruff: noqa: D102 - the name of a test says what it shows
 
@@ -22,7 +22,7 @@ EMPTY = Reply(b"", None, None)
 
 
 async def _probe_until_gone(worker: Worker, request: IncomingRequest) -> bytes:
-    """Return which caller is gone, once the broker knows."""
+    """Probe until the broker reports that the caller has disconnected; return which caller that is."""
     while True:
         request.probe()
         try:
@@ -33,7 +33,7 @@ async def _probe_until_gone(worker: Worker, request: IncomingRequest) -> bytes:
 
 
 class SignalConformance(ConformanceBase):
-    """Cancels, callers that are gone, requests accepted or put aside, and what is counted."""
+    """Cancellation, disconnected callers, accepted and dead-lettered requests, and the count of deliveries."""
 
     async def test_a_cancel_reaches_every_worker_of_the_service(self, bench: Bench) -> None:
         queue, other = bench.queue(fetch_size=1), bench.queue()
@@ -43,13 +43,13 @@ class SignalConformance(ConformanceBase):
         await soon(transport.serve(other, of_another))
         caller, _ = await bench.caller()
         caller.send(request_to(queue, b"cancelled"))
-        in_hand = await having.next()
+        unsettled = await having.next()
         await soon((await bench.transport()).serve(queue, not_having))
-        for key in queue.routing_keys:  # whichever of its names the caller used
+        for key in queue.routing_keys:  # whichever routing key the caller used
             caller.cancel(key, b"cancelled")
             for worker in (having, not_having):
-                assert await soon(worker.cancels.get()) == (bytes(in_hand.caller), b"cancelled")
-        in_hand.discard()
+                assert await soon(worker.cancels.get()) == (bytes(unsettled.caller), b"cancelled")
+        unsettled.discard()
         caller.cancel(other.routing_keys[0], b"the other")
         assert (await soon(of_another.cancels.get()))[1] == b"the other"
         assert of_another.cancels.empty()
@@ -60,11 +60,11 @@ class SignalConformance(ConformanceBase):
         consumer = await soon((await bench.transport()).serve(queue, worker))
         caller, _ = await bench.caller()
         caller.send(request_to(queue, b"in hand"))
-        in_hand = await worker.next()
+        unsettled = await worker.next()
         await soon(consumer.stop())
         caller.cancel(queue.routing_keys[0], b"in hand")
-        assert await soon(worker.cancels.get()) == (bytes(in_hand.caller), b"in hand")
-        in_hand.discard()
+        assert await soon(worker.cancels.get()) == (bytes(unsettled.caller), b"in hand")
+        unsettled.discard()
 
     async def test_a_cancel_that_finds_nobody_harms_nobody(self, bench: Bench, cut_off: Unreachable) -> None:
         queue, worker = bench.queue(), Worker()
@@ -120,7 +120,7 @@ class SignalConformance(ConformanceBase):
         of_gone.discard()
         of_here.reply(EMPTY)
         assert (await soon(inbox.replies.get()))[0] == b"here"
-        assert inbox.replies.empty()  # a probe is no reply
+        assert inbox.replies.empty()  # a probe sends no reply
 
     async def test_a_reply_tells_that_the_caller_is_gone(self, bench: Bench) -> None:
         queue, worker = bench.queue(fetch_size=2), Worker()
@@ -131,7 +131,7 @@ class SignalConformance(ConformanceBase):
             caller.send(request_to(queue, correlation_id))
         probed, answered = await worker.next(), await worker.next()
         await soon(leaving.close())
-        await soon(_probe_until_gone(worker, probed))  # by now the broker knows
+        await soon(_probe_until_gone(worker, probed))  # by now the broker has noticed
         while not worker.gone.empty():
             worker.gone.get_nowait()
         answered.reply(EMPTY)
@@ -167,10 +167,10 @@ class SignalConformance(ConformanceBase):
             caller.send(request_to(queue, correlation_id))
         accepted = await worker.next()
         accepted.accept()
-        in_hand = await worker.next()  # so the broker has heard of it
+        unsettled = await worker.next()  # so the broker has received the acknowledgement
         await break_connection(transport)
         await soon(worker.losses.get())
-        assert in_hand.void
+        assert unsettled.void
         assert not accepted.void
         again = await worker.next()
         assert bytes(again.correlation_id) == b"in hand"
@@ -217,7 +217,7 @@ class SignalConformance(ConformanceBase):
             assert got.deliveries == 0
             got.discard()
 
-    async def test_what_is_put_aside_is_answered_and_kept(self, bench: Bench, put_aside: DeadLetters) -> None:
+    async def test_what_is_put_aside_is_answered_and_kept(self, bench: Bench, read_dead_letters: DeadLetters) -> None:
         queue, worker = bench.queue(fetch_size=1), Worker()
         await soon((await bench.transport()).serve(queue, worker))
         caller, inbox = await bench.caller()
@@ -225,7 +225,7 @@ class SignalConformance(ConformanceBase):
             caller.send(request_to(queue, correlation_id))
         (await worker.next()).dead_letter("for no good reason")
         (await worker.next()).dead_letter("because of this", Reply(b"refused", None, None))
-        good = await worker.next()  # so the other two are settled
+        good = await worker.next()  # by now the other two are settled
         assert bytes(good.correlation_id) == b"good"
         good.reply(EMPTY)
         replies = [await soon(inbox.replies.get()) for _ in range(2)]
@@ -233,7 +233,7 @@ class SignalConformance(ConformanceBase):
             (b"answered", b"refused"),
             (b"good", b""),
         ]
-        assert await soon(put_aside(queue.name)) == [
+        assert await soon(read_dead_letters(queue.name)) == [
             (b"silent", "for no good reason"),
             (b"answered", "because of this"),
         ]
@@ -245,7 +245,7 @@ class SignalConformance(ConformanceBase):
         caller, inbox = await bench.caller(transport)
         caller.send(request_to(queue, b"confirmed"))
         await worker.next()
-        for number in range(3):  # the confirm of the first has come by the time that the others are answered
+        for number in range(3):  # the first request is confirmed before the others are answered
             caller.send(request_to(queue, b"%d" % number))
             (await worker.next()).reply(EMPTY)
             await soon(inbox.replies.get())

@@ -1,0 +1,141 @@
+"""The end of a memory transport that sends requests and receives replies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from rabibridge_core.errors import ConnectionLostError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from rabibridge_core.transport import CallerEvents, Refusal, Reply, Request
+
+__all__ = ["CallerHost", "CallerRouter", "MemoryCaller"]
+
+
+class CallerRouter(Protocol):
+    """What a caller uses of the broker.
+
+    Attributes:
+        name: the name of the broker, used in errors.
+        alarm: why the broker accepts no requests; ``None`` while it does.
+    """
+
+    name: str
+    alarm: str | None
+
+    def publish(self, request: Request, reply_to: int | None = None) -> None:
+        """Route a request, and tell the caller at ``reply_to`` whether it was accepted."""
+        ...
+
+    def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
+        """Tell all workers of a service that a call was cancelled."""
+        ...
+
+
+class CallerHost(Protocol):
+    """What a caller uses of the transport that it belongs to.
+
+    Attributes:
+        name: the name of the transport, used in errors.
+        loop: the event loop that the transport is connected on.
+    """
+
+    name: str
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def broker(self) -> CallerRouter:
+        """The broker."""
+        ...
+
+    @property
+    def last_error(self) -> Exception | None:
+        """The last error of the connection, ``None`` while it is ready."""
+        ...
+
+    async def wait_ready(self) -> None:
+        """Wait for a connection."""
+        ...
+
+    async def wait_unblocked(self) -> None:
+        """Wait until the broker accepts requests again, or the connection is lost."""
+        ...
+
+
+class MemoryCaller:
+    """Sends requests to the broker. Each new connection gives it a new reply address, like an exclusive queue.
+
+    Attributes:
+        address: where replies are sent; ``None`` without a connection.
+    """
+
+    def __init__(self, transport: CallerHost, events: CallerEvents) -> None:
+        """Create a caller that reports to ``events``."""
+        self.transport = transport
+        self.events = events
+        self.address: int | None = None
+        self._unconfirmed: set[bytes] = set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether there is no connection, or the broker accepts no requests."""
+        return self.address is None or self.transport.broker.alarm is not None
+
+    @property
+    def why_paused(self) -> str:
+        """Which of the two, and why; empty if neither."""
+        broker = self.transport.broker
+        if self.address is None:
+            return f"there is no connection: {self.transport.last_error or 'the transport is closed'}"
+        return "" if broker.alarm is None else f"the memory broker {broker.name!r} accepts no requests: {broker.alarm}"
+
+    async def writable(self) -> None:
+        """Wait for a connection on which the broker accepts requests.
+
+        Raises:
+            ConnectionLostError: the transport is closed; ``executed`` is ``False``.
+        """
+        while True:
+            await self.transport.wait_ready()
+            if not self.paused:
+                return
+            await self.transport.wait_unblocked()
+
+    def send(self, request: Request, /) -> None:
+        """Send one request; ``events`` are called only after this has returned.
+
+        Raises:
+            ConnectionLostError: there is no connection; ``executed`` is ``False``.
+        """
+        if self.address is None:
+            raise ConnectionLostError(f"{self.transport.name} has no connection: nothing was sent", executed=False)
+        self._unconfirmed.add(request.correlation_id)
+        self.transport.broker.publish(request, self.address)
+
+    def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
+        """Tell the workers of a service that this call was cancelled; without effect without a connection."""
+        if self.address is not None:
+            self.transport.broker.cancel(routing_key, self.address, correlation_id)
+
+    def lost(self, error: ConnectionLostError) -> None:
+        """Called when the connection was lost: report it with the requests that the broker had not confirmed."""
+        unconfirmed, self._unconfirmed = self._unconfirmed, set()
+        self.events.lost(error, unconfirmed)
+
+    def confirm_arrived(self, address: int, correlation_id: bytes) -> None:
+        """Called when the broker has accepted a request that was sent from ``address``."""
+        if address == self.address:
+            self._unconfirmed.discard(correlation_id)
+
+    def reply_arrived(self, address: int, correlation_id: bytes, reply: Reply) -> None:
+        """Called with a reply; it is dropped if the connection that it was sent to is lost."""
+        if address == self.address:
+            self.events.replied(correlation_id, reply)
+
+    def refusal_arrived(self, address: int, correlation_id: bytes, refusal: Refusal, detail: str) -> None:
+        """Called with a refusal; it is dropped if the connection that it was sent to is lost."""
+        if address == self.address:
+            self._unconfirmed.discard(correlation_id)
+            self.events.refused(correlation_id, refusal, detail)

@@ -1,0 +1,202 @@
+"""The end of a memory transport that receives requests from a queue and answers them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from rabibridge_core.transport import ConnectionState
+from rabibridge_testing._memory.delivery import Delivery
+from rabibridge_testing._memory.queue import MemoryQueue
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from rabibridge_core.errors import ConnectionLostError
+    from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
+    from rabibridge_testing._memory.messages import Message
+
+__all__ = ["ConsumerHost", "ConsumerRouter", "MemoryConsumer"]
+
+
+class ConsumerRouter(Protocol):
+    """What a consumer uses of the broker."""
+
+    def reply(self, message: Message, reply: Reply, worker: ConsumerHost) -> None:
+        """Send a reply to the caller of ``message``."""
+        ...
+
+    def probe(self, message: Message, worker: ConsumerHost) -> None:
+        """Tell ``worker`` if the caller of ``message`` has disconnected."""
+        ...
+
+    def dead_letter(self, message: Message, queue: str, reason: str) -> None:
+        """Store a request as a dead letter."""
+        ...
+
+
+class ConsumerHost(Protocol):
+    """What a consumer uses of the transport that it belongs to.
+
+    Attributes:
+        loop: the event loop that the transport is connected on.
+    """
+
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def broker(self) -> ConsumerRouter:
+        """The broker."""
+        ...
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state of the connection."""
+        ...
+
+    def consumer_cancelled(self, consumer: MemoryConsumer) -> None:
+        """Called when the queue of ``consumer`` was deleted."""
+        ...
+
+    def caller_gone(self, caller: bytes) -> None:
+        """Called when a caller has disconnected."""
+        ...
+
+    def forget(self, consumer: MemoryConsumer) -> None:
+        """Drop a consumer that is stopped and has nothing unsettled."""
+        ...
+
+
+class MemoryConsumer:
+    """Receives requests from one queue.
+
+    Attributes:
+        spec: the queue as requested.
+        queue: the queue in the broker.
+        fetch_size: how many requests it may hold unsettled.
+        unsettled: the requests that it holds, in the order in which it took them.
+        answering: requests that were accepted and have no reply yet; they do not count against ``fetch_size``.
+        error: why no requests arrive, if trying again does not help.
+    """
+
+    def __init__(self, transport: ConsumerHost, spec: ServiceQueue, events: ConsumerEvents) -> None:
+        """Create a consumer that reports to ``events`` once :meth:`start` was called."""
+        self.transport = transport
+        self.broker = transport.broker
+        self.spec = spec
+        self.queue = MemoryQueue(spec)  # a placeholder until start(): no broker knows it
+        self.fetch_size = spec.fetch_size
+        self.unsettled: dict[Delivery, None] = {}
+        self.answering: dict[Delivery, None] = {}
+        self.error: Exception | None = None
+        self.stopped = False
+        self._events = events
+        self._consuming = False
+
+    @property
+    def live(self) -> bool:
+        """Whether requests arrive."""
+        return self._consuming
+
+    @property
+    def busy(self) -> bool:
+        """Whether the worker has received requests that it has not answered."""
+        return bool(self.answering) or any(delivery.handed_over for delivery in self.unsettled)
+
+    def start(self, queue: MemoryQueue) -> None:
+        """Take requests from ``queue``; called again on each new connection."""
+        self.queue = queue
+        self.spec = replace(self.spec, redeclare=False)  # only once: later the queue may be another worker's
+        self.error = None
+        self._consuming = True
+        queue.add(self)
+
+    async def stop(self) -> None:
+        """Take no more requests. Unsettled ones can still be settled. Stopping twice does no harm."""
+        if not self.stopped:
+            self.stopped = True
+            self.cancel()
+            self._forget_if_done()
+
+    def cancel(self) -> None:
+        """Take no more requests; those that have not reached the worker return to the queue, not as redelivered."""
+        self._end([delivery for delivery in self.unsettled if not delivery.handed_over])
+
+    def disconnect(self, *, for_good: bool) -> None:
+        """Requeue all unsettled requests because the connection is lost; they are void here.
+
+        Accepted requests can be answered on the next connection, unless the transport is closed (``for_good``).
+        """
+        if for_good:
+            for delivery in self.answering:
+                delivery.void = True
+            self.answering.clear()
+        self._end(list(self.unsettled))
+
+    def _end(self, returned: list[Delivery]) -> None:
+        self._consuming = False
+        self.error = None
+        self.queue.remove(self)
+        for delivery in returned:
+            delivery.void = True
+            delivery.message.deliveries += delivery.handed_over
+            del self.unsettled[delivery]
+        self.queue.put_back(delivery.message for delivery in returned if delivery.queue is self.queue)
+
+    def take(self, message: Message) -> None:
+        """Take a request from the queue. It counts at once, and reaches the worker in the next turn of the loop."""
+        delivery = Delivery(message, self)
+        self.unsettled[delivery] = None
+        self.transport.loop.call_soon(self._hand_over, delivery)
+
+    def queue_deleted(self) -> None:
+        """Called when the queue was deleted."""
+        self.transport.consumer_cancelled(self)
+
+    def send_reply(self, message: Message, reply: Reply) -> None:
+        """Send a reply; it is lost where there is no connection, which happens only to accepted requests."""
+        transport = self.transport
+        if transport.state is ConnectionState.READY:
+            self.broker.reply(message, reply, transport)
+
+    def dead_letter(self, message: Message, queue: str, reason: str) -> None:
+        """Store a request among the broker's dead letters."""
+        self.broker.dead_letter(message, queue, reason)
+
+    def probe(self, message: Message) -> None:
+        """Ask the broker whether the caller is still connected."""
+        self.broker.probe(message, self.transport)
+
+    def settled(self, delivery: Delivery) -> None:
+        """Called when a delivery was settled for good: take the next request."""
+        self.unsettled.pop(delivery, None)
+        self.answering.pop(delivery, None)
+        self._forget_if_done()
+        self.queue.dispatch()
+
+    def accepted(self, delivery: Delivery) -> None:
+        """Called when a delivery was accepted: take the next request, and remember that a reply is to come."""
+        del self.unsettled[delivery]
+        self.answering[delivery] = None
+        self.queue.dispatch()
+
+    def cancelled(self, caller: bytes, correlation_id: bytes) -> None:
+        """Called when a call to this service was cancelled."""
+        self._events.cancelled(caller, correlation_id)
+
+    def caller_gone(self, caller: bytes) -> None:
+        """Called when a caller has disconnected."""
+        self._events.caller_gone(caller)
+
+    def lost(self, error: ConnectionLostError) -> None:
+        """Called when the connection was lost."""
+        self._events.lost(error)
+
+    def _hand_over(self, delivery: Delivery) -> None:
+        if not delivery.void:
+            delivery.handed_over = True
+            self._events.received(delivery)
+
+    def _forget_if_done(self) -> None:
+        if self.stopped and not self.unsettled and not self.answering:
+            self.transport.forget(self)

@@ -1,0 +1,270 @@
+"""Routes requests to queues and replies to callers, as a message broker does.
+
+This is what transports use of the in-memory broker. What a test uses to control it (outages, alarms) is in ``broker``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from rabibridge_core._protocol.naming import service_of_queue, service_of_routing_key
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
+from rabibridge_testing._memory.caller import MemoryCaller
+from rabibridge_testing._memory.messages import CallTrace, DeadLetter, Message, caller_name
+from rabibridge_testing._memory.queue import MemoryQueue
+from rabibridge_testing.faults import FaultControls, Passage
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from rabibridge_core.transport import Refusal, Reply, Request, ServiceQueue
+    from rabibridge_testing._memory.consumer import ConsumerHost
+
+__all__ = ["AttachedTransport", "Router"]
+
+_LIMITS = ("queue_size", "timeout", "queue_type")
+_QUORUM_LIMITS = (*_LIMITS, "redelivery_limit")
+_OTHER_LOOP = (
+    "{transport} is connected to the memory broker {broker!r} on another event loop: run all clients and servers that "
+    "share a memory broker on the same loop"
+)
+
+
+class AttachedTransport(Protocol):
+    """What a router uses of the transports that are attached to it.
+
+    Attributes:
+        name: the name of the transport, used in errors.
+        loop: the event loop that the transport is connected on.
+    """
+
+    name: str
+    loop: asyncio.AbstractEventLoop
+
+    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
+        """Called when ``caller`` has cancelled a call to the service of ``routing_key``."""
+        ...
+
+    def withdraw(self) -> None:
+        """Take no more requests from any queue."""
+        ...
+
+    def abandon(self) -> None:
+        """Close without a running event loop."""
+        ...
+
+
+TransportT = TypeVar("TransportT", bound=AttachedTransport)
+
+
+class Router(FaultControls, Generic[TransportT]):
+    """Queues, routes and reply addresses: see :class:`~rabibridge_testing.MemoryBroker` for the attributes."""
+
+    def __init__(self, name: str, *, trace: bool) -> None:
+        """Create a router without queues."""
+        super().__init__()
+        self.name = name
+        self.accepting = True
+        self.alarm: str | None = None
+        self.dead_letters: list[DeadLetter] = []
+        self.transports: list[TransportT] = []
+        self.undeliverable_replies = 0
+        self.traces: list[CallTrace] = []
+        self._tracing = trace
+        self._queues: dict[str, MemoryQueue] = {}
+        self._routes: dict[str, list[MemoryQueue]] = {}
+        self._callers: dict[int, MemoryCaller] = {}
+        self._numbers = itertools.count(1)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {len(self._queues)} queues, {len(self.transports)} transports>"
+
+    @property
+    def queues(self) -> Mapping[str, MemoryQueue]:
+        """The queues by name; ``len()`` of a queue is the number of waiting requests."""
+        return self._queues
+
+    def declare(self, spec: ServiceQueue) -> MemoryQueue:
+        """Create the queue unless it exists, bind its routing keys, and return it.
+
+        Raises:
+            ConfigurationError: it exists with other limits, and ``spec.redeclare`` is false.
+        """
+        queue = self._queues.get(spec.name)
+        if queue is not None and (differences := _differences(queue.spec, spec)):
+            if not spec.redeclare:
+                raise ConfigurationError(
+                    f"the queue {spec.name!r} exists with other limits: {differences}. Use the same limits, or set "
+                    "re_register=True to delete the queue together with its waiting calls, or delete it yourself, or "
+                    "rename the service"
+                )
+            self.delete_queue(spec.name)
+            queue = None
+        if queue is None:
+            queue = self._queues[spec.name] = MemoryQueue(spec)
+        for key in spec.routing_keys:
+            bound = self._routes.setdefault(key, [])
+            if queue not in bound:
+                bound.append(queue)
+        return queue
+
+    def delete_queue(self, name: str) -> None:
+        """Delete a queue with its waiting requests; its workers declare it again.
+
+        They can still answer the requests that they are processing. Without effect if there is no such queue.
+        """
+        queue = self._queues.pop(name, None)
+        if queue is None:
+            return
+        for key, bound in list(self._routes.items()):
+            if queue in bound:
+                bound.remove(queue)
+                if not bound:
+                    del self._routes[key]
+        queue.delete()
+
+    def attach(self, transport: TransportT, loop: asyncio.AbstractEventLoop) -> None:
+        """Connect ``transport``.
+
+        Raises:
+            ConnectionLostError: the broker refuses connections at the moment.
+            ConfigurationError: other transports are connected on another loop that is still open.
+        """
+        if not self.accepting:
+            raise ConnectionLostError(f"the memory broker {self.name!r} refuses connections", executed=False)
+        left_behind = [other for other in self.transports if other.loop is not loop]
+        for other in left_behind:
+            if not other.loop.is_closed():
+                raise ConfigurationError(_OTHER_LOOP.format(transport=other.name, broker=self.name))
+        self.abandon(left_behind)
+        self.transports.append(transport)
+
+    def abandon(self, transports: list[TransportT]) -> None:
+        """Close transports whose event loop has ended; this needs no running loop."""
+        for transport in transports:
+            transport.withdraw()  # from all of them first, so that none receives what another one returns
+        for transport in list(transports):
+            transport.abandon()
+
+    async def opened(self, transport: TransportT) -> None:
+        """Called when a transport has connected for the first time."""
+
+    async def closed(self, transport: TransportT) -> None:
+        """Called when a transport was closed."""
+
+    def bind_caller(self, caller: MemoryCaller) -> None:
+        """Give a caller a reply address of its own."""
+        caller.address = next(self._numbers)
+        self._callers[caller.address] = caller
+
+    def unbind_caller(self, caller: MemoryCaller) -> None:
+        """Remove a caller's reply address: replies sent to it are lost."""
+        if caller.address is not None:
+            del self._callers[caller.address]
+            caller.address = None
+
+    def publish(self, request: Request, reply_to: int | None = None) -> None:
+        """Route a request, and tell the caller at ``reply_to`` whether it was accepted; ``None``: no reply wanted."""
+        trace = None
+        if self._tracing:
+            trace = CallTrace(self._service(request.routing_key), request)
+            self.traces.append(trace)
+        message = Message(request, reply_to, next(self._numbers), trace)
+        if self.faults:
+            self._publish_with_faults(message)
+        else:
+            self._route(message)
+
+    def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
+        """Tell all workers of a service that the caller at ``address`` has cancelled a call."""
+        for transport in self.transports:
+            transport.loop.call_soon(transport.cancelled, routing_key, caller_name(address), correlation_id)
+
+    def probe(self, message: Message, worker: ConsumerHost) -> None:
+        """Tell ``worker`` if the caller of ``message`` has disconnected."""
+        if message.reply_to is not None and message.reply_to not in self._callers:
+            worker.loop.call_soon(worker.caller_gone, caller_name(message.reply_to))
+
+    def dead_letter(self, message: Message, queue: str, reason: str) -> None:
+        """Store a request as a dead letter."""
+        service = service_of_queue(queue)
+        self.dead_letters.append(DeadLetter(service, queue, message.request, reason, message.deliveries))
+
+    def reply(self, message: Message, reply: Reply, worker: ConsumerHost) -> None:
+        """Send a reply to the caller of ``message``, or tell ``worker`` that the caller has disconnected."""
+        if message.trace is not None:
+            message.trace.replies.append(reply)
+        if not self.faults:
+            self._send_reply(message, reply, worker)
+            return
+        passage = self.struck(Passage("reply", self._service(message.request.routing_key), reply))
+        if passage.reply is not None:
+            for _ in range(passage.copies):
+                self._later(message, passage.delay, self._send_reply, message, passage.reply, worker)
+
+    def _send_reply(self, message: Message, reply: Reply, worker: ConsumerHost) -> None:
+        if message.reply_to in self._callers:
+            self._tell_caller(message, MemoryCaller.reply_arrived, reply)
+        else:
+            self.undeliverable_replies += 1
+            self.probe(message, worker)
+
+    def _publish_with_faults(self, message: Message) -> None:
+        passage = self.struck(Passage("request", self._service(message.request.routing_key)))
+        if passage.refusal is not None:
+            detail = "refused by a fault that the test has injected"
+            self._later(message, passage.delay, self._refuse, message, passage.refusal, detail)
+            return
+        for count in range(passage.copies):
+            one = message if count == 0 else message.copy(next(self._numbers))
+            self._later(message, passage.delay, self._route, one)
+
+    def _later(self, message: Message, seconds: float, act: Callable[..., None], *args: Any) -> None:
+        caller = None if message.reply_to is None else self._callers.get(message.reply_to)
+        if seconds <= 0 or caller is None:
+            act(*args)
+        else:
+            caller.transport.loop.call_later(seconds, act, *args)
+
+    def _route(self, message: Message) -> None:
+        routing_key = message.request.routing_key
+        queues = self._routes.get(routing_key)
+        if queues is None:
+            detail = f"no queue is bound to the routing key {routing_key!r}: no server offers this service"
+            self._refuse(message, NoRouteError, detail)
+            return
+        taken = True
+        others = [(queue, message.copy(next(self._numbers))) for queue in queues[1:]]
+        for queue, one in ((queues[0], message), *others):
+            if not queue.offer(one):
+                taken = False
+                detail = f"the queue {queue.spec.name!r} is full: its queue_size is {queue.spec.queue_size}"
+                self._refuse(message, QueueFullError, detail)
+        if taken:
+            self._tell_caller(message, MemoryCaller.confirm_arrived)
+
+    def _refuse(self, message: Message, refusal: Refusal, detail: str) -> None:
+        if message.trace is not None:
+            message.trace.refusal = (refusal, detail)
+        self._tell_caller(message, MemoryCaller.refusal_arrived, refusal, detail)
+
+    def _tell_caller(self, message: Message, tell: Callable[..., None], *what: Any) -> None:
+        address = message.reply_to
+        caller = None if address is None else self._callers.get(address)
+        if caller is not None:
+            caller.transport.loop.call_soon(tell, caller, address, message.request.correlation_id, *what)
+
+    def _service(self, routing_key: str) -> str:
+        queues = self._routes.get(routing_key)
+        return service_of_queue(queues[0].spec.name) if queues else service_of_routing_key(routing_key)
+
+
+def _differences(existing: ServiceQueue, requested: ServiceQueue) -> str:
+    limits = _QUORUM_LIMITS if existing.queue_type == requested.queue_type == "quorum" else _LIMITS
+    return ", ".join(
+        f"{limit} is {getattr(existing, limit)!r}, requested {getattr(requested, limit)!r}"
+        for limit in limits
+        if getattr(existing, limit) != getattr(requested, limit)
+    )

@@ -1,0 +1,56 @@
+"""Binds the whole conformance suite to a test module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_testing.conformance.calls import CallConformance
+from rabibridge_testing.conformance.cancellation import CancellationConformance
+from rabibridge_testing.conformance.content import ContentConformance
+from rabibridge_testing.conformance.deadlines import DeadlineConformance
+from rabibridge_testing.conformance.delivery import DeliveryConformance
+from rabibridge_testing.conformance.health import HealthConformance
+from rabibridge_testing.conformance.idempotency import IdempotencyConformance
+from rabibridge_testing.conformance.limits import LimitConformance
+from rabibridge_testing.conformance.outage import OutageConformance
+from rabibridge_testing.conformance.queues import QueueConformance
+from rabibridge_testing.conformance.reconnection import ReconnectionConformance
+from rabibridge_testing.conformance.seam import SeamConformance
+from rabibridge_testing.conformance.signals import SignalConformance
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from rabibridge_testing.conformance.harness import ConformanceBase
+
+__all__ = ["bind"]
+
+_TEST_CLASSES: dict[str, type[ConformanceBase]] = {
+    "TestSeam": SeamConformance,
+    "TestQueues": QueueConformance,
+    "TestSignals": SignalConformance,
+    "TestReconnection": ReconnectionConformance,
+    "TestCalls": CallConformance,
+    "TestLimits": LimitConformance,
+    "TestContent": ContentConformance,
+    "TestOutage": OutageConformance,
+    "TestCancellation": CancellationConformance,
+    "TestDelivery": DeliveryConformance,
+    "TestIdempotency": IdempotencyConformance,
+    "TestDeadlines": DeadlineConformance,
+    "TestHealth": HealthConformance,
+}
+
+
+def bind(namespace: MutableMapping[str, Any]) -> None:
+    """Add a test class to a test module for every class of the conformance suite, such as ``TestCalls``.
+
+    Names that the module defines already are kept: to change or skip single tests of the suite, define a subclass under
+    that name before the call. Classes that later versions add to the suite are bound, too.
+
+    Args:
+        namespace: the module's ``globals()``.
+    """
+    for name, base in _TEST_CLASSES.items():
+        if name not in namespace:
+            namespace[name] = type(name, (base,), {"__module__": namespace["__name__"], "__doc__": base.__doc__})

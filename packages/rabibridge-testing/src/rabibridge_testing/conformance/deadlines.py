@@ -1,0 +1,60 @@
+"""Client and server on the transport: the deadline that nested calls inherit."""
+
+# ruff: noqa: D102 - the name of a test says what it shows
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rabibridge_core._client.options import CallOptions
+from rabibridge_core._observability.call_context import current_call
+from rabibridge_core.errors import CallTimeoutError
+from rabibridge_testing.conformance.gate import Gate
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
+
+if TYPE_CHECKING:
+    from rabibridge_testing.conformance.harness import Bench
+
+__all__ = ["DeadlineConformance"]
+
+
+async def _time_left() -> float | None:
+    return current_call().time_left
+
+
+class DeadlineConformance(ConformanceBase):
+    """A call made in a handler gets at most the remaining time of the call that the handler answers."""
+
+    async def test_a_nested_call_inherits_the_deadline(self, bench: Bench) -> None:
+        inner, outer = bench.name("inner"), bench.name("outer")
+        client = await bench.client()
+
+        async def through(timeout: float | None, inherit: bool) -> Any:
+            return await client.call(inner, (), {}, CallOptions("async", timeout, inherit_deadline=inherit))
+
+        await bench.server(service(_time_left, inner), service(through, outer))
+        for given, inherit, expected in (
+            (None, True, PATIENCE),
+            (600.0, True, PATIENCE),
+            (10.0, True, 10.0),
+            (600.0, False, 600.0),
+        ):
+            left = await client.call(outer, (given, inherit), {}, CallOptions("async", PATIENCE))
+            assert expected / 2 < left <= expected
+        assert await client.call(outer, (None, False), {}, CallOptions("async", PATIENCE)) is None
+        assert await client.call(outer, (None, True), {}, CallOptions("async", None)) is None
+
+    async def test_a_nested_call_ends_with_the_outer_one(self, bench: Bench) -> None:
+        inner, outer, gate = bench.name("inner"), bench.name("outer"), Gate()
+        client = await bench.client()
+
+        async def through() -> Any:
+            return await client.call(inner, (), {}, CallOptions("async", None))
+
+        await bench.server(gate.service(inner), service(through, outer))
+        with pytest.raises(CallTimeoutError):
+            await client.call(outer, (), {}, CallOptions("async", 0.5))
+        await soon(gate.ended.get())
+        await until(lambda: client.pending == 0)
