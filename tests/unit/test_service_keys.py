@@ -9,7 +9,7 @@ import pytest
 
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._protocol.remote_errors import INVALID_ARGUMENTS, REQUEST_REJECTED
-from rabibridge_core._server.deduplication import ANSWERS_KEPT, BYTES_KEPT
+from rabibridge_core._server.deduplication import MAX_STORED_BYTES, MAX_STORED_REPLIES
 from rabibridge_core.errors import ConnectionLostError
 from tests.unit.scripted_requests import PATIENCE, Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
@@ -244,10 +244,12 @@ async def test_a_key_does_not_open_what_a_signature_closes() -> None:
     assert b"secret" not in forged.replies[0].body
 
 
-@pytest.mark.parametrize(("size", "kept"), [(10, ANSWERS_KEPT), (BYTES_KEPT // 16, 15), (BYTES_KEPT + 1, 0)])
+@pytest.mark.parametrize(
+    ("size", "kept"), [(10, MAX_STORED_REPLIES), (MAX_STORED_BYTES // 16, 15), (MAX_STORED_BYTES + 1, 0)]
+)
 async def test_what_is_kept_is_bounded(size: int, kept: int) -> None:
     runs: list[int] = []
-    codec = Codec(max_body=2 * BYTES_KEPT, compress_threshold=None)
+    codec = Codec(max_body=2 * MAX_STORED_BYTES, compress_threshold=None)
 
     async def big(number: int) -> bytes:
         runs.append(number)

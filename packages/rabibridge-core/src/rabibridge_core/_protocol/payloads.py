@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rabibridge_core._codec.signing import is_signed
 from rabibridge_core._protocol.remote_errors import encode_error
-from rabibridge_core._server.deduplication import is_signed
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 from rabibridge_core.transport import Reply
 
@@ -14,14 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._server.deduplication import StoredReply
     from rabibridge_core.transport import Headers, IncomingRequest
 
-__all__ = ["UnreadableRequestError", "failure_reply", "key_of", "read_arguments", "reply_again"]
+__all__ = ["StoredReply", "UnreadableRequestError", "failure_reply", "key_of", "read_arguments", "reply_again"]
 
 _log = logging.getLogger(__name__)
 _SEQUENCE = (list, tuple)
 _KEY_MAX = 200
+
+
+class StoredReply(NamedTuple):
+    """A reply that was sent, and the correlation id of its call: a signed body is valid for that call only."""
+
+    reply: Reply
+    correlation_id: bytes
 
 
 class UnreadableRequestError(Exception):

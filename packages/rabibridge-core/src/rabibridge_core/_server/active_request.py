@@ -26,12 +26,12 @@ class ActiveRequest(CurrentCall):
     __slots__ = (
         "accepted",
         "aged",
-        "fate",
         "request",
         "run",
         "settled",
         "slot",
         "started",
+        "stop_reason",
         "taken_at",
         "task",
         "thread",
@@ -45,7 +45,7 @@ class ActiveRequest(CurrentCall):
         self.ends_at = None
         self.over = False
         self._request = self.request = request
-        self.fate: StopReason | None = None
+        self.stop_reason: StopReason | None = None
         self.started = False
         """Whether its task has taken its first step: cancelled before that, it would never settle its request."""
         self.accepted = False
@@ -57,7 +57,7 @@ class ActiveRequest(CurrentCall):
         self.slot: float | None = None
         self.taken_at: float
         """When its time began here, on the clock of :func:`time.monotonic`; unset where it has no limit."""
-        self.run: SharedExecution | None = None
+        self.run: SharedExecution[ActiveRequest] | None = None
         """What it runs for others, too: those that came with the same idempotency key."""
         self.thread: Future[Any] | None = None
         """The work that was given to a thread."""

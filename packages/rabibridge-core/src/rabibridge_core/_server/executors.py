@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
@@ -17,15 +18,7 @@ if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["ArgumentsRefusedError", "HandlerExecutor", "TooLateError", "invoke", "validator"]
-
-
-class ArgumentsRefusedError(Exception):
-    """The arguments do not fit: the cause says why. The function did not run."""
-
-
-class TooLateError(Exception):
-    """The deadline passed, or the call was given up, before it began. The function did not run."""
+__all__ = ["HandlerExecutor", "invoke", "validator"]
 
 
 class HandlerExecutor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._concurrency.deadlines import DeadlineWheel, time_remaining
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.payloads import (
+    StoredReply,
     UnreadableRequestError,
     failure_reply,
     key_of,
@@ -25,8 +26,9 @@ from rabibridge_core._protocol.remote_errors import (
     REQUEST_REJECTED,
     RESULT_UNSENDABLE,
 )
-from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, StoredReply, digest_of
-from rabibridge_core._server.executors import ArgumentsRefusedError, HandlerExecutor, TooLateError, invoke
+from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
+from rabibridge_core._server.executors import HandlerExecutor, invoke
 from rabibridge_core.errors import (
     CallError,
     ConnectionLostError,
@@ -70,7 +72,7 @@ class RequestProcessor:
         *,
         stop: Callable[[ActiveRequest, StopReason], None],
         finished: Callable[[ActiveRequest], None],
-        answers: DeduplicationCache,
+        answers: DeduplicationCache[ActiveRequest],
         unwanted: CancelledCalls,
     ) -> None:
         """Answer requests of ``schema``; must be made on the running event loop.
@@ -163,10 +165,10 @@ class RequestProcessor:
         error: BaseException | None = None
         try:
             execution.started = True
-            if execution.fate is None and self._unwanted.any and self._unwanted.takes(request):
-                execution.fate = "cancelled"
-            if execution.fate is not None:
-                self.settle_stopped(execution, execution.fate)
+            if execution.stop_reason is None and self._unwanted.any and self._unwanted.takes(request):
+                execution.stop_reason = "cancelled"
+            if execution.stop_reason is not None:
+                self.settle_stopped(execution, execution.stop_reason)
                 return
             if execution.ends_at is None and (request.time_left is not None or request.deadline is not None):
                 self.take_time(execution)
@@ -223,11 +225,11 @@ class RequestProcessor:
         execution.run = self.answers.begin(key, digest, execution)
         return True
 
-    async def _join(self, execution: ActiveRequest, run: SharedExecution) -> StoredReply | None:
+    async def _join(self, execution: ActiveRequest, run: SharedExecution[ActiveRequest]) -> StoredReply | None:
         try:
-            return await run.join(execution)
+            return await run.follow(execution)
         finally:
-            if run.leader.settled and not run.wanted and not run.ended.done():
+            if run.leader.settled and not run.has_followers and not run.finished:
                 self._stop(run.leader, "cancelled")  # it went on for those that joined, and now for nobody
 
     def refuse_second_run(self, request: IncomingRequest) -> None:
@@ -275,7 +277,7 @@ class RequestProcessor:
 
     def _settle(self, execution: ActiveRequest, result: Any) -> BaseException | None:
         """Answer with the result; return what stood in the way of it."""
-        fate, request = execution.fate, execution.request
+        fate, request = execution.stop_reason, execution.request
         if fate is not None and (execution.thread is not None or fate == "cancelled"):
             self.settle_stopped(execution, fate)
             return None
@@ -295,7 +297,7 @@ class RequestProcessor:
         return None
 
     def _failed(self, execution: ActiveRequest, error: BaseException) -> None:
-        fate, request = execution.fate, execution.request
+        fate, request = execution.stop_reason, execution.request
         if fate is not None:
             self.settle_stopped(execution, fate)  # whatever it raises then, it was stopped
         elif isinstance(error, TooLateError):
@@ -318,8 +320,8 @@ class RequestProcessor:
 
     def _send(self, execution: ActiveRequest, reply: Reply) -> None:
         request, run = execution.request, execution.run
-        if run is not None and execution.fate is None:
-            run.answer = StoredReply(reply, request.correlation_id)
+        if run is not None and execution.stop_reason is None:
+            run.reply = StoredReply(reply, request.correlation_id)
         if execution.settled:
             return
         if request.wants_reply:

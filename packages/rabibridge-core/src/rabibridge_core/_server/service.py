@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from rabibridge_core._server.active_request import ActiveRequest, StopReason
 from rabibridge_core._server.cancelled_calls import CancelledCalls
 from rabibridge_core._server.deduplication import DeduplicationCache
-from rabibridge_core._server.executors import HandlerExecutor, TooLateError
+from rabibridge_core._server.exceptions import TooLateError
+from rabibridge_core._server.executors import HandlerExecutor
 from rabibridge_core._server.processor import RequestProcessor
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ServiceRunner:
         self.consumer: Consumer | None = None
         self._loop = asyncio.get_running_loop()
         self._unwanted = unwanted = CancelledCalls(clock)
-        answers = DeduplicationCache(clock)
+        answers = DeduplicationCache[ActiveRequest](clock)
         self._answering = RequestProcessor(
             schema, codec, hooks, stop=self._stop, finished=self._finished, answers=answers, unwanted=unwanted
         )
@@ -238,15 +239,15 @@ class ServiceRunner:
 
     def _stop(self, execution: ActiveRequest, fate: StopReason) -> None:
         """Stop a request in hand. Once only: the first fate is the one that it has."""
-        if execution.fate is not None:
+        if execution.stop_reason is not None:
             return
         run = execution.run
-        if run is not None and run.wanted:
+        if run is not None and run.has_followers:
             if not execution.settled:
                 self._settle_now(execution, fate)  # the handler goes on for those that joined
-            execution.ends_at = run.ends_at
+            execution.ends_at = run.followers_end_at
             return
-        execution.fate = fate
+        execution.stop_reason = fate
         execution.cancelled = True
         if execution.task is None:
             self._settle_now(execution, fate)
