@@ -152,7 +152,10 @@ class RequestProcessor:
                 return
             args, kwargs = read_arguments(self._codec, request)
             if self._at_most_once:
-                self._accept(active)
+                if "rb-key" in request.headers:
+                    raise self._key_refused()
+                request.accept()
+                active.accepted = True
             elif (key := request.headers.get("rb-key")) is not None and not await self._leads(active, key_of(key)):
                 return
             inline = self._executor.inline
@@ -168,10 +171,10 @@ class RequestProcessor:
             self.settler.settle_error(active, raised)
         finally:
             active.over = True
-            if active.deadline_slot is not None:
-                self._deadlines.discard(active, active.deadline_slot)
-            if active.execution is not None:
-                self._deduplication.end(active.execution)
+            if (slot := active.deadline_slot) is not None:
+                self._deadlines.discard(active, slot)
+            if (execution := active.execution) is not None:
+                self._deduplication.end(execution)
                 active.execution = None
             self.active.discard(active)
             if self.notifies_owner:
@@ -181,16 +184,13 @@ class RequestProcessor:
             # This breaks two reference cycles: exception and frame; task, context and active request.
             error = active.task = active.thread_future = None
 
-    def _accept(self, active: ActiveRequest) -> None:
-        """Acknowledge a request of an at-most-once service, whose handler starts next."""
-        request = active.request
-        if "rb-key" in request.headers:
-            raise ArgumentsRefusedError from ValueError(
-                f"service {self.schema.name!r} is at-most-once: an idempotent call may be sent again and could run "
-                "twice; call it without idempotent=True and without idempotency_key"
-            )
-        request.accept()
-        active.accepted = True
+    def _key_refused(self) -> ArgumentsRefusedError:
+        error = ArgumentsRefusedError()
+        error.__cause__ = ValueError(
+            f"service {self.schema.name!r} is at-most-once: an idempotent call may be sent again and could run twice; "
+            "call it without idempotent=True and without idempotency_key"
+        )
+        return error
 
     async def _leads(self, active: ActiveRequest, key: str) -> bool:
         """Tell whether to run the handler; ``False``: the request got the reply of another one with its key."""

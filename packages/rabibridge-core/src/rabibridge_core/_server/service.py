@@ -60,11 +60,11 @@ class ServiceRunner:
             schema, codec, hooks,
             owner=self, deduplication=self._deduplication, cancelled_calls=self._cancelled_calls,
         )  # fmt: skip
-        self._process = self._processor.process
         self._active = self._processor.active
         self._name = schema.name
         self._at_most_once = schema.delivery == "at-most-once"
         self._limited = self._processor.notifies_owner = self._at_most_once or schema.fetch_ahead > 0
+        self._concurrency = schema.concurrency
         self._running = 0
         self._queued: deque[ActiveRequest] = deque()
         self._drain: Drain | None = None
@@ -97,6 +97,7 @@ class ServiceRunner:
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""
         self._processor.replace_handler(schema)
+        self._concurrency = schema.concurrency
 
     async def stop_consuming(self) -> None:
         """Receive no more requests. The active ones continue."""
@@ -152,11 +153,11 @@ class ServiceRunner:
         self._active.add(active)
         if self._limited and not self._admit(active):
             return
-        active.task = self._loop.create_task(self._process(active), name=self._name)
+        active.task = self._loop.create_task(self._processor.process(active), name=self._name)
 
     def _admit(self, active: ActiveRequest) -> bool:
         """Tell whether the request may run now. Otherwise it is queued, and its deadline is armed."""
-        if self._running < self.schema.concurrency:
+        if self._running < self._concurrency:
             self._running += 1
             return True
         try:
@@ -172,10 +173,10 @@ class ServiceRunner:
         """Called when the processing of a request ends."""
         if self._limited:
             self._running -= 1
-            while self._queued and self._running < self.schema.concurrency:
+            while self._queued and self._running < self._concurrency:
                 self._running += 1
                 following = self._queued.popleft()
-                following.task = self._loop.create_task(self._process(following), name=self._name)
+                following.task = self._loop.create_task(self._processor.process(following), name=self._name)
         if self._drain is not None and not self._active:
             self._drain.finish()
 

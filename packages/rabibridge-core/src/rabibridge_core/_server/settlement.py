@@ -60,11 +60,11 @@ class RequestSettler:
 
     def settle_result(self, active: ActiveRequest, result: Any) -> BaseException | None:
         """Reply with the handler's result. Return the error if the result cannot be sent."""
-        reason, request = active.stop_reason, active.request
+        reason, request, execution = active.stop_reason, active.request, active.execution
         if reason is not None and (active.thread_future is not None or reason == "cancelled"):
             self.settle_stopped(active, reason)
             return None
-        if active.execution is None and not request.wants_reply:
+        if execution is None and not request.wants_reply:
             request.discard()
             return None
         try:
@@ -72,7 +72,7 @@ class RequestSettler:
         except (SerializationError, ContentRejectedError) as error:
             self._send(active, self._error_reply(request, error, RESULT_UNSENDABLE))
             return error
-        if active.execution is None:
+        if execution is None:
             request.reply(reply)
         else:
             self._send(active, reply)
