@@ -1,4 +1,4 @@
-"""RabiBridge, through its public API."""
+"""RabiBridge, by its public API."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class _Server:
     def left(self) -> dict[str, int]:
         service: Any = self._server._server.services[self._name]
         return {
-            "in flight": service.in_hand,
+            "in flight": service.active_requests,
             "unsettled": service.consumer.lane.unsettled,
-            "armed": len(service._answering._deadlines),
-            "tasks": sum("_answer" in repr(task.get_coro()) for task in asyncio.all_tasks()),
+            "armed": len(service._processor._deadlines),
+            "tasks": sum("RequestProcessor.process" in repr(task.get_coro()) for task in asyncio.all_tasks()),
         }
 
 

@@ -237,6 +237,6 @@ async def test_a_reload_that_waits_for_the_broker_does_not_keep_a_server_from_st
             await until_call_gives(client, "f", 1)
         fake_broker.lose_connection(restore=False)
         write(2)
-        await until(lambda: server.services[0].queue_size == 1 and bool(server._server._changes))
+        await until(lambda: server.services[0].queue_size == 1 and bool(server._server.services._changes))
         server.stop()
         await soon(serving)

@@ -96,7 +96,7 @@ async def test_a_file_that_is_renamed_keeps_its_service(
     assert await soon(client.remote_call(name)) == "same"
     with caplog.at_level(logging.INFO, "rabibridge_core._hosting.hot_reload"):
         (folder / "one.py").rename(folder / "other.py")
-        await until(lambda: any("other.py is loaded" in record.getMessage() for record in caplog.records))
+        await until(lambda: any("other.py, services: " in record.getMessage() for record in caplog.records))
     assert await soon(client.remote_call(name)) == "same"
     assert [schema.name for schema in server.services] == [name]
 
@@ -108,7 +108,7 @@ async def test_a_name_that_another_file_has(
     (folder / "one.py").write_text(_service(name, "first"))
     server, client = await _reloading(stage, folder)
     (folder / "other.py").write_text(_service(name, "second"))
-    await until(lambda: any("taken" in record.getMessage() for record in caplog.records))
+    await until(lambda: any("is ignored" in record.getMessage() for record in caplog.records))
     assert await soon(client.remote_call(name)) == "first"
     (folder / "other.py").unlink()
     (folder / "marker.py").write_text(_service(marker, 1))
@@ -179,7 +179,7 @@ async def {name}():
     await soon(symbols["started"].wait())
     with caplog.at_level(logging.INFO, "rabibridge_core._hosting.hot_reload"):
         file.write_text(_service(name, "new", "register_call(fetch_size=2)"))
-        await until(lambda: any("is loaded" in record.getMessage() for record in caplog.records))
+        await until(lambda: any("loaded" in record.getMessage() for record in caplog.records))
     assert not call.done()
     symbols["opened"].set()
     assert await soon(call) == "old"

@@ -57,7 +57,7 @@ async def test_a_server_can_be_run_again_but_not_twice_at_once(stage: Stage, uni
         for _ in range(2):
             running = asyncio.create_task(server.run_serve())
             assert await soon(client.remote_call(name)) == 1
-            with pytest.raises(ConfigurationError, match="runs already"):
+            with pytest.raises(ConfigurationError, match="already running"):
                 await soon(server.run_serve())
             assert await soon(client.remote_call(name)) == 1
             server.stop()

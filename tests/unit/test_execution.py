@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_core._server.active_request import ActiveRequest
-from rabibridge_core._server.executors import ArgumentsRefusedError, HandlerExecutor, TooLateError
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
+from rabibridge_core._server.executors import HandlerExecutor
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import RegistrationError

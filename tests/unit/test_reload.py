@@ -150,7 +150,7 @@ def test_reloading_leaves_no_module_behind(tmp_path: Path) -> None:
 
 
 def _clashes(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if "taken" in record.getMessage()]
+    return [record.getMessage() for record in caplog.records if "is ignored" in record.getMessage()]
 
 
 def test_a_clash_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

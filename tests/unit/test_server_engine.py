@@ -90,7 +90,7 @@ async def test_a_service_that_cannot_be_served_is_named(broker: MemoryBroker, se
     server.add(_schema(second))
     await until(lambda: "queue_size" in str(server.health().reasons) or "limits" in str(server.health().reasons))
     (reason,) = server.health().reasons
-    assert reason.startswith("service 'second' takes no calls: ")
+    assert reason.startswith("service 'second' receives no calls: ")
     await server.change(["second"], [])
     assert server.health()
     server.stop()
@@ -128,8 +128,8 @@ async def test_whose_handler_a_task_runs(broker: MemoryBroker, server: Server) -
     await client.connect()
     call = asyncio.create_task(client.call("work", (), {}, CallOptions("any", PATIENCE)))
     await until(lambda: tasks)
-    assert server.service_of(tasks[0]) == "work"
-    assert server.service_of(running) is None
+    assert server.services.service_of(tasks[0]) == "work"
+    assert server.services.service_of(running) is None
     go_on.set()
     await call
     await client.close()

@@ -25,9 +25,9 @@ async def test_no_more_run_at_a_time_than_without() -> None:
         service.received(request)
     await until(lambda: len(work.began) == 2)
     await turns()
-    assert (work.began, service.in_hand, requests[2].events) == ([0, 1], 3, [])
+    assert (work.began, service.active_requests, requests[2].events) == ([0, 1], 3, [])
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert work.began == [0, 1, 2]
     assert [request.events for request in requests] == [["replied"]] * 3
 
@@ -55,7 +55,7 @@ async def test_the_time_of_what_waits_goes_on() -> None:
     service.cancelled(cancelled.caller, b"1")
     await until(lambda: expires.events and cancelled.events)
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (expires.events, cancelled.events, work.began) == (["discarded"], ["discarded"], [0])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from rabibridge_core._observability.call_context import current_call, current_call_var, inherited_time
 from rabibridge_core._server.active_request import ActiveRequest
-from rabibridge_core._server.cancelled_calls import CALLERS_KEPT, CALLS_KEPT
+from rabibridge_core._server.cancelled_calls import MAX_CALLERS, MAX_CALLS
 from tests.unit.scripted_requests import Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
 
@@ -27,10 +27,10 @@ async def test_a_handler_that_runs_is_cancelled() -> None:
         service.received(request)
     await until(lambda: len(work.began) == 3)
     service.cancelled(b"caller", b"7")
-    await until(lambda: service.in_hand == 2)
+    await until(lambda: service.active_requests == 2)
     assert (work.cancelled, stopped.events) == (["stopped"], ["discarded"])
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert [other.answer, foreign.answer] == [[0, "done other"], [0, "done foreign"]]
 
 
@@ -40,7 +40,7 @@ async def test_one_that_has_not_begun_never_begins() -> None:
     request = ScriptedRequest()
     service.received(request)
     service.cancelled(request.caller, request.correlation_id)  # before its task has taken a step
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (work.began, request.events) == ([], ["discarded"])
 
 
@@ -53,7 +53,7 @@ async def test_one_that_arrives_after_its_cancellation_never_begins() -> None:
     early, later, again = ScriptedRequest(), ScriptedRequest(correlation_id=b"2"), ScriptedRequest()
     for request in (early, later, again):
         service.received(request)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (early.events, later.events) == (["discarded"], ["replied"])
     assert again.events == ["replied"]  # it cancelled one call, not all that will ever have this id
 
@@ -64,7 +64,7 @@ async def test_a_cancellation_that_comes_after_the_answer() -> None:
     work.go_on.set()
     request = ScriptedRequest()
     service.received(request)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     service.cancelled(request.caller, request.correlation_id)
     await turns()
     assert request.events == ["replied"]
@@ -77,7 +77,7 @@ async def test_a_cancellation_that_names_no_call_is_none() -> None:
     service.cancelled(b"caller", b"")
     request = ScriptedRequest(correlation_id=b"")
     service.received(request)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert request.events == ["replied"]
 
 
@@ -99,7 +99,7 @@ async def test_a_handler_in_a_thread_can_see_it_and_its_result_is_discarded() ->
     await turns()
     assert request.events == []  # its thread is still at work: no other request gets its place
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (seen, request.events) == ([False, True], ["discarded"])
     await service.stop(0)
 
@@ -112,10 +112,10 @@ async def test_one_that_waits_for_a_thread_never_begins() -> None:
     service.received(second)
     await until(lambda: work.began)
     service.cancelled(second.caller, second.correlation_id)
-    await until(lambda: service.in_hand == 1)
+    await until(lambda: service.active_requests == 1)
     assert second.events == ["discarded"]  # without waiting for the thread
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (work.began, first.answer) == (["first"], [0, "done first"])
     await service.stop(0)
 
@@ -139,7 +139,7 @@ async def test_a_handler_that_swallows_its_cancellation_is_not_answered(ending: 
     service.received(request)
     await began.wait()
     service.cancelled(request.caller, request.correlation_id)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert request.events == ["discarded"]
 
 
@@ -152,7 +152,7 @@ async def test_a_thousand_at_once() -> None:
     await until(lambda: len(work.began) == 1000)
     for request in requests:
         service.cancelled(request.caller, request.correlation_id)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert sorted(work.cancelled) == list(range(1000))
     assert all(request.events == ["discarded"] for request in requests)
 
@@ -169,13 +169,13 @@ async def test_a_caller_that_is_gone() -> None:
         service.received(request)
     await until(lambda: len(work.began) == 3)
     service.caller_gone(b"caller")
-    await until(lambda: service.in_hand == 2)
+    await until(lambda: service.active_requests == 2)
     assert work.cancelled == ["gone"]
     late, late_persistent = ScriptedRequest(("late",)), ScriptedRequest(("late persistent",), persistent=True)
     service.received(late)
     service.received(late_persistent)
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert sorted(work.ended) == ["late persistent", "other", "persistent"]
     assert (gone.events, late.events) == (["discarded"], ["discarded"])
 
@@ -184,17 +184,17 @@ async def test_what_is_remembered_is_bounded_and_the_oldest_goes_first() -> None
     work, clock = Work(), Clock()
     service = make_service(work.work, clock=clock)
     work.go_on.set()
-    for number in range(CALLS_KEPT + 1):
+    for number in range(MAX_CALLS + 1):
         service.cancelled(b"caller", b"%d" % number)
-    for number in range(CALLERS_KEPT + 1):
+    for number in range(MAX_CALLERS + 1):
         service.caller_gone(b"caller %d" % number)
     await turns()
-    assert len(service._unwanted) == CALLS_KEPT + CALLERS_KEPT
+    assert len(service._cancelled_calls) == MAX_CALLS + MAX_CALLERS
 
     async def runs(correlation_id: bytes, caller: bytes = b"caller") -> bool:
         request = ScriptedRequest(correlation_id=correlation_id, caller=caller)
         service.received(request)
-        await until(lambda: not service.in_hand)
+        await until(lambda: not service.active_requests)
         return request.events == ["replied"]
 
     assert [await runs(b"0"), await runs(b"1")] == [True, False]
@@ -215,9 +215,9 @@ async def test_the_callers_of_what_takes_long_are_asked_for(monkeypatch: pytest.
     ]
     for request in requests:
         service.received(request)
-    service._look_around()
+    service._maintain()
     assert all(request.events == [] for request in requests)  # they have just come
-    service._look_around()
+    service._maintain()
     probed = [request.caller for request in requests if request.events == ["probed"]]
     assert sorted(probed) == [b"caller", b"other"]  # one of each caller
     await until(lambda: sum(len(request.events) for request in requests) >= 10)  # and again, by itself
@@ -244,7 +244,7 @@ async def test_what_a_handler_is_told_and_what_nested_calls_inherit() -> None:
 
     service = make_service(ask)
     service.received(ScriptedRequest(time_left=60.0, headers={"x": 1}, redelivered=True))
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert told == ["ask", "1", True, {"x": 1}, False, True]
     over.set()
     assert await tasks[0] is None  # what goes on after the answer inherits nothing
@@ -267,7 +267,7 @@ async def test_a_request_leaves_nothing_behind() -> None:
     try:
         for _ in range(10):
             service.received(ScriptedRequest())
-        await until(lambda: not service.in_hand)
+        await until(lambda: not service.active_requests)
         await turns()
         assert [call() for call in calls] == [None] * 10  # without the help of the collector
     finally:

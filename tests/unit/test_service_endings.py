@@ -45,7 +45,7 @@ async def test_whatever_a_handler_raises_is_answered_and_ends_nothing(raised: Ba
     failing, after = ScriptedRequest(), ScriptedRequest((False,), correlation_id=b"2")
     service.received(failing)
     service.received(after)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert after.answer == [0, "fine"]
     assert failing.error["rb-error"] == EXECUTION
     expected = "RuntimeError" if isinstance(raised, StopIteration) else type(raised).__name__
@@ -64,7 +64,7 @@ async def test_a_handler_that_cancels_itself_gives_the_request_back() -> None:
     service = make_service(cancel)
     request = ScriptedRequest()
     service.received(request)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert request.events == ["requeued"]  # as when the loop is shut down; redelivery_limit bounds it
 
 
@@ -76,7 +76,7 @@ async def test_a_request_that_was_given_to_workers_too_often(deliveries: int, ru
     service = make_service(work.work, redelivery_limit=2)
     request = ScriptedRequest(redelivered=True, deliveries=deliveries, wants_reply=wants_reply)
     service.received(request)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (work.began == [None]) is runs
     if runs:
         assert request.events == (["replied"] if wants_reply else ["discarded"])
@@ -96,14 +96,14 @@ async def test_what_cannot_be_read_is_answered_or_put_aside(caplog: pytest.LogCa
     for request in (answered, *dead):
         request.body = b"\xc1"
         service.received(request)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert answered.events == ["replied"]
     assert answered.error["rb-error"] == REQUEST_REJECTED
     for request in dead:
         assert request.events == ["dead"]
-        assert "not readable" in request.reason
-    service._look_around()
-    assert ["not readable" in record.getMessage() for record in caplog.records] == [True, True]
+        assert "could not be read" in request.reason
+    service._maintain()
+    assert ["could not be read" in record.getMessage() for record in caplog.records] == [True, True]
     assert "3 more" in caplog.records[1].getMessage()  # not a line for each of a hundred thousand
     await service.stop(0)
 
@@ -117,10 +117,10 @@ async def test_a_lost_channel_stops_what_came_on_it_and_nothing_else() -> None:
     await until(lambda: len(work.began) == 2)
     void.void = True
     service.lost(ConnectionLostError("gone"))
-    await until(lambda: service.in_hand == 1)
+    await until(lambda: service.active_requests == 1)
     assert (work.cancelled, void.events) == (["void"], [])
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert other.answer == [0, "done other"]
 
 
@@ -132,7 +132,7 @@ async def test_a_channel_without_requests_is_lost(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.INFO):
         service.lost(ConnectionLostError("gone"))
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (request.events, caplog.records) == (["replied"], [])
 
 
@@ -142,7 +142,7 @@ async def test_an_expired_handler_is_stopped_and_a_late_request_never_begins() -
     expires, late = ScriptedRequest(time_left=0.02), ScriptedRequest(time_left=0.0)
     service.received(expires)
     service.received(late)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (work.began, work.cancelled) == ([None], [None])
     assert expires.events == late.events == ["discarded"]
 
@@ -157,10 +157,10 @@ async def test_an_expired_call_sees_it_in_its_thread() -> None:
     service = make_service(look)
     request = ScriptedRequest(time_left=0.02)
     service.received(request)
-    (execution,) = service._in_hand
+    (execution,) = service._active
     await until(lambda: execution.cancelled)
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (seen, request.events) == ([(True, 0.0)], ["discarded"])
     await service.stop(0)
 
@@ -198,7 +198,7 @@ async def test_draining_waits_for_what_is_in_hand_and_can_be_hurried() -> None:
     stopping = asyncio.create_task(service.stop(PATIENCE))
     await turns()
     assert not stopping.done()
-    service.hurry()
+    service.abort_drain()
     await asyncio.wait_for(stopping, PATIENCE)
     assert (request.events, work.cancelled) == (["requeued"], [None])
 
@@ -212,7 +212,7 @@ async def test_a_thread_cannot_be_stopped_by_draining_and_its_result_is_dropped(
     await asyncio.wait_for(service.stop(0), PATIENCE)
     assert request.events == ["requeued"]
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert request.events == ["requeued"]
 
 
@@ -226,7 +226,7 @@ async def test_a_call_that_is_stopped_long_before_its_time_is_told_of_once(caplo
             request = ScriptedRequest(correlation_id=correlation_id, time_left=5.0)
             request.deadline = time.time() + 0.05  # by a clock that is behind ours, or after 4.95 s in the queue
             service.received(request)
-        await until(lambda: not service.in_hand)
+        await until(lambda: not service.active_requests)
     (record,) = caplog.records
-    assert "5.000 s were left to it when it was sent" in record.getMessage()
+    assert "sent with a timeout of 5.000 s" in record.getMessage()
     await service.stop(0)

@@ -9,7 +9,7 @@ import pytest
 
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._protocol.remote_errors import INVALID_ARGUMENTS, REQUEST_REJECTED
-from rabibridge_core._server.deduplication import ANSWERS_KEPT, BYTES_KEPT
+from rabibridge_core._server.deduplication import MAX_STORED_BYTES, MAX_STORED_REPLIES
 from rabibridge_core.errors import ConnectionLostError
 from tests.unit.scripted_requests import PATIENCE, Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
 
@@ -24,7 +24,7 @@ def keyed(args: tuple[Any, ...] = (), *, key: Any = "key", cid: bytes = b"1", **
 async def _done(service: ServiceRunner, *requests: ScriptedRequest) -> None:
     for request in requests:
         service.received(request)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
 
 
 async def _begun(service: ServiceRunner, work: Work | ThreadWork, *requests: ScriptedRequest) -> None:
@@ -45,9 +45,9 @@ async def test_one_that_runs_is_joined(in_a_thread: bool) -> None:
     service = make_service(work.work)
     first, second, silent = keyed(), keyed(caller=b"the same, reconnected"), keyed(cid=b"3", wants_reply=False)
     await _begun(service, work, first, second, silent)
-    assert service.in_hand == 3
+    assert service.active_requests == 3
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert work.began == [None]
     assert first.answer == second.answer == [0, "done None"]
     assert silent.events == ["discarded"]
@@ -98,7 +98,7 @@ async def test_a_key_with_other_arguments(work: Work, running: bool) -> None:
     assert other.error["rb-error"] == INVALID_ARGUMENTS
     assert "'key'" in other.error["rb-error-message"]
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (work.began, first.answer) == ([1], [0, "done 1"])
 
 
@@ -120,7 +120,7 @@ async def test_cancelling_one_of_two(work: Work, stop: str) -> None:
     service.cancelled(stopped.caller, stopped.correlation_id)
     await until(lambda: stopped.events)
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (stopped.events, other.answer) == (["discarded"], [0, "done None"])
     assert (work.began, work.cancelled) == ([None], [])  # it went on for the other
 
@@ -137,7 +137,7 @@ async def test_cancelling_both_stops_the_handler(in_a_thread: bool) -> None:
     await until(lambda: second.events)
     if isinstance(work, ThreadWork):
         work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (first.events, second.events) == (["discarded"], ["discarded"])
     again = keyed(cid=b"again")
     work.go_on.set()
@@ -158,7 +158,7 @@ async def test_a_channel_that_is_lost_takes_only_its_own(work: Work) -> None:
     service.received(again)
     await turns()
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (first.events, second.answer, again.answer) == ([], [0, "done None"], [0, "done None"])
     assert work.began == [None]
 
@@ -173,7 +173,7 @@ async def test_one_that_joined_a_run_which_was_stopped_runs_itself() -> None:
     await _begun(service, work, second, third)
     assert len(work.began) == 1
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert (first.events, second.answer, third.answer) == ([], [0, "done None"], [0, "done None"])
     assert len(work.began) == 2
     await service.stop(0)
@@ -187,7 +187,7 @@ async def test_a_joined_run_has_the_time_of_the_last_that_waits(work: Work) -> N
     assert first.events == ["discarded"]
     assert work.cancelled == []
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert second.answer == [0, "done None"]
 
 
@@ -207,7 +207,7 @@ async def test_draining_gives_all_of_them_back(work: Work) -> None:
     await _begun(service, work, *requests)
     await asyncio.wait_for(service.stop(0), PATIENCE)
     assert [request.events for request in requests] == [["requeued"]] * 3
-    assert (work.cancelled, service.in_hand) == ([None], 0)
+    assert (work.cancelled, service.active_requests) == ([None], 0)
 
 
 async def test_signed_answers_are_signed_anew() -> None:
@@ -244,10 +244,12 @@ async def test_a_key_does_not_open_what_a_signature_closes() -> None:
     assert b"secret" not in forged.replies[0].body
 
 
-@pytest.mark.parametrize(("size", "kept"), [(10, ANSWERS_KEPT), (BYTES_KEPT // 16, 15), (BYTES_KEPT + 1, 0)])
+@pytest.mark.parametrize(
+    ("size", "kept"), [(10, MAX_STORED_REPLIES), (MAX_STORED_BYTES // 16, 15), (MAX_STORED_BYTES + 1, 0)]
+)
 async def test_what_is_kept_is_bounded(size: int, kept: int) -> None:
     runs: list[int] = []
-    codec = Codec(max_body=2 * BYTES_KEPT, compress_threshold=None)
+    codec = Codec(max_body=2 * MAX_STORED_BYTES, compress_threshold=None)
 
     async def big(number: int) -> bytes:
         runs.append(number)
@@ -257,7 +259,7 @@ async def test_what_is_kept_is_bounded(size: int, kept: int) -> None:
     number = kept + 5
     for index in range(number):
         await _done(service, keyed((index,), key=f"key {index}"))
-    assert len(service._answering.answers) == kept
+    assert len(service._deduplication) == kept
     for index in (0, number - 1):
         await _done(service, keyed((index,), key=f"key {index}"))
     expected = [*range(number), 0] if kept else [*range(number), 0, number - 1]
@@ -269,10 +271,10 @@ async def test_answers_are_forgotten_while_nothing_happens() -> None:
     work.go_on.set()
     service = make_service(work.work, clock=clock)
     await _done(service, keyed())
-    assert len(service._answering.answers) == 1
+    assert len(service._deduplication) == 1
     clock.now += 61
-    service._look_around()
-    assert len(service._answering.answers) == 0
+    service._maintain()
+    assert len(service._deduplication) == 0
     await service.stop(0)
 
 

@@ -26,7 +26,7 @@ async def test_it_is_settled_before_the_handler_begins() -> None:
 
     service = make_service(look, delivery=ONCE)
     service.received(request)
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert request.events == ["accepted", "replied"]
     assert request.answer == [0, ["accepted"]]
 
@@ -39,10 +39,10 @@ async def test_what_cannot_begin_waits_in_order_and_is_not_settled() -> None:
         service.received(request)
     await until(lambda: len(work.began) == 2)
     await turns()
-    assert (work.began, service.in_hand) == ([0, 1], 6)
+    assert (work.began, service.active_requests) == ([0, 1], 6)
     assert [request.events for request in requests[2:]] == [[]] * 4
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert work.began == [0, 1, 2, 3, 4, 5]
     assert all(request.events == ["accepted", "replied"] for request in requests)
 
@@ -56,7 +56,7 @@ async def test_as_many_threads_as_run_at_a_time() -> None:
     await until(lambda: len(work.began) == 2)
     assert sum(request.events == ["accepted"] for request in requests) == 2
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert all(request.events == ["accepted", "replied"] for request in requests)
     await service.stop(0)
 
@@ -69,7 +69,7 @@ async def test_one_that_a_worker_had_before_never_runs() -> None:
     service.received(answered)
     service.received(silent)
     await turns()
-    assert (work.began, service.in_hand) == ([], 0)
+    assert (work.began, service.active_requests) == ([], 0)
     assert answered.events == ["replied"]
     assert answered.error["rb-error"] == REDELIVERED
     for word in ("'work'", "gone", "may have run"):
@@ -91,10 +91,10 @@ async def test_what_waits_can_be_cancelled_or_expire_or_be_void() -> None:
     service.cancelled(cancelled.caller, cancelled.correlation_id)
     void.void = True
     service.lost(ConnectionLostError("gone"))
-    await until(lambda: service.in_hand == 2)
+    await until(lambda: service.active_requests == 2)
     assert [request.events for request in (cancelled, void, expires)] == [["discarded"], [], ["discarded"]]
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert work.began == [0, 3]
     assert follows.answer == [0, "done 3"]
 
@@ -113,7 +113,7 @@ async def test_time_goes_on_while_it_waits() -> None:
     await until(lambda: work.began)
     await asyncio.sleep(0.05)
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert left[1] is not None
     assert left[1] <= PATIENCE - 0.05
 
@@ -129,7 +129,7 @@ async def test_a_lost_connection_does_not_stop_what_has_begun() -> None:
     await turns()
     assert work.cancelled == []  # nobody else will run it
     work.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert work.ended == [None]
 
 
@@ -172,6 +172,6 @@ async def test_when_the_time_to_drain_is_over(kind: str, monkeypatch: pytest.Mon
     assert "in part" in running.error["rb-error-message"]
     release.set()
     in_a_thread.go_on.set()
-    await until(lambda: not service.in_hand)
+    await until(lambda: not service.active_requests)
     assert running.events == ["accepted", "replied"]
     assert work.began + in_a_thread.began == [0]

@@ -1,4 +1,4 @@
-"""Runs servers in a process: signals, hot reload.
+"""Runs servers in a process: stops them on signals, and reloads their services when files change.
 
-It starts and stops what ``_server`` provides, and adds nothing to how requests are processed.
+It starts and stops what ``_server`` provides; nothing here processes a request.
 """

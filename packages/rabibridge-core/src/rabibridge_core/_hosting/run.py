@@ -1,4 +1,4 @@
-"""Running a server until it is told to stop: signals and reloading."""
+"""Runs a server until it is stopped: handles signals, and watches plug-in folders."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["serve_until_stopped"]
 
 _log = logging.getLogger(__name__)
 _running: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
-"""The servers that a signal stops."""
+"""Event loop and ``stop`` of each server that a signal stops."""
 _before: dict[signal.Signals, Any] = {}
-"""The signal handlers that were there before the first of them ran."""
+"""The signal handlers to restore after the last of these servers."""
 
 
 async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = (), *, signals: bool = True) -> None:
-    """Run the server; on the main thread SIGTERM and SIGINT stop it in good order.
+    """Run the server until it is stopped. On the main thread, SIGTERM and SIGINT stop it gracefully.
 
     Args:
-        server: connected, not started yet.
-        watched: plug-in folders whose changes change the services in place.
-        signals: whether to take the signals; ``False`` leaves them to whoever owns the process.
+        server: a server that is connected and not started.
+        watched: plug-in folders; when their files change, the services are changed while they run.
+        signals: whether to install signal handlers; ``False`` leaves signals to the application.
     """
     with _stopped_by_signals(server.stop) if signals else nullcontext():
         watchers = [asyncio.create_task(_watch(server, folder)) for folder in watched]
@@ -48,13 +48,13 @@ async def _watch(server: Server, folder: PluginFolder) -> None:
     try:
         await watch(server, folder)
     except Exception:
-        _log.exception("%s is not watched any more; its services go on as they are", folder.path)
+        _log.exception("%s is no longer watched; its services continue unchanged", folder.path)
         raise
 
 
 @contextmanager
 def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call ``stop``, and that of all other servers that run on the main thread."""
+    """Let SIGTERM and SIGINT stop this server, together with all others that run on the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -78,5 +78,5 @@ def _on_signal(number: int, frame: object) -> None:
 
 
 def _stop(stop: Callable[[], None], signal_name: str) -> None:
-    _log.info("%s: stopping", signal_name)  # here, not in the signal handler, which may interrupt the logging itself
+    _log.info("%s: stopping", signal_name)  # not in the signal handler, which may interrupt logging
     stop()

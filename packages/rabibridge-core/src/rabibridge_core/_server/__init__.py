@@ -1,4 +1,4 @@
-"""The serving side: runs handlers and settles every request.
+"""The serving side: receives requests, runs their handlers, and settles every request.
 
-It knows transports only by their protocol. What callers need belongs in ``_client``, what both need in ``_protocol``.
+It knows transports by their protocol only. Code for callers belongs in ``_client``, code for both in ``_protocol``.
 """

@@ -1,4 +1,4 @@
-"""A request in hand: what the worker keeps of it from its arrival to the moment when it is settled."""
+"""The state of one request, from its arrival until it is settled."""
 
 from __future__ import annotations
 
@@ -17,49 +17,50 @@ if TYPE_CHECKING:
 __all__ = ["ActiveRequest", "StopReason"]
 
 StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void"]
-"""Why a request is stopped: its time is over, nobody waits for it, it goes back to the queue, or it has gone there."""
+"""Why a request is stopped: its deadline passed, its caller cancelled it or disconnected, the worker gives it back to
+the queue, or its connection was lost and the broker has requeued it."""
 
 
 class ActiveRequest(CurrentCall):
-    """A request in hand, which is also what its handler sees of it."""
+    """The state of one request, which is also what its handler gets from ``current_call()``."""
 
     __slots__ = (
         "accepted",
-        "aged",
-        "fate",
+        "deadline_armed_at",
+        "deadline_slot",
+        "execution",
+        "probe_due",
         "request",
-        "run",
         "settled",
-        "slot",
         "started",
-        "taken_at",
+        "stop_reason",
         "task",
-        "thread",
+        "thread_future",
     )
 
     def __init__(self, service: str, request: IncomingRequest) -> None:
-        """Take ``request`` of ``service`` in hand."""
-        # What the base class sets is set here: one call less for each request.
+        """Describe ``request`` of ``service``."""
+        # The attributes of the base class are set here: this saves one call per request.
         self.service = service
         self.cancelled = False
         self.ends_at = None
         self.over = False
         self._request = self.request = request
-        self.fate: StopReason | None = None
+        self.stop_reason: StopReason | None = None
         self.started = False
-        """Whether its task has taken its first step: cancelled before that, it would never settle its request."""
+        """Whether its task has taken its first step: a task cancelled before that would never settle the request."""
         self.accepted = False
-        """Whether it was settled before the handler began."""
+        """Whether it was acknowledged before the handler started (at most once)."""
         self.settled = False
-        """Whether it was settled while the handler goes on."""
-        self.aged = False
-        """Whether it has been in hand for a while: its caller may be gone meanwhile."""
-        self.slot: float | None = None
-        self.taken_at: float
-        """When its time began here, on the clock of :func:`time.monotonic`; unset where it has no limit."""
-        self.run: SharedExecution | None = None
-        """What it runs for others, too: those that came with the same idempotency key."""
-        self.thread: Future[Any] | None = None
-        """The work that was given to a thread."""
+        """Whether it was settled although its handler still runs."""
+        self.probe_due = False
+        """Whether the next maintenance probes its caller; set by the first maintenance that sees the request."""
+        self.deadline_slot: float | None = None
+        self.deadline_armed_at: float
+        """When its deadline was armed, on the clock of :func:`time.monotonic`; unset without a deadline."""
+        self.execution: SharedExecution[ActiveRequest] | None = None
+        """The execution that it leads: other requests with its idempotency key may wait for the reply."""
+        self.thread_future: Future[Any] | None = None
+        """The work that was submitted to a thread."""
         self.task: asyncio.Task[None] | None = None
-        """``None`` while it waits for its turn."""
+        """The task that processes it; ``None`` while it is queued."""

@@ -1,7 +1,8 @@
-"""What callers do not wait for any more, kept for the requests that have yet to arrive."""
+"""Cancelled calls and disconnected callers: which active requests to stop, and which ones to drop on arrival."""
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -10,52 +11,103 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import IncomingRequest
 
-__all__ = ["CALLERS_KEPT", "CALLS_KEPT", "CancelledCalls"]
+__all__ = ["MAX_CALLERS", "MAX_CALLS", "CancellationBatch", "CancelledCalls"]
 
-CALLS_KEPT = 16_384
-CALLERS_KEPT = 1_024
-_KEPT_FOR = 3600.0
-"""How long a cancelled call is remembered, in seconds: less than a busy caller takes to use its ids a second time."""
+MAX_CALLS = 16_384
+MAX_CALLERS = 1_024
+_CALL_LIFETIME = 3600.0
+"""How long a cancelled call is remembered, in seconds: less than a busy caller takes to reuse a correlation id."""
 
 
 class CancelledCalls:
-    """Cancelled calls and callers that are gone. Bounded: the oldest are forgotten, and such requests then run."""
+    """Remembers cancelled calls and disconnected callers, so that their requests are dropped on arrival.
+
+    It is bounded: the oldest entries are removed first, and a request whose entry was removed is processed as usual.
+    """
 
     __slots__ = ("_callers", "_calls", "_clock", "any")
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        """Know of none; ``clock`` tells seconds."""
+        """Start empty; ``clock`` returns seconds."""
         self.any = False
-        """Whether there is any, so that the usual request pays no more than this question."""
+        """Whether there is an entry at all: requests are looked up only then."""
         self._clock = clock
         self._calls: dict[tuple[bytes, bytes], float] = {}
         self._callers: dict[bytes, None] = {}
 
     def __len__(self) -> int:
-        """Return how many calls and callers are kept."""
+        """Return the number of calls and callers that are remembered."""
         return len(self._calls) + len(self._callers)
 
     def add_call(self, caller: bytes, correlation_id: bytes) -> None:
         """Remember that this call was cancelled."""
         self._calls.pop((caller, correlation_id), None)
         self._calls[caller, correlation_id] = self._clock()
-        if len(self._calls) > CALLS_KEPT:
+        if len(self._calls) > MAX_CALLS:
             del self._calls[next(iter(self._calls))]
         self.any = True
 
     def add_caller(self, caller: bytes) -> None:
-        """Remember that this caller is gone."""
+        """Remember that this caller has disconnected."""
         self._callers.pop(caller, None)
         self._callers[caller] = None
-        if len(self._callers) > CALLERS_KEPT:
+        if len(self._callers) > MAX_CALLERS:
             del self._callers[next(iter(self._callers))]
         self.any = True
 
-    def takes(self, request: IncomingRequest) -> bool:
-        """Tell whether nobody waits for this request; a cancelled call is forgotten with that."""
-        cancelled = self._calls.pop((request.caller, request.correlation_id), None)
-        if cancelled is not None:
+    def discard(self, request: IncomingRequest) -> bool:
+        """Tell whether to drop this request; the entry of a cancelled call is removed, as it applies once."""
+        cancelled_at = self._calls.pop((request.caller, request.correlation_id), None)
+        if cancelled_at is not None:
             self.any = bool(self._calls or self._callers)
-            if self._clock() - cancelled <= _KEPT_FOR:
+            if self._clock() - cancelled_at <= _CALL_LIFETIME:
                 return True
         return request.caller in self._callers and not request.persistent
+
+
+class CancellationBatch:
+    """Collects the cancellations of one iteration of the event loop, so that active requests are searched once.
+
+    A caller may cancel a thousand calls at once.
+    """
+
+    __slots__ = ("_apply", "_callers", "_calls", "_ids", "_loop", "_scheduled")
+
+    def __init__(self, apply: Callable[[CancellationBatch], None]) -> None:
+        """Call ``apply(self)`` once after each iteration with cancellations, then start an empty batch."""
+        self._loop = asyncio.get_running_loop()
+        self._apply = apply
+        self._scheduled = False
+        self._calls: set[tuple[bytes, bytes]] = set()
+        self._ids: set[bytes] = set()
+        self._callers: set[bytes] = set()
+
+    def add_call(self, caller: bytes, correlation_id: bytes) -> None:
+        """Add one call."""
+        self._calls.add((caller, correlation_id))
+        self._ids.add(correlation_id)
+        self._schedule()
+
+    def add_caller(self, caller: bytes) -> None:
+        """Add all calls of a caller, except persistent ones."""
+        self._callers.add(caller)
+        self._schedule()
+
+    def __contains__(self, request: IncomingRequest) -> bool:
+        """Tell whether this request was cancelled."""
+        cid = request.correlation_id
+        return (cid in self._ids and (request.caller, cid) in self._calls) or (
+            request.caller in self._callers and not request.persistent
+        )
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        self._apply(self)
+        self._calls.clear()
+        self._ids.clear()
+        self._callers.clear()

@@ -1,139 +1,175 @@
-"""What a worker knows of idempotency keys: which of them run, and what was answered lately."""
+"""Deduplicates requests by their idempotency keys: one handler runs per key, and its reply is kept for a minute."""
 
 from __future__ import annotations
 
 import asyncio
 from hashlib import blake2b
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from rabibridge_core._codec.codec import PREFIX_SIZE
 from rabibridge_core._codec.signing import is_signed
-from rabibridge_core._server.executors import ArgumentsRefusedError
+from rabibridge_core._server.exceptions import ArgumentsRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._protocol.payloads import StoredReply
-    from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core.transport import IncomingRequest
 
 __all__ = [
-    "ANSWERS_KEPT",
-    "BYTES_KEPT",
-    "KEPT_FOR",
+    "MAX_STORED_BYTES",
+    "MAX_STORED_REPLIES",
+    "REPLY_LIFETIME",
     "DeduplicationCache",
+    "Participant",
     "SharedExecution",
     "digest_of",
 ]
 
-ANSWERS_KEPT = 1_024
-BYTES_KEPT = 8 * 2**20
-KEPT_FOR = 60.0
+MAX_STORED_REPLIES = 1_024
+MAX_STORED_BYTES = 8 * 2**20
+REPLY_LIFETIME = 60.0
+"""How long a reply is kept, in seconds."""
 
 
-class _Kept(NamedTuple):
-    answer: StoredReply
-    digest: bytes
-    since: float
-
-
-class SharedExecution:
-    """One key that runs now: the request that began it, and those that wait for the same answer."""
-
-    __slots__ = ("answer", "digest", "ended", "joined", "key", "leader")
-
-    def __init__(self, key: str, digest: bytes, leader: ActiveRequest) -> None:
-        """Run ``key`` for ``leader``."""
-        self.key = key
-        self.digest = digest
-        self.leader = leader
-        self.joined: set[ActiveRequest] = set()
-        self.answer: StoredReply | None = None
-        """The answer, once there is one."""
-        self.ended: asyncio.Future[StoredReply | None] = asyncio.get_running_loop().create_future()
+class Participant(Protocol):
+    """A request that runs a handler, or waits for the reply of one that does."""
 
     @property
-    def wanted(self) -> bool:
-        """Whether one that joined still waits."""
-        return any(joined.fate is None for joined in self.joined)
+    def stop_reason(self) -> str | None:
+        """Why it was stopped; ``None`` while its caller still waits."""
+        ...
 
     @property
     def ends_at(self) -> float | None:
-        """When the last of those that joined and still wait has no time left."""
-        ends = [joined.ends_at for joined in self.joined if joined.fate is None]
+        """Its deadline on the clock of :func:`time.monotonic`; ``None``: no limit."""
+        ...
+
+
+ParticipantT = TypeVar("ParticipantT", bound=Participant)
+
+
+class _Entry(NamedTuple):
+    reply: StoredReply
+    digest: bytes
+    stored_at: float
+
+
+class SharedExecution(Generic[ParticipantT]):
+    """One running handler, the request that started it, and the requests with the same key that wait for its reply."""
+
+    __slots__ = ("_finished", "digest", "followers", "key", "leader", "reply")
+
+    def __init__(self, key: str, digest: bytes, leader: ParticipantT) -> None:
+        """Describe the run of ``key`` that ``leader`` starts; must be made on the running event loop."""
+        self.key = key
+        self.digest = digest
+        self.leader = leader
+        self.followers: set[ParticipantT] = set()
+        self.reply: StoredReply | None = None
+        """The reply, once the handler has finished. ``None`` at the end: the leader was stopped."""
+        self._finished: asyncio.Future[StoredReply | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the handler has finished, with a reply or without."""
+        return self._finished.done()
+
+    @property
+    def has_followers(self) -> bool:
+        """Whether a follower still waits."""
+        return any(follower.stop_reason is None for follower in self.followers)
+
+    @property
+    def followers_end_at(self) -> float | None:
+        """The latest deadline of the followers that still wait; ``None`` if one of them has no limit."""
+        ends = [follower.ends_at for follower in self.followers if follower.stop_reason is None]
         return None if None in ends else max(end for end in ends if end is not None)
 
-    async def join(self, request: ActiveRequest) -> StoredReply | None:
-        """Wait for the end of the run; ``None``: it was stopped and has no answer."""
-        self.joined.add(request)
+    async def follow(self, request: ParticipantT) -> StoredReply | None:
+        """Wait until the handler finishes, and return its reply. ``None``: it was stopped and has no reply."""
+        self.followers.add(request)
         try:
-            return await asyncio.shield(self.ended)
+            return await asyncio.shield(self._finished)
         finally:
-            self.joined.discard(request)
+            self.followers.discard(request)
+
+    def finish(self) -> None:
+        """Wake the followers."""
+        self._finished.set_result(self.reply)
 
 
-class DeduplicationCache:
-    """The idempotency keys of one service.
+class DeduplicationCache(Generic[ParticipantT]):
+    """The idempotency keys of one service: those whose handler runs, and those whose reply is stored.
 
-    An answer is kept for 60 s. At most 1,024 are, with at most 8 MiB of bodies in all; the oldest go first.
+    A reply is stored for 60 s. At most 1,024 replies with at most 8 MiB of bodies in all are stored; the oldest are
+    dropped first.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        """Know none; ``clock`` tells seconds."""
+        """Start empty; ``clock`` returns seconds."""
         self._clock = clock
-        self._running: dict[str, SharedExecution] = {}
-        self._kept: dict[str, _Kept] = {}
-        self._bytes = 0
+        self._running: dict[str, SharedExecution[ParticipantT]] = {}
+        self._stored: dict[str, _Entry] = {}
+        self._stored_bytes = 0
 
     def __len__(self) -> int:
-        """Return how many answers are kept."""
-        return len(self._kept)
+        """Return the number of stored replies."""
+        return len(self._stored)
 
-    def find(self, key: str, digest: bytes) -> StoredReply | SharedExecution | None:
-        """Return the answer to this key, or the run that will have one.
+    def find(self, key: str, digest: bytes) -> StoredReply | SharedExecution[ParticipantT] | None:
+        """Return the stored reply for this key, or the execution that will produce it.
+
+        Args:
+            key: the idempotency key.
+            digest: :func:`digest_of` the request.
 
         Raises:
-            ArgumentsRefusedError: the key came with another request.
+            ArgumentsRefusedError: the key was sent before with other arguments.
         """
         self.purge()
-        found = self._running.get(key) or self._kept.get(key)
+        found = self._running.get(key) or self._stored.get(key)
         if found is None:
             return None
-        if digest is not None and found.digest is not None and digest != found.digest:
+        if digest != found.digest:
             raise ArgumentsRefusedError from ValueError(
-                f"the idempotency key {key!r} belongs to a call with other arguments: give each call a key of its own"
+                f"the idempotency key {key!r} belongs to a call with other arguments: use a new key for each call"
             )
-        return found if isinstance(found, SharedExecution) else found.answer
+        return found if isinstance(found, SharedExecution) else found.reply
 
-    def begin(self, key: str, digest: bytes, leader: ActiveRequest) -> SharedExecution:
-        """Note that ``leader`` runs this key."""
-        run = self._running[key] = SharedExecution(key, digest, leader)
-        return run
+    def begin(self, key: str, digest: bytes, leader: ParticipantT) -> SharedExecution[ParticipantT]:
+        """Return a new execution of this key, which requests with the same key can follow."""
+        execution = self._running[key] = SharedExecution(key, digest, leader)
+        return execution
 
-    def end(self, run: SharedExecution) -> None:
-        """Note that it has ended, tell those that joined, and keep the answer if there is one."""
-        del self._running[run.key]
-        run.ended.set_result(run.answer)
-        if run.answer is not None and len(run.answer.reply.body) <= BYTES_KEPT:
-            self._kept[run.key] = _Kept(run.answer, run.digest, self._clock())
-            self._bytes += len(run.answer.reply.body)
-            while len(self._kept) > ANSWERS_KEPT or self._bytes > BYTES_KEPT:
-                self._forget_oldest()
+    def end(self, execution: SharedExecution[ParticipantT]) -> None:
+        """Finish the execution, and store its reply if it has one."""
+        del self._running[execution.key]
+        execution.finish()
+        stored = execution.reply
+        if stored is not None and len(stored.reply.body) <= MAX_STORED_BYTES:
+            self._stored[execution.key] = _Entry(stored, execution.digest, self._clock())
+            self._stored_bytes += len(stored.reply.body)
+            while len(self._stored) > MAX_STORED_REPLIES or self._stored_bytes > MAX_STORED_BYTES:
+                self._drop_oldest()
 
     def purge(self) -> None:
-        """Forget the answers that are too old."""
-        oldest = self._clock() - KEPT_FOR
-        while self._kept and next(iter(self._kept.values())).since < oldest:
-            self._forget_oldest()
+        """Drop the replies that are too old."""
+        oldest = self._clock() - REPLY_LIFETIME
+        while self._stored and next(iter(self._stored.values())).stored_at < oldest:
+            self._drop_oldest()
 
-    def _forget_oldest(self) -> None:
-        kept = self._kept.pop(next(iter(self._kept)))
-        self._bytes -= len(kept.answer.reply.body)
+    def _drop_oldest(self) -> None:
+        entry = self._stored.pop(next(iter(self._stored)))
+        self._stored_bytes -= len(entry.reply.reply.body)
 
 
 def digest_of(request: IncomingRequest) -> bytes:
-    """Return what two requests with the same arguments have in common: all but the signature, which is of one call."""
+    """Return a digest that is equal for requests with the same arguments.
+
+    It covers the content type, the encoding and the body without its signature, which differs from call to call.
+    """
     body = request.body[PREFIX_SIZE:] if is_signed(request.content_type) else request.body
     described = f"{request.content_type} {request.content_encoding} ".encode("utf-8", "backslashreplace")
     return blake2b(described + body, digest_size=16).digest()

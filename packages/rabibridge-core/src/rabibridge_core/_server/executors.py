@@ -1,4 +1,7 @@
-"""How a handler runs: validated if asked for, coroutines on the loop, everything else in a thread of its service."""
+"""Runs handlers: coroutine functions on the event loop, sync functions in the threads of their service.
+
+Arguments are validated here, if the service asks for it. Deadlines, replies and settling belong to the processor.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
@@ -17,107 +21,103 @@ if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["ArgumentsRefusedError", "HandlerExecutor", "TooLateError", "invoke", "validator"]
-
-
-class ArgumentsRefusedError(Exception):
-    """The arguments do not fit: the cause says why. The function did not run."""
-
-
-class TooLateError(Exception):
-    """The deadline passed, or the call was given up, before it began. The function did not run."""
+__all__ = ["HandlerExecutor", "invoke", "validator"]
 
 
 class HandlerExecutor:
-    """Runs one service's function.
+    """Runs the handler of one service.
 
-    A sync function never runs on the event loop. Its threads belong to its service, as many as the service's
-    ``fetch_size`` (32 where that is not given), so that one slow service does not take the threads of another.
+    A sync handler never runs on the event loop. Each service has its own threads, as many as its ``fetch_size``
+    (32 by default), so that a slow service does not take the threads of another.
     """
 
     def __init__(self, schema: ServiceSchema) -> None:
-        """Prepare to run the service's function; pydantic is loaded here if the service validates."""
-        self._func = schema.func_ptr
-        self.is_async = schema.is_async
-        self._validated = validator(schema) if schema.validate else None
-        self.direct = schema.func_ptr if schema.is_async and not schema.validate else None
-        """The function, where calling it by :func:`invoke` and awaiting that is all there is to do."""
+        """Prepare to run the handler of ``schema``; pydantic is imported here if the service validates."""
+        self._handler = schema.func_ptr
+        self._validate = validator(schema) if schema.validate else None
+        self.inline = schema.func_ptr if schema.is_async and not schema.validate else None
+        """The handler, if awaiting ``invoke(handler, args, kwargs)`` is all that :meth:`run` does."""
         self._threads: DaemonThreadPool | None = None
         if not schema.is_async:
             self._threads = DaemonThreadPool(schema.concurrency, f"rabibridge-{schema.name}")
 
-    async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: ActiveRequest) -> Any:
-        """Return the function's result. Where a thread runs it, that is noted in ``call.thread``.
+    async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], active: ActiveRequest) -> Any:
+        """Return the handler's result. If a thread runs it, ``active.thread_future`` is set.
 
         Raises:
-            ArgumentsRefusedError: signature or validation refuse the arguments.
-            TooLateError: the time of ``call`` was over, or it was given up, before a thread was free.
-            CancelledError: ``call.thread`` was cancelled before a thread was free.
-            BaseException: whatever the function raises.
+            ArgumentsRefusedError: the arguments do not fit the signature or the annotations.
+            TooLateError: the deadline passed, or the request was stopped, before a thread was free.
+            CancelledError: ``active.thread_future`` was cancelled before a thread was free.
+            BaseException: what the handler raises.
         """
-        if self._validated is not None:
-            args, kwargs = self._validated(args, kwargs)
+        if self._validate is not None:
+            args, kwargs = self._validate(args, kwargs)
         if self._threads is None:
-            return await invoke(self._func, args, kwargs)
+            return await invoke(self._handler, args, kwargs)
         context = contextvars.copy_context()
-        running = self._threads.submit(lambda: context.run(_in_thread, self._func, args, kwargs, call))
-        call.thread = running
-        result, error = await asyncio.wrap_future(running)
+        future = self._threads.submit(lambda: context.run(_run_in_thread, self._handler, args, kwargs, active))
+        active.thread_future = future
+        result, error = await asyncio.wrap_future(future)
         if error is not None:
             raise error
         return result
 
     def close(self, *, drop_waiting: bool) -> None:
-        """Let the threads end; what runs in them cannot be stopped, what waits for one is run first or dropped."""
+        """Let the threads end after the handlers that run in them, which cannot be interrupted.
+
+        Args:
+            drop_waiting: cancel the work that waits for a thread; otherwise it is run first.
+        """
         if self._threads is not None:
             self._threads.close(drop_waiting=drop_waiting)
 
 
-def invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call the function.
+def invoke(handler: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call the handler.
 
     Raises:
         ArgumentsRefusedError: the arguments do not fit its signature.
     """
     try:
-        return func(*args, **kwargs)
+        return handler(*args, **kwargs)
     except TypeError as error:
-        # Raised by the call itself, not in the function: then no frame lies below this one.
+        # Raised by the call itself, not in the handler, if there is no frame below this one.
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:
             raise ArgumentsRefusedError from error
         raise
 
 
-def _in_thread(
-    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], call: ActiveRequest
+def _run_in_thread(
+    handler: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], active: ActiveRequest
 ) -> tuple[Any, BaseException | None]:
-    # The exception is returned, not raised: a future cannot carry StopIteration.
-    if call.cancelled or (call.ends_at is not None and monotonic() >= call.ends_at):
+    # The exception is returned, not raised: a future cannot hold StopIteration.
+    if active.cancelled or (active.ends_at is not None and monotonic() >= active.ends_at):
         return None, TooLateError()
     try:
-        return invoke(func, args, kwargs), None
+        return invoke(handler, args, kwargs), None
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything; the caller gets it as an error reply
         return None, error
 
 
 def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[Any, Any]]:
-    """Return a function that checks and converts arguments by the annotations, without running the service.
+    """Return a function that checks and converts arguments by the annotations, without running the handler.
 
     Raises:
-        RegistrationError: the annotations cannot be used; a name in them may not be defined when the program runs.
+        RegistrationError: pydantic cannot use the annotations, for example because a name in them is only defined for
+            type checkers.
     """
     import pydantic
 
     @functools.wraps(schema.func_ptr)
-    def arguments(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def capture(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         return args, kwargs
 
-    # pydantic validates the result against the annotation too if asked; that is not ours to judge.
+    # The annotation of the return value is ignored: pydantic checks it only when asked to.
     try:
-        checked = pydantic.validate_call(arguments)
+        checked = pydantic.validate_call(capture)
     except Exception as error:
         raise RegistrationError(
-            f"service {schema.name!r} cannot be validated: its annotations cannot be used: {error}"
+            f"service {schema.name!r}: validate=True needs annotations that pydantic can use: {error}"
         ) from error
 
     def validate(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:

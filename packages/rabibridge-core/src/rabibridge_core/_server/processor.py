@@ -1,4 +1,4 @@
-"""One request, from the first step of its task to the moment when it is settled."""
+"""Processes one request: from the first step of its task until it is settled."""
 
 from __future__ import annotations
 
@@ -6,63 +6,48 @@ import asyncio
 import logging
 import time
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._concurrency.deadlines import DeadlineWheel, time_remaining
 from rabibridge_core._observability.call_context import current_call_var
-from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, IDEMPOTENT
-from rabibridge_core._protocol.payloads import (
-    StoredReply,
-    UnreadableRequestError,
-    decode_request,
-    encode_failure,
-    encode_result,
-    read_idempotency_key,
-    readdress_reply,
-)
-from rabibridge_core._protocol.remote_errors import (
-    DEAD,
-    EXECUTION,
-    INVALID_ARGUMENTS,
-    REDELIVERED,
-    REQUEST_REJECTED,
-    RESULT_UNSENDABLE,
-)
+from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
+from rabibridge_core._protocol.payloads import StoredReply, decode_request, read_idempotency_key, readdress_reply
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
-from rabibridge_core._server.executors import ArgumentsRefusedError, HandlerExecutor, TooLateError, invoke
-from rabibridge_core.errors import (
-    CallError,
-    ConnectionLostError,
-    ContentRejectedError,
-    RemoteExecutionError,
-    SerializationError,
-)
-from rabibridge_core.transport import Reply
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
+from rabibridge_core._server.executors import HandlerExecutor, invoke
+from rabibridge_core._server.settlement import RequestSettler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._server.cancelled_calls import CancelledCalls
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
-    from rabibridge_core.transport import Headers, IncomingRequest
 
-__all__ = ["RequestProcessor"]
+__all__ = ["ProcessorOwner", "RequestProcessor"]
 
 _log = logging.getLogger(__name__)
-_CUT = 1.0
-"""How much less time than it was sent with a call may have here before that is worth a line in the log, in seconds."""
-_new_tuple = tuple.__new__  # half of the time that the constructor of a NamedTuple takes
-_IDEMPOTENT: Headers = {IDEMPOTENT: True}
+_SHORTENED_BY = 1.0
+"""Log a warning if a call is stopped although it was sent with so much more time than it had here, in seconds."""
+
+
+class ProcessorOwner(Protocol):
+    """What a :class:`RequestProcessor` calls in the object that gives it requests."""
+
+    def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
+        """Stop an active request; without effect if it is stopped already."""
+        ...
+
+    def request_finished(self, active: ActiveRequest, /) -> None:
+        """Called when the processing of a request ends, if :attr:`RequestProcessor.notifies_owner` is set."""
+        ...
 
 
 class RequestProcessor:
-    """Answers the requests of one service.
+    """Processes the requests of one service.
 
-    ``answer()`` settles its request in every case, but for those that are settled elsewhere or void; it raises nothing,
-    whatever the handler raises.
+    :meth:`process` settles its request in every case, unless that was done before or the request is void. It raises
+    nothing, whatever the handler raises.
     """
 
     def __init__(
@@ -71,266 +56,163 @@ class RequestProcessor:
         codec: Codec,
         hooks: CallHooks,
         *,
-        stop: Callable[[ActiveRequest, StopReason], None],
-        finished: Callable[[ActiveRequest], None],
-        answers: DeduplicationCache,
-        unwanted: CancelledCalls,
+        owner: ProcessorOwner,
+        deduplication: DeduplicationCache[ActiveRequest],
+        cancelled_calls: CancelledCalls,
     ) -> None:
-        """Answer requests of ``schema``; must be made on the running event loop.
+        """Process requests of ``schema``; must be made on the running event loop.
 
         Args:
             schema: the service.
-            codec: how arguments and results become bytes.
-            hooks: what to tell of each request.
-            stop: is to stop a request that is in hand.
-            finished: is told of each request that was answered or given up, while :attr:`watched`.
-            answers: what is known of idempotency keys.
-            unwanted: what is known of requests that nobody waits for.
+            codec: decodes arguments and encodes results.
+            hooks: called when a request is received and when it is finished.
+            owner: stops requests, and is called when they are finished.
+            deduplication: the idempotency keys of the service.
+            cancelled_calls: the requests to drop on arrival.
         """
         self.schema = schema
-        self.handler = HandlerExecutor(schema)
-        self.answers = answers
-        self._unwanted = unwanted
-        self.once = schema.delivery == "at-most-once"
-        self.in_hand: set[ActiveRequest] = set()
-        """What is being answered; a request leaves it with the last step of its task."""
-        self.watched = self.once
+        self.settler = RequestSettler(schema, codec)
+        self.active: set[ActiveRequest] = set()
+        """The requests that are queued or processed. A request is removed by the last step of its task."""
+        self.notifies_owner = False
+        """Whether to call :meth:`ProcessorOwner.request_finished`."""
+        self._at_most_once = schema.delivery == "at-most-once"
+        self._executor = HandlerExecutor(schema)
+        self._deduplication = deduplication
+        self._cancelled_calls = cancelled_calls
         self._codec = codec
         self._hooks = hooks
-        self._stop = stop
-        self._finished = finished
-        self._unreadable = 0
-        self._told_of_cut = False
+        self._owner = owner
+        self._warned_of_shortening = False
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel["ActiveRequest"](self._loop, self._expired)
-        self._marks = _IDEMPOTENT if schema.idempotent else None
 
-    def use(self, handler: HandlerExecutor, schema: ServiceSchema) -> None:
-        """Run another function from the next request on."""
-        old, self.handler = self.handler, handler
+    def replace_handler(self, schema: ServiceSchema) -> None:
+        """Run the handler of ``schema`` from the next request on. What the old one was given finishes."""
+        old, self._executor = self._executor, HandlerExecutor(schema)
         self.schema = schema
-        self._marks = _IDEMPOTENT if schema.idempotent else None
+        self.settler.use(schema)
         old.close(drop_waiting=False)
 
     def close(self) -> None:
-        """Let the threads end, drop what waits for one, and forget all deadlines."""
-        self.handler.close(drop_waiting=True)
+        """Let the threads end, cancel the work that waits for one, and disarm all deadlines."""
+        self._executor.close(drop_waiting=True)
         self._deadlines.clear()
 
-    def look_around(self) -> None:
-        """Forget answers that are too old, and log what was not logged each time; called every few seconds."""
-        self.answers.purge()
-        if self._unreadable > 1:
-            _log.warning("service %r: %d more requests were not readable", self.schema.name, self._unreadable - 1)
-        self._unreadable = 0
-
-    def _expired(self, execution: ActiveRequest) -> None:
-        request = execution.request
-        if not self._told_of_cut and request.time_left is not None and request.deadline is not None:
-            given = (execution.ends_at or 0.0) - execution.taken_at
-            if request.time_left - given > _CUT:
-                self._told_of_cut = True
-                _log.warning(
-                    "service %r: a call is stopped after %.3f s, although %.3f s were left to it when it was sent: it "
-                    "had waited, or this machine's clock is ahead of its caller's",
-                    self.schema.name, given, request.time_left,
-                )  # fmt: skip
-        self._stop(execution, "expired")
-
-    def take_time(self, execution: ActiveRequest) -> None:
-        """Let the time that the caller gives begin.
+    def arm_deadline(self, active: ActiveRequest) -> None:
+        """Stop the request when the time of its caller is over.
 
         Raises:
-            TooLateError: it is over.
+            TooLateError: it is over already.
         """
-        request = execution.request
+        request = active.request
         time_left = time_remaining(request.time_left, request.deadline, time.time())
         if time_left is not None:
             if time_left <= 0:
                 raise TooLateError
-            execution.taken_at = now = monotonic()
-            execution.ends_at = now + time_left
-            execution.slot = self._deadlines.add(execution, time_left)
+            active.deadline_armed_at = now = monotonic()
+            active.ends_at = now + time_left
+            active.deadline_slot = self._deadlines.add(active, time_left)
 
-    def forget_time(self, execution: ActiveRequest) -> None:
-        """Disarm the deadline of a request that has come to its end."""
-        if execution.slot is not None:
-            self._deadlines.discard(execution, execution.slot)
+    def disarm_deadline(self, active: ActiveRequest) -> None:
+        """Disarm the deadline of a request that is not processed."""
+        if active.deadline_slot is not None:
+            self._deadlines.discard(active, active.deadline_slot)
 
-    async def answer(self, execution: ActiveRequest) -> None:
-        """Run the handler and send its answer."""
-        current_call_var.set(execution)
-        request, hooks = execution.request, self._hooks
-        told = hooks.active
-        started = hooks.request_received(self.schema.name, request.correlation_id, request.headers) if told else 0.0
+    def _expired(self, active: ActiveRequest) -> None:
+        request = active.request
+        if not self._warned_of_shortening and request.time_left is not None and request.deadline is not None:
+            given = (active.ends_at or 0.0) - active.deadline_armed_at
+            if request.time_left - given > _SHORTENED_BY:
+                self._warned_of_shortening = True
+                _log.warning(
+                    "service %r: a call is stopped after %.3f s, although it was sent with a timeout of %.3f s: it "
+                    "waited in the queue, or the clock of this machine is ahead of its caller's. Further such calls "
+                    "are not logged",
+                    self.schema.name, given, request.time_left,
+                )  # fmt: skip
+        self._owner.stop_request(active, "expired")
+
+    async def process(self, active: ActiveRequest) -> None:
+        """Run the handler and settle the request."""
+        current_call_var.set(active)
+        request, hooks = active.request, self._hooks
+        observed = hooks.active
+        started = hooks.request_received(self.schema.name, request.correlation_id, request.headers) if observed else 0.0
         error: BaseException | None = None
         try:
-            execution.started = True
-            if execution.fate is None and self._unwanted.any and self._unwanted.takes(request):
-                execution.fate = "cancelled"
-            if execution.fate is not None:
-                self.settle_stopped(execution, execution.fate)
+            active.started = True
+            if active.stop_reason is None and self._cancelled_calls.any and self._cancelled_calls.discard(request):
+                active.stop_reason = "cancelled"
+            if active.stop_reason is not None:
+                self.settler.settle_stopped(active, active.stop_reason)
                 return
-            if execution.ends_at is None and (request.time_left is not None or request.deadline is not None):
-                self.take_time(execution)
-            if request.redelivered and (error := self._given_up(request)) is not None:
+            if active.ends_at is None and (request.time_left is not None or request.deadline is not None):
+                self.arm_deadline(active)
+            if request.redelivered and (error := self.settler.dead_letter_exhausted(request)) is not None:
                 return
             args, kwargs = decode_request(self._codec, request)
-            if self.once:
+            if self._at_most_once:
                 if IDEMPOTENCY_KEY in request.headers:
-                    raise ArgumentsRefusedError from ValueError(
-                        f"service {self.schema.name!r} is at-most-once: a call that may be sent again, as idempotent "
-                        "ones are, could run twice; call it without idempotent=True and without idempotency_key"
-                    )
+                    raise self._key_refused()
                 request.accept()
-                execution.accepted = True
-            elif (key := request.headers.get(IDEMPOTENCY_KEY)) is not None and not await self._begins(
-                execution, read_idempotency_key(key)
+                active.accepted = True
+            elif (key := request.headers.get(IDEMPOTENCY_KEY)) is not None and not await self._leads(
+                active, read_idempotency_key(key)
             ):
                 return
-            direct = self.handler.direct
-            if direct is not None:
-                result = await invoke(direct, args, kwargs)
+            inline = self._executor.inline
+            if inline is not None:
+                result = await invoke(inline, args, kwargs)
             else:
-                result = await self.handler.run(args, kwargs, execution)
-            error = self._settle(execution, result)
+                result = await self._executor.run(args, kwargs, active)
+            error = self.settler.settle_result(active, result)
         except BaseException as raised:
             if isinstance(raised, GeneratorExit) and self._loop.is_closed():
-                raise  # not the handler's: this task is being thrown away with its loop
+                raise  # not raised by the handler: the task is destroyed together with its loop
             error = raised
-            self._failed(execution, raised)
+            self.settler.settle_error(active, raised)
         finally:
-            execution.over = True
-            if execution.slot is not None:
-                self._deadlines.discard(execution, execution.slot)
-            if execution.run is not None:
-                self.answers.end(execution.run)
-                execution.run = None
-            self.in_hand.discard(execution)
-            if self.watched:
-                self._finished(execution)
-            if told:
+            active.over = True
+            if (slot := active.deadline_slot) is not None:
+                self._deadlines.discard(active, slot)
+            if (execution := active.execution) is not None:
+                self._deduplication.end(execution)
+                active.execution = None
+            self.active.discard(active)
+            if self.notifies_owner:
+                self._owner.request_finished(active)
+            if observed:
                 hooks.request_finished(self.schema.name, request.correlation_id, started, error)
-            # A frame that keeps the exception which keeps the frame is a cycle; so is a task, its context and its call.
-            error = execution.task = execution.thread = None
+            # This breaks two reference cycles: exception and frame; task, context and active request.
+            error = active.task = active.thread_future = None
 
-    async def _begins(self, execution: ActiveRequest, key: str) -> bool:
-        """Tell whether the request is to run; otherwise it has the answer of another one with its key."""
-        digest = digest_of(execution.request)
-        while (found := self.answers.find(key, digest)) is not None:
-            answer = await self._join(execution, found) if isinstance(found, SharedExecution) else found
-            if answer is not None:
-                if execution.request.wants_reply:
-                    execution.request.reply(readdress_reply(self._codec, answer, execution.request))
-                else:
-                    execution.request.discard()
-                return False
-        execution.run = self.answers.begin(key, digest, execution)
-        return True
-
-    async def _join(self, execution: ActiveRequest, run: SharedExecution) -> StoredReply | None:
-        try:
-            return await run.join(execution)
-        finally:
-            if run.leader.settled and not run.wanted and not run.ended.done():
-                self._stop(run.leader, "cancelled")  # it went on for those that joined, and now for nobody
-
-    def refuse_second_run(self, request: IncomingRequest) -> None:
-        """Settle a request of an at-most-once service that a worker had before."""
-        error = ConnectionLostError(
-            f"the worker that had this call of {self.schema.name!r} is gone; it may have run, and is not run again, "
-            "because the service is at-most-once"
+    def _key_refused(self) -> ArgumentsRefusedError:
+        error = ArgumentsRefusedError()
+        error.__cause__ = ValueError(
+            f"service {self.schema.name!r} is at-most-once: an idempotent call may be sent again and could run twice; "
+            "call it without idempotent=True and without idempotency_key"
         )
-        if request.wants_reply:
-            request.reply(self._failure(request, error, REDELIVERED))
-        else:
-            request.dead_letter(str(error))
-
-    def settle_stopped(self, execution: ActiveRequest, fate: StopReason) -> None:
-        """Settle a request that does not come to its end."""
-        request = execution.request
-        if execution.settled or fate == "void":
-            return
-        if fate != "requeued":
-            request.discard()
-        elif not execution.accepted:
-            request.reject(requeue=True)
-        elif not request.wants_reply:
-            request.discard()
-        else:
-            error = ConnectionLostError(
-                f"the worker that had this call of {self.schema.name!r} was stopped before it was done; it may have "
-                "run in part, and is not run again, because the service is at-most-once"
-            )
-            request.reply(self._failure(request, error, REDELIVERED))
-
-    def _given_up(self, request: IncomingRequest) -> CallError | None:
-        """Put a request aside that was given to workers too often."""
-        name, limit = self.schema.name, self.schema.redelivery_limit
-        if request.deliveries <= limit:
-            return None
-        reason = (
-            f"service {name!r}: given to a worker {request.deliveries} times before and never answered; "
-            f"redelivery_limit={limit} allows no more"
-        )
-        _log.error("call %s: %s; it is put aside", request.correlation_id.decode("utf-8", "backslashreplace"), reason)
-        error = RemoteExecutionError(reason, func_name=name)
-        request.dead_letter(reason, self._failure(request, error, DEAD) if request.wants_reply else None)
         return error
 
-    def _settle(self, execution: ActiveRequest, result: Any) -> BaseException | None:
-        """Answer with the result; return what stood in the way of it."""
-        fate, request = execution.fate, execution.request
-        if fate is not None and (execution.thread is not None or fate == "cancelled"):
-            self.settle_stopped(execution, fate)
-            return None
-        if execution.run is None and not request.wants_reply:
-            request.discard()
-            return None
+    async def _leads(self, active: ActiveRequest, key: str) -> bool:
+        """Tell whether to run the handler; ``False``: the request got the reply of another one with its key."""
+        digest = digest_of(active.request)
+        while (found := self._deduplication.find(key, digest)) is not None:
+            reply = await self._follow(active, found) if isinstance(found, SharedExecution) else found
+            if reply is not None:
+                if active.request.wants_reply:
+                    active.request.reply(readdress_reply(self._codec, reply, active.request))
+                else:
+                    active.request.discard()
+                return False
+        active.execution = self._deduplication.begin(key, digest, active)
+        return True
+
+    async def _follow(self, active: ActiveRequest, execution: SharedExecution[ActiveRequest]) -> StoredReply | None:
         try:
-            encoded = encode_result(self._codec, result, request.correlation_id, request.content_type)
-        except (SerializationError, ContentRejectedError) as error:
-            self._send(execution, self._failure(request, error, RESULT_UNSENDABLE))
-            return error
-        reply = _new_tuple(Reply, (*encoded, self._marks))
-        if execution.run is None:
-            request.reply(reply)
-        else:
-            self._send(execution, reply)
-        return None
-
-    def _failed(self, execution: ActiveRequest, error: BaseException) -> None:
-        fate, request = execution.fate, execution.request
-        if fate is not None:
-            self.settle_stopped(execution, fate)  # whatever it raises then, it was stopped
-        elif isinstance(error, TooLateError):
-            self.settle_stopped(execution, "expired")
-        elif isinstance(error, asyncio.CancelledError) and execution.task is not None and execution.task.cancelling():
-            self.settle_stopped(execution, "requeued")  # the loop is being shut down
-        elif isinstance(error, ArgumentsRefusedError):
-            self._send(execution, self._failure(request, error.__cause__ or error, INVALID_ARGUMENTS))
-        elif isinstance(error, UnreadableRequestError):
-            self._unreadable += 1
-            if self._unreadable == 1:
-                _log.warning("service %r: a request was not readable: %s", self.schema.name, error.__cause__)
-            if request.wants_reply:
-                request.reply(self._failure(request, error.__cause__ or error, REQUEST_REJECTED))
-            else:
-                request.dead_letter(f"service {self.schema.name!r}: not readable: {error.__cause__}")
-        else:
-            _log.info("service %r raised %s: %s", self.schema.name, type(error).__qualname__, error)
-            self._send(execution, self._failure(request, error, EXECUTION))
-
-    def _send(self, execution: ActiveRequest, reply: Reply) -> None:
-        request, run = execution.request, execution.run
-        if run is not None and execution.fate is None:
-            run.answer = StoredReply(reply, request.correlation_id)
-        if execution.settled:
-            return
-        if request.wants_reply:
-            request.reply(reply)
-        else:
-            request.discard()
-
-    def _failure(self, request: IncomingRequest, error: BaseException, kind: str) -> Reply:
-        return encode_failure(self._codec, request, error, kind, self._marks)
+            return await execution.follow(active)
+        finally:
+            leader = execution.leader
+            if leader.settled and not execution.has_followers and not execution.finished:
+                self._owner.stop_request(leader, "cancelled")  # its caller does not wait, and now nobody else does

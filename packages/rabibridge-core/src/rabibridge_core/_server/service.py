@@ -1,4 +1,4 @@
-"""One service on one worker: every request that arrives is answered, given back, or known to be void."""
+"""One service on one worker: receives requests, limits how many run, stops them, and drains at the end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._server.active_request import ActiveRequest, StopReason
-from rabibridge_core._server.cancelled_calls import CancelledCalls
+from rabibridge_core._server.cancelled_calls import CancellationBatch, CancelledCalls
 from rabibridge_core._server.deduplication import DeduplicationCache
-from rabibridge_core._server.executors import HandlerExecutor, TooLateError
+from rabibridge_core._server.drain import Drain
+from rabibridge_core._server.exceptions import TooLateError
 from rabibridge_core._server.processor import RequestProcessor
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ _log = logging.getLogger(__name__)
 _CANCEL_GRACE = 5.0
 """How long cancelled handlers may take to clean up when a service stops, in seconds."""
 MAINTENANCE_INTERVAL = 5.0
-"""How often a service asks whether the callers of what has been in hand for so long are still there, in seconds."""
+"""Interval in seconds at which callers of long-running requests are probed and old replies are dropped."""
 
 
 class ServiceRunner:
-    """Takes the requests of one service and answers them, each in a task of its own.
+    """Receives the requests of one service and processes each in a task of its own.
 
     At least once: a request is settled after its reply was sent. At most once: it is settled before its handler
-    begins. Where more may arrive than may run at a time, the others wait here, in the order in which they came.
+    starts. If more requests arrive than may run at a time, the others are queued here in order of arrival.
     """
 
     def __init__(
@@ -45,40 +46,39 @@ class ServiceRunner:
         """Serve ``schema``; must be made on the running event loop.
 
         Args:
-            schema: the service; only its function may change later.
-            codec: how arguments and results become bytes.
-            hooks: what to tell of each request.
-            clock: tells how old remembered answers and cancellations are, in seconds.
+            schema: the service; only its handler may be replaced later.
+            codec: decodes arguments and encodes results.
+            hooks: called when a request is received and when it is finished.
+            clock: measures the age of stored replies and cancellations, in seconds.
         """
         self.consumer: Consumer | None = None
         self._loop = asyncio.get_running_loop()
-        self._unwanted = unwanted = CancelledCalls(clock)
-        answers = DeduplicationCache(clock)
-        self._answering = RequestProcessor(
-            schema, codec, hooks, stop=self._stop, finished=self._finished, answers=answers, unwanted=unwanted
-        )
-        self._answer = self._answering.answer
-        self._in_hand = self._answering.in_hand
+        self._cancelled_calls = CancelledCalls(clock)
+        self._cancellations = CancellationBatch(self._stop_cancelled)
+        self._deduplication = DeduplicationCache[ActiveRequest](clock)
+        self._processor = RequestProcessor(
+            schema, codec, hooks,
+            owner=self, deduplication=self._deduplication, cancelled_calls=self._cancelled_calls,
+        )  # fmt: skip
+        self._active = self._processor.active
         self._name = schema.name
-        self._cancelled: set[tuple[bytes, bytes]] = set()
-        self._gone: set[bytes] = set()
-        self._once = self._answering.once
-        self._in_turn = self._answering.watched = self._once or schema.fetch_ahead > 0
-        self._begun = 0
-        self._waiting: deque[ActiveRequest] = deque()
-        self._idle: asyncio.Event | None = None
-        self._draining: asyncio.Timeout | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._at_most_once = schema.delivery == "at-most-once"
+        self._limited = self._processor.notifies_owner = self._at_most_once or schema.fetch_ahead > 0
+        self._concurrency = schema.concurrency
+        self._running = 0
+        self._queued: deque[ActiveRequest] = deque()
+        self._drain: Drain | None = None
+        self._maintenance: asyncio.TimerHandle | None = None
 
     @property
     def schema(self) -> ServiceSchema:
         """The service."""
-        return self._answering.schema
+        return self._processor.schema
 
     @property
-    def in_hand(self) -> int:
-        """How many requests are being answered, or wait for their turn here."""
-        return len(self._in_hand)
+    def active_requests(self) -> int:
+        """Number of requests that are processed or queued here."""
+        return len(self._active)
 
     @property
     def live(self) -> bool:
@@ -86,185 +86,166 @@ class ServiceRunner:
         return self.consumer is not None and self.consumer.live
 
     def runs(self, task: asyncio.Task[object]) -> bool:
-        """Tell whether this task runs the handler for one of its requests; may be asked from any thread."""
-        return any(execution.task is task for execution in list(self._in_hand))
+        """Tell whether this task processes one of the requests; may be called from any thread."""
+        return any(active.task is task for active in list(self._active))
 
     async def start(self, transport: Transport) -> None:
-        """Declare the queue and take requests."""
+        """Declare the queue and start to consume."""
         self.consumer = await transport.serve(self.schema.queue, self)
-        self._timer = self._loop.call_later(MAINTENANCE_INTERVAL, self._look_around)
+        self._maintenance = self._loop.call_later(MAINTENANCE_INTERVAL, self._maintain)
 
-    def swap(self, schema: ServiceSchema) -> None:
-        """Run another function from the next request on; the queue and its limits stay."""
-        self._answering.use(HandlerExecutor(schema), schema)
+    def replace_handler(self, schema: ServiceSchema) -> None:
+        """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""
+        self._processor.replace_handler(schema)
+        self._concurrency = schema.concurrency
 
-    async def halt(self) -> None:
-        """Take no more requests; those in hand go on."""
+    async def stop_consuming(self) -> None:
+        """Receive no more requests. The active ones continue."""
         if self.consumer is not None:
             await self.consumer.stop()
 
     async def stop(self, drain_timeout: float) -> None:
-        """Take no more requests, finish those in hand within ``drain_timeout`` seconds, give the rest back."""
+        """Stop consuming, finish the active requests within ``drain_timeout`` seconds, and requeue the others."""
         try:
-            await self.halt()
-            await self._wait_until_idle(drain_timeout)
-            if self._in_hand:
+            await self.stop_consuming()
+            if self._active:
+                self._drain = self._drain or Drain()
+                self._processor.notifies_owner = True
+                await self._drain.wait(drain_timeout)
+            if self._active:
                 _log.warning(
-                    "service %r: %d calls were not finished within %g s and go back to the queue",
-                    self._name, len(self._in_hand), drain_timeout,
+                    "service %r: %d calls were not finished within drain_timeout=%g s and are requeued",
+                    self._name, len(self._active), drain_timeout,
                 )  # fmt: skip
-                await self._give_back()
-            self._answering.close()
+                await self._requeue_active()
+            self._processor.close()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            if self._maintenance is not None:
+                self._maintenance.cancel()
 
-    async def _wait_until_idle(self, limit: float) -> None:
-        try:
-            async with asyncio.timeout(limit) as self._draining:
-                if self._in_hand:
-                    self._idle = self._idle or asyncio.Event()
-                    self._answering.watched = True
-                    await self._idle.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._draining = None
+    def abort_drain(self) -> None:
+        """Make a running :meth:`stop` requeue the active requests now."""
+        if self._drain is not None:
+            self._drain.abort()
 
-    def hurry(self) -> None:
-        """End a :meth:`stop` that waits for calls in hand: they go back to the queue now."""
-        if self._draining is not None:
-            self._draining.reschedule(self._loop.time())
-
-    async def _give_back(self) -> None:
-        in_hand = list(self._in_hand)
-        for execution in in_hand:
-            self._stop(execution, "requeued")
-        # A thread that is at work cannot be waited for; all else settles its request in its own task.
-        stopped = [one for one in in_hand if one.thread is None or one.thread.cancelled()]
-        tasks = [one.task for one in stopped if one.task is not None]
+    async def _requeue_active(self) -> None:
+        requests = list(self._active)
+        for active in requests:
+            self.stop_request(active, "requeued")
+        # A handler that runs in a thread cannot be interrupted; all other tasks settle their requests themselves.
+        tasks = [
+            active.task
+            for active in requests
+            if active.task is not None and (active.thread_future is None or active.thread_future.cancelled())
+        ]
         if tasks:
             await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
-        for execution in list(self._in_hand):
-            if execution.accepted:  # its handler does not let itself be stopped, and nobody else answers
-                self._settle_now(execution, "requeued")
+        for active in list(self._active):
+            if active.accepted:  # its handler ignores the cancellation, and no other worker will reply
+                self._settle_early(active, "requeued")
 
     def received(self, request: IncomingRequest, /) -> None:
-        """Answer a request."""
-        if self._once and request.redelivered:
-            self._answering.refuse_second_run(request)
+        """Called when a request arrives."""
+        if self._at_most_once and request.redelivered:
+            self._processor.settler.refuse_redelivered(request)
             return
-        execution = ActiveRequest(self._name, request)
-        self._in_hand.add(execution)
-        if self._in_turn and not self._takes_turn(execution):
+        active = ActiveRequest(self._name, request)
+        self._active.add(active)
+        if self._limited and not self._admit(active):
             return
-        execution.task = self._loop.create_task(self._answer(execution), name=self._name)
+        active.task = self._loop.create_task(self._processor.process(active), name=self._name)
 
-    def _takes_turn(self, execution: ActiveRequest) -> bool:
-        """Tell whether a request may begin; otherwise it waits for its turn, and its time goes on."""
-        if self._begun < self.schema.concurrency:
-            self._begun += 1
+    def _admit(self, active: ActiveRequest) -> bool:
+        """Tell whether the request may run now. Otherwise it is queued, and its deadline is armed."""
+        if self._running < self._concurrency:
+            self._running += 1
             return True
         try:
-            self._answering.take_time(execution)
+            self._processor.arm_deadline(active)
         except TooLateError:
-            self._in_hand.discard(execution)
-            execution.request.discard()
+            self._active.discard(active)
+            active.request.discard()
         else:
-            self._waiting.append(execution)
+            self._queued.append(active)
         return False
 
-    def _finished(self, execution: ActiveRequest) -> None:
-        if self._in_turn:
-            self._begun -= 1
-            while self._waiting and self._begun < self.schema.concurrency:
-                self._begun += 1
-                following = self._waiting.popleft()
-                following.task = self._loop.create_task(self._answer(following), name=self._name)
-        if self._idle is not None and not self._in_hand:
-            self._idle.set()
+    def request_finished(self, active: ActiveRequest, /) -> None:
+        """Called when the processing of a request ends."""
+        if self._limited:
+            self._running -= 1
+            while self._queued and self._running < self._concurrency:
+                self._running += 1
+                following = self._queued.popleft()
+                following.task = self._loop.create_task(self._processor.process(following), name=self._name)
+        if self._drain is not None and not self._active:
+            self._drain.finish()
 
     def lost(self, error: ConnectionLostError, /) -> None:
-        """Stop what is void: the broker gives it to some worker again, here or elsewhere.
+        """Called when a connection or channel is lost: stops its requests, which the broker delivers again.
 
-        What was settled before it began goes on to its end, as no other worker runs it.
+        An accepted request (at most once) continues, as no other worker will run it.
         """
-        void = [execution for execution in self._in_hand if execution.request.void and not execution.accepted]
+        void = [active for active in self._active if active.request.void and not active.accepted]
         if void:
-            _log.warning("service %r: %d calls in hand are void: %s", self._name, len(void), error)
-        for execution in void:
-            self._stop(execution, "void")
+            _log.warning("service %r: %d calls are stopped and will be redelivered: %s", self._name, len(void), error)
+        for active in void:
+            self.stop_request(active, "void")
 
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
-        """Stop this call where it is in hand, and do not begin it where it has yet to arrive."""
+        """Called when a caller cancels a call: stops it, or drops its request on arrival."""
         if correlation_id:
-            self._forget_soon()
-            self._cancelled.add((caller, correlation_id))
-            self._unwanted.add_call(caller, correlation_id)
+            self._cancellations.add_call(caller, correlation_id)
+            self._cancelled_calls.add_call(caller, correlation_id)
 
     def caller_gone(self, caller: bytes, /) -> None:
-        """Stop the calls of this caller and do not begin others of it, but for those that are persistent."""
-        self._forget_soon()
-        self._gone.add(caller)
-        self._unwanted.add_caller(caller)
+        """Called when a caller has disconnected: stops its calls, or drops them on arrival, except persistent ones."""
+        self._cancellations.add_caller(caller)
+        self._cancelled_calls.add_caller(caller)
 
-    def _forget_soon(self) -> None:
-        # All that are told within one turn of the loop are looked for at once: a caller may cancel a thousand.
-        if not self._cancelled and not self._gone:
-            self._loop.call_soon(self._forget)
+    def _stop_cancelled(self, cancellations: CancellationBatch) -> None:
+        for active in list(self._active):
+            if active.request in cancellations:
+                self.stop_request(active, "cancelled")
 
-    def _forget(self) -> None:
-        cancelled, self._cancelled = self._cancelled, set()
-        gone, self._gone = self._gone, set()
-        ids = {correlation_id for _, correlation_id in cancelled}
-        for execution in list(self._in_hand):
-            request = execution.request
-            if (request.correlation_id in ids and (request.caller, request.correlation_id) in cancelled) or (
-                request.caller in gone and not request.persistent
-            ):
-                self._stop(execution, "cancelled")
-
-    def _look_around(self) -> None:
-        self._timer = self._loop.call_later(MAINTENANCE_INTERVAL, self._look_around)
-        self._answering.look_around()
-        asked: set[bytes] = set()
-        for execution in list(self._in_hand):
-            request = execution.request
-            if not execution.aged:
-                execution.aged = True
-            elif request.caller not in asked and not (request.void or request.persistent or execution.settled):
-                asked.add(request.caller)
+    def _maintain(self) -> None:
+        self._maintenance = self._loop.call_later(MAINTENANCE_INTERVAL, self._maintain)
+        self._deduplication.purge()
+        self._processor.settler.log_unreadable()
+        probed: set[bytes] = set()
+        for active in list(self._active):
+            request = active.request
+            if not active.probe_due:
+                active.probe_due = True
+            elif request.caller not in probed and not (request.void or request.persistent or active.settled):
+                probed.add(request.caller)
                 request.probe()
 
-    def _stop(self, execution: ActiveRequest, fate: StopReason) -> None:
-        """Stop a request in hand. Once only: the first fate is the one that it has."""
-        if execution.fate is not None:
+    def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
+        """Stop an active request; without effect if it is stopped already."""
+        if active.stop_reason is not None:
             return
-        run = execution.run
-        if run is not None and run.wanted:
-            if not execution.settled:
-                self._settle_now(execution, fate)  # the handler goes on for those that joined
-            execution.ends_at = run.ends_at
+        execution = active.execution
+        if execution is not None and execution.has_followers:
+            if not active.settled:
+                self._settle_early(active, reason)  # its handler continues for the requests that follow it
+            active.ends_at = execution.followers_end_at
             return
-        execution.fate = fate
-        execution.cancelled = True
-        if execution.task is None:
-            self._settle_now(execution, fate)
-            self._leave_waiting(execution)
-        elif not execution.started:
-            pass  # a task that is cancelled before its first step never gets to settle its request
-        elif execution.thread is None:
-            execution.task.cancel()
-        elif not execution.thread.cancel() and fate == "requeued":
-            self._settle_now(execution, fate)  # its thread cannot be stopped; another worker may start it again
+        active.stop_reason = reason
+        active.cancelled = True
+        if active.task is None:
+            self._settle_early(active, reason)
+            self._queued.remove(active)
+            self._processor.disarm_deadline(active)
+            self._active.discard(active)
+            if self._drain is not None and not self._active:
+                self._drain.finish()
+        elif not active.started:
+            pass  # a task that is cancelled before its first step would never settle its request
+        elif active.thread_future is None:
+            active.task.cancel()
+        elif not active.thread_future.cancel() and reason == "requeued":
+            self._settle_early(active, reason)  # its thread cannot be interrupted; another worker may run it meanwhile
 
-    def _settle_now(self, execution: ActiveRequest, fate: StopReason) -> None:
-        self._answering.settle_stopped(execution, fate)
-        execution.settled = True
-
-    def _leave_waiting(self, execution: ActiveRequest) -> None:
-        self._waiting.remove(execution)
-        self._answering.forget_time(execution)
-        self._in_hand.discard(execution)
-        if self._idle is not None and not self._in_hand:
-            self._idle.set()
+    def _settle_early(self, active: ActiveRequest, reason: StopReason) -> None:
+        self._processor.settler.settle_stopped(active, reason)
+        active.settled = True

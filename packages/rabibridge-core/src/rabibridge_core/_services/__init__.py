@@ -1,4 +1,4 @@
-"""What a service is: the decorator, the limits of a service, and the registry of a server.
+"""Describes services: the decorator ``@register_call``, the limits of a service, and the registry of a server.
 
-It describes services; running them belongs in ``_server``.
+Nothing here runs a service or knows a connection; that belongs in ``_server``.
 """

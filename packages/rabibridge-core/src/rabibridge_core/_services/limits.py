@@ -1,4 +1,4 @@
-"""The limits of a service: what ``@register_call`` and ``add_service`` take, and what values are allowed."""
+"""The limits of a service: the arguments of ``@register_call`` and ``add_service``, and their allowed values."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_FETCH_SIZE", "DEFAULT_REDELIVERY_LIMIT", "DEFAULT_SYNC_FETCH_SIZE", "ServiceLimits"]
 
 DEFAULT_FETCH_SIZE = 256
-"""Default ``fetch_size`` of an async service: a bound, so that a long queue never becomes as many tasks."""
+"""Default ``fetch_size`` of an async service: it bounds the number of tasks when the queue is long."""
 
 DEFAULT_SYNC_FETCH_SIZE = 32
-"""Default ``fetch_size`` of a service that is not async, and its number of threads: every request that a worker holds
-has a thread, so that none waits here while another worker is idle."""
+"""Default ``fetch_size`` of a sync service, and its number of threads: each fetched request has a thread, so that no
+request waits in this worker while another worker is idle."""
 
 DEFAULT_REDELIVERY_LIMIT = 5
-"""Default ``redelivery_limit``: enough for a rolling restart, few enough that a call that kills its worker does not
-keep killing workers."""
+"""Default ``redelivery_limit``: enough for a rolling restart, and low enough to stop a call that kills its workers."""
 
 _FETCH_SIZE_MAX = 65535
 _QUEUE_SIZE_MAX = 2**31 - 1
@@ -32,7 +31,7 @@ _TIMEOUT_MAX = 2**32 / 1000
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """The arguments of ``@register_call``; ``None`` or ``False`` means not given."""
+    """The arguments of ``@register_call``, which describes them. ``None`` or ``False`` means not given."""
 
     queue_size: int | None = None
     fetch_size: int | None = None
@@ -46,7 +45,7 @@ class ServiceLimits:
     fetch_ahead: int | None = None
 
     def with_defaults(self, defaults: ServiceLimits | None) -> ServiceLimits:
-        """Return these limits; those that are not given are taken from ``defaults``."""
+        """Return these limits, with those that are not given taken from ``defaults``."""
         if defaults is None:
             return self
         return ServiceLimits(
@@ -66,7 +65,7 @@ class ServiceLimits:
         """Check every limit of the service ``name``.
 
         Raises:
-            RegistrationError: a limit is out of its range, or two contradict each other.
+            RegistrationError: a limit is out of range, or two limits contradict each other.
         """
         _check_int(name, "queue_size", self.queue_size, 0, _QUEUE_SIZE_MAX)
         _check_int(name, "fetch_size", self.fetch_size, 1, _FETCH_SIZE_MAX)
@@ -76,26 +75,35 @@ class ServiceLimits:
             or not isinstance(timeout, int | float)
             or not _TIMEOUT_MIN <= timeout <= _TIMEOUT_MAX
         ):
-            raise RegistrationError(f"service {name!r}: timeout is {timeout!r}, it is seconds, from 0.001 to 4294967")
+            raise RegistrationError(
+                f"service {name!r}: timeout is {timeout!r}; it must be a number of seconds from 0.001 to 4294967, or "
+                "None for no limit"
+            )
         ahead_max = _FETCH_SIZE_MAX - (self.fetch_size or DEFAULT_FETCH_SIZE)
         _check_int(name, "fetch_ahead", self.fetch_ahead, 0, ahead_max)
         _check_int(name, "redelivery_limit", self.redelivery_limit, 0, 1_000_000)
         _check_choice(name, "delivery", self.delivery, get_args(Delivery))
         _check_choice(name, "queue_type", self.queue_type, get_args(QueueType))
         if self.fetch_ahead and self.delivery == "at-most-once":
-            raise RegistrationError(f"service {name!r}: fetch_ahead is for at-least-once, at-most-once always does it")
+            raise RegistrationError(
+                f"service {name!r}: fetch_ahead cannot be combined with delivery='at-most-once', which always fetches "
+                "ahead; leave fetch_ahead out"
+            )
         if self.idempotent and self.delivery == "at-most-once":
             raise RegistrationError(
-                f"service {name!r}: idempotent=True says that it may run twice, delivery='at-most-once' that it must "
-                "not"
+                f"service {name!r}: idempotent=True allows a call to run twice, delivery='at-most-once' forbids it; "
+                "choose one of them"
             )
 
 
 def _check_choice(name: str, what: str, value: str | None, allowed: tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
-        raise RegistrationError(f"service {name!r}: {what} is {value!r}, it is one of {', '.join(allowed)}")
+        choices = " or ".join(map(repr, allowed))
+        raise RegistrationError(f"service {name!r}: {what} is {value!r}; it must be {choices}")
 
 
 def _check_int(name: str, what: str, value: int | None, low: int, high: int) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):
-        raise RegistrationError(f"service {name!r}: {what} is {value!r}, it is a whole number from {low} to {high}")
+        raise RegistrationError(
+            f"service {name!r}: {what} is {value!r}; it must be a whole number from {low} to {high}"
+        )

@@ -1,4 +1,4 @@
-"""``@register_call``: marks functions as services, and finds the marked ones."""
+"""``@register_call``, which marks functions as services, and the search for marked functions."""
 
 from __future__ import annotations
 
@@ -50,43 +50,56 @@ def register_call(
     queue_type: QueueType | None = None,
     fetch_ahead: int | None = None,
 ) -> Any:
-    """Mark a function, async or not, as one that can be called remotely.
+    """Mark a function as a service, which clients can call remotely.
 
-    It works bare (``@register_call``) and called (``@register_call(queue_size=100)``). The function itself is returned:
-    calling it locally is as before. A server takes it up by ``load_services``, ``load_plugins`` or ``add_service``.
+    Use it bare (``@register_call``) or with limits (``@register_call(queue_size=100, timeout=5)``). The function is
+    returned unchanged, so local calls work as before. A server offers it after ``load_services``, ``load_plugins`` or
+    ``add_service``; the service has the name of the function.
+
+    An ``async def`` function runs on the event loop of the server. Any other function runs in a thread.
+
+    Example::
+
+        @register_call(queue_size=100, fetch_size=10, timeout=5)
+        async def add(a: int, b: int) -> int:
+            return a + b
 
     Args:
-        queue_size: how many calls may wait for a worker; one more is refused at once with QueueFullError. ``None``: no
-            limit, the queue then grows as long as the broker has room. With 0 every call is refused, even while workers
-            are idle: RabbitMQ hands none over without queueing it.
-        fetch_size: how many calls one worker process holds at a time, running or about to run. The smaller, the better
-            the backend is protected. ``None``: 256, or 32 where the function is not async.
-        timeout: how long a call may wait in the queue, in seconds; a call that waited longer is dropped and its caller
-            gets CallTimeoutError from its own timeout. ``None``: no limit.
-        validate: check (and convert) the arguments against the annotations with pydantic before the function runs; what
-            does not fit is answered with InvalidArgumentsError.
-        re_register: where the queue exists on the broker with other limits, delete it together with the calls that wait
-            in it and declare it anew. Not for several workers that start at once. Without it, such a queue is a
-            ConfigurationError when the server connects.
-        delivery: ``"at-least-once"`` (the default): a call is acknowledged after its reply was sent, so that a worker
-            that dies loses nothing, but another may run the call a second time. ``"at-most-once"``: it is acknowledged
-            before the function starts and never runs twice; if its worker dies, the caller gets ConnectionLostError
-            or CallTimeoutError and cannot know whether it ran.
-        idempotent: running it twice does no harm. Callers then send it again by themselves after a lost connection,
-            within its timeout, once they have had a reply from this service; and a worker that still runs it, or has
-            answered it within the last minute, answers again without running it. Not with at-most-once.
-        redelivery_limit: how often a call may be given to a worker again because the one before died or lost its
-            connection. Then its caller gets RemoteExecutionError and the call goes to the queue ``rpc.dead``, with the
-            reason in its headers. ``None``: 5.
-        queue_type: ``"classic"``, or ``"quorum"``: replicated over the nodes of a cluster, and on disk. ``None``: as
-            the server is configured, which is classic unless told otherwise. A queue cannot change its type.
-        fetch_ahead: how many more calls one worker process holds, which wait there until one of the ``fetch_size``
-            places is free and then begin at once, not a round trip to the broker later. A quarter of ``fetch_size`` is
-            enough. It is for functions that take milliseconds: what one worker holds no other can take, so with
-            functions that take seconds it makes calls wait that an idle worker could run. ``None``: 0.
+        queue_size: maximum number of calls that wait in the queue of the service. Further calls are refused at once
+            with QueueFullError. ``None`` (the default): no limit; the queue grows as long as the broker has room.
+            0 refuses every call, even while workers are idle, as RabbitMQ delivers no message without queueing it.
+        fetch_size: maximum number of calls that one worker process runs at a time. A small value protects the
+            resources behind the service. ``None`` (the default): 256, or 32 for a function that runs in threads.
+        timeout: maximum time in seconds that a call may wait in the queue. A call that waits longer is dropped, and its
+            caller gets CallTimeoutError when its own timeout ends. ``None`` (the default): no limit.
+        validate: check and convert the arguments by the annotations of the function, with pydantic, before it runs. If
+            they do not fit, the caller gets InvalidArgumentsError.
+        re_register: if the queue exists on the broker with different limits, delete it, including the calls that wait
+            in it, and declare it again. Do not use it while several workers start at the same time. Without it,
+            different limits raise ConfigurationError when the server connects.
+        delivery: ``"at-least-once"`` (the default): a call is acknowledged after its reply was sent. No call is lost
+            if a worker dies, but another worker may run it a second time. ``"at-most-once"``: a call is acknowledged
+            before the function starts, and never runs twice. If its worker dies, the caller gets ConnectionLostError
+            or CallTimeoutError, and cannot know whether the call ran.
+        idempotent: declare that running a call twice does no harm. Clients that have received a reply of this service
+            then send a call again after a lost connection, within its timeout. A worker that is still running the
+            call, or has replied to it within the last 60 seconds, replies again without running it again. Cannot be
+            combined with ``"at-most-once"``.
+        redelivery_limit: how many times a call may be delivered again because its worker died or lost its connection.
+            After that, its caller gets RemoteExecutionError, and the call is moved to the queue ``rpc.dead`` with the
+            reason in its headers. ``None`` (the default): 5.
+        queue_type: ``"classic"``, or ``"quorum"``, which is replicated to the nodes of a cluster and stored on disk.
+            ``None`` (the default): the ``queue_type`` of the server's settings, which is ``"classic"`` unless changed.
+            The type of an existing queue cannot be changed.
+        fetch_ahead: number of calls that one worker process fetches in addition to the ``fetch_size`` calls that it
+            runs. They start as soon as a running call finishes, without a round trip to the broker. Use about a
+            quarter of ``fetch_size`` for functions that take milliseconds. For functions that take seconds leave it
+            out: a call that was fetched ahead waits for this worker even if another one is idle. ``None`` (the
+            default): 0.
 
     Raises:
-        RegistrationError: the function or the limits cannot be used, when the function is defined.
+        RegistrationError: the function cannot be a service, or a limit is out of range. It is raised when the function
+            is defined.
     """
     if callable(queue_size):
         return _mark(queue_size, ServiceLimits())
@@ -102,10 +115,10 @@ def register_call(
 
 
 def registered_limits(func: object) -> ServiceLimits | None:
-    """Return the limits that ``@register_call`` was given for ``func``; ``None``: it was never decorated."""
+    """Return the limits that ``@register_call`` set for ``func``; ``None``: it is not decorated."""
     if inspect.ismethod(func):
         func = func.__func__
-    found = inspect.getattr_static(func, _MARK, None)  # static: a lazy proxy among the symbols is not woken up
+    found = inspect.getattr_static(func, _MARK, None)  # static: does not evaluate a lazy proxy among the symbols
     return found if isinstance(found, ServiceLimits) else None
 
 
@@ -116,7 +129,7 @@ def _mark(func: Callable[P, R], limits: ServiceLimits) -> Callable[P, R]:
 
 
 def services_in(symbols: Mapping[str, object]) -> list[ServiceSchema]:
-    """Return a service for every marked function of the mapping; one function under two names counts once."""
+    """Return a service for each marked function in ``symbols``. A function with two names is returned once."""
     found: dict[int, ServiceSchema] = {}
     for value in symbols.values():
         limits = None if isinstance(value, type) else registered_limits(value)

@@ -19,39 +19,42 @@ class Registry:
     """The services of one server, by name."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start empty."""
         self._services: dict[str, ServiceSchema] = {}
 
     def add(self, schema: ServiceSchema) -> None:
-        """Add a service; adding the same function with the same limits again does no harm.
+        """Add a service; without effect if it is registered already with the same limits.
 
         Raises:
-            RegistrationError: another function, or the same with other limits, has that name.
+            RegistrationError: the name is registered for another function, or with other limits.
         """
         known = self._services.get(schema.name)
         if known is not None and known != schema:
             if known.func_ptr is schema.func_ptr:
-                raise RegistrationError(f"{place_of(schema.func_ptr)} is already served with other limits: {known}")
+                raise RegistrationError(
+                    f"service {schema.name!r}: {place_of(schema.func_ptr)} is already registered with other limits: "
+                    f"{known}"
+                )
             raise RegistrationError(
-                f"two functions want to be the service {schema.name!r}: {place_of(known.func_ptr)} "
-                f"and {place_of(schema.func_ptr)}; rename one"
+                f"service {schema.name!r}: two functions have this name: {place_of(known.func_ptr)} and "
+                f"{place_of(schema.func_ptr)}; rename one of them"
             )
         self._services[schema.name] = schema
 
     def replace(self, schema: ServiceSchema) -> None:
-        """Put another function or other limits under a name."""
+        """Register a service, replacing the one with its name."""
         self._services[schema.name] = schema
 
     def remove(self, name: str) -> None:
-        """Forget a service; without effect if there is none."""
+        """Remove a service; without effect if there is none of that name."""
         self._services.pop(name, None)
 
     def __iter__(self) -> Iterator[ServiceSchema]:
-        """Go through the services in the order in which they were added."""
+        """Iterate over a copy of the services, in the order in which they were added."""
         return iter(list(self._services.values()))
 
     def __len__(self) -> int:
-        """Return how many services there are."""
+        """Return the number of services."""
         return len(self._services)
 
     def __contains__(self, name: object) -> bool:
@@ -59,5 +62,5 @@ class Registry:
         return name in self._services
 
     def get(self, name: str) -> ServiceSchema | None:
-        """Return the service of that name."""
+        """Return the service of that name, or ``None``."""
         return self._services.get(name)

@@ -1,4 +1,4 @@
-"""One service: a function under a name, with its queue and limits."""
+"""One service: a function, its name, its queue and its limits."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class ServiceSchema:
     """One service: a function and its limits.
 
     Attributes:
-        name: what callers call it.
+        name: the name that clients call.
         func_ptr: the function.
-        queue_size: how many calls may wait; one more is refused with QueueFullError. ``None``: no limit.
-        fetch_size: how many calls one worker holds at a time, besides ``fetch_ahead``. ``None``:
-            :data:`DEFAULT_FETCH_SIZE`, or :data:`DEFAULT_SYNC_FETCH_SIZE` where the function is not async.
-        timeout: how long a call may wait in the queue, in seconds. ``None``: no limit.
-        re_register: delete a queue that exists with other limits and declare it anew.
-        validate: check the arguments against the annotations before the call.
+        queue_size: maximum number of calls in the queue; more are refused with QueueFullError. ``None``: no limit.
+        fetch_size: maximum number of calls that one worker runs at a time. ``None``: :data:`DEFAULT_FETCH_SIZE`, or
+            :data:`DEFAULT_SYNC_FETCH_SIZE` if the function runs in threads.
+        timeout: maximum time in seconds that a call may wait in the queue. ``None``: no limit.
+        re_register: whether to delete and redeclare a queue that exists with different limits.
+        validate: whether to check the arguments by the annotations before the function runs.
         is_async: whether the function is a coroutine function; others run in a thread.
-        queue_name: the queue on the broker.
+        queue_name: the name of the queue on the broker.
         delivery: ``"at-least-once"``: acknowledged after the reply; ``"at-most-once"``: before the function starts.
-        idempotent: whether to run it twice does no harm: callers send it again after a lost connection.
-        redelivery_limit: how often a call may be given to a worker again; then it is dead-lettered.
-        queue_type: ``"classic"`` or ``"quorum"``; ``None``: as the server is configured.
-        fetch_ahead: how many calls one worker holds besides, which wait for a place.
+        idempotent: whether running a call twice does no harm; clients send it again after a lost connection.
+        redelivery_limit: how many times a call may be delivered again before it is dead-lettered.
+        queue_type: ``"classic"`` or ``"quorum"``; ``None``: the server's setting.
+        fetch_ahead: number of calls that one worker fetches in addition to those that it runs.
     """
 
     name: str
@@ -63,15 +63,15 @@ class ServiceSchema:
 
     @classmethod
     def of(cls, func_ptr: Callable[..., Any], limits: ServiceLimits) -> ServiceSchema:
-        """Check everything and return the service.
+        """Return the service that offers ``func_ptr`` with these limits.
 
         Raises:
-            RegistrationError: the function or its limits cannot be used.
+            RegistrationError: the function cannot be a service, or a limit is out of range.
         """
         if not callable(func_ptr):
-            raise RegistrationError(f"{func_ptr!r} cannot be called: a service is a function")
+            raise RegistrationError(f"{func_ptr!r} is not callable: a service must be a function")
         if inspect.isasyncgenfunction(func_ptr) or inspect.isgeneratorfunction(func_ptr):
-            raise RegistrationError(f"{place_of(func_ptr)} is a generator: a service returns one result")
+            raise RegistrationError(f"{place_of(func_ptr)} is a generator function: a service must return one result")
         try:
             name = check_service_name(getattr(func_ptr, "__name__", None))
         except ConfigurationError as error:
@@ -99,27 +99,30 @@ class ServiceSchema:
 
     @property
     def concurrency(self) -> int:
-        """How many calls one worker runs at a time."""
+        """Maximum number of calls that one worker runs at a time."""
         return self.fetch_size or (DEFAULT_FETCH_SIZE if self.is_async else DEFAULT_SYNC_FETCH_SIZE)
 
     @property
     def queue(self) -> ServiceQueue:
-        """The queue as a value for the transport."""
-        once = self.delivery == "at-most-once"
+        """The queue of the service, for the transport."""
+        at_most_once = self.delivery == "at-most-once"
+        prefetch = self.concurrency + self.fetch_ahead
+        if at_most_once:
+            prefetch = min(self.concurrency, _AT_MOST_ONCE_PREFETCH)
         return ServiceQueue(
             name=self.queue_name,
             routing_keys=routing_keys(self.name, is_async=self.is_async),
             queue_size=self.queue_size,
-            fetch_size=min(self.concurrency, _AT_MOST_ONCE_PREFETCH) if once else self.concurrency + self.fetch_ahead,
+            fetch_size=prefetch,
             timeout=self.timeout,
             queue_type=self.queue_type or "classic",
             redeclare=self.re_register,
-            redelivery_limit=None if once else self.redelivery_limit,
+            redelivery_limit=None if at_most_once else self.redelivery_limit,
         )
 
 
 def place_of(func: Any) -> str:
-    """Return where a function is defined, for error messages."""
+    """Return the name of a function, with file and line if they are known, for error messages."""
     code = getattr(inspect.unwrap(func) if callable(func) else func, "__code__", None)
     name = getattr(func, "__qualname__", None) or repr(func)
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else str(name)

@@ -145,7 +145,7 @@ class CallConformance(ConformanceBase):
         assert await soon(asyncio.gather(*calls)) == list(range(1000))
         assert client.pending == 0
         assert client.stray_replies == 0
-        assert server.in_hand == 0
+        assert server.active_requests == 0
 
     async def test_closing_the_client_ends_its_calls(self, bench: Bench) -> None:
         started = asyncio.Event()

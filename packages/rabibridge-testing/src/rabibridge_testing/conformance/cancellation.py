@@ -49,7 +49,7 @@ class CancellationConformance(ConformanceBase):
         gate.opened.set()
         assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "here"
         assert client.stray_replies == 0
-        await until(lambda: server.in_hand == 0)
+        await until(lambda: server.active_requests == 0)
 
     async def test_a_call_cancelled_before_a_worker_has_it_never_runs(self, bench: Bench) -> None:
         ran: list[int] = []

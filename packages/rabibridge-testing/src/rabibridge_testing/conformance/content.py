@@ -187,4 +187,4 @@ class ContentConformance(ConformanceBase):
         assert Codec().decode(reply.body, reply.content_type, reply.content_encoding, b"bad")[0] == 1
         client = await bench.client()
         assert await client.call(name, (1,), {}, CallOptions("async", PATIENCE)) == 1
-        assert server.in_hand == 0
+        assert server.active_requests == 0

@@ -63,7 +63,7 @@ class DeliveryConformance(ConformanceBase):
         begun = _call(client, name, "begun")
         await soon(started.wait())
         waiting = _call(client, name, "waiting")
-        await until(lambda: server.in_hand == 2)
+        await until(lambda: server.active_requests == 2)
         await break_connection(server.transport)
         with pytest.raises(ConnectionLostError) as lost:
             await soon(waiting)
@@ -110,7 +110,7 @@ class DeliveryConformance(ConformanceBase):
         calls = [_call(client, name, number) for number in range(50)]
         assert await soon(asyncio.gather(*calls)) == list(range(50)) == order
         assert most == 1
-        assert server.in_hand == 0
+        assert server.active_requests == 0
 
     async def test_a_worker_that_closes_runs_what_waits_in_it(self, bench: Bench) -> None:
         name, gate = bench.name("once"), Gate()
@@ -118,7 +118,7 @@ class DeliveryConformance(ConformanceBase):
         client = await bench.client()
         calls = [_call(client, name) for _ in range(2)]
         await soon(gate.started.get())
-        await until(lambda: server.in_hand == 2)
+        await until(lambda: server.active_requests == 2)
         closing = asyncio.create_task(server.close())
         gate.opened.set()
         assert await soon(asyncio.gather(*calls)) == ["here", "here"]

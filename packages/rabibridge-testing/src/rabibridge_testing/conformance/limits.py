@@ -58,7 +58,7 @@ class LimitConformance(ConformanceBase):
             await soon(gate.started.get())
         await client.call(ping_name, (), {}, CallOptions("async", PATIENCE))  # by now a third call would have started
         assert gate.running == 2
-        assert server.in_hand == 2
+        assert server.active_requests == 2
         gate.opened.set()
         await soon(asyncio.gather(*calls))
         assert gate.most == 2

@@ -1,0 +1,214 @@
+"""The services of one server: registered, running, or failed to start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._server.executors import validator
+from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._services.registry import Registry
+from rabibridge_core.errors import ConfigurationError, RabiBridgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._observability.call_context import CurrentCall
+    from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.plugins.call_hooks import CallHooks
+    from rabibridge_core.transport import QueueType, Transport
+
+__all__ = ["ServiceSet"]
+
+_log = logging.getLogger(__name__)
+
+
+class ServiceSet:
+    """The services of one server. While it is serving, each has a :class:`ServiceRunner`.
+
+    Changes run one after the other: a service that is added or changed while another change runs waits for it.
+    """
+
+    def __init__(
+        self, transport: Transport, codec: Codec, hooks: CallHooks, *, drain_timeout: float, queue_type: QueueType
+    ) -> None:
+        """Start empty.
+
+        Args:
+            transport: where requests come from.
+            codec: decodes arguments and encodes results.
+            hooks: called for each request.
+            drain_timeout: how long active requests may take to finish when a service stops, in seconds.
+            queue_type: the queue type of services that do not choose one.
+        """
+        self.registry = Registry()
+        self.runners: dict[str, ServiceRunner] = {}
+        """The services that run, by name."""
+        self.serving = False
+        """Whether a service that is added starts at once."""
+        self.lock = asyncio.Lock()
+        """Held while services change."""
+        self._transport = transport
+        self._codec = codec
+        self._hooks = hooks
+        self._drain_timeout = drain_timeout
+        self._queue_type: QueueType = queue_type
+        self._failures: dict[str, RabiBridgeError] = {}
+        self._changes = TaskSet()
+        self._stops = TaskSet()
+        self._stopping: list[ServiceRunner] = []
+
+    def __getitem__(self, name: str) -> ServiceRunner:
+        """Return the running service of that name."""
+        return self.runners[name]
+
+    def add(self, schema: ServiceSchema) -> ServiceSchema:
+        """Register a service; while serving it starts in the background.
+
+        Returns:
+            The service with its queue type.
+
+        Raises:
+            RegistrationError: the name is taken, or ``validate=True`` cannot work with the annotations.
+        """
+        if schema.validate:
+            validator(schema)  # fails here, before the queue exists and callers can reach it
+        known = schema.name in self.registry
+        schema = self._with_queue_type(schema)
+        self.registry.add(schema)
+        if not known and self.serving:
+            self._changes.spawn(self.change([], [schema]))
+        return schema
+
+    def _with_queue_type(self, schema: ServiceSchema) -> ServiceSchema:
+        return schema if schema.queue_type else replace(schema, queue_type=self._queue_type)
+
+    async def declare(self) -> list[ConfigurationError]:
+        """Declare the queues of all services, and return the errors of those that the broker refuses.
+
+        The caller holds :attr:`lock`.
+        """
+        errors: list[ConfigurationError] = []
+        for schema in self.registry:
+            try:
+                await self._transport.declare(schema.queue)
+            except ConfigurationError as error:
+                errors.append(error)
+        return errors
+
+    async def start(self) -> None:
+        """Start all services; without effect while serving.
+
+        Raises:
+            ConfigurationError: the broker refuses a queue.
+        """
+        if self.serving:
+            return
+        self.serving = True
+        async with self.lock:
+            for schema in self.registry:
+                await self._put(schema)
+
+    async def change(self, removed: Iterable[str], schemas: Iterable[ServiceSchema]) -> None:
+        """Change services while they run: active requests finish, and other services are not affected.
+
+        A service whose queue limits are unchanged gets its new handler from the next call on. A service that cannot be
+        changed keeps running as before, if possible; the error is logged, and the other changes are made.
+
+        Args:
+            removed: names of services to stop; their queues stay on the broker.
+            schemas: services to add or to change.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._changes.add(task)
+        try:
+            async with self.lock:
+                for name in removed:
+                    self.registry.remove(name)
+                    self._failures.pop(name, None)
+                    await self._drop(name)
+                for schema in schemas:
+                    try:
+                        await self._put(self._with_queue_type(schema))
+                    except RabiBridgeError as error:
+                        self._failures[schema.name] = error
+                        _log.error("service %r cannot be started: %s", schema.name, error)
+        finally:
+            self._changes.discard(task)
+
+    async def _put(self, schema: ServiceSchema) -> None:
+        """Start a service, replace its handler, or replace it as a whole if its queue limits have changed."""
+        self._failures.pop(schema.name, None)
+        running = self.runners.get(schema.name)
+        if running is not None and running.schema.queue == schema.queue and running.live:
+            running.replace_handler(schema)
+            self.registry.replace(schema)
+            return
+        if running is not None:
+            try:
+                await self._transport.declare(replace(schema.queue, redeclare=False))
+            except ConfigurationError:
+                if not schema.re_register:
+                    raise  # the running service continues unchanged
+            await self._drop(schema.name)
+        runner = ServiceRunner(schema, self._codec, self._hooks)
+        self.registry.replace(schema)
+        self.runners[schema.name] = runner  # before it starts, so that stop() also drains a service that is starting
+        try:
+            await runner.start(self._transport)
+        except Exception:
+            del self.runners[schema.name]
+            raise
+
+    async def _drop(self, name: str) -> None:
+        """Stop a service. Its active requests finish in the background."""
+        runner = self.runners.pop(name, None)
+        if runner is not None:
+            await runner.stop_consuming()
+            self._stops.spawn(runner.stop(self._drain_timeout))
+
+    async def stop(self) -> None:
+        """Stop all services within the drain timeout; they can be started again."""
+        self.serving = False
+        for task in self._changes:
+            task.cancel()  # it may wait for a connection
+        async with self.lock:
+            self._stopping = list(self.runners.values())
+            self.runners.clear()
+            await asyncio.gather(*(runner.stop(self._drain_timeout) for runner in self._stopping), *self._stops)
+
+    def abort_drain(self) -> None:
+        """Make a running :meth:`stop` requeue the active requests now."""
+        for runner in self._stopping:
+            runner.abort_drain()
+
+    @property
+    def active_requests(self) -> int:
+        """Number of requests that are processed or queued in all services."""
+        return sum(runner.active_requests for runner in self.runners.values())
+
+    def problems(self) -> list[str]:
+        """Return one sentence for each registered service that receives no calls."""
+        return [problem for schema in self.registry if (problem := self._problem(schema.name))]
+
+    def _problem(self, name: str) -> str:
+        runner = self.runners.get(name)
+        if runner is not None and runner.live:
+            return ""
+        error = runner.consumer.error if runner is not None and runner.consumer is not None else None
+        error = error or self._failures.get(name)
+        return f"service {name!r} receives no calls: {error or 'it is starting, or its queue is being redeclared'}"
+
+    def service_of(self, task: asyncio.Task[Any]) -> str | None:
+        """Return the name of the service whose handler runs in ``task``, if any; may be called from any thread."""
+        context = getattr(task, "get_context", None)  # Python 3.12 and later; also covers tasks that handlers create
+        call: CurrentCall | None = context().get(current_call_var) if context is not None else None
+        if call is not None:
+            return call.service
+        return next((name for name, runner in list(self.runners.items()) if runner.runs(task)), None)
