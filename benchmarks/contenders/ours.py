@@ -30,10 +30,10 @@ class _Client:
 
     def left(self) -> dict[str, int]:
         engine: Any = self._client._client
-        lane = engine._caller._lane
+        channel = engine._caller._channel
         return {
             "pending": self._client.pending,
-            "unconfirmed": len(lane._unconfirmed),
+            "unconfirmed": len(channel._unconfirmed),
             "armed": len(engine._deadlines),
             "tasks": len(asyncio.all_tasks()) - self._idle_tasks,
         }
@@ -48,7 +48,7 @@ class _Server:
         service: Any = self._server._server.services[self._name]
         return {
             "in hand": service.in_hand,
-            "unsettled": service.consumer.lane.unsettled,
+            "unsettled": service.consumer.channel.unsettled,
             "armed": len(service._answering._deadlines),
             "tasks": sum("_answer" in repr(task.get_coro()) for task in asyncio.all_tasks()),
         }
