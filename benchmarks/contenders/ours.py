@@ -48,7 +48,7 @@ class _Server:
         service: Any = self._server._server.services[self._name]
         return {
             "in flight": service.active_requests,
-            "unsettled": service.consumer.lane.unsettled,
+            "unsettled": service.consumer.channel.unsettled,
             "armed": len(service._processor._deadlines),
             "tasks": sum("RequestProcessor.process" in repr(task.get_coro()) for task in asyncio.all_tasks()),
         }

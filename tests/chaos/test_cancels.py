@@ -81,7 +81,7 @@ async def test_a_channel_error_under_four_hundred_concurrent_publishes(rig: Rig)
     await load.flows()
     assert network.accepted <= 8  # connected again after the error, and not again and again
     assert not any("504" in line for line in rig.logged)  # nothing is written to a channel that is closed
-    assert all("connecting again" not in worker.log.read_text() for worker in workers)
+    assert all("reconnecting" not in worker.log.read_text() for worker in workers)
     lost = (ConnectionLostError, NoRouteError)
     await rig.check(errors={**dict.fromkeys((*MIX, burst), lost), ONCE: (*lost, CallTimeoutError)})
     assert rig.ledger.ended_with(*lost)

@@ -99,7 +99,7 @@ def test_run_says_what_is_wrong_with_its_target(
     rabibridge: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.py").write_text("")
-    assert "holds no function" in rabibridge("run", "empty.py").stderr
+    assert "contains no function" in rabibridge("run", "empty.py").stderr
     missing = rabibridge("run", "no_such_module")
     assert missing.returncode == 1
     assert "no_such_module" in missing.stderr
@@ -135,15 +135,15 @@ def test_run_uses_uvloop_where_it_is_installed_and_says_so(
     rabibridge: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "noise.py").write_text(NOISE)
-    assert "the event loop is uvloop's" in rabibridge("run", "noise.py").stderr
+    assert "event loop: uvloop" in rabibridge("run", "noise.py").stderr
     (tmp_path / "uvloop.py").write_text("raise ImportError('as if it were not installed')")  # found before the real one
     ended = rabibridge("run", "noise.py")
-    assert "the event loop is asyncio's" in ended.stderr
+    assert "event loop: asyncio" in ended.stderr
     assert "heard at INFO" in ended.stderr
 
 
 def test_run_refuses_what_is_no_log_level(rabibridge: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    assert "'loud' is no log level" in rabibridge("run", "services.py", "--log-level", "loud").stderr
+    assert "'loud' is not a log level" in rabibridge("run", "services.py", "--log-level", "loud").stderr
     refused = rabibridge("run", "services.py", RABIBRIDGE_LOG_LEVEL="loud")
     assert refused.returncode == 1
     assert "RABIBRIDGE_LOG_LEVEL" in refused.stderr

@@ -16,9 +16,10 @@ from pamqp import commands as spec
 from pamqp import header as amqp_header
 from yarl import URL
 
-from rabibridge._amqp.frames import HEARTBEAT, publish_method
+from rabibridge._amqp.frames import HEARTBEAT
+from rabibridge._amqp.methods import publish_method
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.multiplexer import TapFactory
+from rabibridge._connection.multiplexer import MultiplexerFactory
 from tests.rabbitmq.support import soon, until
 from tests.support.peer import Peer, PeerConnection
 
@@ -27,20 +28,20 @@ if TYPE_CHECKING:
 
     from aiormq.abc import DeliveredMessage
 
-    from rabibridge._amqp.frames import Properties
+    from rabibridge._amqp.properties import Properties
     from rabibridge_core.errors import ConnectionLostError
 
 
-async def _dial(url: str, **query: str) -> tuple[aiormq.Connection, TapFactory]:
+async def _dial(url: str, **query: str) -> tuple[aiormq.Connection, MultiplexerFactory]:
     address = URL(url).update_query(query) if query else URL(url)
     assert address.host is not None
     assert address.port is not None
-    factory = await TapFactory.dial(address.host, address.port, None)
+    factory = await MultiplexerFactory.connect(address.host, address.port, None)
     return await aiormq.connect(address, transport_factory=factory), factory
 
 
 @pytest.fixture
-async def tapped(vhost_url: str) -> AsyncIterator[tuple[aiormq.Connection, TapFactory]]:
+async def tapped(vhost_url: str) -> AsyncIterator[tuple[aiormq.Connection, MultiplexerFactory]]:
     connection, factory = await _dial(vhost_url)
     yield connection, factory
     await soon(connection.close())
@@ -49,8 +50,8 @@ async def tapped(vhost_url: str) -> AsyncIterator[tuple[aiormq.Connection, TapFa
 class _Lane(FastChannel):
     """Remembers what it hears."""
 
-    def __init__(self, factory: TapFactory, channel: int) -> None:
-        super().__init__(factory.tap, channel, 4088, 2**20)
+    def __init__(self, factory: MultiplexerFactory, channel: int) -> None:
+        super().__init__(factory.multiplexer, channel, 4088, 2**20)
         self.heard: asyncio.Queue[Any] = asyncio.Queue()
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
@@ -95,24 +96,24 @@ async def test_aio_pikas_connection_passes_the_transport_factory_on(vhost_url: s
     address = URL(vhost_url)
     assert address.host is not None
     assert address.port is not None
-    factory = await TapFactory.dial(address.host, address.port, None)
+    factory = await MultiplexerFactory.connect(address.host, address.port, None)
     connection = aio_pika.Connection(address)
     connection.kwargs["transport_factory"] = factory
     await soon(connection.connect())
     assert connection.transport is not None
     assert isinstance(connection.transport.connection, aiormq.Connection)
-    assert factory.tap.last_received > 0
+    assert factory.multiplexer.last_received > 0
     await soon(connection.close())
 
 
-async def test_the_tuned_frame_size_is_known(tapped: tuple[aiormq.Connection, TapFactory]) -> None:
+async def test_the_tuned_frame_size_is_known(tapped: tuple[aiormq.Connection, MultiplexerFactory]) -> None:
     frame_max = tapped[0].connection_tune.frame_max
     assert isinstance(frame_max, int)
     assert frame_max >= 4096
 
 
 async def test_channels_are_numbered_and_numbers_come_back_after_the_close(
-    tapped: tuple[aiormq.Connection, TapFactory],
+    tapped: tuple[aiormq.Connection, MultiplexerFactory],
 ) -> None:
     connection, _ = tapped
     channels = [await connection.channel(publisher_confirms=False) for _ in range(3)]
@@ -132,7 +133,7 @@ async def test_channels_are_numbered_and_numbers_come_back_after_the_close(
 
 
 async def test_confirms_are_switched_on_by_the_argument_and_all_go_to_the_lane(
-    tapped: tuple[aiormq.Connection, TapFactory],
+    tapped: tuple[aiormq.Connection, MultiplexerFactory],
 ) -> None:
     connection, factory = tapped
     channel = await connection.channel(publisher_confirms=True)
@@ -144,7 +145,9 @@ async def test_confirms_are_switched_on_by_the_argument_and_all_go_to_the_lane(
     assert not channel.is_closed
 
 
-async def test_deliveries_on_a_lane_never_reach_the_callback(tapped: tuple[aiormq.Connection, TapFactory]) -> None:
+async def test_deliveries_on_a_lane_never_reach_the_callback(
+    tapped: tuple[aiormq.Connection, MultiplexerFactory],
+) -> None:
     connection, factory = tapped
     channel = await connection.channel(publisher_confirms=False)
     called: list[DeliveredMessage] = []
@@ -165,7 +168,7 @@ async def test_deliveries_on_a_lane_never_reach_the_callback(tapped: tuple[aiorm
 
 
 async def test_aiormq_answers_channel_close_itself_and_the_connection_stands(
-    tapped: tuple[aiormq.Connection, TapFactory],
+    tapped: tuple[aiormq.Connection, MultiplexerFactory],
 ) -> None:
     connection, factory = tapped
     for _ in range(3):
@@ -188,7 +191,7 @@ async def test_aiormq_answers_channel_close_itself_and_the_connection_stands(
 
 
 async def test_a_deleted_queue_cancels_and_the_channel_can_still_be_closed(
-    tapped: tuple[aiormq.Connection, TapFactory],
+    tapped: tuple[aiormq.Connection, MultiplexerFactory],
 ) -> None:
     connection, factory = tapped
     channel = await connection.channel(publisher_confirms=False)
@@ -210,7 +213,7 @@ async def test_a_deleted_queue_cancels_and_the_channel_can_still_be_closed(
 async def test_closing_a_dead_connection_returns(vhost_url: str) -> None:
     connection, factory = await _dial(vhost_url)
     channel = await connection.channel()
-    factory.tap._socket.abort()
+    factory.multiplexer._socket.abort()
     await soon(connection.close())
     await soon(channel.close())
     assert connection.is_closed
@@ -228,7 +231,7 @@ async def test_the_loss_of_the_connection_ends_operations_under_way() -> None:
         channel = await connection.channel()
         declaring = asyncio.create_task(channel.queue_declare("q"))
         await until(lambda: any(isinstance(frame, spec.Queue.Declare) for _, frame in peer.connections[0].heard))
-        factory.tap._socket.abort()
+        factory.multiplexer._socket.abort()
         with pytest.raises((aiormq.exceptions.AMQPError, asyncio.CancelledError, ConnectionError)):
             await soon(declaring)
         await soon(connection.close())
@@ -238,21 +241,21 @@ async def test_a_refused_virtual_host_shows_in_the_close_that_the_tap_sees(amqp_
     address = URL(amqp_url).with_path("/no-such-vhost")
     assert address.host is not None
     assert address.port is not None
-    factory = await TapFactory.dial(address.host, address.port, None)
+    factory = await MultiplexerFactory.connect(address.host, address.port, None)
     with pytest.raises(aiormq.exceptions.InvalidFrameError):  # not one that tells why: hence the tap's close_code
         await soon(aiormq.connect(address, transport_factory=factory))
-    assert factory.tap.close_code == 530
-    assert "no-such-vhost" in factory.tap.refusal
+    assert factory.multiplexer.close_code == 530
+    assert "no-such-vhost" in factory.multiplexer.close_text
 
 
 async def test_a_wrong_password_shows_in_the_close_that_the_tap_sees(amqp_url: str) -> None:
     address = URL(amqp_url).with_password("wrong")
     assert address.host is not None
     assert address.port is not None
-    factory = await TapFactory.dial(address.host, address.port, None)
+    factory = await MultiplexerFactory.connect(address.host, address.port, None)
     with pytest.raises(aiormq.exceptions.AMQPError):
         await soon(aiormq.connect(address, transport_factory=factory))
-    assert factory.tap.close_code == 403
+    assert factory.multiplexer.close_code == 403
 
 
 async def test_the_heartbeat_is_taken_from_the_url_and_sent() -> None:

@@ -98,7 +98,7 @@ async def test_where_cancels_are_forbidden_the_services_go_on_without(
     await until(lambda: gate.running == 0)
     assert gate.cancelled == 0
     told = [record.getMessage() for record in caplog.records if "cancel" in record.getMessage().lower()]
-    assert len([text for text in told if "run to their end" in text and "amq.gen" in text]) == 1, told
+    assert len([text for text in told if "run to completion" in text and "amq.gen" in text]) == 1, told
 
 
 async def test_the_queue_for_cancels_is_deleted(

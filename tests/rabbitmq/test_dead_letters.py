@@ -140,7 +140,7 @@ async def test_where_there_can_be_none_that_is_said_once_and_they_are_dropped(
         caller.send(request_to(queue, b"%d" % number))
     for _ in range(20):
         (await worker.next()).dead_letter("a reason")
-    await until(lambda: consumer.lane is not None and consumer.lane.unsettled == 0)
+    await until(lambda: consumer.channel is not None and consumer.channel.unsettled == 0)
     (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert permission in told.getMessage()
     assert "a reason" in told.getMessage()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rabibridge._amqp.frames import ack
+from rabibridge._amqp.methods import ack
 from rabibridge_core.transport import ConnectionState, Reply
 from rabibridge_testing.conformance.harness import Worker, request_to
 from tests.rabbitmq.support import ctl, soon, until, vhost_of
@@ -20,8 +20,8 @@ EMPTY = Reply(b"", None, None)
 
 def _close_channel_of(consumer: RabbitConsumer) -> None:
     """Have the broker close the channel with 406, as it does when a request was in hand for too long."""
-    assert consumer.lane is not None
-    consumer.lane.write(ack(consumer.lane.number, 2**40))
+    assert consumer.channel is not None
+    consumer.channel.write(ack(consumer.channel.number, 2**40))
 
 
 async def _in_hand(worker: Worker, count: int) -> dict[bytes, IncomingRequest]:
@@ -40,10 +40,10 @@ async def test_only_the_requests_of_the_closed_channel_are_void(bench: Bench, go
         caller.send(request_to(queue, name))
     before, beside = await _in_hand(worker, 2), await bystander.next()
 
-    first = consumer.lane
+    first = consumer.channel
     # Its queue is deleted: those in hand can still be answered, on a channel that takes nothing more.
     await ctl(governed, "delete_queue", "-p", vhost_of(vhost_url), one.name)
-    await until(lambda: consumer.live and consumer.lane is not first)
+    await until(lambda: consumer.live and consumer.channel is not first)
     for name in (b"d", b"e"):
         caller.send(request_to(one, name))
     after = await _in_hand(worker, 2)

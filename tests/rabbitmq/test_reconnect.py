@@ -208,7 +208,9 @@ async def test_a_broker_that_dies_and_comes_back(own_stage: Stage, own_node: Bro
 async def test_a_virtual_host_that_is_deleted_ends_everything_with_an_error(
     own_stage: Stage, own_node: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rabibridge._connection.supervisor._REFUSALS", 3)  # each takes twice as long as the one before
+    monkeypatch.setattr(
+        "rabibridge._connection.connector._MAX_REFUSALS", 3
+    )  # each takes twice as long as the one before
     gate = Gate()
     function = gate.function()
     name = own_stage.register(function)

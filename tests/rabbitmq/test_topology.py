@@ -165,7 +165,7 @@ async def test_what_a_running_service_consumes(stage: Stage, governed: Broker) -
             {"queue_type": "quorum"},
             {"queue_type": "quorum", "redelivery_limit": 7},
             "x-delivery-limit",
-            ("10", "12", "redelivery_limit, and 5 more"),
+            ("10", "12", "redelivery_limit + 5"),
         ),
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""A lane that remembers, and the frames that a broker sends it, written by pamqp."""
+"""A fast channel that records what it receives, and the frames that a broker sends it, encoded by pamqp."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pamqp import header as amqp_header
 from rabibridge._connection.fast_channel import FastChannel
 
 if TYPE_CHECKING:
-    from rabibridge._amqp.frames import Properties
+    from rabibridge._amqp.properties import Properties
     from rabibridge._connection.multiplexer import Multiplexer
     from rabibridge_core.errors import ConnectionLostError
 
@@ -22,31 +22,31 @@ MAX_PAYLOAD = 100
 MAX_BODY = 250
 
 
-class RecordedLane(FastChannel):
-    """Remembers all that it hears."""
+class RecordedChannel(FastChannel):
+    """Records every callback."""
 
-    def __init__(self, tap: Multiplexer, channel: int, max_body: int = MAX_BODY) -> None:
-        super().__init__(tap, channel, MAX_PAYLOAD, max_body)
-        self.heard: list[Any] = []
+    def __init__(self, multiplexer: Multiplexer, channel: int, max_body: int = MAX_BODY) -> None:
+        super().__init__(multiplexer, channel, MAX_PAYLOAD, max_body)
+        self.received: list[Any] = []
         self.flow: list[bool] = []
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
-        self.heard.append(("delivered", tag, redelivered, properties.correlation_id, body))
+        self.received.append(("delivered", tag, redelivered, properties.correlation_id, body))
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
-        self.heard.append(("confirmed", tag, multiple, accepted))
+        self.received.append(("confirmed", tag, multiple, accepted))
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
-        self.heard.append(("returned", code, text, key, properties.correlation_id))
+        self.received.append(("returned", code, text, key, properties.correlation_id))
 
     def closed(self, error: ConnectionLostError) -> None:
-        self.heard.append(("closed", str(error)))
+        self.received.append(("closed", str(error)))
 
     def cancelled(self) -> None:
-        self.heard.append(("cancelled",))
+        self.received.append(("cancelled",))
 
     def flow_changed(self) -> None:
-        self.flow.append(self._tap.paused)
+        self.flow.append(self._multiplexer.paused)
 
 
 def method_frame(channel: int, method: Any) -> bytes:
@@ -84,10 +84,10 @@ def return_frames(channel: int, body: bytes, **properties: Any) -> bytes:
 CLOSE = spec.Channel.Close(406, "PRECONDITION_FAILED", 60, 80)
 
 
-def receive(tap: Multiplexer, data: bytes, sizes: list[int]) -> None:
+def receive(multiplexer: Multiplexer, data: bytes, sizes: list[int]) -> None:
     position = 0
     for size in itertools.cycle(sizes):
         if position >= len(data):
             return
-        tap.data_received(data[position : position + size])
+        multiplexer.data_received(data[position : position + size])
         position += size

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Self
 import aiormq
 from yarl import URL
 
-from rabibridge._amqp.frames import content, publish_method
+from rabibridge._amqp.frames import content
+from rabibridge._amqp.methods import publish_method
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.multiplexer import TapFactory
+from rabibridge._connection.multiplexer import MultiplexerFactory
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rabibridge._amqp.frames import Properties
+    from rabibridge._amqp.properties import Properties
     from rabibridge_core.errors import ConnectionLostError
 
 
 class RawPublisher(FastChannel):
-    """A lane that publishes, and waits for each confirm."""
+    """A fast channel that publishes, and waits for each confirm."""
 
-    def __init__(self, factory: TapFactory, connection: aiormq.abc.AbstractConnection, channel: int) -> None:
-        super().__init__(factory.tap, channel, 4088, 2**20)
+    def __init__(self, factory: MultiplexerFactory, connection: aiormq.abc.AbstractConnection, channel: int) -> None:
+        super().__init__(factory.multiplexer, channel, 4088, 2**20)
         self.connection = connection
         self._confirms: asyncio.Queue[bool | ConnectionLostError] = asyncio.Queue()
 
@@ -32,7 +33,7 @@ class RawPublisher(FastChannel):
         address = URL(url)
         assert address.host is not None
         assert address.port is not None
-        factory = await TapFactory.dial(address.host, address.port, None)
+        factory = await MultiplexerFactory.connect(address.host, address.port, None)
         connection = await aiormq.connect(address, transport_factory=factory)
         channel = await connection.channel(publisher_confirms=True)
         return cls(factory, connection, channel.number)

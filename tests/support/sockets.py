@@ -1,4 +1,4 @@
-"""A socket for tests without a network: what is written to it is kept, what it brings is said by the test."""
+"""A socket for tests without a network: it records what is written; the test supplies what it receives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rabibridge._connection.multiplexer import Multiplexer
 
 
 class RecordedSocket(asyncio.Transport):
-    """Keeps every write by itself, and whether it was aborted."""
+    """Records each write, and whether it was aborted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,20 +33,20 @@ class RecordedSocket(asyncio.Transport):
         return self.aborted
 
     def pause_reading(self) -> None:
-        """Nothing is read here anyway."""
+        """Do nothing: nothing is read from this socket."""
 
 
-def tapped_socket() -> tuple[Multiplexer, RecordedSocket, asyncio.StreamReader]:
-    """Return a tap over a recorded socket and the reader to which it passes on what no lane takes."""
+def multiplexed_socket() -> tuple[Multiplexer, RecordedSocket, asyncio.StreamReader]:
+    """Return a multiplexer on a recorded socket, and the reader that gets the frames that no fast channel takes."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(loop=loop)
-    tap, socket = Multiplexer(reader, loop), RecordedSocket()
-    tap.connection_made(socket)
-    return tap, socket, reader
+    multiplexer, socket = Multiplexer(reader, loop), RecordedSocket()
+    multiplexer.connection_made(socket)
+    return multiplexer, socket, reader
 
 
-async def passed_on(reader: asyncio.StreamReader) -> bytes:
-    """Return what the tap has passed on since the last time."""
+async def forwarded(reader: asyncio.StreamReader) -> bytes:
+    """Return what the multiplexer has forwarded to aiormq since the last call."""
     await asyncio.sleep(0)
     reader.feed_data(b"\0")  # so that there is something to read
     return (await reader.read(2**24))[:-1]

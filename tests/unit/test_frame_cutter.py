@@ -1,4 +1,4 @@
-"""Cutting a stream into frames: any chunking, any garbage."""
+"""Splitting a byte stream into frames: any chunking, any garbage."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ def _raw(kind: int, channel: int, payload: bytes, end: bytes = b"\xce") -> bytes
     return struct.pack(">BHI", kind, channel, len(payload)) + payload + end
 
 
-class _Sink:
-    """Takes the frames it wants and remembers them, and no messages."""
+class _Handler:
+    """Takes the frames it wants and records them."""
 
     def __init__(self, wanted: frozenset[int] = frozenset(_KINDS)) -> None:
         self.wanted = wanted
         self.taken: list[tuple[int, bytes]] = []
 
-    def frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
+    def handle_frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
         if kind not in self.wanted:
             return False
         self.taken.append((kind, data[start:end]))
         return True
 
-    def message(self, data: bytes, start: int, end: int, size: int) -> int:
+    def handle_message(self, data: bytes, start: int, end: int, size: int) -> int:
         return 0
 
 
-def _feed(cutter: FrameParser, data: bytes, sizes: list[int]) -> bool:
+def _feed(parser: FrameParser, data: bytes, sizes: list[int]) -> bool:
     taken, position = False, 0
     for size in itertools.cycle(sizes):
         if position >= len(data):
             return taken
-        taken |= cutter.feed(data[position : position + size])
+        taken |= parser.feed(data[position : position + size])
         position += size
     raise AssertionError
 
@@ -59,37 +59,37 @@ streams = st.lists(st.tuples(st.sampled_from(_KINDS), st.integers(0, 4), st.bina
 
 @given(streams, chunkings)
 @example([(1, 1, b""), (3, 0, b"\xce" * 10)], [1])
-def test_frames_in_any_chunking_reach_sinks_and_others_in_order(
+def test_frames_in_any_chunking_reach_handlers_and_others_in_order(
     contents: list[tuple[int, int, bytes]], sizes: list[int]
 ) -> None:
     others: list[bytes] = []
-    sinks = {1: _Sink(), 2: _Sink(frozenset({3}))}
-    cutter = FrameParser(sinks, others.append, 50)
-    taken = _feed(cutter, _stream(contents), sizes)
+    handlers = {1: _Handler(), 2: _Handler(frozenset({3}))}
+    parser = FrameParser(handlers, others.append, 50)
+    taken = _feed(parser, _stream(contents), sizes)
     expected_others = [
         _raw(kind, channel, payload)
         for kind, channel, payload in contents
-        if channel not in sinks or kind not in sinks[channel].wanted
+        if channel not in handlers or kind not in handlers[channel].wanted
     ]
     assert others == expected_others
-    for number, sink in sinks.items():
-        assert sink.taken == [
-            (k, payload) for k, channel, payload in contents if channel == number and k in sink.wanted
+    for number, handler in handlers.items():
+        assert handler.taken == [
+            (k, payload) for k, channel, payload in contents if channel == number and k in handler.wanted
         ]
-    assert taken == any(sink.taken for sink in sinks.values())
+    assert taken == any(handler.taken for handler in handlers.values())
 
 
-def test_sinks_may_come_and_go_between_frames() -> None:
-    sinks: dict[int, _Sink] = {}
+def test_handlers_may_come_and_go_between_frames() -> None:
+    handlers: dict[int, _Handler] = {}
 
-    class _Leaving(_Sink):
-        def frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
-            del sinks[1]
-            return super().frame(kind, data, start, end)
+    class _Leaving(_Handler):
+        def handle_frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
+            del handlers[1]
+            return super().handle_frame(kind, data, start, end)
 
     leaving, others = _Leaving(), list[bytes]()
-    sinks[1] = leaving
-    FrameParser(sinks, others.append, 50).feed(_raw(1, 1, b"mine") + _raw(1, 1, b"not mine"))
+    handlers[1] = leaving
+    FrameParser(handlers, others.append, 50).feed(_raw(1, 1, b"mine") + _raw(1, 1, b"not mine"))
     assert leaving.taken == [(1, b"mine")]
     assert others == [_raw(1, 1, b"not mine")]
 
@@ -97,11 +97,11 @@ def test_sinks_may_come_and_go_between_frames() -> None:
 def test_a_large_frame_byte_by_byte_takes_time_in_proportion_to_its_size() -> None:
     def seconds(size: int) -> float:
         others: list[bytes] = []
-        cutter = FrameParser({}, others.append, size)
+        parser = FrameParser({}, others.append, size)
         data = _raw(3, 1, b"x" * size)
         started = time.process_time()
         for position in range(len(data)):
-            cutter.feed(data[position : position + 1])
+            parser.feed(data[position : position + 1])
         assert others == [data]
         return time.process_time() - started
 
@@ -111,18 +111,18 @@ def test_a_large_frame_byte_by_byte_takes_time_in_proportion_to_its_size() -> No
 
 def test_a_frame_of_the_agreed_size_and_one_above_it() -> None:
     others: list[bytes] = []
-    cutter = FrameParser({}, others.append, 100)
-    cutter.feed(_raw(3, 1, b"x" * 100))
+    parser = FrameParser({}, others.append, 100)
+    parser.feed(_raw(3, 1, b"x" * 100))
     assert others == [_raw(3, 1, b"x" * 100)]
     with pytest.raises(FrameError, match="101 bytes"):
-        cutter.feed(_raw(3, 1, b"x" * 101))
+        parser.feed(_raw(3, 1, b"x" * 101))
 
 
 @pytest.mark.parametrize("length", [101, 2**16, 2**32 - 1])
 def test_an_oversized_frame_is_refused_by_its_header_alone(length: int) -> None:
-    for sinks in ({}, {1: _Sink()}):
+    for handlers in ({}, {1: _Handler()}):
         with pytest.raises(FrameError, match=f"{length} bytes"):
-            FrameParser(sinks, lambda frame: None, 100).feed(struct.pack(">BHI", 3, 1, length))
+            FrameParser(handlers, lambda frame: None, 100).feed(struct.pack(">BHI", 3, 1, length))
 
 
 @pytest.mark.parametrize("kind", [0, 4, 7, 9, 65, 255])
@@ -135,28 +135,28 @@ def test_an_unknown_frame_type_is_refused_as_soon_as_it_shows(kind: int) -> None
 
 @pytest.mark.parametrize("end", [b"\x00", b"\xcd", b"\xff"])
 def test_a_wrong_end_byte_is_refused(end: bytes) -> None:
-    for sinks in ({}, {1: _Sink()}):
+    for handlers in ({}, {1: _Handler()}):
         with pytest.raises(FrameError, match="does not end"):
-            FrameParser(sinks, lambda frame: None, 100).feed(_raw(1, 1, b"abc", end))
+            FrameParser(handlers, lambda frame: None, 100).feed(_raw(1, 1, b"abc", end))
 
 
 def test_a_truncated_frame_is_waited_for() -> None:
     others: list[bytes] = []
-    cutter = FrameParser({}, others.append, 100)
+    parser = FrameParser({}, others.append, 100)
     whole = _raw(1, 0, b"abcdef")
-    cutter.feed(whole[:-1])
+    parser.feed(whole[:-1])
     assert others == []
-    cutter.feed(whole[-1:])
+    parser.feed(whole[-1:])
     assert others == [whole]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=10))
 def test_random_bytes_are_frames_or_a_frame_error(chunks: list[bytes]) -> None:
     others: list[bytes] = []
-    cutter = FrameParser({0: _Sink(), 1: _Sink()}, others.append, 1000)
+    parser = FrameParser({0: _Handler(), 1: _Handler()}, others.append, 1000)
     with contextlib.suppress(FrameError):
         for chunk in chunks:
-            cutter.feed(chunk)
+            parser.feed(chunk)
     for frame in others:
         assert frame[-1] == 0xCE
         assert len(frame) == 8 + struct.unpack_from(">I", frame, 3)[0]
@@ -170,13 +170,13 @@ def test_one_flipped_byte_is_survived_or_a_frame_error(
     position = data.draw(st.integers(0, len(stream) - 1))
     stream[position] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(FrameError):
-        FrameParser({1: _Sink()}, lambda frame: None, 50).feed(bytes(stream))
+        FrameParser({1: _Handler()}, lambda frame: None, 50).feed(bytes(stream))
 
 
-def test_a_sink_that_finds_its_payload_too_short_ends_in_a_frame_error() -> None:
-    class _Careless(_Sink):
-        def frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
+def test_a_handler_that_finds_its_payload_too_short_ends_in_a_frame_error() -> None:
+    class _Careless(_Handler):
+        def handle_frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
             return cast("bool", data[start + 10_000])
 
-    with pytest.raises(FrameError, match="too early"):
+    with pytest.raises(FrameError, match="truncated"):
         FrameParser({1: _Careless()}, lambda frame: None, 50).feed(_raw(1, 1, b"x"))

@@ -19,13 +19,14 @@ from pamqp import commands as spec
 from pamqp import header as amqp_header
 from pamqp import heartbeat as amqp_heartbeat
 
-from rabibridge._amqp import frames
+from rabibridge._amqp import frames, headers, methods
 from rabibridge._amqp.field_tables import decode_table, encode_table
-from rabibridge._amqp.frames import FrameError, Properties
+from rabibridge._amqp.frames import FrameError
+from rabibridge._amqp.properties import Properties, encode_properties, parse_properties
 from tests.support.tables import foreign_tables, own_tables
 
 _KINDS = (1, 2, 3, 8)
-_PROPERTIES = ("content_type", "content_encoding", "table", "correlation_id", "reply_to", "expiration", "persistent")
+_PROPERTIES = ("content_type", "content_encoding", "headers", "correlation_id", "reply_to", "expiration", "persistent")
 
 short = st.text(max_size=60)
 names = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789_.-", max_size=100)
@@ -64,7 +65,7 @@ def _payload(frame: bytes) -> tuple[bytes, int, int]:
 
 @given(channel=channels, exchange=names, key=names, mandatory=st.booleans())
 def test_publish_is_read_by_pamqp(channel: int, exchange: str, key: str, mandatory: bool) -> None:
-    frame = frames.publish_method(channel, exchange.encode(), key.encode(), mandatory=mandatory)
+    frame = methods.publish_method(channel, exchange.encode(), key.encode(), mandatory=mandatory)
     number, publish = _pamqp(frame)
     assert number == channel
     assert isinstance(publish, spec.Basic.Publish)
@@ -78,16 +79,16 @@ def test_publish_is_read_by_pamqp(channel: int, exchange: str, key: str, mandato
 @pytest.mark.parametrize("used", [c for n in range(8) for c in itertools.combinations(_PROPERTIES, n)], ids="+".join)
 def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...]) -> None:
     values: dict[str, Any] = {
-        "content_type": b"application/msgpack",
-        "content_encoding": b"zstd",
-        "table": encode_table({"rb-error": "execution", "n": -5}),
+        "content_type": "application/msgpack",
+        "content_encoding": "zstd",
+        "headers": encode_table({"rb-error": "execution", "n": -5}),
         "correlation_id": b"12345",
         "reply_to": b"amq.gen-\xc3\xa9",
         "expiration": b"5000",
         "persistent": True,
     }
     given_values = {name: values[name] if name in used else type(values[name])() for name in values}
-    flags, encoded = frames.encode_properties(**given_values)
+    flags, encoded = encode_properties(Properties(**given_values))
     head, first, second = _frames_of(frames.content(7, b"", flags, encoded, b"x" * 150, 100))
     header = head[1]
     assert isinstance(header, amqp_header.ContentHeader)
@@ -95,8 +96,9 @@ def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...])
     assert [first[1].value, second[1].value] == [b"x" * 100, b"x" * 50]
     read = header.properties
     for name in ("content_type", "content_encoding", "correlation_id", "reply_to", "expiration"):
-        assert getattr(read, name) == (given_values[name].decode() or None)
-    assert read.headers == ({"rb-error": "execution", "n": -5} if "table" in used else None)
+        value = given_values[name]
+        assert getattr(read, name) == ((value if isinstance(value, str) else value.decode()) or None)
+    assert read.headers == ({"rb-error": "execution", "n": -5} if "headers" in used else None)
     assert read.delivery_mode == (2 if "persistent" in used else None)
     for name in ("priority", "message_id", "timestamp", "message_type", "user_id", "app_id"):
         assert getattr(read, name) is None
@@ -107,7 +109,7 @@ def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...])
 def test_bodies_are_split_at_max_payload(max_payload: int, size_of: tuple[int, int]) -> None:
     size = size_of[0] * max_payload + size_of[1]
     body = bytes(number % 251 for number in range(size))
-    flags, encoded = frames.encode_properties(b"application/json", b"", b"", b"1")
+    flags, encoded = encode_properties(Properties("application/json", correlation_id=b"1"))
     head, *parts = _frames_of(frames.content(3, b"", flags, encoded, body, max_payload))
     assert head[1].body_size == size
     assert all(isinstance(part, amqp_body.ContentBody) for _, part in parts)
@@ -120,8 +122,8 @@ def test_bodies_are_split_at_max_payload(max_payload: int, size_of: tuple[int, i
 
 @given(channel=channels, tag=tags, requeue=st.booleans())
 def test_ack_and_reject_are_what_pamqp_writes(channel: int, tag: int, requeue: bool) -> None:
-    assert frames.ack(channel, tag) == pamqp.frame.marshal(spec.Basic.Ack(delivery_tag=tag), channel)
-    assert frames.reject(channel, tag, requeue=requeue) == pamqp.frame.marshal(
+    assert methods.ack(channel, tag) == pamqp.frame.marshal(spec.Basic.Ack(delivery_tag=tag), channel)
+    assert methods.reject(channel, tag, requeue=requeue) == pamqp.frame.marshal(
         spec.Basic.Reject(delivery_tag=tag, requeue=requeue), channel
     )
 
@@ -136,31 +138,31 @@ def test_what_does_not_fit_into_a_short_string_is_refused(size: int) -> None:
     with pytest.raises(FrameError, match=str(size)):
         frames.short_string(b"x" * size)
     with pytest.raises(FrameError):
-        frames.publish_method(1, b"rpc", b"x" * size, mandatory=True)
+        methods.publish_method(1, b"rpc", b"x" * size, mandatory=True)
     with pytest.raises(FrameError):
-        frames.encode_properties(b"", b"", b"", b"x" * size)
+        encode_properties(Properties(correlation_id=b"x" * size))
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
 def test_the_deadline_table_is_a_table_like_any_other(timeout: int, deadline: int) -> None:
-    table = frames.deadline_table(timeout, deadline)
+    table = headers.deadline_table(timeout, deadline)
     assert decode_table(table) == {"rb-timeout": timeout, "rb-deadline": deadline}
-    assert frames.parse_deadline_table(table) == (timeout, deadline)
+    assert headers.parse_deadline_table(table) == (timeout, deadline)
 
 
 def test_the_probe_table_is_a_table_like_any_other() -> None:
-    assert decode_table(frames.PROBE_TABLE) == {"rb-probe": True}
-    assert encode_table({"rb-probe": True}) == frames.PROBE_TABLE
+    assert decode_table(headers.PROBE_TABLE) == {"rb-probe": True}
+    assert encode_table({"rb-probe": True}) == headers.PROBE_TABLE
 
 
 @given(own_tables)
 def test_other_tables_are_not_taken_for_a_deadline_table(table: dict[str, Any]) -> None:
-    assert frames.parse_deadline_table(encode_table(table)) is None
-    assert frames.parse_deadline_table(b"") is None
+    assert headers.parse_deadline_table(encode_table(table)) is None
+    assert headers.parse_deadline_table(b"") is None
 
 
 def test_a_table_of_the_same_size_is_not_taken_for_a_deadline_table() -> None:
-    right = frames.deadline_table(1, 2)
+    right = headers.deadline_table(1, 2)
     for wrong in (
         right.replace(b"rb-timeout", b"rb-timeouT"),
         right.replace(b"rb-deadline", b"rb-deadlinE"),
@@ -168,7 +170,7 @@ def test_a_table_of_the_same_size_is_not_taken_for_a_deadline_table() -> None:
         right.replace(b"deadlinel", b"deadlined"),
     ):
         assert len(wrong) == len(right)
-        assert frames.parse_deadline_table(wrong) is None
+        assert headers.parse_deadline_table(wrong) is None
 
 
 # What pamqp writes, we read.
@@ -177,36 +179,36 @@ def test_a_table_of_the_same_size_is_not_taken_for_a_deadline_table() -> None:
 @given(channel=channels, tag=tags, redelivered=st.booleans(), consumer=names, exchange=names, key=names)
 def test_deliver_of_pamqp(channel: int, tag: int, redelivered: bool, consumer: str, exchange: str, key: str) -> None:
     frame = pamqp.frame.marshal(spec.Basic.Deliver(consumer, tag, redelivered, exchange, key), channel)
-    assert frame[7:11] == frames.DELIVER
-    assert frames.delivery(*_payload(frame)) == (tag, redelivered)
+    assert frame[7:11] == methods.DELIVER
+    assert methods.parse_deliver(*_payload(frame)) == (tag, redelivered)
 
 
 @given(channel=channels, code=st.integers(0, 65535), text=short, exchange=names, key=names)
 def test_return_of_pamqp(channel: int, code: int, text: str, exchange: str, key: str) -> None:
     frame = pamqp.frame.marshal(spec.Basic.Return(code, text, exchange, key), channel)
-    assert frame[7:11] == frames.RETURN
-    assert frames.return_reason(*_payload(frame)) == (code, text)
-    assert frames.returned_key(*_payload(frame)) == key.encode()
+    assert frame[7:11] == methods.RETURN
+    assert methods.parse_reason(*_payload(frame)) == (code, text)
+    assert methods.parse_returned_key(*_payload(frame)) == key.encode()
 
 
 @given(code=st.integers(0, 65535), text=short)
 def test_closes_of_pamqp(code: int, text: str) -> None:
     for close, method in (
-        (spec.Channel.Close(code, text, 60, 40), frames.CHANNEL_CLOSE),
-        (spec.Connection.Close(code, text, 10, 40), frames.CONNECTION_CLOSE),
+        (spec.Channel.Close(code, text, 60, 40), methods.CHANNEL_CLOSE),
+        (spec.Connection.Close(code, text, 10, 40), methods.CONNECTION_CLOSE),
     ):
         frame = pamqp.frame.marshal(close, 1)
         assert frame[7:11] == method
-        assert frames.return_reason(*_payload(frame)) == (code, text)
+        assert methods.parse_reason(*_payload(frame)) == (code, text)
 
 
 def test_methods_have_the_numbers_that_pamqp_gives_them() -> None:
     for method, constant in (
-        (spec.Basic.Ack(1), frames.ACK),
-        (spec.Basic.Nack(1), frames.NACK),
-        (spec.Basic.Cancel("tag"), frames.CANCEL),
-        (spec.Connection.Blocked("why"), frames.CONNECTION_BLOCKED),
-        (spec.Connection.Unblocked(), frames.CONNECTION_UNBLOCKED),
+        (spec.Basic.Ack(1), methods.ACK),
+        (spec.Basic.Nack(1), methods.NACK),
+        (spec.Basic.Cancel("tag"), methods.CANCEL),
+        (spec.Connection.Blocked("why"), methods.CONNECTION_BLOCKED),
+        (spec.Connection.Unblocked(), methods.CONNECTION_UNBLOCKED),
     ):
         assert pamqp.frame.marshal(method, 1)[7:11] == constant
 
@@ -229,7 +231,7 @@ def test_methods_have_the_numbers_that_pamqp_gives_them() -> None:
 def test_properties_of_pamqp(**values: Any) -> None:
     frame = pamqp.frame.marshal(amqp_header.ContentHeader(0, 0, spec.Basic.Properties(**values)), 1)
     data, start, end = _payload(frame)
-    read = frames.parse_properties(data, start + 12, end)
+    read = parse_properties(data, start + 12, end)
     assert read == Properties(
         values["content_type"],
         values["content_encoding"],
@@ -244,13 +246,15 @@ def test_properties_of_pamqp(**values: Any) -> None:
 @given(st.binary(max_size=60), st.binary(max_size=300))
 def test_random_properties_are_parsed_or_refused(payload: bytes, behind: bytes) -> None:
     try:
-        read = frames.parse_properties(payload + b"\xce" + behind, 0, len(payload))
-    except (FrameError, IndexError):  # the cutter turns the second into the first
+        read = parse_properties(payload + b"\xce" + behind, 0, len(payload))
+    except (FrameError, IndexError):  # the parser turns the second into the first
         return
     assert len(read.correlation_id) + len(read.reply_to) + len(read.headers) <= len(payload)
 
 
-@given(st.sampled_from([frames.delivery, frames.return_reason, frames.returned_key]), st.binary(max_size=40))
+@given(
+    st.sampled_from([methods.parse_deliver, methods.parse_reason, methods.parse_returned_key]), st.binary(max_size=40)
+)
 def test_methods_cut_short_are_refused(parse: Any, payload: bytes) -> None:
-    with contextlib.suppress(FrameError, IndexError):  # the cutter turns the second into the first
+    with contextlib.suppress(FrameError, IndexError):  # the parser turns the second into the first
         parse(payload, 0, len(payload))

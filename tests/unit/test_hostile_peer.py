@@ -262,16 +262,16 @@ async def test_a_confirm_of_many_does_not_go_through_all_that_were_confirmed_bef
         transport = _transport(peer)
         await transport.connect()
         caller = await transport.open_caller(_Events())
-        lane = caller._lane
-        assert lane is not None
-        lookups = lane._unconfirmed = _Lookups()
+        channel = caller._channel
+        assert channel is not None
+        lookups = channel._unconfirmed = _Lookups()
         for tag in range(1, count + 1):
-            lane._published = tag
+            channel._published = tag
             lookups[tag] = b"id"
-            lane.confirmed(tag, multiple=False, accepted=True)
+            channel.confirmed(tag, multiple=False, accepted=True)
         lookups.number = 0
         caller.send(_request(b"last"))
-        lane.confirmed(count + 1, multiple=True, accepted=True)
+        channel.confirmed(count + 1, multiple=True, accepted=True)
         assert lookups.number < 10
         await soon(transport.close())
 

@@ -1,4 +1,4 @@
-"""Lanes, driven with bytes: what a lane takes, what it refuses, and what aiormq gets."""
+"""Fast channels, driven with bytes: what a channel handles, what it rejects, and what aiormq gets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
-from rabibridge._amqp import frames
+from rabibridge._amqp import frames, methods
 from rabibridge_core.errors import ConnectionLostError
 from tests.support.lanes import (
     CLOSE,
     MAX_BODY,
     MAX_PAYLOAD,
-    RecordedLane,
+    RecordedChannel,
     body_frame,
     deliver_frames,
     header_frame,
@@ -26,7 +26,7 @@ from tests.support.lanes import (
     receive,
     return_frames,
 )
-from tests.support.sockets import passed_on, tapped_socket
+from tests.support.sockets import forwarded, multiplexed_socket
 
 message = st.tuples(st.sampled_from([1, 2]), st.binary(max_size=MAX_BODY), st.booleans())
 
@@ -34,23 +34,23 @@ message = st.tuples(st.sampled_from([1, 2]), st.binary(max_size=MAX_BODY), st.bo
 @settings(deadline=None)
 @given(st.lists(message, max_size=8), st.lists(st.integers(1, 200), min_size=1, max_size=20))
 async def test_deliveries_in_any_chunking(messages: list[tuple[int, bytes, bool]], sizes: list[int]) -> None:
-    tap, socket, reader = tapped_socket()
-    lanes = {number: RecordedLane(tap, number) for number in (1, 2)}
-    sent, expected = b"", {number: list[Any]() for number in lanes}
+    multiplexer, socket, reader = multiplexed_socket()
+    channels = {number: RecordedChannel(multiplexer, number) for number in (1, 2)}
+    sent, expected = b"", {number: list[Any]() for number in channels}
     for tag, (channel, body, redelivered) in enumerate(messages):
         sent += deliver_frames(channel, tag, body, redelivered=redelivered, correlation_id=f"c{tag}")
         expected[channel].append(("delivered", tag, redelivered, b"c%d" % tag, body))
-    receive(tap, sent, sizes)
-    assert {number: lane.heard for number, lane in lanes.items()} == expected
+    receive(multiplexer, sent, sizes)
+    assert {number: channel.received for number, channel in channels.items()} == expected
     assert not socket.aborted
-    assert (await passed_on(reader)).replace(frames.HEARTBEAT, b"") == b""
+    assert (await forwarded(reader)).replace(frames.HEARTBEAT, b"") == b""
 
 
 @settings(deadline=None)
 @given(st.data())
 async def test_frames_of_several_channels_may_be_interleaved(data: st.DataObject) -> None:
-    tap, socket, reader = tapped_socket()
-    lanes = {number: RecordedLane(tap, number) for number in (1, 2)}
+    multiplexer, socket, reader = multiplexed_socket()
+    channels = {number: RecordedChannel(multiplexer, number) for number in (1, 2)}
     queues: list[list[bytes]] = []
     for number in (1, 2):
         body = data.draw(st.binary(max_size=MAX_BODY))
@@ -66,10 +66,10 @@ async def test_frames_of_several_channels_may_be_interleaved(data: st.DataObject
     queues.append([*aiormqs[:1], *aiormqs[2:]])
     while any(queues):
         queue = data.draw(st.sampled_from([queue for queue in queues if queue]))
-        tap.data_received(queue.pop(0))
-    for lane in lanes.values():
-        assert [heard[0] for heard in lane.heard] == ["delivered", "confirmed"]
-    assert (await passed_on(reader)).replace(frames.HEARTBEAT, b"") == aiormqs[0] + aiormqs[2]
+        multiplexer.data_received(queue.pop(0))
+    for channel in channels.values():
+        assert [heard[0] for heard in channel.received] == ["delivered", "confirmed"]
+    assert (await forwarded(reader)).replace(frames.HEARTBEAT, b"") == aiormqs[0] + aiormqs[2]
     assert not socket.aborted
 
 
@@ -83,9 +83,9 @@ def _split(data: bytes) -> list[bytes]:
 
 
 async def test_confirms_and_returns() -> None:
-    tap, _, reader = tapped_socket()
-    lane = RecordedLane(tap, 1)
-    tap.data_received(
+    multiplexer, _, reader = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
+    multiplexer.data_received(
         method_frame(1, spec.Basic.Ack(1))
         + method_frame(1, spec.Basic.Nack(2))
         + method_frame(1, spec.Basic.Ack(7, multiple=True))
@@ -93,7 +93,7 @@ async def test_confirms_and_returns() -> None:
         + return_frames(1, b"x" * 120, correlation_id="lost")
         + return_frames(1, b"", correlation_id="empty")
     )
-    assert lane.heard == [
+    assert channel.received == [
         ("confirmed", 1, False, True),
         ("confirmed", 2, False, False),
         ("confirmed", 7, True, True),
@@ -101,37 +101,37 @@ async def test_confirms_and_returns() -> None:
         ("returned", 312, "NO_ROUTE", b"nowhere", b"lost"),
         ("returned", 312, "NO_ROUTE", b"nowhere", b"empty"),
     ]
-    assert (await passed_on(reader)).replace(frames.HEARTBEAT, b"") == b""
+    assert (await forwarded(reader)).replace(frames.HEARTBEAT, b"") == b""
 
 
 @pytest.mark.parametrize("size", [0, 1, MAX_BODY - 1, MAX_BODY, MAX_BODY + 1, MAX_BODY + 50, 5000])
 async def test_of_a_body_one_byte_more_than_allowed_is_kept(size: int) -> None:
-    tap, _, _ = tapped_socket()
-    lane = RecordedLane(tap, 1)
+    multiplexer, _, _ = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
     body = bytes(number % 256 for number in range(size))
-    tap.data_received(deliver_frames(1, 1, body) + deliver_frames(1, 2, b"next"))
-    assert lane.heard[0][4] == body[: MAX_BODY + 1]
-    assert lane.heard[1][4] == b"next"
+    multiplexer.data_received(deliver_frames(1, 1, body) + deliver_frames(1, 2, b"next"))
+    assert channel.received[0][4] == body[: MAX_BODY + 1]
+    assert channel.received[1][4] == b"next"
 
 
 async def test_a_body_that_never_ends_is_not_kept() -> None:
-    tap, socket, _ = tapped_socket()
-    lane = RecordedLane(tap, 1)
-    tap.data_received(method_frame(1, spec.Basic.Deliver("c", 1, False, "", "")) + header_frame(1, 2**62))
+    multiplexer, socket, _ = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
+    multiplexer.data_received(method_frame(1, spec.Basic.Deliver("c", 1, False, "", "")) + header_frame(1, 2**62))
     for part in (b"x" * MAX_PAYLOAD, b"x", b""):
         for _ in range(200):
-            tap.data_received(body_frame(1, part))
-    assert sum(map(len, lane._parts)) <= MAX_BODY + 1
-    assert len(lane._parts) <= 3
-    assert lane.heard == []
+            multiplexer.data_received(body_frame(1, part))
+    assert sum(map(len, channel._parts)) <= MAX_BODY + 1
+    assert len(channel._parts) <= 3
+    assert channel.received == []
     assert not socket.aborted
 
 
 async def test_body_frames_without_a_byte_are_passed_over() -> None:
-    tap, _, _ = tapped_socket()
-    lane = RecordedLane(tap, 1)
+    multiplexer, _, _ = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
     deliver = method_frame(1, spec.Basic.Deliver("c", 1, False, "", ""))
-    tap.data_received(
+    multiplexer.data_received(
         deliver
         + header_frame(1, 3)
         + body_frame(1, b"")
@@ -139,7 +139,7 @@ async def test_body_frames_without_a_byte_are_passed_over() -> None:
         + body_frame(1, b"")
         + body_frame(1, b"c")
     )
-    assert lane.heard == [("delivered", 1, False, b"", b"abc")]
+    assert channel.received == [("delivered", 1, False, b"", b"abc")]
 
 
 DELIVER_ALONE = method_frame(1, spec.Basic.Deliver("c", 1, False, "", ""))
@@ -178,111 +178,111 @@ DELIVER_ALONE = method_frame(1, spec.Basic.Deliver("c", 1, False, "", ""))
 )
 @pytest.mark.parametrize("size", [1, 2**16])
 async def test_what_amqp_does_not_allow_ends_the_connection(data: bytes, size: int) -> None:
-    tap, socket, _ = tapped_socket()
-    lane, other = RecordedLane(tap, 1), RecordedLane(tap, 2)
+    multiplexer, socket, _ = multiplexed_socket()
+    channel, other = RecordedChannel(multiplexer, 1), RecordedChannel(multiplexer, 2)
     lost: list[ConnectionLostError] = []
-    tap.on_lost = lost.append
-    receive(tap, data, [size])
+    multiplexer.on_lost = lost.append
+    receive(multiplexer, data, [size])
     if not socket.aborted:  # it may wait for the rest: then the next frame shows it
-        receive(tap, deliver_frames(1, 1, b"x" * 50) * 10, [size])
+        receive(multiplexer, deliver_frames(1, 1, b"x" * 50) * 10, [size])
     assert socket.aborted
-    assert tap.error is not None
-    assert "not AMQP" in str(tap.error)
-    assert lost == [tap.error]
-    assert lane.heard == other.heard == [("closed", str(tap.error))]
-    assert not lane.open
+    assert multiplexer.error is not None
+    assert "not AMQP" in str(multiplexer.error)
+    assert lost == [multiplexer.error]
+    assert channel.received == other.received == [("closed", str(multiplexer.error))]
+    assert not channel.open
 
 
 @settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=100), max_size=10), st.integers(0, 3))
 async def test_random_bytes_never_raise(chunks: list[bytes], after: int) -> None:
-    tap, socket, _ = tapped_socket()
-    lane = RecordedLane(tap, 1)
+    multiplexer, socket, _ = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
     for number in range(after):
-        tap.data_received(deliver_frames(1, number, b"x"))
+        multiplexer.data_received(deliver_frames(1, number, b"x"))
     for chunk in chunks:
         if socket.aborted:
             break
-        tap.data_received(chunk)
-    assert socket.aborted == (tap.error is not None)
-    assert [heard[0] for heard in lane.heard].count("closed") == (tap.error is not None)
+        multiplexer.data_received(chunk)
+    assert socket.aborted == (multiplexer.error is not None)
+    assert [heard[0] for heard in channel.received].count("closed") == (multiplexer.error is not None)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([1, 2, 3]), st.booleans())
 async def test_a_frame_of_random_payload_never_raises(payload: bytes, kind: int, inside: bool) -> None:
-    tap, socket, _ = tapped_socket()
-    lane = RecordedLane(tap, 1)
-    tap.data_received(DELIVER_ALONE if inside else b"")
-    tap.data_received(raw_frame(kind, 1, payload))
-    tap.data_received(raw_frame(kind, 0, payload))
-    assert socket.aborted == (tap.error is not None)
-    assert lane.open == (tap.error is None and not payload.startswith(frames.CHANNEL_CLOSE))
+    multiplexer, socket, _ = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
+    multiplexer.data_received(DELIVER_ALONE if inside else b"")
+    multiplexer.data_received(raw_frame(kind, 1, payload))
+    multiplexer.data_received(raw_frame(kind, 0, payload))
+    assert socket.aborted == (multiplexer.error is not None)
+    assert channel.open == (multiplexer.error is None and not payload.startswith(methods.CHANNEL_CLOSE))
 
 
 async def test_after_channel_close_nothing_is_written_on_that_channel() -> None:
-    tap, socket, reader = tapped_socket()
-    lane, other = RecordedLane(tap, 1), RecordedLane(tap, 2)
-    lane.write(b"before ")
+    multiplexer, socket, reader = multiplexed_socket()
+    channel, other = RecordedChannel(multiplexer, 1), RecordedChannel(multiplexer, 2)
+    channel.write(b"before ")
     close = method_frame(1, CLOSE)
-    tap.data_received(close)
-    lane.write(b"after ")
+    multiplexer.data_received(close)
+    channel.write(b"after ")
     other.write(b"other ")
     await asyncio.sleep(0)
-    lane.write(b"later ")
-    lane.flush()
+    channel.write(b"later ")
+    channel.flush()
     await asyncio.sleep(0)
     assert socket.written == b"before other "
-    assert lane.heard[0][0] == "closed"
-    assert "406 PRECONDITION_FAILED" in lane.heard[0][1]
-    assert other.heard == []
-    assert await passed_on(reader) == close  # aiormq answers it
+    assert channel.received[0][0] == "closed"
+    assert "406 PRECONDITION_FAILED" in channel.received[0][1]
+    assert other.received == []
+    assert await forwarded(reader) == close  # aiormq answers it
 
 
-async def test_after_channel_close_the_number_is_free_for_another_lane() -> None:
-    tap, _, reader = tapped_socket()
-    old = RecordedLane(tap, 1)
-    tap.data_received(method_frame(1, CLOSE) + deliver_frames(1, 5, b"x"))
-    assert [heard[0] for heard in old.heard] == ["closed"]
-    assert deliver_frames(1, 5, b"x") in await passed_on(reader)
-    new = RecordedLane(tap, 1)
+async def test_after_channel_close_the_number_is_free_for_another_channel() -> None:
+    multiplexer, _, reader = multiplexed_socket()
+    old = RecordedChannel(multiplexer, 1)
+    multiplexer.data_received(method_frame(1, CLOSE) + deliver_frames(1, 5, b"x"))
+    assert [heard[0] for heard in old.received] == ["closed"]
+    assert deliver_frames(1, 5, b"x") in await forwarded(reader)
+    new = RecordedChannel(multiplexer, 1)
     old.detach()
-    tap.data_received(deliver_frames(1, 6, b"y"))
-    assert new.heard == [("delivered", 6, False, b"", b"y")]
+    multiplexer.data_received(deliver_frames(1, 6, b"y"))
+    assert new.received == [("delivered", 6, False, b"", b"y")]
 
 
-async def test_what_arrives_for_a_lane_that_was_shut_is_thrown_away() -> None:
-    tap, _, reader = tapped_socket()
-    lane = RecordedLane(tap, 1)
-    lane.shut()
+async def test_what_arrives_for_a_channel_that_is_closing_is_thrown_away() -> None:
+    multiplexer, _, reader = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
+    channel.mark_closing()
     close_ok = method_frame(1, spec.Channel.CloseOk())
-    tap.data_received(
+    multiplexer.data_received(
         deliver_frames(1, 1, b"x")
         + method_frame(1, spec.Basic.Ack(1))
         + return_frames(1, b"y")
         + method_frame(1, spec.Basic.Cancel("ctag"))
         + close_ok
     )
-    lane.write(b"nothing")
+    channel.write(b"nothing")
     await asyncio.sleep(0)
-    assert lane.heard == []
-    assert (await passed_on(reader)).endswith(close_ok)
-    tap.abort(ConnectionLostError("for a test"))
-    assert lane.heard == []
+    assert channel.received == []
+    assert (await forwarded(reader)).endswith(close_ok)
+    multiplexer.abort(ConnectionLostError("for a test"))
+    assert channel.received == []
 
 
 async def test_a_cancelled_consumer() -> None:
-    tap, _, reader = tapped_socket()
-    lane = RecordedLane(tap, 1)
+    multiplexer, _, reader = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
     cancel = method_frame(1, spec.Basic.Cancel("ctag"))
-    tap.data_received(cancel)
-    assert lane.heard == [("cancelled",)]
-    assert await passed_on(reader) == cancel
+    multiplexer.data_received(cancel)
+    assert channel.received == [("cancelled",)]
+    assert await forwarded(reader) == cancel
 
 
 async def test_replies_to_what_aiormq_asked_on_the_channel_are_aiormqs() -> None:
-    tap, _, reader = tapped_socket()
-    lane = RecordedLane(tap, 1)
+    multiplexer, _, reader = multiplexed_socket()
+    channel = RecordedChannel(multiplexer, 1)
     answers = b"".join(
         method_frame(1, answer)
         for answer in (
@@ -294,6 +294,6 @@ async def test_replies_to_what_aiormq_asked_on_the_channel_are_aiormqs() -> None
             spec.Channel.CloseOk(),
         )
     )
-    tap.data_received(answers)
-    assert lane.heard == []
-    assert await passed_on(reader) == answers
+    multiplexer.data_received(answers)
+    assert channel.received == []
+    assert await forwarded(reader) == answers

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp import header as amqp_header
 
-from rabibridge._amqp.field_tables import amended_properties, amended_table, decode_table, encode_table, readable_table
+from rabibridge._amqp.field_tables import (
+    amended_properties,
+    amended_table,
+    decode_table,
+    decode_table_or_empty,
+    encode_table,
+)
 from rabibridge._amqp.frames import FrameError
 from tests.support.tables import foreign_tables, own_tables, short
 
@@ -28,7 +34,7 @@ def test_tables_come_back_as_they_went_and_pamqp_reads_them(table: dict[str, Any
     decoded = decode_table(encoded)
     assert decoded == table
     assert {name: type(value) for name, value in decoded.items()} == {name: type(table[name]) for name in table}
-    assert readable_table(encoded) == table
+    assert decode_table_or_empty(encoded) == table
     assert pamqp.decode.field_table(encoded) == (len(encoded), table)
 
 
@@ -38,8 +44,8 @@ def test_tables_of_pamqp(table: dict[str, Any]) -> None:
 
 
 def test_header_tables_of_more_than_32_kibibytes_are_not_read() -> None:
-    assert len(readable_table(encode_table({"a": "x" * 32_000}))) == 1
-    assert readable_table(encode_table({"a": "x" * 33_000})) == {}
+    assert len(decode_table_or_empty(encode_table({"a": "x" * 32_000}))) == 1
+    assert decode_table_or_empty(encode_table({"a": "x" * 33_000})) == {}
 
 
 @given(st.binary(max_size=80))
@@ -47,7 +53,7 @@ def test_header_tables_of_more_than_32_kibibytes_are_not_read() -> None:
 @example(b"\0\0\0\x0b\x01aT\xff\xff\xff\xff\xff\xff\xff\xff")
 @example(b"\0\0\0\x08\x01aD\xff\xff\xff\xff\xff")
 def test_a_table_of_random_bytes_is_a_table_or_a_frame_error(data: bytes) -> None:
-    assert isinstance(readable_table(data), dict)
+    assert isinstance(decode_table_or_empty(data), dict)
     with contextlib.suppress(FrameError):
         assert isinstance(decode_table(data), dict)
 
@@ -55,7 +61,7 @@ def test_a_table_of_random_bytes_is_a_table_or_a_frame_error(data: bytes) -> Non
 @given(kind=st.sampled_from(list(b"tbBsuIilLfdDSAFTVxz\0")), value=st.binary(max_size=40))
 def test_a_table_entry_of_any_type_and_random_bytes(kind: int, value: bytes) -> None:
     entry = b"\x01a" + bytes((kind,)) + value
-    assert isinstance(readable_table(struct.pack(">I", len(entry)) + entry), dict)
+    assert isinstance(decode_table_or_empty(struct.pack(">I", len(entry)) + entry), dict)
 
 
 def test_tables_in_tables_in_tables_are_refused_not_followed_to_the_end_of_the_stack() -> None:
@@ -63,7 +69,7 @@ def test_tables_in_tables_in_tables_are_refused_not_followed_to_the_end_of_the_s
     for _ in range(2000):
         inner = struct.pack(">I", len(table)) + table
         table = b"\x01aF" + inner
-    assert readable_table(struct.pack(">I", len(table)) + table) == {}
+    assert decode_table_or_empty(struct.pack(">I", len(table)) + table) == {}
 
 
 nested_tables = st.dictionaries(
@@ -86,7 +92,7 @@ def test_no_table_is_amended_to_a_table() -> None:
 
 def test_a_table_too_large_to_be_read_is_amended() -> None:
     table = encode_table({f"h{number}": "x" for number in range(20_000)})
-    assert readable_table(table) == {}
+    assert decode_table_or_empty(table) == {}
     amended = amended_table(table, [b"h7"], {"n": 1})
     assert len(amended) == len(table) - len(encode_table({"h7": "x"})) + len(encode_table({"n": 1}))
 

@@ -1,4 +1,4 @@
-"""The usual messages, written and read in one step: the outcome is that of the general functions."""
+"""The fast path: common messages, encoded and parsed in one step, give the same result as the general functions."""
 
 from __future__ import annotations
 
@@ -11,48 +11,50 @@ from pamqp import commands as spec
 from rabibridge._amqp import frames
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.fast_path import RequestTemplate, encode_simple_reply
+from rabibridge._amqp.headers import deadline_table
+from rabibridge._amqp.methods import publish_method
+from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge_core.transport import Reply, Request
-from tests.support.lanes import MAX_BODY, MAX_PAYLOAD, RecordedLane, deliver_frames, method_frame, receive
-from tests.support.sockets import passed_on, tapped_socket
+from tests.support.lanes import MAX_BODY, MAX_PAYLOAD, RecordedChannel, deliver_frames, method_frame, receive
+from tests.support.sockets import forwarded, multiplexed_socket
 
 if TYPE_CHECKING:
-    from rabibridge._amqp.frames import Properties
     from rabibridge._connection.multiplexer import Multiplexer
 
 _REPLY_TO = b"amq.gen-JzTY20BRgKO-HjmUJj0wLg"
-_METHOD = frames.publish_method(1, b"rpc", b"async_add", mandatory=True)
+_METHOD = publish_method(1, b"rpc", b"async_add", mandatory=True)
 
 
-class _Whole(RecordedLane):
-    """Remembers all properties, and how many messages it took in one step."""
+class _Whole(RecordedChannel):
+    """Records all properties, and how many messages it handled in one step."""
 
-    def __init__(self, tap: Multiplexer) -> None:
-        super().__init__(tap, 1)
+    def __init__(self, multiplexer: Multiplexer) -> None:
+        super().__init__(multiplexer, 1)
         self.at_once = 0
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
-        self.heard.append((tag, redelivered, properties, body))
+        self.received.append((tag, redelivered, properties, body))
 
-    def message(self, data: bytes, start: int, end: int, size: int) -> int:
-        after = super().message(data, start, end, size)
+    def handle_message(self, data: bytes, start: int, end: int, size: int) -> int:
+        after = super().handle_message(data, start, end, size)
         self.at_once += after > 0
         return after
 
 
 class _Framewise(_Whole):
-    def message(self, data: bytes, start: int, end: int, size: int) -> int:
+    def handle_message(self, data: bytes, start: int, end: int, size: int) -> int:
         return 0
 
 
 async def _outcome(kind: type[_Whole], data: bytes, sizes: list[int]) -> tuple[Any, ...]:
-    """Return all that a lane makes of these bytes, and what aiormq gets."""
-    tap, socket, reader = tapped_socket()
-    lane = kind(tap)
-    receive(tap, data, sizes)
-    rest = (await passed_on(reader)).replace(frames.HEARTBEAT, b"")
-    left = () if socket.aborted else (lane._method, lane._properties, lane._parts, lane._missing)
-    heard = [("closed",) if one[0] == "closed" else one for one in lane.heard]
-    return heard, type(tap.error), socket.aborted, lane.open, rest, left
+    """Return everything that a channel does with these bytes, and what aiormq gets."""
+    multiplexer, socket, reader = multiplexed_socket()
+    channel = kind(multiplexer)
+    receive(multiplexer, data, sizes)
+    rest = (await forwarded(reader)).replace(frames.HEARTBEAT, b"")
+    left = () if socket.aborted else (channel._method, channel._properties, channel._parts, channel._missing)
+    heard = [("closed",) if one[0] == "closed" else one for one in channel.received]
+    return heard, type(multiplexer.error), socket.aborted, channel.open, rest, left
 
 
 _texts = st.text("abc/é", max_size=8)
@@ -115,15 +117,17 @@ async def test_so_it_is_whichever_byte_of_a_message_is_another() -> None:
 
 
 async def test_calls_are_taken_in_one_step_after_the_first() -> None:
-    tap, _, _ = tapped_socket()
-    lane = _Whole(tap)
-    tap.data_received(b"".join(deliver_frames(1, n, b"x", content_type="a/b", correlation_id="1") for n in range(5)))
-    assert lane.at_once == 4
-    tap.data_received(deliver_frames(1, 5, b"x" * MAX_PAYLOAD, content_type="a/b", correlation_id="1"))
-    assert lane.at_once == 5
-    tap.data_received(deliver_frames(1, 6, b"x" * (MAX_BODY + 1), content_type="a/b", correlation_id="1"))
-    assert lane.at_once == 5
-    assert [tag for tag, *_ in lane.heard] == list(range(7))
+    multiplexer, _, _ = multiplexed_socket()
+    channel = _Whole(multiplexer)
+    multiplexer.data_received(
+        b"".join(deliver_frames(1, n, b"x", content_type="a/b", correlation_id="1") for n in range(5))
+    )
+    assert channel.at_once == 4
+    multiplexer.data_received(deliver_frames(1, 5, b"x" * MAX_PAYLOAD, content_type="a/b", correlation_id="1"))
+    assert channel.at_once == 5
+    multiplexer.data_received(deliver_frames(1, 6, b"x" * (MAX_BODY + 1), content_type="a/b", correlation_id="1"))
+    assert channel.at_once == 5
+    assert [tag for tag, *_ in channel.received] == list(range(7))
 
 
 _bodies = st.binary(min_size=1, max_size=MAX_PAYLOAD + 1)
@@ -136,39 +140,39 @@ _encodings = st.sampled_from([None, "zstd"])
     _names, _bodies, _types, _encodings, st.one_of(st.none(), st.floats(0.0001, 4e6)), st.booleans(), st.floats(0, 2e9)
 )
 @example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9)
-def test_a_usual_request_has_the_bytes_of_any_other(
+def test_the_fast_path_encodes_a_request_like_the_general_encoder(
     name: bytes, body: bytes, kind: str, encoding: str | None, seconds: float | None, persistent: bool, now: float
 ) -> None:
-    writer = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD)
+    template = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD)
     request = Request("async_add", name, body, kind, encoding, seconds, None, persistent)
-    written = writer.frames(_METHOD, request, now)
+    written = template.encode(_METHOD, request, now)
     usual = (
         0 < len(name) < 256 and len(body) <= MAX_PAYLOAD and kind and not (encoding or seconds is None or persistent)
     )
     assert bool(written) == bool(usual)
     if written:
         assert seconds is not None
-        table = frames.deadline_table(int(expiration_of(seconds)), int((now + seconds) * 1000))
-        flags, properties = frames.encode_properties(kind.encode(), b"", table, name, _REPLY_TO, expiration_of(seconds))
+        table = deadline_table(int(expiration_of(seconds)), int((now + seconds) * 1000))
+        flags, properties = encode_properties(Properties(kind, None, table, name, _REPLY_TO, expiration_of(seconds)))
         assert written == frames.content(1, _METHOD, flags, properties, body, MAX_PAYLOAD)
-        assert writer.frames(_METHOD, request, now) == written
+        assert template.encode(_METHOD, request, now) == written
 
 
 @given(_names, _bodies, _types, _encodings, st.sampled_from([None, {}, {"rb-idempotent": True}]))
-def test_a_usual_reply_has_the_bytes_of_any_other(
+def test_the_fast_path_encodes_a_reply_like_the_general_encoder(
     name: bytes, body: bytes, kind: str, encoding: str | None, headers: dict[str, Any] | None
 ) -> None:
     written = encode_simple_reply(1, _METHOD, name, Reply(body, kind or None, encoding, headers), MAX_PAYLOAD)
     usual = 0 < len(name) < 256 and len(body) <= MAX_PAYLOAD and kind and not (encoding or headers)
     assert bool(written) == bool(usual)
     if written:
-        flags, properties = frames.encode_properties(kind.encode(), b"", b"", name)
+        flags, properties = encode_properties(Properties(kind, None, b"", name))
         assert written == frames.content(1, _METHOD, flags, properties, body, MAX_PAYLOAD)
 
 
 def test_requests_of_ever_new_timeouts_are_not_kept_for_ever() -> None:
-    writer = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD)
+    template = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD)
     for number in range(1000):
         request = Request("async_add", b"1", b"x", "a/b", None, 1 + number / 7, None, False)
-        assert b"rb-deadline" in writer.frames(_METHOD, request, 1.7e9)
-    assert len(writer._times) <= 256
+        assert b"rb-deadline" in template.encode(_METHOD, request, 1.7e9)
+    assert len(template._timeouts) <= 256

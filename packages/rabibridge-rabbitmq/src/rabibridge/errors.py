@@ -1,4 +1,4 @@
-"""The refusals of RabbitMQ, which are errors of RabiBridge and of aiormq at once."""
+"""Errors for requests that RabbitMQ refuses. Each is both an error of RabiBridge and an exception of aiormq."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["NoRouteError", "QueueFullError"]
 
 
 class QueueFullError(errors.QueueFullError, amqp.DeliveryError):
-    """The broker did not confirm the request but refused it (``basic.nack``): the queue is full.
+    """The broker refused the request (``basic.nack``) because the queue is full.
 
     It is also an ``aio_pika.exceptions.DeliveryError``, for code written against RabiBridge 0.1.
     """
 
-    # In place of aiormq's slots, so that the error pickles by its own state alone.
+    # These replace aiormq's slots, so that pickling the error needs only its own state.
     message: Any = None
     frame: Any = spec.Basic.Nack()
 
 
 class NoRouteError(errors.NoRouteError, amqp.PublishError):
-    """The broker returned the request: no queue is bound for it.
+    """The broker returned the request because no queue is bound for its routing key.
 
     It is also an ``aiormq.exceptions.PublishError``, for code written against RabiBridge 0.1.
     """

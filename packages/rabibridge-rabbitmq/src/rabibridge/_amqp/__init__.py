@@ -1,4 +1,4 @@
-"""AMQP 0-9-1 as pure functions over bytes: frames, field tables, and a fast path for common messages.
+"""AMQP 0-9-1 as pure functions over bytes: frames, methods, properties, headers, and a fast path for common messages.
 
-No sockets, no asyncio and no state of a connection belong here.
+Sockets, asyncio and the state of a connection or channel do not belong here.
 """

@@ -1,51 +1,48 @@
-"""The usual request and the usual reply: written and read in one step each.
+"""Fast path: encodes and parses the most common requests and replies in one step.
 
-Nearly all messages of a busy client or worker look alike but for a few bytes. Whatever is not exactly of that form is
-left to the general functions of ``frames``, which come to the same bytes and the same values.
+Nearly all messages of a busy client or worker differ in a few bytes only. Messages of any other form are left to the
+general functions of ``frames`` and ``properties``, which produce the same bytes and the same values.
 """
 
 from __future__ import annotations
 
-import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rabibridge._amqp.durations import expiration_of
-from rabibridge._amqp.frames import BODY, END, HEADER, LENGTHS, Properties, deadline_table, short_string
+from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, LENGTH_OCTETS, NEXT_FRAME, short_string
+from rabibridge._amqp.headers import deadline_table
+from rabibridge._amqp.properties import Properties
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Reply, Request
 
-__all__ = ["CONTENT_HEADER", "NEXT_FRAME", "RequestTemplate", "encode_simple_reply", "parse_common_properties"]
+__all__ = ["RequestTemplate", "encode_simple_reply", "parse_common_properties"]
 
-CONTENT_HEADER: Final = struct.Struct(">BHIHHQH")
-"""A content header from its frame's first byte to its flags: kind, channel, length, class, weight, body size, flags."""
-NEXT_FRAME: Final = struct.Struct(">BBHI")
-"""The end of one frame and the head of the next: end octet, kind, channel, length."""
-
-_REPLY_FLAGS = 0x8400  # content type, correlation id
-_REQUEST_FLAGS = 0xA700  # the same and headers, reply_to, expiration
-_TIMES_KEPT = 256
-_new_tuple = tuple.__new__  # half of the time that the constructor of a NamedTuple takes
+_REPLY_FLAGS = 0x8400  # content_type, correlation_id
+_REQUEST_FLAGS = 0xA700  # the same plus headers, reply_to and expiration
+_TIMEOUTS_CACHED = 256
+_new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
 def parse_common_properties(flags: int, data: bytes, start: int, end: int) -> Properties | None:
-    """Return the properties in ``data[start:end]``, behind their flags; ``None``: they are not the usual ones.
+    """Return the properties in ``data[start:end]``, which follow ``flags``; ``None`` if they need the general parser.
 
     Raises:
-        IndexError: they end too early.
+        IndexError: ``data`` ends within the properties.
     """
+    # Each local name is the position of a property, whose length octet comes first.
     if flags == _REPLY_FLAGS:
-        name = start + 1 + data[start]
-        if name + 1 + data[name] != end:
+        correlation_id = start + 1 + data[start]
+        if correlation_id + 1 + data[correlation_id] != end:
             return None
-        content_type = _text(data[start + 1 : name])
-        return _new_tuple(Properties, (content_type, None, b"", data[name + 1 : end], b"", b"", False, b""))
+        content_type = _text(data[start + 1 : correlation_id])
+        return _new_tuple(Properties, (content_type, None, b"", data[correlation_id + 1 : end], b"", b"", False, b""))
     if flags != _REQUEST_FLAGS:
         return None
     table = start + 1 + data[start]
-    name = table + 4 + int.from_bytes(data[table : table + 4], "big")
-    reply_to = name + 1 + data[name]
+    correlation_id = table + 4 + int.from_bytes(data[table : table + 4], "big")
+    reply_to = correlation_id + 1 + data[correlation_id]
     expiration = reply_to + 1 + data[reply_to]
     if expiration + 1 + data[expiration] != end:
         return None
@@ -53,8 +50,8 @@ def parse_common_properties(flags: int, data: bytes, start: int, end: int) -> Pr
     return _new_tuple(
         Properties,
         (
-            content_type, None, data[table:name], data[name + 1 : reply_to], data[reply_to + 1 : expiration],
-            data[expiration + 1 : end], False, b"",
+            content_type, None, data[table:correlation_id], data[correlation_id + 1 : reply_to],
+            data[reply_to + 1 : expiration], data[expiration + 1 : end], False, b"",
         ),
     )  # fmt: skip
 
@@ -70,73 +67,74 @@ def _short_text(value: str) -> bytes:
 
 
 class RequestTemplate:
-    """Writes requests with a deadline and a small body, for the replies to one queue."""
+    """Encodes requests that have a deadline and a small body and whose replies go to one queue."""
 
     def __init__(self, channel: int, reply_to: bytes, max_payload: int) -> None:
-        """Write for a channel; a body of more than ``max_payload`` bytes is not small."""
+        """Encode for one channel; a body is small if it has at most ``max_payload`` bytes."""
         self._channel = channel
         self._reply_to = short_string(reply_to)
         self._max_payload = max_payload
-        # By seconds: the table of headers up to the deadline, and what stands behind the correlation id.
-        self._times: dict[float, tuple[bytes, bytes]] = {}
+        # By timeout: the header table up to the deadline, and the properties after the correlation id.
+        self._timeouts: dict[float, tuple[bytes, bytes]] = {}
 
-    def frames(self, method: bytes, request: Request, now: float) -> bytes:
-        """Return all frames of a request, ``method`` before them; empty: it is not a usual one.
+    def encode(self, method: bytes, request: Request, now: float) -> bytes:
+        """Return all frames of a request, or nothing if it needs the general encoder.
 
         Args:
-            method: the frame of ``basic.publish``.
-            request: what to send.
-            now: the time, in seconds since 1970.
+            method: encoded ``basic.publish`` frame.
+            request: the request to send.
+            now: current time, in seconds since 1970.
         """
-        _, name, body, content_type, content_encoding, seconds, headers, persistent = request
-        size, name_size = len(body), len(name)
+        _, correlation_id, body, content_type, content_encoding, seconds, headers, persistent = request
+        size, id_size = len(body), len(correlation_id)
         if seconds is None or headers or persistent or content_encoding or not content_type:
             return b""
-        if not (0 < size <= self._max_payload and 0 < name_size < 256):
+        if not (0 < size <= self._max_payload and 0 < id_size < 256):
             return b""
-        kind = _short_text(content_type)
-        table, tail = self._times.get(seconds) or self._new_times(seconds)
+        media_type = _short_text(content_type)
+        table, tail = self._timeouts.get(seconds) or self._add_timeout(seconds)
         channel = self._channel
-        length = 23 + len(kind) + len(table) + name_size + len(tail)
+        length = 23 + len(media_type) + len(table) + id_size + len(tail)
         return b"".join(
             (
                 method,
                 CONTENT_HEADER.pack(HEADER, channel, length, 60, 0, size, _REQUEST_FLAGS),
-                kind, table, int((now + seconds) * 1000).to_bytes(8, "big"), LENGTHS[name_size], name, tail,
+                media_type, table, int((now + seconds) * 1000).to_bytes(8, "big"),
+                LENGTH_OCTETS[id_size], correlation_id, tail,
                 NEXT_FRAME.pack(END, BODY, channel, size),
                 body, b"\xce",
             )
         )  # fmt: skip
 
-    def _new_times(self, seconds: float) -> tuple[bytes, bytes]:
-        if len(self._times) >= _TIMES_KEPT:
-            self._times.clear()
+    def _add_timeout(self, seconds: float) -> tuple[bytes, bytes]:
+        if len(self._timeouts) >= _TIMEOUTS_CACHED:
+            self._timeouts.clear()
         expiration = expiration_of(seconds)
-        times = deadline_table(int(expiration), 0)[:-8], self._reply_to + short_string(expiration)
-        self._times[seconds] = times
-        return times
+        parts = deadline_table(int(expiration), 0)[:-8], self._reply_to + short_string(expiration)
+        self._timeouts[seconds] = parts
+        return parts
 
 
-def encode_simple_reply(channel: int, method: bytes, name: bytes, reply: Reply, max_payload: int) -> bytes:
-    """Return all frames of a reply without headers and with a small body; empty: it is not like that.
+def encode_simple_reply(channel: int, method: bytes, correlation_id: bytes, reply: Reply, max_payload: int) -> bytes:
+    """Return all frames of a reply, or nothing if it has headers or a large body and needs the general encoder.
 
     Args:
-        channel: the channel number.
-        method: the frame of ``basic.publish``.
-        name: the correlation id.
-        reply: what to send.
-        max_payload: the most bytes of a small body.
+        channel: channel number.
+        method: encoded ``basic.publish`` frame.
+        correlation_id: correlation id of the request.
+        reply: the reply to send.
+        max_payload: maximum size of a small body, in bytes.
     """
     body, content_type, content_encoding, headers = reply
-    size, name_size = len(body), len(name)
-    if headers or content_encoding or not content_type or not (0 < size <= max_payload and 0 < name_size < 256):
+    size, id_size = len(body), len(correlation_id)
+    if headers or content_encoding or not content_type or not (0 < size <= max_payload and 0 < id_size < 256):
         return b""
-    kind = _short_text(content_type)
+    media_type = _short_text(content_type)
     return b"".join(
         (
             method,
-            CONTENT_HEADER.pack(HEADER, channel, 15 + len(kind) + name_size, 60, 0, size, _REPLY_FLAGS),
-            kind, LENGTHS[name_size], name,
+            CONTENT_HEADER.pack(HEADER, channel, 15 + len(media_type) + id_size, 60, 0, size, _REPLY_FLAGS),
+            media_type, LENGTH_OCTETS[id_size], correlation_id,
             NEXT_FRAME.pack(END, BODY, channel, size),
             body, b"\xce",
         )

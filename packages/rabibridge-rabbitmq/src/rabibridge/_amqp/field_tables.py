@@ -1,4 +1,7 @@
-"""Header tables of any content, and the properties of a message that is sent on: what is rare, beside ``frames``."""
+"""Header tables of any content, and the properties of messages that are republished.
+
+These are rare: ``headers`` and ``properties`` encode and parse what most calls use.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import Headers, HeaderValue
 
-__all__ = ["amended_properties", "amended_table", "decode_table", "encode_table", "readable_table"]
+__all__ = ["amended_properties", "amended_table", "decode_table", "decode_table_or_empty", "encode_table"]
 
 _TABLE_MAX = 32 * 1024
-"""The largest header table that is read, in bytes; those of calls and replies take less than 4 KiB."""
+"""Maximum size of a header table that is decoded, in bytes; those of calls and replies take less than 4 KiB."""
 
 
 def encode_table(headers: Headers) -> bytes:
-    """Encode a header table with its length: text, bytes, booleans, whole numbers of 64 bits, doubles."""
+    """Encode a header table including its length. Values: text, bytes, booleans, signed 64-bit integers, doubles."""
     entries = b"".join(short_string(name.encode()) + _encode_value(value) for name, value in headers.items())
     return len(entries).to_bytes(4, "big") + entries
 
@@ -40,25 +43,25 @@ def _encode_value(value: HeaderValue) -> bytes:
 
 
 def decode_table(table: bytes) -> dict[str, Any]:
-    """Decode a header table with its length.
+    """Decode a header table including its length.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: the table is malformed or too large.
     """
     if not table:
         return {}
-    if len(table) > _TABLE_MAX:  # pamqp takes quadratic time
-        raise FrameError(f"the headers of a message take {len(table)} bytes, more than {_TABLE_MAX}")
+    if len(table) > _TABLE_MAX:  # pamqp decodes in quadratic time
+        raise FrameError(f"the headers of a message take {len(table)} bytes; at most {_TABLE_MAX} are allowed")
     try:
         _, headers = pamqp.decode.field_table(table)
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, struct.error) as error:
-        raise FrameError(f"the headers of a message cannot be read: {error}") from error
-    # The seam promises bytes, pamqp makes bytearrays.
+        raise FrameError(f"the headers of a message cannot be decoded: {error}") from error
+    # The transport protocol promises bytes; pamqp returns bytearrays.
     return {name: bytes(value) if isinstance(value, bytearray) else value for name, value in headers.items()}
 
 
-def readable_table(table: bytes) -> dict[str, Any]:
-    """Decode a header table of which the sender is not trusted: one that cannot be read counts as empty."""
+def decode_table_or_empty(table: bytes) -> dict[str, Any]:
+    """Decode a header table from an untrusted sender; return an empty one if it is malformed or too large."""
     try:
         return decode_table(table)
     except FrameError:
@@ -71,10 +74,10 @@ _SIZED = frozenset(b"SxAF")
 
 
 def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Go through a table with its length: each name, and the entry as it stands in the table."""
+    """Yield the name and the encoded entry of each field of a table that includes its length."""
     position, end = 4, len(table)
     if end < 4 or int.from_bytes(table[:4], "big") != end - 4:
-        raise FrameError("the headers of a message do not have the length that they say")
+        raise FrameError("the headers of a message do not have the length that they declare")
     while position < end:
         start = position
         position += 1 + table[position]
@@ -86,30 +89,30 @@ def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
         elif kind in _FIXED:
             position += _FIXED[kind]
         else:
-            raise FrameError(f"a header is of a type that is not known: {kind}")
+            raise FrameError(f"a header has the unknown type {kind}")
         if position > end:
-            raise FrameError("a header ends too early")
+            raise FrameError("a header is truncated")
         yield name, table[start:position]
 
 
 def amended_table(table: bytes, drop: Collection[bytes], headers: Headers) -> bytes:
-    """Return a table without the entries named in ``drop``, with ``headers`` instead of what it had by those names.
+    """Return ``table`` without the fields named in ``drop`` and with ``headers`` added or replaced.
 
-    All others stay byte for byte as they were, whatever they are and however many.
+    All other fields stay byte for byte as they were, whatever their types and number.
 
     Raises:
-        FrameError: it is not a table.
+        FrameError: the table is malformed.
     """
     replaced = {name.encode() for name in headers} | set(drop)
     try:
         kept = [entry for name, entry in _entries(table) if name not in replaced] if table else []
     except IndexError as error:
-        raise FrameError("a header ends too early") from error
+        raise FrameError("a header is truncated") from error
     entries = b"".join((*kept, encode_table(headers)[4:]))
     return len(entries).to_bytes(4, "big") + entries
 
 
-# The fields of the basic properties in their order on the wire: how each is laid out.
+# Layout of each basic property, in their order on the wire.
 _SHORT, _TABLE, _OCTET, _TIME = range(4)
 _LAYOUT = (
     _SHORT,
@@ -131,20 +134,20 @@ _HEADERS, _EXPIRATION, _USER_ID = 2, 7, 11
 
 
 def amended_properties(raw: bytes, table: bytes, expiration: bytes) -> tuple[int, bytes]:
-    """Return flags and properties as they came, with another header table and another expiration.
+    """Return received properties, as flags and fields, with another header table and another expiration.
 
-    Without the user's name: the broker lets nobody publish under the name of another.
+    ``user_id`` is removed: the broker refuses messages that a user publishes under another user's name.
 
     Args:
-        raw: the properties, from their flags on.
-        table: the header table with its length, empty for none.
+        raw: the received properties, starting with their flags.
+        table: header table including its length, empty for none.
         expiration: milliseconds as text, empty for none.
 
     Raises:
-        FrameError: these are not properties.
+        FrameError: the properties are malformed.
     """
     if len(raw) < 2 or raw[1] & 3:
-        raise FrameError("the properties of a message have flags that are not known")
+        raise FrameError("the properties of a message have unknown flags")
     flags, fields, position = int.from_bytes(raw[:2], "big"), dict[int, bytes](), 2
     try:
         for field, layout in enumerate(_LAYOUT):
@@ -158,9 +161,9 @@ def amended_properties(raw: bytes, table: bytes, expiration: bytes) -> tuple[int
                     position += 1 if layout == _OCTET else 8
                 fields[field] = raw[start:position]
     except IndexError as error:
-        raise FrameError("the properties of a message end too early") from error
+        raise FrameError("the properties of a message are truncated") from error
     if position != len(raw):
-        raise FrameError("the properties of a message are not as long as they say")
+        raise FrameError("the properties of a message do not have the length that their flags imply")
     fields |= {_USER_ID: b"", _HEADERS: table, _EXPIRATION: expiration and short_string(expiration)}
     used = sorted(field for field, value in fields.items() if value)
     return sum(0x8000 >> field for field in used), b"".join(fields[field] for field in used)

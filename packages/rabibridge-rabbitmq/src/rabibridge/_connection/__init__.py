@@ -1,4 +1,4 @@
-"""One supervised connection: connecting, reconnecting, channels, topology, and the translation of errors.
+"""One supervised connection: connecting and reconnecting, channels, topology, and the translation of errors.
 
-It moves frames for whoever opened a channel; what a request or a reply is belongs in ``_transport``.
+It moves frames on behalf of its channels; the meaning of requests and replies belongs in ``_transport``.
 """

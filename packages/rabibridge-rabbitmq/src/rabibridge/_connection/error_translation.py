@@ -1,4 +1,4 @@
-"""Where aiormq's exceptions become RabiBridge's errors: one table, at this edge."""
+"""Translates the exceptions of aiormq into RabiBridge's errors, in one table."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["permission_error", "translated"]
 
-# Refused for good: trying again cannot help. All others of aiormq's errors mean that the connection is lost.
+# The broker refuses, and retrying cannot help. All other errors of aiormq mean that the connection is lost.
 _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
-    (amqp.ProbableAuthenticationError, "the broker refuses the username or the password"),
-    (amqp.AuthenticationError, "the broker offers no way to log in that we know"),
-    (amqp.ConnectionNotAllowed, "the broker does not allow it"),
-    (amqp.IncompatibleProtocolError, "the other side does not speak AMQP 0-9-1"),
+    (amqp.ProbableAuthenticationError, "the broker refuses the username or password"),
+    (amqp.AuthenticationError, "the broker offers no supported authentication mechanism"),
+    (amqp.ConnectionNotAllowed, "the broker does not allow the connection"),
+    (amqp.IncompatibleProtocolError, "the server does not speak AMQP 0-9-1"),
     (amqp.ChannelAccessRefused, "the user lacks a permission"),
     (amqp.ChannelNotFoundEntity, "it does not exist"),
-    (amqp.ChannelLockedResource, "it belongs to another connection alone"),
-    (amqp.ChannelPreconditionFailed, "it exists with other properties"),
+    (amqp.ChannelLockedResource, "it is exclusive to another connection"),
+    (amqp.ChannelPreconditionFailed, "it exists with different properties"),
 )
 _LOST: tuple[type[BaseException], ...] = (
     amqp.AMQPError,
@@ -38,23 +38,23 @@ _LOST: tuple[type[BaseException], ...] = (
     OSError,
     EOFError,
     TimeoutError,
-    # What aiormq and pamqp let out of a connection that closes, and for bytes that are not AMQP.
+    # Raised by aiormq and pamqp while a connection closes, and for bytes that are not AMQP.
     RuntimeError,
     ValueError,
     LookupError,
     TypeError,
     struct.error,
-    StopAsyncIteration,  # aiormq's frame reader at the end of a stream that ends during log-in
+    StopAsyncIteration,  # raised by aiormq's frame reader if the stream ends during log-in
 )
 
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn what aiormq raises inside the block into RabiBridge's errors; ``what`` begins their message.
+    """Translate exceptions that aiormq raises inside the block; messages start with ``what``.
 
     Raises:
-        ConfigurationError: the broker refuses, and would again.
-        ConnectionLostError: anything else, also the CancelledError that aiormq raises for a dead connection.
+        ConfigurationError: the broker refuses, and retrying cannot help.
+        ConnectionLostError: for any other error, including the CancelledError that aiormq raises for a dead connection.
     """
     try:
         yield
@@ -64,7 +64,7 @@ def translated(what: str) -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise ConnectionLostError(f"{what}: the connection to the broker is gone", executed=False) from error
+        raise ConnectionLostError(f"{what}: the connection to the broker is lost", executed=False) from error
     except _LOST as error:
         for cls, meaning in _REFUSED:
             if isinstance(error, cls):
@@ -74,18 +74,18 @@ def translated(what: str) -> Iterator[None]:
 
 def _text(error: BaseException) -> str:
     if isinstance(error, TimeoutError) and not error.args:
-        return "no answer in time"
+        return "timed out"
     return " ".join(str(argument) for argument in error.args) or type(error).__name__
 
 
 def permission_error(endpoint: Endpoint, exchange: str, needed_for: str, cause: Exception) -> ConfigurationError:
-    """Return the error that says which permission to write the user lacks, and how it is granted."""
+    """Return an error that names the missing write permission and the command that grants it."""
     user, vhost = endpoint.username, endpoint.virtualhost
     error = ConfigurationError(
         f"the user {user!r} has no permission to write to the exchange {exchange!r} in the virtual host {vhost!r}, "
-        f"which {needed_for} needs: {cause}. Whoever runs the broker grants it with: rabbitmqctl set_permissions "
-        f"-p {shlex.quote(vhost)} {shlex.quote(user)} CONFIGURE WRITE READ, three patterns of which WRITE has to match "
-        f"{exchange!r}"
+        f"which {needed_for} needs: {cause}. An administrator of the broker can grant it: rabbitmqctl set_permissions "
+        f"-p {shlex.quote(vhost)} {shlex.quote(user)} CONFIGURE WRITE READ, three regular expressions of which WRITE "
+        f"must match {exchange!r}"
     )
     error.__cause__ = cause
     return error

@@ -1,8 +1,9 @@
-"""The socket of a connection, shared by aiormq and the lanes.
+"""Shares the socket of a connection between aiormq and the fast channels.
 
-aiormq reads and writes through the stream reader and writer that its transport factory makes. This factory makes them
-over :class:`Multiplexer`, which cuts what arrives into frames: those of the call path go to the fast channel that they
-belong to, every other byte goes to aiormq unchanged. What is written in one turn of the event loop leaves in one send.
+aiormq reads and writes through the stream reader and writer that its transport factory creates. This factory creates
+them on top of :class:`Multiplexer`, which splits incoming bytes into frames: frames of the call path go to the fast
+channel that they belong to, all other bytes go to aiormq unchanged. Everything that is written in one turn of the event
+loop leaves in one send.
 """
 
 from __future__ import annotations
@@ -14,15 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiormq.connection import TransportFactory
 
-from rabibridge._amqp.frames import (
-    CONNECTION_BLOCKED,
-    CONNECTION_CLOSE,
-    CONNECTION_UNBLOCKED,
-    HEARTBEAT,
-    FrameError,
-    FrameParser,
-    return_reason,
-)
+from rabibridge._amqp.frames import HEARTBEAT, FrameError, FrameParser
+from rabibridge._amqp.methods import CONNECTION_BLOCKED, CONNECTION_CLOSE, CONNECTION_UNBLOCKED, parse_reason
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
@@ -34,221 +28,225 @@ if TYPE_CHECKING:
 
     from rabibridge._amqp.frames import FrameHandler, Frames
 
-    class FastChannel(FrameHandler, Protocol):
-        """What a tap tells the lanes on it."""
+    class ChannelHandler(FrameHandler, Protocol):
+        """What a multiplexer calls on the fast channels that are registered with it."""
 
-        def socket_lost(self, error: ConnectionLostError) -> None:
-            """Nothing arrives or leaves any more."""
+        def connection_lost(self, error: ConnectionLostError) -> None:
+            """Called when nothing can be received or sent any longer."""
             ...
 
         def flow_changed(self) -> None:
-            """The tap's ``paused`` has changed."""
+            """Called when :attr:`Multiplexer.paused` may have changed."""
             ...
 
 
-__all__ = ["Multiplexer", "TapFactory"]
+__all__ = ["Multiplexer", "MultiplexerFactory"]
 
 _log = logging.getLogger(__name__)
 _FLUSH_AT = 256 * 1024
-"""What lanes write in one turn is held back up to this many bytes, so that a flood meets the socket's limits."""
+"""Writes of one loop turn are buffered up to this many bytes, so that large amounts reach the socket's own limits."""
 _FIRST_FRAME_MAX = 128 * 1024
-"""The largest frame before the two sides have agreed on one, in bytes."""
+"""Maximum frame size before both sides have negotiated one, in bytes."""
 
 
 class Multiplexer(asyncio.StreamReaderProtocol):
     """Reads and writes the bytes of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
-        """Pass on to ``reader`` what no lane takes."""
+        """Forward all frames that no fast channel takes to ``reader``."""
         super().__init__(reader, loop=loop)
-        self.lanes: dict[int, FastChannel] = {}
+        self.channels: dict[int, ChannelHandler] = {}
+        """The registered fast channels, by channel number."""
         self.blocked: str | None = None
-        """Why the broker takes no messages now (an alarm), ``None`` if it does."""
+        """Why the broker currently accepts no messages (resource alarm), ``None`` if it does."""
         self.error: ConnectionLostError | None = None
-        """Why nothing arrives any more."""
+        """Why the connection is lost, ``None`` while it is open."""
         self.last_received = loop.time()
         self.on_lost: Callable[[ConnectionLostError], None] | None = None
-        """Told once why nothing arrives any more."""
+        """Called once when the connection is lost."""
         self.close_code = 0
-        """The code with which the broker closed the connection, 0 if it did not."""
-        self.refusal = ""
-        """The text that came with it."""
+        """Reply code with which the broker closed the connection, 0 if it did not."""
+        self.close_text = ""
+        """Reply text with which the broker closed the connection."""
         self._event_loop = loop
-        self._cutter = FrameParser(self.lanes, self._pass_on, _FIRST_FRAME_MAX)
-        self._out: list[bytes | memoryview] = []
-        self._out_size = 0
-        self._behind: list[Callable[[], bytes]] = []
-        self._flush_due = False
+        self._parser = FrameParser(self.channels, self._forward, _FIRST_FRAME_MAX)
+        self._buffer: list[bytes | memoryview] = []
+        self._buffer_size = 0
+        self._at_flush: list[Callable[[], bytes]] = []
+        self._flush_scheduled = False
         self._socket_full = False
-        self._passed_on = 0.0
+        self._forwarded_at = 0.0
         self._started = False
         self._socket: asyncio.Transport
 
     @property
     def paused(self) -> bool:
-        """Whether messages should be held back: the socket is full or the broker blocks the connection."""
+        """Whether callers should stop publishing: the socket is full or the broker blocks the connection."""
         return self._socket_full or self.blocked is not None
 
     @property
     def why_paused(self) -> str:
-        """Why messages should be held back, as a clause."""
+        """Why publishing is paused, as a clause for an error message; empty if it is not."""
         if self.blocked is not None:
-            return f"the broker takes no messages now: {self.blocked}"
-        return "the socket to the broker is full, it takes what was sent too slowly" if self._socket_full else ""
+            return f"the broker accepts no messages now: {self.blocked}"
+        return "the socket to the broker is full: the broker reads too slowly" if self._socket_full else ""
 
-    def agree(self, frame_max: int) -> None:
-        """Know the size of the largest frame that both sides allow, in bytes."""
-        self._cutter.max_payload = max(frame_max - 8, 0) or 2**32
+    def set_frame_max(self, frame_max: int) -> None:
+        """Set the negotiated maximum frame size in bytes; 0 means no limit."""
+        self._parser.max_payload = max(frame_max - 8, 0) or 2**32
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the socket."""
+        """Store the socket."""
         self._socket = cast("asyncio.Transport", transport)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Cut into frames and give each to whom it belongs."""
+        """Split into frames and dispatch them to the fast channels and aiormq."""
         now = self.last_received = self._event_loop.time()
         if not self._started:
             self._started = True
-            if data.startswith(b"AMQP"):  # the broker speaks another version: aiormq says so
-                self._cutter.max_payload = 2**32
-                self._pass_on(data)
+            if data.startswith(b"AMQP"):  # the broker speaks another protocol version, which aiormq reports
+                self._parser.max_payload = 2**32
+                self._forward(data)
                 return
         try:
-            taken = self._cutter.feed(data)
+            taken = self._parser.feed(data)
         except FrameError as error:
-            self.abort(ConnectionLostError(f"the broker sent what is not AMQP: {error}"))
+            self.abort(ConnectionLostError(f"the broker sent bytes that are not AMQP: {error}"))
             return
-        # aiormq takes a connection for dead on which it sees nothing, and RabbitMQ sends no heartbeats beside messages.
-        if taken and now - self._passed_on > 1:
-            self._pass_on(HEARTBEAT)
+        # RabbitMQ sends no heartbeats while it sends messages, and aiormq declares a connection dead on which it sees
+        # nothing.
+        if taken and now - self._forwarded_at > 1:
+            self._forward(HEARTBEAT)
 
-    def _pass_on(self, frame: bytes) -> None:
-        self._passed_on = self.last_received
+    def _forward(self, frame: bytes) -> None:
+        self._forwarded_at = self.last_received
         if frame[:3] == b"\x01\x00\x00":
             method = frame[7:11]
             if method == CONNECTION_BLOCKED:
                 self.blocked = frame[12 : 12 + frame[11]].decode("utf-8", "replace")
-                self._tell_flow()
+                self._notify_flow()
             elif method == CONNECTION_UNBLOCKED:
                 self.blocked = None
-                self._tell_flow()
+                self._notify_flow()
             elif method == CONNECTION_CLOSE:
-                code, text = return_reason(frame, 7, len(frame) - 1)
-                self.close_code, self.refusal = code, text
-                self._lose(ConnectionLostError(f"the broker closed the connection: {code} {text}"))
+                code, text = parse_reason(frame, 7, len(frame) - 1)
+                self.close_code, self.close_text = code, text
+                self._fail(ConnectionLostError(f"the broker closed the connection: {code} {text}"))
         super().data_received(frame)
 
     def write(self, frames: Frames) -> None:
-        """Send whole frames, together with whatever else this turn of the loop writes."""
-        if not self._flush_due:
-            self._flush_soon()
+        """Send complete frames, together with everything else that is written in this turn of the loop."""
+        if not self._flush_scheduled:
+            self._schedule_flush()
         if isinstance(frames, list):
-            self._out += frames
-            self._out_size += sum(map(len, frames))
+            self._buffer += frames
+            self._buffer_size += sum(map(len, frames))
         else:
-            self._out.append(frames)
-            self._out_size += len(frames)
-        if self._out_size >= _FLUSH_AT:
+            self._buffer.append(frames)
+            self._buffer_size += len(frames)
+        if self._buffer_size >= _FLUSH_AT:
             self.flush()
 
-    def write_behind(self, frames: Callable[[], bytes]) -> None:
-        """Ask for frames when what is written now is sent, once; they stand behind all of it."""
-        if not self._flush_due:
-            self._flush_soon()
-        self._behind.append(frames)
+    def write_at_flush(self, frames: Callable[[], bytes]) -> None:
+        """Call ``frames`` at the next flush and send the frames that it returns after all buffered ones."""
+        if not self._flush_scheduled:
+            self._schedule_flush()
+        self._at_flush.append(frames)
 
-    def _flush_soon(self) -> None:
-        self._flush_due = True
-        self._event_loop.call_soon(self._flush_now)
+    def _schedule_flush(self) -> None:
+        self._flush_scheduled = True
+        self._event_loop.call_soon(self._run_flush)
 
-    def _flush_now(self) -> None:
-        self._flush_due = False
+    def _run_flush(self) -> None:
+        self._flush_scheduled = False
         self.flush()
 
     def flush(self) -> None:
-        """Send now what was written."""
-        if self._behind:
-            behind, self._behind = self._behind, []
-            self._out += [frames() for frames in behind]
-        if self._out:
-            out, self._out = self._out, []
-            large, self._out_size = self._out_size >= _FLUSH_AT, 0
+        """Send all buffered frames now."""
+        if self._at_flush:
+            at_flush, self._at_flush = self._at_flush, []
+            self._buffer += [frames() for frames in at_flush]
+        if self._buffer:
+            buffer, self._buffer = self._buffer, []
+            large, self._buffer_size = self._buffer_size >= _FLUSH_AT, 0
             if self.error is None:
                 if large:
-                    self._socket.writelines(out)  # the event loop may know how to send them without a copy
+                    self._socket.writelines(buffer)  # some event loops send these without copying
                 else:
-                    self._socket.write(out[0] if len(out) == 1 else b"".join(out))
+                    self._socket.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
 
     def pause_writing(self) -> None:
-        """Hold messages back: the socket does not take more."""
+        """Pause publishing: the write buffer of the socket is full."""
         super().pause_writing()
         self._socket_full = True
-        self._tell_flow()
+        self._notify_flow()
 
     def resume_writing(self) -> None:
-        """Let messages flow again."""
+        """Resume publishing."""
         super().resume_writing()
         self._socket_full = False
-        self._tell_flow()
+        self._notify_flow()
 
     def abort(self, error: ConnectionLostError) -> None:
-        """Cut the connection at once, for this reason."""
-        self._lose(error)
+        """Close the socket at once; ``error`` is the reason that all channels get."""
+        self._fail(error)
         self._socket.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the lanes and aiormq."""
-        error = ConnectionLostError(f"the connection to the broker is gone: {exc or 'closed by the other side'}")
+        """Notify the fast channels and aiormq that the socket is closed."""
+        error = ConnectionLostError(f"the connection to the broker is lost: {exc or 'closed by the other side'}")
         error.__cause__ = exc
-        self._lose(error)
+        self._fail(error)
         super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:
-        """Tell the lanes at once: nothing more arrives."""
-        self._lose(ConnectionLostError("the connection to the broker is gone: closed by the other side"))
+        """Notify the fast channels at once that nothing more will arrive."""
+        self._fail(ConnectionLostError("the connection to the broker is lost: closed by the other side"))
         return super().eof_received()
 
-    def _lose(self, error: ConnectionLostError) -> None:
+    def _fail(self, error: ConnectionLostError) -> None:
         if self.error is None:
             self.error = error
-            self._out.clear()
-            self._behind.clear()
-            lanes = list(self.lanes.values())
-            self.lanes.clear()
+            self._buffer.clear()
+            self._at_flush.clear()
+            channels = list(self.channels.values())
+            self.channels.clear()
             if self.on_lost is not None:
                 self.on_lost(error)
-            with ExitStack() as telling:  # all are told, even if one of them raises
-                for lane in lanes:
-                    telling.callback(lane.socket_lost, error)
+            with ExitStack() as stack:  # every channel is notified, even if one of them raises
+                for channel in channels:
+                    stack.callback(channel.connection_lost, error)
 
-    def _tell_flow(self) -> None:
-        for lane in list(self.lanes.values()):
-            lane.flow_changed()
+    def _notify_flow(self) -> None:
+        for channel in list(self.channels.values()):
+            channel.flow_changed()
 
 
-class TapFactory(TransportFactory):
-    """Hands a :class:`Multiplexer` that is connected already to aiormq."""
+class MultiplexerFactory(TransportFactory):
+    """Passes a connected :class:`Multiplexer` to aiormq."""
 
-    def __init__(self, tap: Multiplexer, reader: asyncio.StreamReader, socket: asyncio.Transport) -> None:
-        """Hand out this one."""
-        self.tap = tap
+    def __init__(self, multiplexer: Multiplexer, reader: asyncio.StreamReader, socket: asyncio.Transport) -> None:
+        """Wrap a connected multiplexer; use :meth:`connect`."""
+        self.multiplexer = multiplexer
         self._reader = reader
         self._socket = socket
 
     @classmethod
-    async def dial(cls, host: str, port: int, ssl: SSLContext | None) -> TapFactory:
-        """Connect by TCP, with TLS if there is an SSL context.
+    async def connect(cls, host: str, port: int, ssl: SSLContext | None) -> MultiplexerFactory:
+        """Connect by TCP, with TLS if an SSL context is given.
 
         Raises:
-            OSError: it cannot be reached, or its certificate is not accepted.
+            OSError: the host cannot be reached, or its certificate is not accepted.
         """
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
-        tap = Multiplexer(reader, loop)
-        socket, _ = await loop.create_connection(lambda: tap, host, port, ssl=ssl)
-        return cls(tap, reader, socket)
+        multiplexer = Multiplexer(reader, loop)
+        socket, _ = await loop.create_connection(lambda: multiplexer, host, port, ssl=ssl)
+        return cls(multiplexer, reader, socket)
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Return the reader and writer over the tap; aiormq calls this instead of connecting."""
-        return self._reader, asyncio.StreamWriter(self._socket, self.tap, self._reader, asyncio.get_running_loop())
+        """Return the reader and writer of the multiplexer; aiormq calls this instead of connecting."""
+        return self._reader, asyncio.StreamWriter(
+            self._socket, self.multiplexer, self._reader, asyncio.get_running_loop()
+        )

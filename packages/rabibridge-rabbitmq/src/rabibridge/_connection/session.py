@@ -1,4 +1,4 @@
-"""One connection to the broker, from log-in to loss. It is never mended: a lost one is replaced by the next."""
+"""One connection to the broker, from log-in to loss. A lost session is never reused: a new one replaces it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from aio_pika import Connection
 from yarl import URL
 
+from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.multiplexer import TapFactory
+from rabibridge._connection.multiplexer import MultiplexerFactory
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -29,19 +30,19 @@ if TYPE_CHECKING:
 __all__ = ["CONTROL_TIMEOUT", "Session"]
 
 _log = logging.getLogger(__name__)
-_REFUSED_FOR_GOOD = (403, 530)
-"""Reply codes with which the broker refuses user, password or virtual host."""
+_LOGIN_REFUSED = (ACCESS_REFUSED, NOT_ALLOWED)
+"""Reply codes with which the broker refuses the user, the password or the virtual host."""
 _CLOSE_TIMEOUT = 5.0
-_FRAME_MAX_LEAST = 4096
-"""No broker may agree on smaller frames, in bytes (AMQP 0-9-1, section 4.2.3)."""
+_FRAME_MIN_SIZE = 4096
+"""Minimum value of ``frame_max`` in bytes (AMQP 0-9-1, section 4.2.3)."""
 CONTROL_TIMEOUT = 30.0
-"""How long the broker may take for what is rare: declaring, consuming, opening a channel; in seconds."""
+"""How long the broker may take to declare, consume or open a channel, in seconds."""
 
 
-class _TappedConnection(Connection):
-    """aio-pika's plain connection over a socket of ours."""
+class _MultiplexedConnection(Connection):
+    """aio-pika's plain connection on top of a multiplexer."""
 
-    def __init__(self, url: URL, factory: TapFactory, client_properties: dict[str, Any]) -> None:
+    def __init__(self, url: URL, factory: MultiplexerFactory, client_properties: dict[str, Any]) -> None:
         super().__init__(url, client_properties=client_properties)
         self.kwargs["transport_factory"] = factory
 
@@ -49,12 +50,14 @@ class _TappedConnection(Connection):
 class Session:
     """An open connection."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, tap: Multiplexer, connection: Connection) -> None:
-        """Watch over a connection that is open; use :meth:`dial`."""
+    def __init__(
+        self, endpoint: Endpoint, settings: Settings, multiplexer: Multiplexer, connection: Connection
+    ) -> None:
+        """Supervise an open connection; use :meth:`connect`."""
         underlay = connection.transport
         assert underlay is not None
         self.endpoint = endpoint
-        self.tap = tap
+        self.multiplexer = multiplexer
         self.max_body = settings.max_body
         self.direct_reply = settings.direct_reply
         self.exchange_declared = False
@@ -62,59 +65,63 @@ class Session:
         self._connection = connection
         self._amqp: Any = underlay.connection
         frame_max = self._amqp.connection_tune.frame_max
-        if 0 < frame_max < _FRAME_MAX_LEAST:
-            error = ConnectionLostError(f"{endpoint} allows frames of only {frame_max} bytes", executed=False)
-            tap.abort(error)
+        if 0 < frame_max < _FRAME_MIN_SIZE:
+            error = ConnectionLostError(
+                f"{endpoint} allows frames of only {frame_max} bytes; AMQP requires {_FRAME_MIN_SIZE}", executed=False
+            )
+            multiplexer.abort(error)
             raise error
         self.max_payload = frame_max - 8 if frame_max else 128 * 1024
-        tap.agree(frame_max)
-        tap.on_lost = self._on_lost
+        multiplexer.set_frame_max(frame_max)
+        multiplexer.on_lost = self._on_lost
         self._heartbeat = settings.heartbeat
         self._loop = asyncio.get_running_loop()
-        self._watched = self._loop.time()
-        self._watch = self._loop.call_later(self._heartbeat / 2, self._check)
-        if tap.error is not None:
-            self._on_lost(tap.error)
+        self._checked_at = self._loop.time()
+        self._watchdog = self._loop.call_later(self._heartbeat / 2, self._check_silence)
+        if multiplexer.error is not None:
+            self._on_lost(multiplexer.error)
 
     @classmethod
-    async def dial(cls, endpoint: Endpoint, settings: Settings, name: str) -> Session:
+    async def connect(cls, endpoint: Endpoint, settings: Settings, name: str) -> Session:
         """Connect and log in.
 
         Raises:
-            ConnectionLostError: the broker cannot be reached or went away.
+            ConnectionLostError: the broker cannot be reached, or the connection is lost during log-in.
             ConfigurationError: the broker refuses the user, the password or the virtual host.
         """
         what = f"cannot connect to {endpoint}"
-        factory: TapFactory | None = None
+        factory: MultiplexerFactory | None = None
         try:
             with translated(what):
                 async with asyncio.timeout(settings.connect_timeout):
-                    factory = await TapFactory.dial(endpoint.host, endpoint.port, _tls(endpoint))
-                connection = _TappedConnection(_url(endpoint, settings.heartbeat), factory, _client_properties(name))
-                await _log_in(connection, factory.tap, endpoint, settings.connect_timeout)
+                    factory = await MultiplexerFactory.connect(endpoint.host, endpoint.port, _tls(endpoint))
+                connection = _MultiplexedConnection(
+                    _url(endpoint, settings.heartbeat), factory, _client_properties(name)
+                )
+                await _log_in(connection, factory.multiplexer, endpoint, settings.connect_timeout)
         except BaseException as error:
             if factory is None:
                 raise
-            factory.tap.abort(ConnectionLostError(what))
-            refused = factory.tap.close_code in _REFUSED_FOR_GOOD and "limit" not in factory.tap.refusal
+            factory.multiplexer.abort(ConnectionLostError(what))
+            refused = factory.multiplexer.close_code in _LOGIN_REFUSED and "limit" not in factory.multiplexer.close_text
             if isinstance(error, ConnectionLostError) and refused:
                 raise ConfigurationError(
-                    f"{what}: {factory.tap.refusal}; check the username, the password, and that the user may use the "
-                    f"virtual host {endpoint.virtualhost!r}"
+                    f"{what}: {factory.multiplexer.close_text}; check the username, the password and whether the user "
+                    f"may use the virtual host {endpoint.virtualhost!r}"
                 ) from error
             raise
-        return cls(endpoint, settings, factory.tap, connection)
+        return cls(endpoint, settings, factory.multiplexer, connection)
 
     @property
     def broker_version(self) -> tuple[int, ...]:
-        """The version that the broker tells, such as ``(3, 12, 5)``; empty where it tells none."""
+        """The version that the broker reports, such as ``(3, 12, 5)``; empty if it reports none."""
         version = str(self._amqp.server_properties.get("version", ""))
         return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
     @property
     def error(self) -> ConnectionLostError | None:
-        """Why it is lost, ``None`` while it is open."""
-        return self.tap.error
+        """Why the connection is lost, ``None`` while it is open."""
+        return self.multiplexer.error
 
     async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
         """Open a channel that stays open."""
@@ -122,8 +129,8 @@ class Session:
         return channel
 
     @asynccontextmanager
-    async def channel(self) -> AsyncIterator[AbstractChannel]:
-        """Open a channel for a few operations: whatever goes wrong on it touches no other channel."""
+    async def temporary_channel(self) -> AsyncIterator[AbstractChannel]:
+        """Open a channel for a few operations, so that an error on it affects no other channel."""
         channel: AbstractChannel = await self._amqp.channel(publisher_confirms=False)
         try:
             yield channel
@@ -132,16 +139,16 @@ class Session:
                 await channel.close()
 
     @asynccontextmanager
-    async def in_time(self, seconds: float = CONTROL_TIMEOUT) -> AsyncIterator[None]:
-        """Give up the connection if the broker does not answer: aiormq cannot abandon an operation on a channel.
+    async def timeout(self, seconds: float = CONTROL_TIMEOUT) -> AsyncIterator[None]:
+        """Abort the connection if the block takes longer: aiormq cannot abandon a single operation on a channel.
 
         Raises:
-            ConnectionLostError: ``seconds`` have passed.
+            ConnectionLostError: the broker did not answer within ``seconds``.
         """
         error = ConnectionLostError(
             f"the broker at {self.endpoint} did not answer within {seconds:g} s", executed=False
         )
-        give_up = self._loop.call_later(seconds, self.fail, error)
+        timer = self._loop.call_later(seconds, self.fail, error)
         try:
             yield
         except BaseException as raised:
@@ -149,63 +156,63 @@ class Session:
                 raise error from raised
             raise
         finally:
-            give_up.cancel()
+            timer.cancel()
 
     def fail(self, error: ConnectionLostError) -> None:
-        """Cut the connection at once, for this reason."""
-        self.tap.abort(error)
+        """Close the socket at once; ``error`` is the reason that all channels get."""
+        self.multiplexer.abort(error)
 
     async def close(self) -> None:
-        """Close in good order, or cut after a few seconds."""
-        self._watch.cancel()
-        self.tap.flush()
+        """Close with the AMQP handshake, or close just the socket after a few seconds."""
+        self._watchdog.cancel()
+        self.multiplexer.flush()
         try:
-            with translated(f"the connection to {self.endpoint} cannot be closed in good order"):
+            with translated(f"the connection to {self.endpoint} cannot be closed cleanly"):
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await self._connection.close()
         except ConnectionLostError as error:
             _log.warning("%s", error)
         finally:
-            self.tap.abort(ConnectionLostError("the connection was closed"))
+            self.multiplexer.abort(ConnectionLostError("the connection was closed"))
 
     def _on_lost(self, error: ConnectionLostError) -> None:
-        self._watch.cancel()
+        self._watchdog.cancel()
         self.lost.set()
-        # aiormq's reader would log the loss with a traceback; whoever owns this session logs it in a line. Where the
-        # broker has said good-bye, the reader is left to answer.
-        if not self.tap.close_code:
+        # aiormq's reader would log the loss with a traceback; the owner of this session logs it in one line. If the
+        # broker has sent connection.close, the reader must answer it.
+        if not self.multiplexer.close_code:
             self._amqp._reader_task.cancel()
 
-    def _check(self) -> None:
-        """Give up a connection on which nothing has arrived for two heartbeats."""
+    def _check_silence(self) -> None:
+        """Abort a connection on which nothing has arrived for two heartbeat intervals."""
         now = self._loop.time()
-        # Where the loop itself stood still, what has arrived may not have been read yet: look again next time.
-        on_time = now - self._watched < self._heartbeat
-        self._watched = now
-        silence = now - self.tap.last_received
+        # If the event loop was blocked, received data may not have been read yet: decide at the next check.
+        on_time = now - self._checked_at < self._heartbeat
+        self._checked_at = now
+        silence = now - self.multiplexer.last_received
         if on_time and silence > 2 * self._heartbeat:
             self.fail(ConnectionLostError(f"the broker at {self.endpoint} has been silent for {silence:.1f} s"))
         else:
-            self._watch = self._loop.call_later(self._heartbeat / 2, self._check)
+            self._watchdog = self._loop.call_later(self._heartbeat / 2, self._check_silence)
 
 
-async def _log_in(connection: Connection, tap: Multiplexer, endpoint: Endpoint, seconds: float) -> None:
-    """Log in, or cut the connection: to cancel aiormq would have it wait for a peer that does not answer."""
+async def _log_in(connection: Connection, multiplexer: Multiplexer, endpoint: Endpoint, seconds: float) -> None:
+    """Log in, or abort the connection: cancelling aiormq would make it wait for a peer that does not answer."""
     error = ConnectionLostError(f"{endpoint} did not answer the log-in within {seconds:g} s", executed=False)
-    give_up = asyncio.get_running_loop().call_later(seconds, tap.abort, error)
+    timer = asyncio.get_running_loop().call_later(seconds, multiplexer.abort, error)
     connecting = asyncio.ensure_future(connection.connect())
     try:
         await asyncio.shield(connecting)
     except asyncio.CancelledError:
-        tap.abort(ConnectionLostError("the log-in was given up", executed=False))
+        multiplexer.abort(ConnectionLostError("the log-in was cancelled", executed=False))
         await asyncio.gather(connecting, return_exceptions=True)
         raise
     except Exception as raised:
-        if tap.error is error:
+        if multiplexer.error is error:
             raise error from raised
         raise
     finally:
-        give_up.cancel()
+        timer.cancel()
 
 
 def _url(endpoint: Endpoint, heartbeat: float) -> URL:

@@ -1,10 +1,11 @@
-"""Hearing from callers that they do not wait for a call any more."""
+"""Receives cancellations: messages by which callers tell that they no longer wait for a call."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
+from rabibridge._amqp.methods import ACCESS_REFUSED
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
@@ -15,82 +16,81 @@ if TYPE_CHECKING:
 
     from aiormq.abc import AbstractChannel
 
-    from rabibridge._amqp.frames import Properties
+    from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
     from rabibridge_core.transport import ServiceQueue
 
 __all__ = ["CancellationListener"]
 
 _log = logging.getLogger(__name__)
-_KEY_MAX = 255
-_ACCESS_REFUSED = 403
+_ROUTING_KEY_MAX = 255
 
 
-class _CancelChannel(FastChannel):
-    """Takes cancels: a message names caller and call by its properties, and the service by its body."""
+class _CancellationChannel(FastChannel):
+    """Receives cancellations: the properties identify caller and call, the body is the routing key of the service."""
 
-    def __init__(self, session: Session, channel: int, heard: Callable[[bytes, bytes, bytes], None]) -> None:
-        super().__init__(session.tap, channel, session.max_payload, _KEY_MAX)
-        self._heard = heard
+    def __init__(self, session: Session, channel: int, on_cancelled: Callable[[bytes, bytes, bytes], None]) -> None:
+        super().__init__(session.multiplexer, channel, session.max_payload, _ROUTING_KEY_MAX)
+        self._on_cancelled = on_cancelled
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
-        self._heard(body, properties.reply_to, properties.correlation_id)
+        self._on_cancelled(body, properties.reply_to, properties.correlation_id)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
-        _log.warning("a confirm on channel %d, which has none", self.number)
+        _log.warning("unexpected publisher confirm on channel %d, which is not in confirm mode", self.number)
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
-        _log.warning("a return on channel %d, on which nothing is published", self.number)
+        _log.warning("unexpected returned message on channel %d, which publishes nothing", self.number)
 
     def closed(self, error: ConnectionLostError) -> None:
-        if self._tap.error is None and self.close_code != _ACCESS_REFUSED:  # that is for who has asked to say
-            _log.info("cancels of calls are not heard any more on this connection: %s", error)
+        # A missing permission is reported by the operation that needs it.
+        if self._multiplexer.error is None and self.close_code != ACCESS_REFUSED:
+            _log.info("no more cancellations are received on this connection: %s", error)
 
     def cancelled(self) -> None:
-        self._close(ConnectionLostError("their queue was deleted"))
+        self._close(ConnectionLostError("the queue for cancellations was deleted"))
 
 
 class CancellationListener:
-    """The queue for cancels of one connection, bound for each of its services.
+    """The cancellation queue of one connection, bound for each of its services.
 
-    It is a comfort: where the broker refuses it, calls that nobody waits for run to their end.
+    Best effort: if the broker refuses the queue, cancelled calls run to completion.
     """
 
-    def __init__(self, session: Session, heard: Callable[[bytes, bytes, bytes], None]) -> None:
-        """Tell ``heard`` the routing key, the caller and the correlation id of each call that is cancelled."""
+    def __init__(self, session: Session, on_cancelled: Callable[[bytes, bytes, bytes], None]) -> None:
+        """Prepare to listen; ``on_cancelled`` gets routing key, caller and correlation id of each cancelled call."""
         self._session = session
-        self._heard = heard
-        self._channel: AbstractChannel | None = None
-        self._lane: _CancelChannel | None = None
+        self._on_cancelled = on_cancelled
+        self._control_channel: AbstractChannel | None = None
+        self._channel: _CancellationChannel | None = None
         self._queue = ""
         self._bound: set[str] = set()
 
     async def listen_for(self, queue: ServiceQueue) -> None:
-        """Take the cancels for a service from now on.
+        """Receive the cancellations of a service from now on.
 
         Raises:
-            ConnectionLostError: the connection is gone.
+            ConnectionLostError: the connection is lost.
         """
-        keys = [
-            key for key in queue.routing_keys if key not in self._bound and len(key) < _KEY_MAX - len(CANCEL_PREFIX)
-        ]
-        if not keys or (self._lane is not None and not self._lane.open):
+        max_length = _ROUTING_KEY_MAX - len(CANCEL_PREFIX)
+        keys = [key for key in queue.routing_keys if key not in self._bound and len(key) < max_length]
+        if not keys or (self._channel is not None and not self._channel.open):
             return
         try:
-            with translated("the queue for cancels of calls cannot be used"):
-                async with self._session.in_time():
-                    channel = self._channel or await self._open()
+            with translated("cannot listen for cancelled calls"):
+                async with self._session.timeout():
+                    control_channel = self._control_channel or await self._open()
                     for key in keys:
-                        await channel.queue_bind(self._queue, EXCHANGE.decode(), CANCEL_PREFIX + key)
+                        await control_channel.queue_bind(self._queue, EXCHANGE.decode(), CANCEL_PREFIX + key)
                         self._bound.add(key)
         except ConfigurationError as error:
-            _log.info("calls that are cancelled run to their end: %s", error)
+            _log.info("%s; cancelled calls run to completion", error)
         except ConnectionLostError:
             if self._session.error is not None:
                 raise
 
     async def _open(self) -> AbstractChannel:
-        channel = self._channel = await self._session.open_channel()
-        self._lane = _CancelChannel(self._session, channel.number, self._heard)
+        channel = self._control_channel = await self._session.open_channel()
+        self._channel = _CancellationChannel(self._session, channel.number, self._on_cancelled)
         self._queue = await declare_cancel_queue(channel)
         return channel

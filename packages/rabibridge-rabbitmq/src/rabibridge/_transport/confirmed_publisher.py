@@ -1,7 +1,7 @@
-"""Messages that a worker publishes to be kept: counted copies of requests, and dead letters.
+"""Publishes messages that must not be lost, with publisher confirms: counted copies of requests, and dead letters.
 
-They need confirms, since the request that they stand for is acknowledged only once the broker has them. So they have a
-channel of their own, opened when the first one is sent, which all services on a connection share.
+The original request is acknowledged only once the broker has confirmed its copy. Confirms need a channel of their own,
+which is opened for the first message and shared by all services on a connection.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from rabibridge._amqp.frames import FrameError, content, publish_method
+from rabibridge._amqp.frames import FrameError, content
+from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._connection.error_translation import permission_error, translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import DEAD_LETTERS, declare_dead_letters
@@ -20,190 +21,189 @@ from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge._amqp.frames import Properties
+    from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
     from rabibridge._transport.incoming import RabbitRequest
-    from rabibridge._transport.republish import Done
+    from rabibridge._transport.interfaces import Done
     from rabibridge_core.transport import ServiceQueue
 
 __all__ = ["ConfirmedPublisher"]
 
 _log = logging.getLogger(__name__)
-_ACCESS_REFUSED = 403
-_EVERYTHING = b""
-_TRY_AGAIN = 30.0
-"""How long what the broker has refused is not tried again, in seconds: garbage may come by the thousand."""
+_ALL_QUEUES = b""
+_RETRY_AFTER = 30.0
+"""After a refusal, messages are not published for this many seconds: invalid requests may arrive by the thousand."""
 _DRAIN_TIMEOUT = 5.0
 
 
 class _ConfirmChannel(FastChannel):
-    """Publishes by the default exchange, with confirms."""
+    """Publishes to the default exchange and matches publisher confirms."""
 
     def __init__(
-        self, session: Session, channel: int, ended: Callable[[list[OutgoingMessage], Exception, int], None]
+        self, session: Session, channel: int, on_failed: Callable[[list[OutgoingMessage], Exception, int], None]
     ) -> None:
-        super().__init__(session.tap, channel, session.max_payload, session.max_body)
+        super().__init__(session.multiplexer, channel, session.max_payload, session.max_body)
         self._pending: dict[int, OutgoingMessage] = {}
         self._published = 0
-        self._ended = ended
+        self._on_failed = on_failed
 
-    def publish(self, parcel: OutgoingMessage) -> None:
+    def publish(self, message: OutgoingMessage) -> None:
         self._published += 1
-        self._pending[self._published] = parcel
-        method = publish_method(self.number, b"", parcel.queue, mandatory=True)
-        self.write(content(self.number, method, parcel.flags, parcel.properties, parcel.body, self.max_payload))
+        self._pending[self._published] = message
+        method = publish_method(self.number, b"", message.queue, mandatory=True)
+        self.write(content(self.number, method, message.flags, message.properties, message.body, self.max_payload))
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
-        parcels = [self._pending.pop(one) for one in self._tags(tag, multiple)]
+        messages = [self._pending.pop(pending_tag) for pending_tag in self._confirmed_tags(tag, multiple)]
         if accepted:
-            for parcel in parcels:
-                parcel.done(None)
+            for message in messages:
+                message.done(None)
         else:
-            self._ended(parcels, ConnectionLostError("the broker did not take it: the queue is full"), 0)
+            self._on_failed(messages, ConnectionLostError("the broker refused the message: the queue is full"), 0)
 
-    def _tags(self, tag: int, multiple: bool) -> list[int]:
+    def _confirmed_tags(self, tag: int, multiple: bool) -> list[int]:
         if multiple:
-            return [one for one in self._pending if one <= tag]
-        return [tag] if tag in self._pending else []  # what was returned is confirmed too
+            return [pending_tag for pending_tag in self._pending if pending_tag <= tag]
+        return [tag] if tag in self._pending else []  # a returned message is confirmed as well
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
-        # A return does not tell which one it is. But where there is no queue, none of them is in it.
-        tags = [tag for tag, parcel in self._pending.items() if parcel.queue == key]
-        parcels = [self._pending.pop(tag) for tag in tags]
-        self._ended(parcels, ConnectionLostError(f"there is no such queue: {code} {text}"), code)
+        # A returned message carries no delivery tag. But if the queue does not exist, it holds none of the messages.
+        tags = [tag for tag, message in self._pending.items() if message.queue == key]
+        messages = [self._pending.pop(tag) for tag in tags]
+        self._on_failed(messages, ConnectionLostError(f"the queue does not exist: {code} {text}"), code)
 
     def closed(self, error: ConnectionLostError) -> None:
-        parcels = list(self._pending.values())
+        messages = list(self._pending.values())
         self._pending.clear()
-        self._ended(parcels, error, self.close_code)
+        self._on_failed(messages, error, self.close_code)
 
 
 class ConfirmedPublisher:
-    """Brings messages into queues and tells when they are there, on one connection."""
+    """Publishes messages to queues on one connection and reports when the broker has confirmed them."""
 
     def __init__(self, session: Session, name: str) -> None:
-        """Publish on a connection that the broker lists as ``name``."""
+        """Publish on a connection that the broker lists under ``name``."""
         self._session = session
         self._name = name
-        self._lane: _ConfirmChannel | None = None
-        self._waiting: list[OutgoingMessage] = []  # for the channel, or for the dead-letter queue
+        self._channel: _ConfirmChannel | None = None
+        self._waiting: list[OutgoingMessage] = []  # for the channel, or for the dead-letter queue to be declared
         self._opening: asyncio.Task[None] | None = None
         self._declared = False
-        self._refusals: dict[bytes, tuple[float, Exception]] = {}  # by queue: until when nothing is tried, and why
-        self._reported = False
-        self._over = False
-        self._under_way = 0
+        self._refusals: dict[bytes, tuple[float, Exception]] = {}  # by queue: until when not to publish, and why
+        self._drop_logged = False
+        self._closed = False
+        self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def count(self, request: RabbitRequest, queue: ServiceQueue, done: Done) -> None:
-        """Put a copy of a request into its queue that carries how often it was given to a worker.
+    def publish_counted(self, request: RabbitRequest, queue: ServiceQueue, done: Done) -> None:
+        """Publish a copy of a request, with its delivery count, to its queue.
 
-        ``done`` is told, unless the connection is lost: ``None`` once it is there, else why it is not.
+        ``done`` is called with the outcome, unless the connection is lost.
         """
         try:
-            parcel = counted_copy(request, queue, self._session, done)
+            message = counted_copy(request, queue, self._session, done)
         except FrameError as error:
             done(error)
         else:
-            self._begin(parcel)
+            self._start(message)
 
     def dead_letter(self, request: RabbitRequest, queue: ServiceQueue, reason: str, done: Done) -> None:
-        """Put a request into the dead-letter queue; ``done`` as for :meth:`count`."""
+        """Publish a request to the dead-letter queue; ``done`` as for :meth:`publish_counted`."""
 
-        def put_aside(refusal: Exception | None) -> None:
-            if refusal is not None and not self._reported:
-                self._reported = True
+        def log_and_finish(refusal: Exception | None) -> None:
+            if refusal is not None and not self._drop_logged:
+                self._drop_logged = True
                 _log.error(
-                    "%s: a request of %r (%s) cannot be kept in the queue %r and is dropped, as are all others for "
-                    "which there is no word from now on: %s",
+                    "%s: cannot dead-letter a request of %r (%s) to queue %r; it is dropped. Further drops are not "
+                    "logged: %s",
                     self._name, queue.name, reason, DEAD_LETTERS.decode(), refusal,
                 )  # fmt: skip
             done(refusal)
 
-        self._begin(dead_letter(request, queue, reason, self._name, self._session, put_aside))
+        self._start(dead_letter(request, queue, reason, self._name, self._session, log_and_finish))
 
-    async def drained(self) -> None:
-        """Wait, for a few seconds at most, until nothing is under way; then nothing is begun any more."""
+    async def drain(self) -> None:
+        """Wait a few seconds at most until no message is in flight, then publish nothing more."""
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT):
                 await self._idle.wait()
         except TimeoutError:
-            _log.warning("%s: the broker has not confirmed %d messages to be kept", self._name, self._under_way)
-        self._over = True
+            _log.warning("%s: the broker has not confirmed %d republished messages", self._name, self._in_flight)
+        self._closed = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
 
-    def _begin(self, parcel: OutgoingMessage) -> None:
-        if self._session.error is None and not self._over:
-            self._under_way += 1
+    def _start(self, message: OutgoingMessage) -> None:
+        if self._session.error is None and not self._closed:
+            self._in_flight += 1
             self._idle.clear()
-            self._put(parcel._replace(done=self._counted_down(parcel.done)))
+            self._publish(message._replace(done=self._tracked(message.done)))
 
-    def _counted_down(self, done: Done) -> Done:
-        def count_down(refusal: Exception | None) -> None:
-            self._under_way -= 1
-            if not self._under_way:
+    def _tracked(self, done: Done) -> Done:
+        def finish(refusal: Exception | None) -> None:
+            self._in_flight -= 1
+            if not self._in_flight:
                 self._idle.set()
             done(refusal)
 
-        return count_down
+        return finish
 
-    def _put(self, parcel: OutgoingMessage) -> None:
-        lane, now = self._lane, asyncio.get_running_loop().time()
-        for place in (_EVERYTHING, parcel.queue):
-            until, refusal = self._refusals.get(place, (0.0, None))
+    def _publish(self, message: OutgoingMessage) -> None:
+        channel, now = self._channel, asyncio.get_running_loop().time()
+        for queue in (_ALL_QUEUES, message.queue):
+            until, refusal = self._refusals.get(queue, (0.0, None))
             if until > now:
-                parcel.done(refusal)
+                message.done(refusal)
                 return
-        if lane is not None and lane.open and (self._declared or parcel.queue != DEAD_LETTERS):
-            lane.publish(parcel)
+        if channel is not None and channel.open and (self._declared or message.queue != DEAD_LETTERS):
+            channel.publish(message)
             return
-        self._waiting.append(parcel)
+        self._waiting.append(message)
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._open())
 
     async def _open(self) -> None:
-        place = _EVERYTHING
+        queue = _ALL_QUEUES
         try:
-            if not self._declared and any(one.queue == DEAD_LETTERS for one in self._waiting):
-                place = DEAD_LETTERS
+            if not self._declared and any(message.queue == DEAD_LETTERS for message in self._waiting):
+                queue = DEAD_LETTERS
                 await declare_dead_letters(self._session)
-                self._declared, place = True, _EVERYTHING
-            if self._lane is None or not self._lane.open:
-                with translated("the channel for messages to be kept cannot be opened"):
-                    async with self._session.in_time():
-                        channel = await self._session.open_channel(confirms=True)
-                        self._lane = _ConfirmChannel(self._session, channel.number, self._failed)
+                self._declared, queue = True, _ALL_QUEUES
+            if self._channel is None or not self._channel.open:
+                with translated("the channel for republished messages cannot be opened"):
+                    async with self._session.timeout():
+                        control_channel = await self._session.open_channel(confirms=True)
+                        self._channel = _ConfirmChannel(self._session, control_channel.number, self._on_failed)
         except (ConfigurationError, ConnectionLostError) as error:
-            self._refuse(place, error)
+            self._suspend(queue, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, a new connection starts clean
-            _log.exception("%s: messages to be kept cannot be published", self._name)
-            self._session.fail(ConnectionLostError(f"messages to be kept cannot be published: {error}"))
+            _log.exception("%s: cannot republish messages", self._name)
+            self._session.fail(ConnectionLostError(f"cannot republish messages: {error}"))
         finally:
             self._opening = None
         waiting, self._waiting = self._waiting, []
         if self._session.error is not None:
-            self._idle.set()  # they are given to a worker again
+            self._idle.set()  # the broker redelivers the requests
             return
-        for parcel in waiting:
-            self._put(parcel)
+        for message in waiting:
+            self._publish(message)
 
-    def _failed(self, parcels: list[OutgoingMessage], error: Exception, code: int) -> None:
-        """Hear that parcels have not arrived: ``code`` is the broker's, 0 where it is just no."""
+    def _on_failed(self, messages: list[OutgoingMessage], error: Exception, code: int) -> None:
+        """Called when messages are not in their queue; ``code`` is the reply code, 0 for a negative confirm."""
         if self._session.error is not None:
             self._idle.set()
             return
-        if code == _ACCESS_REFUSED:
-            error = permission_error(self._session.endpoint, "amq.default", "a dead letter and every reply", error)
-            self._refuse(_EVERYTHING, error)
-        for parcel in parcels:
-            if parcel.queue == DEAD_LETTERS and code not in (0, _ACCESS_REFUSED) and not parcel.again:
+        if code == ACCESS_REFUSED:
+            error = permission_error(self._session.endpoint, "amq.default", "every dead letter and every reply", error)
+            self._suspend(_ALL_QUEUES, error)
+        for message in messages:
+            if message.queue == DEAD_LETTERS and code not in (0, ACCESS_REFUSED) and not message.retried:
                 self._declared = False
-                self._put(parcel._replace(again=True))
+                self._publish(message._replace(retried=True))
             else:
-                parcel.done(error)
+                message.done(error)
 
-    def _refuse(self, place: bytes, error: Exception) -> None:
-        self._refusals[place] = asyncio.get_running_loop().time() + _TRY_AGAIN, error
+    def _suspend(self, queue: bytes, error: Exception) -> None:
+        self._refusals[queue] = asyncio.get_running_loop().time() + _RETRY_AFTER, error

@@ -1,39 +1,91 @@
-"""A request in hand: what arrived, and the ways to settle it."""
+"""A received request and the operations that settle it."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from rabibridge._amqp.field_tables import readable_table
-from rabibridge._amqp.frames import PROBE_TABLE, parse_deadline_table
+from rabibridge._amqp.field_tables import decode_table_or_empty
+from rabibridge._amqp.headers import (
+    DEADLINE_HEADER,
+    DELIVERIES_HEADER,
+    DELIVERY_COUNT_HEADER,
+    PROBE_HEADER,
+    PROBE_TABLE,
+    TIMEOUT_HEADER,
+    parse_deadline_table,
+)
+from rabibridge._connection.topology import SERVER_NAMED
 
 if TYPE_CHECKING:
-    from rabibridge._amqp.frames import Properties
-    from rabibridge._transport.service_channel import ServiceChannel
+    from rabibridge._amqp.frames import Frames
+    from rabibridge._amqp.properties import Properties
+    from rabibridge._transport.interfaces import Done, ServedQueue
     from rabibridge_core.transport import Headers, Reply
 
-__all__ = ["DIRECT_REPLY_TO", "SERVER_NAMED", "RabbitRequest"]
+__all__ = ["DeliveryChannel", "RabbitRequest"]
 
-DIRECT_REPLY_TO = b"amq.rabbitmq.reply-to"
-SERVER_NAMED = b"amq.gen-"
-"""How the names of queues begin that the broker has named: they never come again, others may."""
-_COUNT_MAX = 2**31
+_DELIVERIES_MAX = 2**31
 _NO_HEADERS: Headers = MappingProxyType({})
 
 
+class DeliveryChannel(Protocol):
+    """What a request and the redelivery counter use of the channel on which requests arrive."""
+
+    open: bool
+
+    @property
+    def consumer(self) -> ServedQueue:
+        """The consumer whose channel it is."""
+        ...
+
+    def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
+        """Return the frames that send a reply to the request with these properties."""
+        ...
+
+    def write(self, frames: Frames) -> None:
+        """Send complete frames of this channel; they are dropped if it is closed."""
+        ...
+
+    def flush(self) -> None:
+        """Send the buffered frames now."""
+        ...
+
+    def settle(self, frames: Frames, tag: int) -> None:
+        """Send ``frames``, then acknowledge the request with this tag unless it is 0; the request is settled."""
+        ...
+
+    def accept(self, tag: int) -> None:
+        """Acknowledge a request whose reply follows later."""
+        ...
+
+    def reject(self, tag: int, *, requeue: bool) -> None:
+        """Reject a request; it is settled."""
+        ...
+
+    def dead_letter(self, request: RabbitRequest, reason: str, done: Done) -> None:
+        """Publish a request to the dead-letter queue and call ``done`` with the outcome."""
+        ...
+
+    def probe(self, reply_to: bytes) -> None:
+        """Find out whether a caller is still connected."""
+        ...
+
+
 class RabbitRequest:
-    """A request in hand."""
+    """A received request that must be settled once."""
 
     __slots__ = (
-        "_lane", "_probing", "_tag", "body", "caller", "content_encoding", "content_type", "correlation_id",
+        "_channel", "_probe_allowed", "_tag", "body", "caller", "content_encoding", "content_type", "correlation_id",
         "deadline", "deliveries", "headers", "persistent", "properties", "redelivered", "time_left", "wants_reply",
     )  # fmt: skip
 
-    def __init__(self, lane: ServiceChannel, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
-        """Hold what was delivered on ``lane`` under this tag."""
-        self._lane: ServiceChannel | None = lane
-        self._tag = tag  # 0: acknowledged already
+    def __init__(
+        self, channel: DeliveryChannel, tag: int, redelivered: bool, properties: Properties, body: bytes
+    ) -> None:
+        """Wrap a delivery; ``tag`` is its delivery tag on ``channel``."""
+        self._channel: DeliveryChannel | None = channel  # None: settled
+        self._tag = tag  # 0: acknowledged
         self.properties = properties
         self.content_type, self.content_encoding, table, self.correlation_id, reply_to, _, self.persistent, _ = (
             properties
@@ -44,7 +96,7 @@ class RabbitRequest:
         self.deliveries = 1 if redelivered else 0
         self.body = body
         self.headers = _NO_HEADERS
-        self._probing = True
+        self._probe_allowed = True
         times = parse_deadline_table(table)
         if times is not None:
             self.time_left: float | None = times[0] / 1000
@@ -52,92 +104,93 @@ class RabbitRequest:
             return
         self.time_left = self.deadline = None
         if (table == PROBE_TABLE or not table) and not properties.expiration:
-            self._probing = table != b""
+            self._probe_allowed = table != b""
         else:
             self._read_headers(table, properties.expiration)
 
     def _read_headers(self, table: bytes, expiration: bytes) -> None:
-        """Read what else may stand there: a sender may write the deadline in his own way, or only an expiration."""
-        headers = self.headers = readable_table(table)
-        self._probing = "rb-deadline" in headers or headers.get("rb-probe") is True
-        time_left, deadline = headers.get("rb-timeout"), headers.get("rb-deadline")
+        """Parse other headers: a sender may encode the deadline differently, or set only an expiration."""
+        headers = self.headers = decode_table_or_empty(table)
+        self._probe_allowed = DEADLINE_HEADER in headers or headers.get(PROBE_HEADER) is True
+        time_left, deadline = headers.get(TIMEOUT_HEADER), headers.get(DEADLINE_HEADER)
         if time_left is None and expiration.isdigit():
             time_left = int(expiration)
         self.time_left = time_left / 1000 if isinstance(time_left, int | float) else None
         self.deadline = deadline / 1000 if isinstance(deadline, int | float) else None
-        counted = _count(headers.get("rb-deliveries")) + (1 if self.redelivered else 0)
-        self.deliveries = max(counted, _count(headers.get("x-delivery-count")))
+        counted = _delivery_count(headers.get(DELIVERIES_HEADER)) + (1 if self.redelivered else 0)
+        self.deliveries = max(counted, _delivery_count(headers.get(DELIVERY_COUNT_HEADER)))
         self.redelivered = self.deliveries > 0
 
     @property
     def void(self) -> bool:
-        """Whether the broker gives it to another worker, because its channel is gone."""
-        return self._lane is not None and not self._lane.open and self._tag != 0
+        """Whether it can no longer be settled because its channel is closed: the broker redelivers it."""
+        return self._channel is not None and not self._channel.open and self._tag != 0
 
     def reply(self, reply: Reply, /) -> None:
         """Send the reply, then settle."""
-        lane = self._lane
-        if lane is not None:
-            if not (self._tag or lane.open):
-                self._reply_elsewhere(lane, reply)
+        channel = self._channel
+        if channel is not None:
+            if not (self._tag or channel.open):
+                self._reply_late(channel, reply)
                 return
-            frames = lane.reply(self.properties, reply)
-            self._lane = None
-            lane.settle(frames, self._tag)
+            frames = channel.encode_reply(self.properties, reply)
+            self._channel = None
+            channel.settle(frames, self._tag)
 
-    def _reply_elsewhere(self, lane: ServiceChannel, reply: Reply) -> None:
-        """Reply to an accepted request whose channel is gone: nobody else will."""
-        lane.consumer.reply_late(self.properties, reply)
-        self._lane = None
+    def _reply_late(self, channel: DeliveryChannel, reply: Reply) -> None:
+        """Reply to an accepted request whose channel is closed: it is never redelivered, so only this worker can."""
+        channel.consumer.reply_late(self.properties, reply)
+        self._channel = None
 
     def accept(self) -> None:
         """Settle now, reply later."""
-        lane = self._lane
-        if lane is not None and lane.open and self._tag:
-            lane.accept(self._tag)
+        channel = self._channel
+        if channel is not None and channel.open and self._tag:
+            channel.accept(self._tag)
             self._tag = 0
 
     def discard(self) -> None:
-        """Settle without an answer."""
-        lane, self._lane = self._lane, None
-        if lane is not None:
-            lane.settle(b"", self._tag)
+        """Settle without a reply."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.settle(b"", self._tag)
 
     def reject(self, *, requeue: bool) -> None:
-        """Give it back, or refuse it for good."""
-        lane, self._lane = self._lane, None
-        if lane is None:
+        """Return it to the queue, or drop it."""
+        channel, self._channel = self._channel, None
+        if channel is None:
             return
         if self._tag:
-            lane.give_back(self._tag, requeue=requeue)
+            channel.reject(self._tag, requeue=requeue)
         else:
-            lane.settle(b"", 0)
+            channel.settle(b"", 0)
 
     def dead_letter(self, reason: str, reply: Reply | None = None, /) -> None:
-        """Put it aside, then reply and settle."""
-        lane, tag = self._lane, self._tag
-        if lane is None:
+        """Publish it to the dead-letter queue, then reply and settle."""
+        channel, tag = self._channel, self._tag
+        if channel is None:
             return
-        answer = lane.reply(self.properties, reply) if reply is not None and self.wants_reply else b""
-        self._lane = None
+        frames = channel.encode_reply(self.properties, reply) if reply is not None and self.wants_reply else b""
+        self._channel = None
 
-        def put_aside(refusal: Exception | None) -> None:
+        def done(refusal: Exception | None) -> None:
             if not (refusal and tag):
-                lane.settle(answer, tag)
+                channel.settle(frames, tag)
                 return
-            if answer:
-                lane.write(answer)
-            lane.give_back(tag, requeue=False)
+            if frames:
+                channel.write(frames)
+            channel.reject(tag, requeue=False)
 
-        lane.dead_letter(self, reason, put_aside)
+        channel.dead_letter(self, reason, done)
 
     def probe(self) -> None:
-        """Ask whether the caller is still there, if it lets itself be asked."""
-        # A returned direct reply says nothing: RabbitMQ returns it before 4.2 always, after that never.
-        if self._lane is not None and self._probing and self.wants_reply and self.caller.startswith(SERVER_NAMED):
-            self._lane.probe(self.caller)
+        """Find out whether the caller is still connected, if it allows probes and has a reply queue."""
+        # Probing a direct reply-to tells nothing: RabbitMQ returns such messages always before 4.2, and never since.
+        channel = self._channel
+        if channel is not None and self._probe_allowed and self.wants_reply and self.caller.startswith(SERVER_NAMED):
+            channel.probe(self.caller)
 
 
-def _count(value: object) -> int:
-    """Return a count from a header of a sender who is not trusted."""
-    return min(max(0, value), _COUNT_MAX) if isinstance(value, int) else 0
+def _delivery_count(value: object) -> int:
+    """Return a count from a header of an untrusted sender."""
+    return min(max(0, value), _DELIVERIES_MAX) if isinstance(value, int) else 0

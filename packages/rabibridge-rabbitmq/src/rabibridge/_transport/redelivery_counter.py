@@ -1,8 +1,8 @@
-"""Counting how often a classic queue gives a request to a worker: RabbitMQ only says that it did so before.
+"""Counts how often a classic queue delivers a request: RabbitMQ reports only that it was delivered before.
 
-A copy that carries the count takes the place of each request that comes again. A request that kills its worker must not
-be in the queue twice: so a copy that comes back to the same worker is held until the broker has surely taken the
-acknowledgement of what it stands for.
+Each redelivered request is replaced in its queue by a copy that carries the count in a header. A request that kills its
+worker must not be in the queue twice, so a copy that is delivered to the same worker is held back until the broker has
+processed the acknowledgement of the original.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from rabibridge_core.errors import RabiBridgeError
 if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
 
-    from rabibridge._transport.incoming import RabbitRequest
-    from rabibridge._transport.service_channel import ServiceChannel
+    from rabibridge._transport.incoming import DeliveryChannel, RabbitRequest
     from rabibridge._transport.worker_session import WorkerSession
 
 __all__ = ["RedeliveryCounter"]
@@ -27,72 +26,74 @@ _Key: TypeAlias = tuple[bytes, bytes, int]
 
 
 class RedeliveryCounter:
-    """Counts the requests of one lane."""
+    """Counts the deliveries of one channel."""
 
-    def __init__(self, lane: ServiceChannel, channel: AbstractChannel, serving: WorkerSession) -> None:
-        """Count what comes again on ``lane``, which is that of ``channel``."""
-        self._lane = lane
+    def __init__(
+        self, channel: DeliveryChannel, control_channel: AbstractChannel, worker_session: WorkerSession
+    ) -> None:
+        """Count on ``channel``; ``control_channel`` is aiormq's view of it."""
         self._channel = channel
-        self._serving = serving
-        self._queue = lane.consumer.queue
-        self._copied: dict[_Key, list[RabbitRequest]] = {}  # with the copies that came back too soon
+        self._control_channel = control_channel
+        self._worker_session = worker_session
+        self._queue = channel.consumer.queue
+        self._copied: dict[_Key, list[RabbitRequest]] = {}  # with the copies that are held back
         self._acknowledged: list[_Key] = []
-        self._settling = False
+        self._synchronizing = False
 
-    def take(self, request: RabbitRequest, tag: int, *, again: bool) -> None:
-        """Put a copy in place of a request that the queue gives out ``again``; hand over what is counted."""
+    def receive(self, request: RabbitRequest, tag: int, *, uncounted: bool) -> None:
+        """Replace a request whose count is ``uncounted`` by a copy; pass counted ones to the service."""
         key = request.caller, request.correlation_id, request.deliveries
-        if again:
+        if uncounted:
             self._replace(request, tag, key)
         elif key in self._copied:
             self._copied[key].append(request)
         else:
-            self._lane.consumer.events.received(request)
+            self._channel.consumer.events.received(request)
 
     def _replace(self, request: RabbitRequest, tag: int, key: _Key) -> None:
-        lane = self._lane
+        channel = self._channel
 
-        def kept(refusal: Exception | None) -> None:
-            if not lane.open:
+        def done(refusal: Exception | None) -> None:
+            if not channel.open:
                 return
             if refusal is None:
-                lane.settle(b"", tag)
+                channel.settle(b"", tag)
                 self._acknowledged.append(key)
-                self._settle()
+                self._start_synchronizing()
                 return
-            _log.debug("a request cannot be counted in its queue, it is taken as it is: %s", refusal)
-            self._hand_over([request, *self._copied.pop(key, ())])
+            _log.debug("a request cannot be replaced by a counted copy and is processed as it is: %s", refusal)
+            self._deliver([request, *self._copied.pop(key, ())])
 
         self._copied.setdefault(key, [])
-        self._serving.parking.count(request, self._queue, kept)
+        self._worker_session.publisher.publish_counted(request, self._queue, done)
 
-    def _hand_over(self, requests: list[RabbitRequest]) -> None:
-        consumer = self._lane.consumer
+    def _deliver(self, requests: list[RabbitRequest]) -> None:
+        consumer = self._channel.consumer
         for request in requests:
             if consumer.stopped:
                 request.reject(requeue=True)
             else:
                 consumer.events.received(request)
 
-    def _settle(self) -> None:
-        if not self._settling:
-            self._settling = True
-            self._lane.consumer.keep(self._settled())
+    def _start_synchronizing(self) -> None:
+        if not self._synchronizing:
+            self._synchronizing = True
+            self._channel.consumer.spawn(self._synchronize())
 
-    async def _settled(self) -> None:
-        """Hand over the copies whose originals are gone for good."""
-        session, lane = self._serving.session, self._lane
+    async def _synchronize(self) -> None:
+        """Deliver held copies once the broker has removed their originals from the queue."""
+        session = self._worker_session.session
         try:
             while self._acknowledged:
                 keys, self._acknowledged = self._acknowledged, []
-                lane.flush()
-                with translated("requests that came again cannot be counted"):
-                    async with session.in_time():
-                        # Any answer on this channel says that what was written before is done.
-                        await self._channel.basic_qos(prefetch_count=self._queue.fetch_size)
+                self._channel.flush()
+                with translated("redelivered requests cannot be counted"):
+                    async with session.timeout():
+                        # The reply to any method on this channel proves that earlier acknowledgements are processed.
+                        await self._control_channel.basic_qos(prefetch_count=self._queue.fetch_size)
                 for key in keys:
-                    self._hand_over(self._copied.pop(key, []))
+                    self._deliver(self._copied.pop(key, []))
         except RabiBridgeError as error:
-            _log.debug("%s: they are given to a worker again", error)
+            _log.debug("%s: the broker redelivers them", error)
         finally:
-            self._settling = False
+            self._synchronizing = False

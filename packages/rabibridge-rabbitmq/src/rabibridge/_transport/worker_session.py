@@ -1,4 +1,4 @@
-"""What the services on one connection share: the queue for cancels, and the channel for what is to be kept."""
+"""What all services on one connection share: the cancellation listener and the confirmed publisher."""
 
 from __future__ import annotations
 
@@ -11,27 +11,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rabibridge._connection.session import Session
-    from rabibridge._transport.consumer import RabbitConsumer
+    from rabibridge._transport.interfaces import ServedQueue
 
 __all__ = ["WorkerSession"]
 
 
 class WorkerSession:
-    """The serving side of one connection. It ends with the connection."""
+    """The worker side of one connection. It ends with the connection."""
 
-    def __init__(self, session: Session, name: str, consumers: Callable[[], Iterable[RabbitConsumer]]) -> None:
-        """Serve on a connection that the broker lists as ``name``; ``consumers`` gives all that have work on it."""
+    def __init__(self, session: Session, name: str, consumers: Callable[[], Iterable[ServedQueue]]) -> None:
+        """Create the shared parts of a connection.
+
+        Args:
+            session: the connection.
+            name: the name under which the broker lists the connection.
+            consumers: returns all consumers that may have requests in progress on the connection.
+        """
         self.session = session
-        self.parking = ConfirmedPublisher(session, name)
-        self.cancels = CancellationListener(session, self._cancelled)
+        self.publisher = ConfirmedPublisher(session, name)
+        self.cancellations = CancellationListener(session, self._on_cancelled)
         self._consumers = consumers
 
     def caller_gone(self, caller: bytes) -> None:
-        """Tell all services that a caller is gone."""
+        """Notify all services that a caller has disconnected."""
         for consumer in self._consumers():
             consumer.events.caller_gone(caller)
 
-    def _cancelled(self, routing_key: bytes, caller: bytes, correlation_id: bytes) -> None:
+    def _on_cancelled(self, routing_key: bytes, caller: bytes, correlation_id: bytes) -> None:
         key = routing_key.decode("utf-8", "replace")
         for consumer in self._consumers():
             if key in consumer.queue.routing_keys:

@@ -1,4 +1,7 @@
-"""The ``rabibridge`` command."""
+"""The ``rabibridge`` command: arguments, output and exit codes.
+
+Serving and calling belong in the packages below; the command uses only their public classes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command with the arguments of the process."""
+    """Run the command with the command-line arguments of the process."""
     from rabibridge.cli.app import app
 
     app()

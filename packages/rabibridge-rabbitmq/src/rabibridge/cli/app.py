@@ -1,7 +1,7 @@
-"""The commands.
+"""The commands ``run``, ``call``, ``ping`` and ``version``.
 
-The broker's address and password come from the environment or the configuration file, never from an argument, where
-every user of the machine could read them.
+The address and password of the broker come from the environment or the configuration file, never from an argument,
+which every user of the machine could read in the process list.
 """
 
 from __future__ import annotations
@@ -32,34 +32,36 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Serve and call functions over RabbitMQ. The connection comes from RABIBRIDGE_URL or the configuration file.",
+    help="Serve and call functions over RabbitMQ. RABIBRIDGE_URL or the configuration file defines the connection.",
 )
 
 
 @app.command()
 def run(
     targets: Annotated[
-        list[str], typer.Argument(help="Modules (app.services), files (services.py) or plug-in folders.")
+        list[str], typer.Argument(help="Modules (app.services), Python files (services.py) or plug-in folders.")
     ],
-    reload: Annotated[bool, typer.Option(help="Change services in place when a plug-in folder changes.")] = False,
+    reload: Annotated[bool, typer.Option(help="Reload services when files in a plug-in folder change.")] = False,
     log_level: Annotated[
         str | None,
         typer.Option(
-            help="DEBUG, INFO, WARNING, ERROR or CRITICAL; if not given, RABIBRIDGE_LOG_LEVEL or the configuration "
-            "file says, else INFO."
+            help="DEBUG, INFO, WARNING, ERROR or CRITICAL. Default: RABIBRIDGE_LOG_LEVEL or the configuration file, "
+            "else INFO."
         ),
     ] = None,
 ) -> None:
-    """Serve the functions that are decorated with @register_call, until SIGTERM or SIGINT."""
+    """Serve the functions decorated with @register_call until SIGTERM or SIGINT."""
     if log_level is not None and not logging.getLevelNamesMapping().get(log_level.upper()):
-        raise typer.BadParameter(f"{log_level!r} is no log level", param_hint="--log-level")
+        raise typer.BadParameter(
+            f"{log_level!r} is not a log level; use DEBUG, INFO, WARNING, ERROR or CRITICAL", param_hint="--log-level"
+        )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _set_log_level(log_level or "INFO")
 
     async def serve() -> None:
         server = RMQServer()
         _set_log_level(log_level or server.settings.log_level or "INFO")
-        _log.info("the event loop is %s's", type(asyncio.get_running_loop()).__module__.partition(".")[0])
+        _log.info("event loop: %s", type(asyncio.get_running_loop()).__module__.partition(".")[0])
         for target in targets:
             load_target(server, target)
         async with server:
@@ -70,21 +72,22 @@ def run(
 
 @app.command()
 def call(
-    name: Annotated[str, typer.Argument(help="The service.")],
+    name: Annotated[str, typer.Argument(help="Name of the service.")],
     args: Annotated[
-        list[str] | None, typer.Argument(help="Arguments as JSON; what is not JSON counts as text.")
+        list[str] | None,
+        typer.Argument(help="Positional arguments as JSON; anything that is not valid JSON is passed as a string."),
     ] = None,
     kwargs: Annotated[str, typer.Option(help="Keyword arguments as a JSON object.")] = "{}",
-    kind: Annotated[Literal["async", "sync", "any"], typer.Option(help="The kind of function.")] = "any",
-    timeout: Annotated[float, typer.Option(help="Seconds for the whole call.")] = 10.0,
+    kind: Annotated[Literal["async", "sync", "any"], typer.Option(help="Kind of the function.")] = "any",
+    timeout: Annotated[float, typer.Option(help="Timeout of the whole call, in seconds.")] = 10.0,
 ) -> None:
-    """Call a function and print its result as JSON. Exit status 1: the call failed."""
+    """Call a function and print its result as JSON. The exit status is 1 if the call fails."""
     try:
         keywords = json.loads(kwargs)
     except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--kwargs") from error
+        raise typer.BadParameter(f"not valid JSON: {error}", param_hint="--kwargs") from error
     if not isinstance(keywords, dict):
-        raise typer.BadParameter("it must be a JSON object", param_hint="--kwargs")
+        raise typer.BadParameter(f'must be a JSON object such as {{"b": 1}}, got {kwargs}', param_hint="--kwargs")
 
     async def call_it() -> Any:
         async with RMQClient() as client:
@@ -98,7 +101,7 @@ def call(
 
 @app.command()
 def ping() -> None:
-    """Connect to the broker and print how long that took. Exit status 1: it cannot be reached."""
+    """Connect to the broker and print how long it took. The exit status is 1 if the broker cannot be reached."""
 
     async def connect() -> float:
         started = time.perf_counter()
@@ -117,7 +120,7 @@ def show_version() -> None:
 def _set_log_level(name: str) -> None:
     level = logging.getLevelNamesMapping()[name.upper()]
     logging.getLogger().setLevel(level)
-    logging.getLogger("aiormq").setLevel(max(level, logging.INFO))  # at DEBUG it prints whole messages
+    logging.getLogger("aiormq").setLevel(max(level, logging.INFO))  # at DEBUG it logs complete messages
 
 
 def _value(text: str) -> Any:
@@ -128,7 +131,7 @@ def _value(text: str) -> Any:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, on uvloop where it is installed; an error of ours is one line, not a traceback."""
+    """Run a coroutine on uvloop if it is installed; print errors of RabiBridge as one line, without a traceback."""
     try:
         import uvloop
     except ImportError:

@@ -1,4 +1,4 @@
-"""From what the user names on the command line to services."""
+"""Loads services from the targets on the command line: modules, Python files and plug-in folders."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ __all__ = ["load_target"]
 
 
 def load_target(server: RMQServer, target: str) -> None:
-    """Load the services of a plug-in folder, a Python file or a module; the working directory is on the import path.
+    """Load the services of a plug-in folder, a Python file or a module.
+
+    The working directory is added to the import path.
 
     Raises:
-        ConfigurationError: there is no such thing, or it holds no service.
+        ConfigurationError: the target does not exist, or contains no service.
     """
     path = Path(target)
     if path.is_dir():
@@ -34,7 +36,7 @@ def load_target(server: RMQServer, target: str) -> None:
         sys.path.insert(0, str(Path.cwd()))
     server.load_services(vars(_module(target, path)))
     if len(server.services) == before:
-        raise ConfigurationError(f"{target} holds no function that is decorated with @register_call")
+        raise ConfigurationError(f"{target} contains no function decorated with @register_call")
 
 
 def _module(target: str, path: Path) -> ModuleType:
@@ -43,13 +45,15 @@ def _module(target: str, path: Path) -> ModuleType:
             return importlib.import_module(target)
         except ModuleNotFoundError as error:
             if error.name is None or not (target == error.name or target.startswith(error.name + ".")):
-                raise  # the module is there; something that it imports is not
+                raise  # the module exists, but a module that it imports does not
             raise ConfigurationError(
-                f"there is no module {target!r} here: name a module, a file that ends in .py, or a plug-in folder"
+                f"no module named {target!r}: expected a module, a file that ends in .py, or a plug-in folder"
             ) from error
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise ConfigurationError(f"there is no Python file {target!r}")
+        raise ConfigurationError(
+            f"no Python file {target!r}: expected a module, a file that ends in .py, or a plug-in folder"
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)

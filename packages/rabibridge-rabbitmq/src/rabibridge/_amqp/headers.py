@@ -1,0 +1,65 @@
+"""Headers by which the RabbitMQ transport passes on deadlines, probes, delivery counts and reasons of dead letters.
+
+The two header tables that nearly all requests carry have a fixed layout, so that they are encoded in one step.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from rabibridge._amqp.frames import short_string
+
+__all__ = [
+    "DEADLINE_HEADER",
+    "DEAD_AT_HEADER",
+    "DEAD_BY_HEADER",
+    "DEAD_QUEUE_HEADER",
+    "DEAD_REASON_HEADER",
+    "DELIVERIES_HEADER",
+    "DELIVERY_COUNT_HEADER",
+    "PROBE_HEADER",
+    "PROBE_TABLE",
+    "TIMEOUT_HEADER",
+    "deadline_table",
+    "parse_deadline_table",
+]
+
+TIMEOUT_HEADER: Final = "rb-timeout"
+"""Remaining time of a call when it was sent, in milliseconds."""
+DEADLINE_HEADER: Final = "rb-deadline"
+"""Deadline of a call by the clock of the caller, in milliseconds since 1970."""
+PROBE_HEADER: Final = "rb-probe"
+"""``True`` for a call without a deadline: the worker may probe whether the caller is still connected."""
+DELIVERIES_HEADER: Final = "rb-deliveries"
+"""How often the request was delivered before, on a copy that a worker has republished."""
+DELIVERY_COUNT_HEADER: Final = "x-delivery-count"
+"""The same, counted by RabbitMQ: quorum queues only."""
+DEAD_REASON_HEADER: Final = "rb-dead-reason"
+DEAD_QUEUE_HEADER: Final = "rb-dead-queue"
+"""The queue that a dead-lettered request came from."""
+DEAD_AT_HEADER: Final = "rb-dead-at"
+"""When a request was dead-lettered, in milliseconds since 1970."""
+DEAD_BY_HEADER: Final = "rb-dead-by"
+"""The connection name of the worker that dead-lettered a request."""
+
+# What stands in front of each value: name and type "l" (signed, 64 bits). The length of the table comes first.
+_TIMEOUT_FIELD = b"\0\0\0\x29" + short_string(TIMEOUT_HEADER.encode()) + b"l"
+_DEADLINE_FIELD = short_string(DEADLINE_HEADER.encode()) + b"l"
+_DEADLINE_TABLE = struct.Struct(">16sq13sq")
+
+PROBE_TABLE: Final = b"\0\0\0\x0b" + short_string(PROBE_HEADER.encode()) + b"t\x01"
+"""The encoded header table of a call without a deadline."""
+
+
+def deadline_table(timeout_ms: int, deadline_ms: int) -> bytes:
+    """Return the encoded header table of a call with a deadline: remaining time and deadline, in milliseconds."""
+    return _DEADLINE_TABLE.pack(_TIMEOUT_FIELD, timeout_ms, _DEADLINE_FIELD, deadline_ms)
+
+
+def parse_deadline_table(table: bytes) -> tuple[int, int] | None:
+    """Return remaining time and deadline if :func:`deadline_table` made the table, else ``None``."""
+    if len(table) != _DEADLINE_TABLE.size:
+        return None
+    timeout_field, timeout_ms, deadline_field, deadline_ms = _DEADLINE_TABLE.unpack(table)
+    return (timeout_ms, deadline_ms) if timeout_field == _TIMEOUT_FIELD and deadline_field == _DEADLINE_FIELD else None

@@ -1,0 +1,142 @@
+"""Makes a connection that is set up: tries all hosts in turn, with back-off, and tells refusals from failures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from rabibridge._connection.session import Session
+from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rabibridge_core.settings import Settings
+    from rabibridge_core.settings.endpoints import Endpoint
+
+__all__ = ["Connector"]
+
+_log = logging.getLogger(__name__)
+_FIRST_DELAY = 0.05
+_MAX_DELAY = 5.0
+_MAX_REFUSALS = 8
+"""How often in a row a broker that has accepted us before may refuse the log-in before we give up: the service that
+checks passwords may be down for a moment."""
+_LEADER_ELECTION_TIME = 1.0
+"""How long a cluster that has lost a node may take to elect new leaders of its quorum queues, in seconds."""
+_FINDS_NEW_LEADERS = (3, 12, 5)
+"""From this version on, a channel that uses a queue without a leader finds the new leader by itself. Earlier versions
+refuse all its operations on that queue until the lost node is back."""
+_LOG_INTERVAL = 60.0
+"""How often to log why there is still no connection, in seconds."""
+
+
+class Connector:
+    """Connects to one of several hosts.
+
+    The hosts are tried in turn. The delay after each round doubles from 50 ms up to 5 s; half of it is random, so that
+    many clients do not reconnect in step.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        set_up: Callable[[Session], Awaitable[None]],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        """Prepare to connect.
+
+        Args:
+            settings: endpoints, timeouts and limits.
+            name: the name under which the broker lists the connection.
+            set_up: called with every new connection before it counts as ready.
+            on_failure: called with the reason after each failed attempt.
+        """
+        self._settings = settings
+        self._name = name
+        self._set_up = set_up
+        self._on_failure = on_failure
+        self._backoff = Backoff(_FIRST_DELAY, _MAX_DELAY)
+        self._last_endpoint: Endpoint | None = None  # None: never connected
+        self._lost_at = 0.0
+        self._refusals = 0
+        self._failure: Exception | None = None
+        self._logged_at: float | None = None
+
+    async def connect(self, timeout: float | None) -> Session:
+        """Try all hosts until a connection is set up, and return it.
+
+        Args:
+            timeout: time in seconds after which to give up, once every host was tried; ``None`` for no limit.
+
+        Raises:
+            ConfigurationError: a broker refuses the connection permanently.
+            ConnectionLostError: no connection could be made within ``timeout``.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        while True:
+            for endpoint in self._settings.endpoints:
+                session = await self._try(endpoint)
+                if session is not None:
+                    self._last_endpoint = endpoint
+                    self._refusals, self._failure, self._logged_at = 0, None, None
+                    return session
+            too_late = deadline is not None and loop.time() + self._backoff.nominal >= deadline
+            if too_late and self._failure is not None:
+                raise self._failure
+            await asyncio.sleep(self._backoff.next())
+
+    def connection_lost(self, at: float) -> None:
+        """Start again without delay after a connection was lost; ``at`` is the time of the loss on the event loop."""
+        self._lost_at = at
+        self._backoff.reset()
+        self._logged_at = None
+
+    async def _try(self, endpoint: Endpoint) -> Session | None:
+        """Return a connection that is set up, or ``None`` if another attempt may succeed.
+
+        Raises:
+            ConfigurationError: the broker refuses the connection permanently.
+        """
+        session: Session | None = None
+        try:
+            session = await Session.connect(endpoint, self._settings, self._name)
+            await self._await_leader_election(session)
+            await self._set_up(session)
+            if session.error is not None:
+                raise session.error
+        except BaseException as error:
+            if session is not None:
+                await session.close()
+            if not isinstance(error, Exception):
+                raise
+            if isinstance(error, ConfigurationError):
+                self._refusals += 1
+                if self._last_endpoint is None or self._refusals > _MAX_REFUSALS:
+                    raise
+            elif not isinstance(error, ConnectionLostError):
+                _log.exception("%s: unexpected error while connecting to %s", self._name, endpoint)
+                error = ConnectionLostError(f"{type(error).__name__}: {error}", executed=False)
+            self._record(error)
+            return None
+        return session
+
+    async def _await_leader_election(self, session: Session) -> None:
+        """Wait until a cluster that has just lost a node has elected new leaders, if its version requires that."""
+        if self._last_endpoint not in (None, session.endpoint) and session.broker_version < _FINDS_NEW_LEADERS:
+            remaining = self._lost_at + _LEADER_ELECTION_TIME - asyncio.get_running_loop().time()
+            if remaining > 0:
+                await asyncio.sleep(remaining)
+
+    def _record(self, error: Exception) -> None:
+        """Report why an attempt failed, and log it the first time and then once per interval."""
+        now = asyncio.get_running_loop().time()
+        if self._logged_at is None or now - self._logged_at > _LOG_INTERVAL:
+            self._logged_at = now
+            _log.warning("%s: %s; retrying", self._name, error)
+        self._failure = error
+        self._on_failure(error)
