@@ -1,7 +1,7 @@
 """RabiBridge without a broker: what plug-in authors import.
 
-Programs that make and serve calls import ``rabibridge``, which brings RabbitMQ. The engines, the codec and the settings
-stand in the modules of this package; importing it loads none of them.
+Programs that make and serve calls import ``rabibridge``, which adds RabbitMQ. The engines, the codec and the settings
+are in the modules of this package. Importing it loads no engine, reads no settings and loads no plug-in.
 """
 
 from rabibridge_core._client.retry import RetryRefused

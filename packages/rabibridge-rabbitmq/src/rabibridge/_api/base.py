@@ -8,6 +8,7 @@ import socket
 import warnings
 from typing import TYPE_CHECKING, Protocol, Self
 
+from rabibridge.settings import RABBITMQ
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins import plugin_manager
@@ -91,6 +92,7 @@ class RMQBase:
             ssl=ssl,
             serializer=serializer if isinstance(serializer, str) else None,
             require_broker=needs_broker,
+            transport_name=RABBITMQ.name,
         )
         self.loop = loop
         self.name = name or f"{type(self).__name__}@{socket.gethostname()}:{os.getpid()}"

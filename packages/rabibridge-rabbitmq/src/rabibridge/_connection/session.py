@@ -15,6 +15,7 @@ from yarl import URL
 
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.multiplexer import TapFactory
+from rabibridge.settings import rabbitmq_settings
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Session:
         self.endpoint = endpoint
         self.tap = tap
         self.max_body = settings.max_body
-        self.direct_reply = settings.direct_reply
+        own = rabbitmq_settings(settings)
+        self.direct_reply = own.direct_reply
         self.exchange_declared = False
         self.lost = asyncio.Event()
         self._connection = connection
@@ -69,7 +71,7 @@ class Session:
         self.max_payload = frame_max - 8 if frame_max else 128 * 1024
         tap.agree(frame_max)
         tap.on_lost = self._on_lost
-        self._heartbeat = settings.heartbeat
+        self._heartbeat = own.heartbeat
         self._loop = asyncio.get_running_loop()
         self._watched = self._loop.time()
         self._watch = self._loop.call_later(self._heartbeat / 2, self._check)
@@ -90,7 +92,8 @@ class Session:
             with translated(what):
                 async with asyncio.timeout(settings.connect_timeout):
                     factory = await TapFactory.dial(endpoint.host, endpoint.port, _tls(endpoint))
-                connection = _TappedConnection(_url(endpoint, settings.heartbeat), factory, _client_properties(name))
+                heartbeat = rabbitmq_settings(settings).heartbeat
+                connection = _TappedConnection(_url(endpoint, heartbeat), factory, _client_properties(name))
                 await _log_in(connection, factory.tap, endpoint, settings.connect_timeout)
         except BaseException as error:
             if factory is None:
