@@ -1,5 +1,5 @@
-# Everything sets itself up: a virtual environment, then the three packages, editable, with what the tests need.
-# PYTHON=python3.13 chooses another interpreter, VENV another folder, ARGS goes to pytest: make test ARGS='-k lane -x'
+# Every target sets up what it needs: a virtual environment with the three packages, editable, and the test tools.
+# PYTHON=python3.13 selects another interpreter, VENV another folder; ARGS is passed on: make test ARGS='-k lane -x'
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,9 +26,9 @@ $(STAMP): pyproject.toml tools/dev_requirements.py $(MEMBERS:%=%/pyproject.toml)
 	@$(BIN)/python -m pip install --quiet -r $(VENV)/dev-requirements.txt $(MEMBERS:%=-e %)
 	@touch $@
 
-install: $(STAMP)  ## Make the virtual environment
+install: $(STAMP)  ## Create the virtual environment
 
-demo: $(STAMP)  ## Start a RabbitMQ, a server and a client, and watch them talk
+demo: $(STAMP)  ## Run a RabbitMQ, a server and a client, and show their calls
 	@$(BIN)/python -m tools.demo
 
 test: check pytest  ## Everything that must pass: make check, then the tests
@@ -39,39 +39,39 @@ check: $(STAMP)  ## Lint, format check, types
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-format: $(STAMP)  ## Format the code and mend what ruff can mend
+format: $(STAMP)  ## Format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-pytest: $(STAMP)  ## Only the tests; ARGS='...' are handed to pytest
+pytest: $(STAMP)  ## Only the tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(BIN)/python -m pytest $(ARGS)
 
-test-latest:  ## The tests on the newest Python of this machine
+test-latest:  ## Run the tests on the newest Python of this machine
 	@newest=$$($(PYTHON) tools/newest_python.py) && $$newest --version && \
 	$(MAKE) --no-print-directory pytest PYTHON=$$newest VENV=.venv-$$(basename $$newest)
 
-test-rabbitmq4: $(STAMP)  ## The tests of the transport on RabbitMQ 4, which root can have in a folder of its own
+test-rabbitmq4: $(STAMP)  ## Run the transport tests on RabbitMQ 4, installed in a folder (needs root)
 	@$(BIN)/python -m tools.rabbitmq4 $(ARGS)
 
-chaos: $(STAMP)  ## Only the tests that kill, freeze and cut; ARGS='...' are handed to pytest
+chaos: $(STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(BIN)/python -m pytest tests/chaos $(ARGS)
 
-soak: $(STAMP)  ## Faults at random for ten minutes, or for longer and again: ARGS='3600 --seed 7'
+soak: $(STAMP)  ## Random faults for ten minutes; longer, with a seed: ARGS='3600 --seed 7'
 	@$(BIN)/python -m tools.soak $(ARGS)
 
-bench: $(STAMP)  ## Measure the parts; `make compare` measures the whole, beside other libraries
+bench: $(STAMP)  ## Measure the parts; `make compare` measures whole calls, against other libraries
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(BIN)/python -m pytest benchmarks $(ARGS)
 
-compare: $(STAMP)  ## Measure beside other libraries, into docs/performance.md; a quarter of an hour
+compare: $(STAMP)  ## Measure against other libraries; writes docs/performance.md; a quarter of an hour
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
-bench-check: $(STAMP)  ## Fail if we have fallen behind the ratios that `make compare` has recorded
+bench-check: $(STAMP)  ## Fail if the ratios recorded by `make compare` have dropped
 	@$(BIN)/python -m benchmarks.check $(ARGS)
 
-overload: $(STAMP)  ## Offer a service up to twenty times what it can do, side by side with other libraries: eleven minutes
+overload: $(STAMP)  ## Load a service with up to twenty times its capacity, against other libraries; eleven minutes
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
@@ -79,12 +79,12 @@ scaling: $(STAMP)  ## Measure throughput against processes, queues and nodes; wr
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
-broker: $(STAMP)  ## Start a RabbitMQ, print its URL, keep it until Ctrl-C
+broker: $(STAMP)  ## Start a RabbitMQ, print its URL, run until Ctrl-C
 	@$(BIN)/python -m tools.broker --install
 
 build: $(STAMP)  ## Build wheels and source distributions into dist/
 	@for member in $(MEMBERS); do (cd $$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
 
-clean:  ## Remove everything that make has made
+clean:  ## Remove everything that make has created
 	rm -rf .venv .venv-* .rabbitmq4 .librabbitmq dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Charts as data, drawn as SVG by matplotlib in the peers' environment: it is not needed for anything else here."""
+"""Charts as data. matplotlib, which only the peers' environment contains, draws them as SVG."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Series:
     """A value for each x of the chart; None leaves a gap."""
     low: list[float | None] | None = None
     high: list[float | None] | None = None
-    """With ``low``, the spread: a shade behind a line, a whisker on a bar."""
+    """With ``low``, the spread: a shaded band for a line, a whisker for a bar."""
     strong: bool = False
     """Drawn thicker than the others."""
     colour: str | None = None
-    """As matplotlib names it; None: the next of a set."""
+    """A matplotlib colour; None: the next of a fixed set."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What `draw` needs to know of a picture."""
+    """The contents of a chart, for `draw`."""
 
     title: str
     x_label: str
@@ -42,22 +42,22 @@ class Chart:
     """Numbers for lines, names for bars and dots."""
     series: list[Series]
     kind: Literal["lines", "bars", "stacked", "dots"] = "lines"
-    """Bars and dots lie in rows, by name."""
+    """Bars and dots are arranged in rows, one for each name."""
     log_x: bool = False
     log_y: bool = False
     levels: dict[str, float] = field(default_factory=dict)
-    """Horizontal dashed lines, by what is written on them."""
+    """Horizontal dashed lines, by their label."""
     size: tuple[float, float] = (7.2, 4.4)
-    """Width and height in inches, of 72 points each."""
+    """Width and height in inches of 72 points."""
     note: str = ""
-    """A line in small print under the picture."""
+    """A line in small print below the chart."""
 
 
 def draw(charts: dict[Path, Chart]) -> None:
     """Write each chart to its SVG file.
 
     Raises:
-        UnavailableError: matplotlib cannot be had, or failed.
+        UnavailableError: matplotlib cannot be installed, or failed.
     """
     python = interpreter("peers")
     wanted = [{"file": str(file), **asdict(chart)} for file, chart in charts.items()]

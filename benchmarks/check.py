@@ -1,8 +1,8 @@
-"""Have we fallen behind? ``make bench-check``, or ``python -m benchmarks.check``.
+"""Checks for performance regressions: ``make bench-check``, or ``python -m benchmarks.check``.
 
-A short run of RabiBridge and aio_pika's RPC pattern. The exit status is 1 if a ratio between them is more than a
-quarter below the one that ``make compare`` recorded. Ratios of one run bear another machine, and a busy one, better
-than calls per second do; still, it is no part of continuous integration.
+It makes a short run of RabiBridge and aio_pika's RPC pattern. The exit status is 1 if a ratio between them is more than
+a quarter below the one that ``make compare`` recorded. Ratios within one run depend less on the machine and its other
+load than calls per second do. Still, this check is not part of continuous integration.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ALLOWED_FALL = 0.25
 
 
 def verdict(recorded: Mapping[str, float], measured: Mapping[str, float], allowed: float = _ALLOWED_FALL) -> list[str]:
-    """Return what has fallen by more than the part ``allowed`` of what was recorded, or was not measured."""
+    """Return the ratios that have fallen by more than the fraction ``allowed``, or were not measured."""
     fallen = []
     for label, before in recorded.items():
         now = measured.get(label)
@@ -40,13 +40,13 @@ def verdict(recorded: Mapping[str, float], measured: Mapping[str, float], allowe
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.check", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each; medians of them are compared")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round of one number of calls in flight")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each; medians are compared")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round, in seconds")
     options = parser.parse_args()
     try:
         recorded: dict[str, float] = json.loads(_RECORD.read_text())["ratios"]
     except FileNotFoundError:
-        print(f"Nothing is recorded in {_RECORD.relative_to(ROOT)}: run make compare first", file=sys.stderr)
+        print(f"There is no record in {_RECORD.relative_to(ROOT)}: run make compare first", file=sys.stderr)
         return 1
     try:
         broker = provide_broker(allow_install=True, schedulers=None)
@@ -61,7 +61,7 @@ def main() -> int:
     for label, before in recorded.items():
         print(f"{label}: {found.get(label, float('nan')):g} x aio_pika's, recorded {before:g} x")
     fallen = verdict(recorded, found)
-    print("\n".join(["", *fallen]) if fallen else "Nothing has fallen by more than a quarter.")
+    print("\n".join(["", *fallen]) if fallen else "No ratio has fallen by more than a quarter.")
     return 1 if fallen else 0
 
 

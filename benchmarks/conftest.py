@@ -18,20 +18,20 @@ _ROUNDS = 50
 
 @pytest.fixture
 def loop() -> str:
-    """Whose event loop the benchmark runs on, where it does not say so by parameters."""
+    """The event loop of the benchmark, unless it is parametrized."""
     return "uvloop"
 
 
 @pytest.fixture
 def runner(loop: str) -> Iterator[asyncio.Runner]:
-    """An event loop that lives as long as the benchmark."""
+    """An event loop that runs as long as the benchmark."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
         yield runner
 
 
 @pytest.fixture
 def measure_calls(benchmark: Any, runner: asyncio.Runner) -> Callable[..., None]:
-    """Measures rounds of many calls each: entering the event loop takes as long as a call, and would count."""
+    """Measure rounds of many calls: entering the event loop takes as long as a call and would distort single calls."""
 
     def measure(call: Callable[[int], Any], calls: int, in_flight: int) -> None:
         async def one_round() -> None:

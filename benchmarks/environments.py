@@ -1,8 +1,8 @@
-"""Where each contender runs: an interpreter and its variables, made ready on first use.
+"""The interpreter and environment variables of each contender, set up on first use.
 
 RabiBridge and aio_pika run in the interpreter that runs the benchmark. The other libraries, and matplotlib, are in
-``.venv-peers``; RabiBridge 0.1.2, which has our import name, is in ``.venv-peer``; patio-rabbitmq, which needs an older
-aio-pika, is in ``.venv-patio``.
+``.venv-peers``; RabiBridge 0.1.2, which has the same import name as RabiBridge, is in ``.venv-peer``; patio-rabbitmq,
+which needs an older aio-pika, is in ``.venv-patio``.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ _C_PACKAGES = ("gcc", "libc6-dev", "librabbitmq-dev")
 
 
 class UnavailableError(RuntimeError):
-    """A contender cannot be had on this machine; the text says what would help."""
+    """A contender cannot be installed on this machine; the message says what would help."""
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python to run, with the environment variables that it needs."""
+    """A Python interpreter, with the environment variables that it needs."""
 
     python: str
     variables: dict[str, str]
 
 
 def interpreter_of(contender: str) -> Interpreter:
-    """Return the Python that a contender runs in.
+    """Return the Python of a contender.
 
     Raises:
-        UnavailableError: its environment could not be made.
+        UnavailableError: its environment could not be created.
     """
     return interpreter(ENTRIES[contender].home)
 
 
 def interpreter(home: Home) -> Interpreter:
-    """Return the Python of an environment, which is made on first use and kept.
+    """Return the Python of an environment, which is created on first use and kept.
 
     Raises:
-        UnavailableError: it could not be made.
+        UnavailableError: it could not be created.
     """
     if home == "main":
         return Interpreter(sys.executable, dict(os.environ))
@@ -62,20 +62,20 @@ def interpreter(home: Home) -> Interpreter:
             return Interpreter(str(python), variables | {"PYTHONPATH": str(peer_home(PEER_FOLDER, python, "msgpack"))})
         python = venv_python(ROOT / f".venv-{home}", requirements(_BENCHMARKS / f"requirements-{home}.txt"))
     except (PeerError, VenvError) as error:
-        raise UnavailableError(f".venv-{home} could not be made, it needs a package registry: {error}") from error
+        raise UnavailableError(f".venv-{home} could not be created, which needs a package registry: {error}") from error
     return Interpreter(str(python), variables)
 
 
 def requirements(file: Path) -> tuple[str, ...]:
-    """Return the requirements that a file lists, one a line, without its comments."""
+    """Return the requirements that a file lists, one per line, without comments."""
     return tuple(line for line in file.read_text().splitlines() if line and not line.startswith("#"))
 
 
 def compiled_client() -> Path:
-    """Return the C client, compiled from its source if that is newer.
+    """Return the C client; compile it first if its source is newer.
 
     Raises:
-        UnavailableError: there is no compiler, or no librabbitmq.
+        UnavailableError: the compiler or librabbitmq is missing.
     """
     source, program = _BENCHMARKS / "librabbitmq/rpc.c", ROOT / ".librabbitmq/rpc"
     if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
@@ -91,7 +91,7 @@ def compiled_client() -> Path:
 
 
 def _compile(command: list[str]) -> str | None:
-    """Return what was wrong, or None."""
+    """Return the error message, or None."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -103,21 +103,21 @@ def nats_server() -> str:
     """Return the path of nats-server.
 
     Raises:
-        UnavailableError: it is not installed, and we could not install it.
+        UnavailableError: it is not installed and could not be installed.
     """
     found = shutil.which("nats-server")
     if found is None and apt_install("nats-server"):
         found = shutil.which("nats-server")
     if found is None:
-        raise UnavailableError("there is no nats-server; on Debian, install nats-server")
+        raise UnavailableError("nats-server is missing; on Debian, install the package nats-server")
     return found
 
 
 def ready(contender: str) -> None:
-    """Make everything that a contender needs, so that starting it later takes no longer than any other.
+    """Set up everything that a contender needs, so that starting it later is not delayed.
 
     Raises:
-        UnavailableError: it cannot be had here.
+        UnavailableError: it cannot be set up on this machine.
     """
     entry = ENTRIES[contender]
     if entry.through == "NATS":

@@ -1,4 +1,4 @@
-"""Draw what `benchmarks.charts` hands over on standard input; run in the peers' environment, which has matplotlib."""
+"""Draws the charts that `benchmarks.charts` sends on standard input; runs in the peers' environment with matplotlib."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
@@ -23,7 +23,7 @@ mpl.rcParams |= {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "svg.fonttype": "none",
-    "svg.hashsalt": "rabibridge",  # the same figures make the same file
+    "svg.hashsalt": "rabibridge",  # the same figures produce the same file
 }
 
 from matplotlib import pyplot as plt  # noqa: E402 - after its settings
@@ -71,7 +71,7 @@ def _lines(axes: Any, chart: dict[str, Any]) -> None:
 
 
 def _bars(axes: Any, chart: dict[str, Any]) -> None:
-    """Draw horizontal bars, side by side or end to end, the first on top."""
+    """Draw horizontal bars, side by side or end to end, the first one at the top."""
     stacked, count = chart["kind"] == "stacked", len(chart["series"])
     height = 0.7 if stacked else 0.8 / count
     places = list(range(len(chart["x"])))

@@ -1,4 +1,4 @@
-"""The processes of a benchmark, seen from the one that directs them."""
+"""The parent's side of the processes of a benchmark."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANSWER_TIMEOUT = 300.0
 
 
 class Process:
-    """A process that does what it is told, one thing after the other; it ends with the context."""
+    """A child process that executes one command after another; it ends when the context ends."""
 
     def __init__(self, name: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
         self._name = name
@@ -35,7 +35,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The process id."""
         return self._process.pid
 
     def __enter__(self) -> Self:
@@ -52,23 +52,23 @@ class Process:
         self._end()
 
     def tell(self, op: str, **arguments: float) -> dict[str, Any]:
-        """Have it do something and return its answer."""
+        """Send a command and return the answer."""
         self.say(op, **arguments)
         return self.read()
 
     def say(self, op: str, **arguments: float) -> None:
-        """Have it do something; :meth:`read` waits for its answer."""
+        """Send a command; :meth:`read` waits for the answer."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # reading says better what happened
+        with contextlib.suppress(BrokenPipeError):  # reading reports the reason
             self._process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
             self._process.stdin.flush()
 
     def read(self) -> dict[str, Any]:
-        """Wait for its answer."""
+        """Wait for the answer."""
         assert self._process.stdout is not None
-        # A line is asked for at a time, so none is left over in the buffer that select() does not see.
+        # Only one line is requested at a time, so no line is left in the buffer, which select() does not see.
         if not select.select([self._process.stdout], [], [], _ANSWER_TIMEOUT)[0]:
-            raise RuntimeError(f"the process {self._name!r} said nothing for {_ANSWER_TIMEOUT:g} s")
+            raise RuntimeError(f"the process {self._name!r} did not answer within {_ANSWER_TIMEOUT:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the process {self._name!r} ended with status {self._process.wait(_END_TIMEOUT)}")
@@ -97,7 +97,7 @@ class Program(Process):
 
 
 def pid_of(broker: Broker) -> int | None:
-    """Return the process of the broker; ``None`` where it is none of this machine."""
+    """Return the process id of the broker; ``None`` if it does not run on this machine."""
     with contextlib.suppress(BrokerError, OSError, ValueError):
         pid = int(broker.ctl("eval", "list_to_integer(os:getpid())."))
         if "beam" in Path(f"/proc/{pid}/comm").read_text():
@@ -106,11 +106,11 @@ def pid_of(broker: Broker) -> int | None:
 
 
 class BrokerCpu:
-    """CPU seconds of the broker, where it is a process that this machine shows."""
+    """CPU seconds of the broker, if its process is visible on this machine."""
 
     def __init__(self, broker: Broker) -> None:
         self._pid = pid_of(broker)
 
     def read(self) -> float | None:
-        """CPU seconds so far; ``None`` where they cannot be known."""
+        """Return the CPU seconds used so far; ``None`` if unknown."""
         return None if self._pid is None else cpu_seconds_of(self._pid)

@@ -1,13 +1,13 @@
 """One process of a benchmark: ``python -m benchmarks.program {serve,call} CONTENDER URL``.
 
-It answers each line of JSON on standard input with a line of JSON, and ends with its input. What it is told:
+It answers each line of JSON on standard input with a line of JSON, and ends at end of input. The commands:
 
 - ``{"op": "cpu"}``: CPU seconds so far;
-- ``{"op": "resident"}``: resident bytes, now, once garbage is collected;
-- ``{"op": "memory"}``: once nothing is under way, resident bytes and what its tables hold;
-- ``{"op": "run", "in_flight": 128, "seconds": 2.0}``: call for so long, so many calls at any time;
-- ``{"op": "payload", "size": 65536, "random": true, "in_flight": 16, "seconds": 2.0}``: the same with so many bytes;
-- ``{"op": "batches", "calls": 50000, "batch": 500}``: make so many calls, a batch at a time.
+- ``{"op": "resident"}``: resident bytes after a garbage collection;
+- ``{"op": "memory"}``: once no call is in flight, resident bytes and the sizes of its tables;
+- ``{"op": "run", "in_flight": 128, "seconds": 2.0}``: call for that time, with that many calls in flight;
+- ``{"op": "payload", "size": 65536, "random": true, "in_flight": 16, "seconds": 2.0}``: the same, with larger bodies;
+- ``{"op": "batches", "calls": 50000, "batch": 500}``: make that many calls, one batch at a time.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _SETTLE_TIMEOUT = 5.0
 async def run_for(
     caller: Caller, in_flight: int, seconds: float, values: Iterator[Any] | None = None
 ) -> dict[str, float]:
-    """Keep ``in_flight`` calls under way for so long; return how many there were and how long they took.
+    """Keep ``in_flight`` calls in flight for ``seconds``; return their number and latencies.
 
-    They carry ``values``, or 0, 1, 2 and so on.
+    The arguments are taken from ``values``, or are 0, 1, 2 and so on.
     """
     took: list[float] = []
     call, values = caller.call, itertools.count() if values is None else values
@@ -50,7 +50,7 @@ async def run_for(
         while (began := perf_counter()) < stop:
             value = next(values)
             if await call(value) != value:
-                raise AssertionError("an echo is another one than what was sent")
+                raise AssertionError("an echo differs from what was sent")
             took.append(perf_counter() - began)
 
     async with asyncio.TaskGroup() as group:
@@ -63,30 +63,30 @@ async def run_for(
 
 
 async def run_payload(caller: Caller, size: int, random: bool, in_flight: int, seconds: float) -> dict[str, float]:
-    """Do so with ``size`` bytes, which compress well or, if ``random``, not at all."""
+    """Like `run_for`, with ``size`` bytes that compress well or, if ``random``, not at all."""
     filling = (b"the same words again and again, " * (size // 32 + 1))[:size]
     value = os.urandom(size) if random else filling
     return await run_for(caller, in_flight, seconds, itertools.repeat(value))
 
 
 async def run_batches(caller: Caller, calls: int, batch: int) -> dict[str, float]:
-    """Make ``calls`` calls, ``batch`` of them at a time, each batch after the one before."""
+    """Make ``calls`` calls in successive batches of ``batch`` concurrent calls."""
     cpu, start = cpu_seconds(), perf_counter()
     for first in range(0, calls, batch):
         numbers = range(first, min(first + batch, calls))
         echoes = await asyncio.gather(*map(caller.call, numbers))
         if echoes != list(numbers):
-            raise AssertionError(f"the echoes of {numbers} are others")
+            raise AssertionError(f"wrong echoes for {numbers}")
     return {"calls": calls, "seconds": perf_counter() - start, "cpu": cpu_seconds() - cpu}
 
 
 async def settled(side: Side) -> dict[str, int]:
-    """Return what ``side`` holds once nothing is under way, or still holds after some seconds; garbage is collected."""
+    """Collect garbage and return what ``side`` holds once it is empty, or what it still holds after five seconds."""
     gc.collect()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SETTLE_TIMEOUT):
-            # The last confirms may come after the last replies.
-            while any(side.left().values()):  # noqa: ASYNC110 - it looks in from outside, where nothing tells it
+            # The last confirms may arrive after the last replies.
+            while any(side.left().values()):  # noqa: ASYNC110 - an outside observer gets no event
                 await asyncio.sleep(0.01)
     return side.left()
 
@@ -115,7 +115,7 @@ async def main(role: str, name: str, url: str) -> None:
 
 
 def runner(loop: str) -> asyncio.Runner:
-    """Return what runs coroutines on a loop of this kind: ``uvloop`` or ``asyncio``."""
+    """Return a runner for this kind of event loop: ``uvloop`` or ``asyncio``."""
     if loop == "asyncio":
         return asyncio.Runner()
     import uvloop

@@ -1,7 +1,8 @@
-"""Nothing is left behind: ``python -m benchmarks.steady``.
+"""Leak test: ``python -m benchmarks.steady``.
 
-10,000 calls at once on one client, several times over, then a million calls in batches of 500. Afterwards every table
-of client and server must be empty, and memory must not have grown over the second half. The exit status is 1 if not.
+It makes 10,000 calls at once on one client, several times in a row, then a million calls in batches of 500. At the end,
+every table of client and server must be empty, and memory must not have grown over the second half. Otherwise the exit
+status is 1.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SAMPLES = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """How things stand after so many calls."""
+    """Rate, memory and table sizes after a number of calls."""
 
     calls: int
     rate: float
@@ -46,7 +47,7 @@ def _sample(calls: int, rate: float, sides: dict[str, Program]) -> Sample:
 
 
 def run(sides: dict[str, Program], calls: int, batch: int) -> Iterator[Sample]:
-    """Make the calls and return how things stand at the start and after each twentieth of them."""
+    """Make the calls and yield a sample after each initial round and after each twentieth of the rest."""
     client, made = sides["client"], 0
     for _ in range(_AT_ONCE_ROUNDS):
         done = client.tell("batches", calls=_AT_ONCE, batch=_AT_ONCE)
@@ -62,13 +63,15 @@ def run(sides: dict[str, Program], calls: int, batch: int) -> Iterator[Sample]:
 
 
 def verdict(samples: list[Sample], allowed: int) -> list[str]:
-    """Return what is wrong: entries that are left at the end, memory that grew over the second half."""
+    """Return the problems: entries left at the end, and memory that grew over the second half."""
     wrong = [f"{what}: {count} left after the last call" for what, count in samples[-1].left.items()]
     late = samples[len(samples) // 2 :]
     for name, first in late[0].resident.items():
         growth = late[-1].resident[name] - first
         if growth > allowed:
-            wrong.append(f"{name}: {growth / _MIB:.1f} MiB more over the second half, {allowed / _MIB:g} are allowed")
+            wrong.append(
+                f"{name}: {growth / _MIB:.1f} MiB growth over the second half, {allowed / _MIB:g} MiB is allowed"
+            )
     return wrong
 
 
@@ -86,12 +89,12 @@ def _measure(url: str, calls: int, batch: int) -> list[Sample]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steady", description=__doc__)
-    parser.add_argument("--calls", type=int, default=1_000_000, help="calls in batches")
-    parser.add_argument("--batch", type=int, default=500, help=f"calls of a batch, at most {_QUEUE_SIZE}")
-    parser.add_argument("--allowed", type=float, default=4.0, help="growth of memory over the second half, in MiB")
+    parser.add_argument("--calls", type=int, default=1_000_000, help="number of calls in batches")
+    parser.add_argument("--batch", type=int, default=500, help=f"calls per batch, at most {_QUEUE_SIZE}")
+    parser.add_argument("--allowed", type=float, default=4.0, help="allowed memory growth over the second half, in MiB")
     options = parser.parse_args()
     if options.calls < 0 or not 1 <= options.batch <= _QUEUE_SIZE:
-        parser.error(f"--calls must not be negative, and --batch from 1 to {_QUEUE_SIZE}")
+        parser.error(f"--calls must not be negative, and --batch must be from 1 to {_QUEUE_SIZE}")
     try:
         broker = provide_broker(allow_install=True, schedulers=None)
     except BrokerError as error:
@@ -103,7 +106,7 @@ def main() -> int:
     with broker:
         samples = _measure(broker.fresh_vhost(), options.calls, options.batch)
     wrong = verdict(samples, int(options.allowed * _MIB))
-    print("\n".join(wrong) or "All tables are empty, memory is flat.")
+    print("\n".join(wrong) or "All tables are empty, and memory has not grown.")
     return 1 if wrong else 0
 
 

@@ -1,4 +1,4 @@
-"""What the broker in memory costs a suite of tests that uses it."""
+"""Measures what the in-memory broker costs a test suite."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _delivery(tag: int) -> bytes:
 
 
 class _Sink:
-    """Takes every frame, and does nothing with it."""
+    """Accepts and ignores every frame."""
 
     def frame(self, kind: int, data: bytes, start: int, end: int) -> bool:
         return True
@@ -51,7 +51,7 @@ class _Sink:
 
 
 def _ignore(frame: bytes) -> None:
-    raise AssertionError(f"a frame went astray: {frame!r}")
+    raise AssertionError(f"unexpected frame: {frame!r}")
 
 
 @pytest.mark.benchmark(group="frames, one message")

@@ -20,7 +20,7 @@ _MANY = 20 * _IN_FLIGHT
 
 @pytest.fixture
 def rabbit_caller(runner: asyncio.Runner, vhost_url: str) -> Iterator[Caller]:
-    """A client in this process; the server has one of its own."""
+    """A client in this process; the server runs in another process."""
     with Program("serve", "ours", vhost_url):
         connecting = load("ours").caller(vhost_url, Service())
         yield runner.run(connecting.__aenter__())

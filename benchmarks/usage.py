@@ -1,4 +1,4 @@
-"""What a process has used so far."""
+"""CPU time and memory of processes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process in seconds, in user and kernel mode."""
+    """Return the CPU time of this process in seconds, user and kernel mode."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process in bytes; where the system does not tell, the most it ever was."""
+    """Return the resident memory of this process in bytes; its peak if the system does not report the current value."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -24,13 +24,13 @@ def resident_bytes() -> int:
 
 
 def cpu_seconds_of(pid: int) -> float:
-    """CPU time in seconds of another process on Linux, in steps of a scheduler tick (10 ms)."""
+    """Return the CPU time of another process on Linux in seconds, in steps of a scheduler tick (10 ms)."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_bytes_of(pid: int) -> int | None:
-    """Return the most resident bytes that a process ever had; None where the system does not tell."""
+    """Return the peak resident memory of a process in bytes; None if the system does not report it."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return None

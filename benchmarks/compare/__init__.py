@@ -1,5 +1,6 @@
-"""Side by side: ``make compare``, or ``python -m benchmarks.compare``.
+"""Compares RabiBridge with other libraries: ``make compare``, or ``python -m benchmarks.compare``.
 
-`stage` starts RabbitMQ and NATS, `rounds` measures calls, `payloads` large ones, `footprint` processes that do nothing;
-`targets` says what was reached, `page` and `pictures` show it, `report` holds it all and is kept as JSON.
+`stage` starts RabbitMQ and NATS, `rounds` measures calls, `payloads` large calls, `footprint` idle processes. `targets`
+compares the figures with the targets, `page` and `pictures` render them, `report` holds everything and saves it as
+JSON.
 """

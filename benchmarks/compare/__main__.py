@@ -1,7 +1,7 @@
 """Compare RabiBridge with its peers: ``make compare``, or ``python -m benchmarks.compare``.
 
-For each contender one server process and one client process, on one RabbitMQ; the rounds of all take turns. The figures
-go into docs/performance.md and docs/performance/, every round into benchmarks/results/compare.json.
+Each contender has one server process and one client process, all on one RabbitMQ; the contenders take turns. The
+figures are written to docs/performance.md and docs/performance/, every round to benchmarks/results/compare.json.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _IMPORTS = 15
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each contender; medians of them are shown")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round of one number of calls in flight")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each contender; the tables show medians")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round, in seconds")
     parser.add_argument(
-        "--in-flight", type=int, nargs="+", default=[1, 16, 128, 1024], metavar="N", help="how many calls"
+        "--in-flight", type=int, nargs="+", default=[1, 16, 128, 1024], metavar="N", help="numbers of calls in flight"
     )
     everybody = list(ENTRIES)
-    only = f"the contenders, of {', '.join(everybody)}"
+    only = f"run only these contenders: {', '.join(everybody)}"
     parser.add_argument("--only", nargs="+", choices=everybody, default=everybody, metavar="CONTENDER", help=only)
-    parser.add_argument("--no-payloads", action="store_true", help="leave large arguments out")
-    parser.add_argument("--no-footprint", action="store_true", help="leave imports and idle clients out")
-    parser.add_argument("--no-write", action="store_true", help="touch no file; the tables go to standard output")
+    parser.add_argument("--no-payloads", action="store_true", help="skip large arguments")
+    parser.add_argument("--no-footprint", action="store_true", help="skip imports and idle clients")
+    parser.add_argument("--no-write", action="store_true", help="change no file; print the tables to standard output")
     return parser.parse_args()
 
 
@@ -58,7 +58,7 @@ def _run(broker: Broker, options: argparse.Namespace) -> Report:
             if not options.no_footprint:
                 footprint = measure_footprint(broker.fresh_vhost(), _IMPORTS)
         except (RuntimeError, subprocess.SubprocessError) as error:
-            say(f"What follows is left out: {error}")  # the rounds before it took minutes, and stand
+            say(f"The remaining parts are left out: {error}")  # keep the rounds: they took minutes
     settings = {"rounds": float(options.rounds), "seconds": options.seconds, "payload rounds": float(_PAYLOAD_ROUNDS)}
     machine = describe(broker, list(measured.rounds))
     return Report(machine, settings, options.in_flight, measured, payloads, footprint)

@@ -1,4 +1,4 @@
-"""What it takes to be there: importing the library, and a client that is connected and does nothing."""
+"""Measures the cost of importing the library and of an idle connected client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.compare.rounds import say
 from benchmarks.environments import ROOT
 
 _IMPORTS = {"bare": "pass", "ours": "import rabibridge", "aio_pika": "import aio_pika"}
-# No benchmark code is imported: only what a user's program would be.
+# Import only what a user's program would import, no benchmark code.
 _IDLE = {
     "ours": "from rabibridge import RMQClient\n"
     "async def opened():\n"
@@ -31,32 +31,32 @@ async def main():
     kept = await opened()
     await asyncio.sleep(0.5)
     print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS:")][0], flush=True)
-    os._exit(0)  # closing would take longer and tell nothing
+    os._exit(0)  # closing takes longer and is not measured
 asyncio.Runner(loop_factory=uvloop.new_event_loop).run(main())
 """
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Seconds of whole processes that import something, and resident bytes of idle clients; by library."""
+    """Seconds that a process takes to import each library, and resident bytes of an idle client of each."""
 
     imports: dict[str, list[float]]
     idle: dict[str, int]
 
     def import_seconds(self, name: str) -> float:
-        """Return the median, less that of an interpreter that imports nothing."""
+        """Return the median, minus that of an interpreter that imports nothing."""
         return statistics.median(self.imports[name]) - statistics.median(self.imports["bare"])
 
 
 def measure_footprint(url: str, times: int) -> Footprint:
-    """Start fresh processes in turn, ``times`` for each import; idle memory is the median of three."""
+    """Start new processes in turn, ``times`` for each import; idle memory is the median of three."""
     say("imports and idle clients")
     imports: dict[str, list[float]] = {name: [] for name in _IMPORTS}
     for number in range(times + 1):
         for name, code in _IMPORTS.items():
             start = perf_counter()
             _python(code)
-            if number:  # the first one compiles, and fetches the files from the disk
+            if number:  # the first one compiles, and reads the files from disk
                 imports[name].append(perf_counter() - start)
     idle: dict[str, int] = {}
     for name, opening in _IDLE.items():

@@ -1,4 +1,4 @@
-"""When, where and with what it was measured."""
+"""Describes the machine and the versions of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ERLANG = 'binary_to_list(element(2, file:read_file(filename:join([code:root_dir
 
 
 def describe(broker: Broker, names: list[str]) -> dict[str, str]:
-    """Return what stands above the figures: the date, the machine, and the versions of what took part."""
+    """Return the date, the machine, and the versions of all components."""
     found = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
@@ -68,7 +68,7 @@ def _ask(broker: Broker, expression: str) -> str:
     try:
         return broker.ctl("eval", expression).strip().strip('"').removesuffix("\\n")
     except BrokerError:
-        return ""  # a broker that somebody else runs, and that takes no questions
+        return ""  # a broker started elsewhere, which we cannot query
 
 
 def _first_number(command: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The figures as Markdown, put between two markers of a page."""
+"""Renders the figures as Markdown, between two markers of a page."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _BEGIN, _END = "<!-- compare: begin -->", "<!-- compare: end -->"
 
 
 def write(page: Path, text: str) -> None:
-    """Replace what stands between the markers.
+    """Replace the text between the markers.
 
     Raises:
-        ValueError: there are none.
+        ValueError: the page has no markers.
     """
     before, begin, rest = page.read_text().partition(_BEGIN)
     _, end, after = rest.partition(_END)
@@ -33,7 +33,7 @@ def write(page: Path, text: str) -> None:
 
 
 def markdown(report: Report) -> str:
-    """Return all tables of a run; those of parts that were not run are left out."""
+    """Return all tables of a run; tables of parts that were not run are omitted."""
     parts = [_machine(report), _targets(report)]
     if report.measured.rounds:
         parts += [_throughput(report), _latency(report), _cost(report), _semantics(report)]
@@ -45,7 +45,7 @@ def markdown(report: Report) -> str:
 
 
 def table(head: list[str], rows: Iterable[list[str]], *, numbers: bool = True) -> str:
-    """Lay out a table; all columns but the first are set to the right if they are ``numbers``."""
+    """Render a table; with ``numbers``, all columns except the first are right-aligned."""
     rule = ["---", *("---:" if numbers else "---" for _ in head[1:])]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
 
@@ -54,7 +54,7 @@ def _machine(report: Report) -> str:
     rounds, seconds = report.settings["rounds"], report.settings["seconds"]
     text = f"Measured on {report.machine['date']}, {rounds:g} rounds of {seconds:g} s.\n\n"
     text += table(
-        ["", "what it ran on"], [[*fact] for fact in report.machine.items() if fact[0] != "date"], numbers=False
+        ["environment", "value"], [[*fact] for fact in report.machine.items() if fact[0] != "date"], numbers=False
     )
     for name, reason in report.measured.left_out.items():
         text += f"\n\nLeft out: {ENTRIES[name].title}, {reason.splitlines()[0]}"
@@ -64,7 +64,7 @@ def _machine(report: Report) -> str:
 def _targets(report: Report) -> str:
     words = {True: "yes", False: "**no**", None: "not measured"}
     rows = [[one.label, one.wanted, one.measured, words[one.reached]] for one in report.targets()]
-    return "### Targets\n\n" + table(["RabiBridge's", "wanted", "measured", "reached"], rows)
+    return "### Targets\n\n" + table(["RabiBridge", "target", "measured", "reached"], rows)
 
 
 def _throughput(report: Report) -> str:
@@ -101,18 +101,18 @@ def _cost(report: Report) -> str:
         peaks = report.measured.peaks.get(name, {})
         cells += [_mib(peaks.get(side)) for side in ("client", "server")]
         rows.append([ENTRIES[name].title, *cells])
-    head += ["peak MiB: client", "server"]
+    head += ["peak memory, MiB: client", "server"]
     return "### CPU seconds per 1,000 calls, and peak memory\n\n" + table(head, rows)
 
 
 def _semantics(report: Report) -> str:
     rows = [[entry.title, entry.does, entry.lacks] for entry in map(ENTRIES.__getitem__, report.measured.rounds)]
-    return "### What each does for a call\n\n" + table(["", "does", "lacks"], rows, numbers=False)
+    return "### What each contender does for a call\n\n" + table(["", "does", "lacks"], rows, numbers=False)
 
 
 def _payloads(report: Report) -> str:
-    head = ["there and back, random bytes", "in flight", "RabiBridge MB/s", "aio_pika RPC MB/s", "ratio"]
-    head += ["growth MiB: RabiBridge", "aio_pika RPC", "peak MiB: RabiBridge", "aio_pika RPC"]
+    head = ["payload (random bytes), both ways", "in flight", "RabiBridge MB/s", "aio_pika RPC MB/s", "ratio"]
+    head += ["memory growth, MiB: RabiBridge", "aio_pika RPC", "peak memory, MiB: RabiBridge", "aio_pika RPC"]
     rows = []
     for payload in PAYLOADS:
         both = [report.payloads[payload.label][name] for name in (US, BASELINE)]
@@ -129,8 +129,8 @@ def _footprint(report: Report) -> str:
     imports = {name: statistics.median(taken) * 1e3 for name, taken in report.footprint.imports.items()}
     bare, both = imports["bare"], ("ours", "aio_pika")
     rows = [
-        ["import, less the bare interpreter, ms", *(f"{imports[name] - bare:.0f}" for name in both)],
-        ["the whole process, ms", *(f"{imports[name]:.0f}" for name in both)],
+        ["import, without the bare interpreter, ms", *(f"{imports[name] - bare:.0f}" for name in both)],
+        ["whole process, ms", *(f"{imports[name]:.0f}" for name in both)],
         ["resident memory of an idle client, MiB", *(_mib(report.footprint.idle[name]) for name in both)],
     ]
     note = f"An interpreter that imports nothing takes {bare:.0f} ms."

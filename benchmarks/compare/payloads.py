@@ -1,4 +1,4 @@
-"""Large arguments and results: bytes per second, and whether memory grows with the number of calls."""
+"""Measures large arguments and results: bytes per second, and whether memory grows with the number of calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTENDERS = (US, BASELINE)
 
 @dataclass(frozen=True)
 class Payload:
-    """What is echoed, and so many at a time."""
+    """What is echoed, and how many calls are in flight."""
 
     label: str
     size: int
@@ -32,23 +32,23 @@ PAYLOADS = (
     Payload("4 MiB", 4 * _MIB, 2, random=True),
     Payload("64 KiB of text", 64 * 1024, 16, random=False),
 )
-"""Random bytes do not compress; the text does, and RabiBridge compresses what is over 1 KiB unless told otherwise."""
+"""Random bytes do not compress; the text does. RabiBridge compresses bodies over 1 KiB by default."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What a contender did with one payload."""
+    """The figures of one contender for one payload."""
 
     rates: list[float]
-    """Bytes/s of each round, there and back added up."""
+    """Bytes/s of each round, in both directions together."""
     growth: int
-    """Resident bytes that client and server together have more after the last round than after the warm-up."""
+    """How much the resident memory of client and server together grew from the warm-up to the last round, in bytes."""
     peak: int | None
-    """The most resident bytes of client and server together."""
+    """Peak resident memory of client and server together, in bytes."""
 
 
 def measure_payloads(stage: Stage, rounds: int, seconds: float) -> dict[str, dict[str, Carried]]:
-    """Return by the label of the payload what each contender did; each payload has processes of its own."""
+    """Return each contender's figures by the label of the payload; each payload has its own processes."""
     return {payload.label: _measure(stage, payload, rounds, seconds) for payload in PAYLOADS}
 
 

@@ -1,4 +1,4 @@
-"""The charts of a run."""
+"""Draws the charts of a run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _COLOURS = {
 
 
 def draw_all(report: Report, folder: Path) -> None:
-    """Write every chart into the folder.
+    """Write all charts to the folder.
 
     Raises:
-        UnavailableError: matplotlib cannot be had.
+        UnavailableError: matplotlib cannot be installed.
     """
     rounds, in_flights = report.measured.rounds, report.in_flights
     charts = {"throughput.svg": _throughput(rounds, in_flights)}
@@ -40,7 +40,7 @@ def draw_all(report: Report, folder: Path) -> None:
 def _throughput(rounds: Rounds, in_flights: list[int]) -> Chart:
     series = []
     for name in rounds:
-        if name not in _COLOURS:  # on asyncio's own loop: two lines more would hide those that are there
+        if name not in _COLOURS:  # on asyncio's loop: two more lines would hide the others
             continue
         known = [values(rounds, name, in_flight, "rate") for in_flight in in_flights]
         series.append(

@@ -1,4 +1,4 @@
-"""All that a run has found, and the file that keeps it."""
+"""All results of a run, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Report:
     footprint: Footprint | None
 
     def targets(self) -> list[targets.Target]:
-        """Return what was to be reached, and whether it was."""
+        """Return the targets, and whether each one was reached."""
         found = targets.of_rounds(self.measured.rounds) + targets.of_payloads(self.payloads)
         return found + (targets.of_footprint(self.footprint) if self.footprint is not None else [])
 
     def save(self, file: Path) -> None:
-        """Write everything as JSON, every single round of it."""
+        """Write everything as JSON, including every single round."""
         content = {
             **asdict(self),
             "ratios": ratios(self.measured.rounds),
@@ -45,7 +45,7 @@ class Report:
 
 
 def _rounded(value: Any) -> Any:
-    """Keep four digits: more of them say nothing, and make the file twice as long."""
+    """Keep four digits: more digits are noise, and double the size of the file."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""Rounds of calls: every contender is connected the whole time, and they take turns.
+"""Measures rounds of calls: all contenders stay connected and take turns.
 
-Whatever else the machine does meets all of them alike, and so does what a broker keeps of earlier work.
+This way, other load on the machine and leftover state in the broker affect all of them equally.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WARM_UP = {128: 1.0, 1: 0.3}
 
 @dataclass(frozen=True)
 class Round:
-    """What a contender did in one round: calls/s, seconds of latency, CPU seconds per call."""
+    """The figures of a contender in one round: calls/s, latency in seconds, CPU seconds per call."""
 
     rate: float
     p50: float
@@ -38,11 +38,11 @@ class Round:
 
 
 Rounds = dict[str, dict[int, list[Round]]]
-"""By contender and calls in flight."""
+"""The rounds by contender and number of calls in flight."""
 
 
 class Pair:
-    """Server and client of a contender, connected as long as the context lasts."""
+    """Server and client of a contender, connected while the context is open."""
 
     def __init__(self, name: str, stage: Stage) -> None:
         self._entry = ENTRIES[name]
@@ -63,7 +63,7 @@ class Pair:
         self._stack.close()
 
     def run(self, in_flight: int, seconds: float) -> Round:
-        """Call for so long, so many calls at any time."""
+        """Call for ``seconds``, with ``in_flight`` calls in flight."""
         server, broker = self.server.tell("cpu")["cpu"], self._stage.cpu(self._entry)
         done = self.client.tell("run", in_flight=in_flight, seconds=seconds)
         after, calls = self._stage.cpu(self._entry), done["calls"]
@@ -78,27 +78,27 @@ class Pair:
         )
 
     def peaks(self) -> dict[str, int | None]:
-        """Return the most resident bytes that each process ever had."""
+        """Return the peak resident memory of each process, in bytes."""
         return {"client": peak_bytes_of(self.client.pid), "server": peak_bytes_of(self.server.pid)}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of the rounds."""
+    """The results of the rounds."""
 
     rounds: Rounds
     peaks: dict[str, dict[str, int | None]]
     left_out: dict[str, str]
-    """Contenders that could not be had, or broke down, and why."""
+    """Contenders that could not be installed or failed, and why."""
 
 
 def say(text: str) -> None:
-    """Tell how far it is."""
+    """Print a progress message to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def measure(stage: Stage, names: list[str], in_flights: list[int], rounds: int, seconds: float) -> Measured:
-    """Let the contenders take turns; one that cannot be had or breaks down is left out, and the others go on."""
+    """Let the contenders take turns; one that cannot be installed or fails is left out, and the others continue."""
     measured = Measured({}, {}, {})
     with contextlib.ExitStack() as stack:
         pairs = {}
@@ -113,7 +113,7 @@ def measure(stage: Stage, names: list[str], in_flights: list[int], rounds: int, 
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             for in_flight in in_flights:
-                # Every other round goes backwards, so that nobody always follows the same neighbour.
+                # Every other round runs in reverse order, so that a contender does not always follow the same one.
                 for name in list(measured.rounds)[:: -1 if number % 2 else 1]:
                     with _leaving_out(name, measured):
                         measured.rounds[name][in_flight].append(pairs[name].run(in_flight, seconds))

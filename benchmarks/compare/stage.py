@@ -1,4 +1,4 @@
-"""What stands between clients and servers: one RabbitMQ for all, nats-server, or nothing."""
+"""Provides what connects clients and servers: one RabbitMQ for all, nats-server, or nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _START_TIMEOUT = 20.0
 
 
 class NatsServer:
-    """A nats-server of our own, which ends with the context."""
+    """A private nats-server, stopped when the context ends."""
 
     def __init__(self) -> None:
         self._port = free_ports(1)[0]
@@ -50,13 +50,13 @@ class NatsServer:
         self._process.wait()
 
     def cpu(self) -> float | None:
-        """CPU seconds so far."""
+        """Return the CPU seconds used so far."""
         assert self._process is not None
         return cpu_seconds_of(self._process.pid)
 
 
 class Stage:
-    """Where the contenders meet; use it as a context manager."""
+    """Connects the contenders' clients and servers; use it as a context manager."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -73,7 +73,7 @@ class Stage:
         self._stack.close()
 
     def url(self, entry: Entry) -> str:
-        """Return where server and client of a contender meet; nobody else is there."""
+        """Return the URL for server and client of a contender; no other contender uses it."""
         if entry.through == "nothing":
             return f"tcp://127.0.0.1:{free_ports(1)[0]}"
         if entry.through == "RabbitMQ":
@@ -83,7 +83,7 @@ class Stage:
         return self._nats.url
 
     def cpu(self, entry: Entry) -> float | None:
-        """CPU seconds so far of what stands between them; None where there is nothing, or it cannot be known."""
+        """Return the CPU seconds that the broker has used so far; None if there is no broker or they are unknown."""
         if entry.through == "NATS" and self._nats is not None:
             return self._nats.cpu()
         return self._broker_cpu.read() if entry.through == "RabbitMQ" else None

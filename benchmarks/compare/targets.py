@@ -1,4 +1,4 @@
-"""What RabiBridge wants to reach, as ratios of one run, and what it did reach."""
+"""The performance targets, as ratios within one run, and what was measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAYLOADS = {"1 KiB": 3.0, "64 KiB": 2.0, "4 MiB": 1.0}
 
 @dataclass(frozen=True)
 class Target:
-    """One of them; ``reached`` is None where it was not measured."""
+    """One target; ``reached`` is None if it was not measured."""
 
     label: str
     wanted: str
@@ -44,28 +44,30 @@ def _amount(label: str, value: float | None, most: float, unit: str) -> Target:
 
 
 def of_rounds(rounds: Rounds) -> list[Target]:
-    """Return those about calls."""
+    """Return the targets for calls."""
 
     def against(name: str, field: str, in_flight: int, us: str = US) -> float | None:
         return ratio(median(rounds, us, in_flight, field), median(rounds, name, in_flight, field))
 
     found = [
-        _ratio(f"calls/s at {MANY} in flight, of {ENTRIES[name].title}'s", against(name, "rate", MANY), least=least)
+        _ratio(
+            f"calls/s at {MANY} in flight, relative to {ENTRIES[name].title}", against(name, "rate", MANY), least=least
+        )
         for name, least in _RATES.items()
     ]
     found.append(
         _ratio(
-            f"calls/s at {MANY} in flight on asyncio's own loop, of {ENTRIES[BASELINE].title}'s on it",
+            f"calls/s at {MANY} in flight on asyncio's loop, relative to {ENTRIES[BASELINE].title} on it",
             against("aio_pika_asyncio", "rate", MANY, "ours_asyncio"),
             least=8,
         )
     )
     latency = against("c_librabbitmq", "p50", ONE)
-    found.append(_ratio("median latency of one call at a time, of the C client's", latency, most=1.3))
+    found.append(_ratio("median latency of one call at a time, relative to the C client", latency, most=1.3))
     for side in ("client", "server"):
         found.append(
             _ratio(
-                f"CPU per call of the {side} at {MANY} in flight, of {ENTRIES[BASELINE].title}'s",
+                f"CPU per call of the {side} at {MANY} in flight, relative to {ENTRIES[BASELINE].title}",
                 against(BASELINE, side, MANY),
                 most=1 / 8,
             )
@@ -74,7 +76,7 @@ def of_rounds(rounds: Rounds) -> list[Target]:
 
 
 def of_payloads(payloads: dict[str, dict[str, Carried]]) -> list[Target]:
-    """Return those about large arguments."""
+    """Return the targets for large arguments."""
     found = []
     for payload in PAYLOADS:
         if payload.label not in payloads or payload.label not in _PAYLOADS:
@@ -82,20 +84,20 @@ def of_payloads(payloads: dict[str, dict[str, Carried]]) -> list[Target]:
         carried = payloads[payload.label]
         ours, theirs = (statistics.median(carried[name].rates) for name in (US, BASELINE))
         title = ENTRIES[BASELINE].title
-        label = f"bytes/s with payloads of {payload.label}, of {title}'s"
+        label = f"bytes/s with payloads of {payload.label}, relative to {title}"
         found.append(_ratio(label, ratio(ours, theirs), least=_PAYLOADS[payload.label]))
-        # What the allocator keeps differs by a few buffers from one moment to the next.
+        # The memory that the allocator keeps varies by a few buffers from one moment to the next.
         allowed = max(4 * _MIB, 4 * payload.size) / _MIB
         growth = carried[US].growth / _MIB
-        found.append(_amount(f"growth of memory with payloads of {payload.label}", growth, allowed, "MiB"))
+        found.append(_amount(f"memory growth with payloads of {payload.label}", growth, allowed, "MiB"))
     return found
 
 
 def of_footprint(footprint: Footprint) -> list[Target]:
-    """Return those about imports and idle clients."""
+    """Return the targets for imports and idle clients."""
     ours, theirs = (footprint.import_seconds(name) for name in ("ours", "aio_pika"))
     return [
         _amount("resident memory of an idle client", footprint.idle["ours"] / _MIB, 45, "MiB"),
         _amount("import rabibridge", ours * 1e3, 150, "ms"),
-        _ratio("import rabibridge, of import aio_pika", ratio(ours, theirs), most=1.5),
+        _ratio("import rabibridge, relative to import aio_pika", ratio(ours, theirs), most=1.5),
     ]

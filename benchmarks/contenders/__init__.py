@@ -1,1 +1,1 @@
-"""The libraries that are compared, each in a module of its own that is imported only in its own processes."""
+"""The compared libraries, one module each; a module is imported only in the processes of its contender."""

@@ -1,4 +1,4 @@
-"""aio_pika's RPC pattern as its documentation shows it, and msgpack for pickle by a subclass as shown there."""
+"""aio_pika's RPC pattern as documented, with msgpack instead of pickle by a subclass, also as documented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every contender offers to the programs that drive it."""
+"""The interface of every contender for the programs that drive it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Function = Callable[[Any], Coroutine[Any, Any, Any]]
 
 
 async def echo(x: Any) -> Any:
-    """Return what came."""
+    """Return the argument."""
     return x
 
 
 @dataclass(frozen=True)
 class Service:
-    """What is served and called, the same for all contenders as far as they know the term."""
+    """The service to serve and call; a contender ignores the options that it does not support."""
 
     function: Function = echo
     queue_size: int = 10_000
-    """Most messages that wait in the queue."""
+    """Maximum number of messages waiting in the queue."""
     in_hand: int = 256
-    """Most requests that a server has in hand: its prefetch count."""
+    """Maximum number of requests that a server processes at a time: its prefetch count."""
     fetch_ahead: int = 0
-    """Requests that a server holds besides, which wait for one of its places, where that can be set."""
+    """Requests that a server prefetches in addition, if this is configurable."""
     timeout: float = 10.0
-    """Of a call, in seconds."""
+    """Timeout of a call, in seconds."""
 
     @property
     def name(self) -> str:
-        """The name under which it is called."""
+        """The name of the service."""
         return self.function.__name__
 
 
@@ -44,10 +44,10 @@ class RefusedError(Exception):
 
 
 class Side(Protocol):
-    """A server or a client that is connected."""
+    """A connected server or client."""
 
     def left(self) -> dict[str, int]:
-        """How many entries its tables hold: nothing when no call is under way."""
+        """Return the number of entries in each table: zero when no call is in flight."""
         ...
 
 
@@ -59,20 +59,20 @@ class Caller(Side, Protocol):
 
         Raises:
             RefusedError: its queue is full.
-            TimeoutError: the service's timeout is over.
+            TimeoutError: the timeout has passed.
         """
         ...
 
 
 class Contender(Protocol):
-    """What a contender's module holds."""
+    """The functions of a contender's module."""
 
     def serve(self, url: str, service: Service) -> AbstractAsyncContextManager[Side]:
-        """Serve it as long as the context lasts."""
+        """Serve while the context is open."""
         ...
 
     def caller(self, url: str, service: Service) -> AbstractAsyncContextManager[Caller]:
-        """Be connected as long as the context lasts."""
+        """Stay connected while the context is open."""
         ...
 
 

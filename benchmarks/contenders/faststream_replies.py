@@ -1,7 +1,7 @@
-"""FastStream with a queue for replies: its ``request`` has one call at a time under way, all others wait for a lock.
+"""FastStream with a queue for replies, because its ``request`` makes only one call at a time; others wait for a lock.
 
-For more at a time its maintainers advise a subscriber for the replies and a future for each call, as here. They carry
-no timeout, no bound and no errors.
+For concurrent calls, its maintainers recommend a subscriber for the replies and a future for each call, as here. These
+calls have no timeout, no bound and no error transfer.
 """
 
 # pyright: reportMissingImports=false

@@ -1,4 +1,4 @@
-"""FastStream's request over RabbitMQ, with msgpack in place of JSON by a decoder, as its documentation shows."""
+"""FastStream's request over RabbitMQ, with msgpack instead of JSON by a decoder, as its documentation shows."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""gRPC's asyncio interface: no broker, the client is connected to the server. msgpack takes the place of protobuf."""
+"""gRPC's asyncio interface: no broker, the client connects to the server. msgpack replaces protobuf."""
 
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Client:
 
 @asynccontextmanager
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
-    # Without these, it refuses some requests as soon as 1,000 wait, which 1,024 calls in flight can bring about.
+    # Without these, it refuses requests once 1,000 are waiting, which can happen with 1,024 calls in flight.
     limits = [(f"grpc.server.max_pending_requests{end}", service.queue_size) for end in ("", "_hard_limit")]
     server, side = grpc.aio.server(options=limits), _Server(service)
     method = grpc.unary_unary_rpc_method_handler(side.answer, _decode, _encode)

@@ -1,4 +1,4 @@
-"""Request and reply of NATS, as the documentation of nats-py shows it."""
+"""NATS request-reply, as the documentation of nats-py shows it."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RabiBridge, by its public API."""
+"""RabiBridge, through its public API."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Server:
     def left(self) -> dict[str, int]:
         service: Any = self._server._server.services[self._name]
         return {
-            "in hand": service.in_hand,
+            "in flight": service.in_hand,
             "unsettled": service.consumer.lane.unsettled,
             "armed": len(service._answering._deadlines),
             "tasks": sum("_answer" in repr(task.get_coro()) for task in asyncio.all_tasks()),

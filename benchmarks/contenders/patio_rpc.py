@@ -1,4 +1,4 @@
-"""patio-rabbitmq as its documentation shows it, on its executor for asyncio; it encodes with pickle."""
+"""patio-rabbitmq as its documentation shows it, with its asyncio executor; it encodes with pickle."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Side:
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     registry: Any = Registry(project=_PROJECT, auto_naming=False)
     registry[service.name] = service.function
-    # The broker takes as many requests in hand as the executor runs at a time.
+    # The broker prefetches as many requests as the executor runs at a time.
     async with (
         AsyncExecutor(registry, max_workers=service.in_hand) as executor,
         RabbitMQBroker(executor, amqp_url=url) as broker,

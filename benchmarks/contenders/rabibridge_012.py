@@ -1,6 +1,7 @@
-"""RabiBridge 0.1.2, by its public API as its documentation shows it.
+"""RabiBridge 0.1.2, through its public API as its documentation shows it.
 
-It logs to standard output, on which a benchmark's process answers, so it is imported while that is the null device.
+It logs to standard output, which the benchmark needs for its answers. So it is imported while standard output is
+redirected to the null device.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from aio_pika.exceptions import DeliveryError, PublishError
 
 from benchmarks.contenders.base import RefusedError
 
-# Its logger keeps this stream for as long as the process lives.
+# Its logger keeps this stream for the lifetime of the process.
 with contextlib.redirect_stdout(Path(os.devnull).open("w")):
     from rabibridge import RMQClient, RMQServer, register_call
 
@@ -46,13 +47,13 @@ class _Side:
 
 
 def _at(url: str) -> dict[str, Any]:
-    """It takes no URL, and knows no virtual host but the default one."""
+    """It accepts no URL, and supports only the default virtual host."""
     parts = urlsplit(url)
     return {"host": parts.hostname, "port": parts.port, "username": parts.username, "password": parts.password}
 
 
 async def _delete_queue(url: str, name: str) -> None:
-    """Delete what an earlier server left: in the default virtual host, it would meet it again."""
+    """Delete the queue of an earlier server, which would still exist in the default virtual host."""
     async with await aio_pika.connect(urlsplit(url)._replace(path="/").geturl()) as connection:
         await (await connection.channel()).queue_delete(name)
 

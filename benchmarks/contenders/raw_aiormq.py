@@ -1,4 +1,4 @@
-"""The least that a call takes on aiormq: the example for RPC of its documentation, with direct reply-to."""
+"""A minimal call on aiormq: the RPC example of its documentation, with direct reply-to."""
 
 from __future__ import annotations
 

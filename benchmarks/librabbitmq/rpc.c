@@ -1,11 +1,12 @@
 /* The practical limit of a call over RabbitMQ: a server and a client in C, on librabbitmq.
  *
- * rpc serve URL, rpc call URL. Each line of JSON on standard input is answered by one, as benchmarks/program.py does:
+ * rpc serve URL, rpc call URL. It answers each line of JSON on standard input with one line, like benchmarks/program.py:
  *   {"op": "cpu"}                                      CPU seconds so far
- *   {"op": "run", "in_flight": 128, "seconds": 2.0}    call for so long, so many calls at any time
+ *   {"op": "run", "in_flight": 128, "seconds": 2.0}    call for that time, with that many calls in flight
  *
  * A request is mandatory, confirmed, expires, and is acknowledged after its reply, which is mandatory; the queue is
- * bounded and refuses more. Each publish and each acknowledgement is sent at once, which is all that librabbitmq's functions do.
+ * bounded and refuses more. Each publish and each acknowledgement is sent immediately, the only way that librabbitmq
+ * offers.
  */
 #include <amqp.h>
 #include <amqp_framing.h>
@@ -75,7 +76,7 @@ static void publish(amqp_bytes_t queue, const amqp_basic_properties_t *propertie
     check(amqp_basic_publish(connection, 1, amqp_empty_bytes, queue, 1, 0, properties, body), "publishing");
 }
 
-/* Read the next frame and make sure of its type: the content of a message comes frame by frame, nothing between. */
+/* Read the next frame and check its type: the frames of a message arrive in sequence, without others in between. */
 static amqp_frame_t next_frame(int type) {
     amqp_frame_t frame;
     check(amqp_simple_wait_frame(connection, &frame), "reading");
@@ -139,14 +140,14 @@ static void serve(void) {
 
 /* ---- client ---- */
 
-/* A call under way has a slot, whose number is its correlation id. */
+/* Each call in flight has a slot; the number of the slot is its correlation id. */
 static struct {
     double began;
     unsigned char body[BODY];
 } slots[MAX_IN_FLIGHT];
 
 static amqp_bytes_t reply_queue; /* exclusive, and named by the broker */
-static uint64_t published, confirmed; /* all up to `confirmed` are, and those marked in `early` */
+static uint64_t published, confirmed; /* all up to `confirmed` are confirmed, and those marked in `early` */
 static unsigned char early[MAX_UNCONFIRMED];
 static uint32_t number;
 
@@ -192,12 +193,12 @@ static unsigned read_reply(void) {
     const amqp_basic_properties_t *properties = header.payload.properties.decoded;
     unsigned slot;
 
-    if (properties->correlation_id.len >= sizeof text) die("a correlation id of somebody else");
+    if (properties->correlation_id.len >= sizeof text) die("unknown correlation id");
     memcpy(text, properties->correlation_id.bytes, properties->correlation_id.len);
     slot = (unsigned)atoi(text);
     body = next_frame(AMQP_FRAME_BODY);
     if (body.payload.body_fragment.len != BODY || memcmp(body.payload.body_fragment.bytes, slots[slot].body, BODY))
-        die("the echo is another one");
+        die("wrong echo");
     return slot;
 }
 
@@ -266,14 +267,14 @@ static void take_commands(void) {
             continue;
         }
         unsigned in_flight = (unsigned)argument(line, "\"in_flight\":");
-        if (in_flight < 1 || in_flight > MAX_IN_FLIGHT) die("so many calls in flight are not possible");
+        if (in_flight < 1 || in_flight > MAX_IN_FLIGHT) die("in_flight is out of range");
         run(in_flight, argument(line, "\"seconds\":"));
     }
 }
 
 int main(int count, char **arguments) {
     if (count != 3) die("usage: rpc serve|call URL");
-    setvbuf(stdin, NULL, _IONBF, 0); /* what poll() says of the descriptor holds for fgets() */
+    setvbuf(stdin, NULL, _IONBF, 0); /* so that poll() and fgets() agree on what is available */
     setvbuf(stdout, NULL, _IOLBF, 0);
     open_connection(arguments[2]);
     if (strcmp(arguments[1], "serve") == 0)

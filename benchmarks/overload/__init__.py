@@ -1,1 +1,1 @@
-"""What becomes of callers when a service is offered more than it can do: ``python -m benchmarks.overload``."""
+"""Measures what callers get from a service under overload: ``python -m benchmarks.overload``."""

@@ -1,9 +1,8 @@
-"""A service under more load than it can do: ``python -m benchmarks.overload``.
+"""Measures a service under overload: ``python -m benchmarks.overload``.
 
-RabiBridge and its peers serve, one after the other, a service that can do 500 calls a second, and are offered half of
-that to twenty times that. Each load meets a queue and processes of its own. Then RabiBridge serves two services at
-once, of which one is flooded. The figures go to the terminal and, unless told otherwise, into docs/ and
-benchmarks/results/.
+One after the other, RabiBridge and its peers serve a service with a capacity of 500 calls per second, under loads from
+half to twenty times that capacity. Each load has its own queue and processes. Then RabiBridge serves two services at
+once, one of which is flooded. The figures are printed and, by default, written to docs/ and benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def _cells(broker: Broker, names: Sequence[str], loads: Sequence[float], seconds
         for name in names:
             try:
                 one = cell.run(broker, pid, name, load, seconds)
-            except RuntimeError as error:  # a process of it has ended
+            except RuntimeError as error:  # one of its processes has ended
                 _say(f"{name} at {load:g} x is left out: {error}")
                 continue
             _say(f"{name} at {load:g} x: {one.figures.good:.0f} good/s of {one.figures.offered:.0f}/s")
@@ -70,22 +69,22 @@ def _beside(broker: Broker, seconds: float) -> dict[str, Neighbours]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help=f"of each load; the first {RAMP:g} do not count")
-    parser.add_argument("--loads", default=",".join(f"{load:g}" for load in LOADS), help="in multiples of the capacity")
+    parser.add_argument("--seconds", type=float, default=20.0, help=f"of each load; the first {RAMP:g} are not counted")
+    parser.add_argument("--loads", default=",".join(f"{load:g}" for load in LOADS), help="as multiples of the capacity")
     parser.add_argument(
-        "--only", default=",".join((*LINEUP, _NEIGHBOURS)), help="some of these, separated by commas: %(default)s"
+        "--only", default=",".join((*LINEUP, _NEIGHBOURS)), help="run only these, separated by commas: %(default)s"
     )
-    parser.add_argument("--no-write", action="store_true", help="leave docs/ and benchmarks/results/ as they are")
+    parser.add_argument("--no-write", action="store_true", help="do not change docs/ and benchmarks/results/")
     options = parser.parse_args()
     options.only = options.only.split(",")
     if unknown := set(options.only) - {*LINEUP, _NEIGHBOURS}:
-        parser.error(f"--only knows no {', '.join(sorted(unknown))}")
+        parser.error(f"--only: unknown: {', '.join(sorted(unknown))}")
     if options.seconds <= RAMP:
         parser.error(f"--seconds must be more than {RAMP:g}")
     try:
         options.loads = [float(load) for load in options.loads.split(",")]
     except ValueError:
-        parser.error("--loads are numbers, separated by commas")
+        parser.error("--loads must be numbers, separated by commas")
     return options
 
 

@@ -1,4 +1,4 @@
-"""One contender under one load: a queue, a server process and a client process that nobody has used before."""
+"""Runs one contender under one load, with a new queue, server process and client process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOG_TAIL = 2000
 
 
 class Program:
-    """A process of ours that answers each line with a line; it ends with the context."""
+    """A child process that answers each line with a line; it is killed when the context ends."""
 
     def __init__(self, role: str, contender: str, url: str, *services: str) -> None:
         self.name = f"{contender} {role}"
@@ -45,22 +45,22 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # It may have a hundred thousand calls under way, which nobody waits for.
+        # It may have a hundred thousand calls in flight, which nobody waits for.
         self._process.kill()
         self._process.communicate()
         self._log.close()
 
     def tell(self, **command: Any) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # reading says better what happened
+        with contextlib.suppress(BrokenPipeError):  # reading reports the reason
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
 
     def read(self) -> dict[str, Any]:
-        """Wait for its next line.
+        """Wait for the next line of the process.
 
         Raises:
-            RuntimeError: it has ended instead.
+            RuntimeError: the process has ended instead.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -74,22 +74,22 @@ class Program:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one contender did under one load."""
+    """The results of one contender under one load."""
 
     contender: str
     load: float
-    """In multiples of the capacity."""
+    """As a multiple of the capacity."""
     figures: Figures
     cpu: dict[str, float | None]
-    """Of client, server and broker, in cores: CPU seconds per second. ``None``: cannot be known."""
+    """CPU of client, server and broker, in cores: CPU seconds per second. ``None``: unknown."""
     depth: list[tuple[float, int]]
-    """Seconds since the start, and messages that waited in the queue."""
+    """Pairs of seconds since the start and messages waiting in the queue."""
     memory: list[tuple[float, int]]
-    """Seconds since the start, and resident bytes of the broker, as far as that can be known."""
+    """Pairs of seconds since the start and resident bytes of the broker; empty if unknown."""
 
 
 def run(broker: Broker, pid: int | None, contender: str, load: float, seconds: float) -> Cell:
-    """Offer ``load`` times the capacity for so long. ``pid`` is the broker's, where that is known."""
+    """Offer ``load`` times the capacity for ``seconds``. ``pid`` is the broker's process id, if known."""
     participant = LINEUP[contender]
     url = broker.url if participant.default_vhost_only else broker.fresh_vhost()
     with Program("server", contender, url, "work") as server, Program("client", contender, url, "work") as client:
@@ -103,7 +103,7 @@ def run(broker: Broker, pid: int | None, contender: str, load: float, seconds: f
             server.tell()
             done = server.read()
     if watch.error is not None:
-        print(f"the queue of {contender} could not be watched to the end: {watch.error!r}", file=sys.stderr)
+        print(f"the queue of {contender} could not be sampled to the end: {watch.error!r}", file=sys.stderr)
     broker_cpu = None if before is None or after is None else (after - before) / took
     return Cell(
         contender,

@@ -1,6 +1,6 @@
-"""The process of a client: ``python -m benchmarks.overload.client CONTENDER URL SERVICE``.
+"""A client process: ``python -m benchmarks.overload.client CONTENDER URL SERVICE``.
 
-It writes a line when it is connected. A line of input tells it when to call; then it writes what became of each call.
+It writes a line when it is connected. A line of input starts a load; then it writes the outcome of each call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def answer(caller: Caller, limit: float | None, rate: float, seconds: float, seed: str) -> dict[str, Any]:
-    """Call as told, and say what became of each call; times are in seconds from the start."""
+    """Make the calls of one load and return the outcome of each; times are in seconds from the start."""
     moments = arrivals(rate, seconds, seed)
     calls = Flood(caller.call, moments, limit)
     before = cpu_seconds()
@@ -51,5 +51,5 @@ async def main(contender: str, url: str, service: str) -> None:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.WARNING)  # no contender is charged for writing thousands of lines of log
+    logging.disable(logging.WARNING)  # so that logging thousands of lines does not distort the figures
     uvloop.run(main(*sys.argv[1:]))

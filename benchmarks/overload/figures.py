@@ -1,4 +1,4 @@
-"""From what client and server noted to figures."""
+"""Computes the figures from the records of client and server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Percentiles = dict[str, float]
-"""``p50``, ``p95`` and ``p99`` in seconds; empty where there is nothing to count."""
+"""``p50``, ``p95`` and ``p99`` in seconds; empty if there are no values."""
 
 
 def percentiles(values: Iterable[float]) -> Percentiles:
-    """Return the median and the 95th and 99th percentile, each a value that occurred."""
+    """Return the median and the 95th and 99th percentile; each is one of the values."""
     ranked = sorted(values)
     if not ranked:
         return {}
@@ -25,52 +25,52 @@ def percentiles(values: Iterable[float]) -> Percentiles:
 
 @dataclass(frozen=True)
 class Figures:
-    """What became of the calls of one load. Rates are per second; all times count from when a call was due."""
+    """The outcome of the calls of one load. Rates are per second; all times are measured from when a call was due."""
 
     seconds: float
-    """How long was measured, without the ramp."""
+    """Duration of the measurement, without the ramp."""
     offered: float
     issued: float
     good: float
     """Results within the timeout."""
     late: float
-    """Results after it."""
+    """Results after the timeout."""
     refused: float
     timed_out: float
     unfinished: float
-    """Neither result nor error when the client stopped waiting, two timeouts after the end of the load."""
+    """Calls without result or error when the client stopped waiting, two timeouts after the end of the load."""
     failed: float
     """Other errors."""
     errors: dict[str, int]
-    """Their names, over the whole run."""
+    """Number of errors by class name, over the whole run."""
     latency: Percentiles
-    """Of the calls that got a result."""
+    """Time to a result."""
     refusal: Percentiles
-    """Of the calls that were refused."""
+    """Time to a refusal."""
     bad_news: Percentiles
-    """Of all calls that ended without a result: refused, timed out, failed."""
+    """Time to the end of calls without a result: refused, timed out, failed."""
     lateness: Percentiles
-    """From when a call was due to when the client made it."""
+    """Time from when a call was due to when the client made it."""
     runs: int
-    """Runs of the handler that began after the ramp and before the last call was due."""
+    """Runs of the handler that started after the ramp and before the last call was due."""
     wasted: int
-    """Those whose caller did not get the result, or got it after the timeout."""
+    """Runs whose caller did not get the result, or got it after the timeout."""
     handler: Percentiles
-    """How long the handler ran."""
+    """Run time of the handler."""
 
     @property
     def share(self) -> float:
-        """Good results as a share of what was possible: of the offered load or the capacity, whichever is less."""
+        """Good results as a share of what is possible: the offered load or the capacity, whichever is less."""
         return self.good / min(self.offered, CAPACITY)
 
     @property
     def wasted_share(self) -> float:
-        """Of the runs of the handler; 0 where there was none."""
+        """Wasted runs as a share of all runs of the handler; 0 if there were none."""
         return self.wasted / self.runs if self.runs else 0.0
 
 
 def figures(log: dict[str, Any], runs: list[tuple[int, float, float]], seconds: float) -> Figures:
-    """Count what a client noted in ``seconds``, together with the runs that its server noted."""
+    """Compute the figures of ``seconds`` from the client's record of calls and the server's record of runs."""
     due, issued, ended, outcomes = log["due"], log["issued"], log["ended"], log["outcomes"].encode()
     numbers = [number for number, moment in enumerate(due) if moment >= RAMP]
     span = seconds - RAMP

@@ -1,4 +1,4 @@
-"""An open load: each call is made at its moment, whatever became of those before it."""
+"""An open load: each call is made when it is due, whether or not earlier calls have ended."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 _TICK = 0.001
-"""How often it looks what is due, at most: uvloop's timers know no less, and spin. It counts as part of a latency."""
+"""Shortest interval between checks for due calls, in seconds: uvloop's timers are no finer, and would spin. It is
+included in the latencies."""
 NOT_ISSUED, UNFINISHED, RESULT, REFUSED, TIMED_OUT, ERROR = b"nugrte"
-"""What may become of a call. Not issued: its moment was over before the busy event loop came to it."""
+"""Possible outcomes of a call. Not issued: the event loop was too busy to make the call before the load ended."""
 
 
 def arrivals(rate: float, seconds: float, seed: str) -> list[float]:
-    """Return the moments of a Poisson process of ``rate`` a second, in seconds from its start."""
+    """Return the arrival times of a Poisson process with ``rate`` arrivals per second, in seconds from its start."""
     draw = random.Random(seed).expovariate
     moments: list[float] = []
     moment = draw(rate)
@@ -33,25 +34,25 @@ def arrivals(rate: float, seconds: float, seed: str) -> list[float]:
 
 
 class Flood:
-    """Calls at given moments. Times are in seconds from the start, and 0 for what did not happen."""
+    """Makes calls at given moments. Times are in seconds from the start, or 0 for events that did not happen."""
 
     def __init__(
         self, call: Callable[[int], Coroutine[Any, Any, Any]], moments: list[float], limit: float | None = None
     ) -> None:
-        """Call with the numbers from 0 at these moments, each call under a timeout of ``limit`` seconds if given."""
+        """Call with the numbers from 0 at ``moments``, each under a timeout of ``limit`` seconds if given."""
         self._call = call
         self._moments = moments
         self._limit = limit
         self._tasks: set[asyncio.Task[None]] = set()
         self.start = 0.0
-        """On the clock of :func:`time.monotonic`, which all processes of a machine share."""
+        """Start time by :func:`time.monotonic`, a clock that all processes of a machine share."""
         self.outcomes = bytearray([NOT_ISSUED]) * len(moments)
         self.issued = array("d", bytes(8 * len(moments)))
         self.ended = array("d", bytes(8 * len(moments)))
         self.errors: Counter[str] = Counter()
 
     async def run(self, seconds: float, patience: float) -> None:
-        """Make the calls of ``seconds``; wait twice ``patience`` seconds for the last ones."""
+        """Make the calls that are due in ``seconds``; wait at most twice ``patience`` seconds for the last ones."""
         self.start = start = monotonic()
         due, number = [*self._moments, seconds], 0
         while (now := monotonic() - start) < seconds:
@@ -73,13 +74,13 @@ class Flood:
         try:
             async with asyncio.timeout(self._limit) if self._limit else contextlib.nullcontext():
                 if await self._call(number) != number:
-                    raise AssertionError(f"the result of {number} is another one")
+                    raise AssertionError(f"wrong result for {number}")
             outcome = RESULT
         except RefusedError:
             outcome = REFUSED
         except TimeoutError:
             outcome = TIMED_OUT
-        except Exception as error:  # noqa: BLE001 - whatever a contender raises is an outcome, and is counted
+        except Exception as error:  # noqa: BLE001 - every exception of a contender is counted as an outcome
             outcome = ERROR
             self.errors[f"{type(error).__module__}.{type(error).__qualname__}"] += 1
         self.ended[number] = monotonic() - self.start

@@ -1,4 +1,4 @@
-"""Who takes part, and what the run must know of each."""
+"""The participants, and what the run needs to know about each."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Participant:
     queue: str = "work"
     """The queue that it declares."""
     default_vhost_only: bool = False
-    """Whether it knows no other virtual host."""
+    """Whether it supports only the default virtual host."""
     ends_its_calls: bool = False
-    """Whether its own timeout ends a call wherever it stands. All others are called under ``asyncio.timeout``, too."""
+    """Whether its own timeout ends a call at any stage. Calls of the others also run under ``asyncio.timeout``."""
 
 
 LINEUP = {
@@ -32,4 +32,4 @@ LINEUP = {
         Participant(ENTRIES["faststream_rpc"], "faststream_replies", "#1a7f37"),
     )
 }
-"""All who take part by the name of their module, in the order of the tables."""
+"""All participants by the name of their module, in the order of the tables."""

@@ -1,4 +1,4 @@
-"""Two services on one server of ours: does the one keep its latency while the other is flooded?"""
+"""Measures two services on one RabiBridge server: the latency of one while the other is flooded."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 CALM_RATE = 50.0
 """Calls per second of the service that is not flooded."""
 FLOOD = 20.0
-"""Calls of the other one, in multiples of its capacity."""
-ARRANGEMENTS = {"alone": 0, "beside a flood": 1, "beside a flood from two clients": 2}
-"""How many client processes the flood comes from."""
+"""Load of the flooded service, as a multiple of its capacity."""
+ARRANGEMENTS = {"alone": 0, "with a flood from one client": 1, "with a flood from two clients": 2}
+"""Number of client processes that flood the other service."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What became of the calls of the one service, and of those of the other, if there were any."""
+    """The figures of the calm service, and of each client that flooded the other one."""
 
     calm: Figures
     floods: list[Figures]
 
 
 def run(broker: Broker, clients: int, seconds: float) -> Neighbours:
-    """Call the one from a client process of its own, and flood the other from so many."""
+    """Call the calm service from its own client process, and flood the other one from ``clients`` processes."""
     url = broker.fresh_vhost()
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(Program("server", "ours", url, "work", "calm"))

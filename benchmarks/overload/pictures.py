@@ -1,4 +1,4 @@
-"""The figures as pictures."""
+"""Draws the figures as charts."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _over_time(cells: Sequence[Cell], seconds: float) -> tuple[list[float], list
 
 
 def charts(folder: Path, cells: Sequence[Cell], seconds: float) -> dict[Path, Chart]:
-    """Return the pictures by the file that each belongs into."""
-    terms = f"capacity {CAPACITY:g} calls/s, timeout {TIMEOUT:g} s, arrivals at random"
+    """Return the charts by the file that each is written to."""
+    terms = f"capacity {CAPACITY:g} calls/s, timeout {TIMEOUT:g} s, random arrivals"
     loads, good = _over_load(cells, lambda cell: cell.figures.good)
     found = {
         folder / "goodput.svg": Chart(
@@ -56,7 +56,7 @@ def charts(folder: Path, cells: Sequence[Cell], seconds: float) -> dict[Path, Ch
     }  # fmt: skip
     loads, news = _over_load(cells, lambda cell: cell.figures.bad_news.get("p50", 0) * 1e3 or None)
     found[folder / "refusals.svg"] = Chart(
-        "How soon callers know that they get no result", "offered load, in multiples of the capacity",
+        "How soon callers learn that they get no result", "offered load, in multiples of the capacity",
         "median time to a refusal or timeout, ms", loads, news, log_x=True, log_y=True,
         levels={"timeout": TIMEOUT * 1e3}, note=terms,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where the figures go: docs/overload.md between its markers, its pictures, and the figures themselves as JSON."""
+"""Writes the figures: between the markers of docs/overload.md, as charts, and as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BEGIN, _END = "<!-- figures of the last run -->", "<!-- end of the figures -->"
 
 
 def about(broker: Broker, contenders: Sequence[str]) -> dict[str, str]:
-    """Say when and on what is measured."""
+    """Return the date, the machine and the versions."""
     return describe(broker, [LINEUP[name].entry.name for name in contenders])
 
 
@@ -59,16 +59,16 @@ def write(
     found: Sequence[Target],
     seconds: float,
 ) -> None:
-    """Put everything in its place.
+    """Write the page, the results and the charts.
 
     Raises:
-        ValueError: docs/overload.md has lost its markers.
-        UnavailableError: the pictures cannot be drawn.
+        ValueError: docs/overload.md has no markers.
+        UnavailableError: the charts cannot be drawn.
     """
     before, begin, rest = PAGE.read_text().partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{PAGE} must hold the lines {_BEGIN} and {_END}")
+        raise ValueError(f"{PAGE} must contain the lines {_BEGIN} and {_END}")
     PAGE.write_text(f"{before}{begin}\n\n{page(told, cells, beside, found)}\n\n{end}{after}")
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(_rounded(_results(told, cells, beside, found, seconds)), indent=1) + "\n")

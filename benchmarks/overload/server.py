@@ -1,6 +1,6 @@
-"""The process of a server: ``python -m benchmarks.overload.server CONTENDER URL SERVICE [SERVICE]``.
+"""A server process: ``python -m benchmarks.overload.server CONTENDER URL SERVICE [SERVICE]``.
 
-It writes a line when it serves. A line of input makes it write what it has done so far. It ends with its input.
+It writes a line when it is serving. For each line of input it writes what it has done so far. It ends at end of input.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def _neighbours(url: str, services: list[Service]) -> AsyncIterator[None]:
-    """Serve several services on one server of ours, over one connection."""
+    """Serve several services on one RabiBridge server, over one connection."""
     from rabibridge import RMQServer
 
     server = RMQServer(url=url)
@@ -53,5 +53,5 @@ async def main(contender: str, url: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.WARNING)  # no contender is charged for writing thousands of lines of log
+    logging.disable(logging.WARNING)  # so that logging thousands of lines does not distort the figures
     uvloop.run(main(*sys.argv[1:]))

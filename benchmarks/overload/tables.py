@@ -1,4 +1,4 @@
-"""The figures as Markdown."""
+"""Renders the figures as Markdown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _cores(value: float | None) -> str:
 
 
 def goodput_table(cells: Sequence[Cell]) -> str:
-    """Lay out good results per second: a row for each contender, a column for each load."""
+    """Render good results per second: a row for each contender, a column for each load."""
     loads = sorted({cell.load for cell in cells})
     found = {(cell.contender, cell.load): cell.figures.good for cell in cells}
     names = list(dict.fromkeys(cell.contender for cell in cells))
@@ -48,10 +48,10 @@ def goodput_table(cells: Sequence[Cell]) -> str:
 
 
 def detail_table(cells: Iterable[Cell]) -> str:
-    """Lay out the figures of one contender, a row for each load."""
+    """Render the figures of one contender, a row for each load."""
     header = [
-        "Load", "offered/s", "made/s", "good/s", "refused/s", "timed out/s", "other/s", "result after, ms",
-        "refused after, ms", "wasted runs", "deepest queue", "broker MiB", "client, server, broker CPU",
+        "Load", "offered/s", "made/s", "good/s", "refused/s", "timed out/s", "other/s", "time to result, ms",
+        "time to refusal, ms", "wasted runs", "deepest queue", "broker MiB", "client, server, broker CPU",
     ]  # fmt: skip
     rows = []
     for cell in cells:
@@ -69,7 +69,7 @@ def detail_table(cells: Iterable[Cell]) -> str:
 
 
 def errors_of(cells: Iterable[Cell]) -> list[str]:
-    """Name the errors that were neither refusals nor timeouts."""
+    """List the errors that were neither refusals nor timeouts."""
     return [
         f"{LINEUP[cell.contender].entry.title} at {cell.load:g} x: "
         + ", ".join(f"{count:,} {name}" for name, count in cell.figures.errors.items())
@@ -79,9 +79,9 @@ def errors_of(cells: Iterable[Cell]) -> list[str]:
 
 
 def targets_table(found: Iterable[Target]) -> str:
-    """Lay out the promises."""
+    """Render the targets."""
     return table(
-        ["RabiBridge, at the worst of all loads", "target", "measured", "at", ""],
+        ["RabiBridge, at its worst load", "target", "measured", "at", ""],
         [
             [one.text, one.limit, one.measured, f"{one.load:g} x", "reached" if one.reached else "**not reached**"]
             for one in found
@@ -90,7 +90,7 @@ def targets_table(found: Iterable[Target]) -> str:
 
 
 def neighbours_table(found: Mapping[str, Neighbours]) -> str:
-    """Lay out what one service does beside another."""
+    """Render how one service performs next to another one."""
     rows = []
     for arrangement, one in found.items():
         flooded = one.floods
@@ -100,6 +100,8 @@ def neighbours_table(found: Mapping[str, Neighbours]) -> str:
             _rate(sum(flood.offered for flood in flooded)) if flooded else "-",
             " + ".join(_rate(flood.good) for flood in flooded) or "-",
         ])  # fmt: skip
-    return table(
-        ["The calm service", "good/s", "not good/s", "result after, ms", "offered to the other/s", "its good/s"], rows
-    )
+    header = [
+        "The calm service", "good/s", "not good/s", "time to result, ms", "offered to the other/s",
+        "good of the other/s",
+    ]  # fmt: skip
+    return table(header, rows)

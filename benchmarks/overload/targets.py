@@ -1,4 +1,4 @@
-"""What RabiBridge promises under overload, held against the figures."""
+"""RabiBridge's targets under overload, compared with the figures."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ WASTED = 0.01
 
 @dataclass(frozen=True)
 class Target:
-    """One promise, and the worst that was measured."""
+    """One target, and the worst measured value."""
 
     text: str
     limit: str
     measured: str
     load: float
-    """At which that was."""
+    """The load at which it was measured."""
     reached: bool
 
 
 def targets(cells: Iterable[Cell]) -> list[Target]:
-    """Return each promise with the worst figure of all loads that have one."""
+    """Return each target with the worst figure over all loads that have one."""
     ours = [cell for cell in cells if cell.contender == "ours"]
     if not ours:
         return []
     worst = min(ours, key=lambda cell: cell.figures.share)
     found = [
         Target(
-            "good results, of the offered load or the capacity, whichever is less",
+            "good results, as a share of the offered load or the capacity, whichever is less",
             f"at least {GOOD_SHARE:.0%}",
             f"{worst.figures.share:.1%}",
             worst.load,
@@ -49,7 +49,7 @@ def targets(cells: Iterable[Cell]) -> list[Target]:
         worst = max(answered, key=lambda cell: cell.figures.latency["p99"])
         p99 = worst.figures.latency["p99"]
         text = "99th percentile of the latency of accepted calls"
-        limit = f"below {LATENCY * 1e3:.0f} ms, the bound of {BOUND * 1e3:.0f} ms and a fifth"
+        limit = f"below {LATENCY * 1e3:.0f} ms, 20 % above the bound of {BOUND * 1e3:.0f} ms"
         found.append(Target(text, limit, f"{p99 * 1e3:.0f} ms", worst.load, p99 < LATENCY))
     if refused := [cell for cell in ours if cell.figures.refusal]:
         worst = max(refused, key=lambda cell: cell.figures.refusal["p50"])

@@ -1,4 +1,4 @@
-"""The terms of the run: services of known capacity. Every process imports this, so it imports no library."""
+"""The parameters of the run: services of known capacity. Every process imports it, so it imports no library."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 from benchmarks.contenders.base import Service
 
 IN_HAND = 8
-"""Requests that the server works on at a time."""
+"""Requests that the server processes at a time."""
 FETCH_AHEAD = 2
-"""Requests that a server of ours holds besides, so that one that ends is followed at once by the next."""
+"""Requests that a RabiBridge server prefetches in addition, so that the next one starts as soon as one ends."""
 HANDLER_TIME = 0.016
-"""What the handler takes for one of them, asleep, in seconds."""
+"""How long the handler sleeps for one request, in seconds."""
 CAPACITY = IN_HAND / HANDLER_TIME
-"""Calls per second that the service can do: 500."""
+"""Calls per second that the service can handle: 500."""
 TIMEOUT = 1.0
 """How long a caller waits for a result, in seconds."""
 QUEUE_SIZE = 100
-"""Most requests that wait in a queue that has a bound: a fifth of a second's work, well within the timeout."""
+"""Maximum length of a bounded queue: a fifth of a second's work, well within the timeout."""
 BOUND = (QUEUE_SIZE + FETCH_AHEAD + IN_HAND) / CAPACITY + HANDLER_TIME
-"""What an accepted call takes at most by these sizes: all that is before it, then itself; in seconds."""
+"""Longest time of an accepted call with these sizes, in seconds: all requests ahead of it, then its own."""
 LOADS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-"""Arrivals per second, in multiples of the capacity."""
+"""Arrivals per second, as multiples of the capacity."""
 RAMP = 2.0
-"""What is left out at the start, in seconds: queues fill, processes warm up."""
+"""Seconds at the start that are not counted: queues fill, processes warm up."""
 
 RUNS: list[tuple[int, float, float]] = []
-"""Each run of :func:`work` in this process: the number of the call, when it began and when it ended."""
+"""Each run of :func:`work` in this process: the number of the call, its start and its end."""
 
 
 async def work(x: Any) -> Any:
-    """Take the time of one request, and note when: for the run in which one service meets all loads."""
+    """Sleep for the time of one request and record the run. It is the service that all loads use."""
     start = monotonic()
     try:
         await asyncio.sleep(HANDLER_TIME)
@@ -42,7 +42,7 @@ async def work(x: Any) -> Any:
 
 
 async def calm(x: Any) -> Any:
-    """Take the time of one request: for the run in which :func:`work` is flooded and this one is not."""
+    """Sleep for the time of one request. It is the calm service while :func:`work` is flooded."""
     await asyncio.sleep(HANDLER_TIME)
     return x
 
@@ -53,4 +53,4 @@ SERVICES = {
     )
     for function in (work, calm)
 }
-"""What is served and called, by name."""
+"""The services by name."""

@@ -1,4 +1,4 @@
-"""How the broker fares meanwhile: the length of a queue and the broker's memory, twice a second."""
+"""Samples the length of a queue and the broker's memory, twice a second."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _EVERY = 0.5
 
 
 class Watch:
-    """Looks at a queue and at the broker's memory as long as the context lasts; then the queue is deleted."""
+    """Samples a queue and the broker's memory while the context is open; then deletes the queue."""
 
     def __init__(self, url: str, queue: str, pid: int | None) -> None:
-        """Look at ``queue`` of the virtual host in ``url``, and at this process."""
+        """Sample ``queue`` of the virtual host in ``url``, and the memory of process ``pid``."""
         self._queue = queue
         self._pid = pid
         self._connection = pika.BlockingConnection(pika.URLParameters(f"{url}?heartbeat=0"))
@@ -30,9 +30,9 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self.samples: list[tuple[float, int, int | None]] = []
-        """When (on the clock of :func:`time.monotonic`), messages that wait, and the broker's resident bytes."""
+        """Time (by :func:`time.monotonic`), waiting messages, and resident bytes of the broker."""
         self.error: AMQPError | None = None
-        """Why there are no more samples."""
+        """Why sampling stopped early, if it did."""
 
     def __enter__(self) -> Self:
         self._thread.start()

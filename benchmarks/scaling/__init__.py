@@ -1,1 +1,1 @@
-"""How throughput grows with processes, queues, connections and nodes: ``python -m benchmarks.scaling``."""
+"""Measures throughput against processes, queues, connections and nodes: ``python -m benchmarks.scaling``."""

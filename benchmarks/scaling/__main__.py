@@ -1,4 +1,4 @@
-"""Measure, and write docs/scaling.md's tables: ``python -m benchmarks.scaling``."""
+"""Measures scaling and writes the tables of docs/scaling.md: ``python -m benchmarks.scaling``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PARTS = ("processes", "work", "variants", "crowds", "cluster")
 
 
 def measure_all(plan: Plan, parts: list[str]) -> dict[str, Any]:
-    """Measure the parts that are asked for."""
+    """Measure the given parts."""
     found: dict[str, Any] = {}
     with PrivateNode(schedulers=None, plugins=["rabbitmq_consistent_hash_exchange"]) as node:
         found["machine"] = machine(node)
@@ -27,7 +27,7 @@ def measure_all(plan: Plan, parts: list[str]) -> dict[str, Any]:
         if "variants" in parts:
             found["variants"], found["shares"] = variants(node, plan)
     if "crowds" in parts:
-        with PrivateNode(schedulers=None) as node:  # a fresh one, that holds nothing yet
+        with PrivateNode(schedulers=None) as node:  # a new node without connections
             found["crowds"] = crowds(node)
     if "cluster" in parts:
         with PrivateCluster(3, schedulers=None) as nodes:
@@ -36,13 +36,13 @@ def measure_all(plan: Plan, parts: list[str]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each point; medians are shown")
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of each")
-    parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="parts, instead of all")
-    parser.add_argument("--no-write", action="store_true", help="print the tables, and write no file")
-    parser.add_argument("--no-run", action="store_true", help="make tables and plots of what was measured before")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each point; the tables show medians")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of each measurement")
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="measure only these parts")
+    parser.add_argument("--no-write", action="store_true", help="print the tables and write no file")
+    parser.add_argument("--no-run", action="store_true", help="render tables and plots from the recorded results")
     options = parser.parse_args()
     found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     if not options.no_run:

@@ -1,9 +1,9 @@
 """One worker or client process: ``python -m benchmarks.scaling.child {serve,call} SPEC``, SPEC being JSON.
 
-It answers each line of JSON on standard input with one on standard output, and ends with its input:
+It answers each line of JSON on standard input with one on standard output, and ends at end of input:
 
 - ``{"op": "cpu"}``: CPU seconds so far;
-- ``{"op": "run", "in_flight": 128, "seconds": 2.0}``: call for so long, so many calls at any time.
+- ``{"op": "run", "in_flight": 128, "seconds": 2.0}``: call for that time, with that many calls in flight.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Spec:
-    """What a process is."""
+    """The configuration of a process."""
 
     urls: list[str]
-    """One connection for each."""
+    """The process opens one connection for each."""
     services: list[str]
-    """The names that are served or called. There are several where a service is spread over several queues."""
+    """The services to serve or call; several if a service is sharded over several queues."""
     kind: str = "echo"
-    """Which handler; see `handler`."""
+    """The kind of handler; see `handler`."""
     loops: int = 0
-    """How much a working handler works."""
+    """Loop iterations of a CPU-bound handler."""
     fetch_size: int | None = 256
-    """Calls in hand for each queue and connection; None: the default of the library."""
+    """The fetch_size for each queue and connection; None: the default of the library."""
     queue_type: str = "classic"
 
 
@@ -63,7 +63,7 @@ async def _serve(spec: Spec, stack: AsyncExitStack) -> None:
 
 async def _connect(spec: Spec, stack: AsyncExitStack) -> list[RMQClient]:
     clients = [await stack.enter_async_context(RMQClient(url=url)) for url in spec.urls]
-    for client in clients:  # also the first use of what a client makes when it is first used
+    for client in clients:  # so that lazily created objects exist before measuring
         for name in spec.services:
             await client.remote_call(name, (0,), ftype="any", timeout=_TIMEOUT)
     return clients
@@ -80,7 +80,7 @@ async def _run(spec: Spec, clients: list[RMQClient], in_flight: int, seconds: fl
             number = next(numbers)
             name = names[zlib.crc32(b"%d" % number) % len(names)] if len(names) > 1 else names[0]
             if await client.remote_call(name, (number,), ftype="any", timeout=_TIMEOUT) != number:
-                raise AssertionError(f"the echo of {number} is another one")
+                raise AssertionError(f"wrong echo for {number}")
             took.append(perf_counter() - began)
 
     async with asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""What is measured on a cluster of three nodes on this machine: what a hop and a quorum cost."""
+"""Measures the cost of a hop and of a quorum queue, on a three-node cluster on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IN_FLIGHT = 128
 
 @dataclass(frozen=True)
 class Layout:
-    """Which node each is at."""
+    """Which node the queue, the worker and the client use."""
 
     name: str
     queue: int
@@ -39,7 +39,7 @@ LAYOUTS = (
 
 
 def cluster(nodes: PrivateCluster, plan: Plan) -> list[dict[str, Any]]:
-    """Measure an echo, 1 worker and 1 client, with everything in different places; the rounds take turns."""
+    """Measure an echo with 1 worker and 1 client in each layout; the layouts take turns."""
     pids, urls = [pid_of(node) for node in nodes.nodes], nodes.fresh_vhost()
     points: dict[str, list[Point]] = defaultdict(list)
     with ExitStack() as stack:
@@ -47,7 +47,7 @@ def cluster(nodes: PrivateCluster, plan: Plan) -> list[dict[str, Any]]:
         for number, layout in enumerate(LAYOUTS):
             say(f"cluster: {layout.name}")
             service = [f"place-{number}"]
-            # A queue is made at the node of whoever declares it.
+            # A queue is created on the node to which the declaring connection belongs.
             with Child("serve", Spec([urls[layout.queue]], service, queue_type=layout.queue_type)):
                 pass
             spec = Spec([urls[layout.worker]], service, queue_type=layout.queue_type)

@@ -1,4 +1,4 @@
-"""The processes, seen from the one that directs them, and one measurement with them."""
+"""The parent's side of the processes, and a single measurement with them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Child(Process):
 
 @dataclass(frozen=True)
 class Point:
-    """What one measurement showed.
+    """The result of one measurement.
 
     Attributes:
-        rate: calls per second, of all clients together.
-        median: seconds.
-        p99: seconds.
-        broker_cpu: CPU seconds per call, of all nodes together.
-        worker_cpu: the same, of all workers together.
-        client_cpu: the same, of all clients together.
-        cores: how many cores were busy with all of that.
+        rate: calls per second, all clients together.
+        median: median latency in seconds.
+        p99: 99th percentile of the latency in seconds.
+        broker_cpu: CPU seconds per call, all nodes together.
+        worker_cpu: the same, all workers together.
+        client_cpu: the same, all clients together.
+        cores: how many cores all of these kept busy.
     """
 
     rate: float
@@ -59,14 +59,14 @@ def _cpu(children: Sequence[Child]) -> float:
 def measure(
     broker: Sequence[int], workers: Sequence[Child], clients: Sequence[Child], in_flight: int, seconds: float
 ) -> Point:
-    """Have the clients call all at once.
+    """Let all clients call at the same time.
 
     Args:
         broker: process ids of the nodes.
-        workers: the workers that serve.
-        clients: those of the clients that call.
-        in_flight: calls under way at any time, of all clients together.
-        seconds: how long.
+        workers: the serving workers.
+        clients: the clients that make calls.
+        in_flight: calls in flight, all clients together.
+        seconds: duration.
     """
     worked, brokered = _cpu(workers), sum(map(cpu_seconds_of, broker))
     for number, client in enumerate(clients):

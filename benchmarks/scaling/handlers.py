@@ -1,4 +1,4 @@
-"""The functions that are served, under whatever name."""
+"""The handlers, which can be served under any name."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORK = 0.002
-"""CPU seconds of one call of the CPU-bound handler."""
+"""CPU seconds per call of the CPU-bound handler."""
 REST = 0.02
-"""Seconds that the sleeping handler sleeps."""
+"""Seconds that the waiting handler sleeps."""
 
 
 def burn(loops: int) -> None:
-    """Do something in pure Python."""
+    """Burn CPU in pure Python."""
     total = 0
     for number in range(loops):
         total += number * number % 7
 
 
 def loops_for(seconds: float) -> int:
-    """Return how many loops take so many CPU seconds here, from the fastest of some tries."""
+    """Return how many iterations take ``seconds`` of CPU on this machine, from the fastest of ten runs."""
     tries = []
     for _ in range(10):
         start = cpu_seconds()
@@ -39,7 +39,7 @@ def handler(kind: str, name: str, loops: int) -> Callable[[Any], Any]:
     Args:
         kind: ``echo``; ``work``, a function in a thread; ``work_on_loop``, a coroutine function that blocks; ``rest``.
         name: the name of the service.
-        loops: how much the working ones work.
+        loops: iterations of the CPU-bound handlers.
     """
     function = _in_thread(loops) if kind == "work" else _on_loop(kind, loops)
     function.__name__ = name

@@ -1,4 +1,4 @@
-"""What a node of ours tells about itself: where its time goes, and what its connections cost."""
+"""Asks a private node where its CPU time goes, and what its connections cost."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tools.broker import PrivateNode
 
-# Counts, for two seconds, how long each kind of process on the way of a call runs. Its tracing slows the node a little,
-# all of them alike: the shares hold, the sums do not.
+# Counts for two seconds how long each kind of Erlang process on the path of a call runs. The tracing slows all of them
+# down slightly and equally: the shares are accurate, the sums are not.
 _SHARES = """
 Name = fun(P) ->
     case process_info(P, dictionary) of
@@ -56,7 +56,7 @@ io:format("held ~w~nbuffers ~w~nprocesses ~w~n",
 
 
 def pid_of(node: PrivateNode) -> int:
-    """Return the process id of a node's Erlang machine."""
+    """Return the process id of a node's Erlang VM."""
     return int(node.ctl("eval", "list_to_integer(os:getpid())."))
 
 
@@ -66,17 +66,17 @@ def _ask(node: PrivateNode, program: str) -> dict[str, float]:
 
 
 def shares(node: PrivateNode) -> dict[str, float]:
-    """Return which part of the time of all processes on the way of a call each kind takes, watched for two seconds."""
+    """Return each kind's share of the time of all Erlang processes on the path of a call, traced for two seconds."""
     took = _ask(node, _SHARES)
     total = sum(took.values())
     return {name: value / total for name, value in took.items()}
 
 
 def memory(node: PrivateNode, pid: int) -> dict[str, float]:
-    """Return what a node holds.
+    """Return the memory of a node.
 
-    ``held``, bytes in Erlang's processes and tables after a collection of garbage; ``buffers``, bytes reserved outside
-    of them, mostly for sockets; ``resident``, bytes of RAM; ``processes``, how many Erlang processes.
+    ``held``: bytes in Erlang's processes and tables after a garbage collection; ``buffers``: bytes reserved outside of
+    them, mostly for sockets; ``resident``: bytes of RAM; ``processes``: number of Erlang processes.
     """
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return _ask(node, _MEMORY) | {"resident": pages * os.sysconf("SC_PAGE_SIZE")}

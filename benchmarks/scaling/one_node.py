@@ -1,4 +1,4 @@
-"""What is measured on one node: processes, kinds of queues and connections, memory."""
+"""Measures on one node: processes, kinds of queues and connections, memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROCESSES = (1, 2, 3, 4)
 KINDS: Mapping[str, tuple[int | None, int]] = {"echo": (256, 256), "work": (None, 128), "rest": (64, 512)}
-"""For each handler its fetch_size, and the calls in flight of all clients together."""
+"""For each handler: its fetch_size, and the calls in flight of all clients together."""
 WARM_UP = 0.5
 CROWD = 200
 HASHED = "hashed"
@@ -33,14 +33,14 @@ _TRACED = 6.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How often and how long to measure."""
+    """How many times and how long to measure."""
 
     rounds: int
     seconds: float
 
 
 def say(text: str) -> None:
-    """Tell whoever waits how far it is."""
+    """Print a progress message to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -69,7 +69,7 @@ def processes(node: PrivateNode, plan: Plan) -> list[dict[str, Any]]:
 
 
 def ways_to_work(node: PrivateNode, plan: Plan) -> list[dict[str, Any]]:
-    """Measure the CPU-bound handler in threads and on the loop, few and many calls in hand; the rounds take turns."""
+    """Measure the CPU-bound handler in threads and on the event loop, with small and large fetch_size, in turns."""
     pid, loops, url = pid_of(node), loops_for(WORK), node.fresh_vhost()
     points: dict[tuple[str, int], list[Point]] = defaultdict(list)
     with ExitStack() as stack:
@@ -81,14 +81,14 @@ def ways_to_work(node: PrivateNode, plan: Plan) -> list[dict[str, Any]]:
         for number in range(plan.rounds):
             say(f"the CPU-bound handler, round {number + 1} of {plan.rounds}")
             for (kind, fetch_size), (workers, client) in teams.items():
-                # As many as both workers hold, so that the latency is theirs and not that of the queue.
+                # As many calls as both workers hold, so that the latency does not include time in the queue.
                 point = measure([pid], workers, [client], 2 * fetch_size, plan.seconds)
                 points[kind, fetch_size].append(point)
     return [{"kind": kind, "fetch_size": size, **median_of(measured)} for (kind, size), measured in points.items()]
 
 
 async def _put_hash_in_front(url: str) -> None:
-    """Have an exchange spread the calls of the service over the queues of its shards, by their correlation ids."""
+    """Bind an exchange that distributes the calls of the service over its shards by correlation id."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         spread = await channel.declare_exchange(
@@ -101,7 +101,7 @@ async def _put_hash_in_front(url: str) -> None:
 
 
 def _variants(url: str) -> dict[str, tuple[Spec, Spec]]:
-    """Return what is served and what is called."""
+    """Return for each variant the specifications of workers and clients."""
     one = Spec([url], ["one"])
     four = replace(one, services=[f"four.{number}" for number in range(4)])
     shards = replace(one, services=[f"{HASHED}.{number}" for number in range(4)])
@@ -117,10 +117,10 @@ def _variants(url: str) -> dict[str, tuple[Spec, Spec]]:
 
 
 def variants(node: PrivateNode, plan: Plan) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Measure an echo over other queues and connections, 2 workers and 2 clients; the rounds take turns.
+    """Measure an echo over various queues and connections, with 2 workers and 2 clients, in turns.
 
     Returns:
-        the measurements; and, for one queue, which part of the broker's time goes to what.
+        the measurements; and, for one queue, the share of the broker's time for each kind of Erlang process.
     """
     pid, url = pid_of(node), node.fresh_vhost()
     points: dict[str, list[Point]] = defaultdict(list)
@@ -152,7 +152,7 @@ def _watch(node: PrivateNode, pid: int, workers: list[Child], clients: list[Chil
 
 
 def crowds(node: PrivateNode) -> dict[str, Any]:
-    """Measure what idle connections cost a node: of clients and of workers, each of which has been used."""
+    """Measure the memory of idle connections of clients and of workers; each connection has been used before."""
     pid, url = pid_of(node), node.fresh_vhost()
     one = Spec([url], ["crowd"], fetch_size=8)
     many = replace(one, urls=[url] * CROWD)

@@ -1,4 +1,4 @@
-"""What becomes of the measurements: benchmarks/results/scaling.json, tables in docs/scaling.md, and pictures."""
+"""Writes the measurements: benchmarks/results/scaling.json, the tables in docs/scaling.md, and charts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PICTURES = ROOT / "docs/scaling"
 
 
 def machine(node: PrivateNode) -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return the machine and the versions on which the figures depend."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -45,10 +45,10 @@ def machine(node: PrivateNode) -> dict[str, Any]:
 
 
 def fill(page: str, tables: dict[str, str]) -> str:
-    """Put each table between its markers.
+    """Insert each table between its markers.
 
     Raises:
-        ValueError: the page has no such markers.
+        ValueError: the page has no markers for a table.
     """
     for name, text in tables.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
@@ -67,8 +67,8 @@ def _charts(found: dict[str, Any]) -> dict[Path, Chart]:
     charts = {}
     for kind, title in (
         ("echo", "An echo"),
-        ("work", "2 ms of CPU a call"),
-        ("rest", "20 ms of waiting a call, 64 in hand"),
+        ("work", "2 ms of CPU per call"),
+        ("rest", "20 ms of waiting per call, fetch_size=64"),
     ):
         series = []
         for clients in PROCESSES:
@@ -90,13 +90,13 @@ def _charts(found: dict[str, Any]) -> dict[Path, Chart]:
         for label, who in (("broker", "broker_cpu"), ("workers", "worker_cpu"), ("clients", "client_cpu"))
     ]
     charts[PICTURES / "cost.svg"] = Chart(
-        "CPU of one call", "", "µs", names, parts, kind="stacked", size=(8.6, 4.8), note=note
+        "CPU per call", "", "µs", names, parts, kind="stacked", size=(8.6, 4.8), note=note
     )
     return charts
 
 
 def write(found: dict[str, Any], *, to_files: bool) -> None:
-    """Print the tables; with ``to_files``, also write results, page and pictures."""
+    """Print the tables; with ``to_files``, also write results, page and charts."""
     tables = tables_of(found)
     for name, text in tables.items():
         print(f"\n## {name}\n\n{text}")

@@ -1,4 +1,4 @@
-"""The plan on paper: what a load needs, by the costs that were measured. docs/scaling.md has the formulae in words."""
+"""Capacity planning: what a load needs, from the measured costs. docs/scaling.md lists the formulae."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from benchmarks.scaling.handlers import REST, WORK
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one call, in CPU seconds, and of one idle connection, in bytes of the broker.
+    """The cost of one call, in CPU seconds, and of one idle connection, in bytes of the broker.
 
     Attributes:
-        broker: on one node, with everything at that node.
-        queue: the part of it that the process of the service's queue takes.
-        hop: what comes on top if the client is at another node of the cluster.
-        quorum: what comes on top, on all nodes together, if the queue is a quorum queue with three members.
+        broker: on one node, with queue, workers and clients at that node.
+        queue: the part of ``broker`` that the Erlang process of the service's queue takes.
+        hop: extra cost if the client is at another node of the cluster.
+        quorum: extra cost, on all nodes together, of a quorum queue with three members.
         worker: in the worker process, without the handler.
         client: in the client process.
-        client_memory: of a client's connection.
-        worker_memory: of a worker's connection.
+        client_memory: for a client's connection.
+        worker_memory: for a worker's connection.
     """
 
     broker: float
@@ -36,19 +36,19 @@ class Costs:
 
 @dataclass(frozen=True)
 class Assumed:
-    """What was chosen, not measured."""
+    """Values that were chosen, not measured."""
 
     busy: float = 0.6
-    """The part of each core, process and queue that may be used on average."""
+    """Allowed average utilisation of each core, process and queue."""
     cores: int = 16
-    """Of a broker node, each as fast as one of the machine that was measured on."""
+    """Cores of a broker node, each as fast as one of the measured machine."""
     nodes: int = 3
-    """In a cluster."""
+    """Nodes of a cluster."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked for."""
+    """A load to plan for."""
 
     name: str
     rate: float
@@ -57,7 +57,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Need:
-    """What a load needs, each rounded up."""
+    """What a load needs, each value rounded up."""
 
     clients: int
     queues: int
@@ -69,7 +69,7 @@ class Need:
 
 
 def costs_of(found: dict[str, Any]) -> Costs:
-    """Return the costs from the measurements."""
+    """Compute the costs from the measurements."""
     one = next(row for row in found["variants"] if row["name"] == "one queue")
     placed = {row["name"]: row["broker_cpu"] for row in found["cluster"]}
     home = placed["all at one node"]
@@ -86,13 +86,13 @@ def costs_of(found: dict[str, Any]) -> Costs:
 
 
 def loads(costs: Costs, assumed: Assumed) -> list[Load]:
-    """Return the loads of the table: so many workers, kept as busy as is assumed; and a million calls a second."""
+    """Return the loads of the table: numbers of workers at the assumed utilisation, and a million calls per second."""
     at_work = assumed.busy / (WORK + costs.worker)
     at_rest = min(assumed.busy * 64 / REST, assumed.busy / costs.worker)
     found = []
     for workers in (10, 100, 1000):
-        found.append(Load(f"{workers:,} workers, {WORK * 1e3:g} ms of CPU a call", workers * at_work, workers))
-        found.append(Load(f"{workers:,} workers, {REST * 1e3:g} ms of waiting a call", workers * at_rest, workers))
+        found.append(Load(f"{workers:,} workers, {WORK * 1e3:g} ms of CPU per call", workers * at_work, workers))
+        found.append(Load(f"{workers:,} workers, {REST * 1e3:g} ms of waiting per call", workers * at_rest, workers))
     million = 1e6
     found.append(Load("1,000,000 calls/s to an echo", million, ceil(million * costs.worker / assumed.busy)))
     return found
@@ -101,8 +101,8 @@ def loads(costs: Costs, assumed: Assumed) -> list[Load]:
 def need(load: Load, costs: Costs, assumed: Assumed) -> Need:
     """Return what a load needs.
 
-    Nodes are counted three times: brokers of their own that clients choose between, where nothing hops; and whole
-    clusters, of classic or quorum queues, whose clients connect anywhere, so that all but one in ``assumed.nodes``
+    Nodes are counted in three ways: as independent brokers that clients choose between, without hops; and as whole
+    clusters of classic or of quorum queues, whose clients connect anywhere, so that all but one in ``assumed.nodes``
     calls hop.
     """
     clients = ceil(load.rate * costs.client / assumed.busy)

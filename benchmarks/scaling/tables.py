@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md."""
+"""Renders the tables of docs/scaling.md."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ KIND_NAMES = {
     "echo": "an echo",
     "work": "2 ms of pure Python, a plain function in a thread",
     "rest": "20 ms of `asyncio.sleep`, `fetch_size=64`",
-    "work_on_loop": "2 ms of pure Python, an async function that blocks its loop",
+    "work_on_loop": "2 ms of pure Python, an async function that blocks its event loop",
 }
 _PARTS = {
-    "rabbit_channel": "channels: AMQP methods, routing, confirms; one of the client, one of the worker",
+    "rabbit_channel": "channels: AMQP methods, routing, confirms; one for the client, one for the worker",
     "rabbit_writer": "writers: frames to the socket, one for each channel",
     "rabbit_reader": "readers: frames from the socket, one for each connection",
     "service_queue": "the queue of the service",
@@ -26,7 +26,7 @@ _PARTS = {
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
-    """Lay out rows, of which the first columns hold words and the others numbers."""
+    """Render rows; the first ``words`` columns hold text, the others numbers."""
     line = "|".join(["", *["---"] * words, *["---:"] * (len(head) - words), ""])
     return "\n".join([f"| {' | '.join(head)} |", line, *(f"| {' | '.join(row)} |" for row in rows)])
 
@@ -90,7 +90,7 @@ def _work(found: dict[str, Any]) -> str:
 
 
 def _beside(rows: list[dict[str, Any]]) -> str:
-    head = ("", "calls/s", "lowest to highest", "of the first", *_COST_HEAD, "median, ms")
+    head = ("", "calls/s", "lowest to highest", "relative to the first", *_COST_HEAD, "median, ms")
     return _table(
         head,
         (
@@ -111,12 +111,12 @@ def _shares(found: dict[str, Any]) -> str:
     broker = next(row["broker_cpu"] for row in found["variants"] if row["name"] == "one queue")
     shares = found["shares"]
     rows = [[text, f"{shares[part]:.0%}", f"{shares[part] * broker * 1e6:.1f}"] for part, text in _PARTS.items()]
-    return _table(("processes of Erlang", "of the broker's time", "µs a call"), rows)
+    return _table(("Erlang processes", "share of the broker's time", "µs per call"), rows)
 
 
 def _crowds(found: dict[str, Any]) -> str:
     head = (
-        "an idle connection of",
+        "idle connection of",
         "resident, KiB",
         "in processes and tables, KiB",
         "reserved, MiB",
@@ -140,8 +140,8 @@ def _crowds(found: dict[str, Any]) -> str:
 def _plan(found: dict[str, Any]) -> str:
     costs, assumed = costs_of(found), Assumed()
     head = (
-        "load", "calls/s", "worker processes", "client processes", "queues", "broker cores", "nodes, nothing hops",
-        "nodes in clusters of 3, classic", "nodes in clusters of 3, quorum", "broker RAM of connections, MiB",
+        "load", "calls/s", "worker processes", "client processes", "queues", "broker cores", "nodes, no hops",
+        "nodes in clusters of 3, classic", "nodes in clusters of 3, quorum", "broker RAM for connections, MiB",
     )  # fmt: skip
     rows = []
     for load in loads(costs, assumed):
@@ -159,17 +159,17 @@ def _plan(found: dict[str, Any]) -> str:
 def _measured(found: dict[str, Any]) -> str:
     costs = costs_of(found)
     rows = [
-        ["*b*", "broker, all at one node", f"{costs.broker * 1e6:.0f} µs a call", f"{1 / costs.broker:,.0f} calls/s"],
-        ["*q*", "the queue's own process", f"{costs.queue * 1e6:.1f} µs a call", f"{1 / costs.queue:,.0f} calls/s"],
-        ["*h*", "more if the client is at another node", f"{costs.hop * 1e6:.0f} µs a call", ""],
-        ["*r*", "more for a quorum queue of three members", f"{costs.quorum * 1e6:.0f} µs a call", ""],
-        ["*w*", "worker process, without the handler", f"{costs.worker * 1e6:.0f} µs a call",
+        ["*b*", "broker, all at one node", f"{costs.broker * 1e6:.0f} µs per call", f"{1 / costs.broker:,.0f} calls/s"],
+        ["*q*", "the queue's own process", f"{costs.queue * 1e6:.1f} µs per call", f"{1 / costs.queue:,.0f} calls/s"],
+        ["*h*", "extra if the client is at another node", f"{costs.hop * 1e6:.0f} µs per call", ""],
+        ["*r*", "extra for a quorum queue of three members", f"{costs.quorum * 1e6:.0f} µs per call", ""],
+        ["*w*", "worker process, without the handler", f"{costs.worker * 1e6:.0f} µs per call",
          f"{1 / costs.worker:,.0f} calls/s"],
-        ["*c*", "client process", f"{costs.client * 1e6:.0f} µs a call", f"{1 / costs.client:,.0f} calls/s"],
-        ["*m*", "broker memory of a client, of a worker",
+        ["*c*", "client process", f"{costs.client * 1e6:.0f} µs per call", f"{1 / costs.client:,.0f} calls/s"],
+        ["*m*", "broker memory for a client, for a worker",
          f"{costs.client_memory / 1024:,.0f} KiB, {costs.worker_memory / 1024:,.0f} KiB", ""],
     ]  # fmt: skip
-    return _table(("", "what", "cost", "all of a core"), rows, words=2)
+    return _table(("", "what", "cost", "per core"), rows, words=2)
 
 
 def _machine(found: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Call the services, and show every way in which a call can end."""
+"""Calls the services and shows how a call can end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def show_remote_error(client: RMQClient) -> None:
 
 
 async def show_full_queue(client: RMQClient) -> None:
-    print("\n3. More calls than the service takes: the rest is refused at once")
+    print("\n3. More calls than the service accepts: the rest is refused immediately")
     await client.remote_call("slow", (0,), timeout=10)
     calls = [client.remote_call("slow", (1,), timeout=10) for _ in range(5)]
     for answer in await asyncio.gather(*calls, return_exceptions=True):
@@ -37,12 +37,13 @@ async def show_full_queue(client: RMQClient) -> None:
 
 
 async def show_unknown_function(client: RMQClient) -> None:
-    print("\n4. A function that nobody offers")
+    print("\n4. A function that no worker serves")
     try:
         await client.remote_call("no_such_function", timeout=10)
     except NoRouteError as error:
         print(f"   no_such_function() -> {type(error).__name__}: {error}")
-    print(f"   and the same client goes on: fibonacci(20) = {await client.remote_call('fibonacci', (20,), timeout=10)}")
+    result = await client.remote_call("fibonacci", (20,), timeout=10)
+    print(f"   the same client stays usable: fibonacci(20) = {result}")
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""Server and client in one process: what to run where there is no RabbitMQ, with RABIBRIDGE_URL=memory://."""
+"""Server and client in one process, for a demo without RabbitMQ: RABIBRIDGE_URL=memory://."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offer the services until SIGTERM or Ctrl-C; the broker is the one that RABIBRIDGE_URL names."""
+"""Serves until SIGTERM or Ctrl-C, on the broker that RABIBRIDGE_URL names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def make_server() -> RMQServer:
 
 async def main() -> None:
     async with make_server() as server:
-        # The queues exist from here on: whoever reads this line may call.
+        # The queues exist now: clients can call from here on.
         print("The server is ready.", flush=True)
         await server.run_serve()
 

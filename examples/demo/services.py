@@ -1,4 +1,4 @@
-"""Three services: functions that other processes may call."""
+"""Three services: functions that other processes can call."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ async def fibonacci(n: int) -> int:
 
 @register_call
 def divide(dividend: float, divisor: float) -> float:
-    """A plain function is a service of the kind "sync"; it runs in a thread."""
+    """A plain function is a service of kind "sync"; it runs in a thread."""
     return dividend / divisor
 
 
 @register_call(queue_size=1, fetch_size=1)
 async def slow(seconds: float) -> str:
-    """One call in hand, one in the queue: whoever comes third is refused at once."""
+    """Runs one call at a time and queues one more; a third call is refused immediately."""
     await asyncio.sleep(seconds)
     return "done"

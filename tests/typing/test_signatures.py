@@ -12,6 +12,7 @@ import pytest
 
 import rabibridge
 from rabibridge import RMQBase, RMQClient, RMQServer, mq, register_call
+from rabibridge._api.base import ConnectionOptions
 
 _ROOT = Path(__file__).parents[2]
 _SAMPLE = Path(__file__).with_name("signatures.py")
@@ -81,8 +82,16 @@ def test_the_documented_arguments(function: Any, positional: dict[str, Any], by_
 @pytest.mark.parametrize("cls", [RMQBase, RMQClient, RMQServer])
 def test_more_keywords_of_the_constructors(cls: type[RMQBase]) -> None:
     parameters = inspect.signature(cls.__init__).parameters
-    for name in _EXTRA_KEYWORDS:
-        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    keywords = {name for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    if "connection" in parameters:  # **connection: Unpack[ConnectionOptions]
+        keywords |= ConnectionOptions.__optional_keys__
+    assert keywords.issuperset(_EXTRA_KEYWORDS)
+
+
+def test_the_options_of_a_connection_are_the_arguments_of_the_base() -> None:
+    parameters = inspect.signature(RMQBase.__init__).parameters
+    keywords = {name for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert keywords == ConnectionOptions.__optional_keys__
 
 
 def test_the_documented_classes_and_modules() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.client import Client
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import Reply
@@ -26,7 +27,7 @@ def make_client(transport: ScriptedTransport, cid_max: int = 2**30, **options: A
 
 
 def begin(client: Client, *args: Any, timeout: float | None = None, **options: Any) -> asyncio.Task[Any]:
-    return asyncio.create_task(client.call("work", args, {}, "async", timeout, **options))
+    return asyncio.create_task(client.call("work", args, {}, CallOptions(timeout=timeout, **options)))
 
 
 async def sent(transport: ScriptedTransport, count: int = 1) -> list[bytes]:

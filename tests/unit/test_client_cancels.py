@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError
 from tests.unit.client_support import PATIENCE, begin, make_client, reply, sent, turns
 from tests.unit.scripted_transport import ScriptedTransport
@@ -45,7 +46,7 @@ async def test_a_thousand_at_once(client: Client, transport: ScriptedTransport) 
 async def test_a_timeout_around_the_call(client: Client, transport: ScriptedTransport) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await client.call("work", (), {}, "any", None)
+            await client.call("work", (), {}, CallOptions("any", None))
     assert transport.cancelled == [("work", transport.sent[0].correlation_id)]
 
 
@@ -84,7 +85,7 @@ async def test_a_client_that_is_closed_tells_only_of_what_nobody_has_answered(tr
     await client.connect()
     answered, cancelled, persistent = begin(client), begin(client), begin(client, persistent=True)
     ids = await sent(transport, 3)
-    client.replied(ids[0], reply("result"))
+    client.calls.replied(ids[0], reply("result"))
     cancelled.cancel()  # in the turn in which the client is closed
     await client.close()
     assert await answered == "result"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import (
     CallTimeoutError,
     ConfigurationError,
@@ -49,7 +50,7 @@ async def test_a_reply(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client, 1, 2)
     (correlation_id,) = await sent(transport)
     assert client.pending == 1
-    client.replied(correlation_id, reply("result"))
+    client.calls.replied(correlation_id, reply("result"))
     assert await call == "result"
     (request,) = transport.sent
     assert request.routing_key == "async_work"
@@ -62,17 +63,17 @@ async def test_replies_out_of_order(client: Client, transport: ScriptedTransport
     ids = await sent(transport, 10)
     assert len(set(ids)) == 10
     for number in reversed(range(10)):
-        client.replied(ids[number], reply(number))
+        client.calls.replied(ids[number], reply(number))
     assert await asyncio.gather(*calls) == list(range(10))
 
 
 async def test_replies_that_nobody_waits_for(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client)
     (correlation_id,) = await sent(transport)
-    client.replied(b"never sent", reply(0))
-    client.replied(b"", reply(0))
-    client.replied(correlation_id, reply("first"))
-    client.replied(correlation_id, reply("second"))
+    client.calls.replied(b"never sent", reply(0))
+    client.calls.replied(b"", reply(0))
+    client.calls.replied(correlation_id, reply("first"))
+    client.calls.replied(correlation_id, reply("second"))
     assert await call == "first"
     assert client.stray_replies == 3
 
@@ -83,8 +84,8 @@ async def test_a_refusal(
 ) -> None:
     call = begin(client)
     (correlation_id,) = await sent(transport)
-    client.refused(correlation_id, refusal, "because")
-    client.refused(correlation_id, refusal, "because, and again")
+    client.calls.refused(correlation_id, refusal, "because")
+    client.calls.refused(correlation_id, refusal, "because, and again")
     with pytest.raises(refusal, match="because") as refused:
         await call
     assert (refused.value.func_name, refused.value.executed) == ("work", False)
@@ -95,7 +96,7 @@ async def test_a_refusal(
 async def test_a_failure(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client)
     (correlation_id,) = await sent(transport)
-    client.replied(correlation_id, reply("Traceback ...\nValueError: no", 1))
+    client.calls.replied(correlation_id, reply("Traceback ...\nValueError: no", 1))
     with pytest.raises(RemoteExecutionError) as failed:
         await call
     assert (failed.value.error_type, failed.value.error_message) == ("ValueError", "no")
@@ -105,7 +106,7 @@ async def test_a_failure(client: Client, transport: ScriptedTransport) -> None:
 async def test_a_reply_of_another_form(client: Client, transport: ScriptedTransport, value: object) -> None:
     call = begin(client)
     (correlation_id,) = await sent(transport)
-    client.replied(correlation_id, Reply(*CODEC.encode(value, b"")))
+    client.calls.replied(correlation_id, Reply(*CODEC.encode(value, b"")))
     with pytest.raises(RemoteExecutionError):
         await call
 
@@ -113,7 +114,7 @@ async def test_a_reply_of_another_form(client: Client, transport: ScriptedTransp
 async def test_a_reply_that_cannot_be_read(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client)
     (correlation_id,) = await sent(transport)
-    client.replied(correlation_id, Reply(b"\xc1", "application/msgpack", None))
+    client.calls.replied(correlation_id, Reply(b"\xc1", "application/msgpack", None))
     with pytest.raises(SerializationError):
         await call
     assert client.pending == 0
@@ -127,7 +128,7 @@ async def test_a_timeout(client: Client, transport: ScriptedTransport) -> None:
         await call
     assert (late.value.timeout, late.value.executed, late.value.func_name) == (0.05, None, "work")
     assert client.pending == 0
-    client.replied(correlation_id, reply("too late"))
+    client.calls.replied(correlation_id, reply("too late"))
     assert client.stray_replies == 1
 
 
@@ -147,7 +148,7 @@ async def test_an_endless_timeout(client: Client, transport: ScriptedTransport, 
         transport.open.set()
         correlation_id = (await sent(transport, number + 1))[-1]
         assert not call.done()
-        client.replied(correlation_id, reply("result"))
+        client.calls.replied(correlation_id, reply("result"))
         assert await call == "result"
 
 
@@ -159,15 +160,15 @@ async def test_a_cancelled_call(client: Client, transport: ScriptedTransport) ->
         await call
     assert client.pending == 0
     assert transport.cancelled == [("async_work", correlation_id)]
-    client.replied(correlation_id, reply("too late"))
-    client.refused(correlation_id, QueueFullError, "too late, too")
+    client.calls.replied(correlation_id, reply("too late"))
+    client.calls.refused(correlation_id, QueueFullError, "too late, too")
     assert client.stray_replies == 1
 
 
 async def test_cancelled_in_the_turn_of_its_reply(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client)
     (correlation_id,) = await sent(transport)
-    client.replied(correlation_id, reply("result"))
+    client.calls.replied(correlation_id, reply("result"))
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -193,7 +194,7 @@ async def test_arguments_that_cannot_be_encoded(client: Client, transport: Scrip
 @pytest.mark.parametrize("name", ["", "a b", "ü", "a" * 201, "rpc/x", None, 5])
 async def test_names_that_no_service_can_have(client: Client, name: Any) -> None:
     with pytest.raises(ConfigurationError):
-        await client.call(name, (), {}, "async", None)
+        await client.call(name, (), {}, CallOptions("async", None))
 
 
 @pytest.mark.parametrize("executed", [None, False])
@@ -204,7 +205,7 @@ async def test_the_connection_is_lost(
     ids = await sent(transport, 5)
     cause = ConnectionLostError("the cable was cut", executed=executed)
     with caplog.at_level(logging.WARNING):
-        client.lost(cause, ids[:2])
+        client.calls.lost(cause, ids[:2])
     assert client.pending == 0
     for number, outcome in enumerate(await asyncio.gather(*calls, return_exceptions=True)):
         assert isinstance(outcome, ConnectionLostError)
@@ -216,7 +217,7 @@ async def test_the_connection_is_lost(
         assert "the cable was cut" in str(outcome)
     (record,) = caplog.records
     assert "5 pending calls" in record.getMessage()
-    client.lost(cause, ())  # nothing is pending: nothing to say
+    client.calls.lost(cause, ())  # nothing is pending: nothing to say
     assert len(caplog.records) == 1
 
 
@@ -234,7 +235,7 @@ async def test_waiting_to_send(client: Client, transport: ScriptedTransport) -> 
     assert (client.pending, transport.sent, transport.cancelled) == (0, [], [])
     transport.open.set()
     for correlation_id in await sent(transport, 3):
-        client.replied(correlation_id, reply("sent"))
+        client.calls.replied(correlation_id, reply("sent"))
     assert await asyncio.gather(*calls) == ["sent"] * 3
     assert all(0 < (request.timeout or 0) < PATIENCE for request in transport.sent)  # what is left of it is sent
 
@@ -296,9 +297,9 @@ async def test_ids_count_and_begin_again_but_never_at_one_in_use(transport: Scri
         correlation_id = (await sent(transport, number + 2))[-1]
         assert correlation_id != kept
         assert 0 <= int(correlation_id) < 4
-        client.replied(correlation_id, reply(number))
+        client.calls.replied(correlation_id, reply(number))
         assert await call == number
-    client.replied(kept, reply("kept"))
+    client.calls.replied(kept, reply("kept"))
     assert await held == "kept"
     await client.close()
 
@@ -310,7 +311,7 @@ async def test_more_calls_than_ids(transport: ScriptedTransport) -> None:
     ids = await sent(transport, 13)
     assert len(set(ids)) == 13
     for number, correlation_id in enumerate(ids):
-        client.replied(correlation_id, reply(number))
+        client.calls.replied(correlation_id, reply(number))
     assert await asyncio.gather(*calls) == list(range(13))
     await client.close()
 
@@ -326,7 +327,7 @@ async def test_more_calls_than_ids_wait_to_be_sent(transport: ScriptedTransport)
     assert len(set(ids)) == 7
     for request in transport.sent:
         ((number,), _) = CODEC.decode(request.body, request.content_type, request.content_encoding, b"")
-        client.replied(request.correlation_id, reply(number))
+        client.calls.replied(request.correlation_id, reply(number))
     assert await asyncio.gather(*calls) == list(range(7))
     await client.close()
 
@@ -339,10 +340,10 @@ async def test_the_first_id_is_not_to_be_guessed() -> None:
 async def test_ten_thousand_calls_leave_nothing(client: Client, transport: ScriptedTransport) -> None:
     calls = [begin(client, number, timeout=PATIENCE) for number in range(10_000)]
     for number, correlation_id in enumerate(await sent(transport, 10_000)):
-        client.replied(correlation_id, reply(number))
+        client.calls.replied(correlation_id, reply(number))
     assert await asyncio.gather(*calls) == list(range(10_000))
     assert client.pending == 0
-    assert len(client._deadlines) == 0
+    assert len(client.calls.deadlines) == 0
 
 
 async def test_a_failed_call_keeps_nothing_alive(client: Client, transport: ScriptedTransport) -> None:
@@ -355,7 +356,7 @@ async def test_a_failed_call_keeps_nothing_alive(client: Client, transport: Scri
     gc.disable()
     try:
         with suppress(CallTimeoutError):
-            await client.call("work", (argument,), {}, "async", 0.01)
+            await client.call("work", (argument,), {}, CallOptions("async", 0.01))
         del argument
         await asyncio.sleep(0)  # the event loop holds the future of the call until the end of this turn
         assert alive() is None  # no cycle of frame and exception waits for the collector

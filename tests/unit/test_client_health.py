@@ -34,11 +34,11 @@ async def test_a_pause_is_a_reason_and_no_failure() -> None:
     transport.pause("the broker is short of memory")
     health = client.health()
     assert health.ok
-    assert health.reasons == ("the broker is short of memory", "max_pending=1 calls are under way")
-    client.replied(correlation_id, reply(None))
+    assert health.reasons == ("the broker is short of memory", "max_pending=1 calls are pending")
+    client.calls.replied(correlation_id, reply(None))
     await call
     transport.pause()
-    assert client.health().reasons == ("the connection takes no calls now",)
+    assert client.health().reasons == ("the connection accepts no calls now",)
     await client.close()
 
 

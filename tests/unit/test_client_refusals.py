@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core.errors import (
     CallTimeoutError,
@@ -52,7 +53,7 @@ async def _next(transport: ScriptedTransport) -> bytes:
 async def _refused(client: Client, transport: ScriptedTransport, retry: RetryRefused | None) -> asyncio.Task[Any]:
     """Return a call that was refused once."""
     call = begin(client, retry=retry)
-    client.refused(await _next(transport), QueueFullError, "full")
+    client.calls.refused(await _next(transport), QueueFullError, "full")
     return call
 
 
@@ -76,7 +77,7 @@ async def _full_time(
     if outcome == "cancelled":
         call.cancel()
     elif outcome != "late":
-        client.replied(correlation_id, reply(None, 0 if outcome == "result" else 1))
+        client.calls.replied(correlation_id, reply(None, 0 if outcome == "result" else 1))
     await asyncio.wait([call])
     assert call.cancelled() or call.exception() is None or outcome != "result"
 
@@ -106,7 +107,7 @@ async def test_a_call_long_after_the_last_refusal_tells_nothing(client: Client, 
     began = asyncio.get_running_loop().time()
     await asyncio.sleep(0.2)
     call = begin(client)
-    client.replied(await _next(transport), reply(None))
+    client.calls.replied(await _next(transport), reply(None))
     took_at_most = asyncio.get_running_loop().time() - began - 0.2
     await call
     assert took_at_most > 0.2 or await _retry_after(client, transport) is None
@@ -116,27 +117,27 @@ async def test_another_service_and_another_connection_have_their_own_hint(
     client: Client, transport: ScriptedTransport
 ) -> None:
     await _full_time(client, transport)
-    other = asyncio.create_task(client.call("other", (), {}, "async", None))
-    client.refused(await _next(transport), QueueFullError, "full")
+    other = asyncio.create_task(client.call("other", (), {}, CallOptions("async", None)))
+    client.calls.refused(await _next(transport), QueueFullError, "full")
     with pytest.raises(QueueFullError) as full:
         await other
     assert full.value.retry_after is None
     assert await _retry_after(client, transport) is not None
-    client.lost(GONE, ())
+    client.calls.lost(GONE, ())
     assert await _retry_after(client, transport) is None
 
 
 async def test_it_is_sent_again_as_the_same_call(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client, "argument", timeout=PATIENCE, retry=AT_ONCE)
     for attempt in (1, 2):
-        client.refused((await sent(transport, attempt))[-1], QueueFullError, "full")
+        client.calls.refused((await sent(transport, attempt))[-1], QueueFullError, "full")
         assert client.pending == 1
     correlation_id = (await sent(transport, 3))[-1]
     assert len({request.correlation_id for request in transport.sent}) == 1
     assert len({request.body for request in transport.sent}) == 1
     times = [request.timeout for request in transport.sent]
     assert all(time is not None and 0 < time <= PATIENCE + 1 for time in times)
-    client.replied(correlation_id, reply("result"))
+    client.calls.replied(correlation_id, reply("result"))
     assert await call == "result"
     assert client.stray_replies == 0
 
@@ -144,7 +145,7 @@ async def test_it_is_sent_again_as_the_same_call(client: Client, transport: Scri
 async def test_the_last_refusal_goes_to_the_caller(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client, retry=AT_ONCE)
     for attempt in range(1, 5):
-        client.refused((await sent(transport, attempt))[-1], QueueFullError, "full")
+        client.calls.refused((await sent(transport, attempt))[-1], QueueFullError, "full")
     with pytest.raises(QueueFullError, match="refused 4 times: full; not sent again after attempts=4") as full:
         await call
     assert (full.value.attempts, full.value.executed) == (4, False)
@@ -160,7 +161,7 @@ async def test_without_it_and_for_another_refusal_there_is_one_attempt(
         await (await _refused(client, transport, None))
     assert full.value.attempts == 1
     call = begin(client, retry=AT_ONCE)
-    client.refused((await sent(transport, 2))[-1], NoRouteError, "nobody offers it")
+    client.calls.refused((await sent(transport, 2))[-1], NoRouteError, "nobody offers it")
     with pytest.raises(NoRouteError, match=r"refused: nobody offers it$"):
         await call
     await turns()
@@ -169,7 +170,7 @@ async def test_without_it_and_for_another_refusal_there_is_one_attempt(
 
 async def test_nobody_offers_it_any_more_at_the_second_attempt(client: Client, transport: ScriptedTransport) -> None:
     call = await _refused(client, transport, AT_ONCE)
-    client.refused((await sent(transport, 2))[-1], NoRouteError, "nobody offers it")
+    client.calls.refused((await sent(transport, 2))[-1], NoRouteError, "nobody offers it")
     with pytest.raises(NoRouteError, match="refused 2 times") as unknown:
         await call
     assert unknown.value.executed is False
@@ -179,18 +180,18 @@ async def test_a_spent_budget(client: Client, transport: ScriptedTransport) -> N
     retry = RetryRefused(base=1e-9, cap=1e-9, ratio=0.5, burst=1)
     first = begin(client, retry=retry)
     for attempt in (1, 2):
-        client.refused((await sent(transport, attempt))[-1], QueueFullError, "full")
+        client.calls.refused((await sent(transport, attempt))[-1], QueueFullError, "full")
     with pytest.raises(QueueFullError, match=r"2 times: full; .*the retry budget of its service is spent"):
         await first
     with pytest.raises(QueueFullError, match="budget") as full:
         await (await _refused(client, transport, retry))  # half a token is in it now
     assert full.value.attempts == 1
-    other = asyncio.create_task(client.call("other", (), {}, "async", None, retry=retry))
-    client.refused((await sent(transport, 4))[-1], QueueFullError, "full")
+    other = asyncio.create_task(client.call("other", (), {}, CallOptions("async", None, retry=retry)))
+    client.calls.refused((await sent(transport, 4))[-1], QueueFullError, "full")
     await sent(transport, 5)  # another service has a budget of its own
     other.cancel()
     third = await _refused(client, transport, retry)  # and now there is a whole token
-    client.replied((await sent(transport, 7))[-1], reply("result"))
+    client.calls.replied((await sent(transport, 7))[-1], reply("result"))
     assert await third == "result"
     with pytest.raises(asyncio.CancelledError):
         await other
@@ -198,7 +199,7 @@ async def test_a_spent_budget(client: Client, transport: ScriptedTransport) -> N
 
 async def test_a_wait_beyond_the_deadline_is_not_begun(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client, timeout=PATIENCE, retry=FAR_OFF)
-    client.refused(await _next(transport), QueueFullError, "full")
+    client.calls.refused(await _next(transport), QueueFullError, "full")
     with pytest.raises(QueueFullError, match="not sent again, since its time would be over"):
         await call
 
@@ -206,7 +207,7 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(client: Client, transport
 async def test_a_backlog_beyond_the_deadline_is_not_waited_for(client: Client, transport: ScriptedTransport) -> None:
     await _full_time(client, transport, at_least=0.5)
     call = begin(client, timeout=0.4, retry=AT_ONCE)
-    client.refused(await _next(transport), QueueFullError, "full")
+    client.calls.refused(await _next(transport), QueueFullError, "full")
     with pytest.raises(QueueFullError, match="its time would be over"):
         await call
 
@@ -246,18 +247,18 @@ async def test_closed_while_it_waits(client: Client, transport: ScriptedTranspor
 async def test_the_connection_is_lost_while_it_waits(client: Client, transport: ScriptedTransport) -> None:
     call = await _refused(client, transport, RetryRefused(base=0.02, cap=0.02))
     transport.pause("no connection")
-    client.lost(GONE, ())
+    client.calls.lost(GONE, ())
     await turns()
     assert client.pending == 1
     transport.open.set()
-    client.replied((await sent(transport, 2))[-1], reply("result"))
+    client.calls.replied((await sent(transport, 2))[-1], reply("result"))
     assert await call == "result"
 
 
 async def test_the_connection_is_lost_after_it_was_sent_again(client: Client, transport: ScriptedTransport) -> None:
     call = await _refused(client, transport, AT_ONCE)
     await sent(transport, 2)
-    client.lost(GONE, ())
+    client.calls.lost(GONE, ())
     with pytest.raises(ConnectionLostError, match="cable") as lost:
         await call
     assert (lost.value.executed, lost.value.accepted) == (None, True)
@@ -265,7 +266,7 @@ async def test_the_connection_is_lost_after_it_was_sent_again(client: Client, tr
 
 async def test_what_it_may_send_is_taken_away_while_it_waits(client: Client, transport: ScriptedTransport) -> None:
     call = await _refused(client, transport, FAR_OFF)
-    client.lost(ConfigurationError("may not write"), ())
+    client.calls.lost(ConfigurationError("may not write"), ())
     with pytest.raises(ConfigurationError, match="may not write"):
         await call
 
@@ -274,7 +275,7 @@ async def test_the_deadline_passes_while_nothing_can_be_sent(client: Client, tra
     call = begin(client, timeout=0.3, retry=AT_ONCE)
     (correlation_id,) = await sent(transport)
     transport.pause("the broker is short of memory")
-    client.refused(correlation_id, QueueFullError, "full")
+    client.calls.refused(correlation_id, QueueFullError, "full")
     with pytest.raises(
         CallTimeoutError, match="it was refused and it could not be sent again: the broker is short of memory"
     ) as late:
@@ -289,11 +290,11 @@ async def test_refused_after_the_connection_was_lost(client: Client, transport: 
     call = begin(client, idempotent=True, retry=AT_ONCE)
     (correlation_id,) = await sent(transport)
     transport.pause()
-    client.lost(GONE, ())
+    client.calls.lost(GONE, ())
     transport.open.set()
     for attempt in range(2, 6):
         await sent(transport, attempt)
-        client.refused(correlation_id, QueueFullError, "full")
+        client.calls.refused(correlation_id, QueueFullError, "full")
     with pytest.raises(QueueFullError, match="4 times") as full:
         await call
     assert full.value.executed is None  # the attempt that was lost may have run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import (
     CallTimeoutError,
     ConfigurationError,
@@ -45,7 +46,7 @@ async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
 
 def _lose(client: Client, transport: ScriptedTransport, *unconfirmed: bytes) -> None:
     transport.pause("no connection: the cable was cut")
-    client.lost(GONE, unconfirmed)
+    client.calls.lost(GONE, unconfirmed)
 
 
 def _key(request: Request) -> object:
@@ -69,7 +70,7 @@ async def test_it_is_sent_again_with_the_same_id_and_key(client: Client, transpo
         assert all(0 < time_left <= PATIENCE + 0.125 for time_left in times)  # what is left of it, in steps of 1/8 s
         assert times[1] >= times[2] >= times[3]
     for number, correlation_id in enumerate(ids):
-        client.replied(correlation_id, reply(number))
+        client.calls.replied(correlation_id, reply(number))
     assert await asyncio.gather(*calls) == [0, 1, 2]
 
 
@@ -86,7 +87,7 @@ async def test_other_calls_are_not(
         await ordinary
     transport.open.set()
     assert (await sent(transport, 3))[2:] == [ids[1]]
-    client.replied(ids[1], reply("result"))
+    client.calls.replied(ids[1], reply("result"))
     assert await again == "result"
 
 
@@ -99,7 +100,7 @@ async def test_a_key_of_ones_own(client: Client, transport: ScriptedTransport) -
     await sent(transport, 4)
     assert [_key(request) for request in transport.sent[2:]] == ["order 17 ü", "k" * 200]
     for correlation_id in ids:
-        client.replied(correlation_id, reply(None))
+        client.calls.replied(correlation_id, reply(None))
     await asyncio.gather(*calls)
 
 
@@ -118,7 +119,7 @@ async def test_no_two_calls_have_the_same_key() -> None:
         await client.connect()
         for number in range(10):
             call = begin(client, idempotent=True)
-            client.replied((await sent(transport, number + 1))[-1], reply(None))
+            client.calls.replied((await sent(transport, number + 1))[-1], reply(None))
             await call
         keys += [_key(request) for request in transport.sent]
         await client.close()
@@ -128,7 +129,7 @@ async def test_no_two_calls_have_the_same_key() -> None:
 async def test_services_are_known_by_their_last_reply(client: Client, transport: ScriptedTransport) -> None:
     async def one(headers: dict[str, Any] | None, code: int = 0) -> bool:
         call = begin(client)
-        client.replied((await sent(transport, len(transport.sent) + 1))[-1], reply("text", code, headers))
+        client.calls.replied((await sent(transport, len(transport.sent) + 1))[-1], reply("text", code, headers))
         await asyncio.gather(call, return_exceptions=True)
         return transport.sent[-1].headers is not None
 
@@ -138,8 +139,8 @@ async def test_services_are_known_by_their_last_reply(client: Client, transport:
     assert await one(None)
     assert not await one({"rb-idempotent": "true"})
     assert not await one(IDEMPOTENT)
-    other = asyncio.create_task(client.call("other", (), {}, "async", None))
-    client.replied((await sent(transport, 7))[-1], reply(None))
+    other = asyncio.create_task(client.call("other", (), {}, CallOptions("async", None)))
+    client.calls.replied((await sent(transport, 7))[-1], reply(None))
     await other
     assert transport.sent[-1].headers is None
     assert await one({"another": 1})
@@ -151,7 +152,7 @@ async def test_one_whose_service_became_known_while_it_was_under_way(
 ) -> None:
     early, teacher = begin(client, "early"), begin(client, "teacher")
     ids = await sent(transport, 2)
-    client.replied(ids[1], reply("known", headers=IDEMPOTENT))
+    client.calls.replied(ids[1], reply("known", headers=IDEMPOTENT))
     await teacher
     _lose(client, transport)
     transport.open.set()
@@ -161,7 +162,7 @@ async def test_one_whose_service_became_known_while_it_was_under_way(
     assert (await sent(transport, 4))[3:] == [ids[0]]
     assert [_key(request) is not None for request in transport.sent] == [False, False, True, True]
     assert _key(transport.sent[2]) == _key(transport.sent[3])
-    client.replied(ids[0], reply("result"))
+    client.calls.replied(ids[0], reply("result"))
     assert await early == "result"
 
 
@@ -175,12 +176,12 @@ async def test_a_reply_to_the_first_attempt_is_the_result(
     if when == "after that":
         transport.open.set()
         await sent(transport, 2)
-    client.replied(correlation_id, reply("first"))
+    client.calls.replied(correlation_id, reply("first"))
     assert await call == "first"
     transport.open.set()
     await turns()
     assert len(transport.sent) == (2 if when == "after that" else 1)
-    client.replied(correlation_id, reply("second"))
+    client.calls.replied(correlation_id, reply("second"))
     assert (client.stray_replies, client.pending, transport.cancelled) == (1, 0, [])
 
 
@@ -243,7 +244,7 @@ async def test_a_refusal_of_the_second_attempt_does_not_say_that_it_did_not_run(
     _lose(client, transport)
     transport.open.set()
     await sent(transport, 2)
-    client.refused(correlation_id, refusal, "because")
+    client.calls.refused(correlation_id, refusal, "because")
     with pytest.raises(refusal) as refused:
         await call
     assert refused.value.executed is None
@@ -257,7 +258,7 @@ async def test_arguments_refused_at_the_second_attempt(client: Client, transport
     _lose(client, transport)
     transport.open.set()
     await sent(transport, 2)
-    client.replied(correlation_id, reply("TypeError: no", 1, {"rb-error": "arguments"}))
+    client.calls.replied(correlation_id, reply("TypeError: no", 1, {"rb-error": "arguments"}))
     with pytest.raises(InvalidArgumentsError) as refused:
         await call
     assert refused.value.executed is None
@@ -298,7 +299,7 @@ async def test_it_is_lost_again_while_it_is_sent_again(client: Client, transport
     transport.open.set()
     assert sorted((await sent(transport, 1600))[1000:]) == sorted(ids)
     for correlation_id in ids:
-        client.replied(correlation_id, reply(None))
+        client.calls.replied(correlation_id, reply(None))
     await asyncio.gather(*calls)
 
 
@@ -320,7 +321,7 @@ async def test_it_goes_on_when_the_socket_asks_for_a_pause(client: Client, trans
     transport.open.set()
     assert (await sent(transport, 10))[5:] == ids
     for correlation_id in ids:
-        client.replied(correlation_id, reply(None))
+        client.calls.replied(correlation_id, reply(None))
     await asyncio.gather(*calls)
 
 
@@ -349,7 +350,7 @@ async def test_what_the_broker_refuses_is_not_sent_again(client: Client, transpo
     refused, confirmed = begin(client, 0, idempotent=True), begin(client, 1)
     ids = await sent(transport, 2)
     cause = ConfigurationError("the user 'u' may not write to the exchange 'rpc'")
-    client.lost(cause, ids[:1])
+    client.calls.lost(cause, ids[:1])
     with pytest.raises(ConfigurationError, match=r"work.*may not write") as outcome:
         await refused
     assert outcome.value.__cause__ is cause
@@ -370,5 +371,5 @@ async def test_many_at_once_let_the_others_have_their_turn(client: Client, trans
         seen.add(len(transport.sent))
     assert len(seen) > 10
     for correlation_id in ids:
-        client.replied(correlation_id, reply(None))
+        client.calls.replied(correlation_id, reply(None))
     await asyncio.gather(*calls)

@@ -1,4 +1,4 @@
-"""At most max_pending calls are under way; more wait for room, in their order, within their time."""
+"""At most max_pending calls are pending; more wait for room, in their order, within their time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def _finish(client: Client, transport: ScriptedTransport, *calls: asyncio.
     async with asyncio.timeout(PATIENCE):
         while not all(call.done() for call in calls):
             for request in transport.sent[answered:]:
-                client.replied(request.correlation_id, reply(_argument(request)))
+                client.calls.replied(request.correlation_id, reply(_argument(request)))
             answered = len(transport.sent)
             await asyncio.sleep(0)
     return await calls[-1]
@@ -57,7 +57,7 @@ async def test_more_wait_in_their_order(client: Client, transport: ScriptedTrans
     for number in range(100):
         await sent(transport, number + 1)
         most = max(most, client.pending)
-        client.replied(transport.sent[number].correlation_id, reply(number))
+        client.calls.replied(transport.sent[number].correlation_id, reply(number))
     assert await asyncio.gather(*calls) == list(range(100))
     assert most == 2
     assert [_argument(request) for request in transport.sent] == list(range(100))
@@ -67,7 +67,7 @@ async def test_whoever_comes_later_does_not_overtake(client: Client, transport: 
     first, second, third = (begin(client, number) for number in range(3))
     await sent(transport, 2)
     await turns()
-    client.replied(transport.sent[0].correlation_id, reply(0))
+    client.calls.replied(transport.sent[0].correlation_id, reply(0))
     late = begin(client, "late")  # there is room, and it is for the third
     await sent(transport, 3)
     await turns()
@@ -79,7 +79,7 @@ async def test_it_waits_within_its_time(client: Client, transport: ScriptedTrans
     calls = [begin(client, number) for number in range(2)]
     await sent(transport, 2)
     with pytest.raises(
-        CallTimeoutError, match=r"could not be sent within 0\.05 s: max_pending=2 calls are under way"
+        CallTimeoutError, match=r"could not be sent within 0\.05 s: max_pending=2 calls are pending"
     ) as late:
         await begin(client, timeout=0.05)
     assert (late.value.executed, late.value.timeout) == (False, 0.05)
@@ -96,7 +96,7 @@ async def test_those_that_give_up_take_no_place_along(client: Client, transport:
     first.cancel()  # while it waits
     await turns()
     for correlation_id in ids:
-        client.replied(correlation_id, reply("held"))
+        client.calls.replied(correlation_id, reply("held"))
     for call in (second, third):  # right after the turn in which they get their places
         asyncio.get_running_loop().call_soon(call.cancel)
     await asyncio.gather(*held)
@@ -114,7 +114,7 @@ async def test_one_that_fails_in_its_turn_lets_the_next_in(client: Client, trans
     ids = await sent(transport, 2)
     broken, next_one = begin(client, object()), begin(client, "next")
     await turns()
-    client.replied(ids[0], reply("held"))
+    client.calls.replied(ids[0], reply("held"))
     with pytest.raises(SerializationError):
         await broken
     await sent(transport, 3)
@@ -125,7 +125,7 @@ async def test_places_are_held_while_the_broker_asks_for_a_pause(client: Client,
     transport.pause("the broker is short of memory")
     calls = [begin(client, number) for number in range(10)]
     await turns()
-    with pytest.raises(CallTimeoutError, match="short of memory; max_pending=2 calls are under way"):
+    with pytest.raises(CallTimeoutError, match="short of memory; max_pending=2 calls are pending"):
         await begin(client, timeout=0.01)
     transport.open.set()
     await sent(transport, 2)
@@ -139,7 +139,7 @@ async def test_a_lost_connection_makes_room(client: Client, transport: ScriptedT
     calls = [begin(client, number) for number in range(4)]
     await sent(transport, 2)
     transport.pause()
-    client.lost(ConnectionLostError("gone"), ())
+    client.calls.lost(ConnectionLostError("gone"), ())
     for call in calls[:2]:
         with pytest.raises(ConnectionLostError):
             await call
@@ -155,7 +155,7 @@ async def test_what_waits_to_be_sent_again_keeps_its_place(client: Client, trans
     more = begin(client, "more")
     await turns()
     transport.pause()
-    client.lost(ConnectionLostError("gone"), ())
+    client.calls.lost(ConnectionLostError("gone"), ())
     transport.open.set()
     await sent(transport, 4)
     await turns()
@@ -183,5 +183,5 @@ async def test_many_give_up_and_nothing_is_left(client: Client, transport: Scrip
     await sent(transport, 2)
     outcomes = await asyncio.gather(*(begin(client, timeout=0.01) for _ in range(1000)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {CallTimeoutError}
-    assert not client._room.waiting
+    assert not client.calls.admission.waiting
     await _finish(client, transport, *held)

@@ -1,4 +1,4 @@
-"""How much time a call gets: its own, the client's default, or what is left to the call that is being answered."""
+"""How much time a call gets: its own, the client's default, or what is left to the call that is being processed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def _time_sent(
 ) -> float | None:
     """Return the time left with which a call is sent."""
     call = begin(client, timeout=timeout, **options)
-    client.replied((await sent(transport, len(transport.sent) + 1))[-1], reply(None))
+    client.calls.replied((await sent(transport, len(transport.sent) + 1))[-1], reply(None))
     await call
     return transport.sent[-1].timeout
 
@@ -105,14 +105,14 @@ async def test_what_goes_on_after_its_answer_inherits_nothing(client: Client, tr
 
 
 async def test_nothing_is_left_to_the_handler(client: Client, transport: ScriptedTransport) -> None:
-    with _answering(-1.0), pytest.raises(CallTimeoutError, match="left to the call that is being answered") as late:
+    with _answering(-1.0), pytest.raises(CallTimeoutError, match="left to the call that is being processed") as late:
         await begin(client, timeout=PATIENCE)
     assert (late.value.executed, late.value.timeout) == (False, 0.0)
     assert transport.sent == []
 
 
 async def test_the_error_says_where_its_time_comes_from(client: Client, transport: ScriptedTransport) -> None:
-    with _answering(0.02), pytest.raises(CallTimeoutError, match="what was left to the call that is being") as late:
+    with _answering(0.02), pytest.raises(CallTimeoutError, match="the time left to the call that is being") as late:
         await begin(client, timeout=PATIENCE)
     assert 0 < late.value.timeout <= 0.02
     assert type(late.value.timeout) is float
@@ -143,7 +143,7 @@ async def test_a_call_that_an_at_most_once_service_does_not_run_again(
     client: Client, transport: ScriptedTransport
 ) -> None:
     call = begin(client)
-    client.replied((await sent(transport))[0], reply("", 1, {"rb-error": "redelivered"}))
+    client.calls.replied((await sent(transport))[0], reply("", 1, {"rb-error": "redelivered"}))
     with pytest.raises(ConnectionLostError, match=r"'work'.*worker.* is gone.*may have run") as lost:
         await call
     assert (lost.value.executed, lost.value.accepted) == (None, True)
@@ -152,7 +152,7 @@ async def test_a_call_that_an_at_most_once_service_does_not_run_again(
 async def test_a_call_that_was_given_to_workers_too_often(client: Client, transport: ScriptedTransport) -> None:
     call = begin(client)
     headers = {"rb-error": "dead", "rb-error-type": "x.Dead", "rb-error-message": "given to 6 workers"}
-    client.replied((await sent(transport))[0], reply("given to 6 workers", 1, headers))
+    client.calls.replied((await sent(transport))[0], reply("given to 6 workers", 1, headers))
     with pytest.raises(RemoteExecutionError, match="given to 6 workers") as dead:
         await call
     assert dead.value.executed is None
@@ -165,5 +165,5 @@ async def test_the_timeout_covers_the_wait_and_the_call(client: Client, transpor
     transport.open.set()
     (correlation_id,) = await sent(transport)
     assert 0 < (transport.sent[0].timeout or 0) < PATIENCE
-    client.replied(correlation_id, reply("result"))
+    client.calls.replied(correlation_id, reply("result"))
     assert await call == "result"

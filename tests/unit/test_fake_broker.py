@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_core._client.client import Client
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
@@ -61,7 +62,7 @@ class Pair:
         await self.server.close()
 
     async def echo(self, value: Any, timeout: float | None = 30.0) -> Any:
-        return await self.client.call("echo", (value,), {}, "async", timeout)
+        return await self.client.call("echo", (value,), {}, CallOptions("async", timeout))
 
 
 @pytest.fixture

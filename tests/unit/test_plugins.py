@@ -153,9 +153,10 @@ def test_listeners_hear_of_calls(manager: PluginManager) -> None:
     hooks = CallHooks(manager)
     assert hooks.active
     error = ValueError("x")
-    started = hooks.call_sent("f", b"1", 2.5)
+    started, headers = hooks.call_sent("f", b"1", 2.5, None)
+    assert headers is None
     hooks.call_finished("f", b"1", started, error)
-    started = hooks.request_received("f", b"\xff")
+    started = hooks.request_received("f", b"\xff", {})
     hooks.request_finished("f", b"\xff", started, None)
     assert listener.heard == [
         ("call sent", "f", "1", 2.5),
@@ -182,7 +183,7 @@ def test_a_listener_that_raises_touches_nobody(manager: PluginManager, caplog: p
 
     manager.register(Broken())
     hooks = CallHooks(manager)
-    hooks.call_sent("f", b"1", None)
+    hooks.call_sent("f", b"1", None, None)
     assert "broken listener" in caplog.text
     assert "rabibridge_call_sent" in caplog.text
 

@@ -34,7 +34,7 @@ def test_waits_begin_with_the_time_of_the_backlog() -> None:
     ids=repr,
 )  # fmt: skip
 def test_values_out_of_range(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=rf"RetryRefused\({list(wrong)[-1]}="):
+    with pytest.raises(ConfigurationError, match=f"RetryRefused: {list(wrong)[-1]} is"):
         RetryRefused(**wrong)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_core._client.client import Client
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
@@ -125,7 +126,7 @@ async def test_whose_handler_a_task_runs(broker: MemoryBroker, server: Server) -
     hooks = CallHooks(PluginManager())
     client = Client(broker.transport("client"), Codec(), hooks=hooks, cid_max=2**30, name="client")
     await client.connect()
-    call = asyncio.create_task(client.call("work", (), {}, "any", PATIENCE))
+    call = asyncio.create_task(client.call("work", (), {}, CallOptions("any", PATIENCE)))
     await until(lambda: tasks)
     assert server.service_of(tasks[0]) == "work"
     assert server.service_of(running) is None
@@ -156,7 +157,7 @@ async def test_a_handler_that_blocks_the_loop_of_a_server_is_named(broker: Memor
     seen, logger = Seen(), logging.getLogger("rabibridge_core._observability.loop_monitor")
     logger.addHandler(seen)
     try:
-        assert await client.call("greedy", (), {}, "any", PATIENCE)
+        assert await client.call("greedy", (), {}, CallOptions("any", PATIENCE))
     finally:
         logger.removeHandler(seen)
     await client.close()

@@ -1,7 +1,8 @@
-"""RabiBridge without a broker: what plug-in authors import.
+"""RabiBridge without a broker: what plug-in authors and authors of transports import.
 
-Programs that make and serve calls import ``rabibridge``, which adds RabbitMQ. The engines, the codec and the settings
-are in the modules of this package. Importing it loads no engine, reads no settings and loads no plug-in.
+Programs that use RabbitMQ import ``rabibridge``. The client and server for any transport are in
+:mod:`rabibridge_core.rpc`; importing this package loads neither them nor the engines, and reads no settings.
+What knows a broker belongs in the distribution of its transport, not here.
 """
 
 from rabibridge_core._client.retry import RetryRefused

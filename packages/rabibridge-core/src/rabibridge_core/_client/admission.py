@@ -1,4 +1,4 @@
-"""Room for so many calls at a time: more wait for their turn."""
+"""Limits how many calls are pending at a time."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ __all__ = ["AdmissionLimiter"]
 
 
 class AdmissionLimiter:
-    """Places for calls; whoever comes while none is free waits, first come, first served.
+    """Limits the number of pending calls. Callers over the limit wait in FIFO order.
 
-    A call that finds fewer than :attr:`limit` others needs no place. One that has to wait, for room or for anything
-    else, enters, and leaves when it is in the table of pending calls or has given up.
+    A call under the limit bypasses the limiter. A call that must wait, for a slot or for a connection, acquires a slot
+    and releases it once it is registered as pending or has failed.
     """
 
     __slots__ = ("_calls", "_entered", "_size", "limit", "waiting")
 
     def __init__(self, size: int, calls: Sized) -> None:
-        """Have room for ``size`` calls, of which ``calls`` are the ones under way."""
+        """Allow ``size`` calls; ``calls`` are the pending ones."""
         self._calls = calls
         self._size = size
         self._entered = 0
         self.limit = size
-        """So many calls under way leave no room for one that does not wait; 0 while others wait: they come first."""
+        """Number of pending calls at which new calls must wait; 0 while calls are already waiting, so that they go
+        first."""
         self.waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
-        """Those that wait for a place, in their order."""
+        """The calls that wait for a slot, in order."""
 
     @property
     def full(self) -> bool:
-        """Whether no place is free."""
+        """Whether no slot is free."""
         return len(self._calls) + self._entered >= self._size
 
     async def enter(self) -> None:
-        """Take a place, waiting for it if need be. Cancelling it loses no place."""
+        """Acquire a slot, waiting for one if necessary. Cancelling it loses no slot."""
         if not (self.waiting or self.full):
             self._entered += 1
             self._recount()
@@ -49,7 +50,7 @@ class AdmissionLimiter:
         try:
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # the place was given in the same turn of the loop
+            if turn.done() and not turn.cancelled():  # it got the slot in the same turn of the loop
                 self.leave()
             else:
                 self.waiting.pop(turn, None)
@@ -57,14 +58,14 @@ class AdmissionLimiter:
             raise
 
     def leave(self) -> None:
-        """Give the place back. The next one gets it in the next turn of the loop, once the table shows who stayed."""
+        """Release the slot. The next call gets it in the next turn of the loop, when the table is up to date."""
         self._entered -= 1
         self._recount()
         if self.waiting:
             asyncio.get_running_loop().call_soon(self.admit)
 
     def admit(self) -> None:
-        """Let in as many of those that wait as there are free places."""
+        """Give the free slots to waiting calls."""
         while self.waiting and not self.full:
             turn, _ = self.waiting.popitem(last=False)
             if not turn.done():
@@ -73,7 +74,7 @@ class AdmissionLimiter:
         self._recount()
 
     def open(self) -> None:
-        """Let in all who wait, and whoever comes."""
+        """Admit all waiting calls, and all later ones without a limit."""
         self._size = sys.maxsize
         self.admit()
 

@@ -1,4 +1,4 @@
-"""How long the services that refuse calls take to work off what waits for them."""
+"""Estimates how long services that refuse calls need to work off their backlog."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ __all__ = ["BacklogEstimate", "BacklogEstimates"]
 
 _TIMES_KEPT = 16
 _RECENT = 10.0
-"""For so many seconds the time that a call took says something; for longer where it took longer."""
+"""A measured time counts for this many seconds, or for as long as the call took if that was longer."""
 _WATCHED = 60.0
-"""So many seconds after its last refusal a service is watched."""
+"""A service is watched for this many seconds after its last refusal."""
 _SERVICES_KEPT = 256
 
 
 class BacklogEstimate:
-    """The calls of one service that wait or run, as seen through the time that they take.
+    """The backlog of one service, estimated from the time that its calls take.
 
-    A call that enters a full queue leaves it when all that were there before have been worked off. So the time that it
-    takes is the length of the backlog over the rate, however many clients and workers there are (Little's law).
+    A call that enters a full queue leaves it when all calls before it are done. So the time that it takes is the length
+    of the backlog over the rate, however many clients and workers there are (Little's law).
     """
 
     __slots__ = ("_times", "refused_at")
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Start without a measurement."""
         self.refused_at = 0.0
         """When the last call was refused, on the clock of the event loop."""
         self._times: deque[tuple[float, float]] = deque(maxlen=_TIMES_KEPT)
 
     def took(self, seconds: float, since_refusal: float, now: float) -> None:
-        """Learn of a call that was answered.
+        """Add the time that a call took from sending to the reply.
 
         Args:
-            seconds: from sending to the reply.
-            since_refusal: how long before it was sent a call had been refused, in seconds. If that is longer than it
-                took, the backlog may have been gone when it was sent, and it says nothing.
+            seconds: that time.
+            since_refusal: how long before it was sent another call had been refused, in seconds. If that is longer
+                than the call took, the backlog may have been gone when it was sent, and its time is ignored.
             now: the time.
         """
         if since_refusal <= seconds:
             self._times.append((now, seconds))
 
     def estimate(self, now: float) -> float | None:
-        """Return the median of the recent times, in seconds; ``None`` where there is none."""
+        """Return the median of the recent times, in seconds; ``None`` if there is none."""
         recent = sorted(seconds for when, seconds in self._times if now - when <= max(_RECENT, seconds))
         return recent[len(recent) // 2] if recent else None
 
 
 class BacklogEstimates(OrderedDict[str, BacklogEstimate]):
-    """Those of the services that have refused calls in the last minute, by routing key: mostly none.
+    """The backlogs of services that have refused calls within the last minute, by routing key. Usually empty.
 
-    It holds 256 at most; beyond that, the one whose last refusal is longest ago is forgotten.
+    It holds at most 256; the one whose last refusal is the oldest is dropped first.
     """
 
     def refused(self, route: str, now: float) -> float | None:
-        """Note a refusal, and return how long the backlog will take, in seconds, where that is known."""
+        """Record a refusal; return how long the backlog will take, in seconds, or ``None`` if that is unknown."""
         backlog = self.get(route)
         if backlog is None:
             backlog = self[route] = BacklogEstimate()
@@ -65,7 +65,7 @@ class BacklogEstimates(OrderedDict[str, BacklogEstimate]):
         return backlog.estimate(now)
 
     def watched(self, route: str, now: float) -> BacklogEstimate | None:
-        """Return that of a service that is watched, and forget one that is not any more."""
+        """Return the backlog of a service if it is watched, and drop one whose time has passed."""
         oldest = next(iter(self), None)
         if oldest is not None and now - self[oldest].refused_at > _WATCHED:
             del self[oldest]

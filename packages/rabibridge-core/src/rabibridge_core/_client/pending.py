@@ -1,4 +1,4 @@
-"""One pending call, and the names that calls go by."""
+"""One pending call, and the correlation ids of calls."""
 
 from __future__ import annotations
 
@@ -11,16 +11,53 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from rabibridge_core._client.refusals import RetryState
-    from rabibridge_core.transport import Reply, Request
+    from rabibridge_core._client.backlog import BacklogEstimate
+    from rabibridge_core._client.retry import RetryRefused
+    from rabibridge_core.transport import Caller, Reply, Request
 
-__all__ = ["PendingCall", "correlation_ids"]
+__all__ = ["PendingCall", "RetryState", "correlation_ids"]
+
+
+class RetryState:
+    """State of a call whose service refuses calls now, or that may be sent again if it is refused."""
+
+    __slots__ = ("_backlog", "_sent_at", "_since_refusal", "attempts", "caller", "retry", "timer")
+
+    def __init__(self, retry: RetryRefused | None, caller: Caller) -> None:
+        """Begin before the first attempt.
+
+        Args:
+            retry: how the call is sent again; ``None``: not at all.
+            caller: sends it again.
+        """
+        self.retry = retry
+        self.caller = caller
+        self.attempts = 0
+        self.timer: asyncio.TimerHandle | None = None
+        """Sends it again."""
+        self._backlog: BacklogEstimate | None = None
+        self._sent_at = self._since_refusal = 0.0
+
+    def sent(self, backlog: BacklogEstimate | None, now: float) -> None:
+        """Count an attempt. The time that it takes goes to ``backlog``."""
+        self.attempts += 1
+        self._backlog = backlog
+        if backlog is not None:
+            self._sent_at, self._since_refusal = now, now - backlog.refused_at
+
+    def ended(self, future: asyncio.Future[Reply]) -> None:
+        """Called when the call has ended. Only a reply tells how long the service takes."""
+        if self.timer is not None:
+            self.timer.cancel()
+        elif self._backlog is not None and not future.cancelled() and future.exception() is None:
+            now = future.get_loop().time()
+            self._backlog.took(now - self._sent_at, self._since_refusal, now)
 
 
 class PendingCall:
-    """A call that was sent and has no outcome yet."""
+    """A call that is being sent, or was sent and has no outcome yet."""
 
-    __slots__ = ("ends_at", "func_name", "future", "lost", "request", "timeout", "watch")
+    __slots__ = ("ends_at", "func_name", "future", "lost", "request", "retry_state", "timeout")
 
     def __init__(
         self,
@@ -30,14 +67,14 @@ class PendingCall:
         timeout: float | None,
         ends_at: float | None,
     ) -> None:
-        """Enter what was sent.
+        """Describe the call.
 
         Args:
-            request: what was sent; it is kept for sending it again.
+            request: what is sent; it is kept for sending it again.
             future: takes the outcome.
-            func_name: what was called.
-            timeout: the time that the call was given, in seconds.
-            ends_at: when that is over on the clock of the event loop; ``None``: never.
+            func_name: the name of the service.
+            timeout: the timeout of the call, in seconds.
+            ends_at: its deadline on the clock of the event loop; ``None``: none.
         """
         self.request = request
         self.future = future
@@ -46,14 +83,14 @@ class PendingCall:
         self.ends_at = ends_at
         self.lost: ConnectionLostError | None = None
         """The error of the last attempt whose outcome is unknown, for a call that is sent again after it."""
-        self.watch: RetryState | None = None
-        """What is kept of it where its service refuses calls, or where it is to be sent again if it is refused."""
+        self.retry_state: RetryState | None = None
+        """Set while its service refuses calls, or if it is sent again when it is refused."""
 
     def lost_by(self, error: ConnectionLostError, *, accepted: bool) -> ConnectionLostError:
-        """Return the error of this call for the loss of its connection: each has one of its own.
+        """Return an error of its own for this call, for the loss of the connection.
 
         Args:
-            error: why the connection is gone.
+            error: why the connection was lost.
             accepted: whether the broker had confirmed the request.
         """
         earlier = self.lost
@@ -66,10 +103,10 @@ class PendingCall:
         return lost
 
     def end(self, error: Exception, *, accepted: bool = False) -> None:
-        """End it with this error, or with one of its own where the error is the connection's.
+        """End the call with ``error``, or with one of its own if the error is that of the connection.
 
-        A request that the broker had confirmed is not among those that it refuses with a ConfigurationError; but its
-        reply cannot come any more.
+        A ConfigurationError does not concern a request that the broker had confirmed; but its reply can no longer
+        arrive, so that it ends with a ConnectionLostError.
         """
         if isinstance(error, ConfigurationError):
             message = f"call of {self.func_name!r}: {error}"
@@ -83,13 +120,13 @@ class PendingCall:
 
 
 def correlation_ids(cid_max: int) -> Iterator[bytes]:
-    """Count from a random number up to ``cid_max``, then from 0, for ever.
+    """Count from a random number up to ``cid_max``, then from 0, forever.
 
     Raises:
         ConfigurationError: ``cid_max`` is less than 1.
     """
     if cid_max < 1:
-        raise ConfigurationError(f"CID_MAX is {cid_max}: it must be at least 1")
+        raise ConfigurationError(f"cid_max is {cid_max}; it must be at least 1")
     number = random.SystemRandom().randrange(cid_max)
     while True:
         yield b"%d" % number

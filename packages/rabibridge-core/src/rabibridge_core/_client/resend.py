@@ -1,4 +1,4 @@
-"""Sending calls again: those that were under way when the connection was lost and may run twice, and refused ones."""
+"""Sends calls again: idempotent calls that were pending when the connection was lost, and refused ones."""
 
 from __future__ import annotations
 
@@ -16,19 +16,25 @@ if TYPE_CHECKING:
 
 __all__ = ["ResendQueue"]
 
-_AT_ONCE = 256
-"""How many are sent before the socket and other tasks have their turn."""
+_BATCH = 256
+"""Number of calls sent before the socket and other tasks get their turn."""
 
 
 class ResendQueue:
-    """Sends calls again, in their order, as soon as the caller takes requests.
+    """Sends calls again, in order, as soon as the caller accepts requests.
 
-    They stay in the table of pending calls meanwhile, with their future and their deadline: a reply to the first
-    attempt, the deadline and the cancellation end them as ever, and one that has ended is not sent again.
+    Meanwhile they stay in the table of pending calls, with their future and their deadline: a reply to the first
+    attempt, the deadline or a cancellation ends them, and a call that has ended is not sent again.
     """
 
     def __init__(self, pending: Mapping[bytes, PendingCall], keys: IdempotencyKeys, name: str) -> None:
-        """Look at ``pending`` before sending; ``keys`` say what may be sent again; ``name`` is the client's."""
+        """Start empty.
+
+        Args:
+            pending: the table of pending calls.
+            keys: tell which calls may be sent again after a lost connection.
+            name: client name, used as the name of the task.
+        """
         self._pending = pending
         self._keys = keys
         self._name = name
@@ -40,15 +46,15 @@ class ResendQueue:
         return self._calls.get(call.request.correlation_id) is call
 
     def take(self, call: PendingCall, error: ConnectionLostError, *, accepted: bool) -> bool:
-        """Take up a call whose connection was lost, and tell whether it may be sent again.
+        """Queue a call whose connection was lost; return whether it may be sent again.
 
         Args:
             call: the call.
-            error: why the connection is gone.
+            error: why the connection was lost.
             accepted: whether the broker had confirmed the request.
         """
         if call not in self:
-            request = self._keys.keyed(call.request)
+            request = self._keys.with_key(call.request)
             if request is None:
                 return False
             call.request = request
@@ -57,17 +63,17 @@ class ResendQueue:
         return True
 
     def again(self, call: PendingCall, caller: Caller) -> None:
-        """Send a call again that was refused."""
+        """Queue a call that was refused."""
         self._calls[call.request.correlation_id] = call
         self.start(caller)
 
     def start(self, caller: Caller) -> None:
-        """Begin, unless it goes on already or there is nothing to send."""
+        """Start sending, unless that is running already or the queue is empty."""
         if self._calls and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run(caller), name=f"{self._name}-resend")
 
     async def close(self) -> None:
-        """Forget all calls."""
+        """Drop all calls."""
         self._calls.clear()
         if self._task is not None:
             self._task.cancel()
@@ -77,10 +83,10 @@ class ResendQueue:
         while self._calls:
             try:
                 await caller.writable()
-            except Exception as error:  # noqa: BLE001 - whatever it is, no call may be left to wait for it
+            except Exception as error:  # noqa: BLE001 - whatever it is, no call may wait forever
                 self._give_up(error)
                 return
-            for correlation_id in list(self._calls)[:_AT_ONCE]:
+            for correlation_id in list(self._calls)[:_BATCH]:
                 if caller.paused:
                     break
                 self._send(caller, self._calls.pop(correlation_id))

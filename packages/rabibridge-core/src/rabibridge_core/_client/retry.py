@@ -1,4 +1,4 @@
-"""How refused calls are sent again: how often, after which waits, and at most how many of all calls."""
+"""Retry policy for refused calls: attempts, back-off and retry budget."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ __all__ = ["RetryBudgets", "RetryRefused"]
 
 _BUDGETS_KEPT = 4096
 _DOUBLINGS = 64
-"""More make no difference: the cap is reached."""
+"""More doublings make no difference: the cap is reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRefused:
-    """Send calls again that a full queue refused, after a random wait, as far as a budget allows.
+    """Retry policy: send calls again that a full queue refused, after a random wait, within a budget.
 
-    A call that is sent again is one call still: it keeps its id and its timeout, and ends as any other. What makes it
-    safe is that a refused call did not run; no other failure is retried.
+    A call that is sent again remains one call: it keeps its id and its timeout, and ends like any other. Retrying is
+    safe because a refused call did not run; no other failure is retried.
 
-    Each wait is drawn evenly from nothing up to :meth:`longest_wait`, so that those who were refused together do not
-    come back together. A wait is not begun if a queue that is still full after it could not be worked off in what is
-    left of the call's time: the refusal goes to the caller at once.
+    Each wait is drawn uniformly between 0 and :meth:`longest_wait`, so that calls that were refused together do not
+    return together. If the backlog could not be worked off in the time that the call has left after the wait, the
+    refusal goes to the caller immediately.
 
-    The budget keeps retries from multiplying an overload. It is a bucket of tokens for each client and service: the
-    first attempt of each call puts ``ratio`` tokens in, each retry takes one out, and where there is none the refusal
-    goes to the caller at once. So a client sends at most ``(1 + ratio) * calls + burst`` requests to a service. Calls
-    with equal values here share their buckets.
+    The budget keeps retries from multiplying an overload. It is a token bucket per client and service: the first
+    attempt of each call adds ``ratio`` tokens and each retry takes one. If there is none, the refusal goes to the
+    caller immediately. So a client sends at most ``(1 + ratio) * calls + burst`` requests to a service. Policies with
+    equal values share their buckets.
 
     Attributes:
-        attempts: how often a call is sent at most, the first time included.
-        base: what the first wait is drawn from, in seconds, where no longer ``retry_after`` is known.
-        cap: no wait is longer than this, in seconds.
-        ratio: retries that each call earns, from 0 to 1.
-        burst: retries that a service can have at once; a bucket holds no more, and begins with so many.
+        attempts: maximum number of times that a call is sent, including the first.
+        base: upper bound of the first wait, in seconds, unless a longer ``retry_after`` is known.
+        cap: upper bound of every wait, in seconds.
+        ratio: retries that each call adds to the budget, from 0 to 1.
+        burst: size of the budget, which is full at first: the number of retries that a service can get at once.
 
     Raises:
-        ConfigurationError: a value is outside its range.
+        ConfigurationError: a value is out of its range.
     """
 
     attempts: int = 5
@@ -50,42 +50,48 @@ class RetryRefused:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        _check("attempts", self.attempts, isinstance(self.attempts, int) and self.attempts >= 1, "1 and more")
+        _check(
+            "attempts",
+            self.attempts,
+            isinstance(self.attempts, int) and self.attempts >= 1,
+            "a whole number of at least 1",
+        )
         _check("base", self.base, 0 < self.base < math.inf, "more than 0 seconds")
-        _check("cap", self.cap, self.base <= self.cap < math.inf, f"base={self.base} seconds and more")
-        _check("ratio", self.ratio, 0 <= self.ratio <= 1, "0 to 1")
-        _check("burst", self.burst, isinstance(self.burst, int) and self.burst >= 0, "0 and more")
+        _check("cap", self.cap, self.base <= self.cap < math.inf, f"at least base={self.base} seconds")
+        _check("ratio", self.ratio, 0 <= self.ratio <= 1, "a number from 0 to 1")
+        _check("burst", self.burst, isinstance(self.burst, int) and self.burst >= 0, "a whole number of at least 0")
 
     def longest_wait(self, attempts: int, retry_after: float | None) -> float:
-        """Return what the wait after so many attempts is drawn from, in seconds.
+        """Return the upper bound of the wait after ``attempts`` attempts, in seconds.
 
-        It begins with the time in which the backlog will have been worked off, since places in a full queue come free
-        evenly over that time, and doubles with each attempt: more calls were refused then than the queue has places.
+        It starts with the time needed to work off the backlog, since places in a full queue become free evenly over
+        that time. It doubles with each attempt: repeated refusal means that more calls wait for a place than there are
+        places.
 
         Args:
-            attempts: how often the call was sent and refused, 1 and more.
-            retry_after: what the last refusal said; ``None``: nothing.
+            attempts: how often the call was sent and refused, at least 1.
+            retry_after: that of the last refusal, in seconds; ``None``: unknown.
         """
         return min(self.cap, max(self.base, retry_after or 0.0) * 2.0 ** min(attempts - 1, _DOUBLINGS))
 
 
 def _check(name: str, value: object, fits: bool, allowed: str) -> None:
     if not fits:
-        raise ConfigurationError(f"RetryRefused({name}={value!r}): allowed is {allowed}")
+        raise ConfigurationError(f"RetryRefused: {name} is {value!r}; it must be {allowed}")
 
 
 class RetryBudgets:
-    """The tokens of each service, by the settings they were earned with.
+    """The token buckets of the services, per policy.
 
-    The bucket that was not used for longest is forgotten, and begins full again, where there are more than 4096.
+    There are at most 4,096; the least recently used is dropped first, and starts full when it is used again.
     """
 
     def __init__(self) -> None:
-        """Begin with full buckets."""
+        """Start with full buckets."""
         self._tokens: OrderedDict[tuple[RetryRefused, str], float] = OrderedDict()
 
     def earn(self, retry: RetryRefused, route: str) -> None:
-        """Put in what the first attempt of a call earns."""
+        """Add what the first attempt of a call earns."""
         tokens = self._tokens
         bucket = (retry, route)
         tokens[bucket] = min(retry.burst, tokens.get(bucket, retry.burst) + retry.ratio)
@@ -94,7 +100,7 @@ class RetryBudgets:
             tokens.popitem(last=False)
 
     def spend(self, retry: RetryRefused, route: str) -> bool:
-        """Take a token out, and tell whether there was one."""
+        """Take a token; return whether there was one."""
         bucket = (retry, route)
         left = self._tokens.get(bucket, retry.burst) - 1
         if left < -1e-9:  # ten times a tenth is a little less than one

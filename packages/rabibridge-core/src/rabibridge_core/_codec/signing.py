@@ -11,7 +11,7 @@ import hmac
 
 from rabibridge_core.errors import ConfigurationError
 
-__all__ = ["MIN_KEY_SIZE", "SIGNATURE_SIZE", "Signer"]
+__all__ = ["MIN_KEY_SIZE", "SIGNATURE_SIZE", "Signer", "is_signed"]
 
 SIGNATURE_SIZE = 32
 """Bytes of an HMAC-SHA256."""
@@ -54,3 +54,8 @@ class Signer:
     def verify(self, signature: bytes | bytearray | memoryview, *parts: bytes | bytearray | memoryview) -> bool:
         """Tell whether ``signature`` is that of these parts, in a time that does not depend on how close it is."""
         return hmac.compare_digest(signature, self.sign(*parts))
+
+
+def is_signed(content_type: str | None) -> bool:
+    """Tell whether a content type announces a signed body."""
+    return content_type is not None and ";" in content_type and "signed" in content_type.lower()

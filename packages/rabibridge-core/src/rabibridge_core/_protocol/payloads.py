@@ -1,38 +1,75 @@
-"""From the body of a request to arguments, and from what became of it to the reply."""
+"""The bodies of requests and replies: ``[args, kwargs]``, ``[0, result]`` and ``[1, traceback]``.
+
+Each body is bound to its call by a context that goes into the signature of signed bodies: the correlation id, with a
+prefix for replies, so that a reply is never taken for a request.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rabibridge_core._protocol.remote_errors import encode_error
-from rabibridge_core._server.deduplication import is_signed
+from rabibridge_core._codec.signing import is_signed
+from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENCY_KEY, is_idempotency_key
+from rabibridge_core._protocol.remote_errors import MALFORMED_REPLY, decode_error, encode_error
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._server.deduplication import StoredReply
     from rabibridge_core.transport import Headers, IncomingRequest
 
-__all__ = ["UnreadableRequestError", "failure_reply", "key_of", "read_arguments", "reply_again"]
+__all__ = [
+    "StoredReply",
+    "UnreadableRequestError",
+    "decode_reply",
+    "decode_request",
+    "encode_failure",
+    "encode_request",
+    "encode_result",
+    "read_idempotency_key",
+    "readdress_reply",
+]
 
 _log = logging.getLogger(__name__)
 _SEQUENCE = (list, tuple)
-_KEY_MAX = 200
+_SUCCESS, _FAILURE = 0, 1
+
+
+class StoredReply(NamedTuple):
+    """A reply, and the call that it was made for: a signed body is valid for that call alone."""
+
+    reply: Reply
+    correlation_id: bytes
 
 
 class UnreadableRequestError(Exception):
-    """The request could not or may not be read: the cause says why."""
+    """The request could not be read, or must not be read; the cause says why."""
 
 
-def read_arguments(codec: Codec, request: IncomingRequest) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Return positional and keyword arguments.
+def _reply_context(correlation_id: bytes) -> bytes:
+    return b"reply " + correlation_id
+
+
+def encode_request(
+    codec: Codec, args: Sequence[Any], kwargs: Mapping[str, Any], correlation_id: bytes
+) -> tuple[bytes, str, str | None]:
+    """Return body, content type and content encoding of a request.
 
     Raises:
-        UnreadableRequestError: the body is not what it should be, or may not be read.
+        SerializationError: the serializer cannot represent the arguments.
+        ContentRejectedError: the body is too large.
+    """
+    return codec.encode([args, kwargs], correlation_id)
+
+
+def decode_request(codec: Codec, request: IncomingRequest) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return the positional and keyword arguments of a request.
+
+    Raises:
+        UnreadableRequestError: the body is malformed, or must not be read.
     """
     try:
         value = codec.decode(request.body, request.content_type, request.content_encoding, request.correlation_id)
@@ -45,42 +82,74 @@ def read_arguments(codec: Codec, request: IncomingRequest) -> tuple[Sequence[Any
     raise UnreadableRequestError from SerializationError("the request is not of the form [args, kwargs]")
 
 
-def _is_name(key: object) -> bool:
-    return type(key) is str
-
-
-def key_of(value: object) -> str:
-    """Return the idempotency key that the header ``rb-key`` has.
+def read_idempotency_key(value: object) -> str:
+    """Return the idempotency key that a request carries in its header.
 
     Raises:
         UnreadableRequestError: it is not a text of 1 to 200 characters.
     """
-    if isinstance(value, str) and 1 <= len(value) <= _KEY_MAX:
+    if is_idempotency_key(value):
         return value
     raise UnreadableRequestError from ContentRejectedError(
-        f"the header rb-key is not a text of 1 to {_KEY_MAX} characters"
+        f"the header {IDEMPOTENCY_KEY} of the request is {repr(value)[:80]}; it must be a text of 1 to 200 characters"
     )
 
 
-def failure_reply(
-    codec: Codec, request: IncomingRequest, error: BaseException, kind: str, marks: Headers | None
+def _is_name(key: object) -> bool:
+    return type(key) is str
+
+
+def encode_result(
+    codec: Codec, result: object, correlation_id: bytes, content_type: str | None
+) -> tuple[bytes, str, str | None]:
+    """Return body, content type and content encoding of the reply that carries a result.
+
+    Raises:
+        SerializationError: the serializer cannot represent the result.
+        ContentRejectedError: the body is too large.
+    """
+    return codec.encode([_SUCCESS, result], _reply_context(correlation_id), content_type)
+
+
+def encode_failure(
+    codec: Codec, request: IncomingRequest, error: BaseException, kind: str, headers: Headers | None
 ) -> Reply:
-    """Return the reply that tells of ``error``; it has the headers ``marks``, too."""
-    text, headers = encode_error(error, kind)
+    """Return the reply that reports ``error``, with ``headers`` in addition to those that describe it."""
+    text, error_headers = encode_error(error, kind)
     content_type = request.content_type if codec.accepts(request.content_type) else None
-    context = b"reply " + request.correlation_id
+    context = _reply_context(request.correlation_id)
     try:
-        body = codec.encode([1, text], context, content_type)
+        body = codec.encode([_FAILURE, text], context, content_type)
     except (SerializationError, ContentRejectedError) as unsendable:
         _log.warning("the traceback of a call cannot be sent: %s", unsendable)
-        body = codec.encode([1, ""], context, content_type)
-    return Reply(*body, headers if marks is None else {**headers, **marks})
+        body = codec.encode([_FAILURE, ""], context, content_type)
+    return Reply(*body, error_headers if headers is None else {**error_headers, **headers})
 
 
-def reply_again(codec: Codec, answer: StoredReply, request: IncomingRequest) -> Reply:
-    """Return the reply to ``request`` that says what was answered to another call."""
-    reply = answer.reply
-    if answer.correlation_id == request.correlation_id or not is_signed(reply.content_type):
+def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: bytes) -> Any:
+    """Return the result that a reply carries.
+
+    Raises:
+        RemoteExecutionError: the reply reports a failure, or is malformed.
+        ConnectionLostError: the reply says that the worker of an at-most-once service is gone.
+        SerializationError: the body cannot be decoded.
+        ContentRejectedError: the body must not be read.
+    """
+    body, content_type, content_encoding, headers = reply
+    value = codec.decode(body, content_type, content_encoding, _reply_context(correlation_id))
+    if type(value) is list and len(value) == 2:
+        code, result = value
+        if code == _SUCCESS:
+            return result
+        if code == _FAILURE:
+            raise decode_error(result, headers or {}, func_name, correlation_id.decode())
+    raise decode_error(None, {ERROR_KIND: MALFORMED_REPLY}, func_name, correlation_id.decode())
+
+
+def readdress_reply(codec: Codec, stored: StoredReply, request: IncomingRequest) -> Reply:
+    """Return the reply to ``request`` that repeats what was answered to another call."""
+    reply = stored.reply
+    if stored.correlation_id == request.correlation_id or not is_signed(reply.content_type):
         return reply
-    value = codec.decode(reply.body, reply.content_type, reply.content_encoding, b"reply " + answer.correlation_id)
-    return Reply(*codec.encode(value, b"reply " + request.correlation_id, reply.content_type), reply.headers)
+    value = codec.decode(reply.body, reply.content_type, reply.content_encoding, _reply_context(stored.correlation_id))
+    return Reply(*codec.encode(value, _reply_context(request.correlation_id), reply.content_type), reply.headers)

@@ -6,6 +6,7 @@ import os
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
+from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE
 from rabibridge_core.errors import ConnectionLostError, InvalidArgumentsError, RemoteExecutionError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = [
     "DEAD",
     "EXECUTION",
     "INVALID_ARGUMENTS",
+    "MALFORMED_REPLY",
     "REDELIVERED",
     "REQUEST_REJECTED",
     "RESULT_UNSENDABLE",
@@ -38,6 +40,8 @@ REDELIVERED: Final = "redelivered"
 """The request of an at-most-once service may have been begun by a worker that is gone; it is not run again."""
 DEAD: Final = "dead"
 """The request was given to workers too often without an answer; it is in the dead-letter queue."""
+MALFORMED_REPLY: Final = "reply"
+"""The reply is not of a form that RabiBridge knows. Never sent: the client finds it."""
 
 _ENGINE_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _HEADER_LIMIT = 1024
@@ -58,9 +62,9 @@ def encode_error(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
     except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything, and the caller must be answered
         message = f"<{cls.__qualname__}.__str__ raised {type(broken).__qualname__}>"
     headers = {
-        "rb-error": kind,
-        "rb-error-type": _short(f"{cls.__module__}.{cls.__qualname__}"),
-        "rb-error-message": _short(message),
+        ERROR_KIND: kind,
+        ERROR_TYPE: _short(f"{cls.__module__}.{cls.__qualname__}"),
+        ERROR_MESSAGE: _short(message),
     }
     return text, headers
 
@@ -92,7 +96,7 @@ def decode_error(
     result: Any, headers: Headers, func_name: str, correlation_id: str
 ) -> RemoteExecutionError | ConnectionLostError:
     """Return the error that a failed reply stands for; headers that a peer does not send are done without."""
-    kind = _text(headers, "rb-error")
+    kind = _text(headers, ERROR_KIND)
     if kind == REDELIVERED:
         return ConnectionLostError(
             f"call of {func_name!r} (id {correlation_id}): the worker that had it is gone, and it may have run; the "
@@ -100,7 +104,7 @@ def decode_error(
             accepted=True,
         )
     remote_traceback = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
-    error_type, message = _text(headers, "rb-error-type"), _text(headers, "rb-error-message")
+    error_type, message = _text(headers, ERROR_TYPE), _text(headers, ERROR_MESSAGE)
     if not error_type:
         lines = remote_traceback.strip().splitlines()
         error_type, _, message = (

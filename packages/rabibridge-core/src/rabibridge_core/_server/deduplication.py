@@ -8,13 +8,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from rabibridge_core._codec.codec import PREFIX_SIZE
+from rabibridge_core._codec.signing import is_signed
 from rabibridge_core._server.executors import ArgumentsRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rabibridge_core._protocol.payloads import StoredReply
     from rabibridge_core._server.active_request import ActiveRequest
-    from rabibridge_core.transport import IncomingRequest, Reply
+    from rabibridge_core.transport import IncomingRequest
 
 __all__ = [
     "ANSWERS_KEPT",
@@ -22,21 +24,12 @@ __all__ = [
     "KEPT_FOR",
     "DeduplicationCache",
     "SharedExecution",
-    "StoredReply",
     "digest_of",
-    "is_signed",
 ]
 
 ANSWERS_KEPT = 1_024
 BYTES_KEPT = 8 * 2**20
 KEPT_FOR = 60.0
-
-
-class StoredReply(NamedTuple):
-    """What was answered, and to which call: a signed body is for that one alone."""
-
-    reply: Reply
-    correlation_id: bytes
 
 
 class _Kept(NamedTuple):
@@ -144,8 +137,3 @@ def digest_of(request: IncomingRequest) -> bytes:
     body = request.body[PREFIX_SIZE:] if is_signed(request.content_type) else request.body
     described = f"{request.content_type} {request.content_encoding} ".encode("utf-8", "backslashreplace")
     return blake2b(described + body, digest_size=16).digest()
-
-
-def is_signed(content_type: str | None) -> bool:
-    """Tell whether the content type says that the body is signed."""
-    return content_type is not None and ";" in content_type and "signed" in content_type.lower()

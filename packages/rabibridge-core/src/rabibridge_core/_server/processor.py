@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.deadlines import DeadlineWheel, time_remaining
 from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, IDEMPOTENT
 from rabibridge_core._protocol.payloads import (
+    StoredReply,
     UnreadableRequestError,
-    failure_reply,
-    key_of,
-    read_arguments,
-    reply_again,
+    decode_request,
+    encode_failure,
+    encode_result,
+    read_idempotency_key,
+    readdress_reply,
 )
 from rabibridge_core._protocol.remote_errors import (
     DEAD,
@@ -25,7 +28,7 @@ from rabibridge_core._protocol.remote_errors import (
     REQUEST_REJECTED,
     RESULT_UNSENDABLE,
 )
-from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, StoredReply, digest_of
+from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.executors import ArgumentsRefusedError, HandlerExecutor, TooLateError, invoke
 from rabibridge_core.errors import (
     CallError,
@@ -52,7 +55,7 @@ _log = logging.getLogger(__name__)
 _CUT = 1.0
 """How much less time than it was sent with a call may have here before that is worth a line in the log, in seconds."""
 _new_tuple = tuple.__new__  # half of the time that the constructor of a NamedTuple takes
-_IDEMPOTENT: Headers = {"rb-idempotent": True}
+_IDEMPOTENT: Headers = {IDEMPOTENT: True}
 
 
 class RequestProcessor:
@@ -159,7 +162,7 @@ class RequestProcessor:
         current_call_var.set(execution)
         request, hooks = execution.request, self._hooks
         told = hooks.active
-        started = hooks.request_received(self.schema.name, request.correlation_id) if told else 0.0
+        started = hooks.request_received(self.schema.name, request.correlation_id, request.headers) if told else 0.0
         error: BaseException | None = None
         try:
             execution.started = True
@@ -172,16 +175,18 @@ class RequestProcessor:
                 self.take_time(execution)
             if request.redelivered and (error := self._given_up(request)) is not None:
                 return
-            args, kwargs = read_arguments(self._codec, request)
+            args, kwargs = decode_request(self._codec, request)
             if self.once:
-                if "rb-key" in request.headers:
+                if IDEMPOTENCY_KEY in request.headers:
                     raise ArgumentsRefusedError from ValueError(
                         f"service {self.schema.name!r} is at-most-once: a call that may be sent again, as idempotent "
                         "ones are, could run twice; call it without idempotent=True and without idempotency_key"
                     )
                 request.accept()
                 execution.accepted = True
-            elif (key := request.headers.get("rb-key")) is not None and not await self._begins(execution, key_of(key)):
+            elif (key := request.headers.get(IDEMPOTENCY_KEY)) is not None and not await self._begins(
+                execution, read_idempotency_key(key)
+            ):
                 return
             direct = self.handler.direct
             if direct is not None:
@@ -216,7 +221,7 @@ class RequestProcessor:
             answer = await self._join(execution, found) if isinstance(found, SharedExecution) else found
             if answer is not None:
                 if execution.request.wants_reply:
-                    execution.request.reply(reply_again(self._codec, answer, execution.request))
+                    execution.request.reply(readdress_reply(self._codec, answer, execution.request))
                 else:
                     execution.request.discard()
                 return False
@@ -283,7 +288,7 @@ class RequestProcessor:
             request.discard()
             return None
         try:
-            encoded = self._codec.encode([0, result], b"reply " + request.correlation_id, request.content_type)
+            encoded = encode_result(self._codec, result, request.correlation_id, request.content_type)
         except (SerializationError, ContentRejectedError) as error:
             self._send(execution, self._failure(request, error, RESULT_UNSENDABLE))
             return error
@@ -328,4 +333,4 @@ class RequestProcessor:
             request.discard()
 
     def _failure(self, request: IncomingRequest, error: BaseException, kind: str) -> Reply:
-        return failure_reply(self._codec, request, error, kind, self._marks)
+        return encode_failure(self._codec, request, error, kind, self._marks)

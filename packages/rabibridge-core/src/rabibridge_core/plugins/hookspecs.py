@@ -9,7 +9,7 @@ import pluggy
 if TYPE_CHECKING:
     from rabibridge_core._codec.serializers import Serializer
     from rabibridge_core.settings import Settings, TransportDeclaration
-    from rabibridge_core.transport import Transport
+    from rabibridge_core.transport import Headers, HeaderValue, Transport
 
 __all__ = ["PROJECT", "HookSpecs", "hookimpl", "hookspec"]
 
@@ -49,13 +49,18 @@ class HookSpecs:
         """Return serializers to offer by name, in addition to the built-in ones."""
 
     @hookspec
-    def rabibridge_call_sent(self, func_name: str, correlation_id: str, timeout: float | None) -> None:
-        """Called when a client sends a call.
+    def rabibridge_call_sent(
+        self, func_name: str, correlation_id: str, timeout: float | None, headers: dict[str, HeaderValue]
+    ) -> None:
+        """Called before a client sends a call, in the task of its caller.
 
         Args:
             func_name: name of the service.
             correlation_id: id of the call, unique within the client.
             timeout: remaining time of the call in seconds; ``None``: no limit.
+            headers: the headers of the call. What a plug-in adds travels with the call, for example a trace context:
+                the worker's plug-ins and :attr:`CurrentCall.headers` see it. Values are str, bytes, int, float or
+                bool; names that begin with ``rb-`` are reserved. What is not allowed is logged and dropped.
         """
 
     @hookspec
@@ -72,12 +77,15 @@ class HookSpecs:
         """
 
     @hookspec
-    def rabibridge_request_received(self, service: str, correlation_id: str) -> None:
-        """Called when a worker starts to process a request.
+    def rabibridge_request_received(self, service: str, correlation_id: str, headers: Headers) -> None:
+        """Called when a worker begins to process a request, in the task that will run the handler.
+
+        Context variables that are set here are seen by the handler.
 
         Args:
             service: name of the service.
             correlation_id: id of the call, unique within its client.
+            headers: the headers of the call, not to be changed.
         """
 
     @hookspec

@@ -1,35 +1,19 @@
-"""The server: offers functions to clients."""
+"""The server for RabbitMQ."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
 from rabibridge._api.base import RMQBase
-from rabibridge_core._hosting.run import serve_until_stopped
-from rabibridge_core._server.server import Server
-from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.registration import registered_limits, services_in
-from rabibridge_core._services.schema import ServiceSchema
-from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.plugins.call_hooks import CallHooks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from rabibridge_core._hosting.hot_reload import PluginFolder
-    from rabibridge_core._observability.health import Health
-    from rabibridge_core.transport import Delivery, QueueType
+from rabibridge_core._api.server import RpcServer
 
 __all__ = ["RMQServer"]
 
 
-class RMQServer(RMQBase):
-    """Offers functions to clients.
+class RMQServer(RMQBase, RpcServer):
+    """Offers functions to clients, over RabbitMQ.
 
-    Every function runs in its own task (or thread, if it is not async), at most ``fetch_size`` of a service at a time.
-    A call is acknowledged after its reply was sent: if the process dies before, another server gets the call. That is
-    so unless the function is registered with ``delivery="at-most-once"``.
+    Every call runs in its own task (or thread, if the function is not async), at most ``fetch_size`` of a service at a
+    time. A call is acknowledged after its reply was sent: if the process dies before that, another server gets the
+    call. Functions registered with ``delivery="at-most-once"`` are acknowledged before they start.
 
     Example::
 
@@ -38,143 +22,3 @@ class RMQServer(RMQBase):
         async with server:
             await server.run_serve()
     """
-
-    def _make_engine(self) -> Server:
-        drain_timeout = self.settings.drain_timeout
-        self._server = Server(
-            self._transport,
-            self._codec,
-            hooks=CallHooks(),
-            drain_timeout=drain_timeout,
-            name=self.name,
-            queue_type=self.settings.queue_type,
-        )
-        self._folders: list[PluginFolder] = []
-        return self._server
-
-    @property
-    def services(self) -> tuple[ServiceSchema, ...]:
-        """The services that are loaded."""
-        return tuple(self._server.registry)
-
-    def health(self) -> Health:
-        """Tell whether calls to every one of the services are taken now, and if not, why.
-
-        It is true only while :meth:`run_serve` runs, the connection stands and every service takes calls. It asks
-        nobody and costs next to nothing: right for the health check of an orchestrator.
-        """
-        return self._server.health()
-
-    def load_services(self, symbols: Mapping[str, object]) -> None:
-        """Take up every function in the mapping that is decorated with ``@register_call``, imported ones too.
-
-        Args:
-            symbols: names and objects, such as ``globals()``.
-
-        Raises:
-            RegistrationError: two functions have the same name.
-        """
-        for schema in services_in(symbols):
-            self._server.add(schema)
-
-    def add_service(
-        self,
-        func_ptr: Callable[..., Any],
-        queue_size: int | None = None,
-        fetch_size: int | None = None,
-        timeout: float | None = None,
-        re_register: bool = False,
-        *,
-        validate: bool = False,
-        delivery: Delivery | None = None,
-        idempotent: bool = False,
-        redelivery_limit: int | None = None,
-        queue_type: QueueType | None = None,
-        fetch_ahead: int | None = None,
-    ) -> ServiceSchema:
-        """Take up one function, decorated or not; on a server that serves already it starts at once.
-
-        What is left out (``None`` or ``False``) is as the function's ``@register_call`` says, if it has one.
-
-        Args:
-            func_ptr: the function; its ``__name__`` is the service's name.
-            queue_size: as in ``register_call``.
-            fetch_size: as in ``register_call``.
-            timeout: as in ``register_call``, in seconds.
-            re_register: as in ``register_call``.
-            validate: as in ``register_call``.
-            delivery: as in ``register_call``.
-            idempotent: as in ``register_call``.
-            redelivery_limit: as in ``register_call``.
-            queue_type: as in ``register_call``; ``None``: what its ``@register_call`` says, else what the setting
-                ``queue_type`` does.
-            fetch_ahead: as in ``register_call``.
-
-        Raises:
-            RegistrationError: the function or its limits cannot be used, or its name is taken.
-        """
-        given = ServiceLimits(
-            queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead,
-        )  # fmt: skip
-        return self._server.add(ServiceSchema.of(func_ptr, given.with_defaults(registered_limits(func_ptr))))
-
-    def load_plugins(self, plugin_dir: Path | str) -> None:
-        """Import every ``*.py`` of a folder, except names that begin with an underscore, and take up its services.
-
-        A file that cannot be imported is logged with its traceback, the others are loaded.
-
-        Args:
-            plugin_dir: the folder.
-
-        Raises:
-            ConfigurationError: there is no such folder.
-            RegistrationError: two functions have the same name.
-        """
-        from rabibridge_core._hosting.hot_reload import PluginFolder
-
-        folder = PluginFolder(Path(plugin_dir))
-        for schema in folder.load():
-            self._server.add(schema)
-        self._folders.append(folder)
-
-    async def connect(self) -> Self:
-        """Connect and declare the queues of the services: calls made from then on wait in them.
-
-        Release it with :meth:`close`, or use ``async with``. Without effect when connected.
-
-        Raises:
-            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the server is closed.
-            ConfigurationError: the broker refuses for good, a queue exists with other limits, or ``loop`` is not the
-                running event loop.
-        """
-        return await super().connect()
-
-    async def close(self) -> None:
-        """Finish the calls in hand within ``drain_timeout``, give the others back, disconnect."""
-        await super().close()
-
-    def stop(self) -> None:
-        """Make :meth:`run_serve` finish the calls in hand and return."""
-        self._server.stop()
-
-    async def run_serve(self, *, reload: bool = False, signals: bool = True) -> None:
-        """Serve until stopped: by :meth:`stop`, :meth:`close`, or, on the main thread, SIGTERM or SIGINT.
-
-        Args:
-            reload: watch the folders of :meth:`load_plugins` and change the services in place when a file is changed,
-                added or removed. A file that cannot be imported leaves its old services running.
-            signals: let SIGTERM and SIGINT stop it where it runs on the main thread. ``False``: leave signals to the
-                program around it, which then calls :meth:`stop`.
-
-        Raises:
-            ConnectionLostError: the server is not connected.
-            ConfigurationError: there is nothing to serve, or nothing to reload, or the broker refuses us for good.
-        """
-        if reload and not self._folders:
-            raise ConfigurationError("run_serve(reload=True) watches plug-in folders: call load_plugins() before it")
-        if not self._server.registry and not reload:
-            raise ConfigurationError(
-                "there is nothing to serve: call load_services(), add_service() or load_plugins() before run_serve()"
-            )
-        await serve_until_stopped(self._server, self._folders if reload else [], signals=signals)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import (
     CallTimeoutError,
     ConnectionLostError,
@@ -35,8 +36,8 @@ class CallConformance(ConformanceBase):
         name = bench.name("add")
         await bench.server(service(add, name))
         client = await bench.client()
-        assert await client.call(name, (1, 2), {}, "async", PATIENCE) == 3
-        assert await client.call(name, (1,), {"right": 4}, "any", None) == 5
+        assert await client.call(name, (1, 2), {}, CallOptions("async", PATIENCE)) == 3
+        assert await client.call(name, (1,), {"right": 4}, CallOptions("any", None)) == 5
         assert client.pending == 0
 
     async def test_a_sync_function_runs_in_a_thread(self, bench: Bench) -> None:
@@ -46,9 +47,9 @@ class CallConformance(ConformanceBase):
         name = bench.name("where")
         await bench.server(service(where, name))
         client = await bench.client()
-        assert await client.call(name, (), {}, "sync", PATIENCE) != threading.get_ident()
+        assert await client.call(name, (), {}, CallOptions("sync", PATIENCE)) != threading.get_ident()
         with pytest.raises(NoRouteError):
-            await client.call(name, (), {}, "async", PATIENCE)
+            await client.call(name, (), {}, CallOptions("async", PATIENCE))
 
     async def test_what_it_raises(self, bench: Bench) -> None:
         async def fail(text: str) -> None:
@@ -58,7 +59,7 @@ class CallConformance(ConformanceBase):
         await bench.server(service(fail, name))
         client = await bench.client()
         with pytest.raises(RemoteExecutionError) as failure:
-            await client.call(name, ("not there",), {}, "async", PATIENCE)
+            await client.call(name, ("not there",), {}, CallOptions("async", PATIENCE))
         error = failure.value
         assert type(error) is RemoteExecutionError
         assert (error.error_type, error.error_message) == ("builtins.LookupError", "not there")
@@ -78,7 +79,7 @@ class CallConformance(ConformanceBase):
         client = await bench.client()
         for name, args in ((signature, (1, 2)), (validated, ("many",))):
             with pytest.raises(InvalidArgumentsError) as refused:
-                await client.call(name, args, {}, "async", PATIENCE)
+                await client.call(name, args, {}, CallOptions("async", PATIENCE))
             assert refused.value.executed is False
         assert ran == []
 
@@ -91,9 +92,9 @@ class CallConformance(ConformanceBase):
         client = await bench.client()
         for _ in range(3):
             with pytest.raises(NoRouteError) as refused:
-                await client.call(bench.name("nowhere"), (), {}, "async", PATIENCE)
+                await client.call(bench.name("nowhere"), (), {}, CallOptions("async", PATIENCE))
             assert refused.value.executed is False
-            assert await client.call(name, (), {}, "async", PATIENCE) == "here"
+            assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "here"
         assert client.pending == 0
 
     async def test_a_timeout_in_the_queue(self, bench: Bench) -> None:
@@ -106,12 +107,12 @@ class CallConformance(ConformanceBase):
         server = await bench.server(service(note, name), start=False)
         client = await bench.client()
         with pytest.raises(CallTimeoutError) as late:
-            await client.call(name, ("late",), {}, "async", 0.2)
+            await client.call(name, ("late",), {}, CallOptions("async", 0.2))
         assert late.value.timeout == 0.2
         assert late.value.executed is None
         assert client.pending == 0
         await soon(server.start())
-        await client.call(name, ("in time",), {}, "async", PATIENCE)
+        await client.call(name, ("in time",), {}, CallOptions("async", PATIENCE))
         assert ran == ["in time"]
 
     async def test_a_timeout_while_it_runs_stops_it(self, bench: Bench) -> None:
@@ -129,7 +130,7 @@ class CallConformance(ConformanceBase):
         for _ in range(2):  # the second one shows that the first is not in hand any more
             stopped.clear()
             with pytest.raises(CallTimeoutError):
-                await client.call(name, (), {}, "async", 0.3)
+                await client.call(name, (), {}, CallOptions("async", 0.3))
             await soon(stopped.wait())
         assert client.pending == 0
 
@@ -140,7 +141,7 @@ class CallConformance(ConformanceBase):
         name = bench.name("echo")
         server = await bench.server(service(echo, name))
         client = await bench.client()
-        calls = [client.call(name, (number,), {}, "async", PATIENCE) for number in range(1000)]
+        calls = [client.call(name, (number,), {}, CallOptions("async", PATIENCE)) for number in range(1000)]
         assert await soon(asyncio.gather(*calls)) == list(range(1000))
         assert client.pending == 0
         assert client.stray_replies == 0
@@ -156,7 +157,7 @@ class CallConformance(ConformanceBase):
         name = bench.name("forever")
         await bench.server(service(forever, name), drain_timeout=0)
         client = await bench.client()
-        call = asyncio.create_task(client.call(name, (), {}, "async", None))
+        call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", None)))
         await soon(started.wait())
         await soon(client.close())
         with pytest.raises(ConnectionLostError) as lost:
@@ -165,7 +166,7 @@ class CallConformance(ConformanceBase):
         assert client.pending == 0
         await soon(client.close())
         with pytest.raises(ConnectionLostError) as closed:
-            await client.call(name, (), {}, "async", None)
+            await client.call(name, (), {}, CallOptions("async", None))
         assert closed.value.executed is False
 
     async def test_a_call_in_a_call(self, bench: Bench) -> None:
@@ -176,10 +177,10 @@ class CallConformance(ConformanceBase):
             return 2 * number
 
         async def through(number: int) -> Any:
-            return await client.call(inner, (number,), {}, "async", PATIENCE)
+            return await client.call(inner, (number,), {}, CallOptions("async", PATIENCE))
 
         await bench.server(service(double, inner), service(through, outer))
-        assert await client.call(outer, (21,), {}, "async", PATIENCE) == 42
+        assert await client.call(outer, (21,), {}, CallOptions("async", PATIENCE)) == 42
 
 
 def _copy(func: Any) -> Any:

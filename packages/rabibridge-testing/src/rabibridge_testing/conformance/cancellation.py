@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core._observability.call_context import current_call
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
@@ -29,7 +30,7 @@ async def _cancel(call: asyncio.Task[Any]) -> None:
 
 
 def _call(client: Client, name: str, *args: Any, **options: Any) -> asyncio.Task[Any]:
-    return asyncio.create_task(client.call(name, args, {}, "any", None, **options))
+    return asyncio.create_task(client.call(name, args, {}, CallOptions("any", None, **options)))
 
 
 class CancellationConformance(ConformanceBase):
@@ -46,7 +47,7 @@ class CancellationConformance(ConformanceBase):
             assert client.pending == 0
             await soon(gate.ended.get())
         gate.opened.set()
-        assert await client.call(name, (), {}, "async", PATIENCE) == "here"
+        assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "here"
         assert client.stray_replies == 0
         await until(lambda: server.in_hand == 0)
 
@@ -66,13 +67,13 @@ class CancellationConformance(ConformanceBase):
         first = _call(client, name, 1)
         await soon(started.wait())
         waiting = [_call(client, name, number) for number in range(2, 20)]
-        await client.call(ping, (), {}, "async", PATIENCE)  # by now they were sent
+        await client.call(ping, (), {}, CallOptions("async", PATIENCE))  # by now they were sent
         for call in waiting:
             await _cancel(call)
-        await client.call(ping, (), {}, "async", PATIENCE)  # and so were the cancels
+        await client.call(ping, (), {}, CallOptions("async", PATIENCE))  # and so were the cancels
         opened.set()
         assert await soon(first) == 1
-        assert await client.call(name, (20,), {}, "async", PATIENCE) == 20
+        assert await client.call(name, (20,), {}, CallOptions("async", PATIENCE)) == 20
         assert ran == [1, 20]
         assert client.stray_replies == 0
 

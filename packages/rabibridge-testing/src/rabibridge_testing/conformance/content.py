@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core.errors import (
     ContentRejectedError,
@@ -38,7 +39,7 @@ async def _answered_with(bench: Bench, client: Client, reply: Reply) -> Any:
     queue, worker = bench.queue(), Worker()
     await soon((await bench.transport()).serve(queue, worker))
     name = queue.name.removeprefix("rpc_async_")
-    call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
+    call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", PATIENCE)))
     (await worker.next()).reply(reply)
     return await soon(call)
 
@@ -51,7 +52,7 @@ class _Forwarding(Inbox):
         self._client = client
 
     def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
-        self._client.replied(correlation_id, reply)
+        self._client.calls.replied(correlation_id, reply)
         super().replied(correlation_id, reply)
 
 
@@ -71,7 +72,7 @@ class ContentConformance(ConformanceBase):
         name = bench.name("echo")
         await bench.server(service(_echo, name))
         client = await bench.client()
-        assert await client.call(name, (value,), {}, "async", PATIENCE) == value
+        assert await client.call(name, (value,), {}, CallOptions("async", PATIENCE)) == value
 
     async def test_a_result_that_cannot_be_encoded(self, bench: Bench) -> None:
         async def lock() -> Any:
@@ -81,10 +82,10 @@ class ContentConformance(ConformanceBase):
         await bench.server(service(lock, name), service(_echo, echo))
         client = await bench.client()
         with pytest.raises(RemoteExecutionError) as failure:
-            await client.call(name, (), {}, "async", PATIENCE)
+            await client.call(name, (), {}, CallOptions("async", PATIENCE))
         assert failure.value.error_type.endswith("SerializationError")
         assert failure.value.executed is True
-        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+        assert await client.call(echo, (1,), {}, CallOptions("async", PATIENCE)) == 1
 
     async def test_a_result_that_is_too_large(self, bench: Bench) -> None:
         async def large() -> bytes:
@@ -94,17 +95,17 @@ class ContentConformance(ConformanceBase):
         await bench.server(service(large, name), service(_echo, echo), codec=Codec(max_body=50_000))
         client = await bench.client()
         with pytest.raises(RemoteExecutionError) as failure:
-            await client.call(name, (), {}, "async", PATIENCE)
+            await client.call(name, (), {}, CallOptions("async", PATIENCE))
         assert failure.value.error_type.endswith("ContentRejectedError")
-        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+        assert await client.call(echo, (1,), {}, CallOptions("async", PATIENCE)) == 1
 
     async def test_arguments_that_are_too_large_are_not_sent(self, bench: Bench) -> None:
         name = bench.name("echo")
         await bench.server(service(_echo, name))
         client = await bench.client(codec=Codec(max_body=50_000))
         with pytest.raises(ContentRejectedError):
-            await client.call(name, (os.urandom(100_000),), {}, "async", PATIENCE)
-        assert await client.call(name, (1,), {}, "async", PATIENCE) == 1
+            await client.call(name, (os.urandom(100_000),), {}, CallOptions("async", PATIENCE))
+        assert await client.call(name, (1,), {}, CallOptions("async", PATIENCE)) == 1
         assert client.pending == 0
 
     async def test_a_message_that_no_text_can_carry(self, bench: Bench) -> None:
@@ -115,9 +116,9 @@ class ContentConformance(ConformanceBase):
         await bench.server(service(fail, name), service(_echo, echo))
         client = await bench.client()
         with pytest.raises(RemoteExecutionError) as failure:
-            await client.call(name, (), {}, "async", PATIENCE)
+            await client.call(name, (), {}, CallOptions("async", PATIENCE))
         assert failure.value.error_type == "builtins.ValueError"
-        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+        assert await client.call(echo, (1,), {}, CallOptions("async", PATIENCE)) == 1
 
     @pytest.mark.parametrize(
         ("reply", "error"),
@@ -184,5 +185,5 @@ class ContentConformance(ConformanceBase):
         assert (reply.headers or {})["rb-error"] == "request"
         assert Codec().decode(reply.body, reply.content_type, reply.content_encoding, b"bad")[0] == 1
         client = await bench.client()
-        assert await client.call(name, (1,), {}, "async", PATIENCE) == 1
+        assert await client.call(name, (1,), {}, CallOptions("async", PATIENCE)) == 1
         assert server.in_hand == 0

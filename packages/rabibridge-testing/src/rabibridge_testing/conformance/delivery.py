@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core._observability.call_context import current_call
 from rabibridge_core.errors import ConnectionLostError, RemoteExecutionError
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
@@ -22,7 +23,7 @@ __all__ = ["DeliveryConformance"]
 
 
 def _call(client: Client, name: str, *args: Any) -> asyncio.Task[Any]:
-    return asyncio.create_task(client.call(name, args, {}, "async", None))
+    return asyncio.create_task(client.call(name, args, {}, CallOptions("async", None)))
 
 
 class DeliveryConformance(ConformanceBase):
@@ -71,7 +72,7 @@ class DeliveryConformance(ConformanceBase):
         assert name in str(lost.value)
         opened.set()
         assert await soon(begun) == "begun"  # it goes on where it was, as no other worker runs it
-        assert await client.call(name, ("later",), {}, "async", PATIENCE) == "later"
+        assert await client.call(name, ("later",), {}, CallOptions("async", PATIENCE)) == "later"
         assert ran == ["begun", "later"]
 
     async def test_at_most_once_and_the_client_loses_its_connection(
@@ -87,7 +88,7 @@ class DeliveryConformance(ConformanceBase):
             await soon(call)
         assert lost.value.executed is None
         gate.opened.set()
-        assert await client.call(name, (), {}, "async", PATIENCE) == "here"
+        assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "here"
         assert gate.started.qsize() == 1
 
     async def test_at_most_once_runs_as_many_as_it_may_in_their_order(self, bench: Bench) -> None:
@@ -143,9 +144,9 @@ class DeliveryConformance(ConformanceBase):
         assert gate.started.empty()
         ((_, reason),) = await soon(put_aside(poison.queue_name))
         assert "2" in reason
-        assert await client.call(good, (1,), {}, "async", PATIENCE) == 1
+        assert await client.call(good, (1,), {}, CallOptions("async", PATIENCE)) == 1
         gate.opened.set()
-        await client.call(name, (), {}, "async", PATIENCE)
+        await client.call(name, (), {}, CallOptions("async", PATIENCE))
         assert await soon(put_aside(poison.queue_name)) in ([], [(_, reason)])
 
 

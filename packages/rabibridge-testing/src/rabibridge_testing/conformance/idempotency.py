@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, RemoteExecutionError
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
 from rabibridge_testing.conformance.limits import Gate
@@ -21,7 +22,7 @@ __all__ = ["IdempotencyConformance"]
 
 
 def _call(client: Client, name: str, *args: Any, timeout: float | None = None, **options: Any) -> asyncio.Task[Any]:
-    return asyncio.create_task(client.call(name, args, {}, "async", timeout, **options))
+    return asyncio.create_task(client.call(name, args, {}, CallOptions("async", timeout, **options)))
 
 
 class _Counter:
@@ -80,7 +81,7 @@ class IdempotencyConformance(ConformanceBase):
         client = await bench.client()
         gate.opened.set()
         for name in (known, unknown):  # their replies tell which of them is
-            await client.call(name, (), {}, "async", PATIENCE)
+            await client.call(name, (), {}, CallOptions("async", PATIENCE))
             await soon(gate.started.get())
         gate.opened.clear()
         survives, ends = _call(client, known), _call(client, unknown)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import QueueFullError
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
 
@@ -49,7 +50,9 @@ class Gate:
 
 
 def _start(client: Client, name: str, count: int) -> list[asyncio.Task[Any]]:
-    return [asyncio.create_task(client.call(name, (number,), {}, "async", None)) for number in range(count)]
+    return [
+        asyncio.create_task(client.call(name, (number,), {}, CallOptions("async", None))) for number in range(count)
+    ]
 
 
 class LimitConformance(ConformanceBase):
@@ -68,7 +71,7 @@ class LimitConformance(ConformanceBase):
             assert full.value.executed is False
         gate.opened.set()
         assert await soon(asyncio.gather(*running, waits)) == ["here", "here"]
-        assert await client.call(name, (), {}, "async", PATIENCE) == "here"
+        assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "here"
         assert client.pending == 0
 
     async def test_prefetch_bounds_the_calls_in_hand(self, bench: Bench) -> None:
@@ -81,7 +84,7 @@ class LimitConformance(ConformanceBase):
         calls = _start(client, name, 6)
         for _ in range(2):
             await soon(gate.started.get())
-        await client.call(ping_name, (), {}, "async", PATIENCE)  # by now a third one would run
+        await client.call(ping_name, (), {}, CallOptions("async", PATIENCE))  # by now a third one would run
         assert gate.running == 2
         assert server.in_hand == 2
         gate.opened.set()

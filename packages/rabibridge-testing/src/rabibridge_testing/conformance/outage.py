@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, NoRouteError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
@@ -32,7 +33,7 @@ class OutageConformance(ConformanceBase):
         name, gate, echo = bench.name("gate"), Gate(), bench.name("echo")
         await bench.server(gate.service(name), service(_echo, echo), drain_timeout=0)
         client = await bench.client()
-        calls = [asyncio.create_task(client.call(name, (), {}, "async", None)) for _ in range(3)]
+        calls = [asyncio.create_task(client.call(name, (), {}, CallOptions("async", None))) for _ in range(3)]
         for _ in calls:
             await soon(gate.started.get())
         await break_connection(client.transport)
@@ -41,21 +42,21 @@ class OutageConformance(ConformanceBase):
                 await soon(call)
             assert lost.value.executed is None
         assert client.pending == 0
-        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+        assert await client.call(echo, (1,), {}, CallOptions("async", PATIENCE)) == 1
         assert client.transport.state is ConnectionState.READY
 
     async def test_the_server_loses_its_connection(self, bench: Bench, break_connection: BreakConnection) -> None:
         name, gate = bench.name("gate"), Gate()
         server = await bench.server(gate.service(name, "back", fetch_size=1))
         client = await bench.client()
-        call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
+        call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", PATIENCE)))
         await soon(gate.started.get())
         await break_connection(server.transport)
         await soon(gate.started.get())  # it was stopped, came again, and runs a second time
         assert gate.most == 1
         gate.opened.set()
         assert await soon(call) == "back"
-        assert await client.call(name, (), {}, "async", PATIENCE) == "back"
+        assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "back"
         assert server.services[name].live
         assert client.stray_replies == 0
 
@@ -65,7 +66,7 @@ class OutageConformance(ConformanceBase):
         name, gate = bench.name("gate"), Gate()
         first = await bench.server(gate.service(name, "first", fetch_size=1))
         client = await bench.client()
-        call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
+        call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", PATIENCE)))
         assert await soon(gate.started.get()) == "first"
         await bench.server(gate.service(name, "second", fetch_size=1))
         await break_connection(first.transport)
@@ -82,11 +83,11 @@ class OutageConformance(ConformanceBase):
         for number in range(3):
             await break_connection(client.transport)
             await break_connection(server.transport)
-            calls = [client.call(echo, (number,), {}, "async", PATIENCE) for _ in range(5)]
+            calls = [client.call(echo, (number,), {}, CallOptions("async", PATIENCE)) for _ in range(5)]
             results = await soon(asyncio.gather(*calls, return_exceptions=True))
             # One that was sent before the client noticed ends with the loss; none hangs, none gets another's result.
             assert all(one == number or isinstance(one, ConnectionLostError) for one in results)
-            assert await client.call(echo, (number,), {}, "async", PATIENCE) == number
+            assert await client.call(echo, (number,), {}, CallOptions("async", PATIENCE)) == number
         assert client.pending == 0
 
     async def test_a_call_without_a_connection_waits_within_its_timeout(
@@ -97,16 +98,16 @@ class OutageConformance(ConformanceBase):
         client = await bench.client()
         async with cut_off(client.transport):
             with pytest.raises(CallTimeoutError) as late:
-                await client.call(echo, (1,), {}, "async", 0.2)
+                await client.call(echo, (1,), {}, CallOptions("async", 0.2))
             assert late.value.executed is False
             assert client.pending == 0
-            waiting = asyncio.create_task(client.call(echo, (2,), {}, "async", PATIENCE))
+            waiting = asyncio.create_task(client.call(echo, (2,), {}, CallOptions("async", PATIENCE)))
         assert await soon(waiting) == 2
 
     async def test_closing_ends_calls_that_wait_for_a_connection(self, bench: Bench, cut_off: Unreachable) -> None:
         client = await bench.client()
         async with cut_off(client.transport):
-            waiting = asyncio.create_task(client.call(bench.name(), (), {}, "async", None))
+            waiting = asyncio.create_task(client.call(bench.name(), (), {}, CallOptions("async", None)))
             await asyncio.sleep(0)  # let it begin to wait
             await soon(client.close())
             with pytest.raises(ConnectionLostError) as lost:
@@ -117,7 +118,7 @@ class OutageConformance(ConformanceBase):
         name, gate = bench.name("gate"), Gate()
         server = await bench.server(gate.service(name))
         client = await bench.client()
-        call = asyncio.create_task(client.call(name, (), {}, "async", 1.0))
+        call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", 1.0)))
         await soon(gate.started.get())
         async with cut_off(server.transport):
             await soon(server.close())
@@ -135,7 +136,7 @@ class OutageConformance(ConformanceBase):
                     await soon(one.connect())
             await soon(one.connect())
         await soon(server.start())
-        assert await client.call(echo, (1,), {}, "async", PATIENCE) == 1
+        assert await client.call(echo, (1,), {}, CallOptions("async", PATIENCE)) == 1
 
     async def test_a_queue_that_is_deleted_takes_no_call_in_hand_with_it(
         self, bench: Bench, remove_queue: DeleteQueue
@@ -143,7 +144,7 @@ class OutageConformance(ConformanceBase):
         name, gate = bench.name("gate"), Gate()
         server = await bench.server(gate.service(name, "here"))
         client = await bench.client()
-        call = asyncio.create_task(client.call(name, (), {}, "async", PATIENCE))
+        call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", PATIENCE)))
         await soon(gate.started.get())
         await remove_queue(server.services[name].schema.queue_name)
         gate.opened.set()
@@ -155,6 +156,6 @@ class OutageConformance(ConformanceBase):
 async def _call_until_served(client: Client, name: str) -> object:
     while True:
         try:
-            return await client.call(name, (), {}, "async", PATIENCE)
+            return await client.call(name, (), {}, CallOptions("async", PATIENCE))
         except NoRouteError:
             continue  # the queue is not there yet

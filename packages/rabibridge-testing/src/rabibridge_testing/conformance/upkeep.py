@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core._client.options import CallOptions
 from rabibridge_core._observability.call_context import current_call
 from rabibridge_core.errors import CallTimeoutError
 from rabibridge_core.transport import ConnectionState
@@ -33,7 +34,7 @@ class DeadlineConformance(ConformanceBase):
         client = await bench.client()
 
         async def through(timeout: float | None, inherit: bool) -> Any:
-            return await client.call(inner, (), {}, "async", timeout, inherit_deadline=inherit)
+            return await client.call(inner, (), {}, CallOptions("async", timeout, inherit_deadline=inherit))
 
         await bench.server(service(_time_left, inner), service(through, outer))
         for given, inherit, expected in (
@@ -42,21 +43,21 @@ class DeadlineConformance(ConformanceBase):
             (10.0, True, 10.0),
             (600.0, False, 600.0),
         ):
-            left = await client.call(outer, (given, inherit), {}, "async", PATIENCE)
+            left = await client.call(outer, (given, inherit), {}, CallOptions("async", PATIENCE))
             assert expected / 2 < left <= expected
-        assert await client.call(outer, (None, False), {}, "async", PATIENCE) is None
-        assert await client.call(outer, (None, True), {}, "async", None) is None
+        assert await client.call(outer, (None, False), {}, CallOptions("async", PATIENCE)) is None
+        assert await client.call(outer, (None, True), {}, CallOptions("async", None)) is None
 
     async def test_a_nested_call_ends_with_the_outer_one(self, bench: Bench) -> None:
         inner, outer, gate = bench.name("inner"), bench.name("outer"), Gate()
         client = await bench.client()
 
         async def through() -> Any:
-            return await client.call(inner, (), {}, "async", None)
+            return await client.call(inner, (), {}, CallOptions("async", None))
 
         await bench.server(gate.service(inner), service(through, outer))
         with pytest.raises(CallTimeoutError):
-            await client.call(outer, (), {}, "async", 0.5)
+            await client.call(outer, (), {}, CallOptions("async", 0.5))
         await soon(gate.ended.get())
         await until(lambda: client.pending == 0)
 
@@ -91,7 +92,7 @@ class HealthConformance(ConformanceBase):
             await until(lambda: not server.health())
             assert server.health().reasons
         await until(server.health)
-        call = asyncio.create_task((await bench.client()).call(name, (), {}, "async", PATIENCE))
+        call = asyncio.create_task((await bench.client()).call(name, (), {}, CallOptions("async", PATIENCE)))
         await soon(gate.started.get())
         closing = asyncio.create_task(server.close())
         await until(lambda: not server.health())  # while it finishes what it has in hand

@@ -1,0 +1,156 @@
+"""The table of pending calls: what the transport reports about them, and how each of them ends."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from rabibridge_core._client.admission import AdmissionLimiter
+from rabibridge_core._client.idempotency import IdempotencyKeys
+from rabibridge_core._client.pending import correlation_ids
+from rabibridge_core._client.refusals import RefusalHandler
+from rabibridge_core._client.resend import ResendQueue
+from rabibridge_core._client.timeouts import expired_call_error
+from rabibridge_core._concurrency.deadlines import DeadlineWheel
+from rabibridge_core.errors import CallError, ConnectionLostError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Collection
+
+    from rabibridge_core._client.pending import PendingCall
+    from rabibridge_core.errors import ConfigurationError
+    from rabibridge_core.transport import Caller, Refusal, Reply
+
+__all__ = ["CallTable"]
+
+_log = logging.getLogger(__name__)
+_CANCELS_FROM = 2**28
+"""Below this id range, correlation ids would be reused while workers still remember cancellations, so cancelling is
+disabled."""
+
+
+class CallTable:
+    """The pending calls of one client. It implements :class:`rabibridge_core.transport.CallerEvents`.
+
+    A call is in the table from before it is sent until its task has its outcome: a reply, a refusal, a timeout, the
+    cancellation of the task, or the loss of the connection. A call that is sent again stays in the table meanwhile.
+
+    Attributes:
+        pending: the calls by correlation id.
+        caller: sends them; ``None`` while the client is not connected.
+        closed: whether the client is closed; no lost call is sent again then.
+        stray_replies: the number of replies that matched no pending call: late, duplicate or forged ones.
+        admission: makes calls wait while too many are pending.
+        idempotency: keys of calls that may run twice.
+        refusals: decides what happens to refused calls.
+        deadlines: ends calls that run out of time; set by :meth:`start`.
+    """
+
+    def __init__(self, *, cid_max: int, max_pending: int, name: str) -> None:
+        """Start empty.
+
+        Args:
+            cid_max: correlation ids count from a random start up to this number, then from 0.
+            max_pending: the number of calls that may be pending at a time.
+            name: the name of the client in logs and errors.
+        """
+        self.pending: dict[bytes, PendingCall] = {}
+        self.caller: Caller | None = None
+        self.closed = False
+        self.stray_replies = 0
+        self.admission = AdmissionLimiter(max_pending, self.pending)
+        self.idempotency = IdempotencyKeys()
+        self._resend = ResendQueue(self.pending, self.idempotency, name)
+        self.refusals = RefusalHandler(self._resend, name)
+        self.deadlines: DeadlineWheel[bytes]
+        self.ids = correlation_ids(cid_max)
+        self._cid_max = cid_max
+        self._name = name
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take calls on this event loop from now on."""
+        self.deadlines = DeadlineWheel[bytes](loop, self._expired)
+
+    def free_id(self, correlation_id: bytes) -> bytes:
+        """Return the next id that no pending call has; a longer one if all ids are in use."""
+        while correlation_id in self.pending:
+            correlation_id = next(self.ids) if len(self.pending) < self._cid_max else correlation_id + b"."
+        return correlation_id
+
+    def abandon(self, call: PendingCall, error: BaseException) -> None:
+        """Called when a call has failed: cancel it on its workers if its task was cancelled.
+
+        An error that says that the call did not run is corrected if an earlier attempt may have run.
+        """
+        if call.future.cancelled():
+            if self.caller is not None and self._can_cancel and not self.refusals.waits(call):
+                self.caller.cancel(call.request.routing_key, call.request.correlation_id)
+        elif call.lost is not None:
+            if isinstance(error, CallError) and error.executed is False:
+                error.executed = None
+            error.add_note(f"It was sent before, and may have run then: {call.lost}")
+
+    def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
+        """Called by the transport for each reply."""
+        call = self.pending.get(correlation_id)
+        if call is None or (future := call.future).done():
+            self.stray_replies += 1
+        else:
+            future.set_result(reply)
+
+    def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+        """Called by the transport for each request that the broker did not accept."""
+        call = self.pending.get(correlation_id)
+        if call is not None and not call.future.done():
+            self.refusals.refused(call, refusal, detail)
+
+    def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
+        """Called by the transport when replies to pending calls can no longer arrive.
+
+        Ends all pending calls except those that will be sent again.
+        """
+        unknown, ended, again = frozenset(unconfirmed), 0, 0
+        gone = error if isinstance(error, ConnectionLostError) and not self.closed else None
+        for correlation_id, call in list(self.pending.items()):
+            if call.future.done():
+                continue
+            accepted = correlation_id not in unknown and not self.refusals.waits(call)
+            if gone is not None and (call in self.refusals or self._resend.take(call, gone, accepted=accepted)):
+                again += 1
+            else:
+                ended += 1
+                del self.pending[correlation_id]
+                call.end(error, accepted=accepted)
+        if ended or again:
+            and_again = f", {again} will be sent again" if again else ""
+            _log.warning("%s: %d pending calls ended%s: %s", self._name, ended, and_again, error)
+        self.refusals.backlogs.clear()  # after the loss there is another backlog
+        if self.caller is not None:
+            self._resend.start(self.caller)
+        self.admission.admit()
+
+    async def close(self) -> None:
+        """End all pending calls with ConnectionLostError and cancel them on their workers, except persistent ones."""
+        caller, self.caller = self.caller, None
+        if caller is not None and self._can_cancel:
+            for correlation_id, call in self.pending.items():
+                waiting = call.future.cancelled() or not call.future.done()
+                if waiting and not call.request.persistent and not self.refusals.waits(call):
+                    caller.cancel(call.request.routing_key, correlation_id)
+        self.refusals.close(self.pending.values())
+        self.lost(ConnectionLostError(f"{self._name} was closed while the call was pending"), list(self.pending))
+        self.admission.open()
+        if caller is not None:
+            self.deadlines.clear()
+        await self._resend.close()
+
+    @property
+    def _can_cancel(self) -> bool:
+        return self._cid_max >= _CANCELS_FROM
+
+    def _expired(self, correlation_id: bytes) -> None:
+        call = self.pending.get(correlation_id)
+        if call is not None and not call.future.done():
+            why_paused = self.caller.why_paused if self.caller is not None else ""
+            call.future.set_exception(expired_call_error(call, waits=self.refusals.waits(call), why_paused=why_paused))

@@ -1,0 +1,95 @@
+"""Names of the headers that travel with requests and replies, and what a header may hold.
+
+Headers of one transport alone, such as the deadline on RabbitMQ, are defined there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeGuard
+
+from rabibridge_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ERROR_KIND",
+    "ERROR_MESSAGE",
+    "ERROR_TYPE",
+    "IDEMPOTENCY_KEY",
+    "IDEMPOTENT",
+    "RESERVED_PREFIX",
+    "check_call_headers",
+    "check_idempotency_key",
+    "is_idempotency_key",
+]
+
+RESERVED_PREFIX: Final = "rb-"
+"""Header names that begin with this belong to RabiBridge."""
+IDEMPOTENCY_KEY: Final = "rb-key"
+"""In a request: a worker runs one of the calls with the same key and answers all of them."""
+IDEMPOTENT: Final = "rb-idempotent"
+"""In a reply: ``True`` if the service may run a call twice."""
+ERROR_KIND: Final = "rb-error"
+"""In a reply: why there is no result; one of the kinds in ``remote_errors``."""
+ERROR_TYPE: Final = "rb-error-type"
+"""In a reply: the qualified name of the exception that was raised."""
+ERROR_MESSAGE: Final = "rb-error-message"
+"""In a reply: the text of that exception."""
+
+_KEY_MAX = 200
+_NAME_MAX = 128
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_TEXT_MAX = 8192
+
+
+def check_idempotency_key(key: object) -> None:
+    """Check an idempotency key that a caller chose.
+
+    Raises:
+        ConfigurationError: it is not a text of 1 to 200 characters that UTF-8 can encode.
+    """
+    if not is_idempotency_key(key):
+        raise ConfigurationError(
+            f"idempotency_key is {repr(key)[:80]}; it must be a text of 1 to {_KEY_MAX} characters"
+        )
+
+
+def is_idempotency_key(key: object) -> TypeGuard[str]:
+    """Tell whether ``key`` can be an idempotency key: a text of 1 to 200 characters that UTF-8 can encode."""
+    return isinstance(key, str) and 1 <= len(key) <= _KEY_MAX and _is_encodable(key)
+
+
+def check_call_headers(headers: Mapping[str, object]) -> None:
+    """Check the headers that a caller or a plug-in adds to a call.
+
+    Raises:
+        ConfigurationError: a name is not 1 to 128 printable ASCII characters or is reserved, or a value is not a text
+            or bytes of at most 8 KiB, an integer of 64 bits, a float or a bool.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not 1 <= len(name) <= _NAME_MAX or not (name.isascii() and name.isprintable()):
+            raise ConfigurationError(
+                f"{repr(name)[:80]} is not a header name; use 1 to {_NAME_MAX} printable ASCII characters"
+            )
+        if name.lower().startswith(RESERVED_PREFIX):
+            raise ConfigurationError(
+                f"the header name {name!r} is reserved: names that begin with {RESERVED_PREFIX!r} belong to RabiBridge"
+            )
+        if not _is_header_value(value):
+            raise ConfigurationError(
+                f"the header {name!r} is {repr(value)[:80]}; it must be a text or bytes of at most {_TEXT_MAX} bytes, "
+                "an integer of 64 bits, a float or a bool"
+            )
+
+
+def _is_header_value(value: object) -> bool:
+    if isinstance(value, int):  # a bool, too
+        return _INT_MIN <= value <= _INT_MAX
+    if isinstance(value, str):
+        return _is_encodable(value) and len(value.encode()) <= _TEXT_MAX
+    return isinstance(value, float) or (isinstance(value, bytes) and len(value) <= _TEXT_MAX)
+
+
+def _is_encodable(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)

@@ -1,0 +1,15 @@
+"""The client and server for any transport: the URL, or the ``transport=`` argument, says which one.
+
+``rabibridge.RMQClient`` and ``rabibridge.RMQServer`` are these classes with the connection arguments of RabbitMQ.
+"""
+
+from __future__ import annotations
+
+from rabibridge_core._api.base import RpcBase
+from rabibridge_core._api.client import RpcClient
+from rabibridge_core._api.server import RpcServer
+
+__all__ = ["RpcBase", "RpcClient", "RpcServer"]
+
+for _class in (RpcBase, RpcClient, RpcServer):
+    _class.__module__ = __name__  # where users find them: the modules may move
