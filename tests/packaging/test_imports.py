@@ -2,8 +2,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.rpc import RpcServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rabibridge_testing import FakeBroker
 
 HEAVY = (
     "aio_pika",
@@ -50,6 +59,16 @@ def test_a_small_call_is_made_and_served_without_the_libraries_that_it_does_not_
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == []
+
+
+async def test_reloading_without_watchfiles_says_what_to_install(
+    fake_broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    async with RpcServer() as server:
+        server.load_plugins(tmp_path)
+        with pytest.raises(ConfigurationError, match=r"rabibridge-core\[reload\]"):
+            await server.run_serve(reload=True)
 
 
 def test_importing_it_connects_to_nothing_and_reads_no_settings() -> None:

@@ -17,6 +17,7 @@ from rabibridge_core._codec.compression import MAGIC, compress
 from rabibridge_core._codec.serializers import SerializerRegistry
 from rabibridge_core._codec.signing import Signer
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError, SerializationError
+from rabibridge_core.settings import Secret, Settings
 
 KEY = bytes(range(32))
 MIB = 1024 * 1024
@@ -341,14 +342,30 @@ def test_the_key_shows_nowhere() -> None:
     assert repr(codec) == "<Codec pickle, reads pickle, msgpack, json, max_body=8388608, signed>"
 
 
-def test_a_signature_depends_on_every_part_and_on_where_parts_end() -> None:
-    signer = Signer(KEY)
-    signature = signer.sign(b"ab", b"c")
-    assert len(signature) == 32
-    assert signer.verify(signature, b"ab", memoryview(b"c"))
-    for parts in [(b"a", b"bc"), (b"abc",), (b"ab", b"c", b""), (b"c", b"ab"), (b"ab", b"d")]:
-        assert not signer.verify(signature, *parts)
-    assert not signer.verify(signature[:-1], b"ab", b"c")
+def test_a_codec_is_made_as_the_settings_say() -> None:
+    configured = Settings(
+        serializer="pickle",
+        compress_threshold=0,
+        max_body=2000,
+        max_decompressed=3000,
+        signing_key=Secret("k" * 32),
+    )
+    codec = Codec.from_settings(configured)
+    assert repr(codec) == "<Codec pickle, reads pickle, msgpack, json, max_body=2000, signed>"
+    assert codec.max_decompressed == 3000
+    body, content_type, _ = codec.encode(["a" * 500], b"c")
+    assert len(body) < 200
+    assert content_type == SIGNED_PICKLE
+    assert Codec(serializer="pickle", signing_key=b"k" * 32).decode(body, content_type, None, b"c") == ["a" * 500]
+    unsigned = pickle.dumps(1)
+    with pytest.raises(ContentRejectedError, match="without a signature"):
+        codec.decode(unsigned, PICKLE)
+    assert Codec.from_settings(configured, trust_broker=True).decode(unsigned, PICKLE) == 1
+
+
+def test_arguments_go_before_the_serializers_of_the_settings() -> None:
+    codec = Codec.from_settings(Settings(trust_broker=True), serializer="json", accept=["pickle"])
+    assert repr(codec) == "<Codec json, reads json, pickle, max_body=8388608, unsigned>"
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

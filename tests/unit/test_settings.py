@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rabibridge.settings import RabbitMQSettings
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import Endpoint, Secret, Settings, load_settings
 
@@ -127,7 +128,8 @@ def test_every_application_setting_can_come_from_a_variable_and_from_the_file(en
         "queue_type": "quorum",
     }
     expected = {**values, "signing_key": Secret("k" * 32)}
-    assert set(values) == {item.name for item in fields(Settings)} - {"endpoints"}
+    of_rabbitmq = {item.name for item in fields(RabbitMQSettings)}
+    assert set(values) == ({item.name for item in fields(Settings)} - {"endpoints", "transport"}) | of_rabbitmq
 
     literals = {name: f'"{value}"' if isinstance(value, str) else str(value).lower() for name, value in values.items()}
     write_file("[app]\n" + "\n".join(f"{name.upper()} = {literal}" for name, literal in literals.items()))
@@ -136,7 +138,8 @@ def test_every_application_setting_can_come_from_a_variable_and_from_the_file(en
     env(**{f"RABIBRIDGE_{name.upper()}": str(value) for name, value in values.items()})
     from_environment = load_settings(require_broker=False)
 
-    assert {name: getattr(from_file, name) for name in values} == expected
+    found = {name: getattr(from_file.transport if name in of_rabbitmq else from_file, name) for name in values}
+    assert found == expected
     assert from_environment == from_file
 
 
@@ -262,7 +265,7 @@ def test_a_url_without_credentials_is_refused(url: str, env: Any) -> None:
 
 
 def test_without_need_of_a_broker_missing_settings_are_fine_and_wrong_ones_are_not() -> None:
-    assert load_settings(require_broker=False) == Settings()
+    assert load_settings(require_broker=False) == Settings(transport=RabbitMQSettings())
     assert load_settings(require_broker=False, host="h").endpoints == ()
     assert load_settings(require_broker=False, url="amqp://h").endpoints == ()
     assert only(load_settings(require_broker=False, **LOGIN)).host == "h"
@@ -322,9 +325,9 @@ def test_a_value_out_of_range_is_named_with_its_range_and_its_source(
 
 
 def test_settings_made_by_hand_are_checked_too() -> None:
-    assert Settings(heartbeat=5).heartbeat == 5.0
+    assert RabbitMQSettings(heartbeat=5).heartbeat == 5.0
     with pytest.raises(ConfigurationError, match="heartbeat is 0"):
-        replace(Settings(), heartbeat=0)
+        replace(RabbitMQSettings(), heartbeat=0)
     with pytest.raises(ConfigurationError, match="cid_max is True"):
         Settings(cid_max=True)
 
@@ -345,7 +348,7 @@ def test_import_reads_nothing_and_loads_nothing_heavy(tmp_path: Path) -> None:
 
 def test_the_documentation_names_every_setting_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    for item in fields(Settings):
+    for item in (*fields(Settings), *fields(RabbitMQSettings)):
         if item.metadata:
             (row,) = re.findall(rf"^\|[^|]*\| `RABIBRIDGE_{item.name.upper()}`.*$", text, re.MULTILINE)
             default = "INFO" if item.name == "log_level" else str(item.default)  # what None means there

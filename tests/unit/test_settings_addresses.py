@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import Endpoint, Secret, Settings, load_settings
@@ -152,11 +153,11 @@ def test_unknown_query_parameters_are_refused_by_name() -> None:
 
 def test_a_heartbeat_in_the_url_is_taken_and_checked(env: Any) -> None:
     env(RABIBRIDGE_HEARTBEAT="7")
-    assert load_settings(url=URL).heartbeat == 7
-    assert load_settings(url=f"{URL}?heartbeat=5").heartbeat == 5
+    assert rabbitmq_settings(load_settings(url=URL)).heartbeat == 7
+    assert rabbitmq_settings(load_settings(url=f"{URL}?heartbeat=5")).heartbeat == 5
     text = error_of(url=f"{URL}?heartbeat=0")
     assert "query parameter heartbeat" in text
-    assert "different heartbeats" in error_of(url=f"{URL}?heartbeat=5,{URL}?heartbeat=6")
+    assert "different values of heartbeat" in error_of(url=f"{URL}?heartbeat=5,{URL}?heartbeat=6")
 
 
 def test_tls_is_asked_for_by_the_scheme_by_true_or_by_a_context(env: Any) -> None:
@@ -274,4 +275,4 @@ def test_a_secret_is_a_value_that_is_not_pickled() -> None:
     assert copy.deepcopy(secret) is copy.copy(secret) is secret
     assert not Secret("")
     with pytest.raises(TypeError, match="not pickled"):
-        pickle.dumps(Settings(endpoints=(Endpoint("h", password=secret),)))
+        pickle.dumps(Settings(endpoints=(Endpoint("h", password=secret, scheme="amqp"),)))

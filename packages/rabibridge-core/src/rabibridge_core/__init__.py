@@ -1,8 +1,8 @@
 """RabiBridge without a broker: what plug-in authors and authors of transports import.
 
 Programs that use RabbitMQ import ``rabibridge``. The client and server for any transport are in
-:mod:`rabibridge_core.rpc`; importing this package loads neither them nor the engines. What knows a broker belongs in
-the distribution of its transport, not here.
+:mod:`rabibridge_core.rpc`; importing this package loads neither them nor the engines, and reads no settings.
+What knows a broker belongs in the distribution of its transport, not here.
 """
 
 from rabibridge_core._client.retry import RetryRefused

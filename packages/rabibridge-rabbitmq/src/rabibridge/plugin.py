@@ -1,22 +1,29 @@
-"""RabbitMQ as a plug-in of RabiBridge: URLs that begin with amqp:// and amqps://."""
+"""The plug-in that adds RabbitMQ, for URLs that begin with amqp:// or amqps://."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge.settings import RABBITMQ
 from rabibridge_core.plugins import hookimpl
 
 if TYPE_CHECKING:
-    from rabibridge_core.settings import Settings
+    from rabibridge_core.settings import Settings, TransportDeclaration
     from rabibridge_core.transport import Transport
 
-__all__ = ["rabibridge_transport"]
+__all__ = ["rabibridge_transport", "rabibridge_transport_settings"]
+
+
+@hookimpl
+def rabibridge_transport_settings() -> TransportDeclaration:
+    """Declare how RabbitMQ is configured."""
+    return RABBITMQ
 
 
 @hookimpl
 def rabibridge_transport(scheme: str, settings: Settings, name: str) -> Transport | None:
-    """Make the RabbitMQ transport; aio-pika is loaded here, when first needed."""
-    if scheme not in ("amqp", "amqps"):
+    """Make the RabbitMQ transport. aio-pika is imported here, on first use."""
+    if scheme not in RABBITMQ.schemes:
         return None
     from rabibridge._transport.transport import RabbitMQTransport
 

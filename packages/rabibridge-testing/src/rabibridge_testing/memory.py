@@ -9,15 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rabibridge_core.plugins import hookimpl
+from rabibridge_core.settings import TransportDeclaration
 from rabibridge_testing._memory.broker import MemoryBroker
 
 if TYPE_CHECKING:
     from rabibridge_core.settings import Settings
     from rabibridge_testing._memory.transport import MemoryTransport
 
-__all__ = ["SCHEME", "forget_broker", "memory_broker", "rabibridge_transport"]
+__all__ = ["SCHEME", "forget_broker", "memory_broker", "rabibridge_transport", "rabibridge_transport_settings"]
 
 SCHEME = "memory"
+
+_MEMORY = TransportDeclaration(name="memory", schemes={SCHEME: 0}, required=())
 
 _brokers: dict[str, MemoryBroker] = {}
 
@@ -37,6 +40,12 @@ def memory_broker(name: str) -> MemoryBroker:
 def forget_broker(name: str) -> None:
     """Make ``memory://name`` a new, empty broker; existing connections stay with the old one."""
     _brokers.pop(name.lower(), None)
+
+
+@hookimpl
+def rabibridge_transport_settings() -> TransportDeclaration:
+    """Declare ``memory://`` URLs, which name a broker and need nothing else."""
+    return _MEMORY
 
 
 @hookimpl

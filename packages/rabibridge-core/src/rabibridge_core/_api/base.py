@@ -83,7 +83,8 @@ class RpcBase:
             )
         self.settings: Settings = settings
         self.name = name or f"{type(self).__name__}@{socket.gethostname()}:{os.getpid()}"
-        self._codec = _codec(settings, serializer, accept)
+        plugin_manager().load_serializers()
+        self._codec = Codec.from_settings(settings, serializer=serializer, accept=accept)
         self._transport = transport or resolve_transport(settings, self.name)
         self._engine = self._make_engine()
 
@@ -144,16 +145,3 @@ class RpcBase:
 def needs_broker(transport: Transport | None) -> bool:
     """Tell whether the settings must name a broker: not if a transport is given or a test has replaced it."""
     return transport is None and not is_overridden()
-
-
-def _codec(settings: Settings, serializer: str | Serializer | None, accept: Sequence[str | Serializer] | None) -> Codec:
-    plugin_manager().load_serializers()
-    return Codec(
-        serializer=serializer if serializer is not None else settings.serializer,
-        accept=accept,
-        compress_threshold=settings.compress_threshold,
-        max_body=settings.max_body,
-        max_decompressed=settings.max_decompressed,
-        signing_key=settings.signing_key.reveal().encode() if settings.signing_key else None,
-        trust_broker=settings.trust_broker,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -168,10 +169,15 @@ class RpcServer(RpcBase):
 
         Raises:
             ConnectionLostError: the server is not connected.
-            ConfigurationError: there is nothing to serve, or nothing to reload, or the broker refuses permanently.
+            ConfigurationError: there is nothing to serve, or nothing to reload, or ``reload`` is asked for without the
+                package watchfiles, or the broker refuses permanently.
         """
         if reload and not self._folders:
             raise ConfigurationError("run_serve(reload=True) watches plug-in folders: call load_plugins() before it")
+        if reload and find_spec("watchfiles") is None:
+            raise ConfigurationError(
+                "run_serve(reload=True) needs the package watchfiles: install rabibridge-core[reload]"
+            )
         if not self._server.registry and not reload:
             raise ConfigurationError(
                 "there is nothing to serve: call load_services(), add_service() or load_plugins() before run_serve()"

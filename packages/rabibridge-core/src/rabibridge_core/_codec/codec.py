@@ -1,27 +1,26 @@
-"""The codec: from a value to the body on the wire and back, with every limit and check in its place.
+"""The codec: converts a value to the body on the wire and back, and enforces every limit and check.
 
-Sending: encode, compress, sign, check the size. Receiving: size, content type, signature where that type needs one,
-bounded decompression, decoding. Nothing of a body is read before the step it has reached allows it.
+Sending: encode, compress, sign, check the size. Receiving: check size, content type and (for serializers that run code)
+the signature; then decompress up to the limit; then decode. No step reads a body that an earlier one has not accepted.
 
-A body of a ``trusted_only`` serializer is signed where there is a key. It then says so in its content type, as
-``application/x-python-pickle; signed=hmac-sha256``, and consists of one byte (1, the version of this layout), 32 bytes
-of HMAC-SHA256 and the payload, compressed or not. The signature covers the content type, the context (which call,
-which direction) and the payload as it is sent.
+Bodies of ``trusted_only`` serializers are signed if there is a key. The signature covers the content type, the context
+(which call, which direction) and the payload as it is sent, compressed or not.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from rabibridge_core._codec.compression import MAGIC, compress, decompress, looks_incompressible
+from rabibridge_core._codec.compression import MAGIC, compress, expand, is_identity, looks_incompressible
 from rabibridge_core._codec.serializers import AcceptList, JsonSerializer, MsgpackSerializer, registry
-from rabibridge_core._codec.signing import SIGNATURE_SIZE, Signer
+from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer, is_signed, split_signed
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rabibridge_core._codec.codec_settings import CodecSettings
     from rabibridge_core._codec.serializers import Serializer, SerializerRegistry
 
 __all__ = ["DEFAULT_COMPRESS_THRESHOLD", "DEFAULT_MAX_BODY", "DEFAULT_MAX_DECOMPRESSED", "Codec"]
@@ -30,21 +29,16 @@ DEFAULT_COMPRESS_THRESHOLD = 1024
 DEFAULT_MAX_BODY = 8 * 1024 * 1024
 DEFAULT_MAX_DECOMPRESSED = 64 * 1024 * 1024
 
-_SIGNED = "signed=hmac-sha256"
-_LAYOUT = b"\x01"
 _PLAIN = (MsgpackSerializer, JsonSerializer)
-PREFIX_SIZE = len(_LAYOUT) + SIGNATURE_SIZE
-# utf-8 is a charset, not an encoding, but other AMQP libraries put it there beside JSON.
-_IDENTITY = frozenset({"identity", "utf-8"})
 
 
 class Codec:
     """Encodes and decodes the bodies of one client or server. It keeps no state between calls and is thread-safe.
 
     Attributes:
-        serializer: the serializer of what is sent, unless a call names another content type.
-        max_body: bytes that a body may have on the wire, in both directions.
-        max_decompressed: bytes that a compressed body may expand to, in both directions.
+        serializer: the serializer for sending, unless a call has another content type.
+        max_body: largest body on the wire, in bytes, in both directions.
+        max_decompressed: largest body before compression, in bytes, in both directions.
     """
 
     __slots__ = (
@@ -71,26 +65,26 @@ class Codec:
         trust_broker: bool = False,
         known: SerializerRegistry = registry,
     ) -> None:
-        """Settle formats and limits.
+        """Choose formats and limits.
 
         Args:
-            serializer: name or object; also reads what arrives without a content type.
-            accept: further serializers that are read. ``None`` means msgpack and json.
-            compress_threshold: bodies of more bytes than this are compressed where that makes them smaller; ``None``
+            serializer: name or object; also decodes bodies without a content type.
+            accept: further serializers to accept. ``None`` means msgpack and json.
+            compress_threshold: bodies of more bytes than this are compressed if that makes them smaller; ``None``
                 means never.
             max_body: largest body on the wire, in bytes.
             max_decompressed: largest body before compression, in bytes.
             signing_key: 16 bytes or more, best 32 random ones, shared by all sides. Bodies of pickle and cloudpickle
-                are signed with it and, unless ``trust_broker`` is set too, read only when signed. Other formats are
-                not signed.
-            trust_broker: whoever can publish to this broker may run code here: unsigned bodies of pickle and
-                cloudpickle are read. Together with a key it serves to introduce the key worker by worker; a signature
-                that is there must then be right.
-            known: where names are looked up.
+                are signed with it and, unless ``trust_broker`` is set too, accepted only with a signature. Other
+                formats are not signed.
+            trust_broker: everybody who can publish to this broker may run code here: bodies of pickle and cloudpickle
+                are accepted without a signature. Together with a key it serves to introduce the key worker by worker;
+                a signature that is present must then be valid.
+            known: the registry for names of serializers.
 
         Raises:
-            ConfigurationError: an unknown serializer, a limit that is no positive number, a weak key, or a serializer
-                that runs code with neither a key nor trust in the broker.
+            ConfigurationError: an unknown serializer, a limit that is not positive, a key that is too short, or a
+                serializer that runs code with neither a key nor trust in the broker.
         """
         self._accept = AcceptList(serializer, accept, known=known)
         self.serializer = self._accept.default
@@ -104,8 +98,7 @@ class Codec:
         self._signer = None if signing_key is None else Signer(signing_key)
         self._trust_broker = trust_broker
         self._small = min(compress_threshold, max_body, max_decompressed)
-        # What needs no more than a look-up: the exact content types of formats that run no code and whose bodies never
-        # look like a zstd frame.
+        # Content types that a plain look-up settles: of formats that run no code and never look like a zstd frame.
         self._quick: dict[str | None, Serializer] = {
             accepted.content_type: accepted for accepted in self._accept if type(accepted) in _PLAIN
         }
@@ -119,14 +112,44 @@ class Codec:
                     "(RABIBRIDGE_TRUST_BROKER=1) that only trusted programs can publish"
                 )
 
+    @classmethod
+    def from_settings(
+        cls,
+        settings: CodecSettings,
+        *,
+        serializer: str | Serializer | None = None,
+        accept: Iterable[str | Serializer] | None = None,
+        trust_broker: bool | None = None,
+    ) -> Self:
+        """Make the codec that the settings describe.
+
+        Args:
+            settings: formats, limits, key and trust.
+            serializer: name or object to use instead of the configured serializer.
+            accept: further serializers to accept. ``None`` means msgpack and json.
+            trust_broker: replaces the setting, unless ``None``.
+
+        Raises:
+            ConfigurationError: as of the constructor.
+        """
+        return cls(
+            serializer=settings.serializer if serializer is None else serializer,
+            accept=accept,
+            compress_threshold=settings.compress_threshold,
+            max_body=settings.max_body,
+            max_decompressed=settings.max_decompressed,
+            signing_key=settings.signing_key.reveal().encode() if settings.signing_key else None,
+            trust_broker=settings.trust_broker if trust_broker is None else trust_broker,
+        )
+
     def __repr__(self) -> str:
-        """Show the formats and limits; the key is not among them."""
+        """Show the formats and limits, without the key."""
         accepted = ", ".join(serializer.name for serializer in self._accept)
         signed = "signed" if self._signer else "unsigned"
         return f"<Codec {self.serializer.name}, reads {accepted}, max_body={self.max_body}, {signed}>"
 
     def accepts(self, content_type: str | None) -> bool:
-        """Tell whether a body with this content type (``None``: without one) would be read."""
+        """Tell whether bodies with this content type (``None``: without one) are accepted."""
         return content_type in self._accept
 
     def encode(
@@ -136,10 +159,10 @@ class Codec:
 
         Args:
             value: what to send.
-            context: bound into the signature; the reader must pass the same. The engines put the direction and the
+            context: signed with the body; the reader must pass the same. The engines put the direction and the
                 correlation id there, so that a body cannot be moved to another call.
-            content_type: the format that the other side used; it is answered in kind where it is accepted here, in
-                the own format otherwise.
+            content_type: the format that the other side used. It is used for the answer if it is accepted here;
+                otherwise, the codec's own format is.
 
         Returns:
             Body, content type and content encoding: ``"zstd"``, or ``None`` for a body that is not compressed as a
@@ -166,7 +189,7 @@ class Codec:
     ) -> Any:
         """Decode one received body.
 
-        Without a content encoding, compression is recognised by its magic number, as RabiBridge 0.1.2 sends it.
+        Without a content encoding, compression is detected by its magic number, as RabiBridge 0.1.2 sends it.
 
         Raises:
             ContentRejectedError: content type or encoding not accepted, too large, signature missing or wrong. Nothing
@@ -179,7 +202,7 @@ class Codec:
         if serializer is None:
             serializer, body = self._open(body, content_type, content_encoding, context)
         elif content_encoding is not None or body[:1] == b"\x28":  # the first byte of MAGIC: the cheapest question
-            body = self._expand(body, content_encoding)
+            body = expand(body, content_encoding, self.max_decompressed)
         try:
             return serializer.loads(body)
         except (SerializationError, ContentRejectedError):
@@ -207,16 +230,16 @@ class Codec:
                 f"max_decompressed={self.max_decompressed}"
             )
         content_type, encoding = serializer.content_type, None
-        # A body that happens to begin with zstd's magic number is compressed at any size: a reader would take it for
-        # a frame. None of the built-in serializers writes one.
+        # A body that happens to begin with zstd's magic number is compressed at any size, since a reader would take it
+        # for a frame. No built-in serializer writes one.
         disguised = body[:4] == MAGIC
         if disguised or (len(body) > self._threshold and (len(body) > self.max_body or not looks_incompressible(body))):
             compressed = compress(body)
             if disguised or len(compressed) < len(body):
                 body, encoding = compressed, "zstd"
         if serializer.trusted_only and self._signer is not None:
-            body = b"".join((_LAYOUT, self._signer.sign(content_type.encode(), context, body), body))
-            content_type, encoding = f"{content_type}; {_SIGNED}", None
+            body = self._signer.seal(body, content_type.encode(), context)
+            content_type, encoding = f"{content_type}; {SIGNED_PARAMETER}", None
         if len(body) > self.max_body:
             raise ContentRejectedError(
                 f"the value takes {len(body)} bytes on the wire, more than max_body={self.max_body}"
@@ -231,52 +254,32 @@ class Codec:
         context: bytes,
     ) -> tuple[Serializer, bytes | bytearray | memoryview]:
         serializer = self._accept.find(content_type)
-        if not serializer.trusted_only:
-            return serializer, self._expand(body, content_encoding)
-        if not _is_signed(content_type):
-            if not self._trust_broker:
+        if serializer.trusted_only:
+            if is_signed(content_type):
+                if content_encoding and not is_identity(content_encoding):
+                    raise ContentRejectedError("a signed body carries its compression inside, not as content encoding")
+                body, content_encoding = self._verified(serializer, memoryview(body), context), None
+            elif not self._trust_broker:
                 raise ContentRejectedError(
-                    f"an unsigned {serializer.name} body is not read: the sender needs the signing_key"
+                    f"{serializer.name} bodies without a signature are not accepted: the sender needs the signing_key"
                 )
-            return serializer, self._expand(body, content_encoding)
-        if content_encoding and content_encoding not in _IDENTITY:
-            raise ContentRejectedError("a signed body carries its compression inside, not as content encoding")
-        payload = self._check_signature(serializer, memoryview(body), context)
-        return serializer, self._expand(payload, None)
+        return serializer, expand(body, content_encoding, self.max_decompressed)
 
-    def _check_signature(self, serializer: Serializer, body: memoryview, context: bytes) -> memoryview:
-        if len(body) < PREFIX_SIZE or body[:1] != _LAYOUT:
-            raise ContentRejectedError(f"a {serializer.name} body that should be signed has no signature")
-        payload = body[PREFIX_SIZE:]
-        # Without a key, the broker was declared trusted, and a signature adds nothing that could be checked.
+    def _verified(self, serializer: Serializer, body: memoryview, context: bytes) -> memoryview:
+        """Return the payload of a signed body."""
+        parts = split_signed(body)
+        if parts is None:
+            raise ContentRejectedError(f"a {serializer.name} body has no signature, although its content type says so")
+        signature, payload = parts
+        # Without a key, the broker was declared trusted, and there is nothing to verify a signature with.
         if self._signer is not None and not self._signer.verify(
-            body[len(_LAYOUT) : PREFIX_SIZE], serializer.content_type.encode(), context, payload
+            signature, serializer.content_type.encode(), context, payload
         ):
             raise ContentRejectedError(
-                f"the signature of a {serializer.name} body is wrong: another signing_key, or not made for this call"
+                f"the signature of a {serializer.name} body is wrong: it was made with another signing_key, or for "
+                "another call"
             )
         return payload
-
-    def _expand(
-        self, body: bytes | bytearray | memoryview, content_encoding: str | None
-    ) -> bytes | bytearray | memoryview:
-        encoding = content_encoding.strip().lower() if content_encoding else ""
-        if encoding in _IDENTITY:
-            return body
-        if encoding == "zstd" or (not encoding and body[:4] == MAGIC):
-            return decompress(body, self.max_decompressed)
-        if encoding:
-            raise ContentRejectedError(f"content encoding {encoding[:100]!r} is not accepted: only zstd is")
-        return body
-
-
-def _is_signed(content_type: str | None) -> bool:
-    """Tell whether the content type announces a signature; any but ours is refused."""
-    parameters = (content_type or "").lower().split(";")[1:]
-    announced = [stripped for parameter in parameters if (stripped := parameter.strip()).startswith("signed")]
-    if announced and announced != [_SIGNED]:
-        raise ContentRejectedError(f"the body is signed in an unknown way: only {_SIGNED} is read")
-    return bool(announced)
 
 
 def _positive(name: str, size: int) -> int:

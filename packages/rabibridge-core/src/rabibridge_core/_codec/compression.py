@@ -1,7 +1,7 @@
-"""Compression of bodies with zstd, and decompression that no input can drive past its limit.
+"""Compresses bodies with zstd, and decompresses them up to a limit that no input can exceed.
 
-The zstandard library loads on first use. Its contexts cost ten times more to make than to use and must not be shared
-between threads, so every thread keeps its own.
+The zstandard library is imported on first use. Its contexts cost ten times more to make than to use and must not be
+shared between threads, so every thread has its own.
 """
 
 from __future__ import annotations
@@ -16,29 +16,38 @@ if TYPE_CHECKING:
 
     import zstandard
 
-__all__ = ["DEFAULT_LEVEL", "MAGIC", "MAX_WINDOW_SIZE", "compress", "decompress", "looks_incompressible"]
+__all__ = [
+    "DEFAULT_LEVEL",
+    "MAGIC",
+    "MAX_WINDOW_SIZE",
+    "compress",
+    "decompress",
+    "expand",
+    "is_identity",
+    "looks_incompressible",
+]
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 """The four bytes that every zstd frame begins with."""
 
 DEFAULT_LEVEL = 3
-"""The zstd level used on the wire: about as fast as copying, and what RabiBridge 0.1.2 uses."""
+"""The zstd level used on the wire: about as fast as copying, and the one that RabiBridge 0.1.2 uses."""
 
 MAX_WINDOW_SIZE = 8 * 1024 * 1024
-"""Bytes of history that a frame of unknown size may ask the reader to keep."""
+"""Largest window that a frame of unknown size may require, in bytes."""
 
 _SAMPLED_FROM = 256 * 1024
 _SAMPLES = 8
 _SAMPLE_SIZE = 8 * 1024
 _WORTH_IT = 0.98
-"""A sample that takes more than this part of its size says that the whole would not become smaller to speak of."""
+"""A sample that keeps more than this part of its size shows that compressing the body would save almost nothing."""
 
-# A block of zstd takes at least 4 bytes and holds at most 128 KiB: 256 bytes of input never give more than 8 MiB.
+# A zstd block takes at least 4 bytes and holds at most 128 KiB, so 256 bytes of input never give more than 8 MiB.
 _INPUT_STEP = 256
 
 
 class _Contexts:
-    """What one thread needs of zstandard."""
+    """The zstandard library and the contexts of one thread."""
 
     def __init__(self) -> None:
         import zstandard
@@ -53,6 +62,9 @@ class _Contexts:
             compressor = self._compressors[level] = self.library.ZstdCompressor(level=level)
         return compressor
 
+
+# utf-8 is a charset, not an encoding, but other AMQP libraries put it there beside JSON.
+_IDENTITY = frozenset({"identity", "utf-8"})
 
 _per_thread = threading.local()
 
@@ -79,10 +91,10 @@ def compress(data: bytes | bytearray | memoryview, level: int = DEFAULT_LEVEL) -
 
 
 def looks_incompressible(data: bytes | bytearray | memoryview) -> bool:
-    """Tell whether compressing a large body would be for nothing, as with pictures, archives and encrypted data.
+    """Tell whether a large body is not worth compressing, as images, archives and encrypted data are not.
 
-    It asks samples from all over the body, 64 KiB in all; trying the whole takes as long as half of the call. Bodies of
-    less than 256 KiB are always tried.
+    Compresses 64 KiB of samples spread over the body; compressing all of it would take about half as long as the call.
+    For bodies of less than 256 KiB the answer is always no.
     """
     size = len(data)
     if size < _SAMPLED_FROM:
@@ -114,6 +126,30 @@ def decompress(data: bytes | bytearray | memoryview, limit: int) -> bytes:
         return _decompress_in_steps(contexts, memoryview(data), limit)
     except (contexts.library.ZstdError, MemoryError) as error:
         raise SerializationError(f"the received zstd frame is corrupt or truncated: {error}") from error
+
+
+def is_identity(content_encoding: str) -> bool:
+    """Tell whether a content encoding says that the body is not compressed."""
+    return content_encoding.strip().lower() in _IDENTITY
+
+
+def expand(
+    body: bytes | bytearray | memoryview, content_encoding: str | None, limit: int
+) -> bytes | bytearray | memoryview:
+    """Return the body as it was before compression; without a content encoding, zstd is detected by its magic number.
+
+    Raises:
+        ContentRejectedError: the content encoding is not accepted, or the result would exceed ``limit`` bytes.
+        SerializationError: the zstd frame is corrupt.
+    """
+    encoding = content_encoding.strip().lower() if content_encoding else ""
+    if encoding in _IDENTITY:
+        return body
+    if encoding == "zstd" or (not encoding and body[:4] == MAGIC):
+        return decompress(body, limit)
+    if encoding:
+        raise ContentRejectedError(f"content encoding {encoding[:100]!r} is not accepted; only zstd is")
+    return body
 
 
 def _decompress_in_steps(contexts: _Contexts, data: memoryview, limit: int) -> bytes:

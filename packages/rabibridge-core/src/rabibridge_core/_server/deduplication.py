@@ -7,8 +7,7 @@ from hashlib import blake2b
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from rabibridge_core._codec.codec import PREFIX_SIZE
-from rabibridge_core._codec.signing import is_signed
+from rabibridge_core._codec.signing import PREFIX_SIZE, is_signed
 from rabibridge_core._server.exceptions import ArgumentsRefusedError
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""Plug-ins: the hooks, by pluggy, for more transports, more serializers, and for observing calls.
+"""Plug-ins: the hooks, by pluggy, for adding transports and serializers and for observing calls.
 
-A plug-in is a module or object with functions marked ``@hookimpl``. It is found through the entry-point group
-``rabibridge``, or registered by hand::
+A plug-in is a module or an object with functions marked ``@hookimpl``. It is found through the entry-point group
+``rabibridge``, or registered explicitly::
 
     from rabibridge_core.plugins import hookimpl, plugin_manager
 
@@ -12,7 +12,8 @@ A plug-in is a module or object with functions marked ``@hookimpl``. It is found
 
     plugin_manager().register(CountCalls())
 
-What a plug-in can do is declared here; the plug-ins themselves are distributions of their own.
+Here belong the hooks, and the code that finds plug-ins and calls them. The plug-ins themselves are distributions of
+their own.
 """
 
 from rabibridge_core.plugins.hookspecs import hookimpl, hookspec

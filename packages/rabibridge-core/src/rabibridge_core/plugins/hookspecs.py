@@ -8,7 +8,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.serializers import Serializer
-    from rabibridge_core.settings import Settings
+    from rabibridge_core.settings import Settings, TransportDeclaration
     from rabibridge_core.transport import Headers, HeaderValue, Transport
 
 __all__ = ["PROJECT", "HookSpecs", "hookimpl", "hookspec"]
@@ -21,24 +21,32 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class HookSpecs:
-    """What a plug-in can implement; it may leave out arguments that it does not use."""
+    """The hooks. An implementation may leave out arguments that it does not use."""
 
     @hookspec(firstresult=True)
     def rabibridge_transport(self, scheme: str, settings: Settings, name: str) -> Transport | None:
         """Make the transport for URLs with this scheme, without connecting.
 
         Args:
-            scheme: such as ``amqp``, in lower case.
-            settings: all settings, with the endpoints to connect to.
-            name: how to present the connection to the broker.
+            scheme: scheme of the first URL, in lower case, such as ``redis``.
+            settings: all settings, with the endpoints to connect to and the settings that the transport declared.
+            name: connection name to show on the broker.
 
         Returns:
-            The transport, or ``None`` for a scheme that is not this plug-in's.
+            The transport, or ``None`` if the scheme belongs to another plug-in.
+        """
+
+    @hookspec
+    def rabibridge_transport_settings(self) -> TransportDeclaration:  # type: ignore[empty-body]
+        """Declare the transport: its URL schemes, its variables, and the settings that it adds.
+
+        Called when settings are loaded, once per set of registered plug-ins. Return the same object each time. A
+        transport that is configured by URLs without credentials and without query parameters need not implement it.
         """
 
     @hookspec
     def rabibridge_serializers(self) -> list[Serializer]:  # type: ignore[empty-body]
-        """Return serializers to offer by name, beside the built-in ones."""
+        """Return serializers to offer by name, in addition to the built-in ones."""
 
     @hookspec
     def rabibridge_call_sent(
@@ -47,9 +55,9 @@ class HookSpecs:
         """Called before a client sends a call, in the task of its caller.
 
         Args:
-            func_name: the service.
-            correlation_id: which call of this client.
-            timeout: the time left to it, in seconds; ``None``: no limit.
+            func_name: name of the service.
+            correlation_id: id of the call, unique within the client.
+            timeout: remaining time of the call in seconds; ``None``: no limit.
             headers: the headers of the call. What a plug-in adds travels with the call, for example a trace context:
                 the worker's plug-ins and :attr:`CurrentCall.headers` see it. Values are str, bytes, int, float or
                 bool; names that begin with ``rb-`` are reserved. What is not allowed is logged and dropped.
@@ -59,13 +67,13 @@ class HookSpecs:
     def rabibridge_call_finished(
         self, func_name: str, correlation_id: str, duration: float, error: BaseException | None
     ) -> None:
-        """Hear that a call has ended.
+        """Called when a call has ended.
 
         Args:
-            func_name: the service.
-            correlation_id: which call of this client.
-            duration: from sending to the end, in seconds.
-            error: what the caller gets instead of a result; ``None`` where there is a result.
+            func_name: name of the service.
+            correlation_id: id of the call, unique within the client.
+            duration: time from sending to the end, in seconds.
+            error: the error that the caller receives; ``None`` if there is a result.
         """
 
     @hookspec
@@ -75,8 +83,8 @@ class HookSpecs:
         Context variables that are set here are seen by the handler.
 
         Args:
-            service: the service.
-            correlation_id: the caller's name for the call.
+            service: name of the service.
+            correlation_id: id of the call, unique within its client.
             headers: the headers of the call, not to be changed.
         """
 
@@ -84,11 +92,11 @@ class HookSpecs:
     def rabibridge_request_finished(
         self, service: str, correlation_id: str, duration: float, error: BaseException | None
     ) -> None:
-        """Hear that a worker has settled a request.
+        """Called when a worker has settled a request.
 
         Args:
-            service: the service.
-            correlation_id: the caller's name for the call.
-            duration: from receiving to settling, in seconds.
-            error: what stood in the way of a result; ``None`` where it was sent.
+            service: name of the service.
+            correlation_id: id of the call, unique within its client.
+            duration: time from receiving to settling, in seconds.
+            error: why there is no result; ``None`` if a result was sent.
         """

@@ -1,4 +1,4 @@
-"""Which transport a client or server gets: the one that the settings ask for, or a test's own."""
+"""Makes the transport of a client or server: the one that the settings ask for, or the one that a test has set."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _overrides: list[TransportFactory] = []
 
 @contextmanager
 def override_transport(factory: TransportFactory) -> Iterator[None]:
-    """Give every client and server made inside the block a transport of ``factory(settings, name)``.
+    """Let ``factory(settings, name)`` make the transport of every client and server created inside the block.
 
-    For tests: whatever the settings say, and even if there are none, no broker is contacted. It holds for the whole
-    process, blocks may be nested.
+    For tests: whatever the settings say, and even if there are none, no broker is contacted. The override applies to
+    the whole process. Blocks may be nested; the innermost one applies.
     """
     _overrides.append(factory)
     try:
@@ -40,10 +40,10 @@ def is_overridden() -> bool:
 
 
 def resolve_transport(settings: Settings, name: str) -> Transport:
-    """Return a new transport for the settings: by the innermost override, else by the scheme of their first endpoint.
+    """Return a new transport: from the innermost override, else for the scheme of the first endpoint.
 
     Raises:
-        ConfigurationError: no installed plug-in knows the scheme.
+        ConfigurationError: no installed plug-in handles the scheme.
     """
     if _overrides:
         return _overrides[-1](settings, name)

@@ -1,90 +1,129 @@
-"""The connection part of the settings: which brokers to connect to, out of URLs or of single fields."""
+"""The connection part of the settings: which brokers to connect to, from URLs or from single fields."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.settings.connection_errors import (
+    encrypted_password,
+    missing_fields,
+    no_credentials,
+    no_transport,
+    url_needed,
+)
 from rabibridge_core.settings.endpoints import Endpoint, Secret
-from rabibridge_core.settings.sources import SourcedValue, Sources, switch
-from rabibridge_core.settings.urls import BROKER_SCHEMES, ParsedURL, parse_hosts, parse_urls
+from rabibridge_core.settings.fields import parse_boolean
+from rabibridge_core.settings.sources import SourcedValue, Sources
+from rabibridge_core.settings.transports import CONNECTION_FIELDS
+from rabibridge_core.settings.urls import ParsedURL, parse_hosts, parse_urls
 
 if TYPE_CHECKING:
     import ssl as _ssl
+    from collections.abc import Mapping
 
-__all__ = ["CONNECTION", "ConnectionSettings", "resolve_endpoints"]
+    from rabibridge_core.settings.transports import TransportCatalog, TransportDeclaration
 
-CONNECTION = ("host", "port", "username", "password", "virtualhost", "ssl")
-"""The fields of a connection: arguments by these names, ``RABBITMQ_<NAME>`` elsewhere."""
+__all__ = ["ConnectionSettings", "resolve_connection"]
 
-_NEEDED = ("host", "port", "username", "password")
-_EXAMPLE = "amqp://user:password@host:5672/virtualhost"
+_REQUIRABLE = ("host", "port", "username", "password")
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """What the settings say of brokers; ``problem`` tells what is missing, and then ``endpoints`` is empty."""
+    """The brokers to connect to, and the transport that connects.
 
+    Attributes:
+        transport: declaration of the transport; ``None`` if no installed one can be meant.
+        endpoints: the brokers; empty if there is a ``problem``.
+        parameters: values of the transport's own settings from the query of the URLs, by name.
+        problem: what is missing, as text for an error.
+    """
+
+    transport: TransportDeclaration | None
     endpoints: tuple[Endpoint, ...] = ()
-    heartbeat: SourcedValue | None = None
+    parameters: Mapping[str, SourcedValue] = field(default_factory=dict)
     problem: str = ""
 
 
-def resolve_endpoints(sources: Sources) -> ConnectionSettings:
-    """Take the URL argument, else RABIBRIDGE_URL, else the single fields, else CLOUDAMQP_URL.
+def resolve_connection(sources: Sources, transports: TransportCatalog, name: str | None) -> ConnectionSettings:
+    """Take the URL argument, else RABIBRIDGE_URL, else the single fields, else the transport's variables for a URL.
+
+    Args:
+        sources: where to look.
+        transports: the installed transports.
+        name: the transport that single fields are for; ``None``: the only one that has such fields.
 
     Raises:
         ConfigurationError: something is malformed or contradictory. What is merely missing comes back as ``problem``.
     """
-    given = {name: found for name in CONNECTION if (found := _field(sources, name))}
+    arguments = {key: value for key in CONNECTION_FIELDS if (value := sources.argument(key))}
     url = sources.argument("url") or sources.variable("RABIBRIDGE_URL")
-    if url is None and "host" not in given:
-        url = sources.variable("CLOUDAMQP_URL")
-    if url is None:
-        return _from_fields(sources, given)
-    return _from_urls(url, {name: found for name, found in given.items() if found.rank == 0})
+    if url is not None:
+        return _from_urls(url, arguments, transports)
+    transport = transports.for_fields(name)
+    if transport is None:
+        return ConnectionSettings(None, problem=no_transport(name, transports, sources))
+    given = arguments | _configured(sources, transport, arguments)
+    if "host" not in given:
+        url = next(filter(None, map(sources.variable, transport.url_variables)), None)
+        if url is not None:
+            return _from_urls(url, arguments, transports)
+    if not transport.variable_prefix:
+        return ConnectionSettings(transport, problem=url_needed(transport))
+    return _from_fields(sources, transport, given)
 
 
-def _field(sources: Sources, name: str) -> SourcedValue | None:
-    key = f"RABBITMQ_{name.upper()}"
-    return sources.find(name, [key], "rabbitmq", [key])
+def _configured(
+    sources: Sources, transport: TransportDeclaration, arguments: Mapping[str, SourcedValue]
+) -> dict[str, SourcedValue]:
+    if not transport.variable_prefix:
+        return {}
+    keys = {name: transport.variable(name) for name in CONNECTION_FIELDS if name not in arguments}
+    return {name: found for name, key in keys.items() if (found := sources.find([key], transport.name, [key]))}
 
 
-def _from_fields(sources: Sources, given: dict[str, SourcedValue]) -> ConnectionSettings:
+def _from_fields(
+    sources: Sources, transport: TransportDeclaration, given: Mapping[str, SourcedValue]
+) -> ConnectionSettings:
     hosts = parse_hosts(given["host"].value, given["host"].source) if "host" in given else []
     port = _port(given.get("port"))
     texts = {name: _text(name, given.get(name)) for name in ("username", "password", "virtualhost")}
-    ssl = _ssl_setting(given.get("ssl"))
+    ssl = given.get("ssl")
+    scheme, context = _secured(transport, transport.default_scheme, ssl, ssl.source if ssl else "")
 
-    missing = [name for name in _NEEDED if name not in given]
+    missing = [name for name in _REQUIRABLE if name not in given and (name == "host" or name in transport.required)]
     if hosts and all(own for _, own in hosts) and "port" in missing:
         missing.remove("port")
     if missing:
-        return ConnectionSettings(problem=_missing(missing, sources))
-    password = given["password"]
-    if password.rank == 2 and sources.key("secret", "SECRET"):
-        return ConnectionSettings(problem=_encrypted(password))
+        return ConnectionSettings(transport, problem=missing_fields(missing, transport, sources))
+    password = given.get("password")
+    if password and password.rank == 2 and sources.key("secret", "SECRET"):
+        return ConnectionSettings(transport, problem=encrypted_password(password, transport))
 
-    # A port behind a host belongs to that host, unless a stronger place than the host's names another port.
+    # A port behind a host belongs to that host, unless a place with precedence over the host's gives another port.
     override = port if port and given["port"].rank < given["host"].rank else None
     template = Endpoint(
         host="",
         username=texts["username"],
         password=Secret(texts["password"]),
-        virtualhost=texts["virtualhost"] or "/",
-        scheme="amqps" if ssl else "amqp",
-        ssl=ssl or None,
+        virtualhost=_virtualhost(transport, texts["virtualhost"], given.get("virtualhost")),
+        scheme=scheme,
+        ssl=context,
     )
+    default = port or transport.schemes[scheme]
     return ConnectionSettings(
-        tuple(replace(template, host=host, port=override or own or port or 0) for host, own in hosts)
+        transport, tuple(replace(template, host=host, port=override or own or default) for host, own in hosts)
     )
 
 
-def _from_urls(url: SourcedValue, arguments: dict[str, SourcedValue]) -> ConnectionSettings:
-    urls = parse_urls(url.value, url.source)
-    _refuse_conflicts(url, urls, arguments)
+def _from_urls(
+    url: SourcedValue, arguments: Mapping[str, SourcedValue], transports: TransportCatalog
+) -> ConnectionSettings:
+    transport, urls = parse_urls(url.value, url.source, transports)
+    _refuse_conflicts(transport, url, urls, arguments)
     port = _port(arguments.get("port"))
     username, password, virtualhost = (
         _text(name, arguments.get(name)) for name in ("username", "password", "virtualhost")
@@ -107,57 +146,88 @@ def _from_urls(url: SourcedValue, arguments: dict[str, SourcedValue]) -> Connect
         hosts = parse_hosts(host.value, host.source)
         urls = [replace(urls[0], host=name, port=own or urls[0].port) for name, own in hosts]
 
-    ssl = arguments.get("ssl")
-    bare = [number for number, one in enumerate(urls, 1) if one.scheme in BROKER_SCHEMES and not _can_log_in(one)]
-    if bare:
-        return ConnectionSettings(problem=_no_credentials(url, bare, len(urls)))
-    return ConnectionSettings(tuple(_endpoint(one, ssl, url) for one in urls), _heartbeat(urls, url))
+    incomplete = [number for number, one in enumerate(urls, 1) if not _has_login(one, transport)]
+    if incomplete:
+        return ConnectionSettings(transport, problem=no_credentials(transport, url, incomplete, len(urls)))
+    endpoints = tuple(_endpoint(one, arguments, url, transport) for one in urls)
+    return ConnectionSettings(transport, endpoints, _parameters(urls, url))
 
 
-def _refuse_conflicts(url: SourcedValue, urls: list[ParsedURL], arguments: dict[str, SourcedValue]) -> None:
+def _refuse_conflicts(
+    transport: TransportDeclaration, url: SourcedValue, urls: list[ParsedURL], arguments: Mapping[str, SourcedValue]
+) -> None:
     if url.rank == 0:
-        clash = [name for name in _NEEDED if name in arguments]
+        clash = [name for name in _REQUIRABLE if name in arguments]
         virtualhost = arguments.get("virtualhost")
         if virtualhost and any(one.virtualhost not in (None, virtualhost.value) for one in urls):
             clash.append("virtualhost")
         advice = "give one or the other"
     else:
-        clash = [] if all(one.scheme in BROKER_SCHEMES for one in urls) else list(arguments)
+        clash = [] if transport.is_networked else list(arguments)
         advice = "the URL names no broker to log in to; leave the arguments out, or change the variable"
     if clash:
         names = ", ".join(f"{name}=" for name in clash)
         raise ConfigurationError(f"{url.source} and {names} contradict each other: {advice}")
 
 
-def _can_log_in(url: ParsedURL) -> bool:
-    return bool(url.username and url.password)
+def _has_login(url: ParsedURL, transport: TransportDeclaration) -> bool:
+    given = {"username": url.username, "password": url.password}
+    return all(given[name] for name in transport.required if name in given)
 
 
-def _endpoint(url: ParsedURL, ssl: SourcedValue | None, source: SourcedValue) -> Endpoint:
-    context = _ssl_setting(ssl)
-    scheme = url.scheme
-    if scheme == "amqps" and context is False:
-        raise ConfigurationError(f"ssl=False contradicts amqps:// in {source.source}; use amqp:// for no TLS")
-    if scheme not in BROKER_SCHEMES and context is not None:
-        raise ConfigurationError(f"ssl= contradicts {scheme}:// in {source.source}: there is no TLS to set up")
-    if scheme == "amqps" or context:
-        scheme, context = "amqps", context or True
+def _endpoint(
+    url: ParsedURL, arguments: Mapping[str, SourcedValue], source: SourcedValue, transport: TransportDeclaration
+) -> Endpoint:
+    scheme, context = _secured(transport, url.scheme, arguments.get("ssl"), source.source)
     return Endpoint(
         host=url.host,
-        port=url.port or BROKER_SCHEMES.get(scheme, 0),
+        port=url.port or transport.schemes[scheme],
         username=url.username or "",
         password=url.password or Secret(""),
-        virtualhost=url.virtualhost or "/",
+        virtualhost=_virtualhost(transport, url.virtualhost, arguments.get("virtualhost") or source),
         scheme=scheme,
-        ssl=context or None,
+        ssl=context,
     )
 
 
-def _heartbeat(urls: list[ParsedURL], url: SourcedValue) -> SourcedValue | None:
-    values = {one.heartbeat for one in urls} - {None}
-    if len(values) > 1:
-        raise ConfigurationError(f"the URLs of {url.source} ask for different heartbeats; there is one for all of them")
-    return SourcedValue(values.pop(), f"the query parameter heartbeat of {url.source}", url.rank) if values else None
+def _secured(
+    transport: TransportDeclaration, scheme: str, ssl: SourcedValue | None, source: str
+) -> tuple[str, _ssl.SSLContext | bool | None]:
+    """Return the scheme to use and what to use for TLS, out of a scheme and the setting ``ssl``."""
+    context = _ssl_setting(ssl)
+    if transport.is_tls(scheme):
+        if context is False:
+            plain = transport.without_tls(scheme)
+            raise ConfigurationError(f"ssl=False contradicts {scheme}:// in {source}; use {plain}:// for no TLS")
+        return scheme, context or True
+    secured = transport.tls_schemes.get(scheme)
+    if context is not None and not transport.is_networked:
+        raise ConfigurationError(f"ssl= contradicts {scheme}:// in {source}: there is no TLS to set up")
+    if not context:
+        return scheme, None
+    if secured is None:
+        raise ConfigurationError(f"ssl= asks for TLS, which {scheme}:// (from {source}) cannot use; leave ssl out")
+    return secured, context
+
+
+def _virtualhost(transport: TransportDeclaration, given: str | None, source: SourcedValue | None) -> str:
+    if not given or source is None:
+        return transport.default_virtualhost
+    checked: str = transport.virtualhost.check("virtualhost", given, source.source)
+    return checked
+
+
+def _parameters(urls: list[ParsedURL], url: SourcedValue) -> dict[str, SourcedValue]:
+    parameters: dict[str, SourcedValue] = {}
+    for name, value in (pair for one in urls for pair in one.parameters):
+        known = parameters.setdefault(
+            name, SourcedValue(value, f"the query parameter {name} of {url.source}", url.rank)
+        )
+        if known.value != value:
+            raise ConfigurationError(
+                f"the URLs of {url.source} have different values of {name}; give the same one in all of them, or in one"
+            )
+    return parameters
 
 
 def _port(found: SourcedValue | None) -> int | None:
@@ -187,43 +257,9 @@ def _ssl_setting(found: SourcedValue | None) -> _ssl.SSLContext | bool | None:
     if found.rank == 0 and isinstance(value, ssl.SSLContext):
         return value
     try:
-        return switch(value)
+        return parse_boolean(value)
     except KeyError:
         pass
     raise ConfigurationError(
         f"ssl is {found.value!r} (from {found.source}); allowed: true, false, or, as an argument, an ssl.SSLContext"
-    )
-
-
-def _missing(names: list[str], sources: Sources) -> str:
-    lines = [
-        f"  {name}: the argument {name}=, the environment variable RABBITMQ_{name.upper()}, "
-        f"or RABBITMQ_{name.upper()} under [rabbitmq] in a configuration file"
-        for name in names
-    ]
-    return "\n".join(
-        [
-            f"RabiBridge does not know the {', '.join(names)} of RabbitMQ. Give each in one of three places:",
-            *lines,
-            f"or all at once as a URL, url= or RABIBRIDGE_URL: {_EXAMPLE}",
-            sources.file_note,
-        ]
-    )
-
-
-def _no_credentials(url: SourcedValue, numbers: list[int], count: int) -> str:
-    which = f" (URL number {', '.join(map(str, numbers))} of {count})" if count > 1 else ""
-    also = "" if url.rank == 0 else ", or give them as the arguments username= and password="
-    return (
-        f"{url.source} has no user name and password{which}; write them into the URL: {_EXAMPLE}{also}. There is no "
-        "fallback to guest, nor to RABBITMQ_USERNAME and RABBITMQ_PASSWORD or the configuration file: a URL stands "
-        "for the whole connection. Characters such as @ : / # must be percent-encoded in it"
-    )
-
-
-def _encrypted(password: SourcedValue) -> str:
-    return (
-        f"the file has [secret] SECRET, so the password ({password.source}) seems to be encrypted as RabiBridge 0.1.2 "
-        "did it, and encrypted passwords are not supported: the key beside them protected nothing. Put the plain "
-        "password into the environment variable RABBITMQ_PASSWORD, or into the file without [secret]"
     )

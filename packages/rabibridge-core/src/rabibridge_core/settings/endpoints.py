@@ -1,4 +1,4 @@
-"""One broker and how to log in to it, with the password kept out of sight."""
+"""The address of one broker and the login for it, with a password that is never printed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["Endpoint", "Secret"]
 
 
 class Secret:
-    """A text that shows as asterisks wherever it is printed, formatted or logged; ``reveal()`` gives it.
+    """A text that is printed, formatted and logged as asterisks; ``reveal()`` returns it.
 
-    It is not pickled, so that it cannot leave the process inside a message by accident.
+    It cannot be pickled, so that it does not leave the process inside a message by accident.
     """
 
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        """Hide ``text``."""
+        """Wrap ``text``."""
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself, for the one place that logs in or signs with it."""
+        """Return the text itself, for the code that logs in or signs with it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -58,12 +58,12 @@ class Endpoint:
     """One broker to connect to. ``str()`` of it is a URL without the password.
 
     Attributes:
-        host: host name or address; an IPv6 address stands without brackets. For ``memory`` the name of the fake broker.
-        port: TCP port; 0 where the scheme has none.
-        username: user name, percent-decoded; empty where the scheme has no log-in.
-        password: the password; ``password.reveal()`` gives its text.
-        virtualhost: virtual host, percent-decoded.
-        scheme: ``amqp``, ``amqps``, ``memory``, or the scheme of a transport plug-in.
+        host: host name or address; an IPv6 address without brackets. For ``memory`` the name of the broker in memory.
+        port: TCP port; 0 if the scheme has none.
+        username: user name, percent-decoded; empty if none was given.
+        password: the password; ``password.reveal()`` returns its text.
+        virtualhost: virtual host, or whatever else the transport reads from the path of a URL; percent-decoded.
+        scheme: URL scheme, in lower case. It says which transport connects.
         ssl: ``True`` for TLS with the default client context, or the context to use; ``None`` for no TLS.
     """
 
@@ -72,7 +72,7 @@ class Endpoint:
     username: str = ""
     password: Secret = field(default=Secret(""), repr=False)
     virtualhost: str = "/"
-    scheme: str = "amqp"
+    scheme: str = field(kw_only=True)
     ssl: _ssl.SSLContext | bool | None = None
 
     def __str__(self) -> str:

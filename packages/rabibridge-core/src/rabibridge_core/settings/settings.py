@@ -8,56 +8,39 @@ from __future__ import annotations
 import logging
 import math
 import re
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, cast, get_args
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
 from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.settings.connection import CONNECTION, resolve_endpoints
+from rabibridge_core.settings.connection import resolve_connection
 from rabibridge_core.settings.endpoints import Endpoint, Secret
-from rabibridge_core.settings.sources import Sources, switch
+from rabibridge_core.settings.fields import (
+    CheckedSettings,
+    SettingRule,
+    boolean_setting,
+    integer_setting,
+    parse_number,
+    rules_of,
+    seconds_setting,
+    setting,
+)
+from rabibridge_core.settings.sources import Sources
+from rabibridge_core.settings.transports import CONNECTION_FIELDS, TransportSettings, installed_transports
 from rabibridge_core.transport import QueueType
 
 if TYPE_CHECKING:
     import ssl as _ssl
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Endpoint", "Secret", "Settings", "load_settings"]
+    from rabibridge_core.settings.sources import SourcedValue
+    from rabibridge_core.settings.transports import TransportCatalog
+
+__all__ = ["Settings", "load_settings"]
+
+_T = TypeVar("_T", bound=TransportSettings)
 
 _KEY_ALLOWED = f"a text of at least {MIN_KEY_SIZE} bytes"
-
-
-def _setting(default: Any, parse: Callable[[Any], Any], allowed: str, *aliases: str) -> Any:
-    """Describe a field: ``parse`` returns the value or raises ValueError, TypeError or KeyError."""
-    return field(default=default, metadata={"parse": parse, "allowed": allowed, "aliases": aliases})
-
-
-def _whole(low: int, high: int, default: int, unit: str) -> Any:
-    def parse(value: Any) -> int:
-        number: int = _number(value, int)
-        if not low <= number <= high:
-            raise ValueError
-        return number
-
-    return _setting(default, parse, f"a whole number from {low} to {high} ({unit})")
-
-
-def _seconds(low: float, high: float, default: float) -> Any:
-    def parse(value: Any) -> float:
-        number = float(_number(value, float))
-        if not (math.isfinite(number) and low <= number <= high):
-            raise ValueError
-        return number
-
-    return _setting(default, parse, f"{low} to {high} seconds")
-
-
-def _number(value: Any, kind: type) -> Any:
-    if isinstance(value, str):
-        return kind(value)
-    if isinstance(value, bool) or not isinstance(value, (int, kind)):
-        raise TypeError
-    return value
 
 
 def _name(value: Any) -> str:
@@ -79,7 +62,7 @@ def _level(value: Any) -> str | None:
 def _limit(value: Any) -> float | None:
     if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
         return None
-    number = float(_number(value, float))
+    number = float(parse_number(value, float))
     if not (math.isfinite(number) and number > 0):
         raise ValueError
     return number
@@ -102,68 +85,73 @@ def _key(value: Any) -> Secret | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """All settings of one client or server. Every value is checked, in whatever way the object is made.
+class Settings(CheckedSettings):
+    """All settings of one client or server. Every value is checked, however the object is made.
 
     Attributes:
-        endpoints: the brokers, in the order in which to try them; empty where the transport needs none.
+        endpoints: the brokers, in the order in which to try them; empty if the transport needs none.
+        transport: the settings that the transport adds; :meth:`transport_as` returns them with their type.
         cid_max: correlation ids count up to this number, then start again.
         compress_threshold: bodies longer than this many bytes are compressed.
         serializer: name of the serializer that encodes calls.
-        log_level: level of the log that ``rabibridge run`` writes; ``None``: INFO. Clients and servers leave logging to
-            the program that they are in.
+        log_level: level of the log that ``rabibridge run`` writes; ``None``: INFO. Clients and servers do not configure
+            logging themselves.
         max_body: largest body to send or to accept, in bytes on the wire.
         max_decompressed: largest body to accept after decompression, in bytes.
-        heartbeat: seconds between AMQP heartbeats.
-        connect_timeout: seconds to reach one broker, and as many to log in there; a first connection that could not be
-            made in this time is given up, once every broker was tried.
-        drain_timeout: seconds that calls in hand get to finish when a server stops or closes.
+        connect_timeout: timeout in seconds for connecting to one broker, and again for logging in. The first
+            ``connect()`` fails after this time, once every broker has been tried.
+        drain_timeout: seconds that requests being processed have to finish when a server stops or closes.
         signing_key: key that signs bodies of pickle, cloudpickle and other serializers that can run code; bodies of
-            other serializers are never signed. ``None``: none are.
-        trust_broker: ``True`` says that whoever can publish to the broker may run code here: it allows bodies of those
-            serializers without a signature.
-        direct_reply: ``True`` makes a client take its replies by RabbitMQ's direct reply-to instead of a queue of its
-            own; it then needs no permission but to write to the exchange ``rpc``.
-        max_pending: most calls that one client has under way; more wait for room, within their timeout.
-        call_timeout: seconds for a call that is given no timeout, so that every call ends; ``None``: no limit.
-        queue_type: the type of the queues of services that do not name theirs: ``classic`` or ``quorum``.
+            other serializers are never signed. ``None``: no body is signed.
+        trust_broker: ``True`` states that everybody who can publish to the broker may run code here: bodies of those
+            serializers are accepted without a signature.
+        max_pending: largest number of pending calls of one client; further calls wait for a slot, within their timeout.
+        call_timeout: timeout in seconds of calls that are given none, so that every call ends; ``None``: no limit.
+        queue_type: type of the queues of services that do not name one: ``classic`` or ``quorum``.
 
     Raises:
         ConfigurationError: a value is outside its range.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
-    cid_max: int = _whole(1024, 2**63 - 1, 2**30, "ids")
-    compress_threshold: int = _whole(0, 2**63 - 1, 1024, "bytes")
-    serializer: str = _setting("msgpack", _name, "the name of a serializer, such as msgpack or json", "SERIALISER")
-    log_level: str | None = _setting(None, _level, "DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    max_body: int = _whole(1024, 512 * 2**20, 8 * 2**20, "bytes")
-    max_decompressed: int = _whole(1024, 2**34, 64 * 2**20, "bytes")
-    heartbeat: float = _seconds(1, 65535, 10.0)
-    connect_timeout: float = _seconds(0.01, 3600, 10.0)
-    drain_timeout: float = _seconds(0, 86400, 30.0)
-    signing_key: Secret | None = _setting(None, _key, _KEY_ALLOWED)  # noqa: RUF009 - this is field() with metadata
-    trust_broker: bool = _setting(False, switch, "true or false")
-    direct_reply: bool = _setting(False, switch, "true or false")
-    max_pending: int = _whole(1, 2**31 - 1, 65_536, "calls")
-    call_timeout: float | None = _setting(3600.0, _limit, "more than 0 seconds, or none")
-    queue_type: QueueType = _setting("classic", _queue_type, "classic or quorum")  # noqa: RUF009 - field() with metadata
+    transport: TransportSettings = field(default_factory=TransportSettings)
+    cid_max: int = integer_setting(1024, 2**63 - 1, default=2**30, unit="ids")
+    compress_threshold: int = integer_setting(0, 2**63 - 1, default=1024, unit="bytes")
+    serializer: str = setting(
+        default="msgpack",
+        parse=_name,
+        allowed="the name of a serializer, such as msgpack or json",
+        aliases=["SERIALISER"],
+    )
+    log_level: str | None = setting(default=None, parse=_level, allowed="DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    max_body: int = integer_setting(1024, 512 * 2**20, default=8 * 2**20, unit="bytes")
+    max_decompressed: int = integer_setting(1024, 2**34, default=64 * 2**20, unit="bytes")
+    connect_timeout: float = seconds_setting(0.01, 3600, default=10.0)
+    drain_timeout: float = seconds_setting(0, 86400, default=30.0)
+    signing_key: Secret | None = setting(default=None, parse=_key, allowed=_KEY_ALLOWED, secret=True)  # noqa: RUF009 - this is field() with metadata
+    trust_broker: bool = boolean_setting(default=False)
+    max_pending: int = integer_setting(1, 2**31 - 1, default=65_536, unit="calls")
+    call_timeout: float | None = setting(default=3600.0, parse=_limit, allowed="more than 0 seconds, or none")
+    queue_type: QueueType = setting(default="classic", parse=_queue_type, allowed="classic or quorum")  # noqa: RUF009 - this is field() with metadata
 
-    def __post_init__(self) -> None:
-        """Check and convert every value."""
-        for item in fields(self):
-            if item.metadata:
-                value = _checked(item.name, item.metadata, getattr(self, item.name), f"the argument {item.name}=")
-                object.__setattr__(self, item.name, value)
+    def transport_as(self, kind: type[_T]) -> _T:
+        """Return the settings that the transport adds.
 
+        Args:
+            kind: their class, which the transport's declaration names. If these settings are for no transport in
+                particular, the result has the default of every setting.
 
-def _checked(name: str, spec: Mapping[str, Any], value: object, source: str) -> Any:
-    try:
-        return spec["parse"](value)
-    except (ValueError, TypeError, KeyError, OverflowError):
-        pass
-    shown = "not valid" if name == "signing_key" else f"{value!r}"
-    raise ConfigurationError(f"{name} is {shown} (from {source}); allowed: {spec['allowed']}")
+        Raises:
+            ConfigurationError: the settings are for another transport.
+        """
+        if isinstance(self.transport, kind):
+            return self.transport
+        if type(self.transport) is TransportSettings:
+            return kind()
+        raise ConfigurationError(
+            f"these settings are for another transport: they hold {type(self.transport).__name__}, not "
+            f"{kind.__name__}; load them with a URL of the transport, or with its name as transport_name="
+        )
 
 
 def load_settings(
@@ -177,12 +165,13 @@ def load_settings(
     ssl: _ssl.SSLContext | bool | None = None,
     serializer: str | None = None,
     require_broker: bool = True,
+    transport_name: str | None = None,
 ) -> Settings:
     """Collect the settings: arguments, then environment variables, then the configuration file, then defaults.
 
-    Each setting is looked up by itself, with one exception: a URL stands for the whole connection, so that
-    ``RABBITMQ_*`` variables and the file's ``[rabbitmq]`` table are not mixed into it. docs/configuration.md has the
-    table.
+    Each setting is looked up by itself, with one exception: a URL stands for the whole connection, so that the
+    variables and the table of a transport, such as ``RABBITMQ_HOST`` and ``[rabbitmq]``, are not mixed into it.
+    docs/configuration.md has the table.
 
     Args:
         host: host name or address, or several as ``"a,b"`` or a list; each may carry its own ``:port``.
@@ -191,36 +180,61 @@ def load_settings(
         password: password.
         url: a URL, several separated by commas, or a list of URLs. It excludes ``host``, ``port``, ``username`` and
             ``password``; against a URL from the environment those four are allowed, and replace its parts.
-        virtualhost: virtual host; the default is ``/``.
-        ssl: ``True`` for TLS with the default client context, or a context. ``amqps://`` implies ``True``.
+        virtualhost: virtual host; the default is the transport's, such as ``/``.
+        ssl: ``True`` for TLS with the default client context, or a context. URL schemes such as ``amqps://`` imply
+            ``True``.
         serializer: name of the serializer.
-        require_broker: ``False`` where no broker is needed (a transport was given): missing connection settings are
-            then no error, and ``endpoints`` is empty.
+        require_broker: ``False`` if no broker is needed (a transport was given): missing connection settings are then
+            no error, and ``endpoints`` is empty.
+        transport_name: the transport that connection settings other than URLs are for; ``None``: the only installed one
+            that has such settings. The scheme of a URL takes precedence.
 
     Raises:
         ConfigurationError: a setting is missing, malformed, outside its range, or contradicts another. The text says
             where it came from, or in which places it can be given; it never holds a password.
     """
+    transports = installed_transports()
+    known = _known_keys(transports)
     broker = {"host": host, "port": port, "username": username, "password": password, "url": url}
-    sources = Sources({**broker, "virtualhost": virtualhost, "ssl": ssl, "serializer": serializer})
-    brokers = resolve_endpoints(sources)
-    if brokers.problem and require_broker:
-        raise ConfigurationError(brokers.problem)
+    tables = [table for table in known if table != "secret"]
+    sources = Sources({**broker, "virtualhost": virtualhost, "ssl": ssl, "serializer": serializer}, tables)
+    connection = resolve_connection(sources, transports, transport_name)
+    if connection.problem and require_broker:
+        raise ConfigurationError(connection.problem)
 
-    values: dict[str, Any] = {}
-    known = {
-        "rabbitmq": {f"RABBITMQ_{name.upper()}" for name in CONNECTION},
-        "app": {"DEBUG_MODE"},
-        "secret": {"SECRET"},
-    }
-    for item in fields(Settings):
-        if item.metadata:
-            names = [item.name.upper(), *item.metadata["aliases"]]
-            known["app"].update(names)
-            found = sources.find(item.name, [f"RABIBRIDGE_{name}" for name in names], "app", names)
-            if item.name == "heartbeat" and brokers.heartbeat:
-                found = brokers.heartbeat
-            if found:
-                values[item.name] = _checked(item.name, item.metadata, found.value, found.source)
+    given = {"serializer": found} if (found := sources.argument("serializer")) else {}
+    values = _values(rules_of(Settings), sources, given)
+    own = connection.transport.settings if connection.transport else TransportSettings
+    transport = own(**_values(rules_of(own), sources, connection.parameters))
     sources.warn_of_unknown_keys(known)
-    return Settings(endpoints=brokers.endpoints, **values)
+    return Settings(endpoints=connection.endpoints, transport=transport, **values)
+
+
+def _values(rules: Mapping[str, SettingRule], sources: Sources, given: Mapping[str, SourcedValue]) -> dict[str, Any]:
+    """Return the settings that are set somewhere; what is in ``given`` takes precedence over variables and the file."""
+    values = {}
+    for name, rule in rules.items():
+        keys = _keys(name, rule)
+        found = given.get(name) or sources.find([f"RABIBRIDGE_{key}" for key in keys], "app", keys)
+        if found:
+            values[name] = rule.check(name, found.value, found.source)
+    return values
+
+
+def _keys(name: str, rule: SettingRule) -> list[str]:
+    return [name.upper(), *rule.aliases]
+
+
+def _known_keys(transports: TransportCatalog) -> dict[str, set[str]]:
+    """Return the keys that the configuration file may have, by table: those of all transports, since they may share it.
+
+    ``DEBUG_MODE`` and ``[secret]`` are what RabiBridge 0.1.2 had.
+    """
+    kinds: list[type[CheckedSettings]] = [Settings, *(transport.settings for transport in transports)]
+    app = {key for kind in kinds for name, rule in rules_of(kind).items() for key in _keys(name, rule)}
+    tables = {
+        transport.name: {transport.variable(name) for name in CONNECTION_FIELDS}
+        for transport in transports
+        if transport.variable_prefix
+    }
+    return {**tables, "app": app | {"DEBUG_MODE"}, "secret": {"SECRET"}}

@@ -1,4 +1,4 @@
-"""Where a setting comes from: an argument, an environment variable, or a key of the configuration file."""
+"""The places that settings come from: arguments, environment variables and the configuration file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from rabibridge_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["SourcedValue", "Sources", "switch"]
+__all__ = ["SourcedValue", "Sources"]
 
 _log = logging.getLogger(__name__)
 
 _FILES = ("rabibridge.toml", "config/env.toml")
-_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-
-
-def switch(value: object) -> bool:
-    """Read a boolean, or a word for one as environment variables hold it; anything else raises KeyError."""
-    return value if isinstance(value, bool) else _SWITCH[str(value).strip().lower()]
 
 
 @dataclass(frozen=True, slots=True)
 class SourcedValue:
-    """A value, the place it was found in (in words, for errors), and that place's rank: 0 is the strongest."""
+    """A value and where it was found.
+
+    Attributes:
+        value: the value as it was given.
+        source: the place, in words for error messages.
+        rank: precedence of the place: 0 for an argument, 1 for a variable, 2 for the file. The lowest wins.
+    """
 
     value: Any = field(repr=False)
     source: str
@@ -39,13 +39,18 @@ class Sources:
     """The arguments of one call, the environment, and the configuration file if there is one.
 
     A variable or a key with an empty text counts as not set: templates and compose files leave such.
-
-    Raises:
-        ConfigurationError: an argument is an empty text, or the file is named but missing, unreadable, or not TOML.
     """
 
-    def __init__(self, arguments: Mapping[str, object]) -> None:
-        """Take the arguments that are not ``None`` and read the file."""
+    def __init__(self, arguments: Mapping[str, object], tables: Sequence[str]) -> None:
+        """Take the arguments that are not ``None`` and read the file.
+
+        Args:
+            arguments: arguments by name.
+            tables: the tables that the file may have, for error messages.
+
+        Raises:
+            ConfigurationError: an argument is an empty text, or the file is named but missing, unreadable, or not TOML.
+        """
         self.arguments = {name: value for name, value in arguments.items() if value is not None}
         for name, value in self.arguments.items():
             if isinstance(value, str) and not value.strip():
@@ -53,11 +58,11 @@ class Sources:
                     f"the argument {name}= is empty; leave it out to take the setting from elsewhere"
                 )
         self._path = _find_file()
-        self._tables = _read_toml(self._path) if self._path else {}
+        self._tables = _read_toml(self._path, tables) if self._path else {}
 
     @property
     def file_note(self) -> str:
-        """Say which file was read, or which were looked for."""
+        """A sentence that names the file that was read, or the files that were looked for."""
         if self._path:
             return f"The configuration file that was read is {self._path}."
         places = " and ".join(f"./{name}" for name in _FILES)
@@ -79,13 +84,17 @@ class Sources:
         value = self._tables.get(table, {}).get(name, "")
         return SourcedValue(value, f"{name} under [{table}] in {self._path}", 2) if value != "" else None
 
-    def find(self, name: str, variables: Sequence[str], table: str, keys: Sequence[str]) -> SourcedValue | None:
-        """Return the strongest of: the argument, the variables in their order, the keys in their order."""
-        places = [self.argument(name), *map(self.variable, variables), *(self.key(table, key) for key in keys)]
+    def find(self, variables: Sequence[str], table: str, keys: Sequence[str]) -> SourcedValue | None:
+        """Return the first that is set: the variables in their order, then the keys of the table in their order."""
+        places = [*map(self.variable, variables), *(self.key(table, key) for key in keys)]
         return next((found for found in places if found), None)
 
     def warn_of_unknown_keys(self, known: Mapping[str, set[str]]) -> None:
-        """Log one warning that names every table or key of the file that means nothing here."""
+        """Log one warning that names every table and key of the file that is not a setting.
+
+        Args:
+            known: the keys of each table.
+        """
         unknown = [f"[{table}]" for table in self._tables if table not in known]
         for table in known:
             unknown += [f"[{table}] {key}" for key in self._tables.get(table, {}) if key not in known[table]]
@@ -97,16 +106,16 @@ def _find_file() -> Path | None:
     named = os.environ.get("RABIBRIDGE_CONFIG", "").strip()
     if named and not os.path.isfile(named):
         raise ConfigurationError(
-            f"RABIBRIDGE_CONFIG names the configuration file {named!r}, and there is no such file (seen from "
+            f"RABIBRIDGE_CONFIG names the configuration file {named!r}, which does not exist (relative to "
             f"{Path.cwd()}); correct the environment variable or remove it"
         )
     return next((Path(name).absolute() for name in ([named] if named else _FILES) if os.path.isfile(name)), None)
 
 
-def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
+def _read_toml(path: Path, known: Sequence[str]) -> dict[str, dict[str, Any]]:
     import tomllib
 
-    # Only the reason is kept: the exceptions of some Python versions carry the text of the file, passwords included.
+    # Only the reason is kept: in some versions of Python the exception holds the text of the file, passwords included.
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         problem = ""
@@ -118,7 +127,9 @@ def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
         tables, problem = {}, f"cannot be read: {error.strerror}"
     stray = [name for name, table in tables.items() if not isinstance(table, dict)]
     if stray:
-        problem = f"has {', '.join(stray)} outside a table; write it under [rabbitmq] or [app]"
+        problem = (
+            f"has {', '.join(stray)} outside a table; write it under {' or '.join(f'[{table}]' for table in known)}"
+        )
     if problem:
         raise ConfigurationError(f"the configuration file {path} {problem}")
     return tables

@@ -1,7 +1,7 @@
-"""Reads what users write for an address: host names and URLs.
+"""Parses host names and URLs as users write them.
 
-A text that may hold a password is never quoted in an error: an address that is written wrongly may well have its
-password where the host or the port should be.
+Error messages never quote a text that may hold a password: a malformed address may well have its password where the
+host or the port belongs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from rabibridge_core.settings.endpoints import Secret
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BROKER_SCHEMES", "ParsedURL", "parse_hosts", "parse_urls"]
+    from rabibridge_core.settings.transports import TransportCatalog, TransportDeclaration
 
-BROKER_SCHEMES = {"amqp": 5672, "amqps": 5671}
-"""The schemes that need a host, a port and credentials, with the port that each stands for."""
+__all__ = ["ParsedURL", "parse_hosts", "parse_urls"]
 
 _TLS_PARAMETERS = re.compile(r"ca.*|cert.*|key.*|.*verify.*|ssl.*|tls.*|ciphers|server_name.*", re.IGNORECASE)
 _ENCODE = "Write the characters @ : / ? # % and , of a user name, password or virtual host percent-encoded (@ as %40)."
@@ -29,7 +28,7 @@ _ENCODE = "Write the characters @ : / ? # % and , of a user name, password or vi
 
 @dataclass(frozen=True, slots=True)
 class ParsedURL:
-    """What one URL says; ``None`` is what it leaves out."""
+    """The parts of one URL; ``None`` stands for a part that is missing."""
 
     scheme: str
     host: str
@@ -37,18 +36,18 @@ class ParsedURL:
     username: str | None = None
     password: Secret | None = None
     virtualhost: str | None = None
-    heartbeat: str | None = None
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 def parse_hosts(value: object, source: str) -> list[tuple[str, int | None]]:
-    """Read ``"a,b:5673"`` or a list of such texts into (host, port or None) pairs, in the order given.
+    """Parse ``"a,b:1234"`` or a list of such texts into pairs of host and port (or None), in the order given.
 
     Args:
         value: what the user gave.
-        source: where it was given, for the error's text.
+        source: where it was given, for the error message.
 
     Raises:
-        ConfigurationError: there is no host in it, or one is written wrongly.
+        ConfigurationError: it holds no host, or a malformed one.
     """
     hosts = [host.strip() for text in _texts(value, "host", source) for host in text.split(",")]
     if not hosts or not all(hosts):
@@ -61,30 +60,39 @@ def parse_hosts(value: object, source: str) -> list[tuple[str, int | None]]:
     return [_host_and_port(host, f"host {host!r} (from {source})") for host in hosts]
 
 
-def parse_urls(value: object, source: str) -> list[ParsedURL]:
-    """Read one URL, a comma-separated list of URLs, or a list of them, in the order given.
+def parse_urls(
+    value: object, source: str, transports: TransportCatalog
+) -> tuple[TransportDeclaration, list[ParsedURL]]:
+    """Parse one URL, a comma-separated list of URLs, or a list of them, in the order given.
 
     Args:
         value: what the user gave.
-        source: where it was given, for the error's text.
+        source: where it was given, for the error message.
+        transports: the installed transports.
+
+    Returns:
+        The transport that the URLs belong to, and their parts.
 
     Raises:
-        ConfigurationError: a URL is malformed or has query parameters other than ``heartbeat``, or brokers are mixed
-            with other schemes.
+        ConfigurationError: a URL is malformed or has a query parameter that its transport does not know, or the URLs
+            belong to different transports.
     """
-    # A comma inside a password need not break the list: only one before another scheme separates.
+    # A comma may stand unencoded in a password: only one in front of another scheme separates URLs.
     split = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)").split
     urls = [url.strip() for text in _texts(value, "url", source) for url in split(text)]
     if not urls or not all(urls):
         raise ConfigurationError(f"url is empty (from {source})")
     many = len(urls) > 1
-    parsed = [
-        _parse_url(url, f"the URL{f' number {number} of {len(urls)}' if many else ''} (from {source})")
+    found = [
+        _parse_url(url, f"the URL{f' number {number} of {len(urls)}' if many else ''} (from {source})", transports)
         for number, url in enumerate(urls, 1)
     ]
-    if len({"amqp" if url.scheme in BROKER_SCHEMES else url.scheme for url in parsed}) > 1:
-        raise ConfigurationError(f"the URLs (from {source}) mix transports; one list is for one transport")
-    return parsed
+    first = found[0][0]
+    if any(url.scheme not in first.schemes for _, url in found):
+        raise ConfigurationError(
+            f"the URLs (from {source}) mix transports; all URLs of a list must be for the same one"
+        )
+    return first, [url for _, url in found]
 
 
 def _texts(value: object, name: str, source: str) -> Sequence[str]:
@@ -95,32 +103,36 @@ def _texts(value: object, name: str, source: str) -> Sequence[str]:
     return texts
 
 
-def _parse_url(url: str, where: str) -> ParsedURL:
+def _parse_url(url: str, where: str, transports: TransportCatalog) -> tuple[TransportDeclaration, ParsedURL]:
     try:
         parts = urlsplit(url)
     except ValueError:
         parts = None
-    # Raised out here, so that not even __context__ holds the library's message: it may quote the password.
+    # Raised outside the except block, so that not even __context__ holds the library's message: it may quote the
+    # password.
     if parts is None or any(char.isspace() for char in url):
         raise ConfigurationError(f"{where} is malformed. {_ENCODE}")
     if not parts.scheme or not url[len(parts.scheme) :].startswith("://"):
-        raise ConfigurationError(f"{where} must begin with amqp://, amqps:// or memory://")
+        known = ", ".join(f"{scheme}://" for scheme in transports.schemes) or "none"
+        raise ConfigurationError(f"{where} does not begin with the scheme of a transport; installed: {known}")
     if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
         raise ConfigurationError(f"{where} has an @ or # in the wrong place. {_ENCODE}")
 
+    transport = transports.for_scheme(parts.scheme)
     userinfo, _, address = parts.netloc.rpartition("@")
     username, _, password = userinfo.partition(":")
     if "," in address:
         raise ConfigurationError(f"{where} has a comma in its host: give several whole URLs, separated by commas")
-    host, port = _host_and_port(unquote(address), f"the host of {where}", optional=parts.scheme not in BROKER_SCHEMES)
-    return ParsedURL(
+    optional = "host" not in transport.required
+    host, port = _host_and_port(unquote(address), f"the host of {where}", optional=optional)
+    return transport, ParsedURL(
         scheme=parts.scheme,
         host=host,
         port=port,
         username=_decode(username, where) or None,
         password=Secret(_decode(password, where)) if password else None,
         virtualhost=_decode(parts.path[1:], where) or None,
-        heartbeat=_heartbeat(parts.query, where),
+        parameters=_parameters(parts.query, where, transport),
     )
 
 
@@ -132,17 +144,19 @@ def _decode(text: str, where: str) -> str:
     raise ConfigurationError(f"{where} has percent-encoded bytes that are not UTF-8. {_ENCODE}")
 
 
-def _heartbeat(query: str, where: str) -> str | None:
+def _parameters(query: str, where: str, transport: TransportDeclaration) -> tuple[tuple[str, str], ...]:
     given = dict(parse_qsl(query, keep_blank_values=True))
-    heartbeat = given.pop("heartbeat", None)
-    for name in given:
-        if _TLS_PARAMETERS.fullmatch(name):
+    allowed = transport.url_parameters
+    for name in given.keys() - allowed:
+        if transport.tls_schemes and _TLS_PARAMETERS.fullmatch(name):
+            secure = " or ".join(f"{scheme}://" for scheme in transport.tls_schemes.values())
             raise ConfigurationError(
-                f"{where} has the query parameter {name!r}: TLS is not set up in a URL. Use amqps://, and give "
+                f"{where} has the query parameter {name!r}: TLS is not set up in a URL. Use {secure}, and give "
                 "an ssl.SSLContext as ssl= where the default (system certificates, host name checked) does not fit"
             )
-        raise ConfigurationError(f"{where} has the unknown query parameter {name!r}; only 'heartbeat' is allowed")
-    return heartbeat
+        known = ", ".join(map(repr, allowed)) or "none"
+        raise ConfigurationError(f"{where} has the unknown query parameter {name!r}; allowed: {known}")
+    return tuple(given.items())
 
 
 def _host_and_port(text: str, where: str, *, optional: bool = False) -> tuple[str, int | None]:
@@ -155,7 +169,7 @@ def _host_and_port(text: str, where: str, *, optional: bool = False) -> tuple[st
         port = digits if colon else None
         valid = bool(re.fullmatch(r"[^\s/@?#%\[\]]+", host)) or (optional and not text)
     if not valid:
-        raise ConfigurationError(f"{where} is not a host name or an address (an IPv6 address with a port: [::1]:5672)")
+        raise ConfigurationError(f"{where} is not a host name or an address (an IPv6 address with a port: [::1]:1234)")
     if port is None:
         return host, None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:

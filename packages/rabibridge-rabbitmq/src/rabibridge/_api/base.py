@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self, TypedDict
 
+from rabibridge.settings import RABBITMQ
 from rabibridge_core._api.base import RpcBase, needs_broker
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import load_settings
@@ -87,6 +88,7 @@ class RMQBase(RpcBase):
             ssl=ssl,
             serializer=serializer if isinstance(serializer, str) else None,
             require_broker=needs_broker(transport),
+            transport_name=RABBITMQ.name,
         )
         self.loop = loop
         super().__init__(settings=settings, serializer=serializer, accept=accept, transport=transport, name=name)

@@ -16,6 +16,7 @@ from yarl import URL
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.multiplexer import MultiplexerFactory
+from rabibridge.settings import rabbitmq_settings
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Session:
         self.endpoint = endpoint
         self.multiplexer = multiplexer
         self.max_body = settings.max_body
-        self.direct_reply = settings.direct_reply
+        own = rabbitmq_settings(settings)
+        self.direct_reply = own.direct_reply
         self.exchange_declared = False
         self.lost = asyncio.Event()
         self._connection = connection
@@ -74,7 +76,7 @@ class Session:
         self.max_payload = frame_max - 8 if frame_max else 128 * 1024
         multiplexer.set_frame_max(frame_max)
         multiplexer.on_lost = self._on_lost
-        self._heartbeat = settings.heartbeat
+        self._heartbeat = own.heartbeat
         self._loop = asyncio.get_running_loop()
         self._checked_at = self._loop.time()
         self._watchdog = self._loop.call_later(self._heartbeat / 2, self._check_silence)
@@ -95,9 +97,8 @@ class Session:
             with translated(what):
                 async with asyncio.timeout(settings.connect_timeout):
                     factory = await MultiplexerFactory.connect(endpoint.host, endpoint.port, _tls(endpoint))
-                connection = _MultiplexedConnection(
-                    _url(endpoint, settings.heartbeat), factory, _client_properties(name)
-                )
+                heartbeat = rabbitmq_settings(settings).heartbeat
+                connection = _MultiplexedConnection(_url(endpoint, heartbeat), factory, _client_properties(name))
                 await _log_in(connection, factory.multiplexer, endpoint, settings.connect_timeout)
         except BaseException as error:
             if factory is None:

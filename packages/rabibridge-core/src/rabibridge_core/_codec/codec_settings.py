@@ -1,0 +1,38 @@
+"""The settings that a codec is made from.
+
+The settings of a client or server are in a higher layer, so that the codec declares what it needs of them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["CodecSettings", "SigningKey"]
+
+
+class SigningKey(Protocol):
+    """A key that is not printed by accident."""
+
+    def reveal(self) -> str: ...
+
+
+class CodecSettings(Protocol):
+    """What the codec reads of :class:`rabibridge_core.settings.Settings`, which documents it."""
+
+    @property
+    def serializer(self) -> str: ...
+
+    @property
+    def compress_threshold(self) -> int: ...
+
+    @property
+    def max_body(self) -> int: ...
+
+    @property
+    def max_decompressed(self) -> int: ...
+
+    @property
+    def signing_key(self) -> SigningKey | None: ...
+
+    @property
+    def trust_broker(self) -> bool: ...

@@ -1,0 +1,51 @@
+"""The settings that only RabbitMQ has, and how its connections are configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rabibridge_core.settings import TransportDeclaration, TransportSettings, boolean_setting, seconds_setting
+
+if TYPE_CHECKING:
+    from rabibridge_core.settings import Settings
+
+__all__ = ["RABBITMQ", "RabbitMQSettings", "rabbitmq_settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RabbitMQSettings(TransportSettings):
+    """The settings that only RabbitMQ has.
+
+    Attributes:
+        heartbeat: seconds between AMQP heartbeats. A URL may give it as a query parameter.
+        direct_reply: ``True`` makes a client receive its replies through RabbitMQ's direct reply-to instead of a queue
+            of its own; it then needs no permission except to write to the exchange ``rpc``.
+
+    Raises:
+        ConfigurationError: a value is outside its range.
+    """
+
+    heartbeat: float = seconds_setting(1, 65535, default=10.0, in_url=True)
+    direct_reply: bool = boolean_setting(default=False)
+
+
+RABBITMQ = TransportDeclaration(
+    name="rabbitmq",
+    schemes={"amqp": 5672, "amqps": 5671},
+    tls_schemes={"amqp": "amqps"},
+    required=("host", "port", "username", "password"),
+    variable_prefix="RABBITMQ_",
+    url_variables=("CLOUDAMQP_URL",),
+    settings=RabbitMQSettings,
+)
+"""How RabbitMQ is configured: by URL, ``RABBITMQ_*`` variables, or the file's table ``[rabbitmq]``."""
+
+
+def rabbitmq_settings(settings: Settings) -> RabbitMQSettings:
+    """Return the settings that only RabbitMQ has.
+
+    Raises:
+        ConfigurationError: ``settings`` are for another transport.
+    """
+    return settings.transport_as(RabbitMQSettings)
