@@ -8,6 +8,8 @@ from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
+from rabibridge_core._protocol.naming import service_of_queue
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
@@ -63,6 +65,7 @@ class MemoryQueue:
     def __init__(self, spec: ServiceQueue) -> None:
         """Create an empty queue with the limits of ``spec``."""
         self.spec = spec
+        self.service = service_of_queue(spec.name)
         self.deleted = False
         self._ready: deque[Message] = deque()
         self._consumers: deque[QueueConsumer] = deque()

@@ -258,7 +258,7 @@ class Router(FaultControls, Generic[TransportT]):
 
     def _service(self, routing_key: str) -> str:
         queues = self._routes.get(routing_key)
-        return service_of_queue(queues[0].spec.name) if queues else service_of_routing_key(routing_key)
+        return queues[0].service if queues else service_of_routing_key(routing_key)
 
 
 def _differences(existing: ServiceQueue, requested: ServiceQueue) -> str:
