@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 from rabibridge import RMQClient
 from tests.chaos.ledger import ECHO, ONCE, SAFE, THREAD, WORK, Ledger
 from tests.chaos.load import CALLERS, Load
-from tests.chaos.network import TASK_NAME, Network
-from tests.chaos.processes import Processes
 from tests.chaos.runs import read_runs
-from tests.rabbitmq.support import PATIENCE, soon, until, until_true
+from tests.support.processes import Processes
+from tests.support.proxy import TASK_NAME, Proxy
+from tests.support.waiting import PATIENCE, soon, until, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from tests.chaos.grounds import Census, Grounds
     from tests.chaos.ledger import Plan
-    from tests.chaos.processes import Process
     from tests.chaos.runs import Run
+    from tests.support.processes import Process
 
 __all__ = ["MIX", "Rig"]
 
@@ -97,9 +97,9 @@ class Rig:
     def logged(self) -> list[str]:
         return self._kept.lines
 
-    async def network(self, url: str | None = None) -> Network:
+    async def network(self, url: str | None = None) -> Proxy:
         """Return a network to the broker that can be broken."""
-        return await self._stack.enter_async_context(Network(url or self.url))
+        return await self._stack.enter_async_context(Proxy(url or self.url))
 
     async def launch(
         self, program: str = "worker", *, url: str | None = None, services: str = "", **environment: str
@@ -107,7 +107,7 @@ class Rig:
         """Start a process that need not get to work; it does not count among the workers."""
         services = services or "echo,work,once,safe,thread"
         common = {"RABIBRIDGE_URL": url or self.url, "CHAOS_RUNS": str(self.runs_path), "CHAOS_SERVICES": services}
-        return await self._processes.start(program, common | environment)
+        return await self._processes.start(f"tests.chaos.{program}", common | environment)
 
     async def worker(self, **options: str) -> Process:
         """Start a worker process and wait until it serves; options as for `launch`."""

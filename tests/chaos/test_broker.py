@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge import CallTimeoutError, ConnectionLostError
 from tests.chaos.ledger import ECHO, KEYED, LASTING, ONCE, SAFE, THREAD, WORK
-from tests.rabbitmq.support import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import pytest

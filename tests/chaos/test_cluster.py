@@ -14,7 +14,8 @@ from rabibridge import CallTimeoutError, ConnectionLostError, RMQClient, RMQServ
 from tests.chaos.grounds import Census, Grounds
 from tests.chaos.ledger import ECHO, KEYED, LASTING, ONCE, SAFE, WORK
 from tests.chaos.rig import Rig
-from tests.rabbitmq.support import until, until_call_gives, until_true
+from tests.rabbitmq.support import until_call_gives
+from tests.support.waiting import until, until_true
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

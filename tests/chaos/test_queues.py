@@ -13,12 +13,12 @@ from aiormq.exceptions import ChannelPreconditionFailed
 
 from rabibridge import CallTimeoutError, NoRouteError
 from tests.chaos.ledger import ECHO, SAFE, THREAD, WORK
-from tests.rabbitmq.support import until, until_true
+from tests.support.waiting import until, until_true
 
 if TYPE_CHECKING:
     from tests.chaos.ledger import Plan
-    from tests.chaos.processes import Process
     from tests.chaos.rig import Rig
+    from tests.support.processes import Process
 
 SHORT = replace(WORK, timeout=5.0)
 QUEUE = "rpc_async_work"
@@ -77,7 +77,7 @@ async def test_one_is_declared_with_other_arguments(rig: Rig) -> None:
         await load.flows()
         assert (await worker.state())["ok"]
         network.refusing = True
-        network.reset()
+        network.cut()
         channel = await connection.channel()
         await asyncio.sleep(0.2)  # so that the broker sees that the worker is gone; it cannot come back
         await channel.queue_delete(QUEUE)

@@ -6,21 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rabibridge_testing import MemoryBroker, MemoryTransport
-from rabibridge_testing.conformance import (
-    CallConformance,
-    CancellationConformance,
-    ContentConformance,
-    DeadlineConformance,
-    DeliveryConformance,
-    HealthConformance,
-    IdempotencyConformance,
-    LimitConformance,
-    OutageConformance,
-    QueueConformance,
-    ReconnectionConformance,
-    SeamConformance,
-    SignalConformance,
-)
+from tests.conformance.bindings import conformance_classes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -80,40 +66,4 @@ def dead_letters(broker: MemoryBroker) -> Callable[[str], Awaitable[list[tuple[b
     return look
 
 
-class TestSeam(SeamConformance): ...
-
-
-class TestQueues(QueueConformance): ...
-
-
-class TestSignals(SignalConformance): ...
-
-
-class TestReconnection(ReconnectionConformance): ...
-
-
-class TestCalls(CallConformance): ...
-
-
-class TestLimits(LimitConformance): ...
-
-
-class TestContent(ContentConformance): ...
-
-
-class TestOutage(OutageConformance): ...
-
-
-class TestCancellation(CancellationConformance): ...
-
-
-class TestDelivery(DeliveryConformance): ...
-
-
-class TestIdempotency(IdempotencyConformance): ...
-
-
-class TestDeadlines(DeadlineConformance): ...
-
-
-class TestHealth(HealthConformance): ...
+globals().update(conformance_classes(__name__))

@@ -19,8 +19,8 @@ from yarl import URL
 from rabibridge.frames import HEARTBEAT, publish_method
 from rabibridge.lane import Lane
 from rabibridge.tap import TapFactory
-from tests.rabbitmq.support import soon, until
 from tests.support.peer import Peer, PeerConnection
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

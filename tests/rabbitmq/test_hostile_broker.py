@@ -17,9 +17,10 @@ from rabibridge import (
     RMQClient,
 )
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.support import Gate, Stage, soon, until
+from tests.rabbitmq.support import Gate, Stage
 from tests.support.proxy import Proxy
 from tests.support.services import grown, new_echo
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def proxy(stage: Stage) -> AsyncIterator[Proxy]:
-    async with Proxy(stage.url) as proxy:
+    async with Proxy(stage.url, whole_frames=True) as proxy:
         yield proxy
 
 

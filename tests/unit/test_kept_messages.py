@@ -11,8 +11,8 @@ from rabibridge.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply, ServiceQueue
 from rabibridge_testing.conformance.kit import Worker
-from tests.rabbitmq.support import soon, until
 from tests.support.peer import Peer, PeerConnection
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
