@@ -79,7 +79,7 @@ class PrivateCluster:
     def stop(self) -> None:
         """End all nodes and remove their data; stopping twice does no harm."""
         for node in self.nodes:
-            node.kill()
+            node.stop()
         self.home.close()
 
     def ctl(self, *args: str, timeout: float = 60.0) -> str:
