@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 async def _user(rig: Rig, name: str, *permissions: str) -> str:
     """Make a user with these permissions on the virtual host, and return the URL to use."""
     user = f"{name}-{rig.vhost}"
-    await rig.grounds.ctl("add_user", user, rig.grounds.password)
+    await rig.chaos_broker.ctl("add_user", user, rig.chaos_broker.password)
     if permissions:
         configure, write, read = permissions
-        await rig.grounds.allow(rig.vhost, configure, write, read, user=user)
-    return rig.url.replace(rig.grounds.user, user)
+        await rig.chaos_broker.allow(rig.vhost, configure, write, read, user=user)
+    return rig.url.replace(rig.chaos_broker.user, user)
 
 
 async def _refused(rig: Rig, url: str, *words: str) -> None:
@@ -45,7 +45,7 @@ async def _refused_later(rig: Rig, url: str, user: str) -> None:
     network = await rig.network(url)
     client = await rig.client(network.url)
     assert (await soon(rig.ledger.call(client, WORK))).ok
-    await rig.grounds.ctl("change_password", user, "another")
+    await rig.chaos_broker.ctl("change_password", user, "another")
     network.cut()
     await until(lambda: client.state is not ConnectionState.READY)
     with pytest.raises((ConfigurationError, ConnectionLostError), match="password"):
@@ -64,7 +64,7 @@ async def test_those_who_are_refused(rig: Rig) -> None:
         _user(rig, "changing", ".*", ".*", ".*"),
     )
     await asyncio.gather(
-        _refused(rig, rig.url.replace(rig.grounds.password, "secret-but-wrong"), "password"),
+        _refused(rig, rig.url.replace(rig.chaos_broker.password, "secret-but-wrong"), "password"),
         _refused(rig, rig.url.replace(rig.vhost, "missing"), "missing"),
         _refused(rig, stranger, rig.vhost),
         _refused(rig, reader, "permission", "rpc_async_"),
@@ -87,7 +87,7 @@ async def test_one_who_may_not_send_until_it_is_granted(rig: Rig) -> None:
         assert entry.ended is not None
         assert entry.ended - began < 10
     assert len(network.links) == 1
-    await rig.grounds.allow(rig.vhost, r"^amq\.gen-.*$", "^rpc$", ".*", user=f"mute-{rig.vhost}")
+    await rig.chaos_broker.allow(rig.vhost, r"^amq\.gen-.*$", "^rpc$", ".*", user=f"mute-{rig.vhost}")
 
     healed: list[bool] = []
 

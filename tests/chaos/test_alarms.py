@@ -20,10 +20,10 @@ async def test_memory_alarm(rig: Rig) -> None:
     await asyncio.gather(rig.worker(url=workers_network.url), rig.worker())
     load = await rig.load(await rig.client(network.url), ECHO, WORK, SAFE, THREAD, SHORT)
     try:
-        await rig.grounds.ctl("set_vm_memory_high_watermark", "0.0000001")
+        await rig.chaos_broker.ctl("set_vm_memory_high_watermark", "0.0000001")
         await asyncio.sleep(5)
     finally:
-        await rig.grounds.ctl("set_vm_memory_high_watermark", "0.4")
+        await rig.chaos_broker.ctl("set_vm_memory_high_watermark", "0.4")
     await load.flows()
     await rig.check(errors={SHORT: (CallTimeoutError,)}, runs_twice=False)
     late = rig.ledger.ended_with(CallTimeoutError)

@@ -48,7 +48,7 @@ async def _says_why(worker: Process, *words: str) -> None:
 async def test_one_is_deleted_under_its_service(rig: Rig) -> None:
     await rig.two_workers()
     await rig.load(await rig.client(), *OTHERS, SHORT)
-    await rig.grounds.ctl("delete_queue", "--vhost", rig.vhost, QUEUE)
+    await rig.chaos_broker.ctl("delete_queue", "--vhost", rig.vhost, QUEUE)
     await _results_since(rig, time.monotonic(), SHORT)
     await rig.check(errors=GONE, runs_twice=False)
 
@@ -56,8 +56,8 @@ async def test_one_is_deleted_under_its_service(rig: Rig) -> None:
 async def test_one_is_deleted_that_the_worker_may_not_declare(rig: Rig) -> None:
     worker = await rig.worker()
     load = await rig.load(await rig.client(), *OTHERS, SHORT)
-    await rig.grounds.allow(rig.vhost, r"^amq\.gen-.*$", ".*", ".*")
-    await rig.grounds.ctl("delete_queue", "--vhost", rig.vhost, QUEUE)
+    await rig.chaos_broker.allow(rig.vhost, r"^amq\.gen-.*$", ".*", ".*")
+    await rig.chaos_broker.ctl("delete_queue", "--vhost", rig.vhost, QUEUE)
     await _says_why(worker, "'work'", QUEUE, "permission")
     await load.flows()
     await rig.end_load()

@@ -19,7 +19,7 @@ from yarl import URL
 from rabibridge.frames import HEARTBEAT, publish_method
 from rabibridge.lane import Lane
 from rabibridge.tap import TapFactory
-from tests.support.peer import Peer, PeerConnection
+from tests.support.scripted_broker import Peer, PeerConnection
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rabibridge.frames import encode_properties
 from rabibridge.tables import encode_table
 from rabibridge_core.transport import ConnectionState
 from tests.rabbitmq.support import Stage, waiting_in
-from tests.support.raw import RawPublisher
+from tests.support.raw_publisher import RawPublisher
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:

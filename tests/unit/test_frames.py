@@ -22,7 +22,7 @@ from pamqp import heartbeat as amqp_heartbeat
 from rabibridge import frames
 from rabibridge.frames import FrameError, Properties
 from rabibridge.tables import decode_table, encode_table
-from tests.support.tables import foreign_tables, own_tables
+from tests.support.field_tables import foreign_tables, own_tables
 
 _KINDS = (1, 2, 3, 8)
 _PROPERTIES = ("content_type", "content_encoding", "table", "correlation_id", "reply_to", "expiration", "persistent")

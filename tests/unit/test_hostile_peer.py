@@ -16,7 +16,7 @@ from rabibridge import ConfigurationError, ConnectionLostError, RMQClient
 from rabibridge.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState, Reply, Request, ServiceQueue
-from tests.support.peer import Peer, PeerConnection
+from tests.support.scripted_broker import Peer, PeerConnection
 from tests.support.services import grown
 from tests.support.waiting import soon, until
 

@@ -104,21 +104,21 @@ class Field:
     async def hang_up(self) -> None:
         """The broker closes all connections, as an operator may tell it to."""
         async with self._node:
-            await self.rig.grounds.ctl("close_all_connections", "--vhost", self.rig.vhost, "for a test")
+            await self.rig.chaos_broker.ctl("close_all_connections", "--vhost", self.rig.vhost, "for a test")
 
     async def memory_alarm(self) -> None:
         """The broker takes nothing more for a while."""
         async with self._node:
-            await self.rig.grounds.ctl("set_vm_memory_high_watermark", "0.0000001")
+            await self.rig.chaos_broker.ctl("set_vm_memory_high_watermark", "0.0000001")
             await self._pause()
-            await self.rig.grounds.ctl("set_vm_memory_high_watermark", "0.4")
+            await self.rig.chaos_broker.ctl("set_vm_memory_high_watermark", "0.4")
 
     async def kill_broker(self) -> None:
         """SIGKILL for the broker, and it starts again."""
         async with self._node:
-            await asyncio.to_thread(self.rig.grounds.node.kill)
+            await asyncio.to_thread(self.rig.chaos_broker.node.kill)
             await asyncio.sleep(self.dice.uniform(0, 2))
-            await asyncio.to_thread(self.rig.grounds.node.start)
+            await asyncio.to_thread(self.rig.chaos_broker.node.start)
 
     async def cancel(self) -> None:
         """Hundreds of calls that are cancelled, some as soon as they are made, and calls to nowhere."""

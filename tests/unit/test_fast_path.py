@@ -12,7 +12,7 @@ from rabibridge import frames
 from rabibridge.topology import expiration_of
 from rabibridge.usual import UsualRequests, usual_reply
 from rabibridge_core.transport import Reply, Request
-from tests.support.lanes import MAX_BODY, MAX_PAYLOAD, RecordedLane, deliver_frames, method_frame, receive
+from tests.support.fast_channels import MAX_BODY, MAX_PAYLOAD, RecordedLane, deliver_frames, method_frame, receive
 from tests.support.sockets import passed_on, tapped_socket
 
 if TYPE_CHECKING:

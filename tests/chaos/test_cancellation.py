@@ -73,7 +73,7 @@ async def test_a_channel_error_under_four_hundred_concurrent_publishes(rig: Rig)
     client = await rig.client(network.url)
     load = await rig.load(client, *MIX, callers=400)
     burst = replace(ECHO, timeout=20.0)
-    breaking = asyncio.create_task(rig.grounds.eval(_EXCHANGE_GONE % {"vhost": rig.vhost}))
+    breaking = asyncio.create_task(rig.chaos_broker.eval(_EXCHANGE_GONE % {"vhost": rig.vhost}))
     while not breaking.done():
         await soon(asyncio.gather(*(rig.ledger.call(client, burst) for _ in range(400))))
         await asyncio.sleep(0.02)

@@ -18,7 +18,7 @@ from pamqp import header as amqp_header
 
 from rabibridge.frames import FrameError
 from rabibridge.tables import amended_properties, amended_table, decode_table, encode_table, readable_table
-from tests.support.tables import foreign_tables, own_tables, short
+from tests.support.field_tables import foreign_tables, own_tables, short
 
 
 @given(own_tables)

@@ -10,7 +10,7 @@ from pamqp import commands as spec
 
 from rabibridge import frames
 from rabibridge_core.errors import ConnectionLostError
-from tests.support.lanes import RecordedLane, deliver_frames, method_frame, receive
+from tests.support.fast_channels import RecordedLane, deliver_frames, method_frame, receive
 from tests.support.sockets import RecordedSocket, passed_on, tapped_socket
 
 if TYPE_CHECKING:
