@@ -1,5 +1,6 @@
 # Everything sets itself up: a virtual environment, then the three packages, editable, with what the tests need.
-# PYTHON=python3.13 chooses another interpreter, VENV another folder, ARGS goes to pytest: make test ARGS='-k lane -x'
+# PYTHON=python3.13 chooses another interpreter, VENV another folder. ARGS goes to pytest, after our own options:
+# make test ARGS='-n0 -k codec -x'
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,12 +8,15 @@ ARGS ?=
 BIN := $(VENV)/bin
 MEMBERS := packages/rabibridge-core packages/rabibridge-rabbitmq packages/rabibridge-testing
 STAMP := $(VENV)/.installed
+# Several processes, each with nodes of its own. They take whole files in the order of the folders: the longest come first.
+PYTEST := $(BIN)/python -m pytest -p no:benchmark -n auto --dist loadfile --no-loadscope-reorder
+UNIT := tests/unit tests/conformance tests/packaging/test_imports.py tests/packaging/test_repository.py tests/tools
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest test-latest test-rabbitmq4 chaos soak
+.PHONY: help install demo test check format pytest unit test-latest test-rabbitmq4 chaos soak
 .PHONY: bench compare bench-check overload scaling broker build clean
 
 help:  ## Show this list
@@ -45,7 +49,10 @@ format: $(STAMP)  ## Format the code and mend what ruff can mend
 
 pytest: $(STAMP)  ## Only the tests; ARGS='...' are handed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+unit: $(STAMP)  ## The tests that need no RabbitMQ, in less than a minute; ARGS='...' are handed to pytest
+	$(PYTEST) $(UNIT) -m 'not rabbitmq' $(ARGS)
 
 test-latest:  ## The tests on the newest Python of this machine
 	@newest=$$($(PYTHON) tools/newest_python.py) && $$newest --version && \
@@ -56,7 +63,7 @@ test-rabbitmq4: $(STAMP)  ## The tests of the transport on RabbitMQ 4, which roo
 
 chaos: $(STAMP)  ## Only the tests that kill, freeze and cut; ARGS='...' are handed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
-	$(BIN)/python -m pytest tests/chaos $(ARGS)
+	$(PYTEST) tests/chaos $(ARGS)
 
 soak: $(STAMP)  ## Faults at random for ten minutes, or for longer and again: ARGS='3600 --seed 7'
 	@$(BIN)/python -m tools.soak $(ARGS)

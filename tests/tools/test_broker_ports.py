@@ -104,6 +104,7 @@ def test_a_port_taken_by_another_broker(server: Path, rabbitmq: Broker) -> None:
     assert not node.answers(), "it is the other one that answers"
 
 
+@pytest.mark.rabbitmq
 def test_every_port_is_taken(server: Path, occupied: Occupied) -> None:
     node = PrivateNode(server, choose_ports=occupied.always)
     with pytest.raises(BrokerError, match="epmd did not start on any of the ports"):
