@@ -1,5 +1,6 @@
 # Every target sets up what it needs: a virtual environment with the three packages, editable, and the test tools.
-# PYTHON=python3.13 selects another interpreter, VENV another folder; ARGS is passed on: make test ARGS='-k lane -x'
+# PYTHON=python3.13 selects another interpreter, VENV another folder. ARGS goes to pytest, after our own options:
+# make test ARGS='-n0 -k codec -x'
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,12 +8,15 @@ ARGS ?=
 BIN := $(VENV)/bin
 MEMBERS := packages/rabibridge-core packages/rabibridge-rabbitmq packages/rabibridge-testing
 STAMP := $(VENV)/.installed
+# Several processes, each with nodes of its own. They take whole files in the order of the folders: the longest come first.
+PYTEST := $(BIN)/python -m pytest -p no:benchmark -n auto --dist loadfile --no-loadscope-reorder
+UNIT := tests/unit tests/conformance tests/packaging/test_imports.py tests/packaging/test_repository.py tests/tools
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest test-latest test-rabbitmq4 chaos soak
+.PHONY: help install demo test check format pytest unit test-latest test-rabbitmq4 chaos soak
 .PHONY: bench compare bench-check overload scaling broker build clean
 
 help:  ## Show this list
@@ -45,7 +49,10 @@ format: $(STAMP)  ## Format the code and apply ruff's fixes
 
 pytest: $(STAMP)  ## Only the tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+unit: $(STAMP)  ## The tests that need no RabbitMQ, in less than a minute; ARGS='...' is passed to pytest
+	$(PYTEST) $(UNIT) -m 'not rabbitmq' $(ARGS)
 
 test-latest:  ## Run the tests on the newest Python of this machine
 	@newest=$$($(PYTHON) tools/newest_python.py) && $$newest --version && \
@@ -56,7 +63,7 @@ test-rabbitmq4: $(STAMP)  ## Run the transport tests on RabbitMQ 4, installed in
 
 chaos: $(STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
-	$(BIN)/python -m pytest tests/chaos $(ARGS)
+	$(PYTEST) tests/chaos $(ARGS)
 
 soak: $(STAMP)  ## Random faults for ten minutes; longer, with a seed: ARGS='3600 --seed 7'
 	@$(BIN)/python -m tools.soak $(ARGS)

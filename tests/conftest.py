@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tools.broker.fixtures import (
@@ -13,6 +15,7 @@ from tools.broker.fixtures import (
     unique_name,
     vhost_url,
 )
+from tools.broker.provide import URL_VARIABLE
 
 __all__ = [
     "_shared_own_cluster",
@@ -30,3 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and not BROKER_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.rabbitmq)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes ``-n auto`` runs the tests in.
+
+    Each starts nodes of its own, and most tests wait for one: there are more processes than cores. The tests would
+    disturb each other on a broker given by URL, so they run there in this process.
+    """
+    return 0 if os.environ.get(URL_VARIABLE) else min(8, (os.cpu_count() or 1) * 3 // 2)

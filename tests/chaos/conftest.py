@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.grounds import Grounds
+from tests.chaos.broker import ChaosBroker
 from tests.chaos.rig import Rig
 from tools.broker import GivenBroker
 
@@ -22,22 +22,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def grounds(_shared_own_node: Broker) -> Grounds:
+def chaos_broker(_shared_own_node: Broker) -> ChaosBroker:
     """A broker that may be killed."""
     if isinstance(_shared_own_node, GivenBroker):
         pytest.skip("a broker that is only known by its URL cannot be killed")
-    return Grounds(_shared_own_node)
+    return ChaosBroker(_shared_own_node)
 
 
 @pytest.fixture
-async def rig(own_node: Broker, grounds: Grounds, tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig(own_node: Broker, chaos_broker: ChaosBroker, tmp_path: Path) -> AsyncIterator[Rig]:
     """Workers, clients and load on a virtual host of their own."""
-    async with Rig(grounds, tmp_path) as rig:
+    async with Rig(chaos_broker, tmp_path) as rig:
         yield rig
 
 
 @pytest.fixture
-async def quick_rig(own_node: Broker, grounds: Grounds, tmp_path: Path) -> AsyncIterator[Rig]:
+async def quick_rig(own_node: Broker, chaos_broker: ChaosBroker, tmp_path: Path) -> AsyncIterator[Rig]:
     """The same with a heartbeat of one second: a silent connection is noticed soon."""
-    async with Rig(grounds, tmp_path, heartbeat=1) as rig:
+    async with Rig(chaos_broker, tmp_path, heartbeat=1) as rig:
         yield rig

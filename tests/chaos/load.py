@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from tests.chaos.ledger import GRACE, PLENTY
-from tests.rabbitmq.support import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from rabibridge import RMQClient

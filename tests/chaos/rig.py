@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, Self
 from rabibridge import RMQClient
 from tests.chaos.ledger import ECHO, ONCE, SAFE, THREAD, WORK, Ledger
 from tests.chaos.load import CALLERS, Load
-from tests.chaos.network import TASK_NAME, Network
-from tests.chaos.processes import Processes
 from tests.chaos.runs import read_runs
-from tests.rabbitmq.support import PATIENCE, soon, until, until_true
+from tests.support.processes import Processes
+from tests.support.proxy import TASK_NAME, Proxy
+from tests.support.waiting import PATIENCE, soon, until, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from tests.chaos.grounds import Census, Grounds
+    from tests.chaos.broker import Census, ChaosBroker
     from tests.chaos.ledger import Plan
-    from tests.chaos.processes import Process
     from tests.chaos.runs import Run
+    from tests.support.processes import Process
 
 __all__ = ["MIX", "Rig"]
 
@@ -61,8 +61,8 @@ class Rig:
         logged: what was logged in this process.
     """
 
-    def __init__(self, grounds: Grounds, folder: Path, *, heartbeat: int | None = None) -> None:
-        self.grounds = grounds
+    def __init__(self, chaos_broker: ChaosBroker, folder: Path, *, heartbeat: int | None = None) -> None:
+        self.chaos_broker = chaos_broker
         self.ledger = Ledger()
         self.workers: list[Process] = []
         self.vhost = ""
@@ -80,8 +80,8 @@ class Rig:
         self._worker_tasks = 0
 
     async def __aenter__(self) -> Self:
-        self.vhost = await self.grounds.vhost()
-        self.url = self.grounds.url(self.vhost, self._heartbeat)
+        self.vhost = await self.chaos_broker.vhost()
+        self.url = self.chaos_broker.url(self.vhost, self._heartbeat)
         self._processes = await self._stack.enter_async_context(Processes(self._folder))
         logging.getLogger().addHandler(self._kept)
         self._stack.callback(logging.getLogger().removeHandler, self._kept)
@@ -97,9 +97,9 @@ class Rig:
     def logged(self) -> list[str]:
         return self._kept.lines
 
-    async def network(self, url: str | None = None) -> Network:
+    async def network(self, url: str | None = None) -> Proxy:
         """Return a network to the broker that can be broken."""
-        return await self._stack.enter_async_context(Network(url or self.url))
+        return await self._stack.enter_async_context(Proxy(url or self.url))
 
     async def launch(
         self, program: str = "worker", *, url: str | None = None, services: str = "", **environment: str
@@ -107,7 +107,7 @@ class Rig:
         """Start a process that need not get to work; it does not count among the workers."""
         services = services or "echo,work,once,safe,thread"
         common = {"RABIBRIDGE_URL": url or self.url, "CHAOS_RUNS": str(self.runs_path), "CHAOS_SERVICES": services}
-        return await self._processes.start(program, common | environment)
+        return await self._processes.start(f"tests.chaos.{program}", common | environment)
 
     async def worker(self, **options: str) -> Process:
         """Start a worker process and wait until it serves; options as for `launch`."""
@@ -147,7 +147,7 @@ class Rig:
         for plan in set(plans or MIX):
             entry = await soon(self.ledger.call(client, plan))
             assert entry.ok, entry
-        self._before = await self.grounds.census(self.vhost)
+        self._before = await self.chaos_broker.census(self.vhost)
         self._clients_before = len(self.clients)
         states = [await worker.state() for worker in self.workers]
         self._worker_tasks = max((state["tasks"] for state in states), default=0)
@@ -198,7 +198,7 @@ class Rig:
         give_up = time.monotonic() + _SETTLING
         while True:
             seconds = max(0.0, give_up - time.monotonic())
-            now = await self.grounds.census(
+            now = await self.chaos_broker.census(
                 self.vhost, left=left, connections=wanted[0], channels=channels, seconds=seconds
             )
             held, waiting = sum(now.unsettled.values()), sum(now.waiting.values())
@@ -243,7 +243,7 @@ class Rig:
     def check_logs(self) -> None:
         """Check that no log holds the password, nor what was in a call."""
         text = "\n".join(self.logged) + self._processes.logs()
-        assert self.grounds.password not in text
+        assert self.chaos_broker.password not in text
         assert "Task exception was never retrieved" not in text
         leaked = [entry for entry in self.ledger.entries.values() if entry.nonce in text]
         assert not leaked, f"the log tells what was in a call: {leaked[0]}"

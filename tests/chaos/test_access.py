@@ -11,7 +11,7 @@ import pytest
 from rabibridge import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 from tests.chaos.ledger import WORK
-from tests.rabbitmq.support import soon, until
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from tests.chaos.rig import Rig
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 async def _user(rig: Rig, name: str, *permissions: str) -> str:
     """Make a user with these permissions on the virtual host, and return the URL to use."""
     user = f"{name}-{rig.vhost}"
-    await rig.grounds.ctl("add_user", user, rig.grounds.password)
+    await rig.chaos_broker.ctl("add_user", user, rig.chaos_broker.password)
     if permissions:
         configure, write, read = permissions
-        await rig.grounds.allow(rig.vhost, configure, write, read, user=user)
-    return rig.url.replace(rig.grounds.user, user)
+        await rig.chaos_broker.allow(rig.vhost, configure, write, read, user=user)
+    return rig.url.replace(rig.chaos_broker.user, user)
 
 
 async def _refused(rig: Rig, url: str, *words: str) -> None:
@@ -35,7 +35,7 @@ async def _refused(rig: Rig, url: str, *words: str) -> None:
     assert "failed" in said, (said, worker.log.read_text())
     assert all(word in said["failed"] for word in words), (said, words)
     assert await worker.ended() == 2
-    assert network.accepted == 1
+    assert len(network.links) == 1
     problems = [line for line in worker.log.read_text().splitlines() if " INFO " not in line and " rabibridge" in line]
     assert len(problems) <= 1, "\n".join(problems)
 
@@ -45,14 +45,14 @@ async def _refused_later(rig: Rig, url: str, user: str) -> None:
     network = await rig.network(url)
     client = await rig.client(network.url)
     assert (await soon(rig.ledger.call(client, WORK))).ok
-    await rig.grounds.ctl("change_password", user, "another")
-    network.reset()
+    await rig.chaos_broker.ctl("change_password", user, "another")
+    network.cut()
     await until(lambda: client.state is not ConnectionState.READY)
     with pytest.raises((ConfigurationError, ConnectionLostError), match="password"):
         await soon(client.remote_call("work", (-1, "", 0.0), timeout=60))
     await soon(client.close())
     rig.forget(client)
-    assert network.accepted < 15
+    assert len(network.links) < 15
 
 
 async def test_those_who_are_refused(rig: Rig) -> None:
@@ -64,7 +64,7 @@ async def test_those_who_are_refused(rig: Rig) -> None:
         _user(rig, "changing", ".*", ".*", ".*"),
     )
     await asyncio.gather(
-        _refused(rig, rig.url.replace(rig.grounds.password, "secret-but-wrong"), "password"),
+        _refused(rig, rig.url.replace(rig.chaos_broker.password, "secret-but-wrong"), "password"),
         _refused(rig, rig.url.replace(rig.vhost, "missing"), "missing"),
         _refused(rig, stranger, rig.vhost),
         _refused(rig, reader, "permission", "rpc_async_"),
@@ -86,8 +86,8 @@ async def test_one_who_may_not_send_until_it_is_granted(rig: Rig) -> None:
         assert all(word in str(entry.error) for word in ("'rpc'", "write", "set_permissions", "mute-")), entry
         assert entry.ended is not None
         assert entry.ended - began < 10
-    assert network.accepted == 1
-    await rig.grounds.allow(rig.vhost, r"^amq\.gen-.*$", "^rpc$", ".*", user=f"mute-{rig.vhost}")
+    assert len(network.links) == 1
+    await rig.chaos_broker.allow(rig.vhost, r"^amq\.gen-.*$", "^rpc$", ".*", user=f"mute-{rig.vhost}")
 
     healed: list[bool] = []
 
@@ -101,7 +101,7 @@ async def test_one_who_may_not_send_until_it_is_granted(rig: Rig) -> None:
     trying = asyncio.create_task(try_again())
     await until(lambda: bool(healed))
     await soon(trying)
-    assert network.accepted == 1
+    assert len(network.links) == 1
     await load.flows()
     await soon(mute.close())
     rig.forget(mute)

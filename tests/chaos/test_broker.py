@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge import CallTimeoutError, ConnectionLostError
 from tests.chaos.ledger import ECHO, KEYED, LASTING, ONCE, SAFE, THREAD, WORK
-from tests.rabbitmq.support import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import pytest
@@ -23,7 +23,7 @@ BROKEN = {
 
 
 async def test_it_is_killed_and_restarted(rig: Rig) -> None:
-    node = rig.grounds.node
+    node = rig.chaos_broker.node
     await rig.two_workers()
     load = await rig.load(await rig.client(), *PLANS)
     await asyncio.to_thread(node.kill)
@@ -36,15 +36,15 @@ async def test_it_is_killed_and_restarted(rig: Rig) -> None:
 async def test_it_is_stopped_and_started(rig: Rig) -> None:
     await rig.two_workers()
     load = await rig.load(await rig.client(), *PLANS)
-    await rig.grounds.ctl("stop_app")
-    await rig.grounds.ctl("start_app")
+    await rig.chaos_broker.ctl("stop_app")
+    await rig.chaos_broker.ctl("start_app")
     await load.flows()
     await rig.check(errors=BROKEN)
 
 
 async def test_it_restarts_while_both_sides_start(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", "120")
-    node = rig.grounds.node
+    node = rig.chaos_broker.node
     await asyncio.to_thread(node.kill)
     workers = await asyncio.gather(rig.launch(), rig.launch())
     connecting = asyncio.create_task(rig.client(patience=60.0))
@@ -57,10 +57,10 @@ async def test_it_restarts_while_both_sides_start(rig: Rig, monkeypatch: pytest.
 async def test_it_closes_all_connections_twenty_times(rig: Rig) -> None:
     workers = await rig.two_workers()
     load = await rig.load(await rig.client(), *PLANS)
-    await rig.grounds.ctl("close_all_connections", "--vhost", rig.vhost, "for a test")
+    await rig.chaos_broker.ctl("close_all_connections", "--vhost", rig.vhost, "for a test")
     await load.flows()
     early = [(await worker.state())["rss"] for worker in workers]
-    await rig.grounds.close_connections(rig.vhost, connections=3, times=19)
+    await rig.chaos_broker.close_connections(rig.vhost, connections=3, times=19)
     await load.flows()
     await rig.check(errors=BROKEN)
     late = [(await worker.state())["rss"] for worker in workers]

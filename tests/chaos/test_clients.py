@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge import ConnectionLostError
 from tests.chaos.ledger import ECHO, SAFE, THREAD, WORK, Plan
-from tests.rabbitmq.support import soon, until
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rabibridge import CallTimeoutError, ConnectionLostError, RMQClient, RMQServer
-from tests.chaos.grounds import Census, Grounds
+from tests.chaos.broker import Census, ChaosBroker
 from tests.chaos.ledger import ECHO, KEYED, LASTING, ONCE, SAFE, WORK
 from tests.chaos.rig import Rig
-from tests.rabbitmq.support import until, until_call_gives, until_true
+from tests.rabbitmq.support import until_call_gives
+from tests.support.waiting import until, until_true
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,7 +47,7 @@ def may_end() -> dict[Plan, tuple[type[BaseException], ...]]:
 _HELD = ("messages_ready", "messages_unacknowledged")
 
 
-class ClusterGrounds(Grounds):
+class ChaosCluster(ChaosBroker):
     """The cluster as the rig sees it: URLs that name all nodes, and what there is on all of them."""
 
     def __init__(self, cluster: PrivateCluster) -> None:
@@ -93,18 +94,20 @@ class ClusterGrounds(Grounds):
 
 
 @pytest.fixture
-async def grounds(own_cluster: PrivateCluster) -> ClusterGrounds:
-    return ClusterGrounds(own_cluster)
+async def chaos_broker(own_cluster: PrivateCluster) -> ChaosCluster:
+    return ChaosCluster(own_cluster)
 
 
 @pytest.fixture
-async def rig(grounds: ClusterGrounds, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with Rig(grounds, tmp_path) as rig:
+async def rig(chaos_broker: ChaosCluster, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(chaos_broker, tmp_path) as rig:
         yield rig
 
 
-async def test_a_node_is_killed_and_comes_back(rig: Rig, grounds: ClusterGrounds, own_cluster: PrivateCluster) -> None:
-    elsewhere = grounds.url(rig.vhost, first=1)
+async def test_a_node_is_killed_and_comes_back(
+    rig: Rig, chaos_broker: ChaosCluster, own_cluster: PrivateCluster
+) -> None:
+    elsewhere = chaos_broker.url(rig.vhost, first=1)
     services = {"services": "echo,work,safe,once", "RABIBRIDGE_QUEUE_TYPE": "quorum"}
     await rig.worker(**services)  # its node leads the queues
     await rig.worker(url=elsewhere, **services)
@@ -115,13 +118,13 @@ async def test_a_node_is_killed_and_comes_back(rig: Rig, grounds: ClusterGrounds
     # The first takes a client, a worker and the leaders of the queues with it. The second leaves the queues to the
     # first, which is back by then, and to one other: that they go on shows that it has all it missed.
     for killed in (0, 2):
-        await until_true(lambda: grounds.whole(rig.vhost))
+        await until_true(lambda: chaos_broker.whole(rig.vhost))
         await asyncio.to_thread(own_cluster.kill, killed)
         await stayed.flows(1000)
         await moved.flows()
         await asyncio.to_thread(own_cluster.start, killed)
         await moved.flows()
-    await until_true(lambda: grounds.whole(rig.vhost))
+    await until_true(lambda: chaos_broker.whole(rig.vhost))
     await rig.check(errors=may_end())
     assert near.health()
     assert far.health()

@@ -10,7 +10,7 @@ import pytest
 
 from rabibridge import CallTimeoutError, ConnectionLostError, RemoteExecutionError
 from tests.chaos.ledger import ECHO, ONCE, SAFE, THREAD, WORK, Plan
-from tests.rabbitmq.support import soon
+from tests.support.waiting import soon
 
 if TYPE_CHECKING:
     from tests.chaos.rig import Rig

@@ -13,12 +13,12 @@ from aiormq.exceptions import ChannelPreconditionFailed
 
 from rabibridge import CallTimeoutError, NoRouteError
 from tests.chaos.ledger import ECHO, SAFE, THREAD, WORK
-from tests.rabbitmq.support import until, until_true
+from tests.support.waiting import until, until_true
 
 if TYPE_CHECKING:
     from tests.chaos.ledger import Plan
-    from tests.chaos.processes import Process
     from tests.chaos.rig import Rig
+    from tests.support.processes import Process
 
 SHORT = replace(WORK, timeout=5.0)
 QUEUE = "rpc_async_work"
@@ -48,7 +48,7 @@ async def _says_why(worker: Process, *words: str) -> None:
 async def test_one_is_deleted_under_its_service(rig: Rig) -> None:
     await rig.two_workers()
     await rig.load(await rig.client(), *OTHERS, SHORT)
-    await rig.grounds.ctl("delete_queue", "--vhost", rig.vhost, QUEUE)
+    await rig.chaos_broker.ctl("delete_queue", "--vhost", rig.vhost, QUEUE)
     await _results_since(rig, time.monotonic(), SHORT)
     await rig.check(errors=GONE, runs_twice=False)
 
@@ -56,8 +56,8 @@ async def test_one_is_deleted_under_its_service(rig: Rig) -> None:
 async def test_one_is_deleted_that_the_worker_may_not_declare(rig: Rig) -> None:
     worker = await rig.worker()
     load = await rig.load(await rig.client(), *OTHERS, SHORT)
-    await rig.grounds.allow(rig.vhost, r"^amq\.gen-.*$", ".*", ".*")
-    await rig.grounds.ctl("delete_queue", "--vhost", rig.vhost, QUEUE)
+    await rig.chaos_broker.allow(rig.vhost, r"^amq\.gen-.*$", ".*", ".*")
+    await rig.chaos_broker.ctl("delete_queue", "--vhost", rig.vhost, QUEUE)
     await _says_why(worker, "'work'", QUEUE, "permission")
     await load.flows()
     await rig.end_load()
@@ -77,7 +77,7 @@ async def test_one_is_declared_with_other_arguments(rig: Rig) -> None:
         await load.flows()
         assert (await worker.state())["ok"]
         network.refusing = True
-        network.reset()
+        network.cut()
         channel = await connection.channel()
         await asyncio.sleep(0.2)  # so that the broker sees that the worker is gone; it cannot come back
         await channel.queue_delete(QUEUE)

@@ -12,7 +12,7 @@ from tools.soak import soak
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.chaos.grounds import Grounds
+    from tests.chaos.broker import ChaosBroker
     from tools.broker import Broker
 
 SECONDS = 60.0
@@ -20,10 +20,10 @@ SECONDS = 60.0
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_a_minute(own_node: Broker, grounds: Grounds, tmp_path: Path) -> None:
+async def test_a_minute(own_node: Broker, chaos_broker: ChaosBroker, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    tally = await soak(grounds, tmp_path, seconds=SECONDS, seed=seed)
+    tally = await soak(chaos_broker, tmp_path, seconds=SECONDS, seed=seed)
     print(tally)
     assert tally.clean, f"python -m tools.soak --seed {seed}: {tally}"
     assert tally.results > 1000

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import aiormq
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_testing.conformance import bind
+from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,106 +21,56 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.rabbitmq
 
 
-class Cable:
-    """A TCP relay to the broker that can be cut and mended, one for each transport."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = host, port
-        self._links: set[asyncio.StreamWriter] = set()
-        self._plugged_in = True
-        self._server: asyncio.Server | None = None
-
-    async def open(self) -> int:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.cut()
-        await self._server.wait_closed()
-
-    def cut(self) -> None:
-        for writer in list(self._links):
-            writer.transport.abort()
-
-    def unplug(self) -> None:
-        self._plugged_in = False
-        self.cut()
-
-    def plug_in(self) -> None:
-        self._plugged_in = True
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._plugged_in:
-            writer.transport.abort()
-            return
-        remote_reader, remote_writer = await asyncio.open_connection(*self._target)
-        ends = {writer, remote_writer}
-        self._links |= ends
-        try:
-            await asyncio.gather(_copy(reader, remote_writer), _copy(remote_reader, writer))
-        finally:
-            self._links -= ends
-            for end in ends:
-                end.transport.abort()
+@pytest.fixture
+async def proxies() -> AsyncIterator[Proxies]:
+    async with AsyncExitStack() as stack:
+        yield Proxies(stack)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass  # cut on purpose
-    writer.transport.abort()
+class Proxies(dict["Transport", Proxy]):
+    """The proxy through which each transport reaches the broker."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        super().__init__()
+        self._stack = stack
+
+    async def open(self, url: str) -> Proxy:
+        return await self._stack.enter_async_context(Proxy(url))
 
 
 @pytest.fixture
-async def cables() -> AsyncIterator[dict[Transport, Cable]]:
-    cables: dict[Transport, Cable] = {}
-    yield cables
-    for cable in cables.values():
-        await cable.close()
-
-
-@pytest.fixture
-def make_transport(amqp_url: str, cables: dict[Transport, Cable]) -> Callable[[], Awaitable[Transport]]:
-    broker = urlsplit(amqp_url)
-
+def make_transport(amqp_url: str, proxies: Proxies) -> Callable[[], Awaitable[Transport]]:
     async def make() -> Transport:
-        cable = Cable(broker.hostname or "127.0.0.1", broker.port or 5672)
-        port = await cable.open()
-        netloc = f"{broker.netloc.rpartition('@')[0]}@127.0.0.1:{port}"
-        settings = load_settings(url=broker._replace(netloc=netloc).geturl())
+        proxy = await proxies.open(amqp_url)
         # Some tests wait for an attempt to connect to be given up.
-        transport = RabbitMQTransport(replace(settings, connect_timeout=5.0), "conformance")
-        cables[transport] = cable
+        settings = replace(load_settings(url=proxy.url), connect_timeout=5.0)
+        transport = RabbitMQTransport(settings, "conformance")
+        proxies[transport] = proxy
         return transport
 
     return make
 
 
 @pytest.fixture
-def break_connection(cables: dict[Transport, Cable]) -> Callable[[Transport], Awaitable[None]]:
+def break_connection(proxies: Proxies) -> Callable[[Transport], Awaitable[None]]:
     async def cut(transport: Transport) -> None:
-        cables[transport].cut()
+        proxies[transport].cut()
 
     return cut
 
 
 @pytest.fixture
-def unreachable(cables: dict[Transport, Cable]) -> Callable[[Transport], AbstractAsyncContextManager[object]]:
+def unreachable(proxies: Proxies) -> Callable[[Transport], AbstractAsyncContextManager[object]]:
     @asynccontextmanager
     async def cut_off(transport: Transport) -> AsyncIterator[None]:
         assert isinstance(transport, RabbitMQTransport)
-        cables[transport].unplug()
+        proxies[transport].refusing = True
+        proxies[transport].cut()
         transport.abort()
         try:
             yield
         finally:
-            cables[transport].plug_in()
+            proxies[transport].refusing = False
 
     return cut_off
 

@@ -8,13 +8,15 @@ import pytest
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_testing.conformance.harness import Bench
-from tests.rabbitmq.processes import Workers
 from tests.rabbitmq.support import Stage
 from tests.rabbitmq.users import Users
+from tests.rabbitmq.workers import Workers
+from tests.support.processes import Processes
 from tools.broker import GivenBroker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from tools.broker import Broker
 
@@ -63,8 +65,7 @@ def governed(rabbitmq: Broker) -> Broker:
 
 
 @pytest.fixture
-async def workers(vhost_url: str, unique_name: Callable[[str], str]) -> AsyncIterator[Workers]:
+async def workers(vhost_url: str, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Workers]:
     """Server processes on the virtual host of the test, gone after it."""
-    workers = Workers(vhost_url, unique_name)
-    yield workers
-    await workers.close()
+    async with Processes(tmp_path) as processes:
+        yield Workers(processes, vhost_url, unique_name)

@@ -5,45 +5,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import aiormq
 
 from rabibridge import RMQClient, RMQServer, register_call
+from tests.support.waiting import PATIENCE, soon, until_true
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from tools.broker import Broker
 
-PATIENCE = 30.0
-"""How long a test waits for what must happen, in seconds. What must happen happens much sooner."""
 _ONE_TRY = 5.0
 """How long to wait for one of many calls: one that waits in a queue when that is deleted gets no answer."""
-
-ResultT = TypeVar("ResultT")
-
-
-async def soon(awaitable: Awaitable[ResultT]) -> ResultT:
-    """Return the result of ``awaitable``, or fail when it takes too long."""
-    async with asyncio.timeout(PATIENCE):
-        return await awaitable
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something of which there is no notice to await."""
-
-    async def look() -> bool:
-        return condition()
-
-    await until_true(look)
-
-
-async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until the answer is yes."""
-    async with asyncio.timeout(2 * PATIENCE):
-        while not await condition():  # noqa: ASYNC110 - what is waited for happens elsewhere and gives no notice
-            await asyncio.sleep(0.02)
 
 
 async def until_call_gives(client: RMQClient, name: str, result: Any, *args: Any, **options: Any) -> None:

@@ -20,8 +20,8 @@ from rabibridge._amqp.frames import HEARTBEAT
 from rabibridge._amqp.methods import publish_method
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.multiplexer import MultiplexerFactory
-from tests.rabbitmq.support import soon, until
-from tests.support.peer import Peer, PeerConnection
+from tests.support.scripted_broker import Peer, PeerConnection
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -19,7 +19,8 @@ from rabibridge import (
     RMQServer,
     register_call,
 )
-from tests.rabbitmq.support import PATIENCE, Gate, soon
+from tests.rabbitmq.support import Gate
+from tests.support.waiting import PATIENCE, soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ import pytest
 
 from rabibridge import ConfigurationError, ConnectionLostError, RMQBase, RMQClient, RMQServer
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.proxy import Proxy
-from tests.rabbitmq.support import PATIENCE, soon
+from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE, soon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ async def test_a_wrong_password_is_told_at_once_and_not_tried_again(stage: Stage
             await soon(made.connect())
         assert PASSWORD not in "".join(traceback.format_exception(refused.value))
         assert f"127.0.0.1:{parts.port}" in str(refused.value)
-        assert len(proxy.sent) == 1
+        assert len(proxy.links) == 1
         assert made.state is ConnectionState.CLOSED
         await soon(made.close())
 
@@ -104,7 +104,7 @@ async def test_a_virtual_host_that_is_not_there(stage: Stage, cls: type[RMQBase]
         made = cls(url=f"amqp://{parts.username}:{parts.password}@127.0.0.1:{parts.port}/", virtualhost="not/there")
         with pytest.raises(ConfigurationError, match="not/there"):
             await soon(made.connect())
-        assert len(proxy.sent) == 1
+        assert len(proxy.links) == 1
         await soon(made.close())
 
 

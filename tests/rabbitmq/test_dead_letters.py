@@ -16,14 +16,15 @@ from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply
 from rabibridge_testing.conformance.harness import Bench, Inbox, Worker, request_to
-from tests.rabbitmq.support import ctl, soon, until, until_waiting, vhost_of, waiting_in
+from tests.rabbitmq.support import ctl, until_waiting, vhost_of, waiting_in
 from tests.support.services import new_echo
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import ServiceQueue
-    from tests.rabbitmq.processes import Workers
     from tests.rabbitmq.support import Stage
     from tests.rabbitmq.users import Users
+    from tests.rabbitmq.workers import Workers
     from tools.broker import Broker
 
 EMPTY = Reply(b"", None, None)

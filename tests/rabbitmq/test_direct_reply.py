@@ -9,7 +9,8 @@ import pytest
 from yarl import URL
 
 from rabibridge import NoRouteError, RemoteExecutionError
-from tests.rabbitmq.support import ctl, soon, until_call_gives, vhost_of
+from tests.rabbitmq.support import ctl, until_call_gives, vhost_of
+from tests.support.waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable

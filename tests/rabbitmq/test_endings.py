@@ -13,8 +13,9 @@ import pytest
 from yarl import URL
 
 from rabibridge import CallTimeoutError, ConnectionLostError, RegistrationError, RMQClient, RMQServer
-from tests.rabbitmq.support import PATIENCE, Gate, soon, until, until_call_gives
+from tests.rabbitmq.support import Gate, until_call_gives
 from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE, soon, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

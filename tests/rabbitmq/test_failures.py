@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge import ConnectionLostError, RemoteExecutionError
-from tests.rabbitmq.support import soon
+from tests.support.waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,8 @@ from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply
 from rabibridge_testing.conformance.harness import Inbox, Worker, request_to
-from tests.rabbitmq.support import Gate, soon, until, until_true
+from tests.rabbitmq.support import Gate
+from tests.support.waiting import soon, until, until_true
 
 if TYPE_CHECKING:
     from rabibridge_testing.conformance.harness import Bench

@@ -12,9 +12,10 @@ import pytest
 
 from rabibridge import CallTimeoutError, ConnectionLostError, NoRouteError, RMQClient
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.support import Gate, Stage, soon, until
+from tests.rabbitmq.support import Gate, Stage
 from tests.support.proxy import Proxy
 from tests.support.services import grown, new_echo
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def proxy(stage: Stage) -> AsyncIterator[Proxy]:
-    async with Proxy(stage.url) as proxy:
+    async with Proxy(stage.url, whole_frames=True) as proxy:
         yield proxy
 
 

@@ -12,8 +12,8 @@ from pamqp import commands as spec
 
 from rabibridge import ConnectionLostError, RabiBridgeError, RMQClient
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.support import soon, until
 from tests.support.services import new_echo
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

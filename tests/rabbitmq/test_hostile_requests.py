@@ -13,8 +13,9 @@ from pamqp import commands as spec
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import short_string
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.support import Stage, soon, until, waiting_in
-from tests.support.raw import RawPublisher
+from tests.rabbitmq.support import Stage, waiting_in
+from tests.support.raw_publisher import RawPublisher
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

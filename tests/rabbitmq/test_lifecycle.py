@@ -24,7 +24,8 @@ from rabibridge import (
     register_call,
 )
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.support import Gate, soon, until_call_gives
+from tests.rabbitmq.support import Gate, until_call_gives
+from tests.support.waiting import soon
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ import aiormq
 import pytest
 
 from rabibridge import CallTimeoutError, NoRouteError, QueueFullError, RetryRefused
-from tests.rabbitmq.support import PATIENCE, Gate, soon, until_waiting
+from tests.rabbitmq.support import Gate, until_waiting
+from tests.support.waiting import PATIENCE, soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

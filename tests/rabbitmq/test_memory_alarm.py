@@ -9,9 +9,10 @@ import pytest
 
 from rabibridge import CallTimeoutError
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.support import Gate, Stage, soon
+from tests.rabbitmq.support import Gate, Stage
 from tests.support.proxy import Proxy
 from tests.support.services import new_echo
+from tests.support.waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pamqp import commands, frame
 
-from tests.rabbitmq.proxy import Proxy
-from tests.rabbitmq.support import soon
+from tests.support.proxy import Proxy
+from tests.support.waiting import soon
 
 if TYPE_CHECKING:
     from tests.rabbitmq.support import Stage
@@ -31,12 +31,12 @@ async def test_replies_are_sent_before_acknowledgements(stage: Stage) -> None:
         return bytes(200_000)  # more than one frame
 
     name = stage.register(work, fetch_size=3)
-    async with Proxy(stage.url) as proxy:
+    async with Proxy(stage.url, recording=True) as proxy:
         await stage.server(work, url=proxy.url)
         client = await stage.client()
         await soon(asyncio.gather(*(client.try_remote_call(name, (number % 3 == 0,)) for number in range(30))))
         await stage.close()
-        (sent,) = proxy.sent
+        sent = proxy.link.sent
     replies, acknowledged, channels = 0, set[int](), set[int]()
     for channel, value in _methods(bytes(sent)):
         if isinstance(value, commands.Basic.Publish):

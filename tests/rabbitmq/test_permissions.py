@@ -15,8 +15,9 @@ from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState, Reply
 from rabibridge_testing.conformance.harness import Inbox, Worker, request_to
-from tests.rabbitmq.support import ctl, soon, until, until_true, until_waiting, vhost_of
+from tests.rabbitmq.support import ctl, until_waiting, vhost_of
 from tests.support.services import new_echo
+from tests.support.waiting import soon, until, until_true
 
 if TYPE_CHECKING:
     from rabibridge_testing.conformance.harness import Bench

@@ -9,8 +9,9 @@ import pytest
 
 from rabibridge import CallTimeoutError, ConfigurationError, ConnectionLostError, RabiBridgeError
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.proxy import Proxy
-from tests.rabbitmq.support import PATIENCE, Gate, Stage, ctl, soon, until, until_call_gives, vhost_of
+from tests.rabbitmq.support import Gate, Stage, ctl, until_call_gives, vhost_of
+from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE, soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,8 @@ from pamqp import commands as spec
 
 from rabibridge_core.transport import ConnectionState, Reply
 from rabibridge_testing.conformance.harness import Worker, request_to
-from tests.rabbitmq.support import soon, until, until_waiting, waiting_in
+from tests.rabbitmq.support import until_waiting, waiting_in
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from rabibridge._transport.transport import RabbitMQTransport

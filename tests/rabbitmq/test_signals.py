@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rabbitmq.support import soon
+from tests.rabbitmq.workers import started
+from tests.support.waiting import soon
 
 if TYPE_CHECKING:
-    from tests.rabbitmq.processes import Workers
     from tests.rabbitmq.support import Stage
+    from tests.rabbitmq.workers import Workers
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -23,16 +24,16 @@ async def test_a_signal_ends_it_once_the_calls_in_hand_are_answered(
     worker = await workers.start()
     client = await stage.client()
     calls = [asyncio.create_task(client.remote_call(f"work_{workers.name}", (n,))) for n in range(4)]
-    await worker.started(4)
+    await started(worker, 4)
     waiting = asyncio.create_task(client.remote_call(f"work_{workers.name}", (4,)))
-    worker.process.send_signal(number)
-    worker.release()
+    worker.send(number)
+    worker.write_line()
     assert await soon(asyncio.gather(*calls)) == [[n, worker.pid] for n in range(4)]
     assert await worker.ended() == 0
-    assert await worker.errors() == ""
+    assert worker.log.read_text() == ""
     # What it had not begun is left to others.
     successor = await workers.start()
-    successor.release()
+    successor.write_line()
     assert await soon(waiting) in ([4, worker.pid], [4, successor.pid])
 
 
@@ -42,10 +43,10 @@ async def test_a_signal_ends_an_idle_one_at_once(stage: Stage, workers: Workers,
     client = await stage.client()
     await soon(client.remote_call(f"work_in_a_thread_{workers.name}", (1,), ftype="sync"))
     assert await worker.line() == "started 1"
-    worker.process.send_signal(number)
+    worker.send(number)
     assert await worker.ended() == 0
     assert await worker.line() == "ended"
-    assert await worker.errors() == ""
+    assert worker.log.read_text() == ""
 
 
 async def test_a_signal_stops_all_servers_of_the_process(stage: Stage) -> None:

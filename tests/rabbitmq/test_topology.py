@@ -9,7 +9,8 @@ import aiormq
 import pytest
 
 from rabibridge import ConfigurationError, RMQClient
-from tests.rabbitmq.support import Gate, ctl, soon, until_call_gives, until_true, until_waiting, vhost_of, waiting_in
+from tests.rabbitmq.support import Gate, ctl, until_call_gives, until_waiting, vhost_of, waiting_in
+from tests.support.waiting import soon, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rabbitmq.support import PATIENCE, soon
+from tests.rabbitmq.workers import started
+from tests.support.waiting import PATIENCE, soon
 
 if TYPE_CHECKING:
-    from tests.rabbitmq.processes import Workers
     from tests.rabbitmq.support import Stage
+    from tests.rabbitmq.workers import Workers
 
 pytestmark = pytest.mark.chaos
 
@@ -25,13 +26,13 @@ async def test_every_call_still_returns(stage: Stage, workers: Workers, sign: si
         asyncio.create_task(client.remote_call(f"work_{workers.name}", (number,), timeout=PATIENCE))
         for number in range(30)
     ]
-    held = await first.started(4)
-    await second.started(4)
+    held = await started(first, 4)
+    await started(second, 4)
     if sign is not signal.SIGKILL:
-        first.process.send_signal(sign)
-    first.process.kill()
+        first.send(sign)
+    first.kill()
     assert await first.ended() == -signal.SIGKILL
-    second.release()
+    second.write_line()
     results = await soon(asyncio.gather(*calls))
     assert results == [[number, second.pid] for number in range(30)]
     assert len(held) == 4  # the first worker did hold calls when it died
@@ -46,10 +47,10 @@ async def test_sync_functions_too(stage: Stage, workers: Workers) -> None:
         asyncio.create_task(client.remote_call(name, (number,), ftype="sync", timeout=PATIENCE))
         for number in (-1, -2, -3)
     ]
-    await first.started(3)
+    await started(first, 3)
     second = await workers.start()
-    second.release()
-    first.process.kill()
+    second.write_line()
+    first.kill()
     assert await soon(asyncio.gather(*held)) == [[number, second.pid] for number in (-1, -2, -3)]
 
 
@@ -57,9 +58,9 @@ async def test_with_no_other_worker_the_calls_wait_for_the_next(stage: Stage, wo
     first = await workers.start()
     client = await stage.client()
     calls = [asyncio.create_task(client.remote_call(f"work_{workers.name}", (number,))) for number in range(6)]
-    await first.started(4)
-    first.process.kill()
+    await started(first, 4)
+    first.kill()
     await first.ended()
     second = await workers.start()
-    second.release()
+    second.write_line()
     assert await soon(asyncio.gather(*calls)) == [[number, second.pid] for number in range(6)]

@@ -27,23 +27,7 @@ from tests.unit.client_support import CODEC, PATIENCE, begin, make_client, reply
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rabibridge_core._client.client import Client
-
-
-@pytest.fixture
-def transport() -> ScriptedTransport:
-    return ScriptedTransport()
-
-
-@pytest.fixture
-async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
-    client = make_client(transport)
-    await client.connect()
-    yield client
-    assert client.pending == 0, "every test leaves the table empty"
-    await client.close()
 
 
 async def test_a_reply(client: Client, transport: ScriptedTransport) -> None:

@@ -16,12 +16,10 @@ from rabibridge_core.errors import (
     NoRouteError,
     QueueFullError,
 )
-from tests.unit.client_support import PATIENCE, begin, make_client, reply, sent, turns
+from tests.unit.client_support import PATIENCE, begin, reply, sent, turns
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rabibridge_core._client.client import Client
 
 AT_ONCE = RetryRefused(attempts=4, base=1e-9, cap=1e-9)
@@ -34,15 +32,6 @@ def transport() -> ScriptedTransport:
     transport = ScriptedTransport()
     transport.open.set()
     return transport
-
-
-@pytest.fixture
-async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
-    client = make_client(transport)
-    await client.connect()
-    yield client
-    assert client.pending == 0, "every test leaves the table empty"
-    await client.close()
 
 
 async def _next(transport: ScriptedTransport) -> bytes:

@@ -23,7 +23,7 @@ from rabibridge._amqp import frames, headers, methods
 from rabibridge._amqp.field_tables import decode_table, encode_table
 from rabibridge._amqp.frames import FrameError
 from rabibridge._amqp.properties import Properties, encode_properties, parse_properties
-from tests.support.tables import foreign_tables, own_tables
+from tests.support.field_tables import foreign_tables, own_tables
 
 _KINDS = (1, 2, 3, 8)
 _PROPERTIES = ("content_type", "content_encoding", "headers", "correlation_id", "reply_to", "expiration", "persistent")

@@ -16,9 +16,9 @@ from rabibridge import ConfigurationError, ConnectionLostError, RMQClient
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState, Reply, Request, ServiceQueue
-from tests.rabbitmq.support import soon, until
-from tests.support.peer import Peer, PeerConnection
+from tests.support.scripted_broker import Peer, PeerConnection
 from tests.support.services import grown
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

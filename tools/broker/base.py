@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import struct
 import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
@@ -93,11 +94,21 @@ class Broker(ABC):
         return names
 
     def answers(self) -> bool:
-        """Return whether something speaks AMQP on the port."""
-        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as connection:
+        """Return whether this broker speaks AMQP on the port."""
+        with (
+            contextlib.suppress(OSError, struct.error),
+            socket.create_connection((self.host, self.port), timeout=5) as connection,
+            connection.makefile("rb") as received,
+        ):
             connection.sendall(_PROTOCOL_HEADER)
-            return connection.recv(1) == b"\x01"  # the method frame Connection.Start
+            kind, _, size = struct.unpack(">BHI", received.read(7))
+            # A method frame: Connection.Start.
+            return kind == 1 and self._is_start_of_this_broker(received.read(size))
         return False
+
+    def _is_start_of_this_broker(self, start: bytes) -> bool:
+        """Return whether the method Connection.Start is sent by this broker, and not by one that took its port."""
+        return True
 
     def _await_answer(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -22,6 +22,7 @@ class PrivateCluster:
 
     Attributes:
         nodes: its nodes.
+        home: what they share.
     """
 
     def __init__(self, size: int = 3, server: Path | None = None, *, schedulers: int | None = 2) -> None:
@@ -35,9 +36,9 @@ class PrivateCluster:
         Raises:
             BrokerError: no RabbitMQ is installed.
         """
-        self._home = ErlangHome(server or installed_server())
-        first = PrivateNode(home=self._home, schedulers=schedulers)
-        others = (PrivateNode(home=self._home, schedulers=schedulers, peers=[first.name]) for _ in range(1, size))
+        self.home = ErlangHome(server or installed_server())
+        first = PrivateNode(home=self.home, schedulers=schedulers)
+        others = (PrivateNode(home=self.home, schedulers=schedulers, peers=[first.name]) for _ in range(1, size))
         self.nodes = [first, *others]
 
     @property
@@ -59,7 +60,7 @@ class PrivateCluster:
             self.nodes[n].start(timeout)
             return
         try:
-            if not self._home.exists:
+            if not self.home.exists:
                 # Two nodes that start at once for the first time may each found a cluster: the first has to be there.
                 self.nodes[0].start(timeout)
             missing = [node for node in self.nodes if not node.running()]
@@ -78,8 +79,8 @@ class PrivateCluster:
     def stop(self) -> None:
         """End all nodes and remove their data; stopping twice does no harm."""
         for node in self.nodes:
-            node.kill()
-        self._home.close()
+            node.stop()
+        self.home.close()
 
     def ctl(self, *args: str, timeout: float = 60.0) -> str:
         """Run ``rabbitmqctl`` on a node that runs and return what it printed; `BrokerError` if it fails."""

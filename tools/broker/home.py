@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import socket
+import struct
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.broker.base import BrokerError
-from tools.broker.ports import free_ports
+from tools.broker.ports import free_ports, is_free
 from tools.broker.reaper import Reaper, kill_group
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+ATTEMPTS = 5
+"""How many ports are tried before a program that finds each of them taken is given up."""
+_EPMD_TIMEOUT = 30.0
 
 
 def _find_epmd(server: Path) -> str:
@@ -27,20 +35,30 @@ def _find_epmd(server: Path) -> str:
     return found
 
 
+def _is_epmd(port: int) -> bool:
+    """Return whether a port mapper answers on a port of the loopback interface."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"\x00\x01n")  # asks for the names of all nodes; the answer begins with the port
+        return connection.recv(4) == struct.pack(">I", port)
+    return False
+
+
 class ErlangHome:
     """A folder with a cookie, a port mapper (epmd) on the loopback interface, and the processes that were started here.
 
     All of it is gone after `close`, or when this process is gone, even by SIGKILL.
     """
 
-    def __init__(self, server: Path) -> None:
+    def __init__(self, server: Path, *, choose_ports: Callable[[int], list[int]] = free_ports) -> None:
         """Choose a port; nothing is made yet.
 
         Args:
             server: the ``rabbitmq-server`` script that the nodes are started with.
+            choose_ports: returns as many free ports as it is asked for.
         """
         self.server = server
-        self._epmd_port = free_ports(1)[0]
+        self.choose_ports = choose_ports
+        self.epmd_port = choose_ports(1)[0]
         self._folder: Path | None = None
         self._reaper: Reaper | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -68,21 +86,51 @@ class ErlangHome:
         return inherited | {
             "HOME": str(self.folder),  # where Erlang keeps its cookie
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_CRASH_DUMP": str(self.folder / "erl_crash.dump"),
         }
 
     def start_epmd(self) -> None:
-        """Start the port mapper if it does not run."""
-        if self._epmd is None:
-            command = [_find_epmd(self.server), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
-            self._epmd = self.spawn(command, self.environment())
+        """Start the port mapper if it does not run, on another port than was chosen if that is taken.
 
-    def spawn(
-        self, command: list[str], environment: Mapping[str, str], *, output: int = subprocess.DEVNULL
-    ) -> subprocess.Popen[bytes]:
+        Raises:
+            BrokerError: it does not start.
+        """
+        if self._epmd is not None:
+            return
+        tried: list[int] = []
+        while len(tried) < ATTEMPTS:
+            if is_free(self.epmd_port) and self._run_epmd():
+                return
+            tried.append(self.epmd_port)
+            self.epmd_port = self.choose_ports(1)[0]
+        said = self._epmd_log.read_text(errors="replace") if self._epmd_log.exists() else ""
+        raise BrokerError(f"epmd did not start on any of the ports {tried}: other programs took them. {said}".rstrip())
+
+    def _run_epmd(self) -> bool:
+        """Start epmd and wait until it answers; return False if it ends, as where its port is taken."""
+        command = [_find_epmd(self.server), "-port", str(self.epmd_port), "-address", "127.0.0.1"]
+        with self._epmd_log.open("wb") as output:
+            self._epmd = self.spawn(command, self.environment(), output=output.fileno())
+        deadline = time.monotonic() + _EPMD_TIMEOUT
+        while self._epmd.poll() is None:
+            if _is_epmd(self.epmd_port):
+                return True
+            if time.monotonic() > deadline:
+                raise BrokerError(f"epmd did not answer within {_EPMD_TIMEOUT:g} s")
+            time.sleep(0.01)
+        self._epmd = None
+        return False
+
+    @property
+    def _epmd_log(self) -> Path:
+        return self.folder / "epmd.log"
+
+    def spawn(self, command: list[str], environment: Mapping[str, str], *, output: int) -> subprocess.Popen[bytes]:
         """Start a program in a process group of its own: all of it can be killed, and Ctrl-C spares it."""
         process = subprocess.Popen(
             command,
+            cwd=self.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.grounds import Grounds
+from tests.chaos.broker import ChaosBroker
 from tools.broker import provide_node
 from tools.soak.run import soak
 
@@ -26,7 +26,7 @@ def main() -> int:
         return 1
     print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
     with node, tempfile.TemporaryDirectory(prefix="rabibridge-soak-") as folder:
-        tally = asyncio.run(soak(Grounds(node), Path(folder), seconds=options.seconds, seed=options.seed))
+        tally = asyncio.run(soak(ChaosBroker(node), Path(folder), seconds=options.seconds, seed=options.seed))
     print(tally)
     return 0 if tally.clean else 1
 

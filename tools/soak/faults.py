@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rabibridge import RMQClient
-    from tests.chaos.network import Network
-    from tests.chaos.processes import Process
     from tests.chaos.rig import Rig
+    from tests.support.processes import Process
+    from tests.support.proxy import Proxy
 
 __all__ = ["FAULTS", "NOWHERE", "Field"]
 
@@ -34,8 +34,8 @@ class Field:
         self.rig = rig
         self.dice = dice
         self.client: RMQClient
-        self.callers_network: Network
-        self.workers_network: Network
+        self.callers_network: Proxy
+        self.workers_network: Proxy
         self._node = asyncio.Lock()
 
     async def set_up(self) -> None:
@@ -44,7 +44,7 @@ class Field:
         await asyncio.gather(self._start(), self._start(self.workers_network), self._start(self.workers_network))
         self.client = await self.rig.client(self.callers_network.url)
 
-    async def _start(self, network: Network | None = None) -> None:
+    async def _start(self, network: Proxy | None = None) -> None:
         await self.rig.worker(url=self.rig.url if network is None else network.url, RABIBRIDGE_CONNECT_TIMEOUT="120")
 
     def _some_worker(self) -> Process:
@@ -78,13 +78,13 @@ class Field:
     async def reset_callers(self) -> None:
         """TCP resets for whoever calls."""
         for _ in range(self.dice.randint(1, 3)):
-            self.callers_network.reset()
+            self.callers_network.cut()
             await asyncio.sleep(self.dice.uniform(0, 1.5))
 
     async def reset_workers(self) -> None:
         """TCP resets for some workers."""
         for _ in range(self.dice.randint(1, 3)):
-            self.workers_network.reset()
+            self.workers_network.cut()
             await asyncio.sleep(self.dice.uniform(0, 1.5))
 
     async def silence(self) -> None:
@@ -104,21 +104,21 @@ class Field:
     async def hang_up(self) -> None:
         """The broker closes all connections, as an operator may tell it to."""
         async with self._node:
-            await self.rig.grounds.ctl("close_all_connections", "--vhost", self.rig.vhost, "for a test")
+            await self.rig.chaos_broker.ctl("close_all_connections", "--vhost", self.rig.vhost, "for a test")
 
     async def memory_alarm(self) -> None:
         """The broker takes nothing more for a while."""
         async with self._node:
-            await self.rig.grounds.ctl("set_vm_memory_high_watermark", "0.0000001")
+            await self.rig.chaos_broker.ctl("set_vm_memory_high_watermark", "0.0000001")
             await self._pause()
-            await self.rig.grounds.ctl("set_vm_memory_high_watermark", "0.4")
+            await self.rig.chaos_broker.ctl("set_vm_memory_high_watermark", "0.4")
 
     async def kill_broker(self) -> None:
         """SIGKILL for the broker, and it starts again."""
         async with self._node:
-            await asyncio.to_thread(self.rig.grounds.node.kill)
+            await asyncio.to_thread(self.rig.chaos_broker.node.kill)
             await asyncio.sleep(self.dice.uniform(0, 2))
-            await asyncio.to_thread(self.rig.grounds.node.start)
+            await asyncio.to_thread(self.rig.chaos_broker.node.start)
 
     async def cancel(self) -> None:
         """Hundreds of calls that are cancelled, some as soon as they are made, and calls to nowhere."""

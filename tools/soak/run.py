@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.chaos.grounds import Grounds
+    from tests.chaos.broker import ChaosBroker
     from tests.chaos.ledger import Ledger
 
 __all__ = ["Tally", "soak"]
@@ -68,19 +68,19 @@ class Tally:
 
 
 async def soak(
-    grounds: Grounds, folder: Path, *, seconds: float, seed: int, say: Callable[[str], None] = print
+    chaos_broker: ChaosBroker, folder: Path, *, seconds: float, seed: int, say: Callable[[str], None] = print
 ) -> Tally:
     """Break things at random for so many seconds.
 
     Args:
-        grounds: the broker; it is killed now and then.
+        chaos_broker: the broker; it is killed now and then.
         folder: for what the processes write.
         seconds: how long; the last round is finished.
         seed: makes the same faults in the same order.
         say: is told of every round, and of each call that broke a promise.
     """
     tally = Tally()
-    async with Rig(grounds, folder, heartbeat=_HEARTBEAT) as rig:
+    async with Rig(chaos_broker, folder, heartbeat=_HEARTBEAT) as rig:
         field = Field(rig, random.Random(seed))
         await field.set_up()
         until = time.monotonic() + seconds

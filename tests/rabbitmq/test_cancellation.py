@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.rabbitmq.support import Gate, ctl, soon, until, until_waiting, vhost_of, waiting_in
+from tests.rabbitmq.support import Gate, ctl, until_waiting, vhost_of, waiting_in
 from tests.support.services import new_echo
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from rabibridge_testing.conformance.harness import Bench

@@ -10,26 +10,10 @@ import pytest
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError
 from tests.unit.client_support import PATIENCE, begin, make_client, reply, sent, turns
-from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rabibridge_core._client.client import Client
-
-
-@pytest.fixture
-def transport() -> ScriptedTransport:
-    return ScriptedTransport()
-
-
-@pytest.fixture
-async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
-    client = make_client(transport)
-    await client.connect()
-    yield client
-    assert client.pending == 0, "every test leaves the table empty"
-    await client.close()
+    from tests.unit.scripted_transport import ScriptedTransport
 
 
 async def test_a_thousand_at_once(client: Client, transport: ScriptedTransport) -> None:

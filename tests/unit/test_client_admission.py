@@ -10,18 +10,13 @@ import pytest
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, SerializationError
 from tests.unit.client_support import PATIENCE, begin, make_client, reply, sent, turns
-from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from rabibridge_core._client.client import Client
     from rabibridge_core.transport import Request
-
-
-@pytest.fixture
-def transport() -> ScriptedTransport:
-    return ScriptedTransport()
+    from tests.unit.scripted_transport import ScriptedTransport
 
 
 @pytest.fixture

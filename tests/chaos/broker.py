@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tools.broker import Broker
 
-__all__ = ["Census", "Grounds"]
+__all__ = ["Census", "ChaosBroker"]
 
 _VHOSTS = 24
 _CENSUS = """
@@ -97,7 +97,7 @@ class Census:
                 counts[name] = int(number)
 
 
-class Grounds:
+class ChaosBroker:
     """A broker with a user for these tests, whose password can be looked for in the logs.
 
     Virtual hosts and the user outlive a restart of the broker.

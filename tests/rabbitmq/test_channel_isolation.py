@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rabibridge._amqp.methods import ack
 from rabibridge_core.transport import ConnectionState, Reply
 from rabibridge_testing.conformance.harness import Worker, request_to
-from tests.rabbitmq.support import ctl, soon, until, vhost_of
+from tests.rabbitmq.support import ctl, vhost_of
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from rabibridge._transport.consumer import RabbitConsumer

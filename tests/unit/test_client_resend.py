@@ -22,26 +22,10 @@ from tests.unit.client_support import IDEMPOTENT, PATIENCE, begin, make_client, 
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rabibridge_core._client.client import Client
     from rabibridge_core.transport import Request
 
 GONE = ConnectionLostError("the cable was cut")
-
-
-@pytest.fixture
-def transport() -> ScriptedTransport:
-    return ScriptedTransport()
-
-
-@pytest.fixture
-async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
-    client = make_client(transport)
-    await client.connect()
-    yield client
-    assert client.pending == 0, "every test leaves the table empty"
-    await client.close()
 
 
 def _lose(client: Client, transport: ScriptedTransport, *unconfirmed: bytes) -> None:

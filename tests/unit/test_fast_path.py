@@ -15,7 +15,7 @@ from rabibridge._amqp.headers import deadline_table
 from rabibridge._amqp.methods import publish_method
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge_core.transport import Reply, Request
-from tests.support.lanes import MAX_BODY, MAX_PAYLOAD, RecordedChannel, deliver_frames, method_frame, receive
+from tests.support.fast_channels import MAX_BODY, MAX_PAYLOAD, RecordedChannel, deliver_frames, method_frame, receive
 from tests.support.sockets import forwarded, multiplexed_socket
 
 if TYPE_CHECKING:

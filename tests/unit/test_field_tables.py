@@ -24,7 +24,7 @@ from rabibridge._amqp.field_tables import (
     encode_table,
 )
 from rabibridge._amqp.frames import FrameError
-from tests.support.tables import foreign_tables, own_tables, short
+from tests.support.field_tables import foreign_tables, own_tables, short
 
 
 @given(own_tables)

@@ -10,7 +10,7 @@ from pamqp import commands as spec
 
 from rabibridge._amqp import frames
 from rabibridge_core.errors import ConnectionLostError
-from tests.support.lanes import RecordedChannel, deliver_frames, method_frame, receive
+from tests.support.fast_channels import RecordedChannel, deliver_frames, method_frame, receive
 from tests.support.sockets import RecordedSocket, forwarded, multiplexed_socket
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pamqp import commands as spec
 
 from rabibridge._amqp import frames, methods
 from rabibridge_core.errors import ConnectionLostError
-from tests.support.lanes import (
+from tests.support.fast_channels import (
     CLOSE,
     MAX_BODY,
     MAX_PAYLOAD,

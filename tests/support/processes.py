@@ -1,4 +1,4 @@
-"""Worker and caller processes of the chaos tests."""
+"""Worker and caller processes that tests signal, freeze and kill."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.rabbitmq.support import PATIENCE, soon
+from tests.support.waiting import PATIENCE, soon
 from tools.broker.reaper import Reaper, kill_group
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class Process:
-    """A process that speaks lines of JSON, and whose log goes to a file."""
+    """A process that speaks in lines, and whose log goes to a file."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self.pid = process.pid
@@ -34,25 +34,32 @@ class Process:
     def running(self) -> bool:
         return self._process.returncode is None
 
-    async def says(self, patience: float = PATIENCE) -> dict[str, Any]:
-        """Return the next thing that it says, within so many seconds; nothing, once it has ended."""
+    async def line(self, patience: float = PATIENCE) -> str:
+        """Return the next line of its output, within so many seconds; an empty one, once it has ended."""
         assert self._process.stdout is not None
         async with asyncio.timeout(patience):
-            line = await self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line or b"{}")
+            return (await self._process.stdout.readline()).decode().rstrip("\n")
+
+    async def says(self, patience: float = PATIENCE) -> dict[str, Any]:
+        """Return its next line as JSON; nothing, once it has ended."""
+        answer: dict[str, Any] = json.loads(await self.line(patience) or "{}")
         return answer
 
     async def ready(self) -> Process:
-        """Wait until it is at work."""
+        """Wait until it says in JSON that it is at work."""
         said = await self.says()
         assert "ready" in said, f"{said}\n{self.log.read_text()}"
         return self
 
     async def state(self) -> dict[str, Any]:
         """Ask how it is."""
+        self.write_line()
+        return await self.says()
+
+    def write_line(self) -> None:
+        """Write an empty line to its input."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
-        return await self.says()
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -68,26 +75,25 @@ class Process:
         """Kill it, if it runs."""
         if self.running:
             kill_group(self.pid)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        await self._process.wait()
+        await self._process.communicate()
 
 
 class Processes:
     """Starts processes and ends them, if need be even where this process is killed."""
 
     def __init__(self, folder: Path) -> None:
+        """Keep the folder, into which the logs go."""
         self.all: list[Process] = []
         self._folder = folder
         self._numbers = itertools.count()
         self._reaper = Reaper()
 
-    async def start(self, program: str, environment: dict[str, str]) -> Process:
-        """Run one of the programs beside this file; it is not at work yet."""
-        log = self._folder / f"{program}-{next(self._numbers)}.log"
+    async def start(self, module: str, environment: dict[str, str]) -> Process:
+        """Run a module of this repository as a program; it is not at work yet."""
+        log = self._folder / f"{module.rpartition('.')[2]}-{next(self._numbers)}.log"
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", f"tests.chaos.{program}",
+                sys.executable, "-m", module,
                 cwd=_ROOT, env=os.environ | environment, start_new_session=True,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
             )  # fmt: skip

@@ -11,8 +11,8 @@ from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply, ServiceQueue
 from rabibridge_testing.conformance.harness import Worker
-from tests.rabbitmq.support import soon, until
-from tests.support.peer import Peer, PeerConnection
+from tests.support.scripted_broker import Peer, PeerConnection
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,7 +83,9 @@ async def test_a_dead_letter_is_confirmed_before_its_request_is_answered_and_set
     assert order == ["Publish", "Ack"]
 
 
-@pytest.mark.parametrize("answer", [spec.Basic.Nack(1), spec.Channel.Close(403, "ACCESS_REFUSED", 60, 40)], ids=str)
+@pytest.mark.parametrize(
+    "answer", [spec.Basic.Nack(1), spec.Channel.Close(403, "ACCESS_REFUSED", 60, 40)], ids=["nack", "close"]
+)
 async def test_a_dead_letter_that_is_refused_is_answered_and_dropped(stage: Stage, answer: Any) -> None:
     (await stage.request()).dead_letter("a reason", Reply(b"answer", None, None))
     channel, _ = await stage.hears(spec.Basic.Publish)

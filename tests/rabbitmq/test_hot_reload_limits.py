@@ -9,7 +9,7 @@ import pytest
 
 from rabibridge import ConfigurationError, RMQClient, RMQServer
 from rabibridge_core._hosting.hot_reload import PluginFolder
-from tests.rabbitmq.support import soon
+from tests.support.waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable

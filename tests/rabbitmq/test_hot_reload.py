@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_core._hosting.hot_reload import PluginFolder
-from tests.rabbitmq.support import PATIENCE, ctl, soon, until, until_call_gives, vhost_of
+from tests.rabbitmq.support import ctl, until_call_gives, vhost_of
+from tests.support.waiting import PATIENCE, soon, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
