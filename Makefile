@@ -1,18 +1,27 @@
 # Everything sets itself up: a virtual environment, then the three packages, editable, with what the tests need.
 # PYTHON=python3.13 chooses another interpreter, VENV another folder, ARGS goes to pytest: make test ARGS='-k lane -x'
 
-PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+ifeq ($(OS),Windows_NT)  # needs the sh of Git for Windows on PATH
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+else
+PYTHON ?= python3
 BIN := $(VENV)/bin
+endif
 MEMBERS := packages/rabibridge-core packages/rabibridge-rabbitmq packages/rabibridge-testing
 STAMP := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# Runs the tests in another virtual environment, $(1), and says what they ran on; $(2): further variables for make.
+test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
+	$(1)/$(notdir $(BIN))/python -m tools.ran_on; exit $$status
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest test-latest test-rabbitmq4 chaos soak
+.PHONY: help install demo test check format pytest test-latest test-lowest test-rabbitmq4 chaos soak
 .PHONY: bench compare bench-check overload scaling broker build clean
 
 help:  ## Show this list
@@ -47,12 +56,19 @@ pytest: $(STAMP)  ## Only the tests; ARGS='...' are handed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(BIN)/python -m pytest $(ARGS)
 
-test-latest:  ## The tests on the newest Python of this machine
-	@newest=$$($(PYTHON) tools/newest_python.py) && $$newest --version && \
-	$(MAKE) --no-print-directory pytest PYTHON=$$newest VENV=.venv-$$(basename $$newest)
+test-latest:  ## The tests on the newest Python, 3.14 or later where it can be had; LATEST=3.15 asks for that one
+	@newest=$$($(PYTHON) -m tools.newest_python $(LATEST)) || exit 1; \
+	$(call test-in,.venv-$$(basename $$newest),PYTHON=$$newest)
 
-test-rabbitmq4: $(STAMP)  ## The tests of the transport on RabbitMQ 4, which root can have in a folder of its own
-	@$(BIN)/python -m tools.rabbitmq4 $(ARGS)
+test-lowest:  ## The tests with the lowest versions of the dependencies, on Python 3.11 if it is installed
+	@mkdir -p .venv-lowest && $(PYTHON) tools/lowest_requirements.py > .venv-lowest/constraints.txt
+	@oldest=$$(python3.11 -c 'import sys; print(sys.executable)' 2> /dev/null || echo $(PYTHON)); \
+	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/constraints.txt \
+	$(MAKE) --no-print-directory install PYTHON=$$oldest VENV=.venv-lowest
+	@$(call test-in,.venv-lowest,)
+
+test-rabbitmq4: $(STAMP)  ## The tests of the transport on the newest RabbitMQ; SUITE=trixie, STRICT=1
+	@$(BIN)/python -m tools.rabbitmq4 $(if $(SUITE),--suite $(SUITE)) $(if $(STRICT),--strict) $(ARGS)
 
 chaos: $(STAMP)  ## Only the tests that kill, freeze and cut; ARGS='...' are handed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
@@ -86,5 +102,5 @@ build: $(STAMP)  ## Build wheels and source distributions into dist/
 	@for member in $(MEMBERS); do (cd $$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
 
 clean:  ## Remove everything that make has made
-	rm -rf .venv .venv-* .rabbitmq4 .librabbitmq dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-* .debian .librabbitmq dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
