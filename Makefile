@@ -2,10 +2,15 @@
 # PYTHON=python3.13 selects another interpreter, VENV another folder. ARGS goes to pytest, after our own options:
 # make test ARGS='-n0 -k codec -x'
 
-PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+ifeq ($(OS),Windows_NT)  # needs the sh of Git for Windows on PATH
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+else
+PYTHON ?= python3
 BIN := $(VENV)/bin
+endif
 MEMBERS := packages/rabibridge-core packages/rabibridge-rabbitmq packages/rabibridge-testing
 STAMP := $(VENV)/.installed
 # Several processes, each with nodes of its own. They take whole files in the order of the folders: the longest come first.
@@ -15,8 +20,12 @@ UNIT := tests/unit tests/conformance tests/packaging/test_imports.py tests/packa
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# Runs the tests in another virtual environment, $(1), and says what they ran on; $(2): further variables for make.
+test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
+	$(1)/$(notdir $(BIN))/python -m tools.ran_on; exit $$status
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest unit test-latest test-rabbitmq4 chaos soak
+.PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak
 .PHONY: bench compare bench-check overload scaling broker build clean
 
 help:  ## Show this list
@@ -37,11 +46,12 @@ demo: $(STAMP)  ## Run a RabbitMQ, a server and a client, and show their calls
 
 test: check pytest  ## Everything that must pass: make check, then the tests
 
-check: $(STAMP)  ## Lint, format check, types
+check: $(STAMP)  ## Lint, format check, types, layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)  ## Format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix
@@ -54,12 +64,19 @@ pytest: $(STAMP)  ## Only the tests; ARGS='...' is passed to pytest
 unit: $(STAMP)  ## The tests that need no RabbitMQ, in less than a minute; ARGS='...' is passed to pytest
 	$(PYTEST) $(UNIT) -m 'not rabbitmq' $(ARGS)
 
-test-latest:  ## Run the tests on the newest Python of this machine
-	@newest=$$($(PYTHON) tools/newest_python.py) && $$newest --version && \
-	$(MAKE) --no-print-directory pytest PYTHON=$$newest VENV=.venv-$$(basename $$newest)
+test-latest:  ## The tests on the newest Python, 3.14 or later where it can be had; LATEST=3.15 asks for that one
+	@newest=$$($(PYTHON) -m tools.newest_python $(LATEST)) || exit 1; \
+	$(call test-in,.venv-$$(basename $$newest),PYTHON=$$newest)
 
-test-rabbitmq4: $(STAMP)  ## Run the transport tests on RabbitMQ 4, installed in a folder (needs root)
-	@$(BIN)/python -m tools.rabbitmq4 $(ARGS)
+test-lowest:  ## The tests with the lowest versions of the dependencies, on Python 3.11 if it is installed
+	@mkdir -p .venv-lowest && $(PYTHON) tools/lowest_requirements.py > .venv-lowest/constraints.txt
+	@oldest=$$(python3.11 -c 'import sys; print(sys.executable)' 2> /dev/null || echo $(PYTHON)); \
+	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/constraints.txt \
+	$(MAKE) --no-print-directory install PYTHON=$$oldest VENV=.venv-lowest
+	@$(call test-in,.venv-lowest,)
+
+test-rabbitmq4: $(STAMP)  ## The tests of the transport on the newest RabbitMQ; SUITE=trixie, STRICT=1
+	@$(BIN)/python -m tools.rabbitmq4 $(if $(SUITE),--suite $(SUITE)) $(if $(STRICT),--strict) $(ARGS)
 
 chaos: $(STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
@@ -93,5 +110,5 @@ build: $(STAMP)  ## Build wheels and source distributions into dist/
 	@for member in $(MEMBERS); do (cd $$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
 
 clean:  ## Remove everything that make has created
-	rm -rf .venv .venv-* .rabbitmq4 .librabbitmq dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-* .debian .librabbitmq dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,34 +1,32 @@
-"""Run tests on RabbitMQ 4: ``python -m tools.rabbitmq4 [tests] [arguments for pytest]``.
+"""Run tests on the newest RabbitMQ: ``python -m tools.rabbitmq4 [--suite NAME] [--strict] [tests] [pytest arguments]``.
 
-Where the first argument names no tests, those that need a RabbitMQ run: conformance, transport and chaos.
+If no tests are named, those that need a RabbitMQ run: conformance, transport and chaos.
 
-The server is Debian 13's package in a folder of its own (``.rabbitmq4``, 370 MB, made by debootstrap the first time and
-kept), entered by chroot. That takes root and, the first time, a mirror of Debian: the one that apt uses here, or the
-one that DEBOOTSTRAP_MIRROR names. Nothing of this machine is changed beyond that folder, except that debootstrap is
-installed by apt-get where it is missing.
+The server is the package of Debian sid, or else of testing or of Debian 13, in a folder of its own (``.debian``, 400
+MB, kept for the next time), entered by chroot. That takes root on Linux; `tools.debian` says more. ``--suite trixie``
+chooses Debian 13. A kept folder is not updated: ``make clean`` removes it.
+
+``--strict`` runs a node that permits no deprecated feature and makes quorum queues by default.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tools.broker import BrokerError, PrivateNode
-from tools.broker.private import SERVER_VARIABLE
+from tools.broker.private import CONFIGURATION_VARIABLE, SERVER_VARIABLE
 from tools.broker.provide import URL_VARIABLE
+from tools.debian import NEWEST_SUITE, ImpossibleError, can_unshare, debian_root
+from tools.ran_on import report
 
-MIRROR_VARIABLE = "DEBOOTSTRAP_MIRROR"
-SUITE = "trixie"
+SUITES = (NEWEST_SUITE, "testing", "trixie")
 TESTS = ("tests/conformance", "tests/rabbitmq", "tests/chaos")
-
 _REPOSITORY = Path(__file__).parents[1]
-_FOLDER = _REPOSITORY / ".rabbitmq4"
-_APT = Path("/etc/apt")
-_TIMEOUT = 1800.0
+_PACKAGE = "rabbitmq-server"
 
 # The mounts are made in a mount namespace of the program's own: nobody else sees them, and they end with it, however it
 # ends. $HOME is the folder of a PrivateNode; what lies around it is mounted, so that no folder has to be made for each.
@@ -36,7 +34,7 @@ _ENTER = """\
 #!/bin/sh
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-export INSIDE="${here%/*}/root" PROGRAM="$(basename -- "$0")"
+export INSIDE="${here%/programs}" PROGRAM="$(basename -- "$0")"
 exec unshare --mount --propagation private sh -euc '
     around=$(dirname -- "$HOME")
     mkdir -p -- "$INSIDE$around"
@@ -50,23 +48,20 @@ exec unshare --mount --propagation private sh -euc '
 """
 
 
-class ImpossibleError(Exception):
-    """RabbitMQ 4 cannot be had on this machine; the text says why."""
+def provide_server(suite: str | None = None) -> Path:
+    """Return a ``rabbitmq-server`` script of Debian's package; the folder is made if need be.
 
-
-def provide_server() -> Path:
-    """Return the ``rabbitmq-server`` script of RabbitMQ 4, made if need be.
+    Args:
+        suite: the suite of Debian; None: the newest that can be had.
 
     Raises:
         ImpossibleError: this machine cannot have it.
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise ImpossibleError("only root on Linux can enter another system's folder; run this as root")
-    if not _can_unshare():
+    if not can_unshare():
         raise ImpossibleError("no mount namespace can be made here (unshare --mount): a container has to be privileged")
-    if not (_FOLDER / "root").exists():
-        _make_root(_FOLDER / "root")
-    programs = _FOLDER / "bin"
+    programs = _root(suite) / "programs"
     programs.mkdir(exist_ok=True)
     for name in ("rabbitmq-server", "rabbitmqctl", "epmd"):
         program = programs / name
@@ -76,117 +71,52 @@ def provide_server() -> Path:
     return programs / "rabbitmq-server"
 
 
-def _can_unshare() -> bool:
-    try:
-        return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
-def _make_root(root: Path) -> None:
-    debootstrap = _debootstrap()
-    unfinished = root.with_name("unfinished")
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.parent.mkdir(exist_ok=True)
-    print(f"Putting Debian {SUITE} with rabbitmq-server into {unfinished.parent}, once ...", flush=True)
-    # In a mount namespace of its own: what debootstrap mounts is gone with it, even if it is killed.
-    command = ["unshare", "--mount", "--propagation", "private", debootstrap]
-    command += ["--force-check-gpg", "--variant=minbase", "--include=rabbitmq-server", SUITE, str(unfinished), mirror()]
-    log = unfinished.with_name("debootstrap.log")
-    with log.open("wb") as output:
+def _root(suite: str | None) -> Path:
+    if suite is not None:
+        return debian_root(suite, _PACKAGE)
+    for each in SUITES[:-1]:
         try:
-            subprocess.run(
-                command,
-                env=os.environ | _proxies(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=True,
-                timeout=_TIMEOUT,
-            )
-        except subprocess.SubprocessError as error:
-            last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-            raise ImpossibleError(f"debootstrap failed ({log} has its output):\n{last}") from error
-    (unfinished / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
-    unfinished.rename(root)
+            return debian_root(each, _PACKAGE)
+        except ImpossibleError as error:  # a package of sid may be uninstallable for some days
+            print(f"Debian {each} cannot be had: {error}", file=sys.stderr, flush=True)
+    return debian_root(SUITES[-1], _PACKAGE)
 
 
-def _debootstrap() -> str:
-    if found := shutil.which("debootstrap"):
-        return found
-    apt = shutil.which("apt-get")
-    if apt is None:
-        raise ImpossibleError("debootstrap is not installed, and there is no apt-get to install it")
-    print("Installing debootstrap with apt-get ...", flush=True)
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "debootstrap"]):
-        command = [apt, "-qq", *arguments]
-        try:
-            subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT)
-        except subprocess.SubprocessError as error:
-            raise ImpossibleError(f"debootstrap is not installed, and apt-get could not do it: {error}") from error
-    if found := shutil.which("debootstrap"):
-        return found
-    raise ImpossibleError("apt-get has installed debootstrap, and yet it is not on PATH")
-
-
-def mirror(apt: Path = _APT) -> str:
-    """Return the mirror of Debian that DEBOOTSTRAP_MIRROR names, or else apt uses.
-
-    Raises:
-        ImpossibleError: there is none.
-    """
-    if given := os.environ.get(MIRROR_VARIABLE):
-        return given
-    files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
-    for file in files:
-        if file.suffix in (".list", ".sources") and file.is_file() and (found := _mirror_in(file.read_text())):
-            return found
-    raise ImpossibleError(f"the sources of apt name no mirror of Debian: give one in {MIRROR_VARIABLE}")
-
-
-def _mirror_in(text: str) -> str | None:
-    """Return the first address of Debian itself in a file of apt's sources, of either format."""
-    for line in text.splitlines():
-        one_line = re.match(r"\s*deb\s+(?:\[[^]]*\]\s*)?(https?://\S+)", line)
-        paragraph = re.match(r"URIs:.*?(https?://\S+)", line, re.IGNORECASE)
-        # Debian's archive of packages is called debian on every mirror; debian-security and others are not it.
-        if (match := one_line or paragraph) and match[1].rstrip("/").endswith("/debian"):
-            return match[1]
-    return None
-
-
-def _proxies() -> dict[str, str]:
-    """Return the proxies that apt goes through, as debootstrap wants them."""
-    proxies: dict[str, str] = {}
-    for scheme in ("http", "https"):
-        command = ["apt-config", "shell", "PROXY", f"Acquire::{scheme}::Proxy"]
-        try:
-            answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT)
-        except OSError:
-            return {}  # no apt here: debootstrap goes by the environment
-        match = re.fullmatch(r"PROXY='(.+)'", answer.stdout.strip())
-        if match and match[1] != "DIRECT":
-            proxies[f"{scheme}_proxy"] = match[1]
-    return proxies
+def _strict_configuration(server: Path) -> str:
+    with PrivateNode(server) as node:
+        listing = node.ctl(
+            "eval", '[io:format("~ts~n", [N]) || N <- maps:keys(rabbit_deprecated_features:list(all))], ok.'
+        )
+    features = sorted(listing.split())
+    features.remove("ok")  # the result of the expression
+    denied = [f"deprecated_features.permit.{feature} = false\n" for feature in features]
+    return "default_queue_type = quorum\n" + "".join(denied)
 
 
 def main() -> int:
     """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="tools.rabbitmq4", allow_abbrev=False)
+    parser.add_argument("--suite", help="the suite of Debian; the newest by default", default=None)
+    parser.add_argument("--strict", action="store_true", help="no deprecated features; quorum queues by default")
+    options, arguments = parser.parse_known_args()
     try:
-        server = provide_server()
-        with PrivateNode(server) as node:
-            print(f"RabbitMQ {node.ctl('version').strip()} runs from {_FOLDER}.", flush=True)
-    except (ImpossibleError, BrokerError) as error:
+        server = provide_server(options.suite or None)
+    except ImpossibleError as error:
         print(f"No RabbitMQ 4: {error}", file=sys.stderr)
         return 1
-    arguments = sys.argv[1:]
     if not arguments or not (_REPOSITORY / arguments[0].partition("::")[0]).exists():
         arguments = [*TESTS, *arguments]
-    environment = {name: value for name, value in os.environ.items() if name != URL_VARIABLE}
-    command = [sys.executable, "-m", "pytest", *arguments]
-    return subprocess.run(command, cwd=_REPOSITORY, env=environment | {SERVER_VARIABLE: str(server)}).returncode
+    os.environ.pop(URL_VARIABLE, None)
+    os.environ[SERVER_VARIABLE] = str(server)
+    try:
+        if options.strict:
+            os.environ[CONFIGURATION_VARIABLE] = _strict_configuration(server)
+        status = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=_REPOSITORY).returncode
+        print(f"{report()}\nThe server is that of {server.parents[1]}.", flush=True)
+    except BrokerError as error:
+        print(f"RabbitMQ does not start: {error}", file=sys.stderr)
+        return 1
+    return status
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SERVER_VARIABLE = "RABIBRIDGE_TEST_SERVER"
+CONFIGURATION_VARIABLE = "RABIBRIDGE_TEST_CONFIGURATION"  # lines for the rabbitmq.conf of every node
 
 # Debian's /usr/sbin/rabbitmq-server changes to the user rabbitmq, who has no business in our folder; the script behind
 # it does not.
@@ -231,7 +232,9 @@ class PrivateNode(Broker):
         if not folder.exists():
             folder.mkdir()
             (folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
-            (folder / "rabbitmq.conf").write_text(_CONFIGURATION + self._discovery())
+            (folder / "rabbitmq.conf").write_text(
+                _CONFIGURATION + os.environ.get(CONFIGURATION_VARIABLE, "") + self._discovery()
+            )
             (folder / "advanced.config").write_text(
                 f'[{{rabbit, [{{server_properties, [{{rabibridge_node, "{self.name}"}}]}}]}}].\n'
             )

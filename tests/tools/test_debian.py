@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tools import rabbitmq4
+from tools import debian
 from tools.broker import BrokerError, PrivateNode
 from tools.broker.private import SERVER_VARIABLE
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 def test_the_mirror_that_apt_uses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, mirror: str
 ) -> None:
-    monkeypatch.delenv(rabbitmq4.MIRROR_VARIABLE, raising=False)
+    monkeypatch.delenv(debian.MIRROR_VARIABLE, raising=False)
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text("# deb http://old.example/debian bookworm main\n")
     (tmp_path / "sources.list.d" / file).write_text(text)
-    assert rabbitmq4.mirror(tmp_path) == mirror
+    assert debian.mirror(tmp_path) == mirror
 
 
 def test_no_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(rabbitmq4.MIRROR_VARIABLE, raising=False)
+    monkeypatch.delenv(debian.MIRROR_VARIABLE, raising=False)
     (tmp_path / "sources.list").write_text("deb http://archive.example/ubuntu noble main\n")
-    with pytest.raises(rabbitmq4.ImpossibleError, match=rabbitmq4.MIRROR_VARIABLE):
-        rabbitmq4.mirror(tmp_path)
-    monkeypatch.setenv(rabbitmq4.MIRROR_VARIABLE, "http://given.example/debian")
-    assert rabbitmq4.mirror(tmp_path) == "http://given.example/debian"
+    with pytest.raises(debian.ImpossibleError, match=debian.MIRROR_VARIABLE):
+        debian.mirror(tmp_path)
+    monkeypatch.setenv(debian.MIRROR_VARIABLE, "http://given.example/debian")
+    assert debian.mirror(tmp_path) == "http://given.example/debian"
 
 
 def test_a_server_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

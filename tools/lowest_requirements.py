@@ -1,0 +1,57 @@
+"""Print constraints for pip that hold every direct dependency of the packages at its lower bound, extras included.
+
+The bounds are those of ``packages/*/pyproject.toml``. Dependencies of dependencies are left to pip.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_PACKAGES = Path(__file__).parents[1] / "packages"
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^]]*\])?\s*(?P<versions>[^;]*)(?P<marker>;.*)?")
+
+
+def constraints(files: Iterable[Path]) -> Iterator[str]:
+    """Yield one constraint for each dependency, as ``msgpack==1.1``.
+
+    Raises:
+        ValueError: a dependency has no lower bound, or two packages have different ones.
+    """
+    found: dict[str, str] = {}
+    projects = [tomllib.loads(file.read_text(encoding="utf-8"))["project"] for file in files]
+    own = {project["name"] for project in projects}
+    for project in projects:
+        extras = project.get("optional-dependencies", {}).values()
+        for requirement in [*project["dependencies"], *(each for extra in extras for each in extra)]:
+            name, constraint = _lowest(requirement)
+            if name not in own and found.setdefault(name, constraint) != constraint:
+                raise ValueError(f"{name} has two lower bounds: {found[name]} and {constraint}")
+    yield from found.values()
+
+
+def _lowest(requirement: str) -> tuple[str, str]:
+    match = _REQUIREMENT.fullmatch(requirement)
+    bound = re.search(r">=\s*([\w.]+)", match["versions"]) if match else None
+    if match is None or bound is None:
+        raise ValueError(f"{requirement!r} has no lower bound: write it as NAME>=VERSION")
+    return match["name"], f"{match['name']}=={bound[1]}{match['marker'] or ''}"
+
+
+def main() -> int:
+    try:
+        print(*constraints(sorted(_PACKAGES.glob("*/pyproject.toml"))), sep="\n")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
