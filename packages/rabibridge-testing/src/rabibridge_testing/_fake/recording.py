@@ -11,8 +11,6 @@ from rabibridge_core._protocol.remote_errors import decode_error
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from rabibridge_core._codec.serializers import Serializer
     from rabibridge_core.errors import RabiBridgeError
     from rabibridge_core.settings import Settings
@@ -59,21 +57,7 @@ def codec_of(settings: Settings | None = None) -> Codec:
         return Codec(accept=accept.values(), trust_broker=True)
     own = registry.get(settings.serializer)
     accept[own.content_type] = own
-    return _codec_from_settings(settings, serializer=own, accept=accept.values(), trust_broker=True)
-
-
-def _codec_from_settings(
-    settings: Settings, *, serializer: Serializer, accept: Iterable[Serializer], trust_broker: bool
-) -> Codec:
-    return Codec(
-        serializer=serializer,
-        accept=accept,
-        compress_threshold=settings.compress_threshold,
-        max_body=settings.max_body,
-        max_decompressed=settings.max_decompressed,
-        signing_key=settings.signing_key.reveal().encode() if settings.signing_key else None,
-        trust_broker=trust_broker,
-    )
+    return Codec.from_settings(settings, serializer=own, accept=accept.values(), trust_broker=True)
 
 
 def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
