@@ -266,7 +266,7 @@ def test_serializers_are_found_by_name_or_passed_as_objects() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match="'yaml': known are cloudpickle, json, msgpack, pickle"):
+    with pytest.raises(ConfigurationError, match="'yaml'; known: cloudpickle, json, msgpack, pickle"):
         known.get("yaml")
     with pytest.raises(ConfigurationError, match="its name is not a str"):
         known.get(object())  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
 """Converts between values and message bodies: serializers, compression, signatures and size limits.
 
-What a body means (arguments, result, error) belongs in ``_protocol``. Nothing here knows calls, queues or asyncio.
+Here belongs what turns one value into bytes and back. What a body means (arguments, result, error) belongs in
+``_protocol``; nothing here knows calls, queues or asyncio.
 """

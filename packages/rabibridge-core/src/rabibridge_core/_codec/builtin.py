@@ -1,7 +1,7 @@
 """The built-in serializers: msgpack, json, pickle and cloudpickle.
 
-Whatever goes wrong inside one of them is a SerializationError whose cause is the original exception and whose message
-never quotes the data.
+Every failure is raised as a SerializationError whose cause is the original exception and whose message never quotes the
+data.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from rabibridge_core.errors import SerializationError
 
 __all__ = ["CloudpickleSerializer", "JsonSerializer", "MsgpackSerializer", "PickleSerializer"]
 
-# Readable by every Python this library supports; a fixed number keeps workers on different Pythons able to talk.
+# Every supported version of Python can read this protocol; a fixed number lets different versions talk to each other.
 _PICKLE_PROTOCOL = 5
-# The packer doubles its buffer as it needs; starting small saves the default's 256 KiB allocation on every message.
+# The packer doubles its buffer when needed; a small one avoids allocating the default of 256 KiB for every message.
 _MSGPACK_BUFFER = 1024
 
 
 def _unencodable(name: str, value: object, error: BaseException) -> SerializationError:
-    # These libraries say in plain errors which type or limit it was; any other message may quote the value.
+    # These errors of these libraries name the type or the limit; the message of any other error may quote the value.
     plain = name in ("msgpack", "json") and type(error) in (TypeError, ValueError, OverflowError)
     detail = f" ({str(error)[:150]})" if plain else ""
     return SerializationError(
@@ -40,10 +40,10 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 class MsgpackSerializer:
-    """MessagePack: compact, fast, known in every language; the default.
+    """MessagePack: compact, fast, available in every language; the default.
 
-    Tuples come back as lists. Map keys may be of any type that Python can hash. Datetimes with a time zone travel as
-    MessagePack timestamps and come back in UTC; naive ones are refused.
+    Tuples are decoded as lists. Map keys may have any hashable type. Datetimes with a time zone are encoded as
+    MessagePack timestamps and decoded in UTC; naive ones are refused.
     """
 
     name = "msgpack"
@@ -61,18 +61,18 @@ class MsgpackSerializer:
     def loads(self, data: bytes | bytearray | memoryview) -> Any:
         """Decode ``data``; see :meth:`~rabibridge_core._codec.serializers.Serializer.loads`."""
         try:
-            # timestamp=3 gives datetimes. msgpack's own Timestamp would be a weakness: a sender can choose any number
-            # of them with one and the same hash, and a map with such keys takes hours to build.
+            # timestamp=3 decodes to datetimes. msgpack's own Timestamp would open an attack: a sender can choose any
+            # number of them with the same hash, and a map with such keys takes hours to build.
             return unpackb(data, strict_map_key=False, timestamp=3)
         except Exception as error:
             raise _undecodable(self.name, error) from error
 
 
 class JsonSerializer:
-    """JSON in UTF-8, without blanks.
+    """JSON in UTF-8, without whitespace.
 
-    Tuples come back as lists and map keys as strings; bytes and dates are refused. So are NaN and the infinities, which
-    are no JSON: they are not sent, and a message that spells them out is not read.
+    Tuples are decoded as lists, map keys as strings; bytes and dates are refused. So are NaN and the infinities, which
+    are not valid JSON: they are neither encoded nor decoded.
     """
 
     name = "json"
@@ -80,7 +80,7 @@ class JsonSerializer:
     trusted_only = False
 
     def __init__(self) -> None:
-        """Prepare the encoder and the decoder, which hold no state between calls."""
+        """Make the encoder and the decoder, which keep no state between calls."""
         self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
         self._decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
@@ -102,7 +102,7 @@ class JsonSerializer:
 class PickleSerializer:
     """Pickle: any importable Python object, between Python processes that trust each other.
 
-    Reading a pickle runs whatever its sender put there.
+    Decoding a pickle runs whatever code its sender put there.
     """
 
     name = "pickle"
@@ -124,7 +124,7 @@ class PickleSerializer:
             return pickle.loads(data)
         except KeyboardInterrupt:
             raise
-        # Pickled code may raise what it likes: a SystemExit or CancelledError in a message must not end the reader.
+        # Pickled code may raise anything: a SystemExit or CancelledError in a message must not end the reader.
         except BaseException as error:
             raise _undecodable(self.name, error) from error
 
@@ -133,9 +133,9 @@ class PickleSerializer:
 
 
 class CloudpickleSerializer(PickleSerializer):
-    """Pickle that also carries functions and classes which the receiver cannot import: lambdas, closures, ``__main__``.
+    """Pickle that can also hold functions and classes that the receiver cannot import: lambdas, closures, ``__main__``.
 
-    Both sides must run the same minor version of Python. Reading it runs whatever its sender put there.
+    Both sides must run the same minor version of Python. Decoding it runs whatever code its sender put there.
     """
 
     name = "cloudpickle"

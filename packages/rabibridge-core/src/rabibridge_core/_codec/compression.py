@@ -108,8 +108,8 @@ def looks_incompressible(data: bytes | bytearray | memoryview) -> bool:
 def decompress(data: bytes | bytearray | memoryview, limit: int) -> bytes:
     """Decompress exactly one zstd frame into at most ``limit`` bytes.
 
-    A frame that states a larger size is refused before anything is allocated. One that states no size is expanded in
-    steps, and given up within 8 MiB past the limit.
+    A frame that states a larger size is refused before anything is allocated. A frame without a size is decompressed in
+    steps, and refused at most 8 MiB past the limit.
 
     Raises:
         ContentRejectedError: the content is larger than ``limit``, or needs a window of more than 8 MiB.
@@ -120,7 +120,7 @@ def decompress(data: bytes | bytearray | memoryview, limit: int) -> bytes:
         size = contexts.library.frame_content_size(data)
         if size > limit:
             raise _too_large(limit)
-        # zstandard answers a stated size of 0 without looking any further, so that too goes the long way.
+        # For a stated size of 0, zstandard returns without checking the rest, so such a frame is read in steps, too.
         if size > 0:
             return contexts.decompressor.decompress(data, allow_extra_data=False)
         return _decompress_in_steps(contexts, memoryview(data), limit)

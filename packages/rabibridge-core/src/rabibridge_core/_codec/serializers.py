@@ -1,9 +1,9 @@
-"""Serializers: how a value becomes bytes, and which received bytes are read at all.
+"""Serializers: the protocol, the registry of known ones, and the list of those that a receiver accepts.
 
-Four are built in: ``msgpack`` (the default), ``json``, ``pickle`` and ``cloudpickle``; plug-ins add more through
+Four are built in: ``msgpack`` (the default), ``json``, ``pickle`` and ``cloudpickle``; plug-ins add more to the
 :class:`SerializerRegistry`.
 
-An :class:`AcceptList` is what a receiver was told to read. It is asked before a single byte is looked at.
+An :class:`AcceptList` holds what a receiver was configured to accept. It is checked before a body is read.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ __all__ = [
 ]
 
 _CONTENT_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
-"""A media type of the characters that RFC 6838 allows, without parameters, in lower case."""
+"""A media type with the characters that RFC 6838 allows, in lower case and without parameters."""
 _CONTENT_TYPE_MAX = 200
-"""AMQP's short strings hold 255 bytes, and what marks a signature goes into them as well."""
+"""AMQP's short strings hold 255 bytes, and the parameter that announces a signature must fit in as well."""
 
 
 class Serializer(Protocol):
     """Turns values into bytes and back.
 
-    A protocol, since others implement it and inherit nothing. Both methods may be called from several threads at once.
+    It is a protocol, so that implementations need not inherit anything. Both methods may be called from several threads
+    at once.
 
     Attributes:
-        name: what users write in their settings, lower case.
-        content_type: the media type on the wire, lower case and without parameters, at most 200 characters; unique
+        name: the name that users write in their settings, in lower case.
+        content_type: the media type on the wire, in lower case and without parameters, at most 200 characters; unique
             among all serializers.
-        trusted_only: ``True`` where reading bytes can run code that is in them. Such a serializer is only read when it
-            was named, and only with a signature or from a broker that was declared trusted.
+        trusted_only: whether decoding can run code that is in the bytes. Such a serializer is accepted only if it was
+            named, and only with a signature or from a broker that was declared trusted.
     """
 
     @property
@@ -69,18 +70,18 @@ class Serializer(Protocol):
         """Decode exactly one value; bytes left over are an error.
 
         Raises:
-            SerializationError: the bytes are not what :meth:`dumps` would have written.
+            SerializationError: the bytes are not the encoding of one value.
         """
         ...
 
 
 def normalize_content_type(content_type: str | None) -> str:
-    """Return the bare media type: lower case, without parameters; empty where there is none."""
+    """Return the bare media type, in lower case and without parameters; empty if there is none."""
     return content_type.partition(";")[0].strip().lower() if content_type else ""
 
 
 def _describe_problem(candidate: object) -> str:
-    """Say in what way ``candidate`` is not a serializer; empty where it is one."""
+    """Return why ``candidate`` is not a serializer; empty if it is one."""
     for attribute, kind in (("name", str), ("content_type", str), ("trusted_only", bool)):
         if not isinstance(getattr(candidate, attribute, None), kind):
             return f"its {attribute} is not a {kind.__name__}"
@@ -99,24 +100,24 @@ def _describe_problem(candidate: object) -> str:
 
 
 class SerializerRegistry:
-    """The serializers known by name. A new one holds the four built-in ones."""
+    """The serializers known by name. A new registry has the four built-in ones."""
 
     def __init__(self) -> None:
-        """Start with msgpack, json, pickle and cloudpickle."""
+        """Add msgpack, json, pickle and cloudpickle."""
         self._by_name: dict[str, Serializer] = {}
         builtins = (MsgpackSerializer(), JsonSerializer(), PickleSerializer(), CloudpickleSerializer())
         for serializer in builtins:
             self.add(serializer)
 
     def __iter__(self) -> Iterator[Serializer]:
-        """Iterate over the serializers in the order they were added."""
+        """Iterate over the serializers in the order in which they were added."""
         return iter(self._by_name.values())
 
     def add(self, serializer: Serializer) -> None:
         """Add a serializer under its name. Adding the same object again does nothing.
 
         Raises:
-            PluginError: it is not a serializer, or its name or content type is taken.
+            PluginError: the object is not a serializer, or its name or content type is taken.
         """
         problem = _describe_problem(serializer)
         if problem:
@@ -133,16 +134,16 @@ class SerializerRegistry:
         self._by_name[serializer.name] = serializer
 
     def get(self, serializer: str | Serializer) -> Serializer:
-        """Return the serializer of that name; a serializer object is returned as it is, registered or not.
+        """Return the serializer with a name. A serializer object is returned as it is, registered or not.
 
         Raises:
-            ConfigurationError: nothing is known under that name, or the object is not a serializer.
+            ConfigurationError: there is no serializer with that name, or the object is not a serializer.
         """
         if isinstance(serializer, str):
             found = self._by_name.get(serializer.strip().lower())
             if found is None:
                 known = ", ".join(sorted(self._by_name))
-                raise ConfigurationError(f"unknown serializer {serializer!r}: known are {known}")
+                raise ConfigurationError(f"unknown serializer {serializer!r}; known: {known}")
             return found
         problem = _describe_problem(serializer)
         if problem:
@@ -151,16 +152,16 @@ class SerializerRegistry:
 
 
 registry = SerializerRegistry()
-"""The registry that settings and clients look names up in; plug-ins are added to it."""
+"""The registry of this process. Clients and servers look names up here, and plug-ins add serializers to it."""
 
 
 class AcceptList:
-    """The content types that a receiver reads, each with its serializer.
+    """The content types that a receiver accepts, each with its serializer.
 
-    A message without a content type is taken for the default serializer's: RabiBridge 0.1.2 sends none.
+    Messages without a content type belong to the default serializer: RabiBridge 0.1.2 sends none.
 
     Attributes:
-        default: the serializer for what is sent, and for messages without a content type.
+        default: the serializer for sending, and for messages without a content type.
     """
 
     def __init__(
@@ -172,8 +173,8 @@ class AcceptList:
     ) -> None:
         """Accept ``default`` and ``others``, by name or as objects.
 
-        ``others=None`` means msgpack and json, which are safe to read from anybody. Nothing that runs code when read
-        is ever accepted without being named.
+        ``others=None`` means msgpack and json, which are safe to decode from any sender. A serializer that can run code
+        is never accepted unless it is named.
 
         Raises:
             ConfigurationError: a name is unknown, or two different serializers share a content type.
@@ -185,7 +186,7 @@ class AcceptList:
         for other in ("msgpack", "json") if others is None else others:
             serializer = known.get(other)
             taken = self._by_type.setdefault(serializer.content_type, serializer)
-            # With the usual two, a default of the user's own making goes before the built-in one.
+            # If msgpack and json were not named, a default of the user with the same content type replaces them.
             if taken is not serializer and others is not None:
                 raise ConfigurationError(
                     f"two accepted serializers, {taken.name!r} and {serializer.name!r}, "
@@ -197,11 +198,11 @@ class AcceptList:
         return iter(self._by_type.values())
 
     def __contains__(self, content_type: object) -> bool:
-        """Tell whether a message with this content type (``None``: without one) would be read."""
+        """Tell whether messages with this content type (``None``: without one) are accepted."""
         return content_type is None or (isinstance(content_type, str) and self.get(content_type) is not None)
 
     def get(self, content_type: str | None) -> Serializer | None:
-        """Return the serializer for a received content type, or ``None`` where it is not accepted."""
+        """Return the serializer for a received content type, or ``None`` if it is not accepted."""
         base = normalize_content_type(content_type)
         return self._by_type.get(base) if base else self.default
 
@@ -216,6 +217,6 @@ class AcceptList:
             accepted = ", ".join(sorted(self._by_type))
             raise ContentRejectedError(
                 f"content type {str(content_type)[:100]!r} is not accepted here (accepted: {accepted}); "
-                "where it should be, name its serializer in accept"
+                "to accept it, name its serializer in accept="
             )
         return serializer

@@ -103,7 +103,7 @@ def _from_fields(
     if password and password.rank == 2 and sources.key("secret", "SECRET"):
         return ConnectionSettings(transport, problem=encrypted_password(password, transport))
 
-    # A port behind a host belongs to that host, unless a place with precedence over the host's gives another port.
+    # The port in "host:port" is for that host, unless a place that takes precedence over the host's gives another port.
     override = port if port and given["port"].rank < given["host"].rank else None
     template = Endpoint(
         host="",

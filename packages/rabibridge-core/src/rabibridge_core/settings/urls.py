@@ -81,7 +81,7 @@ def parse_urls(
     split = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)").split
     urls = [url.strip() for text in _texts(value, "url", source) for url in split(text)]
     if not urls or not all(urls):
-        raise ConfigurationError(f"url is empty (from {source})")
+        raise ConfigurationError(f"url is empty (from {source}); give a URL, or several separated by commas")
     many = len(urls) > 1
     found = [
         _parse_url(url, f"the URL{f' number {number} of {len(urls)}' if many else ''} (from {source})", transports)
@@ -99,7 +99,7 @@ def _texts(value: object, name: str, source: str) -> Sequence[str]:
     items: Sequence[object] = value if isinstance(value, list | tuple) else [value]
     texts = [item for item in items if isinstance(item, str)]
     if len(texts) != len(items):
-        raise ConfigurationError(f"{name} must be a text or a list of texts (from {source})")
+        raise ConfigurationError(f"{name} is not a text or a list of texts (from {source})")
     return texts
 
 
@@ -169,7 +169,9 @@ def _host_and_port(text: str, where: str, *, optional: bool = False) -> tuple[st
         port = digits if colon else None
         valid = bool(re.fullmatch(r"[^\s/@?#%\[\]]+", host)) or (optional and not text)
     if not valid:
-        raise ConfigurationError(f"{where} is not a host name or an address (an IPv6 address with a port: [::1]:1234)")
+        raise ConfigurationError(
+            f"{where} is not a host name or an address; write an IPv6 address and a port as [::1]:1234"
+        )
     if port is None:
         return host, None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
