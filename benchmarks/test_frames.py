@@ -17,7 +17,8 @@ _MESSAGES = 100
 
 
 def _properties(table: bytes) -> tuple[int, bytes]:
-    return encode_properties(Properties("application/msgpack", None, table, b"1234567890", _REPLY_TO, b"10000"))
+    fields = ("application/msgpack", None, table, b"1234567890", _REPLY_TO, b"10000", False, b"")
+    return encode_properties(tuple.__new__(Properties, fields))
 
 
 def _request(body: bytes) -> bytes:
@@ -57,7 +58,8 @@ def test_encode_a_reply_and_its_ack(benchmark: Any) -> None:
     method = publish_method(_CHANNEL, b"", _REPLY_TO, mandatory=True)
 
     def reply() -> bytes:
-        flags, properties = encode_properties(Properties("application/msgpack", None, b"", b"1234567890"))
+        fields = ("application/msgpack", None, b"", b"1234567890", b"", b"", False, b"")
+        flags, properties = encode_properties(tuple.__new__(Properties, fields))
         frames = content(_CHANNEL, method, flags, properties, _BODY, _MAX_PAYLOAD)
         assert isinstance(frames, bytes)
         return frames + ack(_CHANNEL, 12_345)

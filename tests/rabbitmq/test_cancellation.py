@@ -113,7 +113,7 @@ async def test_the_queue_for_cancels_is_deleted(
     rows = await ctl(governed, "list_queues", "-p", vhost, "name", "arguments")
     (queue,) = [queue for queue, arguments in rows if queue.startswith("amq.") and "x-expires" in arguments]
     await ctl(governed, "delete_queue", "-p", vhost, queue)
-    await until(lambda: "not heard any more" in caplog.text)
+    await until(lambda: "no more cancellations are received" in caplog.text)
     assert await soon(client.remote_call(name, (2,))) == 2
 
 

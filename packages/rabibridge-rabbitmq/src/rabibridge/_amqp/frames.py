@@ -27,7 +27,6 @@ __all__ = [
     "FrameParser",
     "Frames",
     "content",
-    "length_octet",
     "short_string",
 ]
 
@@ -148,25 +147,16 @@ LENGTH_OCTETS: Final = tuple(bytes((length,)) for length in range(256))
 """The octet in front of a short string, by the length of the string."""
 
 
-def length_octet(value: bytes) -> bytes:
-    """Return the octet in front of a short string.
-
-    Raises:
-        FrameError: ``value`` is longer than 255 bytes.
-    """
-    try:
-        return LENGTH_OCTETS[len(value)]
-    except IndexError:
-        raise FrameError(f"a short string holds at most 255 bytes, got {len(value)}") from None
-
-
 def short_string(value: bytes) -> bytes:
     """Encode a short string: at most 255 bytes, preceded by their number.
 
     Raises:
         FrameError: ``value`` is longer than 255 bytes.
     """
-    return length_octet(value) + value
+    try:
+        return LENGTH_OCTETS[len(value)] + value
+    except IndexError:
+        raise FrameError(f"a short string holds at most 255 bytes, got {len(value)}") from None
 
 
 def content(channel: int, method: bytes, flags: int, properties: bytes, body: bytes, max_payload: int) -> Frames:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from rabibridge._amqp.frames import FrameError, length_octet, short_string
+from rabibridge._amqp.frames import LENGTH_OCTETS, FrameError, short_string
 
 __all__ = ["Properties", "encode_properties", "parse_properties"]
 
@@ -54,15 +54,19 @@ def encode_properties(properties: Properties) -> tuple[int, bytes]:
     if persistent:
         flags |= _DELIVERY_MODE
         encoded += b"\x02"
-    if correlation_id:
-        flags |= _CORRELATION_ID
-        encoded += length_octet(correlation_id) + correlation_id
-    if reply_to:
-        flags |= _REPLY_TO
-        encoded += length_octet(reply_to) + reply_to
-    if expiration:
-        flags |= _EXPIRATION
-        encoded += length_octet(expiration) + expiration
+    try:
+        if correlation_id:
+            flags |= _CORRELATION_ID
+            encoded += LENGTH_OCTETS[len(correlation_id)] + correlation_id
+        if reply_to:
+            flags |= _REPLY_TO
+            encoded += LENGTH_OCTETS[len(reply_to)] + reply_to
+        if expiration:
+            flags |= _EXPIRATION
+            encoded += LENGTH_OCTETS[len(expiration)] + expiration
+    except IndexError:
+        size = max(len(correlation_id), len(reply_to), len(expiration))
+        raise FrameError(f"a property holds at most 255 bytes, got {size}") from None
     return flags, encoded
 
 

@@ -176,7 +176,7 @@ class MessageReceiver:
         raise NotImplementedError
 
     def closed_by_broker(self, code: int, text: str) -> None:
-        """Called when the broker closes the channel; aiormq answers it."""
+        """Called when the broker closes the channel; aiormq sends the answer."""
         raise NotImplementedError
 
     def cancelled(self) -> None:

@@ -81,17 +81,13 @@ class _PublishChannel(FastChannel):
                 table = encode_table({**request.headers, TIMEOUT_HEADER: milliseconds, DEADLINE_HEADER: deadline})
             else:
                 table = deadline_table(milliseconds, deadline)
-        properties = Properties(
-            request.content_type,
-            request.content_encoding,
-            table,
-            request.correlation_id,
-            self.reply_to,
-            expiration,
-            request.persistent,
+        _, correlation_id, body, content_type, content_encoding, _, _, persistent = request
+        properties = _new_tuple(
+            Properties,
+            (content_type, content_encoding, table, correlation_id, self.reply_to, expiration, persistent, b""),
         )
         flags, encoded = encode_properties(properties)
-        return content(self.number, method, flags, encoded, request.body, self.max_payload)
+        return content(self.number, method, flags, encoded, body, self.max_payload)
 
     def _with_probe(self, headers: Headers) -> bytes:
         return encode_table({**headers, PROBE_HEADER: True} if self._probe_table else headers)

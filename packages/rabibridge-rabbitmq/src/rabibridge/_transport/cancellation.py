@@ -1,4 +1,4 @@
-"""Receives cancellations: messages by which callers tell that they no longer wait for a call."""
+"""Receives cancellations: messages by which callers report that they no longer wait for a call."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ChannelOwner", "ServiceChannel", "acks"]
 
 _log = logging.getLogger(__name__)
+_new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
 class ChannelOwner(ServedQueue, Protocol):
@@ -86,8 +87,8 @@ class ServiceChannel(FastChannel):
 
     def _encode_any_reply(self, method: bytes, correlation_id: bytes, reply: Reply) -> Frames:
         table = encode_table(reply.headers) if reply.headers else b""
-        properties = Properties(reply.content_type, reply.content_encoding, table, correlation_id)
-        flags, encoded = encode_properties(properties)
+        fields = (reply.content_type, reply.content_encoding, table, correlation_id, b"", b"", False, b"")
+        flags, encoded = encode_properties(_new_tuple(Properties, fields))
         return content(self.number, method, flags, encoded, reply.body, self.max_payload)
 
     def _reply_method(self, reply_to: bytes) -> bytes:
