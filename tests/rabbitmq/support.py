@@ -99,14 +99,16 @@ class Stage:
 
     async def client(self, **options: Any) -> RMQClient:
         """Return a connected client."""
-        client = RMQClient(**{"url": self.url, **options})
+        options.setdefault("url", self.url)
+        client = RMQClient(**options)
         self._stack.push_async_callback(client.close)
         await soon(client.connect())
         return client
 
     def new_server(self, **options: Any) -> RMQServer:
         """Return a server that is not connected yet."""
-        server = RMQServer(**{"url": self.url, **options})
+        options.setdefault("url", self.url)
+        server = RMQServer(**options)
         self._stack.push_async_callback(server.close)
         return server
 
