@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RabbitCaller"]
 
+_ADDED_ON_REDELIVERY = 2048
+"""Bytes that a worker may add to the headers of a request when it counts a redelivery or dead-letters the request."""
+_ROUTING_HEADERS = frozenset({"CC", "BCC"})
 _FIRST_DELAY = 1.0
 _MAX_DELAY = 30.0
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
@@ -87,7 +90,25 @@ class _PublishChannel(FastChannel):
             (content_type, content_encoding, table, correlation_id, self.reply_to, expiration, persistent, b""),
         )
         flags, encoded = encode_properties(properties)
+        if request.headers:
+            self._check_headers(request.headers, len(encoded))
         return content(self.number, method, flags, encoded, body, self.max_payload)
+
+    def _check_headers(self, headers: Headers, size: int) -> None:
+        """Refuse headers for which the broker would close the channel or the connection.
+
+        Raises:
+            ConfigurationError: they are too large together, or one of them has a meaning for RabbitMQ.
+        """
+        if size > self.max_payload - _ADDED_ON_REDELIVERY:
+            raise ConfigurationError(
+                f"the headers of a call take {size} bytes; at most {self.max_payload - _ADDED_ON_REDELIVERY} fit "
+                "into a frame of this connection: send large values as arguments"
+            )
+        for name in _ROUTING_HEADERS & headers.keys():
+            raise ConfigurationError(
+                f"the header {name!r} cannot be sent: RabbitMQ takes it for further routing keys; use another name"
+            )
 
     def _with_probe(self, headers: Headers) -> bytes:
         return encode_table({**headers, PROBE_HEADER: True} if self._probe_table else headers)
