@@ -1,4 +1,4 @@
-"""Requests without a broker, for tests of the worker side: the test plays transport and callers."""
+"""Requests without a broker, for tests of the serving side: the test acts as transport and as callers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_HEADERS: Headers = {}
 
 
 class ScriptedRequest:
-    """A request in hand that keeps what was done with it."""
+    """An incoming request that records how it is settled."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ScriptedRequest:
         self.wants_reply = wants_reply
         self.void = False
         self.events: list[str] = []
-        """What was done with it, in order: accepted, replied, discarded, requeued, rejected, dead, probed."""
+        """What was done with the request, in order: accepted, replied, discarded, requeued, rejected, dead, probed."""
         self.replies: list[Reply] = []
         self.reason = ""
         self._codec = codec
@@ -74,7 +74,7 @@ class ScriptedRequest:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The headers of the only reply, which is of a failure."""
+        """The headers of the only reply, which is an error reply."""
         assert self.answer[0] == 1
         return dict(self.replies[0].headers or {})
 
@@ -107,7 +107,7 @@ class ScriptedRequest:
 
 
 class Clock:
-    """A clock that stands still until the test moves it."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -119,14 +119,14 @@ class Clock:
 def make_service(
     func: Callable[..., Any], *, clock: Callable[[], float] | None = None, codec: Codec = CODEC, **options: Any
 ) -> ServiceRunner:
-    """Return a service that nothing but :meth:`ServiceRunner.received` feeds."""
+    """Return a service without a transport: it gets requests only by :meth:`ServiceRunner.received`."""
     return ServiceRunner(
         ServiceSchema.of(func, ServiceLimits(**options)), codec, CallHooks(PluginManager()), clock=clock or Clock()
     )
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until something is so; it is looked at with each turn of the loop, and a little less often after a while."""
+    """Wait until ``condition()`` is true. It is checked in each iteration of the event loop, later every 2 ms."""
     async with asyncio.timeout(PATIENCE):
         turn = 0
         while not condition():
@@ -135,41 +135,41 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def turns(number: int = 10) -> None:
-    """Let the loop turn: long enough for whatever would happen to happen, where nothing but tasks is in play."""
+    """Run iterations of the event loop: enough for everything to happen that depends on tasks only."""
     for _ in range(number):
         await asyncio.sleep(0)
 
 
 class Work:
-    """A handler that shows its calls and goes on when it is told to."""
+    """A handler that records its calls, and blocks until :attr:`release` is set."""
 
     def __init__(self) -> None:
-        self.began: list[Any] = []
+        self.started: list[Any] = []
         self.cancelled: list[Any] = []
-        self.ended: list[Any] = []
-        self.go_on = asyncio.Event()
+        self.finished: list[Any] = []
+        self.release = asyncio.Event()
 
     async def work(self, what: Any = None) -> Any:
-        self.began.append(what)
+        self.started.append(what)
         try:
-            await self.go_on.wait()
+            await self.release.wait()
         except asyncio.CancelledError:
             self.cancelled.append(what)
             raise
-        self.ended.append(what)
+        self.finished.append(what)
         return f"done {what}"
 
 
 class ThreadWork:
-    """The same in a thread."""
+    """The same as a sync handler, which runs in a thread."""
 
     def __init__(self) -> None:
-        self.began: list[Any] = []
-        self.ended: list[Any] = []
-        self.go_on = threading.Event()
+        self.started: list[Any] = []
+        self.finished: list[Any] = []
+        self.release = threading.Event()
 
     def work(self, what: Any = None) -> Any:
-        self.began.append(what)
-        self.go_on.wait(PATIENCE)
-        self.ended.append(what)
+        self.started.append(what)
+        self.release.wait(PATIENCE)
+        self.finished.append(what)
         return f"done {what}"

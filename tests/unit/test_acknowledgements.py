@@ -1,4 +1,4 @@
-"""Acknowledging many requests with few frames, and none that is still in hand."""
+"""Acknowledging many requests with few frames, and none that is still active."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _acknowledged_by(data: bytes, waiting: set[int]) -> set[int]:
-    """Return the tags that a broker takes for acknowledged; it refuses what it does not wait for."""
+    """Return the tags that a broker regards as acknowledged. It refuses tags that are not unacknowledged."""
     acknowledged = set[int]()
     while data:
         used, channel, frame = pamqp.frame.unmarshal(data)
@@ -31,18 +31,18 @@ def _acknowledged_by(data: bytes, waiting: set[int]) -> set[int]:
     return acknowledged
 
 
-@given(st.lists(st.sampled_from(["in hand", "now", "before"]), max_size=30), st.randoms(use_true_random=False))
+@given(st.lists(st.sampled_from(["active", "now", "before"]), max_size=30), st.randoms(use_true_random=False))
 def test_exactly_what_is_settled_is_acknowledged(requests: list[str], random: Random) -> None:
-    by_state: dict[str, list[int]] = {"in hand": [], "now": [], "before": []}
+    by_state: dict[str, list[int]] = {"active": [], "now": [], "before": []}
     for tag, state in zip(count(1), requests, strict=False):
         by_state[state].append(tag)
-    now, in_hand = by_state["now"], by_state["in hand"]
+    now, active = by_state["now"], by_state["active"]
     random.shuffle(now)
-    frames = acks(3, now, min(in_hand, default=None))
-    assert _acknowledged_by(frames, {*now, *in_hand}) == set(now)
+    frames = acks(3, now, min(active, default=None))
+    assert _acknowledged_by(frames, {*now, *active}) == set(now)
 
 
-def test_one_frame_does_for_all_that_lie_below_what_is_in_hand() -> None:
+def test_one_frame_acknowledges_all_tags_below_the_first_active_one() -> None:
     assert len(acks(3, [7, 5, 6], None)) == len(acks(3, [7, 5, 6], 8)) == len(acks(3, [5], None))
     assert len(acks(3, [7, 5, 6], 4)) == 3 * len(acks(3, [5], None))
     assert acks(3, [], 4) == b""

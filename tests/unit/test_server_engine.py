@@ -1,4 +1,4 @@
-"""The server engine: its health, its defaults, and whose handler a task runs."""
+"""The server engine: its health, its defaults, and the service that a task belongs to."""
 
 from __future__ import annotations
 
@@ -111,13 +111,13 @@ async def test_the_queue_type_of_services_that_name_none(broker: MemoryBroker) -
 
 async def test_whose_handler_a_task_runs(broker: MemoryBroker, server: Server) -> None:
     tasks: list[asyncio.Task[Any]] = []
-    go_on = asyncio.Event()
+    release = asyncio.Event()
 
     async def work() -> None:
         task = asyncio.current_task()
         assert task is not None
         tasks.append(task)
-        await go_on.wait()
+        await release.wait()
 
     server.add(_schema(work))
     await server.connect()
@@ -130,7 +130,7 @@ async def test_whose_handler_a_task_runs(broker: MemoryBroker, server: Server) -
     await until(lambda: tasks)
     assert server.services.service_of(tasks[0]) == "work"
     assert server.services.service_of(running) is None
-    go_on.set()
+    release.set()
     await call
     await client.close()
     server.stop()

@@ -1,4 +1,4 @@
-"""Requests that nobody waits for any more: cancelled, or sent by a caller that is gone."""
+"""Requests that no caller waits for: cancelled, or sent by a caller that has disconnected."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ async def test_a_handler_that_runs_is_cancelled() -> None:
     )
     for request in (stopped, other, foreign):
         service.received(request)
-    await until(lambda: len(work.began) == 3)
+    await until(lambda: len(work.started) == 3)
     service.cancelled(b"caller", b"7")
     await until(lambda: service.active_requests == 2)
     assert (work.cancelled, stopped.events) == (["stopped"], ["discarded"])
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert [other.answer, foreign.answer] == [[0, "done other"], [0, "done foreign"]]
 
 
-async def test_one_that_has_not_begun_never_begins() -> None:
+async def test_a_request_cancelled_before_its_task_starts_never_runs() -> None:
     work = Work()
     service = make_service(work.work)
     request = ScriptedRequest()
     service.received(request)
-    service.cancelled(request.caller, request.correlation_id)  # before its task has taken a step
+    service.cancelled(request.caller, request.correlation_id)  # before the first step of its task
     await until(lambda: not service.active_requests)
-    assert (work.began, request.events) == ([], ["discarded"])
+    assert (work.started, request.events) == ([], ["discarded"])
 
 
-async def test_one_that_arrives_after_its_cancellation_never_begins() -> None:
+async def test_a_request_that_arrives_after_its_cancellation_never_runs() -> None:
     work = Work()
     service = make_service(work.work)
-    work.go_on.set()
+    work.release.set()
     service.cancelled(b"caller", b"1")
     await turns()
     early, later, again = ScriptedRequest(), ScriptedRequest(correlation_id=b"2"), ScriptedRequest()
@@ -55,13 +55,13 @@ async def test_one_that_arrives_after_its_cancellation_never_begins() -> None:
         service.received(request)
     await until(lambda: not service.active_requests)
     assert (early.events, later.events) == (["discarded"], ["replied"])
-    assert again.events == ["replied"]  # it cancelled one call, not all that will ever have this id
+    assert again.events == ["replied"]  # one call was cancelled, not all later ones with this id
 
 
 async def test_a_cancellation_that_comes_after_the_answer() -> None:
     work = Work()
     service = make_service(work.work)
-    work.go_on.set()
+    work.release.set()
     request = ScriptedRequest()
     service.received(request)
     await until(lambda: not service.active_requests)
@@ -73,7 +73,7 @@ async def test_a_cancellation_that_comes_after_the_answer() -> None:
 async def test_a_cancellation_that_names_no_call_is_none() -> None:
     work = Work()
     service = make_service(work.work)
-    work.go_on.set()
+    work.release.set()
     service.cancelled(b"caller", b"")
     request = ScriptedRequest(correlation_id=b"")
     service.received(request)
@@ -94,11 +94,11 @@ async def test_a_handler_in_a_thread_can_see_it_and_its_result_is_discarded() ->
     service = make_service(look)
     request = ScriptedRequest()
     service.received(request)
-    await until(lambda: work.began)
+    await until(lambda: work.started)
     service.cancelled(request.caller, request.correlation_id)
     await turns()
     assert request.events == []  # its thread is still at work: no other request gets its place
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert (seen, request.events) == ([False, True], ["discarded"])
     await service.stop(0)
@@ -110,13 +110,13 @@ async def test_one_that_waits_for_a_thread_never_begins() -> None:
     first, second = ScriptedRequest(("first",)), ScriptedRequest(("second",), correlation_id=b"2")
     service.received(first)
     service.received(second)
-    await until(lambda: work.began)
+    await until(lambda: work.started)
     service.cancelled(second.caller, second.correlation_id)
     await until(lambda: service.active_requests == 1)
     assert second.events == ["discarded"]  # without waiting for the thread
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
-    assert (work.began, first.answer) == (["first"], [0, "done first"])
+    assert (work.started, first.answer) == (["first"], [0, "done first"])
     await service.stop(0)
 
 
@@ -149,7 +149,7 @@ async def test_a_thousand_at_once() -> None:
     requests = [ScriptedRequest((number,), correlation_id=b"%d" % number) for number in range(1000)]
     for request in requests:
         service.received(request)
-    await until(lambda: len(work.began) == 1000)
+    await until(lambda: len(work.started) == 1000)
     for request in requests:
         service.cancelled(request.caller, request.correlation_id)
     await until(lambda: not service.active_requests)
@@ -167,23 +167,23 @@ async def test_a_caller_that_is_gone() -> None:
     )
     for request in (gone, persistent, other):
         service.received(request)
-    await until(lambda: len(work.began) == 3)
+    await until(lambda: len(work.started) == 3)
     service.caller_gone(b"caller")
     await until(lambda: service.active_requests == 2)
     assert work.cancelled == ["gone"]
     late, late_persistent = ScriptedRequest(("late",)), ScriptedRequest(("late persistent",), persistent=True)
     service.received(late)
     service.received(late_persistent)
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
-    assert sorted(work.ended) == ["late persistent", "other", "persistent"]
+    assert sorted(work.finished) == ["late persistent", "other", "persistent"]
     assert (gone.events, late.events) == (["discarded"], ["discarded"])
 
 
-async def test_what_is_remembered_is_bounded_and_the_oldest_goes_first() -> None:
+async def test_remembered_cancellations_are_bounded_and_the_oldest_are_dropped() -> None:
     work, clock = Work(), Clock()
     service = make_service(work.work, clock=clock)
-    work.go_on.set()
+    work.release.set()
     for number in range(MAX_CALLS + 1):
         service.cancelled(b"caller", b"%d" % number)
     for number in range(MAX_CALLERS + 1):
@@ -199,11 +199,11 @@ async def test_what_is_remembered_is_bounded_and_the_oldest_goes_first() -> None
 
     assert [await runs(b"0"), await runs(b"1")] == [True, False]
     assert [await runs(b"1", b"caller 0"), await runs(b"1", b"caller 1")] == [True, False]
-    clock.now += 3601  # the ids may have come round meanwhile
+    clock.now += 3601  # the ids may have been reused meanwhile
     assert await runs(b"2")
 
 
-async def test_the_callers_of_what_takes_long_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_callers_of_long_running_requests_are_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rabibridge_core._server.service.MAINTENANCE_INTERVAL", 0.01)
     work = Work()
     service = make_service(work.work)
@@ -216,16 +216,16 @@ async def test_the_callers_of_what_takes_long_are_asked_for(monkeypatch: pytest.
     for request in requests:
         service.received(request)
     service._maintain()
-    assert all(request.events == [] for request in requests)  # they have just come
+    assert all(request.events == [] for request in requests)  # they have just arrived
     service._maintain()
     probed = [request.caller for request in requests if request.events == ["probed"]]
-    assert sorted(probed) == [b"caller", b"other"]  # one of each caller
-    await until(lambda: sum(len(request.events) for request in requests) >= 10)  # and again, by itself
+    assert sorted(probed) == [b"caller", b"other"]  # one request of each caller
+    await until(lambda: sum(len(request.events) for request in requests) >= 10)  # repeatedly, by timer
     await service.stop(0)
 
 
-async def test_what_a_handler_is_told_and_what_nested_calls_inherit() -> None:
-    told: list[Any] = []
+async def test_current_call_and_what_nested_calls_inherit() -> None:
+    seen: list[Any] = []
     tasks: list[asyncio.Task[float | None]] = []
     over = asyncio.Event()
 
@@ -235,19 +235,19 @@ async def test_what_a_handler_is_told_and_what_nested_calls_inherit() -> None:
 
     async def ask() -> None:
         call = current_call()
-        told.extend([call.service, call.correlation_id, call.redelivered, call.headers, call.cancelled])
+        seen.extend([call.service, call.correlation_id, call.redelivered, call.headers, call.cancelled])
         left, inherited = call.time_left, inherited_time()
         assert left is not None
         assert inherited is not None
-        told.append(50 < left <= 60 and 50 < inherited <= 60)
+        seen.append(50 < left <= 60 and 50 < inherited <= 60)
         tasks.append(asyncio.create_task(later()))
 
     service = make_service(ask)
     service.received(ScriptedRequest(time_left=60.0, headers={"x": 1}, redelivered=True))
     await until(lambda: not service.active_requests)
-    assert told == ["ask", "1", True, {"x": 1}, False, True]
+    assert seen == ["ask", "1", True, {"x": 1}, False, True]
     over.set()
-    assert await tasks[0] is None  # what goes on after the answer inherits nothing
+    assert await tasks[0] is None  # a task that outlives the call inherits nothing
     with pytest.raises(LookupError, match="outside a handler"):
         current_call()
 
@@ -269,6 +269,6 @@ async def test_a_request_leaves_nothing_behind() -> None:
             service.received(ScriptedRequest())
         await until(lambda: not service.active_requests)
         await turns()
-        assert [call() for call in calls] == [None] * 10  # without the help of the collector
+        assert [call() for call in calls] == [None] * 10  # without the garbage collector
     finally:
         gc.enable()

@@ -1,4 +1,4 @@
-"""How requests end: whatever handlers raise, whatever arrives, and when a service stops."""
+"""How requests are settled: when handlers raise, when requests are unreadable, and when a service stops."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RAISED = [
 
 @pytest.mark.parametrize("raised", RAISED, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("kind", ["async", "thread", "validated"])
-async def test_whatever_a_handler_raises_is_answered_and_ends_nothing(raised: BaseException, kind: str) -> None:
+async def test_any_exception_of_a_handler_becomes_an_error_reply(raised: BaseException, kind: str) -> None:
     async def fail(really: bool = True) -> str:
         if really:
             raise raised
@@ -54,7 +54,7 @@ async def test_whatever_a_handler_raises_is_answered_and_ends_nothing(raised: Ba
     await service.stop(0)
 
 
-async def test_a_handler_that_cancels_itself_gives_the_request_back() -> None:
+async def test_the_request_of_a_handler_that_cancels_itself_is_requeued() -> None:
     async def cancel() -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -65,19 +65,19 @@ async def test_a_handler_that_cancels_itself_gives_the_request_back() -> None:
     request = ScriptedRequest()
     service.received(request)
     await until(lambda: not service.active_requests)
-    assert request.events == ["requeued"]  # as when the loop is shut down; redelivery_limit bounds it
+    assert request.events == ["requeued"]  # as when the event loop shuts down; redelivery_limit bounds it
 
 
 @pytest.mark.parametrize(("deliveries", "runs"), [(0, True), (2, True), (3, False)])
 @pytest.mark.parametrize("wants_reply", [True, False])
-async def test_a_request_that_was_given_to_workers_too_often(deliveries: int, runs: bool, wants_reply: bool) -> None:
+async def test_a_request_that_was_redelivered_too_often(deliveries: int, runs: bool, wants_reply: bool) -> None:
     work = Work()
-    work.go_on.set()
+    work.release.set()
     service = make_service(work.work, redelivery_limit=2)
     request = ScriptedRequest(redelivered=True, deliveries=deliveries, wants_reply=wants_reply)
     service.received(request)
     await until(lambda: not service.active_requests)
-    assert (work.began == [None]) is runs
+    assert (work.started == [None]) is runs
     if runs:
         assert request.events == (["replied"] if wants_reply else ["discarded"])
         return
@@ -89,7 +89,7 @@ async def test_a_request_that_was_given_to_workers_too_often(deliveries: int, ru
         assert (request.error["rb-error"], request.error["rb-error-message"]) == (DEAD, request.reason)
 
 
-async def test_what_cannot_be_read_is_answered_or_put_aside(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unreadable_request_is_refused_or_dead_lettered(caplog: pytest.LogCaptureFixture) -> None:
     work = Work()
     service = make_service(work.work)
     answered, dead = ScriptedRequest(), [ScriptedRequest(wants_reply=False) for _ in range(3)]
@@ -104,22 +104,22 @@ async def test_what_cannot_be_read_is_answered_or_put_aside(caplog: pytest.LogCa
         assert "could not be read" in request.reason
     service._maintain()
     assert ["could not be read" in record.getMessage() for record in caplog.records] == [True, True]
-    assert "3 more" in caplog.records[1].getMessage()  # not a line for each of a hundred thousand
+    assert "3 more" in caplog.records[1].getMessage()  # not one line for each of them
     await service.stop(0)
 
 
-async def test_a_lost_channel_stops_what_came_on_it_and_nothing_else() -> None:
+async def test_a_lost_channel_stops_its_own_requests_only() -> None:
     work = Work()
     service = make_service(work.work)
     void, other = ScriptedRequest(("void",)), ScriptedRequest(("other",), correlation_id=b"2")
     service.received(void)
     service.received(other)
-    await until(lambda: len(work.began) == 2)
+    await until(lambda: len(work.started) == 2)
     void.void = True
     service.lost(ConnectionLostError("gone"))
     await until(lambda: service.active_requests == 1)
     assert (work.cancelled, void.events) == (["void"], [])
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert other.answer == [0, "done other"]
 
@@ -131,7 +131,7 @@ async def test_a_channel_without_requests_is_lost(caplog: pytest.LogCaptureFixtu
     service.received(request)
     with caplog.at_level(logging.INFO):
         service.lost(ConnectionLostError("gone"))
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert (request.events, caplog.records) == (["replied"], [])
 
@@ -143,11 +143,11 @@ async def test_an_expired_handler_is_stopped_and_a_late_request_never_begins() -
     service.received(expires)
     service.received(late)
     await until(lambda: not service.active_requests)
-    assert (work.began, work.cancelled) == ([None], [None])
+    assert (work.started, work.cancelled) == ([None], [None])
     assert expires.events == late.events == ["discarded"]
 
 
-async def test_an_expired_call_sees_it_in_its_thread() -> None:
+async def test_a_handler_in_a_thread_sees_that_its_call_expired() -> None:
     work, seen = ThreadWork(), list[Any]()
 
     def look() -> None:
@@ -157,9 +157,9 @@ async def test_an_expired_call_sees_it_in_its_thread() -> None:
     service = make_service(look)
     request = ScriptedRequest(time_left=0.02)
     service.received(request)
-    (execution,) = service._active
-    await until(lambda: execution.cancelled)
-    work.go_on.set()
+    (active,) = service._active
+    await until(lambda: active.cancelled)
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert (seen, request.events) == ([(True, 0.0)], ["discarded"])
     await service.stop(0)
@@ -185,16 +185,16 @@ async def test_a_handler_that_is_stopped_by_draining(ending: str) -> None:
     service.received(request)
     await began.wait()
     await asyncio.wait_for(service.stop(0), PATIENCE)
-    # A result is a result. A failure is of our making, and another worker may do better.
+    # A result is sent. An error was caused by stopping the handler: another worker may succeed.
     assert request.events == (["replied"] if ending == "result" else ["requeued"])
 
 
-async def test_draining_waits_for_what_is_in_hand_and_can_be_hurried() -> None:
+async def test_draining_waits_for_active_requests_and_can_be_aborted() -> None:
     work = Work()
     service = make_service(work.work)
     request = ScriptedRequest()
     service.received(request)
-    await until(lambda: work.began)
+    await until(lambda: work.started)
     stopping = asyncio.create_task(service.stop(PATIENCE))
     await turns()
     assert not stopping.done()
@@ -208,15 +208,15 @@ async def test_a_thread_cannot_be_stopped_by_draining_and_its_result_is_dropped(
     service = make_service(work.work)
     request = ScriptedRequest()
     service.received(request)
-    await until(lambda: work.began)
+    await until(lambda: work.started)
     await asyncio.wait_for(service.stop(0), PATIENCE)
     assert request.events == ["requeued"]
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert request.events == ["requeued"]
 
 
-async def test_a_call_that_is_stopped_long_before_its_time_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_call_whose_time_was_shortened_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def hang() -> None:
         await asyncio.Event().wait()
 
@@ -224,7 +224,7 @@ async def test_a_call_that_is_stopped_long_before_its_time_is_told_of_once(caplo
     with caplog.at_level(logging.WARNING):
         for correlation_id in (b"1", b"2"):
             request = ScriptedRequest(correlation_id=correlation_id, time_left=5.0)
-            request.deadline = time.time() + 0.05  # by a clock that is behind ours, or after 4.95 s in the queue
+            request.deadline = time.time() + 0.05  # the caller's clock is behind, or the request was queued for 4.95 s
             service.received(request)
         await until(lambda: not service.active_requests)
     (record,) = caplog.records

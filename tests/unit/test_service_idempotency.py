@@ -1,4 +1,4 @@
-"""Idempotency keys: joined, answered again, bounded."""
+"""Idempotency keys: concurrent calls share one execution, later ones get the stored reply, and storage is bounded."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ async def _done(service: ServiceRunner, *requests: ScriptedRequest) -> None:
     await until(lambda: not service.active_requests)
 
 
-async def _begun(service: ServiceRunner, work: Work | ThreadWork, *requests: ScriptedRequest) -> None:
+async def _started(service: ServiceRunner, work: Work | ThreadWork, *requests: ScriptedRequest) -> None:
     for request in requests:
         service.received(request)
-        await until(lambda: work.began)
+        await until(lambda: work.started)
     await turns()
 
 
@@ -40,21 +40,21 @@ def work() -> Work:
 
 
 @pytest.mark.parametrize("in_a_thread", [False, True])
-async def test_one_that_runs_is_joined(in_a_thread: bool) -> None:
+async def test_requests_with_the_key_of_a_running_one_share_its_execution(in_a_thread: bool) -> None:
     work = ThreadWork() if in_a_thread else Work()
     service = make_service(work.work)
     first, second, silent = keyed(), keyed(caller=b"the same, reconnected"), keyed(cid=b"3", wants_reply=False)
-    await _begun(service, work, first, second, silent)
+    await _started(service, work, first, second, silent)
     assert service.active_requests == 3
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
-    assert work.began == [None]
+    assert work.started == [None]
     assert first.answer == second.answer == [0, "done None"]
     assert silent.events == ["discarded"]
     await service.stop(0)
 
 
-async def test_one_that_was_answered_is_answered_again_for_a_minute() -> None:
+async def test_a_reply_is_sent_again_for_a_minute() -> None:
     clock, runs = Clock(), 0
 
     async def count() -> int:
@@ -73,17 +73,17 @@ async def test_one_that_was_answered_is_answered_again_for_a_minute() -> None:
     clock.now += 0.2
     await _done(service, requests[2])
     await _done(service, requests[3])
-    assert runs == 2  # a failure is an answer, too
+    assert runs == 2  # an error reply is stored, too
     assert requests[2].error == requests[3].error
     assert requests[3].error["rb-error-message"] == "the second time"
 
 
 async def test_a_request_without_a_key_runs() -> None:
     work = Work()
-    work.go_on.set()
+    work.release.set()
     service = make_service(work.work, idempotent=True)
     await _done(service, ScriptedRequest(), ScriptedRequest())
-    assert len(work.began) == 2
+    assert len(work.started) == 2
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -91,38 +91,38 @@ async def test_a_key_with_other_arguments(work: Work, running: bool) -> None:
     service = make_service(work.work)
     first, other = keyed((1,)), keyed((2,), cid=b"2")
     if not running:
-        work.go_on.set()
-    await _begun(service, work, first)
+        work.release.set()
+    await _started(service, work, first)
     service.received(other)
     await until(lambda: other.events)
     assert other.error["rb-error"] == INVALID_ARGUMENTS
     assert "'key'" in other.error["rb-error-message"]
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
-    assert (work.began, first.answer) == ([1], [0, "done 1"])
+    assert (work.started, first.answer) == ([1], [0, "done 1"])
 
 
 @pytest.mark.parametrize("key", ["", "k" * 201, 5, b"key"])
-async def test_a_key_that_is_none(work: Work, key: Any) -> None:
+async def test_an_invalid_key(work: Work, key: Any) -> None:
     request = keyed(key=key)
     await _done(make_service(work.work), request)
     assert request.error["rb-error"] == REQUEST_REJECTED
     assert "rb-key" in request.error["rb-error-message"]
-    assert work.began == []
+    assert work.started == []
 
 
 @pytest.mark.parametrize("stop", ["the first", "the second"])
 async def test_cancelling_one_of_two(work: Work, stop: str) -> None:
     service = make_service(work.work)
     first, second = keyed(), keyed(caller=b"other")
-    await _begun(service, work, first, second)
+    await _started(service, work, first, second)
     stopped, other = (first, second) if stop == "the first" else (second, first)
     service.cancelled(stopped.caller, stopped.correlation_id)
     await until(lambda: stopped.events)
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert (stopped.events, other.answer) == (["discarded"], [0, "done None"])
-    assert (work.began, work.cancelled) == ([None], [])  # it went on for the other
+    assert (work.started, work.cancelled) == ([None], [])  # it continued for the other
 
 
 @pytest.mark.parametrize("in_a_thread", [False, True])
@@ -130,87 +130,87 @@ async def test_cancelling_both_stops_the_handler(in_a_thread: bool) -> None:
     work = ThreadWork() if in_a_thread else Work()
     service = make_service(work.work)
     first, second = keyed(), keyed(caller=b"other")
-    await _begun(service, work, first, second)
+    await _started(service, work, first, second)
     service.cancelled(first.caller, first.correlation_id)
     await until(lambda: first.events)
     service.cancelled(second.caller, second.correlation_id)
     await until(lambda: second.events)
     if isinstance(work, ThreadWork):
-        work.go_on.set()
+        work.release.set()
     await until(lambda: not service.active_requests)
     assert (first.events, second.events) == (["discarded"], ["discarded"])
     again = keyed(cid=b"again")
-    work.go_on.set()
+    work.release.set()
     await _done(service, again)
     assert again.answer == [0, "done None"]
-    assert len(work.began) == 2  # what was stopped is no answer
+    assert len(work.started) == 2  # a stopped execution leaves no reply
     await service.stop(0)
 
 
-async def test_a_channel_that_is_lost_takes_only_its_own(work: Work) -> None:
+async def test_a_lost_channel_stops_only_its_own_request(work: Work) -> None:
     service = make_service(work.work)
     first, second = keyed(), keyed(cid=b"2")
-    await _begun(service, work, first, second)
+    await _started(service, work, first, second)
     first.void = True
     service.lost(ConnectionLostError("gone"))
     await turns()
-    again = keyed()  # the broker gives the first to us again, as it is not settled
+    again = keyed()  # the broker redelivers the first, which was not settled
     service.received(again)
     await turns()
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert (first.events, second.answer, again.answer) == ([], [0, "done None"], [0, "done None"])
-    assert work.began == [None]
+    assert work.started == [None]
 
 
-async def test_one_that_joined_a_run_which_was_stopped_runs_itself() -> None:
+async def test_a_follower_of_a_stopped_execution_runs_the_handler_itself() -> None:
     work = ThreadWork()
     service = make_service(work.work)
     first, second, third = keyed(), keyed(cid=b"2"), keyed(cid=b"3")
-    await _begun(service, work, first)
+    await _started(service, work, first)
     first.void = True
-    service.lost(ConnectionLostError("gone"))  # its thread goes on, and may have been told
-    await _begun(service, work, second, third)
-    assert len(work.began) == 1
-    work.go_on.set()
+    service.lost(ConnectionLostError("gone"))  # its thread continues, and may have seen that it was cancelled
+    await _started(service, work, second, third)
+    assert len(work.started) == 1
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert (first.events, second.answer, third.answer) == ([], [0, "done None"], [0, "done None"])
-    assert len(work.began) == 2
+    assert len(work.started) == 2
     await service.stop(0)
 
 
-async def test_a_joined_run_has_the_time_of_the_last_that_waits(work: Work) -> None:
+async def test_a_shared_execution_has_the_latest_deadline(work: Work) -> None:
     service = make_service(work.work)
     first, second = keyed(time_left=0.05), keyed(cid=b"2", time_left=PATIENCE)
-    await _begun(service, work, first, second)
+    await _started(service, work, first, second)
     await until(lambda: first.events)
     assert first.events == ["discarded"]
     assert work.cancelled == []
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
     assert second.answer == [0, "done None"]
 
 
-async def test_an_expired_run_leaves_no_answer(work: Work) -> None:
+async def test_an_expired_execution_leaves_no_reply(work: Work) -> None:
     service = make_service(work.work)
     await _done(service, keyed(time_left=0.02))
     assert work.cancelled == [None]
-    work.go_on.set()
+    work.release.set()
     again = keyed()
     await _done(service, again)
     assert again.answer == [0, "done None"]
 
 
-async def test_draining_gives_all_of_them_back(work: Work) -> None:
+async def test_draining_requeues_all_of_them(work: Work) -> None:
     service = make_service(work.work)
     requests = [keyed(cid=b"%d" % number) for number in range(3)]
-    await _begun(service, work, *requests)
+    await _started(service, work, *requests)
     await asyncio.wait_for(service.stop(0), PATIENCE)
     assert [request.events for request in requests] == [["requeued"]] * 3
     assert (work.cancelled, service.active_requests) == ([None], 0)
 
 
-async def test_signed_answers_are_signed_anew() -> None:
+async def test_a_signed_reply_is_signed_again_for_each_call() -> None:
     codec = Codec(serializer="pickle", signing_key=b"0123456789abcdef")
     runs: list[int] = []
 
@@ -229,7 +229,7 @@ async def test_signed_answers_are_signed_anew() -> None:
     assert runs == [7]
 
 
-async def test_a_key_does_not_open_what_a_signature_closes() -> None:
+async def test_a_key_does_not_bypass_the_signature() -> None:
     codec = Codec(serializer="pickle", signing_key=b"0123456789abcdef")
     forger = Codec(serializer="pickle", signing_key=b"another one, and as long")
 
@@ -247,7 +247,7 @@ async def test_a_key_does_not_open_what_a_signature_closes() -> None:
 @pytest.mark.parametrize(
     ("size", "kept"), [(10, MAX_STORED_REPLIES), (MAX_STORED_BYTES // 16, 15), (MAX_STORED_BYTES + 1, 0)]
 )
-async def test_what_is_kept_is_bounded(size: int, kept: int) -> None:
+async def test_stored_replies_are_bounded(size: int, kept: int) -> None:
     runs: list[int] = []
     codec = Codec(max_body=2 * MAX_STORED_BYTES, compress_threshold=None)
 
@@ -263,12 +263,12 @@ async def test_what_is_kept_is_bounded(size: int, kept: int) -> None:
     for index in (0, number - 1):
         await _done(service, keyed((index,), key=f"key {index}"))
     expected = [*range(number), 0] if kept else [*range(number), 0, number - 1]
-    assert runs == expected  # the oldest was forgotten, the latest was not
+    assert runs == expected  # the oldest reply was dropped, the latest was not
 
 
-async def test_answers_are_forgotten_while_nothing_happens() -> None:
+async def test_maintenance_drops_old_replies() -> None:
     clock, work = Clock(), Work()
-    work.go_on.set()
+    work.release.set()
     service = make_service(work.work, clock=clock)
     await _done(service, keyed())
     assert len(service._deduplication) == 1
@@ -278,7 +278,7 @@ async def test_answers_are_forgotten_while_nothing_happens() -> None:
     await service.stop(0)
 
 
-async def test_replies_of_an_idempotent_service_say_so() -> None:
+async def test_replies_of_an_idempotent_service_have_a_header() -> None:
     async def idempotent(fail: bool) -> int:
         if fail:
             raise ValueError("x")
@@ -293,7 +293,7 @@ async def test_replies_of_an_idempotent_service_say_so() -> None:
     assert requests[0].replies[0].headers is None
 
 
-async def test_an_at_most_once_service_refuses_what_may_be_sent_again() -> None:
+async def test_an_at_most_once_service_refuses_idempotent_calls() -> None:
     runs = 0
 
     async def count() -> None:

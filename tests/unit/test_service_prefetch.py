@@ -23,40 +23,40 @@ async def test_no_more_run_at_a_time_than_without() -> None:
     requests = _requests(3)
     for request in requests:
         service.received(request)
-    await until(lambda: len(work.began) == 2)
+    await until(lambda: len(work.started) == 2)
     await turns()
-    assert (work.began, service.active_requests, requests[2].events) == ([0, 1], 3, [])
-    work.go_on.set()
+    assert (work.started, service.active_requests, requests[2].events) == ([0, 1], 3, [])
+    work.release.set()
     await until(lambda: not service.active_requests)
-    assert work.began == [0, 1, 2]
+    assert work.started == [0, 1, 2]
     assert [request.events for request in requests] == [["replied"]] * 3
 
 
-async def test_what_waits_goes_back_when_the_worker_stops() -> None:
+async def test_queued_requests_are_requeued_when_the_worker_stops() -> None:
     work = Work()
     service = make_service(work.work, fetch_size=1, fetch_ahead=1)
     requests = _requests(2)
     for request in requests:
         service.received(request)
-    await until(lambda: work.began)
+    await until(lambda: work.started)
     await service.stop(0)
     assert [request.events for request in requests] == [["requeued"]] * 2
-    assert work.began == [0]
+    assert work.started == [0]
 
 
-async def test_the_time_of_what_waits_goes_on() -> None:
+async def test_queued_requests_expire_and_can_be_cancelled() -> None:
     work = Work()
     service = make_service(work.work, fetch_size=1, fetch_ahead=2)
     running, cancelled = _requests(2)
     expires = ScriptedRequest(("expires",), correlation_id=b"e", time_left=0.02)
     for request in (running, expires, cancelled):
         service.received(request)
-    await until(lambda: work.began)
+    await until(lambda: work.started)
     service.cancelled(cancelled.caller, b"1")
     await until(lambda: expires.events and cancelled.events)
-    work.go_on.set()
+    work.release.set()
     await until(lambda: not service.active_requests)
-    assert (expires.events, cancelled.events, work.began) == (["discarded"], ["discarded"], [0])
+    assert (expires.events, cancelled.events, work.started) == (["discarded"], ["discarded"], [0])
 
 
 @pytest.mark.parametrize(

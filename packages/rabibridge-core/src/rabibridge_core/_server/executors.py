@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["HandlerExecutor", "invoke", "validator"]
+__all__ = ["HandlerExecutor", "invoke", "is_signature_error", "validator"]
 
 
 class HandlerExecutor:
@@ -36,7 +36,7 @@ class HandlerExecutor:
         self._handler = schema.func_ptr
         self._validate = validator(schema) if schema.validate else None
         self.inline = schema.func_ptr if schema.is_async and not schema.validate else None
-        """The handler, if awaiting ``invoke(handler, args, kwargs)`` is all that :meth:`run` does."""
+        """The handler, if :meth:`run` does no more than to call and await it: the processor then saves two calls."""
         self._threads: DaemonThreadPool | None = None
         if not schema.is_async:
             self._threads = DaemonThreadPool(schema.concurrency, f"rabibridge-{schema.name}")
@@ -81,10 +81,14 @@ def invoke(handler: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     try:
         return handler(*args, **kwargs)
     except TypeError as error:
-        # Raised by the call itself, not in the handler, if there is no frame below this one.
-        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+        if is_signature_error(error):
             raise ArgumentsRefusedError from error
         raise
+
+
+def is_signature_error(error: TypeError) -> bool:
+    """Tell whether a TypeError was raised by the call of a handler, not in it: there is no frame below the caller."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 def _run_in_thread(

@@ -14,7 +14,7 @@ from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
 from rabibridge_core._protocol.payloads import StoredReply, decode_request, read_idempotency_key, readdress_reply
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
-from rabibridge_core._server.executors import HandlerExecutor, invoke
+from rabibridge_core._server.executors import HandlerExecutor, is_signature_error
 from rabibridge_core._server.settlement import RequestSettler
 
 if TYPE_CHECKING:
@@ -142,10 +142,11 @@ class RequestProcessor:
         error: BaseException | None = None
         try:
             active.started = True
-            if active.stop_reason is None and self._cancelled_calls.any and self._cancelled_calls.discard(request):
-                active.stop_reason = "cancelled"
-            if active.stop_reason is not None:
-                self.settler.settle_stopped(active, active.stop_reason)
+            reason = active.stop_reason
+            if reason is None and self._cancelled_calls.any and self._cancelled_calls.discard(request):
+                reason = active.stop_reason = "cancelled"
+            if reason is not None:
+                self.settler.settle_stopped(active, reason)
                 return
             if active.ends_at is None and (request.time_left is not None or request.deadline is not None):
                 self.arm_deadline(active)
@@ -163,7 +164,13 @@ class RequestProcessor:
                 return
             inline = self._executor.inline
             if inline is not None:
-                result = await invoke(inline, args, kwargs)
+                try:
+                    coroutine = inline(*args, **kwargs)
+                except TypeError as error_of_call:
+                    if is_signature_error(error_of_call):
+                        raise ArgumentsRefusedError from error_of_call
+                    raise
+                result = await coroutine
             else:
                 result = await self._executor.run(args, kwargs, active)
             error = self.settler.settle_result(active, result)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._server.active_request import ActiveRequest, StopReason
 from rabibridge_core._server.cancelled_calls import CancellationBatch, CancelledCalls
+from rabibridge_core._server.concurrency import ConcurrencyLimiter
 from rabibridge_core._server.deduplication import DeduplicationCache
 from rabibridge_core._server.drain import Drain
 from rabibridge_core._server.exceptions import TooLateError
@@ -63,10 +63,11 @@ class ServiceRunner:
         self._active = self._processor.active
         self._name = schema.name
         self._at_most_once = schema.delivery == "at-most-once"
-        self._limited = self._processor.notifies_owner = self._at_most_once or schema.fetch_ahead > 0
-        self._concurrency = schema.concurrency
-        self._running = 0
-        self._queued: deque[ActiveRequest] = deque()
+        self._limiter: ConcurrencyLimiter | None = None
+        """``None``: the broker delivers no more requests than may run at a time."""
+        if self._at_most_once or schema.fetch_ahead > 0:
+            self._limiter = ConcurrencyLimiter(schema.concurrency, self._start_queued)
+            self._processor.notifies_owner = True
         self._drain: Drain | None = None
         self._maintenance: asyncio.TimerHandle | None = None
 
@@ -97,7 +98,8 @@ class ServiceRunner:
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""
         self._processor.replace_handler(schema)
-        self._concurrency = schema.concurrency
+        if self._limiter is not None:
+            self._limiter.limit = schema.concurrency
 
     async def stop_consuming(self) -> None:
         """Receive no more requests. The active ones continue."""
@@ -151,32 +153,28 @@ class ServiceRunner:
             return
         active = ActiveRequest(self._name, request)
         self._active.add(active)
-        if self._limited and not self._admit(active):
+        limiter = self._limiter
+        if limiter is not None and not limiter.acquire():
+            self._enqueue(active, limiter)
             return
         active.task = self._loop.create_task(self._processor.process(active), name=self._name)
 
-    def _admit(self, active: ActiveRequest) -> bool:
-        """Tell whether the request may run now. Otherwise it is queued, and its deadline is armed."""
-        if self._running < self._concurrency:
-            self._running += 1
-            return True
+    def _enqueue(self, active: ActiveRequest, limiter: ConcurrencyLimiter) -> None:
         try:
-            self._processor.arm_deadline(active)
+            self._processor.arm_deadline(active)  # time spent in the queue counts
         except TooLateError:
             self._active.discard(active)
             active.request.discard()
         else:
-            self._queued.append(active)
-        return False
+            limiter.enqueue(active)
+
+    def _start_queued(self, active: ActiveRequest) -> None:
+        active.task = self._loop.create_task(self._processor.process(active), name=self._name)
 
     def request_finished(self, active: ActiveRequest, /) -> None:
         """Called when the processing of a request ends."""
-        if self._limited:
-            self._running -= 1
-            while self._queued and self._running < self._concurrency:
-                self._running += 1
-                following = self._queued.popleft()
-                following.task = self._loop.create_task(self._processor.process(following), name=self._name)
+        if self._limiter is not None:
+            self._limiter.release()
         if self._drain is not None and not self._active:
             self._drain.finish()
 
@@ -233,18 +231,22 @@ class ServiceRunner:
         active.stop_reason = reason
         active.cancelled = True
         if active.task is None:
-            self._settle_early(active, reason)
-            self._queued.remove(active)
-            self._processor.disarm_deadline(active)
-            self._active.discard(active)
-            if self._drain is not None and not self._active:
-                self._drain.finish()
+            self._drop_queued(active, reason)
         elif not active.started:
             pass  # a task that is cancelled before its first step would never settle its request
         elif active.thread_future is None:
             active.task.cancel()
         elif not active.thread_future.cancel() and reason == "requeued":
             self._settle_early(active, reason)  # its thread cannot be interrupted; another worker may run it meanwhile
+
+    def _drop_queued(self, active: ActiveRequest, reason: StopReason) -> None:
+        assert self._limiter is not None
+        self._settle_early(active, reason)
+        self._limiter.remove(active)
+        self._processor.disarm_deadline(active)
+        self._active.discard(active)
+        if self._drain is not None and not self._active:
+            self._drain.finish()
 
     def _settle_early(self, active: ActiveRequest, reason: StopReason) -> None:
         self._processor.settler.settle_stopped(active, reason)

@@ -1,0 +1,48 @@
+"""Limits how many requests of a service run at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core._server.active_request import ActiveRequest
+
+__all__ = ["ConcurrencyLimiter"]
+
+
+class ConcurrencyLimiter:
+    """Counts the running requests, and queues the others in order of arrival."""
+
+    __slots__ = ("_queued", "_running", "_start", "limit")
+
+    def __init__(self, limit: int, start: Callable[[ActiveRequest], None]) -> None:
+        """Let ``limit`` requests run at a time; ``start`` starts a request that was queued."""
+        self.limit = limit
+        self._start = start
+        self._running = 0
+        self._queued: deque[ActiveRequest] = deque()
+
+    def acquire(self) -> bool:
+        """Tell whether one more request may run now, and count it if so."""
+        if self._running < self.limit:
+            self._running += 1
+            return True
+        return False
+
+    def release(self) -> None:
+        """Called when a running request has finished: starts queued requests."""
+        self._running -= 1
+        while self._queued and self._running < self.limit:
+            self._running += 1
+            self._start(self._queued.popleft())
+
+    def enqueue(self, active: ActiveRequest) -> None:
+        """Start the request as soon as fewer than ``limit`` run."""
+        self._queued.append(active)
+
+    def remove(self, active: ActiveRequest) -> None:
+        """Remove a queued request."""
+        self._queued.remove(active)
