@@ -10,7 +10,7 @@ import aio_pika
 import aiormq
 import pytest
 
-from rabibridge import CallTimeoutError, NoRouteError, QueueFullError, RetryRefused
+from rabibridge import CallTimeoutError, QueueFullError, RetryRefused
 from tests.rabbitmq.support import Gate, until_waiting
 from tests.support.waiting import PATIENCE, soon
 
@@ -102,41 +102,6 @@ async def test_refused_calls_are_sent_again_and_run_once(stage: Stage) -> None:
     client = await stage.client(retry=RetryRefused(attempts=1000, base=0.01, cap=0.05, burst=100_000))
     assert await soon(asyncio.gather(*_calls(client, name, range(50)))) == list(range(50))
     assert sorted(ran) == list(range(50))
-    assert client.pending == client.stray_replies == 0
-
-
-async def test_an_unknown_function_and_the_client_goes_on(stage: Stage) -> None:
-    async def here(number: int) -> int:
-        return number
-
-    name = await stage.serve(here)
-    client = await stage.client()
-    for number in range(3):
-        with pytest.raises(NoRouteError) as refused:
-            await soon(client.remote_call("nobody_offers_this"))
-        assert isinstance(refused.value, aiormq.exceptions.PublishError)
-        assert isinstance(refused.value, LookupError)
-        assert refused.value.executed is False
-        assert refused.value.func_name == "nobody_offers_this"
-        assert "nobody_offers_this" in str(refused.value)
-        assert await soon(client.remote_call(name, (number,))) == number
-    assert client.pending == 0
-
-
-async def test_good_and_unroutable_calls_at_once(stage: Stage) -> None:
-    async def here(number: int) -> int:
-        return number
-
-    name = await stage.serve(here)
-    client = await stage.client()
-    calls = [client.remote_call(name if number % 2 else f"nowhere_{number}", (number,)) for number in range(200)]
-    outcomes = await soon(asyncio.gather(*calls, return_exceptions=True))
-    for number, outcome in enumerate(outcomes):
-        if number % 2:
-            assert outcome == number
-        else:
-            assert isinstance(outcome, NoRouteError)
-            assert outcome.func_name == f"nowhere_{number}"
     assert client.pending == client.stray_replies == 0
 
 

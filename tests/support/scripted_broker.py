@@ -63,6 +63,11 @@ class PeerConnection:
             yield channel, frame
 
 
+def methods_of(connection: PeerConnection, *kinds: type) -> list[Any]:
+    """Return the methods of these kinds that the client sent."""
+    return [frame for _, frame in connection.heard if isinstance(frame, kinds)]
+
+
 class Peer:
     """Listens on the loopback interface and answers each client as RabbitMQ would, but for its ``script``.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._client.client import Client
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core._codec.codec import Codec
+from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import Reply
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 CODEC = Codec()
 IDEMPOTENT = {"rb-idempotent": True}
+GONE = ConnectionLostError("the cable was cut")
 
 
 def make_client(transport: ScriptedTransport, cid_max: int = 2**30, **options: Any) -> Client:
@@ -45,6 +47,12 @@ async def turns(until: Callable[[], bool] | None = None) -> None:
             return
         while not until():  # noqa: ASYNC110 - a few turns of the loop, which nothing announces
             await asyncio.sleep(0)
+
+
+def lose(client: Client, transport: ScriptedTransport, *unconfirmed: bytes) -> None:
+    """Lose the connection before the broker has confirmed the calls of these ids."""
+    transport.pause("no connection: the cable was cut")
+    client.calls.lost(GONE, unconfirmed)
 
 
 def reply(value: Any, code: int = 0, headers: Headers | None = None) -> Reply:

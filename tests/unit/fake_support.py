@@ -20,3 +20,7 @@ async def connected(broker: MemoryBroker) -> MemoryTransport:
     transport = broker.transport()
     await transport.connect()
     return transport
+
+
+async def add(left: int, right: int) -> int:
+    return left + right

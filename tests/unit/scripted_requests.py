@@ -106,6 +106,11 @@ class ScriptedRequest:
         self.events.append(event)
 
 
+def keyed(args: tuple[Any, ...] = (), *, key: Any = "key", cid: bytes = b"1", **options: Any) -> ScriptedRequest:
+    """Return a request with an idempotency key."""
+    return ScriptedRequest(args, correlation_id=cid, headers={"rb-key": key}, **options)
+
+
 class Clock:
     """A clock that only the test advances."""
 

@@ -23,11 +23,11 @@ from rabibridge_core.errors import (
     SerializationError,
 )
 from rabibridge_core.transport import Reply
-from tests.unit.client_support import CODEC, PATIENCE, begin, make_client, reply, sent
-from tests.unit.scripted_transport import ScriptedTransport
+from tests.unit.client_support import CODEC, PATIENCE, begin, reply, sent
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
+    from tests.unit.scripted_transport import ScriptedTransport
 
 
 async def test_a_reply(client: Client, transport: ScriptedTransport) -> None:
@@ -222,103 +222,6 @@ async def test_waiting_to_send(client: Client, transport: ScriptedTransport) -> 
         client.calls.replied(correlation_id, reply("sent"))
     assert await asyncio.gather(*calls) == ["sent"] * 3
     assert all(0 < (request.timeout or 0) < PATIENCE for request in transport.sent)  # what is left of it is sent
-
-
-async def test_closing(transport: ScriptedTransport) -> None:
-    client = make_client(transport)
-    await client.connect()
-    pending = begin(client)
-    await sent(transport)
-    transport.paused = True
-    waiting = begin(client)
-    await asyncio.sleep(0)  # let it begin to wait
-    await client.close()
-    for call, executed in ((pending, None), (waiting, False)):
-        with pytest.raises(ConnectionLostError) as lost:
-            await call
-        assert lost.value.executed is executed
-    await client.close()
-    assert transport.closes == 1
-    with pytest.raises(ConnectionLostError, match="closed"):
-        await client.connect()
-
-
-async def test_connecting(transport: ScriptedTransport) -> None:
-    client = make_client(transport)
-    with pytest.raises(ConnectionLostError, match="connect"):
-        await begin(client)
-    transport.connecting.clear()
-    first, second = asyncio.create_task(client.connect()), asyncio.create_task(client.connect())
-    await asyncio.sleep(0)  # let them begin
-    first.cancel()  # who gives up does not take the other along
-    transport.connecting.set()
-    await second
-    await client.connect()
-    assert transport.connects == 1
-    await client.close()
-
-
-async def test_closing_while_connecting(transport: ScriptedTransport) -> None:
-    client = make_client(transport)
-    transport.connecting.clear()
-    connecting = asyncio.create_task(client.connect())
-    await asyncio.sleep(0)  # let it begin
-    async with asyncio.timeout(PATIENCE):
-        await client.close()
-        await asyncio.gather(connecting, return_exceptions=True)
-    assert transport.closes == 1
-    with pytest.raises(ConnectionLostError):
-        await begin(client)
-
-
-async def test_ids_count_and_begin_again_but_never_at_one_in_use(transport: ScriptedTransport) -> None:
-    client = make_client(transport, cid_max=4)
-    await client.connect()
-    held = begin(client)
-    (kept,) = await sent(transport)
-    for number in range(12):
-        call = begin(client)
-        correlation_id = (await sent(transport, number + 2))[-1]
-        assert correlation_id != kept
-        assert 0 <= int(correlation_id) < 4
-        client.calls.replied(correlation_id, reply(number))
-        assert await call == number
-    client.calls.replied(kept, reply("kept"))
-    assert await held == "kept"
-    await client.close()
-
-
-async def test_more_calls_than_ids(transport: ScriptedTransport) -> None:
-    client = make_client(transport, cid_max=4)
-    await client.connect()
-    calls = [begin(client, number) for number in range(13)]
-    ids = await sent(transport, 13)
-    assert len(set(ids)) == 13
-    for number, correlation_id in enumerate(ids):
-        client.calls.replied(correlation_id, reply(number))
-    assert await asyncio.gather(*calls) == list(range(13))
-    await client.close()
-
-
-async def test_more_calls_than_ids_wait_to_be_sent(transport: ScriptedTransport) -> None:
-    client = make_client(transport, cid_max=2)
-    await client.connect()
-    transport.paused = True
-    calls = [begin(client, number, timeout=PATIENCE) for number in range(7)]
-    await asyncio.sleep(0)  # let them begin to wait
-    transport.open.set()
-    ids = await sent(transport, 7)
-    assert len(set(ids)) == 7
-    for request in transport.sent:
-        ((number,), _) = CODEC.decode(request.body, request.content_type, request.content_encoding, b"")
-        client.calls.replied(request.correlation_id, reply(number))
-    assert await asyncio.gather(*calls) == list(range(7))
-    await client.close()
-
-
-async def test_the_first_id_is_not_to_be_guessed() -> None:
-    firsts = {make_client(ScriptedTransport()).correlation_id for _ in range(20)}
-    assert len(firsts) > 10
 
 
 async def test_ten_thousand_calls_leave_nothing(client: Client, transport: ScriptedTransport) -> None:

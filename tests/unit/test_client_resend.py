@@ -1,4 +1,4 @@
-"""Calls that may run twice are sent again after a lost connection, and still have one outcome each."""
+"""Calls that may run twice are sent again after a lost connection, under the same key, and have one result each."""
 
 from __future__ import annotations
 
@@ -10,27 +10,15 @@ import pytest
 
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import (
-    CallTimeoutError,
     ConfigurationError,
     ConnectionLostError,
-    InvalidArgumentsError,
-    NoRouteError,
-    QueueFullError,
 )
-from rabibridge_core.transport import ConnectionState
-from tests.unit.client_support import IDEMPOTENT, PATIENCE, begin, make_client, reply, sent, turns
+from tests.unit.client_support import GONE, IDEMPOTENT, PATIENCE, begin, lose, make_client, reply, sent, turns
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
     from rabibridge_core.transport import Request
-
-GONE = ConnectionLostError("the cable was cut")
-
-
-def _lose(client: Client, transport: ScriptedTransport, *unconfirmed: bytes) -> None:
-    transport.pause("no connection: the cable was cut")
-    client.calls.lost(GONE, unconfirmed)
 
 
 def _key(request: Request) -> object:
@@ -41,7 +29,7 @@ async def test_it_is_sent_again_with_the_same_id_and_key(client: Client, transpo
     calls = [begin(client, number, timeout=PATIENCE, idempotent=True) for number in range(3)]
     ids = await sent(transport, 3)
     for attempt in range(1, 4):
-        _lose(client, transport, *ids[:1])
+        lose(client, transport, *ids[:1])
         await turns()
         assert (len(transport.sent), client.pending) == (3 * attempt, 3)
         transport.open.set()
@@ -65,7 +53,7 @@ async def test_other_calls_are_not(
     ids = await sent(transport, 2)
     assert transport.sent[0].headers is None
     with caplog.at_level(logging.WARNING):
-        _lose(client, transport)
+        lose(client, transport)
     assert "1 pending calls ended, 1 will be sent again" in caplog.text
     with pytest.raises(ConnectionLostError):
         await ordinary
@@ -79,7 +67,7 @@ async def test_a_key_of_ones_own(client: Client, transport: ScriptedTransport) -
     calls = [begin(client, idempotency_key="order 17 ü"), begin(client, idempotency_key="k" * 200)]
     ids = await sent(transport, 2)
     assert [_key(request) for request in transport.sent] == ["order 17 ü", "k" * 200]
-    _lose(client, transport)
+    lose(client, transport)
     transport.open.set()
     await sent(transport, 4)
     assert [_key(request) for request in transport.sent[2:]] == ["order 17 ü", "k" * 200]
@@ -138,10 +126,10 @@ async def test_one_whose_service_became_known_while_it_was_under_way(
     ids = await sent(transport, 2)
     client.calls.replied(ids[1], reply("known", headers=IDEMPOTENT))
     await teacher
-    _lose(client, transport)
+    lose(client, transport)
     transport.open.set()
     await sent(transport, 3)
-    _lose(client, transport)
+    lose(client, transport)
     transport.open.set()
     assert (await sent(transport, 4))[3:] == [ids[0]]
     assert [_key(request) is not None for request in transport.sent] == [False, False, True, True]
@@ -156,7 +144,7 @@ async def test_a_reply_to_the_first_attempt_is_the_result(
 ) -> None:
     call = begin(client, idempotent=True, timeout=PATIENCE)
     (correlation_id,) = await sent(transport)
-    _lose(client, transport)
+    lose(client, transport)
     if when == "after that":
         transport.open.set()
         await sent(transport, 2)
@@ -169,110 +157,15 @@ async def test_a_reply_to_the_first_attempt_is_the_result(
     assert (client.stray_replies, client.pending, transport.cancelled) == (1, 0, [])
 
 
-async def test_cancelled_while_it_waits_to_be_sent_again(client: Client, transport: ScriptedTransport) -> None:
-    cancelled, kept = begin(client, "cancelled", idempotent=True), begin(client, "kept", idempotent=True)
-    ids = await sent(transport, 2)
-    _lose(client, transport)
-    await turns()
-    cancelled.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await cancelled
-    assert client.pending == 1
-    assert transport.cancelled == []  # its first attempt went with the connection, and so does what stops it
-    transport.open.set()
-    assert (await sent(transport, 3))[2:] == [ids[1]]
-    await turns()
-    assert len(transport.sent) == 3
-    kept.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await kept
-    assert transport.cancelled == [("async_work", ids[1])]
-
-
-async def test_closed_while_it_waits_to_be_sent_again(transport: ScriptedTransport) -> None:
-    client = make_client(transport)
-    await client.connect()
-    calls = [begin(client, number, idempotent=True, timeout=PATIENCE) for number in range(3)]
-    ids = await sent(transport, 3)
-    _lose(client, transport, ids[0])
-    await turns()
-    await client.close()
-    await turns()
-    for accepted, call in zip((False, True, True), calls, strict=True):
-        assert call.done()
-        with pytest.raises(ConnectionLostError, match="closed") as lost:
-            await call
-        assert (lost.value.executed, lost.value.accepted) == (None, accepted)
-    assert (client.pending, len(transport.sent), transport.cancelled) == (0, 3, [])
-
-
-async def test_the_deadline_passes_between_attempts(client: Client, transport: ScriptedTransport) -> None:
-    call = begin(client, idempotent=True, timeout=0.05)
-    await sent(transport)
-    _lose(client, transport)
-    with pytest.raises(CallTimeoutError, match=r"could not be sent again: no connection: the cable was cut") as late:
-        await call
-    assert late.value.executed is None
-    assert any("sent before" in note for note in late.value.__notes__)
-    transport.open.set()
-    await turns()
-    assert len(transport.sent) == 1
-
-
-@pytest.mark.parametrize("refusal", [QueueFullError, NoRouteError])
-async def test_a_refusal_of_the_second_attempt_does_not_say_that_it_did_not_run(
-    client: Client, transport: ScriptedTransport, refusal: type[QueueFullError] | type[NoRouteError]
-) -> None:
-    call = begin(client, idempotent=True)
-    (correlation_id,) = await sent(transport)
-    _lose(client, transport)
-    transport.open.set()
-    await sent(transport, 2)
-    client.calls.refused(correlation_id, refusal, "because")
-    with pytest.raises(refusal) as refused:
-        await call
-    assert refused.value.executed is None
-    assert any("cable" in note for note in refused.value.__notes__)
-    assert refusal("another").executed is False
-
-
-async def test_arguments_refused_at_the_second_attempt(client: Client, transport: ScriptedTransport) -> None:
-    call = begin(client, idempotent=True)
-    (correlation_id,) = await sent(transport)
-    _lose(client, transport)
-    transport.open.set()
-    await sent(transport, 2)
-    client.calls.replied(correlation_id, reply("TypeError: no", 1, {"rb-error": "arguments"}))
-    with pytest.raises(InvalidArgumentsError) as refused:
-        await call
-    assert refused.value.executed is None
-
-
-@pytest.mark.parametrize("error", [ConfigurationError("may not write"), ValueError("of the transport"), GONE])
-async def test_sending_it_again_fails(client: Client, transport: ScriptedTransport, error: Exception) -> None:
-    calls = [begin(client, number, idempotent=True) for number in range(2)]
-    await sent(transport, 2)
-    _lose(client, transport)
-    transport.fails = error
-    transport.open.set()
-    for outcome in await asyncio.gather(*calls, return_exceptions=True):
-        # What the broker had confirmed is not among what it refuses.
-        expected = ConnectionLostError if isinstance(error, ConfigurationError) else type(error)
-        assert type(outcome) is expected
-        assert str(error) in str(outcome)
-    assert len(transport.sent) == 2
-    transport.fails = None
-
-
 async def test_it_is_lost_again_while_it_is_sent_again(client: Client, transport: ScriptedTransport) -> None:
     calls = [begin(client, number, idempotent=True) for number in range(600)]
     ids = await sent(transport, 600)
-    _lose(client, transport)
+    lose(client, transport)
 
     def break_at_the_400th(request: Request) -> None:
         if len(transport.sent) == 1000:
             transport.sending = None
-            _lose(client, transport)
+            lose(client, transport)
             raise GONE
 
     transport.sending = break_at_the_400th
@@ -290,7 +183,7 @@ async def test_it_is_lost_again_while_it_is_sent_again(client: Client, transport
 async def test_it_goes_on_when_the_socket_asks_for_a_pause(client: Client, transport: ScriptedTransport) -> None:
     calls = [begin(client, number, idempotent=True) for number in range(5)]
     ids = await sent(transport, 5)
-    _lose(client, transport)
+    lose(client, transport)
 
     def pause_after_two(request: Request) -> None:
         if len(transport.sent) == 6:
@@ -309,45 +202,10 @@ async def test_it_goes_on_when_the_socket_asks_for_a_pause(client: Client, trans
     await asyncio.gather(*calls)
 
 
-async def test_there_will_be_no_connection_any_more(client: Client, transport: ScriptedTransport) -> None:
-    call = begin(client, idempotent=True)
-    await sent(transport)
-    _lose(client, transport)
-    transport.state = ConnectionState.CLOSED
-    transport.open.set()
-    with pytest.raises(ConnectionLostError, match="closed") as lost:
-        await call
-    assert (lost.value.executed, lost.value.accepted) == (None, True)
-
-
-async def test_waiting_for_the_connection_fails_in_another_way(client: Client, transport: ScriptedTransport) -> None:
-    call = begin(client, idempotent=True)
-    await sent(transport)
-    _lose(client, transport)
-    transport.unusable = ValueError("of the transport")
-    transport.open.set()
-    with pytest.raises(ValueError, match="of the transport"):
-        await call
-
-
-async def test_what_the_broker_refuses_is_not_sent_again(client: Client, transport: ScriptedTransport) -> None:
-    refused, confirmed = begin(client, 0, idempotent=True), begin(client, 1)
-    ids = await sent(transport, 2)
-    cause = ConfigurationError("the user 'u' may not write to the exchange 'rpc'")
-    client.calls.lost(cause, ids[:1])
-    with pytest.raises(ConfigurationError, match=r"work.*may not write") as outcome:
-        await refused
-    assert outcome.value.__cause__ is cause
-    assert outcome.value is not cause
-    with pytest.raises(ConnectionLostError, match="may not write") as lost:
-        await confirmed  # it was not refused, and may have run
-    assert (lost.value.executed, lost.value.accepted) == (None, True)
-
-
 async def test_many_at_once_let_the_others_have_their_turn(client: Client, transport: ScriptedTransport) -> None:
     calls = [begin(client, number, idempotent=True) for number in range(5000)]
     ids = await sent(transport, 5000)
-    _lose(client, transport)
+    lose(client, transport)
     transport.open.set()
     seen = set()
     while len(transport.sent) < 10_000:

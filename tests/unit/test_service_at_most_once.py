@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from rabibridge_core._observability.call_context import current_call
-from rabibridge_core._protocol.remote_errors import REDELIVERED
+from rabibridge_core._protocol.remote_errors import INVALID_ARGUMENTS, REDELIVERED
 from rabibridge_core.errors import ConnectionLostError
-from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, ThreadWork, Work, make_service, turns, until
+from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, ThreadWork, Work, keyed, make_service, turns, until
 
 AT_MOST_ONCE = "at-most-once"
 
@@ -175,3 +175,20 @@ async def test_after_the_drain_timeout(kind: str, monkeypatch: pytest.MonkeyPatc
     await until(lambda: not service.active_requests)
     assert running.events == ["accepted", "replied"]
     assert work.started + in_a_thread.started == [0]
+
+
+async def test_an_at_most_once_service_refuses_what_may_be_sent_again() -> None:
+    runs = 0
+
+    async def count() -> None:
+        nonlocal runs
+        runs += 1
+
+    service = make_service(count, delivery="at-most-once")
+    request = keyed()
+    service.received(request)
+    await until(lambda: not service.active_requests)
+    assert runs == 0
+    assert request.error["rb-error"] == INVALID_ARGUMENTS
+    assert "at-most-once" in request.error["rb-error-message"]
+    await service.stop(0)

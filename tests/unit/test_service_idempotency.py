@@ -11,14 +11,20 @@ from rabibridge_core._codec.codec import Codec
 from rabibridge_core._protocol.remote_errors import INVALID_ARGUMENTS, REQUEST_REJECTED
 from rabibridge_core._server.deduplication import MAX_STORED_BYTES, MAX_STORED_REPLIES
 from rabibridge_core.errors import ConnectionLostError
-from tests.unit.scripted_requests import PATIENCE, Clock, ScriptedRequest, ThreadWork, Work, make_service, turns, until
+from tests.unit.scripted_requests import (
+    PATIENCE,
+    Clock,
+    ScriptedRequest,
+    ThreadWork,
+    Work,
+    keyed,
+    make_service,
+    turns,
+    until,
+)
 
 if TYPE_CHECKING:
     from rabibridge_core._server.service import ServiceRunner
-
-
-def keyed(args: tuple[Any, ...] = (), *, key: Any = "key", cid: bytes = b"1", **options: Any) -> ScriptedRequest:
-    return ScriptedRequest(args, correlation_id=cid, headers={"rb-key": key}, **options)
 
 
 async def _done(service: ServiceRunner, *requests: ScriptedRequest) -> None:
@@ -291,19 +297,3 @@ async def test_replies_of_an_idempotent_service_have_a_header() -> None:
         for request in requests:
             assert (request.replies[0].headers or {}).get("rb-idempotent", False) is is_idempotent
     assert requests[0].replies[0].headers is None
-
-
-async def test_an_at_most_once_service_refuses_idempotent_calls() -> None:
-    runs = 0
-
-    async def count() -> None:
-        nonlocal runs
-        runs += 1
-
-    service = make_service(count, delivery="at-most-once")
-    request = keyed()
-    await _done(service, request)
-    assert runs == 0
-    assert request.error["rb-error"] == INVALID_ARGUMENTS
-    assert "at-most-once" in request.error["rb-error-message"]
-    await service.stop(0)

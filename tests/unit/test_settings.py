@@ -1,72 +1,22 @@
-"""Settings: where each one comes from, and what is refused."""
+"""Settings: where each one comes from."""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rabibridge.settings import RabbitMQSettings
-from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.settings import Endpoint, Secret, Settings, load_settings
+from rabibridge_core.settings import Secret, Settings, load_settings
+from tests.unit.settings_support import LOGIN, URL, broker_file, error_of, hosts, only, write_file
 
-PASSWORD = "hunter2-s3cr3t"
-LOGIN: dict[str, Any] = {"host": "h", "port": 5672, "username": "u", "password": PASSWORD}
-URL = f"amqp://u:{PASSWORD}@h/"
-
-
-@pytest.fixture(autouse=True)
-def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every test in an empty folder and with none of our variables set."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("RABIBRIDGE_", "RABBITMQ_", "CLOUDAMQP_")):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def env(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def set_variables(**variables: str) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    return set_variables
-
-
-def write_file(text: str, path: str = "rabibridge.toml") -> None:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-
-
-def broker_file(host: str = "file-host", path: str = "rabibridge.toml", more: str = "") -> None:
-    write_file(
-        f'[rabbitmq]\nRABBITMQ_HOST = "{host}"\nRABBITMQ_PORT = 1003\nRABBITMQ_USERNAME = "file-user"\n'
-        f'RABBITMQ_PASSWORD = "file-pass"\n{more}',
-        path,
-    )
-
-
-def error_of(**arguments: Any) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        load_settings(**arguments)
-    return str(caught.value)
-
-
-def only(settings: Settings) -> Endpoint:
-    (endpoint,) = settings.endpoints
-    return endpoint
-
-
-def hosts(settings: Settings) -> list[tuple[str, int]]:
-    return [(endpoint.host, endpoint.port) for endpoint in settings.endpoints]
+pytestmark = pytest.mark.usefixtures("clean_place")
 
 
 # ---- precedence
@@ -203,133 +153,6 @@ def test_empty_variables_and_keys_count_as_not_set(env: Any) -> None:
     broker_file(more='RABBITMQ_VIRTUALHOST = ""\n')
     env(RABIBRIDGE_URL="", RABBITMQ_HOST="", RABBITMQ_PORT=" ", RABIBRIDGE_CONFIG="", RABIBRIDGE_HEARTBEAT="")
     assert str(only(load_settings())) == "amqp://file-user@file-host:1003/"
-
-
-# ---- what is missing, and where to put it
-
-
-@pytest.mark.parametrize("missing", ["host", "port", "username", "password"])
-def test_a_missing_setting_is_named_with_the_three_places(missing: str, tmp_path: Path) -> None:
-    text = error_of(**{name: value for name, value in LOGIN.items() if name != missing})
-    assert f"argument {missing}=" in text
-    assert f"environment variable RABBITMQ_{missing.upper()}" in text
-    assert f"RABBITMQ_{missing.upper()} under [rabbitmq]" in text
-    for other in LOGIN.keys() - {missing}:
-        assert f"argument {other}=" not in text
-    for place in ("RABIBRIDGE_CONFIG", "./rabibridge.toml", "./config/env.toml", str(tmp_path)):
-        assert place in text
-
-
-def test_the_file_that_was_read_is_named(tmp_path: Path) -> None:
-    write_file('[rabbitmq]\nRABBITMQ_HOST = "h"\n', "config/env.toml")
-    text = error_of()
-    assert str(tmp_path / "config" / "env.toml") in text
-    assert "argument host=" not in text
-    assert "argument password=" in text
-
-
-def test_a_configuration_file_that_is_named_must_exist(env: Any) -> None:
-    broker_file()
-    env(RABIBRIDGE_CONFIG="nowhere.toml")
-    for require_broker in (True, False):
-        text = error_of(require_broker=require_broker)
-        assert "RABIBRIDGE_CONFIG" in text
-        assert "nowhere.toml" in text
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"[rabbitmq\n", "line 1"),
-        (b"# \xff\n", "UTF-8"),
-        (b"RABBITMQ_PORT = 5672\n", "RABBITMQ_PORT outside a table"),
-        (b"[rabbitmq]\nRABBITMQ_PASSWORD = 1234\n", "in quotes"),
-    ],
-)
-def test_a_broken_configuration_file_is_named_with_its_fault(content: bytes, expected: str) -> None:
-    Path("rabibridge.toml").write_bytes(content)
-    text = error_of()
-    assert expected in text
-    assert "rabibridge.toml" in text
-    assert "1234" not in text
-
-
-@pytest.mark.parametrize("url", ["amqp://h/", "amqp://u@h/", "amqp://u:@h/", "amqp://:p@h/", f"{URL},amqp://h2/"])
-def test_a_url_without_credentials_is_refused(url: str, env: Any) -> None:
-    env(RABBITMQ_USERNAME="u", RABBITMQ_PASSWORD="p")
-    assert "no user name and password" in error_of(url=url)
-    env(RABIBRIDGE_URL=url)
-    text = error_of()
-    assert "RABIBRIDGE_URL" in text
-    assert "username=" in text
-
-
-def test_without_need_of_a_broker_missing_settings_are_fine_and_wrong_ones_are_not() -> None:
-    assert load_settings(require_broker=False) == Settings(transport=RabbitMQSettings())
-    assert load_settings(require_broker=False, host="h").endpoints == ()
-    assert load_settings(require_broker=False, url="amqp://h").endpoints == ()
-    assert only(load_settings(require_broker=False, **LOGIN)).host == "h"
-    assert "65536" in error_of(require_broker=False, port=65536)
-
-
-def test_an_encrypted_password_of_an_old_file_is_explained(env: Any) -> None:
-    broker_file(more='[secret]\nSECRET = "old-secret"\n')
-    text = error_of()
-    assert "[secret] SECRET" in text
-    assert "environment variable RABBITMQ_PASSWORD" in text
-    assert load_settings(require_broker=False).endpoints == ()
-    env(RABBITMQ_PASSWORD="plain")
-    assert only(load_settings()).password == Secret("plain")
-
-
-def test_unknown_keys_are_logged_and_those_of_old_files_are_not(caplog: pytest.LogCaptureFixture) -> None:
-    broker_file(more=f'RABBITMQ_HOTS = "{PASSWORD}"\n[app]\nDEBUG_MODE = true\nCID_MAXX = 1\n[extra]\nx = 1\n')
-    with caplog.at_level(logging.WARNING):
-        load_settings()
-    (record,) = caplog.records
-    message = record.getMessage()
-    assert "[rabbitmq] RABBITMQ_HOTS, [app] CID_MAXX" in message
-    assert "[extra]" in message
-    assert "DEBUG_MODE" not in message
-    assert PASSWORD not in message
-
-
-# ---- ranges
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "allowed"),
-    [
-        ("cid_max", "10", "1024 to"),
-        ("compress_threshold", "-1", "0 to"),
-        ("compress_threshold", "1.5", "bytes"),
-        ("serializer", "a b", "msgpack"),
-        ("log_level", "LOUD", "DEBUG"),
-        ("max_body", "1000000000", "536870912"),
-        ("heartbeat", "nan", "65535 seconds"),
-        ("connect_timeout", "0", "seconds"),
-        ("drain_timeout", "inf", "seconds"),
-        ("trust_broker", "perhaps", "true or false"),
-    ],
-)
-def test_a_value_out_of_range_is_named_with_its_range_and_its_source(
-    name: str, value: str, allowed: str, env: Any
-) -> None:
-    env(**{f"RABIBRIDGE_{name.upper()}": value})
-    text = error_of(require_broker=False)
-    for part in (name, repr(value), f"RABIBRIDGE_{name.upper()}", allowed):
-        assert part in text
-    Path("rabibridge.toml").write_text(f'[app]\n{name.upper()} = "{value}"')
-    os.environ.pop(f"RABIBRIDGE_{name.upper()}")
-    assert "rabibridge.toml" in error_of(require_broker=False)
-
-
-def test_settings_made_by_hand_are_checked_too() -> None:
-    assert RabbitMQSettings(heartbeat=5).heartbeat == 5.0
-    with pytest.raises(ConfigurationError, match="heartbeat is 0"):
-        replace(RabbitMQSettings(), heartbeat=0)
-    with pytest.raises(ConfigurationError, match="cid_max is True"):
-        Settings(cid_max=True)
 
 
 # ---- import and documentation

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import ssl
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,46 +14,9 @@ from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import Endpoint, Secret, Settings, load_settings
+from tests.unit.settings_support import LOGIN, PASSWORD, URL, error_of, hosts, only
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-PASSWORD = "hunter2-s3cr3t"
-LOGIN: dict[str, Any] = {"host": "h", "port": 5672, "username": "u", "password": PASSWORD}
-URL = f"amqp://u:{PASSWORD}@h/"
-
-
-@pytest.fixture(autouse=True)
-def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every test in an empty folder and with none of our variables set."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("RABIBRIDGE_", "RABBITMQ_", "CLOUDAMQP_")):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def env(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def set_variables(**variables: str) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    return set_variables
-
-
-def error_of(**arguments: Any) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        load_settings(**arguments)
-    return str(caught.value)
-
-
-def only(settings: Settings) -> Endpoint:
-    (endpoint,) = settings.endpoints
-    return endpoint
-
-
-def hosts(settings: Settings) -> list[tuple[str, int]]:
-    return [(endpoint.host, endpoint.port) for endpoint in settings.endpoints]
+pytestmark = pytest.mark.usefixtures("clean_place")
 
 
 @pytest.mark.parametrize("host", ["a,b:5673", " a , b:5673 ", ["a", "b:5673"], ("a", "b:5673")])

@@ -3,91 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge.settings import RABBITMQ, RabbitMQSettings, rabbitmq_settings
-from rabibridge_core.errors import ConfigurationError, PluginError
-from rabibridge_core.plugins import hookimpl, plugin_manager
-from rabibridge_core.plugins.manager import PluginManager
+from rabibridge.settings import RabbitMQSettings, rabbitmq_settings
+from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.plugins import plugin_manager
 from rabibridge_core.settings import (
     Endpoint,
     Secret,
-    SettingRule,
     Settings,
     TransportDeclaration,
     TransportSettings,
-    boolean_setting,
-    integer_setting,
     load_settings,
-    seconds_setting,
-    setting,
 )
 from rabibridge_core.settings.transports import TransportCatalog, provide_transports
+from tests.unit.settings_support import error_of, only
+from tests.unit.toy_transport import ToyPlugin, ToySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rabibridge_core.transport import Transport
-
-
-def _box(value: Any) -> str:
-    if not 0 <= int(value) <= 15:
-        raise ValueError
-    return str(value)
-
-
-def _colour(value: Any) -> str:
-    return {"red": "red", "blue": "blue"}[str(value).lower()]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToySettings(TransportSettings):
-    pool_size: int = integer_setting(1, 100, default=4, unit="connections", in_url=True)
-    patience: float = seconds_setting(0.1, 60, default=5.0)
-    wind_up: bool = boolean_setting(default=False)
-    colour: str = setting(default="red", parse=_colour, allowed="red or blue", aliases=["COLOR"])
-    token: str = setting(default="a" * 8, parse=lambda value: str(value)[:8], allowed="a text", secret=True)
-
-
-TOY = TransportDeclaration(
-    name="toy",
-    schemes={"toy": 4000, "toys": 4001},
-    tls_schemes={"toy": "toys"},
-    variable_prefix="TOY_",
-    url_variables=("TOYCLOUD_URL",),
-    virtualhost=SettingRule(_box, "the number of a box from 0 to 15"),
-    default_virtualhost="0",
-    settings=ToySettings,
-)
-
-
-class ToyPlugin:
-    """What the distribution of a transport would have in its entry point."""
-
-    @hookimpl
-    def rabibridge_transport_settings(self) -> TransportDeclaration:
-        return TOY
-
-    @hookimpl
-    def rabibridge_transport(self, scheme: str, settings: Settings) -> Transport | None:
-        if scheme not in TOY.schemes:
-            return None
-        return settings.transport_as(ToySettings)  # type: ignore[return-value] # pyright: ignore[reportReturnType]
-
-
-@pytest.fixture(autouse=True)
-def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every test in an empty folder and with none of our variables set."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("RABIBRIDGE_", "RABBITMQ_", "CLOUDAMQP_", "TOY")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_place")
 
 
 @pytest.fixture
@@ -105,17 +45,6 @@ def installed() -> Iterator[TransportCatalog]:
     provide_transports(lambda: catalog)
     yield catalog
     provide_transports(lambda: plugin_manager().transports())
-
-
-def error_of(**arguments: Any) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        load_settings(**arguments)
-    return str(caught.value)
-
-
-def only(settings: Settings) -> Endpoint:
-    (endpoint,) = settings.endpoints
-    return endpoint
 
 
 # ---- a transport of a distribution of its own
@@ -266,88 +195,3 @@ def test_settings_of_one_transport_are_not_those_of_another() -> None:
     assert rabbitmq_settings(Settings()) == RabbitMQSettings()
     with pytest.raises(ConfigurationError, match="ToySettings, not RabbitMQSettings"):
         rabbitmq_settings(Settings(transport=ToySettings()))
-
-
-# ---- wrong declarations
-
-
-@pytest.mark.parametrize(
-    ("wrong", "problem"),
-    [
-        ({"name": "Toy"}, "lower case"),
-        ({"name": "app"}, "none of app"),
-        ({"schemes": {}}, "no URL scheme"),
-        ({"schemes": {"Toy": 1}}, "'Toy' with port 1"),
-        ({"schemes": {"toy": 65536}}, "65536"),
-        ({"tls_schemes": {"toy": "toyz"}}, "toyz"),
-        ({"required": ("host", "ssl")}, "required has ssl"),
-        ({"variable_prefix": "RABIBRIDGE_"}, "other than RABIBRIDGE_"),
-        ({"variable_prefix": "toy"}, "'toy'"),
-    ],
-)
-def test_a_declaration_that_contradicts_itself_is_refused(wrong: dict[str, Any], problem: str) -> None:
-    with pytest.raises(PluginError, match=problem):
-        TransportDeclaration(**{"name": "toy", "schemes": {"toy": 1}, **wrong})
-
-
-def test_settings_of_a_transport_do_not_hide_those_of_the_connection() -> None:
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class Hiding(TransportSettings):
-        host: bool = boolean_setting(default=False)
-
-    with pytest.raises(PluginError, match="host, which belong to the connection"):
-        TransportDeclaration(name="toy", schemes={"toy": 1}, settings=Hiding)
-
-
-@pytest.mark.parametrize(
-    ("second", "shared"),
-    [
-        ({"name": "rabbitmq"}, "the name rabbitmq"),
-        ({"schemes": {"toy": 1, "amqp": 2}}, "declares amqp,"),
-        ({"variable_prefix": "RABBITMQ_"}, "the prefix RABBITMQ_"),
-    ],
-)
-def test_the_first_of_two_declarations_that_clash_is_kept(
-    second: dict[str, Any], shared: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Clashing:
-        @hookimpl
-        def rabibridge_transport_settings(self) -> TransportDeclaration:
-            return TransportDeclaration(**{"name": "toy", "schemes": {"toy": 1}, **second})
-
-    class RabbitMQ:
-        @hookimpl
-        def rabibridge_transport_settings(self) -> TransportDeclaration:
-            return RABBITMQ
-
-    manager = PluginManager()
-    manager._loaded = True
-    manager.register(RabbitMQ(), "rabbitmq")
-    manager.register(Clashing(), "clashing")
-    assert list(manager.transports()) == [RABBITMQ]
-    assert shared in str(manager.broken["clashing"])
-    assert len(caplog.records) == 1
-
-
-def test_a_plugin_that_declares_nonsense_is_named_once_and_the_others_work(caplog: pytest.LogCaptureFixture) -> None:
-    class Raising:
-        @hookimpl
-        def rabibridge_transport_settings(self) -> TransportDeclaration:
-            raise RuntimeError("not today")
-
-    class Odd:
-        @hookimpl
-        def rabibridge_transport_settings(self) -> TransportDeclaration:
-            return {"name": "odd"}  # type: ignore[return-value] # pyright: ignore[reportReturnType]
-
-    manager = PluginManager()
-    manager._loaded = True
-    manager.register(Raising(), "raising")
-    manager.register(Odd(), "odd")
-    manager.register(ToyPlugin(), "toy")
-    assert list(manager.transports()) == list(manager.transports()) == [TOY]
-    assert "not today" in str(manager.broken["raising"])
-    assert "{'name': 'odd'}" in str(manager.broken["odd"])
-    assert len(caplog.records) == 2
-    manager.unregister(name="toy")
-    assert list(manager.transports()) == []

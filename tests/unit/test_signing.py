@@ -6,10 +6,7 @@ import pytest
 
 from rabibridge_core._codec.signing import Signer, is_signed
 from rabibridge_core.errors import ContentRejectedError
-
-KEY = bytes(range(32))
-PICKLE = "application/x-python-pickle"
-SIGNED_PICKLE = f"{PICKLE}; signed=hmac-sha256"
+from tests.unit.codec_support import KEY, PICKLE, SIGNED_PICKLE
 
 
 def test_a_signature_depends_on_every_part_and_on_where_parts_end() -> None:
