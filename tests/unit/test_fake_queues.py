@@ -30,9 +30,11 @@ async def test_what_expired_is_gone_without_anybody_asking_for_it() -> None:
     transport = await connected(broker)
     await transport.declare(QUEUE)
     caller = await transport.open_caller(Inbox())
-    caller.send(request(timeout=0.01))
+    caller.send(request(b"kept", timeout=600.0))
     queue = broker.queues[QUEUE.name]
     assert len(queue) == 1
+    queue.purge()
+    caller.send(request(b"expired", timeout=0.01))
     await asyncio.sleep(0.05)  # the time itself is what is tested
     assert len(queue) == 0
     await transport.close()
