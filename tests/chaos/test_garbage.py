@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.chaos.rig import Rig
 
 COUNT = 100_000
-PATIENCE = 200.0
+PATIENCE = 400.0
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from rabibridge import CallTimeoutError, QueueFullError, RMQClient
+from tests.support.waiting import until_true
 from tools.broker.base import GivenBroker
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from tools.broker.base import Broker
 
     Serve = Callable[..., Awaitable[RMQServer]]
+
+
+async def _policy_holds(broker: Broker, vhost: str, queue: str) -> bool:
+    rows = await asyncio.to_thread(broker.ctl, "list_queues", "-p", vhost, "name", "policy")
+    return any(row.startswith(f"{queue}\t") and "limit-" in row for row in rows.splitlines())
 
 
 async def test_a_policy_bounds_the_queue_and_the_wait_in_it(
@@ -34,13 +40,15 @@ async def test_a_policy_bounds_the_queue_and_the_wait_in_it(
         return number
 
     await serve(hold, fetch_size=1)
+    # Before the policy: on a busy machine, the first one too might wait longer than it allows.
+    first = asyncio.create_task(client.remote_call(service_name, (1,), timeout=30))
+    await entered.wait()
     limits = json.dumps({"max-length": 1, "message-ttl": 100})
     policy = ("-p", unquote(urlsplit(url).path[1:]) or "/", f"limit-{service_name}")
     pattern = f"^rpc_(async|sync)_{service_name}$"
     await asyncio.to_thread(rabbitmq.ctl, "set_policy", *policy, pattern, limits, "--apply-to", "queues")
+    await until_true(lambda: _policy_holds(rabbitmq, policy[1], f"rpc_async_{service_name}"))
 
-    first = asyncio.create_task(client.remote_call(service_name, (1,), timeout=30))
-    await entered.wait()
     others = [asyncio.create_task(client.remote_call(service_name, (n,), timeout=1)) for n in (2, 3)]
     waiting, refused = await asyncio.gather(*others, return_exceptions=True)
     assert isinstance(waiting, CallTimeoutError)  # dropped after the 0.1 s that the policy allows it in the queue

@@ -10,7 +10,7 @@ from yarl import URL
 
 from rabibridge import NoRouteError, RemoteExecutionError
 from tests.rabbitmq.support import ctl, until_call_gives, vhost_of
-from tests.support.waiting import soon
+from tests.support.waiting import soon, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +46,16 @@ async def test_results_errors_and_refusals_come_as_ever_and_after_a_lost_connect
     assert client.pending == client.stray_replies == 0
 
 
+async def _has_queues(broker: Broker, vhost: str, count: int) -> bool:
+    return len(await ctl(broker, "list_queues", "-p", vhost, "name")) == count
+
+
 async def test_a_caller_who_may_only_write_to_the_exchange(
     stage: Stage, governed: Broker, unique_name: Callable[[str], str]
 ) -> None:
     name = await stage.serve(echo)
     user, vhost = unique_name("caller"), vhost_of(stage.url)
+    await until_true(lambda: _has_queues(governed, vhost, 2))  # the service's, and the worker's own for cancelled calls
     before = await ctl(governed, "list_queues", "-p", vhost, "name")
     await ctl(governed, "add_user", user, "secret")
     await ctl(governed, "set_permissions", "-p", vhost, user, "^$", "^rpc$", "^$")
