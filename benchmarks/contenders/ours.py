@@ -30,10 +30,10 @@ class _Client:
 
     def left(self) -> dict[str, int]:
         engine: Any = self._client._client
-        lane = engine._caller._lane
+        channel = engine.calls.caller._channel
         return {
             "pending": self._client.pending,
-            "unconfirmed": len(lane._unconfirmed),
+            "unconfirmed": len(channel._unconfirmed),
             "armed": len(engine._deadlines),
             "tasks": len(asyncio.all_tasks()) - self._idle_tasks,
         }

@@ -132,7 +132,7 @@ async def test_channels_are_numbered_and_numbers_come_back_after_the_close(
     assert connection.is_opened
 
 
-async def test_confirms_are_switched_on_by_the_argument_and_all_go_to_the_lane(
+async def test_confirms_are_switched_on_by_the_argument_and_all_go_to_the_fast_channel(
     tapped: tuple[aiormq.Connection, MultiplexerFactory],
 ) -> None:
     connection, factory = tapped
@@ -145,7 +145,7 @@ async def test_confirms_are_switched_on_by_the_argument_and_all_go_to_the_lane(
     assert not channel.is_closed
 
 
-async def test_deliveries_on_a_lane_never_reach_the_callback(
+async def test_deliveries_on_a_fast_channel_never_reach_the_callback(
     tapped: tuple[aiormq.Connection, MultiplexerFactory],
 ) -> None:
     connection, factory = tapped

@@ -1,4 +1,4 @@
-"""What every broker can do, whoever runs it."""
+"""What every broker can do, no matter who runs it."""
 
 from __future__ import annotations
 

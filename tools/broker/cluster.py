@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PrivateCluster:
-    """A cluster that belongs to whoever made it: each of its nodes may be killed and started again at will.
+    """A cluster that belongs to its creator: each of its nodes may be killed and restarted at will.
 
     The nodes share a cookie and a port mapper and listen on ports of their own of the loopback interface. They end, and
     their data with them, at `stop` or when this process is gone, even by SIGKILL. Used as a context manager, it runs

@@ -1,4 +1,4 @@
-"""Pytest fixtures around a broker, for the conftest.py of whoever needs them.
+"""Pytest fixtures for brokers, to be imported by a conftest.py.
 
 Where this machine can provide no RabbitMQ, a test that takes one of them is skipped; it fails where the variable CI is
 set.

@@ -67,7 +67,7 @@ def installed_server() -> Path:
 
 
 class PrivateNode(Broker):
-    """A node that belongs to whoever made it: it may be killed and restarted at will.
+    """A node that belongs to its creator: it may be killed and restarted at will.
 
     It ends, and its data with it, at `stop` or when this process is gone, even by SIGKILL. Ctrl-C does not reach it.
 

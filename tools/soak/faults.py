@@ -76,7 +76,7 @@ class Field:
         self.rig.workers.append(worker)
 
     async def reset_callers(self) -> None:
-        """TCP resets for whoever calls."""
+        """Reset the TCP connections of the callers."""
         for _ in range(self.dice.randint(1, 3)):
             self.callers_network.cut()
             await asyncio.sleep(self.dice.uniform(0, 1.5))

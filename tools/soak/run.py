@@ -70,7 +70,7 @@ class Tally:
 async def soak(
     chaos_broker: ChaosBroker, folder: Path, *, seconds: float, seed: int, say: Callable[[str], None] = print
 ) -> Tally:
-    """Break things at random for so many seconds.
+    """Break things at random for the given number of seconds.
 
     Args:
         chaos_broker: the broker; it is killed now and then.
