@@ -126,8 +126,8 @@ class QueueFullError(CallError):
         retry_after: estimated time until the backlog that refused this call has been worked off, in seconds: the median
             time from sending to reply of the last calls of this service that this client sent while it was being
             refused (up to 16 calls of the last ten seconds). By Little's law that is the length of the backlog over the
-            rate, no matter how many others call or serve it. It is not a promise: other callers may take the places that become
-            free. ``None`` if no such call was answered recently, as at the first refusal.
+            rate, no matter how many others call or serve it. It is not a promise: other callers may take the places
+            that become free. ``None`` if no such call was answered recently, as at the first refusal.
         attempts: how often the call was sent; more than once with ``retry=``.
     """
 
