@@ -50,7 +50,7 @@ class _Side:
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     async with await connect_robust(url) as connection:
         channel = await connection.channel()
-        await channel.set_qos(prefetch_count=service.in_hand)
+        await channel.set_qos(prefetch_count=service.fetch_size)
         rpc = await _MsgpackRPC.create(channel)
         await rpc.register(service.name, service.function, auto_delete=True)
         yield _Side(rpc, service)

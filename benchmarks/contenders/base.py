@@ -26,7 +26,7 @@ class Service:
     function: Function = echo
     queue_size: int = 10_000
     """Maximum number of messages waiting in the queue."""
-    in_hand: int = 256
+    fetch_size: int = 256
     """Maximum number of requests that a server processes at a time: its prefetch count."""
     fetch_ahead: int = 0
     """Requests that a server prefetches in addition, if this is configurable."""

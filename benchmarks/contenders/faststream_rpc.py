@@ -39,7 +39,7 @@ def _broker(url: str, **options: Any) -> Any:
 
 @asynccontextmanager
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
-    broker = _broker(url, default_channel=Channel(prefetch_count=service.in_hand))
+    broker = _broker(url, default_channel=Channel(prefetch_count=service.fetch_size))
 
     @broker.subscriber(service.name, decoder=_decode)  # type: ignore[untyped-decorator]  # FastStream may be missing
     async def answer(x: Any) -> bytes:

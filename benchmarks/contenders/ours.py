@@ -57,7 +57,7 @@ class _Server:
 @asynccontextmanager
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     server = RMQServer(url=url)
-    server.add_service(service.function, service.queue_size, service.in_hand, fetch_ahead=service.fetch_ahead)
+    server.add_service(service.function, service.queue_size, service.fetch_size, fetch_ahead=service.fetch_ahead)
     async with server, asyncio.TaskGroup() as group:
         group.create_task(server.run_serve())
         yield _Server(server, service)

@@ -35,7 +35,7 @@ async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     registry[service.name] = service.function
     # The broker prefetches as many requests as the executor runs at a time.
     async with (
-        AsyncExecutor(registry, max_workers=service.in_hand) as executor,
+        AsyncExecutor(registry, max_workers=service.fetch_size) as executor,
         RabbitMQBroker(executor, amqp_url=url) as broker,
     ):
         yield _Side(broker, service)

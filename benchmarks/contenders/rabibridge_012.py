@@ -62,7 +62,7 @@ async def _delete_queue(url: str, name: str) -> None:
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     await _delete_queue(url, f"rpc_async_{service.name}")
     server: Any = RMQServer(**_at(url))
-    function: Any = register_call(queue_size=service.queue_size, fetch_size=service.in_hand)(service.function)
+    function: Any = register_call(queue_size=service.queue_size, fetch_size=service.fetch_size)(service.function)
     function.__module__ = "__main__"  # it serves no functions of other modules, and its add_service() breaks it
     server.load_services({service.name: function})
     async with server:

@@ -65,7 +65,7 @@ class _Client:
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     async with aiormq.connect(url) as connection:
         channel, server = await connection.channel(), _Server(service)
-        await channel.basic_qos(prefetch_count=service.in_hand)
+        await channel.basic_qos(prefetch_count=service.fetch_size)
         await channel.queue_declare(service.name, auto_delete=True)
         await channel.basic_consume(service.name, server.answer)
         yield server

@@ -21,7 +21,7 @@
 
 #define QUEUE "echo"
 #define QUEUE_SIZE 10000
-#define IN_HAND 256
+#define FETCH_SIZE 256
 #define EXPIRATION "10000"
 #define MAX_IN_FLIGHT 65536
 #define MAX_UNCONFIRMED (1 << 18)
@@ -122,7 +122,7 @@ static void serve(void) {
                                {.fd = amqp_get_sockfd(connection), .events = POLLIN}};
 
     declare_queue();
-    amqp_basic_qos(connection, 1, 0, IN_HAND, 0);
+    amqp_basic_qos(connection, 1, 0, FETCH_SIZE, 0);
     check_reply("setting the prefetch count failed");
     amqp_basic_consume(connection, 1, amqp_cstring_bytes(QUEUE), amqp_empty_bytes, 0, 0, 0, amqp_empty_table);
     check_reply("consuming failed");

@@ -12,7 +12,7 @@ from benchmarks.environments import ROOT
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.pictures import charts
 from benchmarks.overload.tables import detail_table, errors_of, goodput_table, neighbours_table, targets_table
-from benchmarks.overload.terms import BOUND, CAPACITY, HANDLER_TIME, IN_HAND, QUEUE_SIZE, RAMP, TIMEOUT
+from benchmarks.overload.terms import BOUND, CAPACITY, FETCH_SIZE, HANDLER_TIME, QUEUE_SIZE, RAMP, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def _results(
     seconds: float,
 ) -> dict[str, Any]:
     terms = {
-        "capacity": CAPACITY, "in_hand": IN_HAND, "handler_time": HANDLER_TIME, "timeout": TIMEOUT,
+        "capacity": CAPACITY, "fetch_size": FETCH_SIZE, "handler_time": HANDLER_TIME, "timeout": TIMEOUT,
         "queue_size": QUEUE_SIZE, "bound": BOUND, "seconds": seconds, "ramp": RAMP,
     }  # fmt: skip
     return {

@@ -33,7 +33,9 @@ async def _neighbours(url: str, services: list[Service]) -> AsyncIterator[None]:
 
     server = RMQServer(url=url)
     for one in services:
-        server.add_service(one.function, queue_size=one.queue_size, fetch_size=one.in_hand, fetch_ahead=one.fetch_ahead)
+        server.add_service(
+            one.function, queue_size=one.queue_size, fetch_size=one.fetch_size, fetch_ahead=one.fetch_ahead
+        )
     async with server, asyncio.TaskGroup() as group:
         group.create_task(server.run_serve())
         yield

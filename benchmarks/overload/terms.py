@@ -8,19 +8,19 @@ from typing import Any
 
 from benchmarks.contenders.base import Service
 
-IN_HAND = 8
+FETCH_SIZE = 8
 """Requests that the server processes at a time."""
 FETCH_AHEAD = 2
 """Requests that a RabiBridge server prefetches in addition, so that the next one starts as soon as one ends."""
 HANDLER_TIME = 0.016
 """How long the handler sleeps for one request, in seconds."""
-CAPACITY = IN_HAND / HANDLER_TIME
+CAPACITY = FETCH_SIZE / HANDLER_TIME
 """Calls per second that the service can handle: 500."""
 TIMEOUT = 1.0
 """How long a caller waits for a result, in seconds."""
 QUEUE_SIZE = 100
 """Maximum length of a bounded queue: a fifth of a second's work, well within the timeout."""
-BOUND = (QUEUE_SIZE + FETCH_AHEAD + IN_HAND) / CAPACITY + HANDLER_TIME
+BOUND = (QUEUE_SIZE + FETCH_AHEAD + FETCH_SIZE) / CAPACITY + HANDLER_TIME
 """Longest time of an accepted call with these sizes, in seconds: all requests ahead of it, then its own."""
 LOADS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Arrivals per second, as multiples of the capacity."""
@@ -49,7 +49,7 @@ async def calm(x: Any) -> Any:
 
 SERVICES = {
     function.__name__: Service(
-        function, queue_size=QUEUE_SIZE, in_hand=IN_HAND, fetch_ahead=FETCH_AHEAD, timeout=TIMEOUT
+        function, queue_size=QUEUE_SIZE, fetch_size=FETCH_SIZE, fetch_ahead=FETCH_AHEAD, timeout=TIMEOUT
     )
     for function in (work, calm)
 }

@@ -25,7 +25,7 @@ def _close_channel_of(consumer: RabbitConsumer) -> None:
     consumer.channel.write(ack(consumer.channel.number, 2**40))
 
 
-async def _in_hand(worker: Worker, count: int) -> dict[bytes, IncomingRequest]:
+async def _in_flight(worker: Worker, count: int) -> dict[bytes, IncomingRequest]:
     requests = [await worker.next() for _ in range(count)]
     return {bytes(request.correlation_id): request for request in requests}
 
@@ -39,7 +39,7 @@ async def test_only_the_requests_of_the_closed_channel_are_void(bench: Bench, go
     caller, inbox = await bench.caller()
     for queue, name in ((one, b"a"), (one, b"b"), (other, b"c")):
         caller.send(request_to(queue, name))
-    before, beside = await _in_hand(worker, 2), await bystander.next()
+    before, beside = await _in_flight(worker, 2), await bystander.next()
 
     first = consumer.channel
     # Its queue is deleted: those in hand can still be answered, on a channel that takes nothing more.
@@ -47,7 +47,7 @@ async def test_only_the_requests_of_the_closed_channel_are_void(bench: Bench, go
     await until(lambda: consumer.live and consumer.channel is not first)
     for name in (b"d", b"e"):
         caller.send(request_to(one, name))
-    after = await _in_hand(worker, 2)
+    after = await _in_flight(worker, 2)
     after[b"d"].accept()
     _close_channel_of(consumer)
     await soon(worker.losses.get())

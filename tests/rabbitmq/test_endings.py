@@ -112,7 +112,7 @@ async def test_connecting_may_be_tried_again(stage: Stage, monkeypatch: pytest.M
         await soon(server.close())
 
 
-async def test_calls_in_hand_are_answered_although_their_queue_is_deleted(stage: Stage) -> None:
+async def test_calls_in_flight_are_answered_although_their_queue_is_deleted(stage: Stage) -> None:
     gate = Gate()
     name = await stage.serve(gate.function())
     client = await stage.client()
@@ -183,7 +183,7 @@ async def test_signals_may_be_left_to_the_host(stage: Stage) -> None:
         await soon(serving)
 
 
-async def test_asked_to_stop_twice_it_gives_back_at_once_what_it_has_in_hand(stage: Stage) -> None:
+async def test_asked_to_stop_twice_it_gives_back_at_once_what_it_has_in_flight(stage: Stage) -> None:
     gate = Gate()
     stage.register(function := gate.function())
     name = function.__name__

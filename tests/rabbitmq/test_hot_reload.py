@@ -156,7 +156,7 @@ async def test_a_function_that_changes_its_kind(stage: Stage, folder: Path, uniq
     await until_call_gives(client, name, 2, ftype="sync")
 
 
-async def test_calls_in_hand_finish_with_the_old_function(
+async def test_calls_in_flight_finish_with_the_old_function(
     stage: Stage, folder: Path, unique_name: Callable[[str], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     name, file = unique_name("one"), folder / "one.py"

@@ -126,7 +126,7 @@ async def test_closing_a_client_ends_its_calls(stage: Stage) -> None:
     gate.opened.set()
 
 
-async def test_closing_a_server_lets_the_calls_in_hand_finish(stage: Stage) -> None:
+async def test_closing_a_server_lets_the_calls_in_flight_finish(stage: Stage) -> None:
     gate = Gate()
     function = gate.function()
     name = stage.register(function, fetch_size=2)

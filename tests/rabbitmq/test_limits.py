@@ -105,7 +105,7 @@ async def test_refused_calls_are_sent_again_and_run_once(stage: Stage) -> None:
     assert client.pending == client.stray_replies == 0
 
 
-async def test_fetch_size_bounds_the_calls_in_hand_exactly(stage: Stage) -> None:
+async def test_fetch_size_bounds_the_calls_in_flight_exactly(stage: Stage) -> None:
     gate = Gate()
 
     async def ping() -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-async def test_a_signal_ends_it_once_the_calls_in_hand_are_answered(
+async def test_a_signal_ends_it_once_the_calls_in_flight_are_answered(
     stage: Stage, workers: Workers, number: signal.Signals
 ) -> None:
     worker = await workers.start()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EMPTY = Reply(b"", None, None)
 
 
-async def in_hand(worker: Worker, count: int) -> list[IncomingRequest]:
+async def in_flight(worker: Worker, count: int) -> list[IncomingRequest]:
     return [await worker.next() for _ in range(count)]
 
 
@@ -32,7 +32,7 @@ async def test_a_restart_keeps_what_is_persistent_or_in_a_quorum_queue(queue_typ
     caller = await calling.open_caller(inbox)
     for number in range(4):
         caller.send(request(b"%d" % number)._replace(persistent=number % 2 == 1))
-    void = await in_hand(worker, 2)
+    void = await in_flight(worker, 2)
     broker.restart()
     assert caller.paused
     kept = [b"1", b"3"] if queue_type == "classic" else [b"0", b"1", b"2", b"3"]
@@ -109,7 +109,7 @@ async def test_accepting_has_its_rules() -> None:
     caller = await transport.open_caller(Inbox())
     for number in range(3):
         caller.send(request(b"%d" % number))
-    accepted, settled, left = await in_hand(worker, 3)
+    accepted, settled, left = await in_flight(worker, 3)
     accepted.accept()
     with pytest.raises(RuntimeError, match="already accepted"):
         accepted.accept()
@@ -135,7 +135,7 @@ async def test_an_answer_to_what_was_accepted_needs_a_connection() -> None:
     caller = await calling.open_caller(inbox)
     for correlation_id in (b"lost", b"answered"):
         caller.send(request(correlation_id))
-    lost, answered = await in_hand(worker, 2)
+    lost, answered = await in_flight(worker, 2)
     lost.accept()
     answered.accept()
     await consumer.stop()

@@ -62,14 +62,14 @@ async def test_what_comes_back_goes_before_what_waits(how: str) -> None:
     caller = await other.open_caller(Inbox())
     for number in range(4):
         caller.send(request(b"%d" % number))
-    in_hand = [await leaving.requests.get() for _ in range(2)]
+    in_flight = [await leaving.requests.get() for _ in range(2)]
     if how == "close":
         await transport.close()
     elif how == "break":
         transport.abort(restore=False)
     else:
         await consumer.stop()
-        for one in reversed(in_hand):
+        for one in reversed(in_flight):
             one.reject(requeue=True)
     assert len(broker.queues[queue.name]) == 4
     await other.serve(ServiceQueue(queue.name, queue.routing_keys, queue_size=2, fetch_size=9), staying)
@@ -104,7 +104,7 @@ async def test_a_kindless_key_leads_to_both_kinds() -> None:
     await transport.close()
 
 
-async def test_a_request_in_hand_of_a_deleted_queue_goes_to_no_other_queue() -> None:
+async def test_a_request_in_flight_of_a_deleted_queue_goes_to_no_other_queue() -> None:
     broker, worker, inbox = MemoryBroker(), Worker(), Inbox()
     transport = await connected(broker)
     await transport.serve(QUEUE, worker)

@@ -119,7 +119,7 @@ async def test_a_name_is_taken_once(fake_broker: FakeBroker) -> None:
         fake_broker.add_service(add)
 
 
-async def test_calls_left_in_hand_end_with_the_last_client(fake_broker: FakeBroker) -> None:
+async def test_calls_left_in_flight_end_with_the_last_client(fake_broker: FakeBroker) -> None:
     started, stopped = asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:

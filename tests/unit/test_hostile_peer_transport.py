@@ -94,7 +94,7 @@ async def test_a_service_stopped_while_its_queue_is_being_consumed_is_stopped(qu
         await soon(transport.close())
 
 
-async def test_whoever_gives_up_stopping_leaves_the_channel_to_the_requests_in_hand(queue: ServiceQueue) -> None:
+async def test_whoever_gives_up_stopping_leaves_the_channel_to_the_requests_in_flight(queue: ServiceQueue) -> None:
     def script(connection: PeerConnection, channel: int, frame: Any) -> Any:
         return () if isinstance(frame, spec.Basic.Cancel) else None
 

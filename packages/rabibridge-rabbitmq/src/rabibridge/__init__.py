@@ -1,8 +1,8 @@
 """RabiBridge: asynchronous RPC over RabbitMQ.
 
-The classes of :mod:`rabibridge.mq`, the decorator, the call that a function is answering, the state and health of a
-connection and the errors, under one short name. All but the classes are the objects of :mod:`rabibridge_core`, which
-plug-in authors import.
+Everything that a program needs, under one short name: the classes of :mod:`rabibridge.mq`, ``register_call``,
+``current_call``, and the errors. Apart from the classes, these are the objects of :mod:`rabibridge_core`, which plug-in
+authors import. What is not exported here or from a public module belongs in a private package.
 """
 
 from rabibridge.mq import RMQBase, RMQClient, RMQServer

@@ -9,4 +9,4 @@ from rabibridge._api.server import RMQServer
 __all__ = ["RMQBase", "RMQClient", "RMQServer"]
 
 for _class in (RMQBase, RMQClient, RMQServer):
-    _class.__module__ = __name__  # where users find them: the files beside this one may change
+    _class.__module__ = __name__  # where users find them: the modules may move

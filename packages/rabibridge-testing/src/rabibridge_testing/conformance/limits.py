@@ -46,7 +46,7 @@ class LimitConformance(ConformanceBase):
         assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "here"
         assert client.pending == 0
 
-    async def test_prefetch_bounds_the_calls_in_hand(self, bench: Bench) -> None:
+    async def test_prefetch_bounds_the_calls_in_flight(self, bench: Bench) -> None:
         async def ping() -> None:
             pass
 

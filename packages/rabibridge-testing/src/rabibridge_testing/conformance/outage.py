@@ -138,7 +138,7 @@ class OutageConformance(ConformanceBase):
         await soon(server.start())
         assert await client.call(echo, (1,), {}, CallOptions("async", PATIENCE)) == 1
 
-    async def test_a_queue_that_is_deleted_takes_no_call_in_hand_with_it(
+    async def test_a_queue_that_is_deleted_takes_no_call_in_flight_with_it(
         self, bench: Bench, remove_queue: DeleteQueue
     ) -> None:
         name, gate = bench.name("gate"), Gate()

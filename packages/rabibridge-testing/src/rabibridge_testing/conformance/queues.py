@@ -56,7 +56,7 @@ class QueueConformance(ConformanceBase):
         caller.send(request_to(queue))
         assert issubclass((await soon(inbox.refusals.get())).refusal, QueueFullError)
 
-    async def test_requests_in_hand_do_not_count(self, bench: Bench) -> None:
+    async def test_requests_in_flight_do_not_count(self, bench: Bench) -> None:
         queue, worker = bench.queue(queue_size=1, fetch_size=2), Worker()
         await soon((await bench.transport()).serve(queue, worker))
         caller, inbox = await bench.caller()
@@ -70,7 +70,7 @@ class QueueConformance(ConformanceBase):
         unsettled[0].reply(Reply(b"", None, None))
         assert bytes((await worker.next()).correlation_id) == b"waits"
 
-    async def test_prefetch_bounds_what_is_in_hand(self, bench: Bench) -> None:
+    async def test_prefetch_bounds_what_is_in_flight(self, bench: Bench) -> None:
         queue, worker = bench.queue(fetch_size=2), Worker()
         transport = await bench.transport()
         await soon(transport.serve(queue, worker))
@@ -139,7 +139,7 @@ class QueueConformance(ConformanceBase):
             (await worker.next()).reply(Reply(b"", None, None))
         assert {(await soon(inbox.replies.get()))[0] for _ in workers} == {b"0", b"1"}
 
-    async def test_what_a_closed_consumer_had_in_hand_goes_to_another(self, bench: Bench) -> None:
+    async def test_what_a_closed_consumer_had_in_flight_goes_to_another(self, bench: Bench) -> None:
         queue, leaving, staying = bench.queue(), Worker(), Worker()
         transport = await bench.transport()
         await soon(transport.serve(queue, leaving))
@@ -154,7 +154,7 @@ class QueueConformance(ConformanceBase):
         assert [bytes(one.correlation_id) for one in taken_over] == [b"0", b"1", b"2"]
         assert all(one.redelivered for one in taken_over)
 
-    async def test_a_consumer_that_is_closed_hears_that_what_it_has_in_hand_is_void(self, bench: Bench) -> None:
+    async def test_a_consumer_that_is_closed_hears_that_what_it_has_in_flight_is_void(self, bench: Bench) -> None:
         queue, leaving, staying = bench.queue(fetch_size=1), Worker(), Worker()
         transport = await bench.transport()
         await soon(transport.serve(queue, leaving))

@@ -91,7 +91,7 @@ class ReconnectionConformance(ConformanceBase):
         again = [await worker.next() for _ in range(3)]
         assert [bytes(one.correlation_id) for one in again] == [b"0", b"1", b"2"]
 
-    async def test_what_was_in_hand_goes_to_another_at_once(
+    async def test_what_was_in_flight_goes_to_another_at_once(
         self, bench: Bench, break_connection: BreakConnection
     ) -> None:
         queue, first, second = bench.queue(fetch_size=1), Worker(), Worker()
