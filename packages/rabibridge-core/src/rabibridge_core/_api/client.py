@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rabibridge_core._api.base import RpcBase
 from rabibridge_core._client.client import Client
-from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 from rabibridge_core.plugins.call_hooks import CallHooks
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers
 
 __all__ = ["RpcClient"]
-
-_new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
 
 
 class RpcClient(RpcBase):
@@ -164,10 +161,7 @@ class RpcClient(RpcBase):
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
         """
         again = self._retry if retry is None else retry or None
-        options = _new_tuple(
-            CallOptions,
-            (ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again, headers),
-        )
+        options = (ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again, headers)
         return await self._client.call(func_name, args, kwargs, options)
 
     async def try_remote_call(

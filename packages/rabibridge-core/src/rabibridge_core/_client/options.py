@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.transport import Headers
 
-__all__ = ["CallOptions"]
+__all__ = ["AnyCallOptions", "CallOptions"]
+
+AnyCallOptions: TypeAlias = (
+    "tuple[FunctionKind, float | None, bool, str | None, bool, bool, RetryRefused | None, Headers | None]"
+)
+"""A :class:`CallOptions`, or a plain tuple of the same fields, which Python makes and unpacks several times as fast."""
 
 
 class CallOptions(NamedTuple):
