@@ -6,9 +6,12 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rabibridge import RMQServer, current_call, register_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 config = json.loads(sys.argv[1])
 runs = 0
@@ -55,7 +58,8 @@ async def was_cancelled() -> bool:
 async def main() -> None:
     server = RMQServer(url=config["url"])
     limits: dict[str, Any] = {"queue_size": 1000, "fetch_size": 10, "timeout": 60}
-    for function in (add, add_sync, boom, time_left, hold, was_cancelled):
+    functions: list[Callable[..., Any]] = [add, add_sync, boom, time_left, hold, was_cancelled]
+    for function in functions:
         function.__name__ = config["prefix"] + function.__name__
         server.add_service(register_call(**limits)(function))
     count.__name__ = config["prefix"] + "count"

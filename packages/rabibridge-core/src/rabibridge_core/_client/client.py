@@ -20,7 +20,7 @@ from rabibridge_core.transport import ConnectionState, Request
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rabibridge_core._client.options import AnyCallOptions
+    from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.plugins.call_hooks import CallHooks
@@ -159,9 +159,7 @@ class Client:
             reasons.extend(self._obstacles(caller))
         return Health(state is ConnectionState.READY and caller is not None, state, tuple(reasons))
 
-    async def call(
-        self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyCallOptions
-    ) -> Any:
+    async def call(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> Any:
         """Call ``func_name(*args, **kwargs)`` on one of the workers and return its result.
 
         Args:

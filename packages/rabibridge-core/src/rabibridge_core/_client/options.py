@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.transport import Headers
 
-__all__ = ["AnyCallOptions", "CallOptions"]
+__all__ = ["AnyOptions", "CallOptions"]
 
-AnyCallOptions: TypeAlias = (
+AnyOptions: TypeAlias = (
     "tuple[FunctionKind, float | None, bool, str | None, bool, bool, RetryRefused | None, Headers | None]"
 )
 """A :class:`CallOptions`, or a plain tuple of the same fields, which Python makes and unpacks several times as fast."""
