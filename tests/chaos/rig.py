@@ -147,11 +147,15 @@ class Rig:
         for plan in set(plans or MIX):
             entry = await soon(self.ledger.call(client, plan))
             assert entry.ok, entry
+        await until_true(self._every_service_is_served)
         self._before = await self.chaos_broker.census(self.vhost)
         self._clients_before = len(self.clients)
         states = [await worker.state() for worker in self.workers]
         self._worker_tasks = max((state["tasks"] for state in states), default=0)
         self._tasks_before = len(_tasks())
+
+    async def _every_service_is_served(self) -> bool:
+        return all([(await worker.state())["ok"] for worker in self.workers])
 
     @property
     def runs_path(self) -> Path:
