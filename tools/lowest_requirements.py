@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_PACKAGES = Path(__file__).parents[1] / "packages"
+PACKAGES = Path(__file__).parents[1] / "packages"
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^]]*\])?\s*(?P<versions>[^;]*)(?P<marker>;.*)?")
 
 
@@ -38,15 +38,15 @@ def constraints(files: Iterable[Path]) -> Iterator[str]:
 
 def _lowest(requirement: str) -> tuple[str, str]:
     match = _REQUIREMENT.fullmatch(requirement)
-    bound = re.search(r">=\s*([\w.]+)", match["versions"]) if match else None
+    bound = re.search(r"[>=]=\s*([\w.]+)", match["versions"]) if match else None
     if match is None or bound is None:
-        raise ValueError(f"{requirement!r} has no lower bound: write it as NAME>=VERSION")
+        raise ValueError(f"{requirement!r} has no lower bound: write it as NAME>=VERSION or NAME==VERSION")
     return match["name"], f"{match['name']}=={bound[1]}{match['marker'] or ''}"
 
 
 def main() -> int:
     try:
-        print(*constraints(sorted(_PACKAGES.glob("*/pyproject.toml"))), sep="\n")
+        print(*constraints(sorted(PACKAGES.glob("*/pyproject.toml"))), sep="\n")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

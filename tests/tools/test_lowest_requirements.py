@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.lowest_requirements import constraints
+from tools.lowest_requirements import PACKAGES, constraints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ def _project(folder: Path, name: str, dependencies: list[str], extra: str = "orj
 
 
 def test_every_dependency_is_held_at_its_lower_bound(tmp_path: Path) -> None:
-    one = _project(tmp_path, "one", ["two>=1.0.0.dev0,<2", "msgpack>=1.1", "aio-pika[x] >= 10.2, <11"])
+    one = _project(tmp_path, "one", ["two[fast]==1.0.0.dev0", "msgpack>=1.1", "aio-pika[x] >= 10.2, <11"])
     two = _project(tmp_path, "two", ["msgpack>=1.1"], "uvloop>=0.21; sys_platform != 'win32'")
     assert list(constraints([one, two])) == [
         "msgpack==1.1",
@@ -37,3 +37,9 @@ def test_two_packages_with_different_bounds(tmp_path: Path) -> None:
     files = [_project(tmp_path, "one", ["msgpack>=1.1"]), _project(tmp_path, "two", ["msgpack>=1.2"])]
     with pytest.raises(ValueError, match=r"msgpack==1\.1 and msgpack==1\.2"):
         list(constraints(files))
+
+
+def test_the_packages_of_this_repository() -> None:
+    found = list(constraints(sorted(PACKAGES.glob("*/pyproject.toml"))))
+    assert any(one.startswith("aiormq==") for one in found)
+    assert not any(one.startswith("rabibridge") for one in found)
