@@ -110,9 +110,10 @@ def test_truncated_frames_are_errors(make: type[bytes], content: bytes) -> None:
 
 
 @pytest.mark.parametrize("make", [compress, without_size])
-@pytest.mark.parametrize("content", [b"", b"a", os.urandom(300), os.urandom(1000)])
+@pytest.mark.parametrize("size", [0, 1, 300, 1000])
 @pytest.mark.parametrize("trailer", [b"x", bytes(500), compress(b"another frame"), without_size(b"another")])
-def test_nothing_may_follow_the_frame(make: type[bytes], content: bytes, trailer: bytes) -> None:
+def test_nothing_may_follow_the_frame(make: type[bytes], size: int, trailer: bytes) -> None:
+    content = os.urandom(size)
     with pytest.raises(SerializationError):
         decompress(make(content) + trailer, MIB)
 
