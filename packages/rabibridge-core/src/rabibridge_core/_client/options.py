@@ -14,7 +14,7 @@ __all__ = ["AnyOptions", "CallOptions"]
 AnyOptions: TypeAlias = (
     "tuple[FunctionKind, float | None, bool, str | None, bool, bool, RetryRefused | None, Headers | None]"
 )
-"""A :class:`CallOptions`, or a plain tuple of the same fields, which Python makes and unpacks several times as fast."""
+"""A :class:`CallOptions`, or a plain tuple of the same fields, which Python makes and unpacks faster."""
 
 
 class CallOptions(NamedTuple):
