@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, assert_type
 
 from rabibridge import (
     ConnectionState,
     CurrentCall,
+    Delivery,
+    FunctionKind,
+    Headers,
     Health,
     QueueFullError,
+    QueueType,
     RetryRefused,
     RMQBase,
     RMQClient,
@@ -42,6 +47,24 @@ async def once() -> bool:
     assert_type(current_call(), CurrentCall)
     assert_type(current_call().time_left, float | None)
     return current_call().cancelled
+
+
+@register_call(name="an.other")
+async def named(number: int) -> int:
+    return number
+
+
+partial = register_call(name="partial")(functools.partial(called, 1))
+
+
+async def a_wrapper_of_a_call(
+    client: RMQClient, name: str, *args: Any, kind: FunctionKind = "any", headers: Headers | None = None, **kwargs: Any
+) -> Any:
+    return await client.remote_call(name, args, kwargs, kind, headers=headers)
+
+
+def a_wrapper_of_a_registration(func: Callable[..., Any], how: Delivery, queue_type: QueueType) -> Callable[..., Any]:
+    return register_call(delivery=how, queue_type=queue_type)(func)
 
 
 @register_call(10, 2, 1)
@@ -84,6 +107,8 @@ async def the_client() -> None:
         assert_type(client.health().ok, bool)
         await client.remote_call("f", retry=RetryRefused(attempts=3))
         await client.remote_call("f", retry=False)
+        await client.remote_call("f", "text")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        await client.remote_call("f", range(3))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await client.remote_call("f", retry=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await client.remote_call("f", idempotency_key=17)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await client.remote_call("f", ftype="both")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -95,6 +120,7 @@ async def the_server() -> None:
         assert_type(server, RMQServer)
         assert_type(server.add_service(called, 10, 2, 1.5, True), ServiceSchema)
         assert_type(server.add_service(called, validate=True), ServiceSchema)
+        assert_type(server.add_service(functools.partial(called, 1), name="one"), ServiceSchema)
         server.load_services(globals())
         server.load_plugins("folder")
         await server.run_serve(reload=True, signals=False)

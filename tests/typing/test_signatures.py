@@ -50,7 +50,7 @@ _DOCUMENTED: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
             "timeout": None,
             "re_register": False,
         },
-        {"validate": False},
+        {"validate": False, "name": None},
     ),
     (RMQServer.load_plugins, {"plugin_dir": inspect.Parameter.empty}, {}),
     (RMQServer.load_services, {"symbols": inspect.Parameter.empty}, {}),
@@ -58,7 +58,7 @@ _DOCUMENTED: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (
         register_call,
         {"queue_size": None, "fetch_size": None, "timeout": None},
-        {"validate": False, "re_register": False},
+        {"validate": False, "re_register": False, "name": None},
     ),
 ]
 _EXTRA_KEYWORDS = ("url", "virtualhost", "ssl", "serializer", "transport", "name")

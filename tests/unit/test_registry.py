@@ -10,7 +10,8 @@ import pytest
 
 from rabibridge_core._protocol.naming import check_service_name, queue_name, routing_key, routing_keys
 from rabibridge_core._services.limits import DEFAULT_FETCH_SIZE, DEFAULT_SYNC_FETCH_SIZE, ServiceLimits
-from rabibridge_core._services.registration import register_call, registered_limits, services_in
+from rabibridge_core._services.marks import services_in
+from rabibridge_core._services.registration import register_call
 from rabibridge_core._services.registry import Registry
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import ConfigurationError, RegistrationError
@@ -41,7 +42,7 @@ def test_decorating_gives_back_the_function(decorate: Any) -> None:
     assert decorated is function
     assert inspect.signature(decorated) == signature
     assert decorated.__doc__ == "Say something."
-    assert registered_limits(decorated) == ServiceLimits()
+    assert services_in({"function": decorated}) == [ServiceSchema.of(function, ServiceLimits())]
 
 
 def test_limits_are_kept() -> None:

@@ -8,6 +8,7 @@ What knows a broker belongs in the distribution of its transport, not here.
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
 from rabibridge_core._observability.health import Health
+from rabibridge_core._protocol.naming import FunctionKind
 from rabibridge_core._services.registration import register_call
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import (
@@ -32,9 +33,11 @@ from rabibridge_core.transport import (
     ConnectionState,
     Consumer,
     ConsumerEvents,
+    Delivery,
     Headers,
     HeaderValue,
     IncomingRequest,
+    QueueType,
     Refusal,
     Reply,
     Request,
@@ -54,6 +57,8 @@ __all__ = [
     "ConsumerEvents",
     "ContentRejectedError",
     "CurrentCall",
+    "Delivery",
+    "FunctionKind",
     "HeaderValue",
     "Headers",
     "Health",
@@ -62,6 +67,7 @@ __all__ = [
     "NoRouteError",
     "PluginError",
     "QueueFullError",
+    "QueueType",
     "RabiBridgeError",
     "Refusal",
     "RegistrationError",

@@ -9,6 +9,7 @@ from rabibridge.mq import RMQBase, RMQClient, RMQServer
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
 from rabibridge_core._observability.health import Health
+from rabibridge_core._protocol.naming import FunctionKind
 from rabibridge_core._services.registration import register_call
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import (
@@ -26,7 +27,7 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
 )
-from rabibridge_core.transport import ConnectionState
+from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
 
 __all__ = [
     "CallError",
@@ -36,11 +37,16 @@ __all__ = [
     "ConnectionState",
     "ContentRejectedError",
     "CurrentCall",
+    "Delivery",
+    "FunctionKind",
+    "HeaderValue",
+    "Headers",
     "Health",
     "InvalidArgumentsError",
     "NoRouteError",
     "PluginError",
     "QueueFullError",
+    "QueueType",
     "RMQBase",
     "RMQClient",
     "RMQServer",

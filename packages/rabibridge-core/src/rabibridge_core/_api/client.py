@@ -10,8 +10,6 @@ from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from rabibridge_core._api.base import RpcOptions
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.health import Health
@@ -100,8 +98,8 @@ class RpcClient(RpcBase):
     async def remote_call(
         self,
         func_name: str,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = {},
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
         ftype: FunctionKind = "async",
         *,
         timeout: float | None = None,
@@ -167,8 +165,8 @@ class RpcClient(RpcBase):
     async def try_remote_call(
         self,
         func_name: str,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = {},
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
         ftype: FunctionKind = "async",
         *,
         timeout: float | None = None,

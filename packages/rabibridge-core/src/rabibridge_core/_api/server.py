@@ -10,8 +10,7 @@ from rabibridge_core._api.base import RpcBase
 from rabibridge_core._hosting.run import serve_until_stopped
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.registration import registered_limits, services_in
-from rabibridge_core._services.schema import ServiceSchema
+from rabibridge_core._services.marks import schema_of, services_in
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins.call_hooks import CallHooks
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._hosting.hot_reload import PluginFolder
     from rabibridge_core._observability.health import Health
+    from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.transport import Delivery, QueueType
 
 __all__ = ["RpcServer"]
@@ -70,12 +70,15 @@ class RpcServer(RpcBase):
         """Add every function of the mapping that is decorated with ``@register_call``, including imported ones.
 
         Args:
-            symbols: names and objects, such as ``globals()``.
+            symbols: names and objects, such as ``globals()``. Lazy objects among them are not woken.
 
         Raises:
-            RegistrationError: two functions have the same name.
+            RegistrationError: two functions have the same name, or a decorated one is a method without its object. No
+                service is added then.
         """
-        for schema in services_in(symbols):
+        services = services_in(symbols)
+        self._server.registry.check(services)
+        for schema in services:
             self._server.add(schema)
 
     def add_service(
@@ -86,6 +89,7 @@ class RpcServer(RpcBase):
         timeout: float | None = None,
         re_register: bool = False,
         *,
+        name: str | None = None,
         validate: bool = False,
         delivery: Delivery | None = None,
         idempotent: bool = False,
@@ -98,11 +102,13 @@ class RpcServer(RpcBase):
         Limits that are not given (``None`` or ``False``) are taken from the function's ``@register_call``, if any.
 
         Args:
-            func_ptr: the function; its ``__name__`` is the service's name.
+            func_ptr: the function, the bound method, the ``functools.partial`` or the callable object.
             queue_size: as in ``register_call``.
             fetch_size: as in ``register_call``.
             timeout: as in ``register_call``, in seconds.
             re_register: as in ``register_call``.
+            name: the name of the service. ``None``: the one given to its ``@register_call``, else the function's
+                ``__name__``. One function may be added under several names.
             validate: as in ``register_call``.
             delivery: as in ``register_call``.
             idempotent: as in ``register_call``.
@@ -118,7 +124,7 @@ class RpcServer(RpcBase):
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead,
         )  # fmt: skip
-        return self._server.add(ServiceSchema.of(func_ptr, given.with_defaults(registered_limits(func_ptr))))
+        return self._server.add(schema_of(func_ptr, given, name))
 
     def load_plugins(self, plugin_dir: Path | str) -> None:
         """Import every ``*.py`` of a folder, except names that begin with an underscore, and add its services.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
-from rabibridge_core._services.registration import services_in
+from rabibridge_core._services.marks import services_in
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -67,6 +67,8 @@ class ServiceLimits:
         Raises:
             RegistrationError: a limit is out of range, or two limits contradict each other.
         """
+        for what in ("validate", "re_register", "idempotent"):
+            _check_bool(name, what, getattr(self, what))
         _check_int(name, "queue_size", self.queue_size, 0, _QUEUE_SIZE_MAX)
         _check_int(name, "fetch_size", self.fetch_size, 1, _FETCH_SIZE_MAX)
         timeout: Any = self.timeout
@@ -94,6 +96,11 @@ class ServiceLimits:
                 f"service {name!r}: idempotent=True allows a call to run twice, delivery='at-most-once' forbids it; "
                 "choose one of them"
             )
+
+
+def _check_bool(name: str, what: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise RegistrationError(f"service {name!r}: {what} is {value!r}; it must be True or False")
 
 
 def _check_choice(name: str, what: str, value: str | None, allowed: tuple[str, ...]) -> None:

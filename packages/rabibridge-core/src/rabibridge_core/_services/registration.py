@@ -1,34 +1,32 @@
-"""``@register_call``, which marks functions as services, and the search for marked functions."""
+"""``@register_call``, which marks functions as services."""
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.schema import ServiceSchema
+from rabibridge_core._services.marks import mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from rabibridge_core.transport import Delivery, QueueType
 
-__all__ = ["register_call", "registered_limits", "services_in"]
-
-_MARK = "__rabibridge_limits__"
+__all__ = ["register_call"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @overload
-def register_call(queue_size: Callable[P, R], /) -> Callable[P, R]: ...
+def register_call(func: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def register_call(
     queue_size: int | None = None,
     fetch_size: int | None = None,
     timeout: float | None = None,
     *,
+    name: str | None = None,
     validate: bool = False,
     re_register: bool = False,
     delivery: Delivery | None = None,
@@ -42,6 +40,7 @@ def register_call(
     fetch_size: int | None = None,
     timeout: float | None = None,
     *,
+    name: str | None = None,
     validate: bool = False,
     re_register: bool = False,
     delivery: Delivery | None = None,
@@ -54,9 +53,15 @@ def register_call(
 
     Use it bare (``@register_call``) or with limits (``@register_call(queue_size=100, timeout=5)``). The function is
     returned unchanged, so local calls work as before. A server offers it after ``load_services``, ``load_plugins`` or
-    ``add_service``; the service has the name of the function.
+    ``add_service``; the service has the name of the function, or ``name``.
 
-    An ``async def`` function runs on the event loop of the server. Any other function runs in a thread.
+    An ``async def`` function runs on the event loop of the server. Any other function runs in a thread. That holds for
+    the function in a ``functools.partial``, and for the ``__call__`` of an object, too.
+
+    The decorator belongs on top of other decorators, so that what they make of the function is served. It works on
+    functions, static methods, class methods and methods; a method is offered for one object, by
+    ``add_service(MyClass().method)``. A function that is decorated several times, each time with another ``name``, is
+    several services.
 
     Example::
 
@@ -72,6 +77,8 @@ def register_call(
             resources behind the service. ``None`` (the default): 256, or 32 for a function that runs in threads.
         timeout: maximum time in seconds that a call may wait in the queue. A call that waits longer is dropped, and its
             caller gets CallTimeoutError when its own timeout ends. ``None`` (the default): no limit.
+        name: the name of the service: 1 to 200 of the characters A-Z, a-z, 0-9, ``_``, ``.`` and ``-``. ``None`` (the
+            default): the ``__name__`` of the function. Partials, callable objects and lambdas have no usable one.
         validate: check and convert the arguments by the annotations of the function, with pydantic, before it runs. If
             they do not fit, the caller gets InvalidArgumentsError.
         re_register: if the queue exists on the broker with different limits, delete it, including the calls that wait
@@ -98,41 +105,19 @@ def register_call(
             default): 0.
 
     Raises:
-        RegistrationError: the function cannot be a service, or a limit is out of range. It is raised when the function
-            is defined.
+        RegistrationError: what is decorated cannot be a service (a class, a generator function, something without a
+            name), or cannot be marked (a built-in function, a bound method: give those to ``add_service``), or an
+            argument is out of range. It is raised when the function is defined.
     """
-    if callable(queue_size):
-        return _mark(queue_size, ServiceLimits())
+    if callable(queue_size) or isinstance(queue_size, classmethod):
+        return mark(queue_size, None, ServiceLimits())
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
         fetch_ahead,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:
-        return _mark(func, limits)
+        mark(func, name, limits)
+        return func
 
     return decorate
-
-
-def registered_limits(func: object) -> ServiceLimits | None:
-    """Return the limits that ``@register_call`` set for ``func``; ``None``: it is not decorated."""
-    if inspect.ismethod(func):
-        func = func.__func__
-    found = inspect.getattr_static(func, _MARK, None)  # static: does not evaluate a lazy proxy among the symbols
-    return found if isinstance(found, ServiceLimits) else None
-
-
-def _mark(func: Callable[P, R], limits: ServiceLimits) -> Callable[P, R]:
-    ServiceSchema.of(func, limits)
-    setattr(func, _MARK, limits)
-    return func
-
-
-def services_in(symbols: Mapping[str, object]) -> list[ServiceSchema]:
-    """Return a service for each marked function in ``symbols``. A function with two names is returned once."""
-    found: dict[int, ServiceSchema] = {}
-    for value in symbols.values():
-        limits = None if isinstance(value, type) else registered_limits(value)
-        if limits is not None and callable(value):
-            found[id(value)] = ServiceSchema.of(value, limits)
-    return list(found.values())

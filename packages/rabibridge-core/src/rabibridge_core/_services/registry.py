@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rabibridge_core._services.schema import place_of
+from rabibridge_core._services.callables import place_of
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rabibridge_core._services.schema import ServiceSchema
 
@@ -30,16 +30,25 @@ class Registry:
         """
         known = self._services.get(schema.name)
         if known is not None and known != schema:
-            if known.func_ptr is schema.func_ptr:
+            if known.func_ptr == schema.func_ptr:  # methods are made anew for each access
                 raise RegistrationError(
                     f"service {schema.name!r}: {place_of(schema.func_ptr)} is already registered with other limits: "
                     f"{known}"
                 )
-            raise RegistrationError(
-                f"service {schema.name!r}: two functions have this name: {place_of(known.func_ptr)} and "
-                f"{place_of(schema.func_ptr)}; rename one of them"
-            )
+            raise _two_functions(known, schema)
         self._services[schema.name] = schema
+
+    def check(self, schemas: Iterable[ServiceSchema]) -> None:
+        """Check that no two functions, of these services and those that are registered, have the same name.
+
+        Raises:
+            RegistrationError: two have.
+        """
+        names = dict(self._services)
+        for schema in schemas:
+            known = names.setdefault(schema.name, schema)
+            if known.func_ptr != schema.func_ptr:
+                raise _two_functions(known, schema)
 
     def replace(self, schema: ServiceSchema) -> None:
         """Register a service, replacing the one with its name."""
@@ -64,3 +73,10 @@ class Registry:
     def get(self, name: str) -> ServiceSchema | None:
         """Return the service of that name, or ``None``."""
         return self._services.get(name)
+
+
+def _two_functions(one: ServiceSchema, other: ServiceSchema) -> RegistrationError:
+    return RegistrationError(
+        f"service {one.name!r}: two functions have this name: {place_of(one.func_ptr)} and {place_of(other.func_ptr)}; "
+        "rename one of them, or give it another name with name=..."
+    )

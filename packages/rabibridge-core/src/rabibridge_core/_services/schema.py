@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._protocol.naming import check_service_name, queue_name, routing_keys
+from rabibridge_core._services.callables import is_async, place_of, refuse_what_cannot_be_served
 from rabibridge_core._services.limits import DEFAULT_FETCH_SIZE, DEFAULT_REDELIVERY_LIMIT, DEFAULT_SYNC_FETCH_SIZE
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 from rabibridge_core.transport import ServiceQueue
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rabibridge_core._services.limits import ServiceLimits
     from rabibridge_core.transport import Delivery, QueueType
 
-__all__ = ["ServiceSchema", "place_of"]
+__all__ = ["ServiceSchema"]
 
 _AT_MOST_ONCE_PREFETCH = 16
 """Prefetch limit of at-most-once services: requests are acknowledged only when their handler starts, so unstarted ones
@@ -62,24 +62,20 @@ class ServiceSchema:
     fetch_ahead: int = 0
 
     @classmethod
-    def of(cls, func_ptr: Callable[..., Any], limits: ServiceLimits) -> ServiceSchema:
-        """Return the service that offers ``func_ptr`` with these limits.
+    def of(cls, func_ptr: Callable[..., Any], limits: ServiceLimits, name: str | None = None) -> ServiceSchema:
+        """Return the service that offers ``func_ptr`` with these limits, under ``name`` or that of the function.
 
         Raises:
             RegistrationError: the function cannot be a service, or a limit is out of range.
         """
-        if not callable(func_ptr):
-            raise RegistrationError(f"{func_ptr!r} is not callable: a service must be a function")
-        if inspect.isasyncgenfunction(func_ptr) or inspect.isgeneratorfunction(func_ptr):
-            raise RegistrationError(f"{place_of(func_ptr)} is a generator function: a service must return one result")
+        refuse_what_cannot_be_served(func_ptr)
         try:
-            name = check_service_name(getattr(func_ptr, "__name__", None))
+            name = check_service_name(getattr(func_ptr, "__name__", None) if name is None else name)
         except ConfigurationError as error:
-            raise RegistrationError(f"{place_of(func_ptr)} cannot be a service: {error}") from None
+            way_out = "" if name is not None else "; give it one: name=..."
+            raise RegistrationError(f"{place_of(func_ptr)} cannot be a service: {error}{way_out}") from None
         limits.check(name)
-        is_async = inspect.iscoroutinefunction(func_ptr) or inspect.iscoroutinefunction(
-            getattr(func_ptr, "__call__", None)  # noqa: B004 - whether calling an instance gives a coroutine
-        )
+        runs_on_loop = is_async(func_ptr)
         return cls(
             name=name,
             func_ptr=func_ptr,
@@ -88,8 +84,8 @@ class ServiceSchema:
             timeout=limits.timeout,
             re_register=limits.re_register,
             validate=limits.validate,
-            is_async=is_async,
-            queue_name=queue_name(name, is_async=is_async),
+            is_async=runs_on_loop,
+            queue_name=queue_name(name, is_async=runs_on_loop),
             delivery=limits.delivery or "at-least-once",
             idempotent=limits.idempotent,
             redelivery_limit=(DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit),
@@ -119,10 +115,3 @@ class ServiceSchema:
             redeclare=self.re_register,
             redelivery_limit=None if at_most_once else self.redelivery_limit,
         )
-
-
-def place_of(func: Any) -> str:
-    """Return the name of a function, with file and line if they are known, for error messages."""
-    code = getattr(inspect.unwrap(func) if callable(func) else func, "__code__", None)
-    name = getattr(func, "__qualname__", None) or repr(func)
-    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else str(name)

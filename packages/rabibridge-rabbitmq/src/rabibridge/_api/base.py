@@ -73,7 +73,8 @@ class RMQBase(RpcBase):
                 or one from a plug-in.
             accept: which serializers are accepted in what arrives, by name; ``None``: msgpack, json and ``serializer``.
             transport: a transport to use instead of the configured broker, not connected yet.
-            name: the name of this connection on the broker and in logs; ``None``: program, host and process id.
+            name: the name of this connection on the broker and in logs; ``None``: class, host and
+                process id, as in ``RMQClient@host:4711``.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.registration import registered_limits
-from rabibridge_core._services.schema import ServiceSchema
+from rabibridge_core._services.marks import schema_of
 from rabibridge_core.errors import RegistrationError
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import ConnectionState
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.settings import Settings
     from rabibridge_core.transport import Delivery, QueueType
     from rabibridge_testing._fake.recording import RecordedCall
@@ -53,6 +53,7 @@ class FakeBroker(MemoryBroker):
         fetch_size: int | None = None,
         timeout: float | None = None,
         *,
+        name: str | None = None,
         validate: bool = False,
         re_register: bool = False,
         delivery: Delivery | None = None,
@@ -68,10 +69,11 @@ class FakeBroker(MemoryBroker):
         of the test has disconnected, running calls are cancelled and waiting calls are dropped.
 
         Args:
-            func: an async or sync function; its ``__name__`` is the name of the service.
+            func: an async or sync function, a bound method, a partial or a callable object.
             queue_size: how many calls may wait; ``None``: no limit.
             fetch_size: how many calls run at a time; ``None``: 256, or 32 if ``func`` is not async.
             timeout: how long a call may wait in the queue, in seconds; ``None``: no limit.
+            name: the name of the service; ``None``: that of its ``@register_call``, else the function's ``__name__``.
             validate: check the arguments against the annotations.
             re_register: if the queue exists with other limits, delete it together with its waiting calls.
             delivery: ``"at-least-once"`` or ``"at-most-once"``; ``None``: at least once.
@@ -88,7 +90,7 @@ class FakeBroker(MemoryBroker):
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead,
         )  # fmt: skip
-        return self._add_schema(ServiceSchema.of(func, limits.with_defaults(registered_limits(func))))
+        return self._add_schema(schema_of(func, limits, name))
 
     def restore(self) -> None:
         """Accept connections again, and serve all functions, including those added meanwhile."""
