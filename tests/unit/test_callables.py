@@ -82,6 +82,11 @@ class Account:
         return 2
 
 
+def _id(value: Any) -> str:
+    """Return an id without an address, the same in every process."""
+    return value if isinstance(value, str) else getattr(value, "__qualname__", type(value).__name__)
+
+
 def _add(func: Any, name: str | None = None, **limits: Any) -> ServiceSchema:
     return schema_of(func, ServiceLimits(**limits), name)
 
@@ -109,7 +114,7 @@ def _add(func: Any, name: str | None = None, **limits: Any) -> ServiceSchema:
         (len, False),
         (lambda: 1, False),
     ],
-    ids=repr,
+    ids=_id,
 )
 def test_the_kind_is_what_a_call_gives(func: Any, is_async: bool) -> None:
     schema = _add(func, "service")
@@ -129,7 +134,7 @@ def test_the_kind_is_what_a_call_gives(func: Any, is_async: bool) -> None:
         (dict, "is a class"),
         (5, "not callable"),
     ],
-    ids=repr,
+    ids=_id,
 )
 def test_what_has_no_one_result_is_refused(func: Any, says: str) -> None:
     with pytest.raises(RegistrationError, match=says):
@@ -138,7 +143,7 @@ def test_what_has_no_one_result_is_refused(func: Any, says: str) -> None:
         _add(func, "service")
 
 
-@pytest.mark.parametrize("func", [functools.partial(work, 1), AsyncObject(), lambda: 1], ids=repr)
+@pytest.mark.parametrize("func", [functools.partial(work, 1), AsyncObject(), lambda: 1], ids=_id)
 def test_what_has_no_name_is_told_how_to_get_one(func: Any) -> None:
     with pytest.raises(RegistrationError, match="name="):
         register_call(func)
@@ -152,7 +157,7 @@ def test_what_has_no_name_is_told_how_to_get_one(func: Any) -> None:
     assert (_add(func, "other").name, _add(func, "other").queue_size) == ("other", 2)
 
 
-@pytest.mark.parametrize("func", [len, "".join, Account().balance], ids=repr)
+@pytest.mark.parametrize("func", [len, "".join, Account().balance], ids=_id)
 def test_what_cannot_be_marked_is_told_of_add_service(func: Any) -> None:
     with pytest.raises(RegistrationError, match=r"add_service\(\)"):
         register_call(func)
