@@ -19,7 +19,7 @@ from yarl import URL
 from rabibridge._amqp.frames import HEARTBEAT
 from rabibridge._amqp.methods import publish_method
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.multiplexer import MultiplexerFactory
+from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from tests.support.scripted_broker import Peer, PeerConnection
 from tests.support.waiting import soon, until
 

@@ -11,7 +11,7 @@ from yarl import URL
 from rabibridge._amqp.frames import content
 from rabibridge._amqp.methods import publish_method
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.multiplexer import MultiplexerFactory
+from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import warnings
 from typing import TYPE_CHECKING, Protocol, Self, TypedDict
+from weakref import WeakSet
 
 from rabibridge_core._codec.codec import Codec
+from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
+from rabibridge_core._observability.health import Health
+from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.plugins import plugin_manager
 from rabibridge_core.plugins.resolver import is_overridden, resolve_transport
 from rabibridge_core.settings import Settings, load_settings
-from rabibridge_core.transport import ConnectionState
+from rabibridge_core.transport import Abandonable, ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from rabibridge_core._codec.serializers import Serializer
@@ -48,6 +54,9 @@ class RpcBase:
     Each setting is taken from the argument if it is given, else from the environment, else from the configuration file;
     docs/configuration.md lists them all. Nothing is connected before :meth:`connect`. Objects of this class itself only
     connect.
+
+    A connection belongs to one event loop of one process; docs/concurrency.md says what that means for threads, forks
+    and tests. After :meth:`close` it may be connected again, on any event loop.
     """
 
     def __init__(
@@ -69,9 +78,10 @@ class RpcBase:
             serializer: how calls are encoded: ``"msgpack"`` (the default), ``"json"``, ``"pickle"``, ``"cloudpickle"``,
                 or one from a plug-in.
             accept: which serializers are accepted in what arrives, by name; ``None``: msgpack, json and ``serializer``.
-            transport: a transport to use instead of the configured broker, not connected yet.
-            name: the name of this connection on the broker and in logs; ``None``: class, host and
-                process id, as in ``RMQClient@host:4711``.
+            transport: a transport to use instead of the configured broker, not connected yet. It cannot be connected
+                again after :meth:`close`, unless it allows that itself.
+            name: the name of this connection on the broker and in logs; ``None``: class, host and process id, as in
+                ``RMQClient@host:4711``.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.
@@ -83,10 +93,18 @@ class RpcBase:
                 require_broker=needs_broker(transport),
             )
         self.settings: Settings = settings
-        self.name = name or f"{type(self).__name__}@{socket.gethostname()}:{os.getpid()}"
         plugin_manager().load_serializers()
         self._codec = Codec.from_settings(settings, serializer=serializer, accept=accept)
-        self._transport = transport or resolve_transport(settings, self.name)
+        self._given_name = name
+        self._given_transport = transport
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Make everything that belongs to one connection: name, transport and engine, with all ids that they draw."""
+        self.name = self._given_name or f"{type(self).__name__}@{socket.gethostname()}:{os.getpid()}"
+        self._home = HomeLoop(self.name)
+        self._connected = self._closing = self._closed = False
+        self._transport = self._given_transport or resolve_transport(self.settings, self.name)
         self._engine = self._make_engine()
 
     def _make_engine(self) -> Engine:
@@ -95,45 +113,109 @@ class RpcBase:
 
     def __repr__(self) -> str:
         """Show the brokers and the state of the connection."""
+        if not hasattr(self, "_engine"):
+            return f"<{type(self).__name__}, not initialized>"
         where = ", ".join(map(str, self.settings.endpoints))
         return f"<{type(self).__name__} {self.name!r} {where} {self.state.value}>"
 
     @property
     def state(self) -> ConnectionState:
-        """The state of the connection."""
-        return self._transport.state
+        """The state of the connection. It is closed where its event loop is closed, and in a forked process."""
+        return ConnectionState.CLOSED if self._home.gone else self._transport.state
 
     @property
     def last_error(self) -> Exception | None:
         """The last error of the connection: why there is none. ``None`` while it is up."""
-        return self._transport.last_error
+        gone = self._home.gone
+        return ConfigurationError(gone) if gone else self._transport.last_error
+
+    def _health(self, health: Callable[[], Health]) -> Health:
+        """Return ``health()``, or why there can be no connection here any more."""
+        gone = self._home.gone
+        return Health(False, ConnectionState.CLOSED, (gone,)) if gone else health()
 
     async def connect(self) -> Self:
         """Connect; no effect when connected.
 
+        After :meth:`close`, after the event loop of the connection was closed, and in a forked process it connects
+        anew, with new ids. If it is cancelled, it connects no further, unless another task waits for it, too.
+
         Raises:
-            ConnectionLostError: no broker could be reached within ``connect_timeout``, or this object is closed.
-            ConfigurationError: the broker refuses permanently.
+            ConnectionLostError: no broker could be reached within ``connect_timeout``, or :meth:`close` was called
+                meanwhile.
+            ConfigurationError: the broker refuses permanently, it is connected on another event loop, or no asyncio
+                event loop runs here.
         """
-        await self._engine.connect()
+        loop = running_loop(self.name)
+        while self._is_over(loop):
+            engine = self._engine
+            if self._home.gone:
+                self._leave_behind()
+            elif self._home.loop in (None, loop):
+                await engine.close()
+            elif not self._closed and self._transport.state is not ConnectionState.IDLE:
+                self._home.check()
+            if engine is self._engine:  # no other task was faster
+                self._start_anew()
+        self._home.enter(loop)
+        try:
+            await self._engine.connect()
+        except RabiBridgeError as error:
+            error.__traceback__ = None  # the frames of a failed connection tell nothing that the message does not
+            raise
+        self._connected = True
+        _connected.add(self)
         return self
 
+    def _is_over(self, loop: AbstractEventLoop) -> bool:
+        """Whether what was made for a connection cannot be used for the next one."""
+        home, state = self._home, self._transport.state
+        if home.gone or home.pid != os.getpid() or self._closing:
+            return True
+        if state is ConnectionState.IDLE:
+            return home.loop not in (None, loop)  # it could not connect there
+        return state is ConnectionState.CLOSED and self._given_transport is None
+
+    def _leave_behind(self) -> None:
+        """Release a connection whose event loop is closed, and cannot close it any more."""
+        if isinstance(self._transport, Abandonable):
+            self._transport.abandon()
+
     async def close(self) -> None:
-        """Disconnect; no effect when closed."""
+        """Disconnect; no effect when closed. :meth:`connect` may be called again afterwards.
+
+        Raises:
+            ConfigurationError: it is connected on another event loop, which is not closed. Nothing was changed.
+        """
+        if self._closed:
+            return
+        if self._home.gone:
+            self._leave_behind()
+            self._start_anew()
+        self._home.check()
+        self._closing = True
         await self._engine.close()
+        self._connected, self._closed = False, True
 
     def __del__(self) -> None:
-        """Warn about an object that was dropped while connected: its connection stays open."""
-        transport = getattr(self, "_transport", None)
-        if transport is not None and transport.state not in (ConnectionState.IDLE, ConnectionState.CLOSED):
+        """Warn about an object that was dropped without :meth:`close`: its connection may stay open."""
+        if getattr(self, "_connected", False):
+            self._left_open()
+
+    def _left_open(self) -> None:
+        self._connected = False
+        if not self._home.forked:
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+        if self._home.gone:
+            self._leave_behind()
 
     async def __aenter__(self) -> Self:
         """Connect."""
         try:
             return await self.connect()
         except BaseException:
-            await self.close()
+            if self._home.is_here:
+                await self.close()
             raise
 
     async def __aexit__(
@@ -141,6 +223,17 @@ class RpcBase:
     ) -> None:
         """Close."""
         await self.close()
+
+
+_connected: WeakSet[RpcBase] = WeakSet()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Do what the destructors do, while the modules that they need are there."""
+    for left in list(_connected):
+        if left._connected:
+            left._left_open()
 
 
 def needs_broker(transport: Transport | None) -> bool:

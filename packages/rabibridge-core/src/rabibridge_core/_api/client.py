@@ -53,6 +53,7 @@ class RpcClient(RpcBase):
             name=self.name,
             max_pending=self.settings.max_pending,
             call_timeout=self.settings.call_timeout,
+            home=self._home,
         )
         return self._client
 
@@ -75,15 +76,21 @@ class RpcClient(RpcBase):
         """Connect; no effect when connected. Call :meth:`close` afterwards, or use ``async with``.
 
         Raises:
-            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the client is closed.
-            ConfigurationError: the broker refuses permanently.
+            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the client was closed
+                meanwhile.
+            ConfigurationError: the broker refuses permanently, the client is connected on another event loop, or no
+                asyncio event loop runs here.
         """
         return await super().connect()
 
     async def close(self) -> None:
         """Disconnect; pending calls end with ConnectionLostError. No effect when closed.
 
-        Their workers are told to stop them, except those made with ``persistent=True``, which run to completion.
+        Their workers are told to stop them, except those made with ``persistent=True``, which run to completion. The
+        client may be connected again afterwards.
+
+        Raises:
+            ConfigurationError: the client is connected on another event loop, which is not closed.
         """
         await super().close()
 
@@ -93,7 +100,7 @@ class RpcClient(RpcBase):
         It stays true during back-pressure from the broker or the socket, and while ``max_pending`` calls are pending;
         the reasons say so.
         """
-        return self._client.health()
+        return self._health(self._client.health)
 
     async def remote_call(
         self,
@@ -154,8 +161,9 @@ class RpcClient(RpcBase):
             SerializationError: the arguments cannot be encoded, or the reply cannot be decoded.
             ContentRejectedError: the call or the reply is too large, or the reply has a content type that is not
                 accepted.
-            ConfigurationError: no service can have that name, another argument is out of its range, or the broker
-                refuses what this client sends because of a missing permission.
+            ConfigurationError: no service can have that name, another argument is out of its range, the broker refuses
+                what this client sends because of a missing permission, or the client is connected on another event
+                loop, or in a process that this one was forked from.
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
         """
         again = self._retry if retry is None else retry or None

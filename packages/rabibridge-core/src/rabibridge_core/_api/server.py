@@ -41,16 +41,18 @@ class RpcServer(RpcBase):
     """
 
     def _make_engine(self) -> Server:
-        drain_timeout = self.settings.drain_timeout
+        before: Server | None = getattr(self, "_server", None)
+        if before is None:
+            self._folders: list[PluginFolder] = []
         self._server = Server(
             self._transport,
             self._codec,
             hooks=CallHooks(),
-            drain_timeout=drain_timeout,
+            drain_timeout=self.settings.drain_timeout,
             name=self.name,
             queue_type=self.settings.queue_type,
+            registry=before.registry if before is not None else None,  # the services stay when it connects anew
         )
-        self._folders: list[PluginFolder] = []
         return self._server
 
     @property
@@ -64,7 +66,7 @@ class RpcServer(RpcBase):
         It is true only while :meth:`run_serve` runs, the connection is up and every service accepts calls. It sends
         nothing and costs next to nothing, which makes it suitable for the health check of an orchestrator.
         """
-        return self._server.health()
+        return self._health(self._server.health)
 
     def load_services(self, symbols: Mapping[str, object]) -> None:
         """Add every function of the mapping that is decorated with ``@register_call``, including imported ones.
@@ -76,6 +78,7 @@ class RpcServer(RpcBase):
             RegistrationError: two functions have the same name, or a decorated one is a method without its object. No
                 service is added then.
         """
+        self._check_serving_here()
         services = services_in(symbols)
         self._server.registry.check(services)
         for schema in services:
@@ -119,7 +122,9 @@ class RpcServer(RpcBase):
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
+            ConfigurationError: the server is serving, on another event loop than the caller.
         """
+        self._check_serving_here()
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead,
@@ -140,6 +145,7 @@ class RpcServer(RpcBase):
         """
         from rabibridge_core._hosting.hot_reload import PluginFolder
 
+        self._check_serving_here()
         folder = PluginFolder(Path(plugin_dir))
         for schema in folder.load():
             self._server.add(schema)
@@ -151,18 +157,34 @@ class RpcServer(RpcBase):
         Call :meth:`close` afterwards, or use ``async with``. No effect when connected.
 
         Raises:
-            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the server is closed.
-            ConfigurationError: the broker refuses permanently, or a queue exists with other limits.
+            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the server was closed
+                meanwhile.
+            ConfigurationError: the broker refuses permanently, a queue exists with other limits, the server is
+                connected on another event loop, or no asyncio event loop runs here.
         """
         return await super().connect()
 
     async def close(self) -> None:
-        """Finish the calls in flight within ``drain_timeout``, return the others to their queues, and disconnect."""
+        """Finish the calls in flight within ``drain_timeout``, return the others to their queues, and disconnect.
+
+        The server may be connected again afterwards, with the same services.
+
+        Raises:
+            ConfigurationError: the server is connected on another event loop, which is not closed.
+        """
         await super().close()
 
     def stop(self) -> None:
-        """Make :meth:`run_serve` finish the calls in flight and return."""
-        self._server.stop()
+        """Make :meth:`run_serve` finish the calls in flight and return. It may be called from any thread."""
+        loop = self._home.loop
+        if loop is None or self._home.is_here:
+            self._server.stop()
+        elif not self._home.gone:
+            loop.call_soon_threadsafe(self._server.stop)
+
+    def _check_serving_here(self) -> None:
+        if self._server.services.serving:
+            self._home.check()
 
     async def run_serve(self, *, reload: bool = False, signals: bool = True) -> None:
         """Serve until stopped: by :meth:`stop`, :meth:`close`, or, on the main thread, SIGTERM or SIGINT.
@@ -176,8 +198,9 @@ class RpcServer(RpcBase):
         Raises:
             ConnectionLostError: the server is not connected.
             ConfigurationError: there is nothing to serve, or nothing to reload, or ``reload`` is asked for without the
-                package watchfiles, or the broker refuses permanently.
+                package watchfiles, or the broker refuses permanently, or the server is connected on another event loop.
         """
+        self._home.check()
         if reload and not self._folders:
             raise ConfigurationError("run_serve(reload=True) watches plug-in folders: call load_plugins() before it")
         if reload and find_spec("watchfiles") is None:

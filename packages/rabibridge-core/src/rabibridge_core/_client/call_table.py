@@ -12,6 +12,7 @@ from rabibridge_core._client.refusals import RefusalHandler
 from rabibridge_core._client.resend import ResendQueue
 from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
+from rabibridge_core._concurrency.forks import call_after_fork
 from rabibridge_core.errors import CallError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -70,8 +71,13 @@ class CallTable:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> DeadlineWheel[bytes]:
         """Accept calls on this event loop from now on; return what arms their deadlines."""
+        call_after_fork(self)
         self.deadlines = DeadlineWheel[bytes](loop, self._expired)
         return self.deadlines
+
+    def after_fork(self) -> None:
+        """Called in a forked child: send nothing more, since the connection is that of the parent."""
+        self.caller = None
 
     def free_id(self, correlation_id: bytes) -> bytes:
         """Return the next id that no pending call has; a longer one if all ids are in use."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._client.call_table import CallTable
 from rabibridge_core._client.pending import PendingCall
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, call_timeout_error, normalize_timeout, within_inherited
-from rabibridge_core._concurrency.background import CloseOnce
+from rabibridge_core._concurrency.background import CloseOnce, SharedTask
+from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
 from rabibridge_core._protocol.naming import routing_key
 from rabibridge_core._protocol.payloads import decode_reply, encode_request
-from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.transport import ConnectionState, Request
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _SEQUENCES = (tuple, list)
 _ROUTES_KEPT = 4096
 _NO_ROUTES: Mapping[str, str] = {}
 _NO_HEADERS: Headers = {}
-_running_loop = asyncio.get_running_loop
+_running_loop = asyncio._get_running_loop  # None where none runs
 _new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
 
 
@@ -53,6 +54,7 @@ class Client:
         name: str,
         max_pending: int = 65_536,
         call_timeout: float | None = None,
+        home: HomeLoop | None = None,
     ) -> None:
         """Own ``transport``: it is connected and closed with this client.
 
@@ -64,6 +66,7 @@ class Client:
             name: the name of this client in logs and errors.
             max_pending: the number of calls that may be pending at a time; further calls wait in FIFO order.
             call_timeout: timeout of calls that are given none, in seconds; ``None``: no limit.
+            home: the event loop that the client is connected on; ``None``: the one of :meth:`connect`.
         """
         self.transport = transport
         self.name = name
@@ -80,8 +83,8 @@ class Client:
         self._idempotency = calls.idempotency
         self._ids = calls.ids
         self._routes: dict[FunctionKind, dict[str, str]] = {}
-        self._connecting: asyncio.Task[None] | None = None
-        self._closing = CloseOnce()
+        self._home = home or HomeLoop(name)
+        self._connecting, self._closing = SharedTask(f"{name}-connect"), CloseOnce()
 
     def __repr__(self) -> str:
         """Show the state and the number of pending calls."""
@@ -109,22 +112,14 @@ class Client:
             ConnectionLostError: no broker could be reached, or the client is closed.
             ConfigurationError: the broker refuses this client permanently.
         """
+        self._home.enter(running_loop(self.name))
         self._check_open()
-        if self.calls.caller is not None:
-            return
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect(), name=f"{self.name}-connect")
-        connecting = self._connecting
-        try:
-            await asyncio.shield(connecting)
-        finally:
-            if connecting.done():
-                self._connecting = None
+        if self.calls.caller is None:
+            await self._connecting(self._connect)
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
         await self.transport.connect()
-        self._loop = loop
+        self._loop = loop = asyncio.get_running_loop()
         self._deadlines = self.calls.start(loop)
         caller = await self.transport.open_caller(self.calls)
         if not self.calls.closed:
@@ -142,8 +137,7 @@ class Client:
     async def _close(self) -> None:
         await self.calls.close()
         await self.transport.close()
-        if self._connecting is not None:
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        await self._connecting.ended()
 
     def health(self) -> Health:
         """Report whether calls can be sent. A pause for back-pressure is a reason, but not a failure."""
@@ -209,9 +203,9 @@ class Client:
         body, content_type, content_encoding = encode_request(self._codec, args, kwargs, correlation_id)
         if idempotent or idempotency_key is not None or route in self._idempotency.routes:
             headers = self._idempotency.add_header(headers, idempotency_key)
-        loop = _running_loop()
-        if loop is not self._loop:
-            raise ConfigurationError(f"{self.name} was connected on another event loop: make one client for each loop")
+        loop = self._loop
+        if _running_loop() is not loop:
+            self._home.check()
         future: asyncio.Future[Reply] = loop.create_future()
         hooks = self._hooks
         observed = hooks.active
@@ -296,5 +290,6 @@ class Client:
         return caller
 
     def _check_open(self) -> None:
+        self._home.check()
         if self.calls.closed:
-            raise ConnectionLostError(f"{self.name} is closed: make a new client to call again", executed=False)
+            raise ConnectionLostError(f"{self.name} is closed: await its connect() to call again", executed=False)

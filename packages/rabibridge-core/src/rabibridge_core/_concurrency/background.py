@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["CloseOnce", "TaskSet"]
+__all__ = ["CloseOnce", "SharedTask", "TaskSet"]
 
 T = TypeVar("T")
 
@@ -53,3 +53,46 @@ class CloseOnce:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(close())
         await asyncio.shield(self._task)
+
+
+class SharedTask:
+    """Runs something in a task that several callers may wait for. Without anybody who waits, it is cancelled."""
+
+    __slots__ = ("_name", "_task", "_waiting")
+
+    def __init__(self, name: str) -> None:
+        """Run nothing yet; ``name`` is the name of the task."""
+        self._name = name
+        self._task: asyncio.Task[None] | None = None
+        self._waiting = 0
+
+    async def __call__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``work()`` unless it is running already, and wait until it has ended.
+
+        Raises:
+            BaseException: what ``work()`` raised.
+        """
+        while self._task is not None and self._task.cancelling():
+            await asyncio.wait((self._task,))
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(work(), name=self._name)
+            self._task.add_done_callback(_retrieved)
+        task = self._task
+        self._waiting += 1
+        try:
+            await asyncio.shield(task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not task.done():
+                task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until nothing runs."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+
+def _retrieved(task: asyncio.Task[None]) -> None:
+    """Take the outcome of a task whose callers are gone, which asyncio would log as an error of nobody."""
+    if not task.cancelled():
+        task.exception()

@@ -43,6 +43,7 @@ class Server:
         drain_timeout: float,
         name: str,
         queue_type: QueueType = "classic",
+        registry: Registry | None = None,
     ) -> None:
         """Own ``transport``: it is connected and closed together with this server.
 
@@ -53,10 +54,13 @@ class Server:
             drain_timeout: how long active requests may take to finish when the server stops, in seconds.
             name: the name of this server in logs and errors.
             queue_type: the queue type of services that do not choose one.
+            registry: services that are registered already; ``None``: none.
         """
         self.transport = transport
         self.name = name
-        self.services = ServiceSet(transport, codec, hooks, drain_timeout=drain_timeout, queue_type=queue_type)
+        self.services = ServiceSet(
+            transport, codec, hooks, drain_timeout=drain_timeout, queue_type=queue_type, registry=registry
+        )
         self._connected = False
         self._running = False
         self._stop_requested = asyncio.Event()
@@ -108,7 +112,7 @@ class Server:
             ConfigurationError: the broker refuses this server or one of its queues. The transport is closed then.
         """
         if self._close_once.started:
-            raise ConnectionLostError(f"{self.name} is closed: create a new server to serve again", executed=False)
+            raise ConnectionLostError(f"{self.name} is closed: await its connect() to serve again", executed=False)
         async with self.services.lock:  # close() waits for it
             if self._connected:
                 return

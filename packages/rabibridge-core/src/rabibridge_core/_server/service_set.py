@@ -35,7 +35,14 @@ class ServiceSet:
     """
 
     def __init__(
-        self, transport: Transport, codec: Codec, hooks: CallHooks, *, drain_timeout: float, queue_type: QueueType
+        self,
+        transport: Transport,
+        codec: Codec,
+        hooks: CallHooks,
+        *,
+        drain_timeout: float,
+        queue_type: QueueType,
+        registry: Registry | None = None,
     ) -> None:
         """Start empty.
 
@@ -45,8 +52,9 @@ class ServiceSet:
             hooks: called for each request.
             drain_timeout: how long active requests may take to finish when a service stops, in seconds.
             queue_type: the queue type of services that do not choose one.
+            registry: services that are registered already; ``None``: none.
         """
-        self.registry = Registry()
+        self.registry = Registry() if registry is None else registry
         self.runners: dict[str, ServiceRunner] = {}
         """The services that run, by name."""
         self.serving = False

@@ -16,6 +16,7 @@ from rabibridge_core.transport.messages import (
     ServiceQueue,
 )
 from rabibridge_core.transport.protocols import (
+    Abandonable,
     Caller,
     CallerEvents,
     ConnectionState,
@@ -26,6 +27,7 @@ from rabibridge_core.transport.protocols import (
 )
 
 __all__ = [
+    "Abandonable",
     "Caller",
     "CallerEvents",
     "ConnectionState",

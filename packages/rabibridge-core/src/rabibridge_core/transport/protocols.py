@@ -8,7 +8,7 @@ something that the broker does.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport.messages import IncomingRequest, Reply, Request, ServiceQueue
 
 __all__ = [
+    "Abandonable",
     "Caller",
     "CallerEvents",
     "ConnectionState",
@@ -221,5 +222,17 @@ class Transport(Protocol):
         Raises:
             ConfigurationError: as :meth:`declare`.
             ConnectionLostError: the transport was never connected, or is closed; ``executed`` is ``False``.
+        """
+        ...
+
+
+@runtime_checkable
+class Abandonable(Protocol):
+    """A transport that can be released after its event loop was closed, or in a forked process. Optional."""
+
+    def abandon(self) -> None:
+        """Close permanently, without an event loop and without telling anybody.
+
+        The broker learns that the connection is gone, except in a forked process, where it is that of the parent.
         """
         ...

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.session import Session
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -31,6 +32,8 @@ _FINDS_NEW_LEADERS = (3, 12, 5)
 refuse all its operations on that queue until the lost node is back."""
 _LOG_INTERVAL = 60.0
 """How often to log why there is still no connection, in seconds."""
+_FIRST_LOG_INTERVAL = 2.0
+"""The same while somebody waits for the first connection, which is given up after a while."""
 
 
 class Connector:
@@ -64,7 +67,10 @@ class Connector:
         self._lost_at = 0.0
         self._refusals = 0
         self._failure: Exception | None = None
+        self._attempts = 0
+        self._deadline: float | None = None
         self._logged_at: float | None = None
+        self._dialer = Dialer()
 
     async def connect(self, timeout: float | None) -> Session:
         """Try all hosts until a connection is set up, and return it.
@@ -77,24 +83,27 @@ class Connector:
             ConnectionLostError: no connection could be made within ``timeout``.
         """
         loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
+        self._attempts, self._logged_at = 0, None
+        self._deadline = deadline = None if timeout is None else loop.time() + timeout
         while True:
             for endpoint in self._settings.endpoints:
                 session = await self._try(endpoint)
                 if session is not None:
                     self._last_endpoint = endpoint
-                    self._refusals, self._failure, self._logged_at = 0, None, None
+                    self._refusals, self._failure = 0, None
                     return session
             too_late = deadline is not None and loop.time() + self._backoff.nominal >= deadline
             if too_late and self._failure is not None:
-                raise self._failure
+                raise ConnectionLostError(
+                    f"{self._failure}; gave up after {self._attempts} attempts in connect_timeout={timeout:g} s",
+                    executed=False,
+                ) from self._failure.__cause__
             await asyncio.sleep(self._backoff.next())
 
     def connection_lost(self, at: float) -> None:
         """Start again without delay after a connection was lost; ``at`` is the time of the loss on the event loop."""
         self._lost_at = at
         self._backoff.reset()
-        self._logged_at = None
 
     async def _try(self, endpoint: Endpoint) -> Session | None:
         """Return a connection that is set up, or ``None`` if another attempt may succeed.
@@ -104,7 +113,7 @@ class Connector:
         """
         session: Session | None = None
         try:
-            session = await Session.connect(endpoint, self._settings, self._name)
+            session = await Session.connect(endpoint, self._settings, self._name, self._dialer)
             await self._await_leader_election(session)
             await self._set_up(session)
             if session.error is not None:
@@ -135,8 +144,11 @@ class Connector:
     def _record(self, error: Exception) -> None:
         """Report why an attempt failed, and log it the first time and then once per interval."""
         now = asyncio.get_running_loop().time()
-        if self._logged_at is None or now - self._logged_at > _LOG_INTERVAL:
+        self._attempts += 1
+        interval = _LOG_INTERVAL if self._deadline is None else _FIRST_LOG_INTERVAL
+        if self._logged_at is None or now - self._logged_at > interval:
             self._logged_at = now
-            _log.warning("%s: %s; retrying", self._name, error)
+            left = "" if self._deadline is None else f" for another {max(self._deadline - now, 0):.1f} s"
+            _log.warning("%s: %s; attempt %d, retrying%s", self._name, error, self._attempts, left)
         self._failure = error
         self._on_failure(error)

@@ -1,7 +1,7 @@
 """Shares the socket of a connection between aiormq and the fast channels.
 
-aiormq reads and writes through the stream reader and writer that its transport factory creates. This factory creates
-them on top of :class:`Multiplexer`, which splits incoming bytes into frames: frames of the call path go to the fast
+aiormq reads and writes through the stream reader and writer that its transport factory creates. Ours creates them on
+top of :class:`Multiplexer`, which splits incoming bytes into frames: frames of the call path go to the fast
 channel that they belong to, all other bytes go to aiormq unchanged. Everything that is written in one turn of the event
 loop leaves in one send.
 """
@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, cast
-
-from aiormq.connection import TransportFactory
+from contextlib import ExitStack, suppress
+from os import dup2
+from socket import SHUT_RDWR, socket
+from typing import TYPE_CHECKING, cast
 
 from rabibridge._amqp.frames import HEARTBEAT, FrameError, FrameParser
 from rabibridge._amqp.methods import CONNECTION_BLOCKED, CONNECTION_CLOSE, CONNECTION_UNBLOCKED, parse_reason
+from rabibridge_core._concurrency.forks import call_after_fork
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from ssl import SSLContext
     from typing import Protocol
-
-    from yarl import URL
 
     from rabibridge._amqp.frames import FrameHandler, Frames
 
@@ -40,13 +38,16 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["Multiplexer", "MultiplexerFactory"]
+__all__ = ["Multiplexer"]
 
 _log = logging.getLogger(__name__)
 _FLUSH_AT = 256 * 1024
 """Writes of one loop turn are buffered up to this many bytes, so that large amounts reach the socket's own limits."""
 _FIRST_FRAME_MAX = 128 * 1024
 """Maximum frame size before both sides have negotiated one, in bytes."""
+
+_SHUT_TIMEOUT = 1.0
+"""How long aiormq may take to close the socket, in seconds."""
 
 
 class Multiplexer(asyncio.StreamReaderProtocol):
@@ -68,6 +69,8 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         """Reply code with which the broker closed the connection, 0 if it did not."""
         self.close_text = ""
         """Reply text with which the broker closed the connection."""
+        self.forked = False
+        """Whether this is the copy of a connection in a forked process."""
         self._event_loop = loop
         self._parser = FrameParser(self.channels, self._forward, _FIRST_FRAME_MAX)
         self._buffer: list[bytes | memoryview] = []
@@ -78,6 +81,7 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         self._forwarded_at = 0.0
         self._started = False
         self._socket: asyncio.Transport
+        self._plain: socket
 
     @property
     def paused(self) -> bool:
@@ -99,6 +103,35 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         """Store the socket."""
         self._socket = cast("asyncio.Transport", transport)
         super().connection_made(transport)
+
+    def hold(self, plain: socket) -> None:
+        """Release ``plain``, the socket below, in forked children, and if the event loop ends without closing it."""
+        self._plain = plain
+        call_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Called in a forked child: give up the socket, which would stay open for as long as the child lives.
+
+        A fresh socket takes its number: the child may still close the number, or be told that it is readable, and must
+        not meet another file there, nor change what the parent's event loop watches.
+        """
+        self.forked = True
+        self._detach(ConnectionLostError("the connection is that of the process that this one was forked from"))
+        if self._plain.fileno() >= 0:
+            with socket() as fresh:
+                dup2(fresh.fileno(), self._plain.fileno(), inheritable=False)
+
+    def abandon(self) -> None:
+        """Close the connection without the event loop, which is closed."""
+        if self.error is None:
+            self._detach(ConnectionLostError("the event loop of the connection is closed"))
+            with suppress(OSError):  # it is closed already
+                self._plain.shutdown(SHUT_RDWR)
+
+    def _detach(self, error: ConnectionLostError) -> None:
+        self.error = self.error or error
+        self.on_lost = None
+        self.channels.clear()
 
     def data_received(self, data: bytes) -> None:
         """Split into frames and dispatch them to the fast channels and aiormq."""
@@ -193,6 +226,11 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         self._fail(error)
         self._socket.abort()
 
+    def shut(self, error: ConnectionLostError) -> None:
+        """Lose the connection like :meth:`abort`, but let aiormq close the socket: all of its tasks may be ending."""
+        self._fail(error)
+        self._event_loop.call_later(_SHUT_TIMEOUT, self._socket.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Notify the fast channels and aiormq that the socket is closed."""
         error = ConnectionLostError(f"the connection to the broker is lost: {exc or 'closed by the other side'}")
@@ -221,32 +259,3 @@ class Multiplexer(asyncio.StreamReaderProtocol):
     def _notify_flow(self) -> None:
         for channel in list(self.channels.values()):
             channel.flow_changed()
-
-
-class MultiplexerFactory(TransportFactory):
-    """Passes a connected :class:`Multiplexer` to aiormq."""
-
-    def __init__(self, multiplexer: Multiplexer, reader: asyncio.StreamReader, socket: asyncio.Transport) -> None:
-        """Wrap a connected multiplexer; use :meth:`connect`."""
-        self.multiplexer = multiplexer
-        self._reader = reader
-        self._socket = socket
-
-    @classmethod
-    async def connect(cls, host: str, port: int, ssl: SSLContext | None) -> MultiplexerFactory:
-        """Connect by TCP, with TLS if an SSL context is given.
-
-        Raises:
-            OSError: the host cannot be reached, or its certificate is not accepted.
-        """
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
-        multiplexer = Multiplexer(reader, loop)
-        socket, _ = await loop.create_connection(lambda: multiplexer, host, port, ssl=ssl)
-        return cls(multiplexer, reader, socket)
-
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Return the reader and writer of the multiplexer; aiormq calls this instead of connecting."""
-        return self._reader, asyncio.StreamWriter(
-            self._socket, self.multiplexer, self._reader, asyncio.get_running_loop()
-        )

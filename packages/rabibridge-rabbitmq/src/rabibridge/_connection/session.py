@@ -14,8 +14,8 @@ from aio_pika import Connection
 from yarl import URL
 
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED
-from rabibridge._connection.error_translation import translated
-from rabibridge._connection.multiplexer import MultiplexerFactory
+from rabibridge._connection.error_translation import drop_frames, translated
+from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from aiormq.abc import AbstractChannel
 
+    from rabibridge._connection.dialer import Dialer
     from rabibridge._connection.multiplexer import Multiplexer
     from rabibridge_core.settings import Settings
     from rabibridge_core.settings.endpoints import Endpoint
@@ -84,7 +85,7 @@ class Session:
             self._on_lost(multiplexer.error)
 
     @classmethod
-    async def connect(cls, endpoint: Endpoint, settings: Settings, name: str) -> Session:
+    async def connect(cls, endpoint: Endpoint, settings: Settings, name: str, dialer: Dialer) -> Session:
         """Connect and log in.
 
         Raises:
@@ -96,21 +97,30 @@ class Session:
         try:
             with translated(what):
                 async with asyncio.timeout(settings.connect_timeout):
-                    factory = await MultiplexerFactory.connect(endpoint.host, endpoint.port, _tls(endpoint))
+                    factory = await MultiplexerFactory.connect(endpoint.host, endpoint.port, _tls(endpoint), dialer)
                 heartbeat = rabbitmq_settings(settings).heartbeat
                 connection = _MultiplexedConnection(_url(endpoint, heartbeat), factory, _client_properties(name))
                 await _log_in(connection, factory.multiplexer, endpoint, settings.connect_timeout)
-        except BaseException as error:
+        except (ConnectionLostError, ConfigurationError) as raised:
+            # The frames below hold the password, and whatever reports errors with the variables of their frames would
+            # publish it.
+            drop_frames(raised)
             if factory is None:
                 raise
             factory.multiplexer.abort(ConnectionLostError(what))
+            dialer.log_in_failed()
             refused = factory.multiplexer.close_code in _LOGIN_REFUSED and "limit" not in factory.multiplexer.close_text
-            if isinstance(error, ConnectionLostError) and refused:
+            if isinstance(raised, ConnectionLostError) and refused:
                 raise ConfigurationError(
                     f"{what}: {factory.multiplexer.close_text}; check the username, the password and whether the user "
                     f"may use the virtual host {endpoint.virtualhost!r}"
-                ) from error
+                ) from raised
             raise
+        except BaseException:
+            if factory is not None:
+                factory.multiplexer.abort(ConnectionLostError(what))
+            raise
+        dialer.log_in_succeeded()
         return cls(endpoint, settings, factory.multiplexer, connection)
 
     @property

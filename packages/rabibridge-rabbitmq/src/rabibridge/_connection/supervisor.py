@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rabibridge._connection.connector import Connector
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._concurrency.left_tasks import drop_tasks
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["SupervisedConnection"]
 
 _log = logging.getLogger(__name__)
+_LIBRARIES = ("aiormq", "aio_pika", "rabibridge", "rabibridge_core")
+"""Packages whose tasks serve connections."""
 _FIRST_DELAY = 0.05
 _STABLE_AFTER = 1.0
 """A connection that was open for more than this many seconds is replaced without delay when it is lost."""
@@ -59,22 +62,36 @@ class SupervisedConnection:
         # A connection that is lost as soon as it is used must not cause a storm of log-ins.
         self._loss_backoff = Backoff(_FIRST_DELAY, _STABLE_AFTER)
         self._was_ready = False
+        self._connecting = 0  # callers that wait for the first connection
+        self._attempt_cancelled = False
 
     async def connect(self) -> None:
         """Wait for the first connection: up to ``connect_timeout``, and at least one attempt at each host.
 
-        It can be called again after ConnectionLostError.
+        It can be called again after ConnectionLostError, and after it was cancelled: if nobody waits for the first
+        connection any more, no further attempt is made.
 
         Raises:
             ConnectionLostError: no host could be reached.
             ConfigurationError: a broker refuses the connection permanently.
         """
-        if self.state is ConnectionState.IDLE:
-            self.state, self.last_error = ConnectionState.CONNECTING, None
-            self._decided.clear()
-            self._running = asyncio.create_task(self._run(), name=f"{self.name}-connection")
-            self._running.add_done_callback(self._on_run_done)
-        await self.ready()
+        self._connecting += 1
+        try:
+            while self._attempt_cancelled and self._running is not None:
+                await asyncio.wait((self._running,))
+            if self.state is ConnectionState.IDLE:
+                self.state, self.last_error = ConnectionState.CONNECTING, None
+                self._decided.clear()
+                self._running = asyncio.create_task(self._run(), name=f"{self.name}-connection")
+                self._running.add_done_callback(self._on_run_done)
+            await self.ready()
+        except asyncio.CancelledError:
+            if self._connecting == 1 and self._is_connecting() and self._running is not None:
+                self._attempt_cancelled = True
+                self._running.cancel()
+            raise
+        finally:
+            self._connecting -= 1
 
     async def ready(self) -> Session:
         """Wait for a connection that is set up, and return it.
@@ -84,13 +101,16 @@ class SupervisedConnection:
             ConfigurationError: a broker refuses the connection permanently.
         """
         while self.session is None:
+            if isinstance(self._fatal, ConnectionLostError):
+                raise ConnectionLostError(str(self._fatal), executed=False) from self._fatal.__cause__
             if self._fatal is not None:
-                raise type(self._fatal)(str(self._fatal)) from self._fatal
+                raise type(self._fatal)(str(self._fatal)) from self._fatal.__cause__
             if self.state is ConnectionState.CLOSED:
                 raise ConnectionLostError(f"{self.name} is closed", executed=False)
             if self.state is ConnectionState.IDLE:
-                why = self.last_error or f"{self.name} is not connected: await connect() first"
-                raise ConnectionLostError(str(why), executed=False) from self.last_error
+                if (why := self.last_error) is None:
+                    raise ConnectionLostError(f"{self.name} is not connected: await connect() first", executed=False)
+                raise ConnectionLostError(str(why), executed=False) from why.__cause__
             await self._decided.wait()
         return self.session
 
@@ -111,6 +131,15 @@ class SupervisedConnection:
         finally:
             self._finish()
 
+    def abandon(self) -> None:
+        """Close permanently without an event loop: ours is closed, or that of the parent of a forked process."""
+        self.state = ConnectionState.CLOSED
+        session, self.session = self.session, None
+        if session is not None:
+            session.multiplexer.abandon()
+        if self._running is not None:
+            drop_tasks(self._running.get_loop(), _LIBRARIES)
+
     async def wait_closed(self) -> None:
         """Wait until it is closed; raise the error that closed it, unless :meth:`close` did."""
         await self._closed.wait()
@@ -124,16 +153,24 @@ class SupervisedConnection:
 
     def _on_run_done(self, running: asyncio.Task[None]) -> None:
         """Wake all waiters, however the task has ended."""
-        if running.cancelled():
+        cancelled, self._attempt_cancelled = self._attempt_cancelled, False
+        if self.state is ConnectionState.CLOSED:
             self._finish()
             return
-        error = running.exception()
+        if running.cancelled() and cancelled:
+            self.state = ConnectionState.IDLE
+            self._decided.set()
+            return
+        error = _cancelled_by_program(self.name) if running.cancelled() else running.exception()
         if isinstance(error, ConnectionLostError) and self._is_connecting():
             self.state = ConnectionState.IDLE  # connect() may be tried again
             self._decided.set()
         elif isinstance(error, Exception):
             self.last_error = self._fatal = error
-            _log.error("%s: giving up: %s", self.name, error)
+            _log.log(logging.WARNING if running.cancelled() else logging.ERROR, "%s: giving up: %s", self.name, error)
+            session, self.session = self.session, None
+            if session is not None:
+                session.multiplexer.shut(ConnectionLostError(str(error)))  # ends what is pending
             self._finish()
             self._on_give_up(error)
         else:
@@ -149,6 +186,8 @@ class SupervisedConnection:
             self._on_ready(session)
             ready_since = loop.time()
             await session.lost.wait()
+            if session.multiplexer.forked:
+                return
             lost_at = loop.time()
             self.session = None
             self._decided.clear()
@@ -174,3 +213,10 @@ class SupervisedConnection:
         self.state, self.last_error = ConnectionState.READY, None
         _log.info("%s is connected to %s", self.name, session.endpoint)
         self._decided.set()
+
+
+def _cancelled_by_program(name: str) -> ConnectionLostError:
+    return ConnectionLostError(
+        f"the task that keeps {name} connected was cancelled by the program, as asyncio.run() does with all tasks when "
+        "it ends: await connect() to connect again"
+    )

@@ -68,6 +68,10 @@ class RabbitMQTransport:
         await self._supervisor.finish()
         await self._connection.close()
 
+    def abandon(self) -> None:
+        """Close permanently, without an event loop and without telling anybody."""
+        self._connection.abandon()
+
     async def wait_closed(self) -> None:
         """Wait until it is closed; raise the error that closed it, unless :meth:`close` did."""
         await self._connection.wait_closed()

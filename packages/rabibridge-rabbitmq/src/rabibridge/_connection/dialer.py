@@ -1,0 +1,109 @@
+"""Opens the TCP connection to a host name that may have several addresses, some of which may not answer (RFC 8305).
+
+``create_connection`` of the event loop is not enough: asyncio tries the addresses one after the other unless told
+otherwise, and uvloop cannot be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rabibridge_core._concurrency.forks import call_after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Dialer"]
+
+_NEXT_ADDRESS_DELAY = 0.25
+"""How long an address may take before the next one is tried beside it, in seconds (RFC 8305, section 5)."""
+
+_Address: TypeAlias = "tuple[int, int, int, Any]"
+"""Family, type and protocol of a socket, and where it connects to."""
+
+
+class Dialer:
+    """Connects to host names. An address at which no log-in succeeded is the last one to be tried next time."""
+
+    def __init__(self) -> None:
+        """Know nothing about any address yet."""
+        self._without_log_in: set[Any] = set()
+        self._last: Any = None
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """Return a connected socket: the first of all addresses that answers.
+
+        Raises:
+            OSError: the name cannot be resolved, or no address can be reached.
+        """
+        addresses = await self._resolve(host, port)
+        attempts: set[asyncio.Task[socket.socket]] = set()
+        failures: list[BaseException] = []
+        try:
+            while addresses or attempts:
+                if addresses:
+                    attempts.add(asyncio.create_task(_connect(addresses.pop(0))))
+                delay = _NEXT_ADDRESS_DELAY if addresses else None
+                done, attempts = await asyncio.wait(attempts, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+                connected = [attempt.result() for attempt in done if attempt.exception() is None]
+                if connected:
+                    for extra in connected[1:]:
+                        extra.close()
+                    self._last = connected[0].getpeername()
+                    return connected[0]
+                failures += filter(None, (attempt.exception() for attempt in done))
+        finally:
+            await _give_up(attempts)
+        raise failures[0] if len(failures) == 1 else OSError("; ".join(dict.fromkeys(map(str, failures))))
+
+    async def _resolve(self, host: str, port: int) -> list[_Address]:
+        """Return all addresses, of the two families in turn, those without a log-in at the end."""
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+        first = [address for address in addresses if address[0] == addresses[0][0]]
+        others = [address for address in addresses if address[0] != addresses[0][0]]
+        in_turn = filter(None, chain.from_iterable(zip_longest(first, others)))
+        return sorted(in_turn, key=lambda address: address[3] in self._without_log_in)
+
+    def log_in_failed(self) -> None:
+        """Called when the address that answered last let nobody log in."""
+        self._without_log_in.add(self._last)
+
+    def log_in_succeeded(self) -> None:
+        """Called when the address that answered last works."""
+        self._without_log_in.discard(self._last)
+
+
+class _Attempt:
+    """A socket that is being connected; a forked child closes its copy."""
+
+    def __init__(self, family: int, kind: int, protocol: int) -> None:
+        self.socket = socket.socket(family, kind, protocol)
+        call_after_fork(self)
+
+    def after_fork(self) -> None:
+        self.socket.close()
+
+
+async def _connect(address: _Address) -> socket.socket:
+    family, kind, protocol, where = address
+    attempt = _Attempt(family, kind, protocol)
+    try:
+        attempt.socket.setblocking(False)
+        attempt.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(attempt.socket, where)
+    except BaseException:
+        attempt.socket.close()
+        raise
+    return attempt.socket
+
+
+async def _give_up(attempts: Iterable[asyncio.Task[socket.socket]]) -> None:
+    for attempt in attempts:
+        attempt.cancel()
+    for late in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(late, socket.socket):
+            late.close()
