@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +145,30 @@ async def test_the_result_is_not_validated(handler: Callable[..., HandlerExecuto
         return "no number"  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
     assert await handler(lies, validate=True).run((), {}, call()) == "no number"
+
+
+@pytest.mark.parametrize("name", ["schema", "capture", "function"])
+def test_an_annotation_never_finds_a_name_of_ours(name: str) -> None:
+    names: dict[str, Any] = {}
+    exec(f"async def takes(value: {name!r}):\n    pass", names)
+    takes = names["takes"]
+    with pytest.raises(RegistrationError, match=name):
+        HandlerExecutor(ServiceSchema.of(takes, ServiceLimits(validate=True)))
+
+
+def test_nothing_of_who_prepares_a_handler_is_kept() -> None:
+    class Value: ...
+
+    async def takes(argument: int) -> None: ...
+
+    def prepare() -> tuple[HandlerExecutor, weakref.ref[Value]]:
+        value = Value()
+        return HandlerExecutor(ServiceSchema.of(takes, ServiceLimits(validate=True))), weakref.ref(value)
+
+    executor, value = prepare()
+    gc.collect()
+    assert value() is None
+    assert executor is not None
 
 
 def test_annotations_that_cannot_be_validated() -> None:

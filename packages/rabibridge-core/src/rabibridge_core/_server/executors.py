@@ -103,6 +103,11 @@ def _run_in_thread(
         return None, error
 
 
+# Pydantic keeps the local names of the function that calls it, to look up annotations: ours would be found by mistake,
+# and kept alive with all their callers' for as long as the validator. It takes none from code that is a module's own.
+_VALIDATE_CALL = compile("validate_call(function)", __file__, "eval")
+
+
 def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[Any, Any]]:
     """Return a function that checks and converts arguments by the annotations, without running the handler.
 
@@ -118,7 +123,9 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
 
     # The annotation of the return value is ignored: pydantic checks it only when asked to.
     try:
-        checked = pydantic.validate_call(capture)
+        checked: Callable[..., tuple[Any, Any]] = eval(
+            _VALIDATE_CALL, {"validate_call": pydantic.validate_call, "function": capture}
+        )
     except Exception as error:
         raise RegistrationError(
             f"service {schema.name!r}: validate=True needs annotations that pydantic can use: {error}"
