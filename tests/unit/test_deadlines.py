@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabibridge_core._concurrency import deadlines
 from rabibridge_core._concurrency.deadlines import DeadlineWheel, time_remaining
 
 PATIENCE = 30.0
@@ -158,21 +156,5 @@ def test_one_that_has_just_expired_is_too_late() -> None:
         assert remaining <= 0
 
 
-def test_clocks_that_disagree_are_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(deadlines, "_warned", set())
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            assert time_remaining(5.0, 900.0, 1000.0) == 5.0
-    (record,) = caplog.records
-    assert "clocks" in record.getMessage()
-    assert "100.000 s" in record.getMessage()
-
-
-def test_a_clock_that_is_behind_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(deadlines, "_warned", set())
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            assert time_remaining(5.0, 1060.0, 1000.0) == 5.0
-            assert time_remaining(5.0, 1004.9, 1000.0) == pytest.approx(4.9)
-    (record,) = caplog.records
-    assert "60.000 s left" in record.getMessage()
+def test_what_is_long_over_may_have_another_clock() -> None:
+    assert time_remaining(5.0, 900.0, 1000.0) == 5.0

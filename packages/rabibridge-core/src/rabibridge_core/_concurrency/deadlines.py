@@ -6,7 +6,6 @@ arming and disarming is one set operation.
 
 from __future__ import annotations
 
-import logging
 import math
 from contextvars import Context
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 __all__ = ["DeadlineWheel", "time_remaining"]
-
-_log = logging.getLogger(__name__)
-_warned: set[str] = set()
 
 _ON_THE_WAY = 0.1
 """How long after its deadline a request may arrive even if the clocks agree, in seconds: the broker counts from the
@@ -109,15 +105,11 @@ def _slots_for(seconds: float) -> tuple[float, float]:
 
 
 def time_remaining(time_left: float | None, deadline: float | None, now: float) -> float | None:
-    """Return how long a request may still run, in seconds; 0 or less: it is too late.
-
-    The smaller of the two limits applies. If the deadline passed at least 0.1 s ago, although brokers drop late
-    requests, or is further away than the time left, then the clocks of caller and worker disagree: that is logged once,
-    and the time left applies.
+    """Return how long a message may be kept at most, in seconds, if nothing is known about its sender's clock.
 
     Args:
-        time_left: the time left when the request was sent, in seconds; ``None``: no limit.
-        deadline: the deadline by the caller's clock, in seconds since 1970; ``None``: unknown.
+        time_left: the time left when it was sent, in seconds; ``None``: no limit.
+        deadline: the deadline by the sender's clock, in seconds since 1970; ``None``: unknown.
         now: this machine's clock, in seconds since 1970.
     """
     if deadline is None:
@@ -125,20 +117,5 @@ def time_remaining(time_left: float | None, deadline: float | None, now: float) 
     by_clock = deadline - now
     if time_left is None:
         return by_clock
-    if by_clock <= -_ON_THE_WAY and time_left > 0:
-        if "skew" not in _warned:
-            _warned.add("skew")
-            _log.warning(
-                "a request arrived %.3f s after its deadline by this machine's clock, although the broker had not "
-                "dropped it: the clocks of caller and worker disagree. The time left when it was sent applies",
-                -by_clock,
-            )
-        return time_left
-    if by_clock > time_left + _ON_THE_WAY and "behind" not in _warned:
-        _warned.add("behind")
-        _log.warning(
-            "by this machine's clock a request has %.3f s left, although it was sent with %.3f s: the clocks of caller "
-            "and worker disagree. The time left when it was sent applies",
-            by_clock, time_left,
-        )  # fmt: skip
-    return min(time_left, by_clock)
+    # One that is long over was delivered all the same: the clocks may differ.
+    return time_left if by_clock <= -_ON_THE_WAY and time_left > 0 else min(time_left, by_clock)

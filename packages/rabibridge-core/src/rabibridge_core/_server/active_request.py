@@ -26,7 +26,6 @@ class ActiveRequest(CurrentCall):
 
     __slots__ = (
         "accepted",
-        "deadline_armed_at",
         "deadline_slot",
         "execution",
         "probe_due",
@@ -56,8 +55,6 @@ class ActiveRequest(CurrentCall):
         self.probe_due = False
         """Whether the next maintenance probes its caller; set by the first maintenance that sees the request."""
         self.deadline_slot: float | None = None
-        self.deadline_armed_at: float
-        """When its deadline was armed, on the clock of :func:`time.monotonic`; unset without a deadline."""
         self.execution: SharedExecution[ActiveRequest] | None = None
         """The execution that it leads: other requests with its idempotency key may wait for the reply."""
         self.thread_future: Future[Any] | None = None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from rabibridge_core._concurrency.deadlines import DeadlineWheel, time_remaining
+from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
 from rabibridge_core._protocol.payloads import StoredReply, decode_request, read_idempotency_key, readdress_reply
+from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
 from rabibridge_core._server.executors import HandlerExecutor, is_signature_error
@@ -20,15 +19,15 @@ from rabibridge_core._server.settlement import RequestSettler
 if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
+    from rabibridge_core._server.caller_clocks import CallerClocks
     from rabibridge_core._server.cancelled_calls import CancelledCalls
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
 
 __all__ = ["ProcessorOwner", "RequestProcessor"]
 
-_log = logging.getLogger(__name__)
-_SHORTENED_BY = 1.0
-"""Log a warning if a call is stopped although it was sent with so much more time than it had here, in seconds."""
+_HELD = 0.2
+"""How long a request that may be much too late is held, in seconds, so that it can be cancelled before it runs."""
 
 
 class ProcessorOwner(Protocol):
@@ -59,6 +58,7 @@ class RequestProcessor:
         owner: ProcessorOwner,
         deduplication: DeduplicationCache[ActiveRequest],
         cancelled_calls: CancelledCalls,
+        clocks: CallerClocks,
     ) -> None:
         """Process requests of ``schema``; must be made on the running event loop.
 
@@ -69,6 +69,7 @@ class RequestProcessor:
             owner: stops requests, and is called when they are finished.
             deduplication: the idempotency keys of the service.
             cancelled_calls: the requests to drop on arrival.
+            clocks: the clocks of callers.
         """
         self.schema = schema
         self.settler = RequestSettler(schema, codec)
@@ -80,10 +81,10 @@ class RequestProcessor:
         self._executor = HandlerExecutor(schema)
         self._deduplication = deduplication
         self._cancelled_calls = cancelled_calls
+        self._clocks = clocks
         self._codec = codec
         self._hooks = hooks
         self._owner = owner
-        self._warned_of_shortening = False
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel["ActiveRequest"](self._loop, self._expired)
 
@@ -99,20 +100,40 @@ class RequestProcessor:
         self._executor.close(drop_waiting=True)
         self._deadlines.clear()
 
-    def arm_deadline(self, active: ActiveRequest) -> None:
-        """Stop the request when the time of its caller is over.
+    def arm_deadline(self, active: ActiveRequest) -> bool:
+        """Stop the request when the time of its caller is over; return whether it must be held before it runs.
 
         Raises:
             TooLateError: it is over already.
         """
         request = active.request
-        time_left = time_remaining(request.time_left, request.deadline, time.time())
+        time_left = request.time_left
+        if (deadline := request.deadline) is not None:
+            now = self._clocks.now()
+            if time_left is None:
+                time_left = deadline - now
+            else:
+                time_left = self._clocks.remaining(request.caller, time_left, deadline, now)
         if time_left is not None:
             if time_left <= 0:
                 raise TooLateError
-            active.deadline_armed_at = now = monotonic()
-            active.ends_at = now + time_left
+            active.ends_at = monotonic() + time_left
             active.deadline_slot = self._deadlines.add(active, time_left)
+        return type(time_left) is UnprovenTime
+
+    async def _hold(self, active: ActiveRequest) -> None:
+        """Let a request that may be much too late be cancelled before it runs.
+
+        Raises:
+            TooLateError: requests that arrived meanwhile have shown that it is.
+        """
+        request, clocks = active.request, self._clocks
+        assert request.time_left is not None
+        assert request.deadline is not None
+        arrived = clocks.now()
+        await asyncio.sleep(min(_HELD, request.time_left / 4))
+        if clocks.reconsidered(request.caller, request.time_left, request.deadline, arrived) <= 0:
+            raise TooLateError
 
     def disarm_deadline(self, active: ActiveRequest) -> None:
         """Disarm the deadline of a request that is not processed."""
@@ -120,17 +141,6 @@ class RequestProcessor:
             self._deadlines.discard(active, active.deadline_slot)
 
     def _expired(self, active: ActiveRequest) -> None:
-        request = active.request
-        if not self._warned_of_shortening and request.time_left is not None and request.deadline is not None:
-            given = (active.ends_at or 0.0) - active.deadline_armed_at
-            if request.time_left - given > _SHORTENED_BY:
-                self._warned_of_shortening = True
-                _log.warning(
-                    "service %r: a call is stopped after %.3f s, although it was sent with a timeout of %.3f s: it "
-                    "waited in the queue, or the clock of this machine is ahead of its caller's. Further such calls "
-                    "are not logged",
-                    self.schema.name, given, request.time_left,
-                )  # fmt: skip
         self._owner.stop_request(active, "expired")
 
     async def process(self, active: ActiveRequest) -> None:
@@ -148,8 +158,11 @@ class RequestProcessor:
             if reason is not None:
                 self.settler.settle_stopped(active, reason)
                 return
-            if active.ends_at is None and (request.time_left is not None or request.deadline is not None):
-                self.arm_deadline(active)
+            if active.ends_at is None:
+                if (request.time_left is not None or request.deadline is not None) and self.arm_deadline(active):
+                    await self._hold(active)
+            elif monotonic() >= active.ends_at:  # it has waited here, and the event loop was held
+                raise TooLateError
             if request.redelivered and (error := self.settler.dead_letter_exhausted(request)) is not None:
                 return
             args, kwargs = decode_request(self._codec, request)

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._server.active_request import ActiveRequest, StopReason
+from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.cancelled_calls import CancellationBatch, CancelledCalls
 from rabibridge_core._server.concurrency import ConcurrencyLimiter
 from rabibridge_core._server.deduplication import DeduplicationCache
@@ -41,7 +42,13 @@ class ServiceRunner:
     """
 
     def __init__(
-        self, schema: ServiceSchema, codec: Codec, hooks: CallHooks, *, clock: Callable[[], float] = monotonic
+        self,
+        schema: ServiceSchema,
+        codec: Codec,
+        hooks: CallHooks,
+        *,
+        clock: Callable[[], float] = monotonic,
+        clocks: CallerClocks | None = None,
     ) -> None:
         """Serve ``schema``; must be made on the running event loop.
 
@@ -50,6 +57,7 @@ class ServiceRunner:
             codec: decodes arguments and encodes results.
             hooks: called when a request is received and when it is finished.
             clock: measures the age of stored replies and cancellations, in seconds.
+            clocks: the clocks of callers; ``None``: new ones.
         """
         self.consumer: Consumer | None = None
         self._loop = asyncio.get_running_loop()
@@ -59,6 +67,7 @@ class ServiceRunner:
         self._processor = RequestProcessor(
             schema, codec, hooks,
             owner=self, deduplication=self._deduplication, cancelled_calls=self._cancelled_calls,
+            clocks=CallerClocks() if clocks is None else clocks,
         )  # fmt: skip
         self._active = self._processor.active
         self._name = schema.name

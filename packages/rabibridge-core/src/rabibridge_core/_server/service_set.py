@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.executors import validator
 from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.registry import Registry
@@ -66,6 +67,7 @@ class ServiceSet:
         self._hooks = hooks
         self._drain_timeout = drain_timeout
         self._queue_type: QueueType = queue_type
+        self._clocks = CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
         self._changes = TaskSet()
         self._stops = TaskSet()
@@ -118,6 +120,7 @@ class ServiceSet:
         if self.serving:
             return
         self.serving = True
+        self._clocks.start()
         async with self.lock:
             for schema in self.registry:
                 await self._put(schema)
@@ -165,7 +168,7 @@ class ServiceSet:
                 if not schema.re_register:
                     raise  # the running service continues unchanged
             await self._drop(schema.name)
-        runner = ServiceRunner(schema, self._codec, self._hooks)
+        runner = ServiceRunner(schema, self._codec, self._hooks, clocks=self._clocks)
         self.registry.replace(schema)
         self.runners[schema.name] = runner  # before it starts, so that stop() also drains a service that is starting
         try:
@@ -190,6 +193,7 @@ class ServiceSet:
             self._stopping = list(self.runners.values())
             self.runners.clear()
             await asyncio.gather(*(runner.stop(self._drain_timeout) for runner in self._stopping), *self._stops)
+        self._clocks.stop()
 
     def abort_drain(self) -> None:
         """Make a running :meth:`stop` requeue the active requests now."""
