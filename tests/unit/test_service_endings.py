@@ -216,7 +216,9 @@ async def test_a_thread_cannot_be_stopped_by_draining_and_its_result_is_dropped(
     assert request.events == ["requeued"]
 
 
-async def test_a_call_whose_time_was_shortened_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_call_that_waited_in_the_queue_for_most_of_its_time_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def hang() -> None:
         await asyncio.Event().wait()
 
@@ -224,9 +226,8 @@ async def test_a_call_whose_time_was_shortened_is_logged_once(caplog: pytest.Log
     with caplog.at_level(logging.WARNING):
         for correlation_id in (b"1", b"2"):
             request = ScriptedRequest(correlation_id=correlation_id, time_left=5.0)
-            request.deadline = time.time() + 0.05  # the caller's clock is behind, or the request was queued for 4.95 s
+            request.deadline = time.time() + 0.05
             service.received(request)
         await until(lambda: not service.active_requests)
-    (record,) = caplog.records
-    assert "sent with a timeout of 5.000 s" in record.getMessage()
+    assert caplog.records == []
     await service.stop(0)

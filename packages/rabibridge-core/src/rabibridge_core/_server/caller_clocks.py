@@ -8,8 +8,8 @@ still, an alarm, a slow link. The rule that tells them apart:
   is younger than it is. What exceeds it is delay, and uses up the caller's time. Of a new caller, the clocks are
   assumed to agree.
 - A request can be older than its whole timeout only if it was delayed outside the queue, since the broker drops what
-  expires there, or if the clocks differ. From a caller whose clock is known, it was delayed: it is too late. So it is if
-  this process was held just now for long enough, or if requests of callers whose clocks are known are late, too.
+  expires there, or if the clocks differ. From a caller whose clock is known, it was delayed: it is too late. So it is
+  if this process was held just now for long enough, or if requests of callers whose clocks are known are late, too.
 - Otherwise the clocks may differ, which is believed when it is steady: requests that were sent at different times have
   the same age. Until then such a request runs, but a moment later: the cancellation that its caller sends when it gives
   up arrives right behind it.
@@ -224,7 +224,7 @@ class CallerClocks:
         if now - self._delay_seen_at < _STEADY_NEW and age < 1.5 * self._delay_seen:
             return True  # requests of others are as late
         too_late = age - time_left - _ON_TIME
-        if self._ticked is not None and _TICK + _ON_TIME < (held := now - self._ticked) and too_late < held:
+        if self._ticked is not None and (held := now - self._ticked) > _TICK + _ON_TIME and too_late < held:
             return True
         return too_late < self._held_for and now - self._held_at <= max(self._held_for, _STEADY_NEW)
 
