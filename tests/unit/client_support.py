@@ -24,8 +24,8 @@ IDEMPOTENT = {"rb-idempotent": True}
 GONE = ConnectionLostError("the cable was cut")
 
 
-def make_client(transport: ScriptedTransport, cid_max: int = 2**30, **options: Any) -> Client:
-    return Client(transport, CODEC, hooks=CallHooks(), cid_max=cid_max, name="client", **options)
+def make_client(transport: ScriptedTransport, **options: Any) -> Client:
+    return Client(transport, CODEC, hooks=CallHooks(), name="client", **options)
 
 
 def begin(client: Client, *args: Any, timeout: float | None = None, **options: Any) -> asyncio.Task[Any]:

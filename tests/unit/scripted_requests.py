@@ -33,6 +33,7 @@ class ScriptedRequest:
         *,
         correlation_id: bytes = b"1",
         caller: bytes = b"caller",
+        user: str = "",
         time_left: float | None = None,
         headers: Headers = _NO_HEADERS,
         redelivered: bool = False,
@@ -46,6 +47,7 @@ class ScriptedRequest:
         self.content_type: str | None = content_type
         self.content_encoding = encoding
         self.caller = caller
+        self.user = user
         self.correlation_id = correlation_id
         self.time_left = time_left
         self.deadline: float | None = None

@@ -23,6 +23,7 @@ class ScriptedTransport:
         self.cancelled_before_closing = 0
         self.paused = False
         self.why_paused = ""
+        self.unconfirmed: list[bytes] = []
         self.fails: Exception | None = None
         self.unusable: Exception | None = None
         self.sending: Callable[[Request], None] | None = None

@@ -34,10 +34,17 @@ async def test_a_timeout_around_the_call(client: Client, transport: ScriptedTran
     assert transport.cancelled == [("work", transport.sent[0].correlation_id)]
 
 
-async def test_a_deadline_is_not_told(client: Client, transport: ScriptedTransport) -> None:
+async def test_calls_that_time_out_are_cancelled_but_not_in_floods(
+    client: Client, transport: ScriptedTransport
+) -> None:
     with pytest.raises(CallTimeoutError):
         await begin(client, timeout=0.01)
-    assert transport.cancelled == []  # it has travelled with the call
+    assert transport.cancelled == [("async_work", transport.sent[0].correlation_id)]
+    # A cancellation goes to every worker: where calls time out all the time, that would be another overload.
+    calls = [begin(client, timeout=0.01) for _ in range(5000)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {CallTimeoutError}
+    assert 1500 < len(transport.cancelled) < 4000
 
 
 async def test_what_was_not_sent_is_not_told(client: Client, transport: ScriptedTransport) -> None:
@@ -55,12 +62,13 @@ async def test_a_closed_client_tells_of_all_its_calls_before_it_disconnects(tran
     await client.connect()
     calls = [begin(client, number, timeout=PATIENCE) for number in range(500)]
     ids = await sent(transport, 500)
+    transport.unconfirmed = ids[::2]
     await client.close()
     assert transport.cancelled_before_closing == 500
     assert sorted(transport.cancelled) == sorted(("async_work", correlation_id) for correlation_id in ids)
-    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+    for number, outcome in enumerate(await asyncio.gather(*calls, return_exceptions=True)):
         assert isinstance(outcome, ConnectionLostError)
-        assert (outcome.executed, outcome.accepted) == (None, False)
+        assert (outcome.executed, outcome.accepted) == (None, number % 2 == 1)  # as far as the broker had confirmed it
     assert client.pending == 0
 
 

@@ -1,58 +1,81 @@
-"""The ids of calls: they begin anywhere, count, begin again, and no two calls that are pending share one."""
+"""The ids and keys of calls: nobody can guess them, and no two processes draw the same."""
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+from itertools import islice
 
-from tests.unit.client_support import CODEC, PATIENCE, begin, make_client, reply, sent
+from rabibridge_core._client.idempotency import IdempotencyKeys
+from rabibridge_core._client.ids import ID_BITS, correlation_ids
+from tests.unit.client_support import begin, make_client, reply, sent
 from tests.unit.scripted_transport import ScriptedTransport
 
 
-async def test_ids_count_and_begin_again_but_never_at_one_in_use(transport: ScriptedTransport) -> None:
-    client = make_client(transport, cid_max=4)
+def test_ids_are_random() -> None:
+    assert ID_BITS >= 64
+    ids = list(islice(correlation_ids(), 100_000))
+    assert len(set(ids)) == len(ids)
+    assert {len(one) for one in ids} == {12}
+    for place in range(12):  # each character takes each of its 64 values about equally often
+        counts = [0] * 128
+        for one in ids:
+            counts[one[place]] += 1
+        used = [count for count in counts if count]
+        assert len(used) == 64
+        assert max(used) < 1.3 * min(used)
+
+
+async def test_an_id_in_use_is_not_given_again(transport: ScriptedTransport) -> None:
+    client = make_client(transport)
     await client.connect()
     held = begin(client)
     (kept,) = await sent(transport)
-    for number in range(12):
-        call = begin(client)
-        correlation_id = (await sent(transport, number + 2))[-1]
-        assert correlation_id != kept
-        assert 0 <= int(correlation_id) < 4
-        client.calls.replied(correlation_id, reply(number))
-        assert await call == number
+    client._ids = client.calls.ids = iter([kept, b"another"])
+    call = begin(client)
+    assert (await sent(transport, 2))[-1] == b"another"
+    client.calls.replied(b"another", reply("new"))
     client.calls.replied(kept, reply("kept"))
-    assert await held == "kept"
+    assert (await call, await held) == ("new", "kept")
     await client.close()
 
 
-async def test_more_calls_than_ids(transport: ScriptedTransport) -> None:
-    client = make_client(transport, cid_max=4)
+async def _draws(client_of_parent: bool) -> tuple[bytes, str]:
+    transport = ScriptedTransport()
+    client = _BEFORE if client_of_parent else make_client(transport)
+    client.transport = transport
     await client.connect()
-    calls = [begin(client, number) for number in range(13)]
-    ids = await sent(transport, 13)
-    assert len(set(ids)) == 13
-    for number, correlation_id in enumerate(ids):
-        client.calls.replied(correlation_id, reply(number))
-    assert await asyncio.gather(*calls) == list(range(13))
+    call = begin(client, idempotent=True)
+    (correlation_id,) = await sent(transport)
+    headers = transport.sent[0].headers
+    assert headers is not None
+    client.calls.replied(correlation_id, reply(None))
+    await call
     await client.close()
+    return correlation_id, str(headers["rb-key"])
 
 
-async def test_more_calls_than_ids_wait_to_be_sent(transport: ScriptedTransport) -> None:
-    client = make_client(transport, cid_max=2)
-    await client.connect()
-    transport.paused = True
-    calls = [begin(client, number, timeout=PATIENCE) for number in range(7)]
-    await asyncio.sleep(0)  # let them begin to wait
-    transport.open.set()
-    ids = await sent(transport, 7)
-    assert len(set(ids)) == 7
-    for request in transport.sent:
-        ((number,), _) = CODEC.decode(request.body, request.content_type, request.content_encoding, b"")
-        client.calls.replied(request.correlation_id, reply(number))
-    assert await asyncio.gather(*calls) == list(range(7))
-    await client.close()
+_BEFORE = make_client(ScriptedTransport())
+_BEFORE.correlation_id  # noqa: B018 - something has been drawn when the process forks
 
 
-async def test_the_first_id_is_not_to_be_guessed() -> None:
-    firsts = {make_client(ScriptedTransport()).correlation_id for _ in range(20)}
-    assert len(firsts) > 10
+def _child(queue: multiprocessing.SimpleQueue[tuple[bytes, str]]) -> None:
+    queue.put(asyncio.run(_draws(client_of_parent=True)))
+
+
+def test_a_client_that_is_made_before_a_fork_and_connected_after_it() -> None:
+    context = multiprocessing.get_context("fork")
+    queue: multiprocessing.SimpleQueue[tuple[bytes, str]] = context.SimpleQueue()
+    children = [context.Process(target=_child, args=(queue,)) for _ in range(3)]
+    for child in children:
+        child.start()
+    drawn = [queue.get() for _ in children]
+    for child in children:
+        child.join()
+    assert len({correlation_id for correlation_id, _ in drawn}) == 3
+    assert len({key for _, key in drawn}) == 3
+
+
+def test_keys_do_not_repeat() -> None:
+    keys = [IdempotencyKeys() for _ in range(2)]
+    assert len({one.new() for one in keys for _ in range(100)}) == 200

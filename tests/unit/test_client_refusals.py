@@ -279,7 +279,7 @@ async def test_refused_after_the_connection_was_lost(client: Client, transport: 
     call = begin(client, idempotent=True, retry=AT_ONCE)
     (correlation_id,) = await sent(transport)
     transport.pause()
-    client.calls.lost(GONE, ())
+    client.calls.lost(GONE, (correlation_id,))
     transport.open.set()
     for attempt in range(2, 6):
         await sent(transport, attempt)

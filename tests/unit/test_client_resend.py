@@ -87,7 +87,7 @@ async def test_no_two_calls_have_the_same_key() -> None:
     keys = []
     for _ in range(2):
         transport = ScriptedTransport()
-        client = make_client(transport, cid_max=2)  # ids come again soon
+        client = make_client(transport)
         await client.connect()
         for number in range(10):
             call = begin(client, idempotent=True)

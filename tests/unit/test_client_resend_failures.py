@@ -20,6 +20,7 @@ from tests.unit.client_support import GONE, PATIENCE, begin, lose, make_client, 
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
+    from rabibridge_core.transport import Request
     from tests.unit.scripted_transport import ScriptedTransport
 
 
@@ -79,7 +80,7 @@ async def test_a_refusal_of_the_second_attempt_does_not_say_that_it_did_not_run(
 ) -> None:
     call = begin(client, idempotent=True)
     (correlation_id,) = await sent(transport)
-    lose(client, transport)
+    lose(client, transport, correlation_id)  # the broker had not confirmed it
     transport.open.set()
     await sent(transport, 2)
     client.calls.refused(correlation_id, refusal, "because")
@@ -151,3 +152,36 @@ async def test_what_the_broker_refuses_is_not_sent_again(client: Client, transpo
     with pytest.raises(ConnectionLostError, match="may not write") as lost:
         await confirmed  # it was not refused, and may have run
     assert (lost.value.executed, lost.value.accepted) == (None, True)
+
+
+async def test_the_queue_is_full_of_its_own_first_attempt(client: Client, transport: ScriptedTransport) -> None:
+    """The broker had confirmed that one: the call is tried again until there is room, or its time is over."""
+    call = begin(client, idempotent=True, timeout=PATIENCE)
+    (correlation_id,) = await sent(transport)
+    lose(client, transport)
+    transport.open.set()
+    for attempt in range(2, 6):
+        await sent(transport, attempt)
+        client.calls.refused(correlation_id, QueueFullError, "full")
+        assert not call.done()
+    await sent(transport, 6)
+    client.calls.replied(correlation_id, reply("result"))
+    assert await call == "result"
+    assert len({request.headers["rb-key"] for request in transport.sent if request.headers}) == 1
+
+
+async def test_the_queue_stays_full_until_its_time_is_over(client: Client, transport: ScriptedTransport) -> None:
+    call = begin(client, idempotent=True, timeout=0.3)
+    (correlation_id,) = await sent(transport)
+    lose(client, transport)
+    transport.open.set()
+
+    def refuse(request: Request) -> None:
+        asyncio.get_running_loop().call_soon(client.calls.refused, request.correlation_id, QueueFullError, "full")
+
+    transport.sending = refuse
+    with pytest.raises(CallTimeoutError, match="could not be sent again") as late:
+        await call
+    assert late.value.executed is None
+    assert 1 < len(transport.sent) < 20
+    assert correlation_id == transport.sent[-1].correlation_id

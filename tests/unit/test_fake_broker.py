@@ -42,7 +42,7 @@ class Pair:
         codec, hooks = Codec(), CallHooks()
         self.broker = broker
         self.ran: list[Any] = []
-        self.client = Client(broker.transport("client"), codec, hooks=hooks, cid_max=2**30, name="client")
+        self.client = Client(broker.transport("client"), codec, hooks=hooks, name="client")
         self.server = Server(broker.transport("server"), codec, hooks=hooks, drain_timeout=1.0, name="server")
 
         async def echo(value: Any) -> Any:

@@ -176,7 +176,7 @@ async def test_a_confirm_of_many_does_not_go_through_all_that_were_confirmed_bef
         caller = await transport.open_caller(_Events())
         channel = caller._channel
         assert channel is not None
-        lookups = channel._unconfirmed = _Lookups()
+        lookups = channel.unconfirmed = _Lookups()
         for tag in range(1, count + 1):
             channel._published = tag
             lookups[tag] = b"id"

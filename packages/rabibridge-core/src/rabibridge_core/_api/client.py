@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rabibridge_core._api.base import RpcBase
+from rabibridge_core._client.arguments import check_retry
 from rabibridge_core._client.client import Client
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from rabibridge_core._api.base import RpcOptions
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.health import Health
@@ -41,6 +44,7 @@ class RpcClient(RpcBase):
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
+        check_retry(retry)
         super().__init__(**options)
         self._retry = retry
 
@@ -49,7 +53,6 @@ class RpcClient(RpcBase):
             self._transport,
             self._codec,
             hooks=CallHooks(),
-            cid_max=self.settings.cid_max,
             name=self.name,
             max_pending=self.settings.max_pending,
             call_timeout=self.settings.call_timeout,
@@ -59,7 +62,7 @@ class RpcClient(RpcBase):
 
     @property
     def correlation_id(self) -> str:
-        """The next correlation id, taken from the counter: each reading uses one up. Not needed for calling."""
+        """A correlation id that no call has. Not needed for calling."""
         return self._client.correlation_id
 
     @property
@@ -109,7 +112,7 @@ class RpcClient(RpcBase):
         kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
         ftype: FunctionKind = "async",
         *,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         idempotent: bool = False,
         idempotency_key: str | None = None,
         persistent: bool = False,
@@ -128,10 +131,10 @@ class RpcClient(RpcBase):
             kwargs: keyword arguments.
             ftype: ``"async"`` for a coroutine function, ``"sync"`` for any other, ``"any"`` if the caller does not
                 know; RabiBridge 0.1 servers understand only the first two.
-            timeout: for the whole call, in seconds: waiting for a connection, waiting in the queue, and running. It
-                travels with the call: at the same deadline the broker drops the call from the queue and the worker
-                stops the function. ``None``: the setting ``call_timeout``, one hour by default; ``math.inf``: no limit
-                but the service's own.
+            timeout: for the whole call, in seconds or as a timedelta: waiting for a connection, waiting in the queue,
+                and running. It travels with the call: at the same deadline the broker drops the call from the queue and
+                the worker stops the function. ``None``: the setting ``call_timeout``, one hour by default;
+                ``math.inf``: no limit but the service's own.
             idempotent: ``True``: running the call twice does no harm. After a lost connection it is sent again, within
                 its timeout; a worker that still runs it, or has answered it within the last minute, repeats the answer
                 without running it again. Calls of services that are registered as idempotent are treated likewise as
@@ -164,9 +167,9 @@ class RpcClient(RpcBase):
             ConfigurationError: no service can have that name, another argument is out of its range, the broker refuses
                 what this client sends because of a missing permission, or the client is connected on another event
                 loop, or in a process that this one was forked from.
-            TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
+            TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict with texts as keys.
         """
-        again = self._retry if retry is None else retry or None
+        again = self._retry if retry is None else None if retry is False else retry
         options = (ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again, headers)
         return await self._client.call(func_name, args, kwargs, options)
 
@@ -177,7 +180,7 @@ class RpcClient(RpcBase):
         kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
         ftype: FunctionKind = "async",
         *,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         idempotent: bool = False,
         idempotency_key: str | None = None,
         persistent: bool = False,
@@ -193,7 +196,7 @@ class RpcClient(RpcBase):
             call did not get through, with the error that :meth:`remote_call` raises.
 
         Raises:
-            TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
+            TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict with texts as keys.
         """
         try:
             result = await self.remote_call(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._client.admission import AdmissionLimiter
 from rabibridge_core._client.idempotency import IdempotencyKeys
-from rabibridge_core._client.pending import correlation_ids
+from rabibridge_core._client.ids import correlation_ids
 from rabibridge_core._client.refusals import RefusalHandler
 from rabibridge_core._client.resend import ResendQueue
 from rabibridge_core._client.timeouts import expired_call_error
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["CallTable"]
 
 _log = logging.getLogger(__name__)
-_CANCELS_FROM = 2**28
-"""Below this id range, correlation ids would be reused while workers still remember cancellations, so cancelling is
-disabled."""
+_CANCELS_PER_SECOND, _CANCELS_AT_ONCE = 200.0, 2000.0
+"""How many of the calls that time out are cancelled: each cancellation goes to every worker of its service, which must
+not become another overload."""
 
 
 class CallTable:
@@ -48,11 +48,10 @@ class CallTable:
         deadlines: ends calls that run out of time; set by :meth:`start`.
     """
 
-    def __init__(self, *, cid_max: int, max_pending: int, name: str) -> None:
+    def __init__(self, *, max_pending: int, name: str) -> None:
         """Start empty.
 
         Args:
-            cid_max: correlation ids count from a random start up to this number, then from 0.
             max_pending: the number of calls that may be pending at a time.
             name: the name of the client in logs and errors.
         """
@@ -65,14 +64,18 @@ class CallTable:
         self._resend = ResendQueue(self.pending, self.idempotency, name)
         self.refusals = RefusalHandler(self._resend, name)
         self.deadlines: DeadlineWheel[bytes]
-        self.ids = correlation_ids(cid_max)
-        self._cid_max = cid_max
+        self.ids = correlation_ids()
+        """The ids of calls; drawn anew by :meth:`start`."""
         self._name = name
+        self._cancels_left = _CANCELS_AT_ONCE
+        self._cancels_counted_at = 0.0
 
     def start(self, loop: asyncio.AbstractEventLoop) -> DeadlineWheel[bytes]:
         """Accept calls on this event loop from now on; return what arms their deadlines."""
         call_after_fork(self)
         self.deadlines = DeadlineWheel[bytes](loop, self._expired)
+        self.ids = correlation_ids()  # the process may have been forked since this table was made
+        self.idempotency.draw()
         return self.deadlines
 
     def after_fork(self) -> None:
@@ -80,9 +83,9 @@ class CallTable:
         self.caller = None
 
     def free_id(self, correlation_id: bytes) -> bytes:
-        """Return the next id that no pending call has; a longer one if all ids are in use."""
+        """Return the next id that no pending call has."""
         while correlation_id in self.pending:
-            correlation_id = next(self.ids) if len(self.pending) < self._cid_max else correlation_id + b"."
+            correlation_id = next(self.ids)
         return correlation_id
 
     def abandon(self, call: PendingCall, error: BaseException) -> None:
@@ -91,8 +94,7 @@ class CallTable:
         An error that says that the call did not run is corrected if an earlier attempt may have run.
         """
         if call.future.cancelled():
-            if self.caller is not None and self._can_cancel and not self.refusals.waits(call):
-                self.caller.cancel(call.request.routing_key, call.request.correlation_id)
+            self._cancel(call)
         elif call.lost is not None:
             if isinstance(error, CallError) and error.executed is False:
                 error.executed = None
@@ -140,24 +142,35 @@ class CallTable:
     async def close(self) -> None:
         """End all pending calls with ConnectionLostError and cancel them on their workers, except persistent ones."""
         caller, self.caller = self.caller, None
-        if caller is not None and self._can_cancel:
+        if caller is not None:
             for correlation_id, call in self.pending.items():
                 waiting = call.future.cancelled() or not call.future.done()
                 if waiting and not call.request.persistent and not self.refusals.waits(call):
                     caller.cancel(call.request.routing_key, correlation_id)
         self.refusals.close(self.pending.values())
-        self.lost(ConnectionLostError(f"{self._name} was closed while the call was pending"), list(self.pending))
+        unconfirmed = () if caller is None else caller.unconfirmed
+        self.lost(ConnectionLostError(f"{self._name} was closed while the call was pending"), unconfirmed)
         self.admission.open()
         if caller is not None:
             self.deadlines.clear()
         await self._resend.close()
 
-    @property
-    def _can_cancel(self) -> bool:
-        return self._cid_max >= _CANCELS_FROM
+    def _cancel(self, call: PendingCall) -> None:
+        """Tell the workers that nobody waits for this call any longer."""
+        if self.caller is not None and not self.refusals.waits(call):
+            self.caller.cancel(call.request.routing_key, call.request.correlation_id)
 
     def _expired(self, correlation_id: bytes) -> None:
         call = self.pending.get(correlation_id)
-        if call is not None and not call.future.done():
-            why_paused = self.caller.why_paused if self.caller is not None else ""
-            call.future.set_exception(expired_call_error(call, waits=self.refusals.waits(call), why_paused=why_paused))
+        if call is None or call.future.done():
+            return
+        why_paused = self.caller.why_paused if self.caller is not None else ""
+        call.future.set_exception(expired_call_error(call, waits=self.refusals.waits(call), why_paused=why_paused))
+        # The broker and its worker drop it by themselves, if it reached them in time.
+        now = call.future.get_loop().time()
+        self._cancels_left += (now - self._cancels_counted_at) * _CANCELS_PER_SECOND
+        self._cancels_left = min(self._cancels_left, _CANCELS_AT_ONCE)
+        self._cancels_counted_at = now
+        if self._cancels_left >= 1.0:
+            self._cancels_left -= 1.0
+            self._cancel(call)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._client.arguments import RouteCache, check_arguments, check_options
 from rabibridge_core._client.call_table import CallTable
 from rabibridge_core._client.pending import PendingCall
-from rabibridge_core._client.timeouts import TIMEOUT_MAX, call_timeout_error, normalize_timeout, within_inherited
+from rabibridge_core._client.timeouts import (
+    TIMEOUT_MAX,
+    call_timeout_error,
+    normalize_timeout,
+    seconds_of,
+    within_inherited,
+)
 from rabibridge_core._concurrency.background import CloseOnce, SharedTask
 from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
-from rabibridge_core._protocol.naming import routing_key
 from rabibridge_core._protocol.payloads import decode_reply, encode_request
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.transport import ConnectionState, Request
@@ -23,16 +29,13 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.plugins.call_hooks import CallHooks
-    from rabibridge_core.transport import Caller, Headers, Reply, Transport
+    from rabibridge_core.transport import Caller, Reply, Transport
 
 __all__ = ["Client"]
 
 _SEQUENCES = (tuple, list)
-_ROUTES_KEPT = 4096
-_NO_ROUTES: Mapping[str, str] = {}
-_NO_HEADERS: Headers = {}
+_SECONDS = (float, int)
 _running_loop = asyncio._get_running_loop  # None where none runs
 _new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
 
@@ -50,7 +53,6 @@ class Client:
         codec: Codec,
         *,
         hooks: CallHooks,
-        cid_max: int,
         name: str,
         max_pending: int = 65_536,
         call_timeout: float | None = None,
@@ -62,7 +64,6 @@ class Client:
             transport: where calls go.
             codec: converts arguments and results.
             hooks: plug-ins that observe calls.
-            cid_max: correlation ids count from a random start up to this number, then from 0.
             name: the name of this client in logs and errors.
             max_pending: the number of calls that may be pending at a time; further calls wait in FIFO order.
             call_timeout: timeout of calls that are given none, in seconds; ``None``: no limit.
@@ -74,7 +75,7 @@ class Client:
         self._hooks = hooks
         self._call_timeout = call_timeout
         self._max_pending = max_pending
-        self.calls = calls = CallTable(cid_max=cid_max, max_pending=max_pending, name=name)
+        self.calls = calls = CallTable(max_pending=max_pending, name=name)
         """The table of pending calls; the transport reports to it."""
         self._pending = calls.pending
         # Parts of the table that every call uses: one attribute less on the way to each.
@@ -82,7 +83,7 @@ class Client:
         self._backlogs = calls.refusals.backlogs
         self._idempotency = calls.idempotency
         self._ids = calls.ids
-        self._routes: dict[FunctionKind, dict[str, str]] = {}
+        self._routes = RouteCache()
         self._home = home or HomeLoop(name)
         self._connecting, self._closing = SharedTask(f"{name}-connect"), CloseOnce()
 
@@ -102,7 +103,7 @@ class Client:
 
     @property
     def correlation_id(self) -> str:
-        """The next id, taken from the counter: each reading uses one up."""
+        """An id that no call has."""
         return next(self._ids).decode()
 
     async def connect(self) -> None:
@@ -121,6 +122,7 @@ class Client:
         await self.transport.connect()
         self._loop = loop = asyncio.get_running_loop()
         self._deadlines = self.calls.start(loop)
+        self._ids = self.calls.ids
         caller = await self.transport.open_caller(self.calls)
         if not self.calls.closed:
             self.calls.caller = caller
@@ -176,18 +178,22 @@ class Client:
         """
         kind, timeout, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers = options
         calls, pending = self.calls, self._pending
-        route = self._routes.get(kind, _NO_ROUTES).get(func_name) or self._new_route(func_name, kind)
-        if not isinstance(args, _SEQUENCES) or not isinstance(kwargs, dict):
-            raise TypeError(
-                f"call of {func_name!r}: args must be a tuple or list and kwargs a dict, "
-                f"not {type(args).__name__} and {type(kwargs).__name__}"
-            )
+        try:
+            route = self._routes[kind][func_name]
+        except (KeyError, TypeError):
+            route = self._routes.add(func_name, kind)
+        if not isinstance(args, _SEQUENCES) or kwargs.__class__ is not dict or kwargs:
+            check_arguments(func_name, args, kwargs)
+        if idempotent is not False or persistent is not False or inherit_deadline is not True or retry is not None:
+            check_options(idempotent, persistent, inherit_deadline, retry)
         if idempotency_key is not None:
             check_idempotency_key(idempotency_key)
         if headers is not None:
             check_call_headers(headers)
         if timeout is None:
             timeout = self._call_timeout
+        elif timeout.__class__ not in _SECONDS:
+            timeout = seconds_of(timeout)
         if inherit_deadline and current_call_var.get() is not None:
             timeout = within_inherited(timeout)
         time_left = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)
@@ -201,8 +207,10 @@ class Client:
         if time_left is not None and time_left <= 0:
             raise call_timeout_error(func_name, correlation_id, timeout, "", sent=False)
         body, content_type, content_encoding = encode_request(self._codec, args, kwargs, correlation_id)
-        if idempotent or idempotency_key is not None or route in self._idempotency.routes:
+        if idempotent or idempotency_key is not None:
             headers = self._idempotency.add_header(headers, idempotency_key)
+        elif route in self._idempotency.routes:
+            headers = self._idempotency.add_learned(headers)
         loop = self._loop
         if _running_loop() is not loop:
             self._home.check()
@@ -218,14 +226,14 @@ class Client:
         )
         slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
         call = pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot)
-        if self._backlogs or retry is not None:
-            calls.refusals.watch(call, retry, caller)
         error: BaseException | None = None
         try:
+            if self._backlogs or retry is not None:
+                calls.refusals.watch(call, retry, caller)
             caller.send(request)
             reply = await future
             if reply[3] or self._idempotency.routes:
-                self._idempotency.learn(route, reply.headers or _NO_HEADERS)
+                self._idempotency.learn(route, reply.headers or {})
             return decode_reply(self._codec, reply, func_name, correlation_id)
         except BaseException as raised:
             error = raised
@@ -242,14 +250,6 @@ class Client:
                 hooks.call_finished(func_name, correlation_id, started, error)
             error = None  # a frame that keeps the exception which keeps the frame is a cycle
             del future, call
-
-    def _new_route(self, func_name: str, kind: FunctionKind) -> str:
-        route = routing_key(func_name, kind)
-        routes = self._routes.setdefault(kind, {})
-        if len(routes) >= _ROUTES_KEPT:
-            routes.clear()
-        routes[func_name] = route
-        return route
 
     async def _admitted(self, func_name: str, timeout: float | None, seconds: float | None) -> float | None:
         """Wait until the call may be sent; return the time left after that, in seconds."""

@@ -6,7 +6,7 @@ import secrets
 from itertools import count
 from typing import TYPE_CHECKING
 
-from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, IDEMPOTENT
+from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, IDEMPOTENT, KEY_LEARNED, RESENT
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, Request
@@ -26,6 +26,10 @@ class IdempotencyKeys:
     def __init__(self) -> None:
         """No service is known to be idempotent yet."""
         self.routes: set[str] = set()
+        self.draw()
+
+    def draw(self) -> None:
+        """Give other keys from now on: after a fork, the other process would give the same."""
         self._token = secrets.token_urlsafe(12)
         self._numbers = count()
 
@@ -38,13 +42,19 @@ class IdempotencyKeys:
         own = {IDEMPOTENCY_KEY: self.new() if key is None else key}
         return {**headers, **own} if headers else own
 
-    def with_key(self, request: Request) -> Request | None:
-        """Return a request that may be sent again, with a key; ``None`` if it must not be sent again."""
-        if request.headers and IDEMPOTENCY_KEY in request.headers:
-            return request
-        if request.routing_key in self.routes:
-            return request._replace(headers=self.add_header(request.headers, None))
-        return None
+    def add_learned(self, headers: Headers | None) -> Headers:
+        """Return ``headers`` with a new key in addition, and with the remark that the caller has not asked for it."""
+        own: Headers = {IDEMPOTENCY_KEY: self.new(), KEY_LEARNED: True}
+        return {**headers, **own} if headers else own
+
+    def for_resending(self, request: Request) -> Request | None:
+        """Return what is sent when a request is sent again; ``None`` if it must not be sent again."""
+        headers = request.headers
+        if not (headers and IDEMPOTENCY_KEY in headers):
+            if request.routing_key not in self.routes:
+                return None
+            headers = self.add_learned(headers)
+        return request._replace(headers={**headers, RESENT: True})
 
     def learn(self, route: str, headers: Headers) -> None:
         """Remember what a reply says about its service."""

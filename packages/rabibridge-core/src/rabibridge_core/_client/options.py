@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.transport import Headers
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["AnyOptions", "CallOptions"]
 
 AnyOptions: TypeAlias = (
-    "tuple[FunctionKind, float | None, bool, str | None, bool, bool, RetryRefused | None, Headers | None]"
+    "tuple[FunctionKind, float | timedelta | None, bool, str | None, bool, bool, RetryRefused | None, Headers | None]"
 )
 """A :class:`CallOptions`, or a plain tuple of the same fields, which Python makes and unpacks faster."""
 
@@ -22,7 +24,7 @@ class CallOptions(NamedTuple):
 
     Attributes:
         kind: ``"async"``, ``"sync"``, or ``"any"``.
-        timeout: for the whole call, in seconds; ``None``: the client's ``call_timeout``.
+        timeout: for the whole call, in seconds or as a timedelta; ``None``: the client's ``call_timeout``.
         idempotent: running the call twice does no harm: it is sent again after a lost connection. So are calls of
             services whose last reply said that they are idempotent.
         idempotency_key: a worker runs one of the calls of a service with the same key; implies ``idempotent``.
@@ -34,7 +36,7 @@ class CallOptions(NamedTuple):
     """
 
     kind: FunctionKind = "async"
-    timeout: float | None = None
+    timeout: float | timedelta | None = None
     idempotent: bool = False
     idempotency_key: str | None = None
     persistent: bool = False

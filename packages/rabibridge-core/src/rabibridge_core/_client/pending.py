@@ -1,21 +1,19 @@
-"""One pending call, and the correlation ids of calls."""
+"""One pending call."""
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
 
     from rabibridge_core._client.backlog import BacklogEstimate
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core.transport import Caller, Reply, Request
 
-__all__ = ["PendingCall", "RetryState", "correlation_ids"]
+__all__ = ["PendingCall", "RetryState"]
 
 
 class RetryState:
@@ -117,17 +115,3 @@ class PendingCall:
         elif isinstance(error, ConnectionLostError):
             error = self.lost_by(error, accepted=accepted)
         self.future.set_exception(error)
-
-
-def correlation_ids(cid_max: int) -> Iterator[bytes]:
-    """Count from a random number up to ``cid_max``, then from 0, forever.
-
-    Raises:
-        ConfigurationError: ``cid_max`` is less than 1.
-    """
-    if cid_max < 1:
-        raise ConfigurationError(f"cid_max is {cid_max}; it must be at least 1")
-    number = random.SystemRandom().randrange(cid_max)
-    while True:
-        yield b"%d" % number
-        number = (number + 1) % cid_max

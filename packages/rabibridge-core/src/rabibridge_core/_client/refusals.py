@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RefusalHandler"]
 
+_ACCEPTED_BASE, _ACCEPTED_CAP = 0.05, 1.0
+"""Shortest and longest wait, in seconds, before a call that the broker had accepted once is sent again."""
+
 
 class RefusalHandler:
     """Ends refused calls with their error, or sends them again later.
@@ -89,6 +92,9 @@ class RefusalHandler:
 
     def _schedule(self, call: PendingCall, retry_after: float | None) -> str | None:
         """Schedule a retry and return ``None``; or return why there is none, as the end of an error message."""
+        if call.lost is not None and call.lost.accepted and self._resend.caller is not None:
+            self._schedule_accepted(call, self._resend.caller)
+            return None
         state = call.retry_state
         if state is None or state.retry is None:
             return ""
@@ -101,9 +107,26 @@ class RefusalHandler:
             return "; not sent again, since its time would be over"
         if not self._budgets.spend(retry, call.request.routing_key):
             return "; not sent again, since the retry budget of its service is spent"
-        # In a new context: the timer would keep the context of the task that reads the socket until it fires.
-        state.timer = loop.call_later(wait, self._send_again, call, state, context=Context())
+        self._send_later(call, state, wait)
         return None
+
+    def _schedule_accepted(self, call: PendingCall, caller: Caller) -> None:
+        """Schedule another attempt within the time of a call that is in the system already, by its first attempt.
+
+        The queue may be full because of that one, whose reply can no longer arrive. It is no additional load for long:
+        the worker answers the next attempt without running it again.
+        """
+        state = call.retry_state
+        if state is None:
+            state = call.retry_state = RetryState(None, caller)
+            call.future.add_done_callback(state.ended)
+        longest = min(_ACCEPTED_CAP, _ACCEPTED_BASE * 2.0 ** min(state.attempts, 8))
+        self._send_later(call, state, random.uniform(longest / 2, longest))
+
+    def _send_later(self, call: PendingCall, state: RetryState, wait: float) -> None:
+        # In a new context: the timer would keep the context of the task that reads the socket until it fires.
+        loop = call.future.get_loop()
+        state.timer = loop.call_later(wait, self._send_again, call, state, context=Context())
 
     def _send_again(self, call: PendingCall, state: RetryState) -> None:
         state.timer = None

@@ -39,6 +39,8 @@ class ResendQueue:
         self._keys = keys
         self._name = name
         self._calls: dict[bytes, PendingCall] = {}
+        self.caller: Caller | None = None
+        """What calls were sent again with last."""
         self._task: asyncio.Task[None] | None = None
 
     def __contains__(self, call: PendingCall) -> bool:
@@ -54,7 +56,7 @@ class ResendQueue:
             accepted: whether the broker had confirmed the request.
         """
         if call not in self:
-            request = self._keys.with_key(call.request)
+            request = self._keys.for_resending(call.request)
             if request is None:
                 return False
             call.request = request
@@ -69,6 +71,7 @@ class ResendQueue:
 
     def start(self, caller: Caller) -> None:
         """Start sending, unless that is running already or the queue is empty."""
+        self.caller = caller
         if self._calls and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run(caller), name=f"{self._name}-resend")
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._observability.call_context import inherited_time
 from rabibridge_core.errors import CallTimeoutError, ConfigurationError
 
 if TYPE_CHECKING:
     from rabibridge_core._client.pending import PendingCall
 
-__all__ = ["TIMEOUT_MAX", "call_timeout_error", "expired_call_error", "normalize_timeout", "within_inherited"]
+__all__ = [
+    "TIMEOUT_MAX",
+    "call_timeout_error",
+    "expired_call_error",
+    "normalize_timeout",
+    "seconds_of",
+    "within_inherited",
+]
 
 TIMEOUT_MAX = 2.0**32 / 1000
 """Timeouts of this many seconds (49 days) and more count as no limit."""
@@ -28,6 +36,25 @@ def within_inherited(timeout: float | None) -> float | None:
     return _Inherited(inherited)
 
 
+def seconds_of(timeout: object) -> float:
+    """Return a timeout in seconds, of whatever type it was given as.
+
+    Raises:
+        ConfigurationError: it is neither a number nor a timedelta.
+    """
+    seconds = as_seconds(timeout)
+    if seconds is None:
+        raise _not_a_timeout(timeout)
+    return seconds
+
+
+def _not_a_timeout(timeout: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"timeout is {timeout!r}; it must be a number of seconds or a timedelta, or None to use the configured "
+        "call_timeout"
+    )
+
+
 def normalize_timeout(timeout: float) -> float | None:
     """Return a timeout that is not simply a positive number of seconds: infinity and centuries become ``None``.
 
@@ -40,9 +67,7 @@ def normalize_timeout(timeout: float) -> float | None:
         return None
     if timeout <= 0:
         return timeout
-    raise ConfigurationError(
-        f"timeout is {timeout!r}; it must be a number of seconds, or None to use the configured call_timeout"
-    )
+    raise _not_a_timeout(timeout)
 
 
 def call_timeout_error(
@@ -77,7 +102,7 @@ def expired_call_error(call: PendingCall, *, waits: bool, why_paused: str) -> Ca
         waits: whether it waits to be sent again, after a lost connection or a refusal.
         why_paused: why nothing can be sent now, as a clause; empty if sending is possible.
     """
-    why = ""
+    why = why_paused  # of one that was sent, too: its request or its reply may be held up
     if waits:
         first = "it was refused" if call.lost is None else "the connection was lost"
         why = f"{first} and it could not be sent again{': ' if why_paused else ''}{why_paused}"

@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._protocol.headers import RESENT
+
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, IncomingRequest
 
@@ -43,8 +45,11 @@ class CurrentCall:
 
     @property
     def redelivered(self) -> bool:
-        """Whether another worker may have started this call before."""
-        return self._request.redelivered
+        """Whether this call may have been started before.
+
+        It was delivered to a worker before, or its client has lost its connection and sent it again.
+        """
+        return self._request.redelivered or self._request.headers.get(RESENT) is True
 
     @property
     def headers(self) -> Headers:

@@ -18,6 +18,8 @@ __all__ = [
     "ERROR_TYPE",
     "IDEMPOTENCY_KEY",
     "IDEMPOTENT",
+    "KEY_LEARNED",
+    "RESENT",
     "RESERVED_PREFIX",
     "check_call_headers",
     "check_idempotency_key",
@@ -28,6 +30,11 @@ RESERVED_PREFIX: Final = "rb-"
 """Header names that begin with this belong to RabiBridge."""
 IDEMPOTENCY_KEY: Final = "rb-key"
 """In a request: a worker runs one of the calls with the same key and answers all of them."""
+KEY_LEARNED: Final = "rb-key-learned"
+"""In a request: ``True`` if the caller has not asked for its key; an earlier reply said that the service is
+idempotent."""
+RESENT: Final = "rb-resent"
+"""In a request: ``True`` if it was sent before, on a connection that was lost, and may have run then."""
 IDEMPOTENT: Final = "rb-idempotent"
 """In a reply: ``True`` if the service may run a call twice."""
 ERROR_KIND: Final = "rb-error"

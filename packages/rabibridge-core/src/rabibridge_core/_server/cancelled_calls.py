@@ -16,7 +16,7 @@ __all__ = ["MAX_CALLERS", "MAX_CALLS", "CancellationBatch", "CancelledCalls"]
 MAX_CALLS = 16_384
 MAX_CALLERS = 1_024
 _CALL_LIFETIME = 3600.0
-"""How long a cancelled call is remembered, in seconds: less than a busy caller takes to reuse a correlation id."""
+"""How long a cancelled call is remembered, in seconds."""
 
 
 class CancelledCalls:
@@ -54,6 +54,13 @@ class CancelledCalls:
         if len(self._callers) > MAX_CALLERS:
             del self._callers[next(iter(self._callers))]
         self.any = True
+
+    def purge(self) -> None:
+        """Forget the calls that were cancelled too long ago."""
+        oldest = self._clock() - _CALL_LIFETIME
+        while self._calls and next(iter(self._calls.values())) < oldest:
+            del self._calls[next(iter(self._calls))]
+        self.any = bool(self._calls or self._callers)
 
     def discard(self, request: IncomingRequest) -> bool:
         """Tell whether to drop this request; the entry of a cancelled call is removed, as it applies once."""

@@ -1,4 +1,8 @@
-"""Deduplicates requests by their idempotency keys: one handler runs per key, and its reply is kept for a minute."""
+"""Deduplicates requests by their idempotency keys: one handler runs per key, and its reply is kept for a minute.
+
+A key belongs to the user of the broker that sent it, as far as the broker vouches for that: nobody gets the answers of
+another user, blocks one of its keys, or evicts its answers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_STORED_BYTES",
+    "MAX_STORED_BYTES_OF_ALL",
     "MAX_STORED_REPLIES",
+    "MAX_STORED_REPLIES_OF_ALL",
     "REPLY_LIFETIME",
     "DeduplicationCache",
     "Participant",
@@ -28,6 +34,10 @@ __all__ = [
 
 MAX_STORED_REPLIES = 1_024
 MAX_STORED_BYTES = 8 * 2**20
+"""Limits for the replies of one user."""
+MAX_STORED_REPLIES_OF_ALL = 16_384
+MAX_STORED_BYTES_OF_ALL = 64 * 2**20
+"""Limits for the replies of all users. Beyond them, the user that has the most loses its oldest."""
 REPLY_LIFETIME = 60.0
 """How long a reply is kept, in seconds."""
 
@@ -54,14 +64,47 @@ class _Entry(NamedTuple):
     digest: bytes
     stored_at: float
 
+    @property
+    def size(self) -> int:
+        return len(self.reply.reply.body)
+
+
+class _StoredReplies(dict[str, _Entry]):
+    """The replies of one user by key, the oldest first; at most 1,024, with at most 8 MiB of bodies."""
+
+    bytes = 0
+
+    def add(self, key: str, entry: _Entry) -> None:
+        self.remove(key)
+        self[key] = entry
+        self.bytes += entry.size
+        while len(self) > MAX_STORED_REPLIES or self.bytes > MAX_STORED_BYTES:
+            self.remove_oldest()
+
+    def remove(self, key: str) -> None:
+        entry = self.pop(key, None)
+        if entry is not None:
+            self.bytes -= entry.size
+
+    def remove_oldest(self) -> None:
+        self.remove(next(iter(self)))
+
+    def purge(self, before: float) -> None:
+        while self and next(iter(self.values())).stored_at < before:
+            self.remove_oldest()
+
+
+_NO_REPLIES = _StoredReplies()
+
 
 class SharedExecution(Generic[ParticipantT]):
     """One running handler, the request that started it, and the requests with the same key that wait for its reply."""
 
-    __slots__ = ("_finished", "digest", "followers", "key", "leader", "reply")
+    __slots__ = ("_finished", "digest", "followers", "key", "leader", "reply", "user")
 
-    def __init__(self, key: str, digest: bytes, leader: ParticipantT) -> None:
-        """Describe the run of ``key`` that ``leader`` starts; must be made on the running event loop."""
+    def __init__(self, user: str, key: str, digest: bytes, leader: ParticipantT) -> None:
+        """Describe the run of a user's ``key`` that ``leader`` starts; must be made on the running event loop."""
+        self.user = user
         self.key = key
         self.digest = digest
         self.leader = leader
@@ -102,33 +145,33 @@ class SharedExecution(Generic[ParticipantT]):
 class DeduplicationCache(Generic[ParticipantT]):
     """The idempotency keys of one service: those whose handler runs, and those whose reply is stored.
 
-    A reply is stored for 60 s. At most 1,024 replies with at most 8 MiB of bodies in all are stored; the oldest are
-    dropped first.
+    A reply is stored for 60 s. At most 1,024 replies with at most 8 MiB of bodies are stored for each user, and 16,384
+    with 64 MiB for all users together; the oldest are dropped first.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         """Start empty; ``clock`` returns seconds."""
         self._clock = clock
-        self._running: dict[str, SharedExecution[ParticipantT]] = {}
-        self._stored: dict[str, _Entry] = {}
-        self._stored_bytes = 0
+        self._running: dict[tuple[str, str], SharedExecution[ParticipantT]] = {}
+        self._stored: dict[str, _StoredReplies] = {}
 
     def __len__(self) -> int:
         """Return the number of stored replies."""
-        return len(self._stored)
+        return sum(map(len, self._stored.values()))
 
-    def find(self, key: str, digest: bytes) -> StoredReply | SharedExecution[ParticipantT] | None:
+    def find(self, user: str, key: str, digest: bytes) -> StoredReply | SharedExecution[ParticipantT] | None:
         """Return the stored reply for this key, or the execution that will produce it.
 
         Args:
+            user: the user of the broker that sent the request; empty if that is not known.
             key: the idempotency key.
             digest: :func:`digest_of` the request.
 
         Raises:
-            ArgumentsRefusedError: the key was sent before with other arguments.
+            ArgumentsRefusedError: the user has sent the key before with other arguments.
         """
         self.purge()
-        found = self._running.get(key) or self._stored.get(key)
+        found = self._running.get((user, key)) or self._stored.get(user, _NO_REPLIES).get(key)
         if found is None:
             return None
         if digest != found.digest:
@@ -137,31 +180,33 @@ class DeduplicationCache(Generic[ParticipantT]):
             )
         return found if isinstance(found, SharedExecution) else found.reply
 
-    def begin(self, key: str, digest: bytes, leader: ParticipantT) -> SharedExecution[ParticipantT]:
+    def begin(self, user: str, key: str, digest: bytes, leader: ParticipantT) -> SharedExecution[ParticipantT]:
         """Return a new execution of this key, which requests with the same key can follow."""
-        execution = self._running[key] = SharedExecution(key, digest, leader)
+        execution = self._running[user, key] = SharedExecution(user, key, digest, leader)
         return execution
 
     def end(self, execution: SharedExecution[ParticipantT]) -> None:
         """Finish the execution, and store its reply if it has one."""
-        del self._running[execution.key]
+        del self._running[execution.user, execution.key]
         execution.finish()
         stored = execution.reply
-        if stored is not None and len(stored.reply.body) <= MAX_STORED_BYTES:
-            self._stored[execution.key] = _Entry(stored, execution.digest, self._clock())
-            self._stored_bytes += len(stored.reply.body)
-            while len(self._stored) > MAX_STORED_REPLIES or self._stored_bytes > MAX_STORED_BYTES:
-                self._drop_oldest()
+        if stored is None or len(stored.reply.body) > MAX_STORED_BYTES:
+            return
+        own = self._stored.setdefault(execution.user, _StoredReplies())
+        own.add(execution.key, _Entry(stored, execution.digest, self._clock()))
+        all_users = self._stored.values()
+        while len(self) > MAX_STORED_REPLIES_OF_ALL:
+            max(all_users, key=len).remove_oldest()
+        while sum(replies.bytes for replies in all_users) > MAX_STORED_BYTES_OF_ALL:
+            max(all_users, key=lambda replies: replies.bytes).remove_oldest()
 
     def purge(self) -> None:
         """Drop the replies that are too old."""
         oldest = self._clock() - REPLY_LIFETIME
-        while self._stored and next(iter(self._stored.values())).stored_at < oldest:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        entry = self._stored.pop(next(iter(self._stored)))
-        self._stored_bytes -= len(entry.reply.reply.body)
+        for user, replies in list(self._stored.items()):
+            replies.purge(oldest)
+            if not replies:
+                del self._stored[user]
 
 
 def digest_of(request: IncomingRequest) -> bytes:

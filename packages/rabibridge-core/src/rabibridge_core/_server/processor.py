@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
-from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
+from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESENT
 from rabibridge_core._protocol.payloads import StoredReply, decode_request, read_idempotency_key, readdress_reply
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
@@ -168,7 +168,11 @@ class RequestProcessor:
             args, kwargs = decode_request(self._codec, request)
             if self._at_most_once:
                 if IDEMPOTENCY_KEY in request.headers:
-                    raise self._key_refused()
+                    if request.headers.get(KEY_LEARNED) is not True:
+                        raise self._key_refused()
+                    if request.headers.get(RESENT) is True:
+                        self.settler.refuse_redelivered(request)
+                        return
                 request.accept()
                 active.accepted = True
             elif (key := request.headers.get(IDEMPOTENCY_KEY)) is not None and not await self._leads(
@@ -217,8 +221,8 @@ class RequestProcessor:
 
     async def _leads(self, active: ActiveRequest, key: str) -> bool:
         """Tell whether to run the handler; ``False``: the request got the reply of another one with its key."""
-        digest = digest_of(active.request)
-        while (found := self._deduplication.find(key, digest)) is not None:
+        user, digest = active.request.user, digest_of(active.request)
+        while (found := self._deduplication.find(user, key, digest)) is not None:
             reply = await self._follow(active, found) if isinstance(found, SharedExecution) else found
             if reply is not None:
                 if active.request.wants_reply:
@@ -226,7 +230,7 @@ class RequestProcessor:
                 else:
                     active.request.discard()
                 return False
-        active.execution = self._deduplication.begin(key, digest, active)
+        active.execution = self._deduplication.begin(user, key, digest, active)
         return True
 
     async def _follow(self, active: ActiveRequest, execution: SharedExecution[ActiveRequest]) -> StoredReply | None:

@@ -212,11 +212,13 @@ class ServiceRunner:
     def _stop_cancelled(self, cancellations: CancellationBatch) -> None:
         for active in list(self._active):
             if active.request in cancellations:
+                self._cancelled_calls.discard(active.request)  # it is here: nothing else is to be dropped
                 self.stop_request(active, "cancelled")
 
     def _maintain(self) -> None:
         self._maintenance = self._loop.call_later(MAINTENANCE_INTERVAL, self._maintain)
         self._deduplication.purge()
+        self._cancelled_calls.purge()
         self._processor.settler.log_unreadable()
         probed: set[bytes] = set()
         for active in list(self._active):

@@ -87,6 +87,11 @@ class IncomingRequest(Protocol):
         ...
 
     @property
+    def user(self) -> str:
+        """The user of the broker that sent it, if the broker vouches for that; empty if that is not known."""
+        ...
+
+    @property
     def correlation_id(self) -> bytes:
         """The caller's identifier of the call; empty if the sender gave none."""
         ...

@@ -103,6 +103,11 @@ class Caller(Protocol):
         """The reason for the pause, as a clause for an error message; empty while not :attr:`paused`."""
         ...
 
+    @property
+    def unconfirmed(self) -> Collection[bytes]:
+        """The correlation ids of the requests of this connection that the broker has not confirmed yet."""
+        ...
+
     async def writable(self) -> None:
         """Wait until requests can be sent: the connection is up, and neither broker nor socket applies back-pressure.
 

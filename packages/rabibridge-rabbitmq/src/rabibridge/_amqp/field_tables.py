@@ -133,15 +133,16 @@ _LAYOUT = (
 _HEADERS, _EXPIRATION, _USER_ID = 2, 7, 11
 
 
-def amended_properties(raw: bytes, table: bytes, expiration: bytes) -> tuple[int, bytes]:
+def amended_properties(raw: bytes, table: bytes, expiration: bytes, user_id: bytes = b"") -> tuple[int, bytes]:
     """Return received properties, as flags and fields, with another header table and another expiration.
 
-    ``user_id`` is removed: the broker refuses messages that a user publishes under another user's name.
+    The received ``user_id`` is removed: the broker refuses messages that a user publishes under another user's name.
 
     Args:
         raw: the received properties, starting with their flags.
         table: header table including its length, empty for none.
         expiration: milliseconds as text, empty for none.
+        user_id: the user that publishes; empty: it is not named.
 
     Raises:
         FrameError: the properties are malformed.
@@ -164,6 +165,10 @@ def amended_properties(raw: bytes, table: bytes, expiration: bytes) -> tuple[int
         raise FrameError("the properties of a message are truncated") from error
     if position != len(raw):
         raise FrameError("the properties of a message do not have the length that their flags imply")
-    fields |= {_USER_ID: b"", _HEADERS: table, _EXPIRATION: expiration and short_string(expiration)}
+    fields |= {
+        _USER_ID: user_id and short_string(user_id),
+        _HEADERS: table,
+        _EXPIRATION: expiration and short_string(expiration),
+    }
     used = sorted(field for field, value in fields.items() if value)
     return sum(0x8000 >> field for field in used), b"".join(fields[field] for field in used)

@@ -21,6 +21,7 @@ __all__ = [
     "PROBE_HEADER",
     "PROBE_TABLE",
     "TIMEOUT_HEADER",
+    "USER_HEADER",
     "deadline_table",
     "parse_deadline_table",
 ]
@@ -33,6 +34,8 @@ PROBE_HEADER: Final = "rb-probe"
 """``True`` for a call without a deadline: the worker may probe whether the caller is still connected."""
 DELIVERIES_HEADER: Final = "rb-deliveries"
 """How often the request was delivered before, on a copy that a worker has republished."""
+USER_HEADER: Final = "rb-user"
+"""The user that sent the original, on a copy that a worker has republished under its own user."""
 DELIVERY_COUNT_HEADER: Final = "x-delivery-count"
 """The same, counted by RabbitMQ: quorum queues only."""
 DEAD_REASON_HEADER: Final = "rb-dead-reason"

@@ -22,6 +22,7 @@ __all__ = [
     "NACK",
     "NOT_ALLOWED",
     "NO_ROUTE",
+    "PRECONDITION_FAILED",
     "RETURN",
     "ack",
     "parse_deliver",
@@ -48,6 +49,7 @@ _REJECT = b"\x00\x3c\x00\x5a"
 NO_ROUTE: Final = 312
 """A mandatory message was returned: no queue is bound for its routing key."""
 ACCESS_REFUSED: Final = 403
+PRECONDITION_FAILED: Final = 406
 """The user lacks a permission or, during log-in, the credentials are wrong."""
 NOT_ALLOWED: Final = 530
 """The user may not use the virtual host, or it does not exist."""

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from rabibridge._amqp.frames import LENGTH_OCTETS, FrameError, short_string
 
-__all__ = ["Properties", "encode_properties", "parse_properties"]
+__all__ = ["Properties", "encode_properties", "parse_properties", "parse_user_id", "with_user_id"]
 
 # Property flags, in the order in which the properties appear on the wire.
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _PRIORITY = 0x8000, 0x4000, 0x2000, 0x1000, 0x0800
 _CORRELATION_ID, _REPLY_TO, _EXPIRATION = 0x0400, 0x0200, 0x0100
 _AFTER_EXPIRATION = 0x00FF
+_USER_ID = 0x0010
 
 
 class Properties(NamedTuple):
@@ -26,8 +27,8 @@ class Properties(NamedTuple):
         reply_to: name of the queue for the reply.
         expiration: milliseconds as text.
         persistent: whether the broker is to write the message to disk.
-        raw: all properties as received, starting with the flags, of messages that may have to be republished; else
-            empty. :func:`encode_properties` ignores it.
+        raw: all properties as received, starting with the flags, of messages that may have to be republished or that
+            name their user; else empty. :func:`encode_properties` ignores it.
     """
 
     content_type: str | None = None
@@ -120,4 +121,30 @@ def parse_properties(data: bytes, start: int, end: int) -> Properties:
     # Slicing beyond `end` yields bytes of the next frame instead of failing: only the final position shows an overrun.
     if position > end or (position < end and not flags & _AFTER_EXPIRATION):
         raise FrameError("the properties of a message exceed or do not fill their frame")
-    return Properties(content_type, content_encoding, headers, correlation_id, reply_to, expiration, persistent)
+    raw = data[start:end] if flags & _USER_ID else b""
+    return Properties(content_type, content_encoding, headers, correlation_id, reply_to, expiration, persistent, raw)
+
+
+def with_user_id(flags: int, encoded: bytes, user_id: bytes) -> tuple[int, bytes]:
+    """Add the user that publishes to what :func:`encode_properties` returned; the broker checks it."""
+    return flags | _USER_ID, encoded + LENGTH_OCTETS[len(user_id)] + user_id
+
+
+def parse_user_id(properties: Properties) -> bytes:
+    """Return the user that published a message, which the broker has checked; empty if it is not named."""
+    data = properties.raw
+    flags = int.from_bytes(data[:2], "big")
+    if not flags & _USER_ID or flags & 1:
+        return b""
+    position = 2
+    for field in range(11):
+        if flags & (0x8000 >> field):
+            if field == 2:
+                position += 4 + int.from_bytes(data[position : position + 4], "big")
+            elif field in (3, 4):
+                position += 1
+            elif field == 9:
+                position += 8
+            else:
+                position += 1 + data[position]
+    return data[position + 1 : position + 1 + data[position]]

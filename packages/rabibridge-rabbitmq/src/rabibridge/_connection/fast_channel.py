@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rabibridge._amqp.methods import publish_method
+from rabibridge._amqp.methods import PRECONDITION_FAILED, publish_method
 from rabibridge._connection.message_receiver import MessageReceiver
 from rabibridge_core.errors import ConnectionLostError
 
@@ -40,6 +40,8 @@ class FastChannel(MessageReceiver):
         super().__init__(channel, max_body)
         self.close_code = 0
         """Reply code with which the broker closed the channel, 0 if it did not."""
+        self.user_id_refused = False
+        """Whether it closed the channel because it knows the user of this connection under another name."""
         self.max_payload = max_payload
         self._multiplexer = multiplexer
         self._publish_methods: dict[str | bytes, bytes] = {}  # encoded; subclasses choose the key
@@ -75,7 +77,7 @@ class FastChannel(MessageReceiver):
 
     def closed_by_broker(self, code: int, text: str) -> None:
         """Called when the broker closes the channel."""
-        self.close_code = code
+        self.close_code, self.user_id_refused = code, code == PRECONDITION_FAILED and "user_id" in text
         self.detach()
         self._close(ConnectionLostError(f"the broker closed channel {self.number}: {code} {text}"))
 

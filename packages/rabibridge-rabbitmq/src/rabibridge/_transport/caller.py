@@ -12,17 +12,18 @@ from rabibridge._amqp.field_tables import decode_table_or_empty, encode_table
 from rabibridge._amqp.frames import FrameError, Frames, content
 from rabibridge._amqp.headers import DEADLINE_HEADER, PROBE_HEADER, PROBE_TABLE, TIMEOUT_HEADER, deadline_table
 from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
-from rabibridge._amqp.properties import Properties, encode_properties
+from rabibridge._amqp.properties import Properties, encode_properties, with_user_id
 from rabibridge._connection.error_translation import permission_error, translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_exchange, declare_reply_queue
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from rabibridge._connection.session import Session
     from rabibridge_core.transport import CallerEvents, Headers, Request
@@ -49,7 +50,7 @@ class _PublishChannel(FastChannel):
         self._events = caller.events
         self._lowest = 1  # no tag below it is unconfirmed
         self._published = 0
-        self._unconfirmed: dict[int, bytes] = {}
+        self.unconfirmed: dict[int, bytes] = {}
         # Probing a caller that uses direct replies tells nothing.
         self._probe_table = b"" if session.direct_reply else PROBE_TABLE
 
@@ -69,13 +70,15 @@ class _PublishChannel(FastChannel):
         )
         frames = self._template.encode(method, request, time.time()) or self._encode_any_request(method, request)
         self._published = tag = self._published + 1
-        self._unconfirmed[tag] = request[1]
+        self.unconfirmed[tag] = request[1]
         self._multiplexer.write(frames)
 
     def _encode_any_request(self, method: bytes, request: Request) -> Frames:
         seconds, expiration = request.timeout, b""
         if seconds is None:
-            table = self._with_probe(request.headers) if request.headers else self._probe_table
+            table = self._probe_table
+            if request.headers:
+                table = encode_table({**request.headers, PROBE_HEADER: True} if table else request.headers)
         else:
             expiration = expiration_of(seconds)
             milliseconds = int(expiration)
@@ -91,6 +94,8 @@ class _PublishChannel(FastChannel):
         )
         flags, encoded = encode_properties(properties)
         if request.headers:
+            if IDEMPOTENCY_KEY in request.headers and self._caller.names_user and self.session.user_id:
+                flags, encoded = with_user_id(flags, encoded, self.session.user_id)
             self._check_headers(request.headers, len(encoded))
         return content(self.number, method, flags, encoded, body, self.max_payload)
 
@@ -109,9 +114,6 @@ class _PublishChannel(FastChannel):
             raise ConfigurationError(
                 f"the header {name!r} cannot be sent: RabbitMQ takes it for further routing keys; use another name"
             )
-
-    def _with_probe(self, headers: Headers) -> bytes:
-        return encode_table({**headers, PROBE_HEADER: True} if self._probe_table else headers)
 
     def cancel(self, routing_key: str, correlation_id: bytes) -> None:
         try:
@@ -132,7 +134,7 @@ class _PublishChannel(FastChannel):
             )
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
-        unconfirmed = self._unconfirmed
+        unconfirmed = self.unconfirmed
         if multiple:
             tags = range(self._lowest, min(tag, self._published) + 1)
             self._lowest = tags.stop
@@ -151,9 +153,10 @@ class _PublishChannel(FastChannel):
         self._events.refused(properties.correlation_id, NoRouteError, detail)
 
     def closed(self, error: ConnectionLostError) -> None:
-        proven = self._published > 0 and 1 not in self._unconfirmed
-        unconfirmed = tuple(self._unconfirmed.values())
-        self._unconfirmed.clear()
+        proven = self._published > 0 and 1 not in self.unconfirmed
+        unconfirmed = tuple(self.unconfirmed.values())
+        self.unconfirmed.clear()
+        self._caller.names_user &= not self.user_id_refused
         if self.close_code != ACCESS_REFUSED:
             self._caller.update()
             self._events.lost(error, unconfirmed)
@@ -187,6 +190,7 @@ class RabbitCaller:
             last_error: returns why there is no connection.
         """
         self.paused = True
+        self.names_user = True
         self.events = events
         self._reopen = reopen
         self._last_error = last_error
@@ -231,6 +235,11 @@ class RabbitCaller:
             error = self._last_error()
             return "there is no connection to the broker" + ("" if error is None else f": {error}")
         return channel.session.multiplexer.why_paused
+
+    @property
+    def unconfirmed(self) -> Collection[bytes]:
+        """The requests that the broker has not confirmed."""
+        return () if self._channel is None else tuple(self._channel.unconfirmed.values())
 
     async def writable(self) -> None:
         """Wait until requests can be sent."""

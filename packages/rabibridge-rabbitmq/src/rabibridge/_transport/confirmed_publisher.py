@@ -45,6 +45,7 @@ class _ConfirmChannel(FastChannel):
         super().__init__(session.multiplexer, channel, session.max_payload, session.max_body)
         self._pending: dict[int, OutgoingMessage] = {}
         self._published = 0
+        self._session = session
         self._on_failed = on_failed
 
     def publish(self, message: OutgoingMessage) -> None:
@@ -73,6 +74,8 @@ class _ConfirmChannel(FastChannel):
         self._on_failed(messages, ConnectionLostError(f"the queue does not exist: {code} {text}"), code)
 
     def closed(self, error: ConnectionLostError) -> None:
+        if self.user_id_refused:
+            self._session.user_id = b""
         messages = list(self._pending.values())
         self._pending.clear()
         self._on_failed(messages, error, self.close_code)

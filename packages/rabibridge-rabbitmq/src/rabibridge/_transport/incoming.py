@@ -13,8 +13,10 @@ from rabibridge._amqp.headers import (
     PROBE_HEADER,
     PROBE_TABLE,
     TIMEOUT_HEADER,
+    USER_HEADER,
     parse_deadline_table,
 )
+from rabibridge._amqp.properties import parse_user_id
 from rabibridge._connection.topology import SERVER_NAMED
 
 if TYPE_CHECKING:
@@ -33,6 +35,11 @@ class DeliveryChannel(Protocol):
     """What a request and the redelivery counter use of the channel on which requests arrive."""
 
     open: bool
+
+    @property
+    def user_id(self) -> bytes:
+        """The user of this connection."""
+        ...
 
     @property
     def consumer(self) -> ServedQueue:
@@ -120,6 +127,16 @@ class RabbitRequest:
         counted = _delivery_count(headers.get(DELIVERIES_HEADER)) + (1 if self.redelivered else 0)
         self.deliveries = max(counted, _delivery_count(headers.get(DELIVERY_COUNT_HEADER)))
         self.redelivered = self.deliveries > 0
+
+    @property
+    def user(self) -> str:
+        """The user that sent it, as the broker has checked it; empty if it does not say."""
+        user_id, channel = parse_user_id(self.properties), self._channel
+        if user_id and channel is not None and user_id == channel.user_id:
+            original = self.headers.get(USER_HEADER)  # a copy that a worker has made
+            if isinstance(original, str):
+                return original
+        return user_id.decode("utf-8", "replace")
 
     @property
     def void(self) -> bool:

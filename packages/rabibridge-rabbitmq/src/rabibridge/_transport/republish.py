@@ -15,6 +15,7 @@ from rabibridge._amqp.headers import (
     DEAD_REASON_HEADER,
     DELIVERIES_HEADER,
     DELIVERY_COUNT_HEADER,
+    USER_HEADER,
 )
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge._connection.topology import DEAD_LETTERS
@@ -70,13 +71,16 @@ def counted_copy(request: RabbitRequest, queue: ServiceQueue, session: Session, 
         raise FrameError("its deadline has passed")
     properties = request.properties
     count: dict[str, HeaderValue] = {DELIVERIES_HEADER: request.deliveries}
+    user = request.user
+    if user:
+        count[USER_HEADER] = user
     try:
         table = amended_table(properties.headers, _ROUTING_HEADERS, count)
         decode_table(table)
     except FrameError:  # no worker can decode this table, so nothing is lost by replacing it
         table = encode_table(count)
     expiration = b"" if remaining is None else expiration_of(remaining)
-    flags, encoded = amended_properties(properties.raw, table, expiration)
+    flags, encoded = amended_properties(properties.raw, table, expiration, session.user_id if user else b"")
     if len(encoded) + _FRAME_OVERHEAD > session.max_payload:
         raise FrameError("its headers leave no room for a delivery count")
     return OutgoingMessage(queue.name.encode(), flags, encoded, request.body, done)

@@ -75,6 +75,11 @@ class ServiceChannel(FastChannel):
         else:
             self._events.received(request)
 
+    @property
+    def user_id(self) -> bytes:
+        """The user of this connection."""
+        return self._worker_session.session.user_id
+
     def dead_letter(self, request: RabbitRequest, reason: str, done: Done) -> None:
         """Publish a request to the dead-letter queue and call ``done`` with the outcome."""
         self._worker_session.publisher.dead_letter(request, self._queue, reason, done)

@@ -8,6 +8,7 @@ from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Collection
 
     from rabibridge_core.transport import CallerEvents, Refusal, Reply, Request
 
@@ -90,6 +91,11 @@ class MemoryCaller:
         if self.address is None:
             return f"there is no connection: {self.transport.last_error or 'the transport is closed'}"
         return "" if broker.alarm is None else f"the memory broker {broker.name!r} accepts no requests: {broker.alarm}"
+
+    @property
+    def unconfirmed(self) -> Collection[bytes]:
+        """The requests that the broker has not confirmed."""
+        return frozenset(self._unconfirmed)
 
     async def writable(self) -> None:
         """Wait for a connection on which the broker accepts requests.

@@ -70,6 +70,7 @@ class Delivery:
         "queue",
         "settled",
         "time_left",
+        "user",
         "void",
         "wants_reply",
     )
@@ -91,6 +92,7 @@ class Delivery:
         self.deliveries = message.deliveries
         self.persistent = request.persistent
         self.wants_reply = message.reply_to is not None
+        self.user = ""
         self.handed_over = False
         self.accepted = False
         self.settled = False

@@ -186,7 +186,7 @@ class Bench:
     ) -> Client:
         """Return a new client, connected unless ``connect`` is false."""
         transport = transport or await self._make_transport()
-        client = Client(transport, codec or Codec(), hooks=CallHooks(), cid_max=2**30, name=self.name("client"))
+        client = Client(transport, codec or Codec(), hooks=CallHooks(), name=self.name("client"))
         self._stack.push_async_callback(client.close)
         if connect:
             await soon(client.connect())
