@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from rabibridge._amqp.frames import LENGTH_OCTETS, FrameError, short_string
 
-__all__ = ["Properties", "encode_properties", "parse_properties", "parse_user_id", "with_user_id"]
+__all__ = ["USER_ID", "Properties", "encode_properties", "parse_properties", "parse_user_id", "with_user_id"]
 
 # Property flags, in the order in which the properties appear on the wire.
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _PRIORITY = 0x8000, 0x4000, 0x2000, 0x1000, 0x0800
 _CORRELATION_ID, _REPLY_TO, _EXPIRATION = 0x0400, 0x0200, 0x0100
 _AFTER_EXPIRATION = 0x00FF
-_USER_ID = 0x0010
+USER_ID = 0x0010
+"""The property flag of a message that names its user."""
 
 
 class Properties(NamedTuple):
@@ -121,20 +122,19 @@ def parse_properties(data: bytes, start: int, end: int) -> Properties:
     # Slicing beyond `end` yields bytes of the next frame instead of failing: only the final position shows an overrun.
     if position > end or (position < end and not flags & _AFTER_EXPIRATION):
         raise FrameError("the properties of a message exceed or do not fill their frame")
-    raw = data[start:end] if flags & _USER_ID else b""
-    return Properties(content_type, content_encoding, headers, correlation_id, reply_to, expiration, persistent, raw)
+    return Properties(content_type, content_encoding, headers, correlation_id, reply_to, expiration, persistent)
 
 
 def with_user_id(flags: int, encoded: bytes, user_id: bytes) -> tuple[int, bytes]:
     """Add the user that publishes to what :func:`encode_properties` returned; the broker checks it."""
-    return flags | _USER_ID, encoded + LENGTH_OCTETS[len(user_id)] + user_id
+    return flags | USER_ID, encoded + LENGTH_OCTETS[len(user_id)] + user_id
 
 
 def parse_user_id(properties: Properties) -> bytes:
     """Return the user that published a message, which the broker has checked; empty if it is not named."""
     data = properties.raw
     flags = int.from_bytes(data[:2], "big")
-    if not flags & _USER_ID or flags & 1:
+    if not flags & USER_ID or flags & 1:
         return b""
     position = 2
     for field in range(11):
