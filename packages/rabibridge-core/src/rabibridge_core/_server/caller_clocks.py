@@ -39,6 +39,8 @@ _WINDOW = 30.0
 _STEADY_NEW, _STEADY_KNOWN = 1.0, 30.0
 """Over how many seconds requests must have been sent with the same age until a difference of the clocks is believed: of
 a new caller, and of one whose clock agreed before."""
+_STEADY_LENGTH = 10
+"""How many requests of a caller whose clock agreed before must have shown the same age."""
 _TICK = 0.25
 """Interval in seconds at which this process looks whether it was held."""
 
@@ -61,18 +63,18 @@ class _CallerClock:
         proven: whether the offset is more than a suspicion.
         least: the least age of the requests that were on time since the window began.
         window_ends: when the window ends, by this machine's clock.
-        run_age, run_sent: the age of the first one in an unbroken run of late requests with the same age, and when it
-            was sent.
+        run_age, run_sent, run_length: an unbroken run of late requests with the same age: that of the first one, when
+            it was sent, and their number.
     """
 
-    __slots__ = ("least", "offset", "proven", "run_age", "run_sent", "window_ends")
+    __slots__ = ("least", "offset", "proven", "run_age", "run_length", "run_sent", "window_ends")
 
     def __init__(self, offset: float, now: float, *, proven: bool) -> None:
         self.offset = offset
         self.proven = proven
         self.least = math.inf
         self.window_ends = now + _WINDOW
-        self.run_age, self.run_sent = offset, now - offset
+        self.run_age, self.run_sent, self.run_length = offset, now - offset, 1
 
     def suspect(self, age: float, now: float) -> None:
         self.offset = self.run_age = age
@@ -205,8 +207,10 @@ class CallerClocks:
         sent = now - age
         if clock.least < math.inf or abs(age - clock.run_age) >= _ON_TIME:
             clock.least = math.inf
-            clock.run_age, clock.run_sent = age, sent
-        elif sent - clock.run_sent >= _STEADY_KNOWN:
+            clock.run_age, clock.run_sent, clock.run_length = age, sent, 1
+            return time_left + clock.offset - age
+        clock.run_length += 1
+        if clock.run_length >= _STEADY_LENGTH and sent - clock.run_sent >= _STEADY_KNOWN:
             clock.offset = min(age, clock.run_age)
             self._log_difference(clock.offset)
             return time_left - (age - clock.offset)
