@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 from tools.broker.fixtures import (
     BROKER_FIXTURES,
@@ -27,6 +28,10 @@ __all__ = [
     "unique_name",
     "vhost_url",
 ]
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rabibridge_core._server.caller_clocks import MAX_CALLERS, CallerClocks, UnprovenTime
@@ -59,7 +59,6 @@ def world() -> World:
     return World()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 20), st.floats(0.01, 10), st.floats(0, 30)), min_size=1, max_size=30))
 def test_clocks_that_agree(calls: list[tuple[float, float, float]]) -> None:
     world = World()
