@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core._hosting.hot_reload import PluginFolder
+from rabibridge_core._hosting.plugin_folder import PluginFolder
 from tests.rabbitmq.support import ctl, until_call_gives, vhost_of
 from tests.support.waiting import PATIENCE, soon, until
 
@@ -95,7 +95,7 @@ async def test_a_file_that_is_renamed_keeps_its_service(
     (folder / "one.py").write_text(_service(name, "same"))
     server, client = await _reloading(stage, folder)
     assert await soon(client.remote_call(name)) == "same"
-    with caplog.at_level(logging.INFO, "rabibridge_core._hosting.hot_reload"):
+    with caplog.at_level(logging.INFO, "rabibridge_core._hosting"):
         (folder / "one.py").rename(folder / "other.py")
         await until(lambda: any("other.py, services: " in record.getMessage() for record in caplog.records))
     assert await soon(client.remote_call(name)) == "same"
@@ -178,7 +178,7 @@ async def {name}():
     client = await stage.client()
     call = asyncio.create_task(client.remote_call(name))
     await soon(symbols["started"].wait())
-    with caplog.at_level(logging.INFO, "rabibridge_core._hosting.hot_reload"):
+    with caplog.at_level(logging.INFO, "rabibridge_core._hosting"):
         file.write_text(_service(name, "new", "register_call(fetch_size=2)"))
         await until(lambda: any("loaded" in record.getMessage() for record in caplog.records))
     assert not call.done()

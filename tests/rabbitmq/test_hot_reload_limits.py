@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rabibridge import ConfigurationError, RMQClient, RMQServer
-from rabibridge_core._hosting.hot_reload import PluginFolder
+from rabibridge_core._hosting.plugin_folder import PluginFolder
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge_core._hosting.hot_reload import PluginFolder
+from rabibridge_core._hosting.plugin_folder import PluginFolder
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -114,7 +114,6 @@ def test_underscored_files_are_helpers(tmp_path: Path) -> None:
     assert [(schema.name, schema.func_ptr()) for schema in folder.load()] == [("a", 1)]
     (tmp_path / "_shared_of_reload.py").write_text("N = 2\n")
     assert [schema.func_ptr() for schema in folder.update().services] == [2]
-    del sys.modules["_shared_of_reload"]
 
 
 def test_what_a_file_imports_from_another_is_offered_once(tmp_path: Path) -> None:
@@ -124,7 +123,6 @@ def test_what_a_file_imports_from_another_is_offered_once(tmp_path: Path) -> Non
     services = PluginFolder(tmp_path).load()
     assert {schema.name for schema in services} == {"shared"}
     assert len({schema.func_ptr for schema in services}) == 1
-    del sys.modules["_base_of_reload"]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -183,7 +181,6 @@ def test_one_function_in_two_files_is_no_clash(tmp_path: Path, caplog: pytest.Lo
     folder.load()
     folder.update()
     assert _clashes(caplog) == []
-    del sys.modules["_base_of_two"]
 
 
 def test_two_of_one_name_in_one_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rabibridge_core._api.base import RpcBase
 from rabibridge_core._hosting.run import serve_until_stopped
+from rabibridge_core._observability.health import Health
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.marks import schema_of, services_in
@@ -17,8 +18,7 @@ from rabibridge_core.plugins.call_hooks import CallHooks
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rabibridge_core._hosting.hot_reload import PluginFolder
-    from rabibridge_core._observability.health import Health
+    from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -63,10 +63,14 @@ class RpcServer(RpcBase):
     def health(self) -> Health:
         """Report whether calls of all services are accepted now; if not, the reasons say why.
 
-        It is true only while :meth:`run_serve` runs, the connection is up and every service accepts calls. It sends
-        nothing and costs next to nothing, which makes it suitable for the health check of an orchestrator.
+        It is true only while :meth:`run_serve` runs, the connection is up, every service accepts calls, and every file
+        of the plug-in folders could be imported: one that could not leaves its previous services running, and the
+        reason names it. It sends nothing and costs next to nothing, which makes it suitable for the health check of an
+        orchestrator.
         """
-        return self._health(self._server.health)
+        health = self._health(self._server.health)
+        problems = [problem for folder in self._folders for problem in folder.problems()]
+        return Health(False, health.state, (*health.reasons, *problems)) if problems else health
 
     def load_services(self, symbols: Mapping[str, object]) -> None:
         """Add every function of the mapping that is decorated with ``@register_call``, including imported ones.
@@ -132,9 +136,11 @@ class RpcServer(RpcBase):
         return self._server.add(schema_of(func_ptr, given, name))
 
     def load_plugins(self, plugin_dir: Path | str) -> None:
-        """Import every ``*.py`` of a folder, except names that begin with an underscore, and add its services.
+        """Import the Python files and packages of a folder, and add their services.
 
-        A file that cannot be imported is logged with its traceback; the others are loaded.
+        Names that begin with an underscore (helpers) or a dot are left out. The folder is loaded as a package, so that
+        relative imports and pickle work, and its files find each other first: docs/plugins.md has the rules. A file
+        that cannot be imported is logged with its traceback, and :meth:`health` names it; the others are loaded.
 
         Args:
             plugin_dir: the folder.
@@ -143,7 +149,7 @@ class RpcServer(RpcBase):
             ConfigurationError: the folder does not exist.
             RegistrationError: two functions have the same name.
         """
-        from rabibridge_core._hosting.hot_reload import PluginFolder
+        from rabibridge_core._hosting.plugin_folder import PluginFolder
 
         self._check_serving_here()
         folder = PluginFolder(Path(plugin_dir))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rabibridge_core._hosting.hot_reload import PluginFolder
+    from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._server.server import Server
 
 __all__ = ["serve_until_stopped"]
@@ -47,9 +47,9 @@ async def _watch(server: Server, folder: PluginFolder) -> None:
 
     try:
         await watch(server, folder)
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - the services continue; health() tells of it
         _log.exception("%s is no longer watched; its services continue unchanged", folder.path)
-        raise
+        folder.not_watched = f"{type(error).__name__}: {error}"
 
 
 @contextmanager

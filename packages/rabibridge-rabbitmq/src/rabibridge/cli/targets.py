@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rabibridge_core._hosting.file_package import load_file
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def load_target(server: RMQServer, target: str) -> None:
         ConfigurationError: the target does not exist, or contains no service.
     """
     path = Path(target)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     if path.is_dir():
         server.load_plugins(path)
         return
     before = len(server.services)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     server.load_services(vars(_module(target, path)))
     if len(server.services) == before:
         raise ConfigurationError(f"{target} contains no function decorated with @register_call")
@@ -49,12 +49,8 @@ def _module(target: str, path: Path) -> ModuleType:
             raise ConfigurationError(
                 f"no module named {target!r}: expected a module, a file that ends in .py, or a plug-in folder"
             ) from error
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if path.suffix != ".py" or not path.is_file():
         raise ConfigurationError(
             f"no Python file {target!r}: expected a module, a file that ends in .py, or a plug-in folder"
         )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(path)
