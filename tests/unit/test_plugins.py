@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
@@ -175,11 +176,14 @@ def test_without_listeners_there_is_nothing_to_pay_for(manager: PluginManager) -
     assert not CallHooks(manager).active
 
 
-def test_a_listener_that_raises_touches_nobody(manager: PluginManager, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, asyncio.CancelledError])
+def test_a_listener_that_raises_touches_nobody(
+    manager: PluginManager, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     class Broken:
         @hookimpl(tryfirst=True)
         def rabibridge_call_sent(self) -> None:
-            raise RuntimeError("broken listener")
+            raise error("broken listener")
 
     manager.register(Broken())
     hooks = CallHooks(manager)

@@ -77,7 +77,9 @@ class CallHooks:
     def _notify(self, hook_name: str, **arguments: Any) -> None:
         try:
             getattr(self._hook, hook_name)(**arguments)
-        except Exception:  # noqa: BLE001 - whatever a plug-in raises, the call continues
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - whatever a plug-in raises, the call continues
             _log.exception("the hook %s of a plug-in raised an exception", hook_name)
 
 
