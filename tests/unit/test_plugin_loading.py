@@ -10,64 +10,31 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import pickle
 import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge_core._hosting.file_package import load_file
 from rabibridge_core._hosting.plugin_folder import PluginFolder
 from rabibridge_core._protocol.module_names import stable_module_name, stable_type_name
+from tests.unit.plugin_support import HEAD, imports_as_before, on_path, results, service, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_HEAD = "from rabibridge import register_call\n"
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
 def _imports_as_before() -> Iterator[None]:
-    modules, path = dict(sys.modules), list(sys.path)
-    yield
-    for name in sys.modules.keys() - modules.keys():
-        if (getattr(sys.modules[name], "__file__", None) or "/tmp").startswith(("/tmp", os.path.realpath("/tmp"))):
-            del sys.modules[name]
-    sys.path[:] = path
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
+    with imports_as_before():
         yield
-    finally:
-        sys.path.remove(str(folder))
-
-
-def _write(folder: Path, **files: str) -> Path:
-    for name, text in files.items():
-        file = folder / f"{name}.py"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return folder
-
-
-def _service(name: str, body: str = "return 1", imports: str = "") -> str:
-    return f"{imports}\n{_HEAD}@register_call\ndef {name}(*args):\n    {body}\n"
-
-
-def _results(folder: PluginFolder) -> dict[str, Any]:
-    return {schema.name: schema.func_ptr() for schema in folder.load()}
 
 
 def test_a_folder_is_a_package(tmp_path: Path) -> None:
-    folder = PluginFolder(_write(tmp_path / "plugins", orders=_service("order", "return __name__, __package__")))
-    ((name, package),) = _results(folder).values()
+    folder = PluginFolder(write(tmp_path / "plugins", orders=service("order", "return __name__, __package__")))
+    ((name, package),) = results(folder).values()
     assert sys.modules[name].__file__ == str(tmp_path / "plugins" / "orders.py")
     assert list(sys.modules[package].__path__) == [str(tmp_path / "plugins")]
     assert sys.modules[package].orders is sys.modules[name]
@@ -77,10 +44,10 @@ def test_a_folder_is_a_package(tmp_path: Path) -> None:
 
 
 def test_a_file_means_what_it_means_to_import(tmp_path: Path) -> None:
-    text = _service("kinds", "return kinds.__annotations__").replace("*args", "a: int = 0, b: 'float' = 0")
-    (kinds,) = _results(PluginFolder(_write(tmp_path / "p", a=text))).values()
+    text = service("kinds", "return kinds.__annotations__").replace("*args", "a: int = 0, b: 'float' = 0")
+    (kinds,) = results(PluginFolder(write(tmp_path / "p", a=text))).values()
     assert kinds == {"a": int, "b": "float"}
-    (kinds,) = _results(PluginFolder(_write(tmp_path / "q", a=f"from __future__ import annotations\n{text}"))).values()
+    (kinds,) = results(PluginFolder(write(tmp_path / "q", a=f"from __future__ import annotations\n{text}"))).values()
     assert kinds == {"a": "int", "b": "'float'"}
 
 
@@ -103,25 +70,25 @@ def test_helpers_of_its_own_folder_come_first(tmp_path: Path, statement: str) ->
     lib = {"_lib/__init__": "", "_lib/names": "from _table import NAMES"}
     folders = []
     for name in ("one", "two"):
-        files = {"_table": f"NAMES = [{name!r}]", **lib, "a": _service("a", "return NAMES", statement)}
-        folders.append(PluginFolder(_write(tmp_path / name, **files)))
-    _write(tmp_path / "path", _table="NAMES = ['of the process']")
-    with _on_path(tmp_path / "path"):
-        assert [_results(folder) for folder in folders] == [{"a": ["one"]}, {"a": ["two"]}]
+        files = {"_table": f"NAMES = [{name!r}]", **lib, "a": service("a", "return NAMES", statement)}
+        folders.append(PluginFolder(write(tmp_path / name, **files)))
+    write(tmp_path / "path", _table="NAMES = ['of the process']")
+    with on_path(tmp_path / "path"):
+        assert [results(folder) for folder in folders] == [{"a": ["one"]}, {"a": ["two"]}]
     assert "_table" not in sys.modules
 
 
 def test_an_import_within_a_function_finds_its_own_folder(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        _write(tmp_path / name, _table=f"NAME = {name!r}", a=_service("a", "import _table; return _table.NAME"))
+        write(tmp_path / name, _table=f"NAME = {name!r}", a=service("a", "import _table; return _table.NAME"))
     one, two = PluginFolder(tmp_path / "one"), PluginFolder(tmp_path / "two")
     first, second = one.load() + two.load()
     assert (first.func_ptr(), second.func_ptr(), first.func_ptr()) == ("one", "two", "one")
 
 
 def test_plugins_that_import_each_other_are_one_module_each(tmp_path: Path) -> None:
-    cart = f"{_service('put', 'ITEMS.append(1)')}ITEMS = []\n"
-    _write(tmp_path, cart=cart, total=_service("count", "return len(ITEMS)", "from cart import ITEMS, put"))
+    cart = f"{service('put', 'ITEMS.append(1)')}ITEMS = []\n"
+    write(tmp_path, cart=cart, total=service("count", "return len(ITEMS)", "from cart import ITEMS, put"))
     services = {schema.name: schema.func_ptr for schema in PluginFolder(tmp_path).load()}
     services["put"]()
     assert services["count"]() == 1
@@ -129,20 +96,19 @@ def test_plugins_that_import_each_other_are_one_module_each(tmp_path: Path) -> N
 
 
 def test_no_module_of_the_process_is_replaced(tmp_path: Path) -> None:
-    import json
     import queue
 
-    _write(
+    write(
         tmp_path,
-        queue=_service("enqueue", "return Queue.__module__", "from queue import Queue"),
-        json=_service("dump", "return dumps([1])", "from json import dumps"),
-        other=_service("other", "return queue.__name__, loads('1')", "import queue\nfrom json import loads"),
-        own=_service("own", "return queue.enqueue()", "from . import queue"),
+        queue=service("enqueue", "return Queue.__module__", "from queue import Queue"),
+        json=service("dump", "return dumps([1])", "from json import dumps"),
+        other=service("other", "return queue.__name__, loads('1')", "import queue\nfrom json import loads"),
+        own=service("own", "return queue.enqueue()", "from . import queue"),
         _json="MINE = 1\n",
-        mine=_service("mine", "return MINE", "from _json import MINE"),
+        mine=service("mine", "return MINE", "from _json import MINE"),
     )
     folder = PluginFolder(tmp_path)
-    assert _results(folder) == {
+    assert results(folder) == {
         "dump": "[1]", "enqueue": "queue", "mine": 1, "other": ("queue", 1), "own": "queue",
     }  # fmt: skip
     assert (sys.modules["json"], sys.modules["queue"]) == (json, queue)
@@ -151,23 +117,23 @@ def test_no_module_of_the_process_is_replaced(tmp_path: Path) -> None:
 def test_every_file_has_a_module_of_its_own(tmp_path: Path) -> None:
     names = ["a-b", "a_b", "a.b", "a%2Eb", "a b"]
     for number, name in enumerate(names):
-        head = f"from __future__ import annotations\n{_HEAD}Amount = int, {number}\n"
+        head = f"from __future__ import annotations\n{HEAD}Amount = int, {number}\n"
         (tmp_path / f"{name}.py").write_text(
             f"{head}@register_call\ndef f{number}():\n    return Amount[1], __name__\n"
         )
-    results = list(_results(PluginFolder(tmp_path)).values())
-    assert sorted(number for number, _ in results) == [0, 1, 2, 3, 4]
-    assert len({module for _, module in results}) == 5
+    found = list(results(PluginFolder(tmp_path)).values())
+    assert sorted(number for number, _ in found) == [0, 1, 2, 3, 4]
+    assert len({module for _, module in found}) == 5
 
 
 def test_a_folder_that_can_be_imported_has_that_name(tmp_path: Path) -> None:
-    plugins = _write(
+    plugins = write(
         tmp_path / "app" / "plugins",
-        cart=f"{_service('put', 'ITEMS.append(1)')}ITEMS = []\n",
-        total=_service("count", "return len(ITEMS)", "from app.plugins.cart import ITEMS"),
+        cart=f"{service('put', 'ITEMS.append(1)')}ITEMS = []\n",
+        total=service("count", "return len(ITEMS)", "from app.plugins.cart import ITEMS"),
     )
-    _write(tmp_path / "app", **{"__init__": ""})
-    with _on_path(tmp_path):
+    write(tmp_path / "app", **{"__init__": ""})
+    with on_path(tmp_path):
         imported_before = importlib.import_module("app.plugins.cart")
 
         folder = PluginFolder(plugins)
@@ -176,7 +142,7 @@ def test_a_folder_that_can_be_imported_has_that_name(tmp_path: Path) -> None:
         assert (services["count"](), imported_before.ITEMS) == (1, [1])
         assert services["count"].__module__ == "app.plugins.total"
         assert stable_module_name("app.plugins.total") == "plugins.total"
-        (plugins / "cart.py").write_text(f"{_service('put', 'return 2')}ITEMS = [1, 2, 3]\n")
+        (plugins / "cart.py").write_text(f"{service('put', 'return 2')}ITEMS = [1, 2, 3]\n")
         changed = {schema.name: schema.func_ptr() for schema in folder.update().services}
         assert changed == {"put": 2, "count": 3}
         assert sys.modules["app.plugins.cart"].ITEMS == [1, 2, 3]
@@ -184,12 +150,10 @@ def test_a_folder_that_can_be_imported_has_that_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("imported", ["before", "after"])
 def test_a_folder_on_the_path_has_one_module_for_a_file(tmp_path: Path, imported: str) -> None:
-    _write(
-        tmp_path, cart_of_test=_service("put", imports="from ._items_of_test import ITEMS"), _items_of_test="ITEMS=[]"
-    )
-    with _on_path(tmp_path):
+    write(tmp_path, cart_of_test=service("put", imports="from ._items_of_test import ITEMS"), _items_of_test="ITEMS=[]")
+    with on_path(tmp_path):
         if imported == "before":
-            (tmp_path / "cart_of_test.py").write_text(_service("put", imports="from _items_of_test import ITEMS"))
+            (tmp_path / "cart_of_test.py").write_text(service("put", imports="from _items_of_test import ITEMS"))
             importlib.import_module("cart_of_test")
         (schema,) = PluginFolder(tmp_path).load()
         cart_of_test = importlib.import_module("cart_of_test")
@@ -199,9 +163,9 @@ def test_a_folder_on_the_path_has_one_module_for_a_file(tmp_path: Path, imported
 
 
 def test_what_a_plugin_defines_can_be_pickled(tmp_path: Path) -> None:
-    text = f"import dataclasses\n{_service('make', 'return Point(*args)')}"
+    text = f"import dataclasses\n{service('make', 'return Point(*args)')}"
     text += "@dataclasses.dataclass\nclass Point:\n    x: int = 0\n"
-    (schema,) = PluginFolder(_write(tmp_path, **{"geo-metry": text})).load()
+    (schema,) = PluginFolder(write(tmp_path, **{"geo-metry": text})).load()
     point = schema.func_ptr(7)
     assert pickle.loads(pickle.dumps(point)) == point
     assert pickle.loads(pickle.dumps(schema.func_ptr)) is schema.func_ptr
@@ -223,11 +187,11 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_process_pool_runs_what_a_plugin_defines(tmp_path: Path, method: str) -> None:
-    _write(tmp_path, main=_POOL, **{"plugins/double": _service("double", "return args[0] * 2 + N", "from _n import N")})
-    _write(tmp_path / "plugins", _n="N = 100\n")
+    write(tmp_path, main=_POOL, **{"plugins/double": service("double", "return args[0] * 2 + N", "from _n import N")})
+    write(tmp_path / "plugins", _n="N = 100\n")
     if method == "spawn":  # the child imports it without the loader
         (tmp_path / "plugins" / "double.py").write_text(
-            _service("double", "return args[0] * 2 + N", "from ._n import N")
+            service("double", "return args[0] * 2 + N", "from ._n import N")
         )
     command = [sys.executable, "main.py", method]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
@@ -235,122 +199,36 @@ def test_a_process_pool_runs_what_a_plugin_defines(tmp_path: Path, method: str) 
 
 
 def test_hidden_files_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    _write(tmp_path, a=_service("a"))
+    write(tmp_path, a=service("a"))
     (tmp_path / ".hidden.py").write_text("1 / 0")
     (tmp_path / "._a.py").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X        \xff")
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "__init__.py").write_text("1 / 0")
-    assert _results(PluginFolder(tmp_path)) == {"a": 1}
+    assert results(PluginFolder(tmp_path)) == {"a": 1}
     assert caplog.records == []
 
 
 def test_a_package_is_one_plugin(tmp_path: Path) -> None:
     package = {
-        "pack/__init__": _service("packed", "return N, TABLE", "from .part import N\nfrom _table import TABLE"),
+        "pack/__init__": service("packed", "return N, TABLE", "from .part import N\nfrom _table import TABLE"),
         "pack/part": "from _table import TABLE\nN = 1\n",
         "_table": "TABLE = 'orders'\n",
     }
-    folder = PluginFolder(_write(tmp_path, **package))
-    assert _results(folder) == {"packed": (1, "orders")}
+    folder = PluginFolder(write(tmp_path, **package))
+    assert results(folder) == {"packed": (1, "orders")}
     (tmp_path / "pack" / "part.py").write_text("N = 2\n")
     assert [schema.func_ptr() for schema in folder.update().services] == [(2, "orders")]
     (tmp_path / "pack" / "part.py").write_text("N = \n")
     assert folder.update().services == []
-    assert _results(folder) == {"packed": (2, "orders")}
+    assert results(folder) == {"packed": (2, "orders")}
     (tmp_path / "pack" / "__init__.py").unlink()
     assert folder.update().removed == ["packed"]
 
 
 def test_a_folder_that_is_no_package_is_refused_by_a_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = PluginFolder(_write(tmp_path, **{"sub/a": _service("a")}))
+    folder = PluginFolder(write(tmp_path, **{"sub/a": service("a")}))
     assert folder.load() == []
     folder.update()
     (record,) = caplog.records
     assert "sub is not loaded" in record.getMessage()
     assert "__init__.py" in record.getMessage()
-
-
-def test_a_plugin_is_loaded_again_with_what_it_imports(tmp_path: Path) -> None:
-    one = _write(tmp_path, cart=_service("put", "return N") + "N = 1\n", other=_service("other"))
-    _write(one, total=_service("count", "return N", "from cart import N"))
-    folder = PluginFolder(tmp_path)
-    assert _results(folder) == {"put": 1, "count": 1, "other": 1}
-    (tmp_path / "cart.py").write_text(_service("put", "return N") + "N = 2\n")
-    assert {schema.name: schema.func_ptr() for schema in folder.update().services} == {"put": 2, "count": 2}
-
-
-def test_a_helper_that_fails_leaves_the_old_code(tmp_path: Path) -> None:
-    _write(tmp_path, _n="N = 1\n", a=_service("a", "import _n; return N, _n.N", "from _n import N"))
-    folder = PluginFolder(tmp_path)
-    assert _results(folder) == {"a": (1, 1)}
-    (tmp_path / "_n.py").write_text("1 / 0")
-    assert folder.update().services == []
-    assert _results(folder) == {"a": (1, 1)}
-    assert "ZeroDivisionError" in folder.problems()[0]
-    (tmp_path / "_n.py").write_text("N = 2\n")
-    assert [schema.func_ptr() for schema in folder.update().services] == [(2, 2)]
-    assert folder.problems() == []
-
-
-def test_a_file_that_comes_later_mends_the_one_that_imports_it(tmp_path: Path) -> None:
-    _write(tmp_path, a=_service("a", "return N", "from b import N"))
-    folder = PluginFolder(tmp_path)
-    assert folder.load() == []
-    assert "No module named 'b'" in folder.problems()[0]
-    (tmp_path / "b.py").write_text("N = 5\n")
-    assert [schema.func_ptr() for schema in folder.update().services] == [5]
-
-
-@pytest.mark.parametrize(
-    "broken",
-    ["class Odd(BaseException): ...\nraise Odd('odd')\n", "raise GeneratorExit\n", "import sys; sys.exit(3)\n"],
-)
-def test_whatever_a_file_raises_touches_nobody_else(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
-) -> None:
-    _write(tmp_path, a=broken, b=_service("b"))
-    folder = PluginFolder(tmp_path)
-    assert _results(folder) == {"b": 1}
-    assert "a.py" in caplog.text
-    (problem,) = folder.problems()
-    assert "a.py" in problem
-    _write(tmp_path, a=_service("a"))
-    assert [schema.name for schema in folder.update().services] == ["a"]
-    assert folder.problems() == []
-
-
-def test_the_folder_of_the_running_program(tmp_path: Path) -> None:
-    program = (
-        f"{_service('own')}from rabibridge_core._hosting.plugin_folder import PluginFolder\n"
-        "from pathlib import Path\nimport json, sys\n"
-        "print(json.dumps([one.name for one in PluginFolder(Path(__file__).parent).load()]))\n"
-    )
-    _write(tmp_path, main=program, other=_service("other"))
-    done = subprocess.run([sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert json.loads(done.stdout) == ["other"]
-    assert "it is the running program" in done.stderr
-
-
-def test_a_target_is_loaded_under_its_import_name(tmp_path: Path) -> None:
-    error = "class Odd(Exception): ...\n"
-    _write(tmp_path, **{"service": error, "a/tasks": "KIND = int\n" + error, "b/tasks": "KIND = str\n" + error})
-    with _on_path(tmp_path):
-        modules = [load_file(tmp_path / name) for name in ("service.py", "a/tasks.py", "b/tasks.py")]
-        assert [module.__name__ for module in modules] == ["service", "a.tasks", "b.tasks"]
-        assert [module.KIND for module in modules[1:]] == [int, str]
-        assert [load_file(Path(str(module.__file__))) for module in modules] == modules
-    assert [stable_type_name(module.Odd) for module in modules] == ["service.Odd", "a.tasks.Odd", "b.tasks.Odd"]
-
-
-def test_targets_outside_of_the_path_and_with_names_of_the_library(tmp_path: Path) -> None:
-    import queue
-
-    _write(tmp_path / "one", tasks="from _table import NAME\n", _table="NAME = 1\n", queue="NAME = 'mine'\n")
-    _write(tmp_path / "two", tasks="from _table import NAME\n", _table="NAME = 2\nclass Odd(Exception): ...\n")
-    with _on_path(tmp_path / "one"):
-        assert load_file(tmp_path / "one" / "queue.py").NAME == "mine"
-    assert sys.modules["queue"] is queue
-    one, two = (load_file(tmp_path / name / "tasks.py") for name in ("one", "two"))
-    assert (one.NAME, two.NAME) == (1, 2)
-    odd = sys.modules[two.__name__.replace("tasks", "_table")].Odd
-    assert (stable_module_name(two.__name__), stable_type_name(odd)) == ("tasks", "_table.Odd")
