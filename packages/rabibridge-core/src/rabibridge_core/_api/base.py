@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
+from rabibridge_core._observability.error_frames import drop_frames
 from rabibridge_core._observability.health import Health
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.plugins import plugin_manager
@@ -86,18 +87,24 @@ class RpcBase:
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        if settings is None:
-            settings = load_settings(
-                url=url,
-                serializer=serializer if isinstance(serializer, str) else None,
-                require_broker=needs_broker(transport),
-            )
-        self.settings: Settings = settings
-        plugin_manager().load_serializers()
-        self._codec = Codec.from_settings(settings, serializer=serializer, accept=accept)
         self._given_name = name
         self._given_transport = transport
-        self._start_anew()
+        try:
+            if settings is None:
+                settings = load_settings(
+                    url=url,
+                    serializer=serializer if isinstance(serializer, str) else None,
+                    require_broker=needs_broker(transport),
+                )
+            self.settings: Settings = settings
+            plugin_manager().load_serializers()
+            self._codec = Codec.from_settings(settings, serializer=serializer, accept=accept)
+            self._start_anew()
+        except RabiBridgeError as error:
+            drop_frames(error)
+            raise
+        finally:
+            del url  # an error carries this frame, whose variables may be reported
 
     def _start_anew(self) -> None:
         """Make everything that belongs to one connection: name, transport and engine, with all ids that they draw."""

@@ -45,7 +45,11 @@ class RpcClient(RpcBase):
             ConfigurationError: a setting is missing or wrong.
         """
         check_retry(retry)
-        super().__init__(**options)
+        try:
+            super().__init__(**options)
+        except BaseException:
+            del options  # the error carries this frame, whose variables may be reported
+            raise
         self._retry = retry
 
     def _make_engine(self) -> Client:

@@ -72,7 +72,7 @@ class SharedTask:
         Raises:
             BaseException: what ``work()`` raised.
         """
-        while self._task is not None and self._task.cancelling():
+        while self._task is not None and self._task.cancelling() and not self._task.done():
             await asyncio.wait((self._task,))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(work(), name=self._name)

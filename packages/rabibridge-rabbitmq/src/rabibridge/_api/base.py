@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Self, TypedDict
 
 from rabibridge.settings import RABBITMQ
 from rabibridge_core._api.base import RpcBase, needs_broker
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core._concurrency.home_loop import running_loop
+from rabibridge_core._observability.error_frames import drop_frames
+from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.settings import load_settings
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl as _ssl
     from collections.abc import Sequence
 
@@ -79,18 +81,24 @@ class RMQBase(RpcBase):
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        settings = load_settings(
-            host=host,
-            port=port,
-            username=username,
-            password=password,
-            url=url,
-            virtualhost=virtualhost,
-            ssl=ssl,
-            serializer=serializer if isinstance(serializer, str) else None,
-            require_broker=needs_broker(transport),
-            transport_name=RABBITMQ.name,
-        )
+        try:
+            settings = load_settings(
+                host=host,
+                port=port,
+                username=username,
+                password=password,
+                url=url,
+                virtualhost=virtualhost,
+                ssl=ssl,
+                serializer=serializer if isinstance(serializer, str) else None,
+                require_broker=needs_broker(transport),
+                transport_name=RABBITMQ.name,
+            )
+        except RabiBridgeError as error:
+            drop_frames(error)
+            raise
+        finally:
+            del url, password  # an error carries this frame, whose variables may be reported
         self.loop = loop
         super().__init__(settings=settings, serializer=serializer, accept=accept, transport=transport, name=name)
 
@@ -100,11 +108,11 @@ class RMQBase(RpcBase):
         A server also declares the queues of its services, so that calls made from now on wait in them.
 
         Raises:
-            ConnectionLostError: no broker could be reached within ``connect_timeout``, or this object is closed.
-            ConfigurationError: the broker refuses permanently, a queue exists with other limits, or ``loop`` is not the
-                running event loop.
+            ConnectionLostError: no broker could be reached within ``connect_timeout``, or it was closed meanwhile.
+            ConfigurationError: the broker refuses permanently, a queue exists with other limits, ``loop`` is not the
+                running event loop, it is connected on another one, or no asyncio event loop runs here.
         """
-        if self.loop is not None and self.loop is not asyncio.get_running_loop():
+        if self.loop is not None and self.loop is not running_loop(self.name):
             raise ConfigurationError(
                 f"loop={self.loop!r} is not the event loop that runs here: leave the argument out, or call connect() "
                 "on that loop"

@@ -57,5 +57,9 @@ class RMQClient(RMQBase, RpcClient):
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        super().__init__(loop, host, port, username, password, **connection)
+        try:
+            super().__init__(loop, host, port, username, password, **connection)
+        except BaseException:
+            del password, connection  # the error carries this frame, whose variables may be reported
+            raise
         self._retry = retry

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rabibridge_core._concurrency.forks import call_after_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
 __all__ = ["Dialer"]
 
@@ -28,8 +28,9 @@ _Address: TypeAlias = "tuple[int, int, int, Any]"
 class Dialer:
     """Connects to host names. An address at which no log-in succeeded is the last one to be tried next time."""
 
-    def __init__(self) -> None:
-        """Know nothing about any address yet."""
+    def __init__(self, resolve: Callable[[str, int], Awaitable[list[Any]]] | None = None) -> None:
+        """Know nothing about any address yet; ``resolve`` is used instead of the event loop's ``getaddrinfo``."""
+        self._look_up = resolve or _look_up
         self._without_log_in: set[Any] = set()
         self._last: Any = None
 
@@ -61,7 +62,7 @@ class Dialer:
 
     async def _resolve(self, host: str, port: int) -> list[_Address]:
         """Return all addresses, of the two families in turn, those without a log-in at the end."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await self._look_up(host, port)
         addresses = [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
         first = [address for address in addresses if address[0] == addresses[0][0]]
         others = [address for address in addresses if address[0] != addresses[0][0]]
@@ -86,6 +87,10 @@ class _Attempt:
 
     def after_fork(self) -> None:
         self.socket.close()
+
+
+async def _look_up(host: str, port: int) -> list[Any]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 async def _connect(address: _Address) -> socket.socket:

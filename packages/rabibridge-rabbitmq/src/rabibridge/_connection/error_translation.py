@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shlex
 import struct
-import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.settings import Endpoint
 
-__all__ = ["drop_frames", "permission_error", "translated"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["permission_error", "translated"]
 
 # The broker refuses, and retrying cannot help. All other errors of aiormq mean that the connection is lost.
 _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
@@ -80,20 +76,6 @@ def _text(error: BaseException) -> str:
     if isinstance(error, TimeoutError) and not error.args:
         return "timed out"
     return " ".join(str(argument) for argument in error.args) or type(error).__name__
-
-
-def drop_frames(error: BaseException) -> None:
-    """Remove the tracebacks of an error and of its causes; they are logged at DEBUG level, as text."""
-    if _log.isEnabledFor(logging.DEBUG):
-        _log.debug("%s", "".join(traceback.format_exception(error)).rstrip())
-    waiting: list[BaseException | None] = [error]
-    seen = set[int]()  # libraries raise errors that are their own cause
-    while waiting:
-        found = waiting.pop()
-        if found is not None and id(found) not in seen:
-            seen.add(id(found))
-            found.__traceback__ = None
-            waiting += [found.__cause__, found.__context__]
 
 
 def permission_error(endpoint: Endpoint, exchange: str, needed_for: str, cause: Exception) -> ConfigurationError:

@@ -243,6 +243,12 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         self._fail(ConnectionLostError("the connection to the broker is lost: closed by the other side"))
         return super().eof_received()
 
+    async def _drain_helper(self) -> None:
+        # aiormq drains what it writes while it is cancelled. On a connection that is lost this would raise in a task
+        # that nobody waits for, and asyncio.run() would log that; the loss is reported by on_lost.
+        if self.error is None:
+            await super()._drain_helper()  # type: ignore[misc]
+
     def _fail(self, error: ConnectionLostError) -> None:
         if self.error is None:
             self.error = error

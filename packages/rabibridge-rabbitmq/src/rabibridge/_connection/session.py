@@ -14,9 +14,10 @@ from aio_pika import Connection
 from yarl import URL
 
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED
-from rabibridge._connection.error_translation import drop_frames, translated
+from rabibridge._connection.error_translation import translated
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge.settings import rabbitmq_settings
+from rabibridge_core._observability.error_frames import drop_frames
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:

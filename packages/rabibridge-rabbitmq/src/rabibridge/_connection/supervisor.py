@@ -163,7 +163,7 @@ class SupervisedConnection:
             return
         error = _cancelled_by_program(self.name) if running.cancelled() else running.exception()
         if isinstance(error, ConnectionLostError) and self._is_connecting():
-            self.state = ConnectionState.IDLE  # connect() may be tried again
+            self.state, self.last_error = ConnectionState.IDLE, error  # connect() may be tried again
             self._decided.set()
         elif isinstance(error, Exception):
             self.last_error = self._fatal = error

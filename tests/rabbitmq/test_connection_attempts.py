@@ -1,0 +1,176 @@
+"""What a program sees of a connection that is being made: log lines, short errors without secrets, and giving up."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import re
+import socket
+import traceback
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from rabibridge import ConfigurationError, ConnectionLostError, RMQBase, RMQClient, RMQServer
+from rabibridge_core.transport import ConnectionState
+from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE, soon, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from tests.rabbitmq.support import Stage
+
+PASSWORD = "open-sesame-77f0"
+
+
+@pytest.fixture
+def dead_url() -> Iterator[str]:
+    """A URL where connections are refused, as long as the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"amqp://guest:{PASSWORD}@127.0.0.1:{taken.getsockname()[1]}/"
+
+
+def secrets_in(error: BaseException) -> list[str]:
+    """Return the variables of the frames that an error carries which show the password; those of tests do not count."""
+    found: list[str] = []
+    waiting: list[BaseException | None] = [error]
+    seen: list[BaseException] = []
+    while waiting:
+        one = waiting.pop()
+        if one is None or one in seen:
+            continue
+        seen.append(one)
+        waiting += [one.__cause__, one.__context__]
+        frame: TracebackType | None = one.__traceback__
+        while frame is not None:
+            variables = {} if "tests" in frame.tb_frame.f_code.co_filename else frame.tb_frame.f_locals
+            found += [
+                f"{frame.tb_frame.f_code.co_name}: {name}"
+                for name, value in variables.items()
+                if PASSWORD in repr(value) or PASSWORD in str(value)
+            ]
+            frame = frame.tb_next
+    return found
+
+
+async def test_attempts_and_the_time_left_are_logged(
+    dead_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", "5")
+    client = RMQClient(url=dead_url)
+    with pytest.raises(ConnectionLostError, match=r"gave up after \d+ attempts in connect_timeout=5 s"):
+        await soon(client.connect())
+    lines = [line for line in caplog.messages if "retrying" in line]
+    numbers = [re.search(r"attempt (\d+), retrying for another (\d\.\d) s", line) for line in lines]
+    assert len(lines) >= 2
+    assert all(numbers), lines
+    assert numbers[0] is not None
+    assert numbers[0][1] == "1"
+    await client.close()
+
+
+@pytest.mark.parametrize("cls", [RMQClient, RMQServer, RMQBase])
+async def test_the_error_is_short(dead_url: str, cls: type[RMQBase], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", "0.2")
+    with pytest.raises(ConnectionLostError) as lost:
+        async with cls(url=dead_url):
+            pytest.fail("nobody listens there")
+    text = "".join(traceback.format_exception(lost.value))
+    assert text.count("Traceback") == 1, text
+    assert len(text.splitlines()) < 25, text
+    assert not secrets_in(lost.value)
+
+
+@pytest.mark.parametrize("path", ["", "no-such-virtual-host"])
+async def test_a_log_in_that_is_refused_carries_no_secret(stage: Stage, path: str) -> None:
+    address = urlsplit(stage.url)
+    client = RMQClient(url=f"amqp://guest:{PASSWORD}@{address.hostname}:{address.port}/{path}")
+    with pytest.raises(ConfigurationError, match="password") as refused:
+        await soon(client.connect())
+    assert not secrets_in(refused.value)
+    assert client.last_error is not None
+    assert not secrets_in(client.last_error)
+    await client.close()
+
+
+@pytest.mark.parametrize("cls", [RMQClient, RMQServer, RMQBase])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": f"amqp://guest:{PASSWORD}@host:port/"},
+        {"host": "a b", "port": 5672, "username": "guest", "password": PASSWORD},
+        {"url": f"amqp://guest:{PASSWORD}@host/", "serializer": "unheard-of"},
+    ],
+    ids=["URL", "fields", "serializer"],
+)
+def test_a_client_that_cannot_be_made_carries_no_secret(cls: type[RMQBase], options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as wrong:
+        cls(**options)
+    assert not secrets_in(wrong.value)
+
+
+async def test_connect_that_is_cancelled_stops_and_may_be_called_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", str(PATIENCE))
+    async with Proxy(stage.url) as proxy:
+        proxy.refusing = True
+        client = RMQClient(url=proxy.url)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await client.connect()
+        await until(lambda: client.state is ConnectionState.IDLE)
+        first, second = asyncio.create_task(client.connect()), asyncio.create_task(client.connect())
+        await asyncio.sleep(0.1)
+        first.cancel()
+        await asyncio.wait([first])
+        proxy.refusing = False
+        await soon(second)
+        assert client.state is ConnectionState.READY
+        await client.close()
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio" and record.levelno >= logging.ERROR]
+
+
+async def test_the_task_of_the_connection_is_cancelled_by_the_program(stage: Stage) -> None:
+    async def wait_for_ever() -> None:
+        await asyncio.Event().wait()
+
+    name = await stage.serve(wait_for_ever)
+    client = await stage.client()
+    calls = [asyncio.create_task(client.remote_call(name, idempotent=again)) for again in (False, True)]
+    await until(lambda: client.pending == 2)
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == f"{client.name}-connection"]
+    task.cancel()
+    for call in calls:
+        with pytest.raises(ConnectionLostError, match="cancelled by the program"):
+            await soon(call)
+    with pytest.raises(ConnectionLostError, match="cancelled by the program") as refused:
+        await soon(client.remote_call(name))
+    assert refused.value.executed is False
+    assert client.state is ConnectionState.CLOSED
+    assert not client.health()
+    assert "cancelled by the program" in client.health().reasons[0]
+    await soon(client.connect())
+    assert client.health()
+
+
+async def test_a_server_whose_connection_task_is_cancelled_stops_with_the_error(stage: Stage) -> None:
+    async def nothing() -> None: ...
+
+    server = stage.new_server()
+    server.add_service(nothing)
+    await soon(server.connect())
+    serving = asyncio.create_task(server.run_serve(signals=False))
+    await until(lambda: bool(server.health()))
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == f"{server.name}-connection"]
+    task.cancel()
+    with pytest.raises(ConnectionLostError, match="cancelled by the program"):
+        await soon(serving)
+    assert not server.health()
+    await server.close()
