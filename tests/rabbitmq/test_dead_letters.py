@@ -56,7 +56,7 @@ async def test_what_a_dead_letter_carries(bench: Bench, raw: Any, governed: Brok
         b"the body", exchange="rpc", routing_key=queue.routing_keys[0],
         properties=spec.Basic.Properties(
             headers={**headers, "BCC": [elsewhere]}, content_type="text/x-odd", content_encoding="none",
-            correlation_id="7", reply_to="somewhere", expiration="600000", priority=3,
+            correlation_id="7", reply_to="amq.gen-somewhere", expiration="600000", priority=3,
         ),
     )  # fmt: skip
     before = int(time.time() * 1000)
@@ -67,7 +67,7 @@ async def test_what_a_dead_letter_carries(bench: Bench, raw: Any, governed: Brok
     properties = letter.header.properties
     assert letter.body == b"the body"
     assert (properties.content_type, properties.content_encoding) == ("text/x-odd", "none")
-    assert (properties.correlation_id, properties.reply_to) == ("7", "somewhere")
+    assert (properties.correlation_id, properties.reply_to) == ("7", "amq.gen-somewhere")
     assert (properties.delivery_mode, properties.expiration) == (2, None)
     reason = properties.headers.pop("rb-dead-reason")
     assert reason.startswith("because of a test \\udcffxxx")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,7 +82,7 @@ async def test_callers_who_cannot_be_probed_are_left_alone(
 async def test_a_caller_whose_reply_queue_was_gone_and_is_back_is_answered(bench: Bench, raw: Any) -> None:
     queue, worker = bench.queue(fetch_size=1), Worker()  # it takes the second request after the first is settled
     await soon((await bench.transport()).serve(queue, worker))
-    mine = bench.name()
+    mine = f"amq_{uuid.uuid4().hex}"  # as a robust connection of aio-pika names its queues
     received: asyncio.Queue[Any] = asyncio.Queue()
     for number in ("1", "2"):
         await raw.queue_declare(mine, exclusive=True)

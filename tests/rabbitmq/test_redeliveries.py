@@ -91,7 +91,7 @@ async def test_a_counted_copy_is_the_request_but_for_its_count(bench: Bench, raw
     await raw.queue_bind(elsewhere.queue, "rpc", elsewhere.queue)
     properties: dict[str, Any] = {
         "content_type": "text/x-odd", "content_encoding": "none", "delivery_mode": 2, "priority": 3,
-        "correlation_id": "7", "reply_to": "somewhere", "message_id": "m", "app_id": "a", "user_id": "guest",
+        "correlation_id": "7", "reply_to": "amq.gen-somewhere", "message_id": "m", "app_id": "a", "user_id": "guest",
         "message_type": "t", "timestamp": datetime(2024, 5, 6, tzinfo=UTC),
     }  # fmt: skip
     await raw.basic_publish(

@@ -52,7 +52,7 @@ class Stage:
         (self.channel,) = [channel for channel, asked in self.heard(spec.Basic.Consume) if asked.queue == "service"]
 
     async def request(self, tag: int = 1) -> IncomingRequest:
-        self.connection.deliver(self.channel, tag, b"body", correlation_id=str(tag), reply_to="caller")
+        self.connection.deliver(self.channel, tag, b"body", correlation_id=str(tag), reply_to="amq.gen-caller")
         return await self.worker.next()
 
     def again(self, tag: int, **properties: Any) -> None:
@@ -161,10 +161,10 @@ async def test_a_copy_that_comes_back_is_held_until_its_original_is_gone(stage: 
         return None
 
     stage.peer.script = script
-    stage.again(1, correlation_id="7", reply_to="caller")
+    stage.again(1, correlation_id="7", reply_to="amq.gen-caller")
     channel, publish = await stage.hears(spec.Basic.Publish)
     assert publish.routing_key == "service"
-    copy = {"correlation_id": "7", "reply_to": "caller", "headers": {"rb-deliveries": 1}}
+    copy = {"correlation_id": "7", "reply_to": "amq.gen-caller", "headers": {"rb-deliveries": 1}}
     stage.connection.deliver(stage.channel, 2, b"body", **copy)
     other = await stage.request(3)  # what comes after it is not held up
     assert other.correlation_id == b"3"
@@ -179,7 +179,7 @@ async def test_a_copy_that_comes_back_is_held_until_its_original_is_gone(stage: 
 
 
 async def test_a_copy_that_nobody_takes_hands_over_the_original(stage: Stage) -> None:
-    stage.again(1, correlation_id="7", reply_to="caller", headers={"rb-deliveries": 2})
+    stage.again(1, correlation_id="7", reply_to="amq.gen-caller", headers={"rb-deliveries": 2})
     channel, _ = await stage.hears(spec.Basic.Publish)
     returned = spec.Basic.Return(312, "NO_ROUTE", "", "service")
     stage.connection.deliver(channel, 0, b"body", method=returned)

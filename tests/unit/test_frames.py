@@ -180,7 +180,7 @@ def test_a_table_of_the_same_size_is_not_taken_for_a_deadline_table() -> None:
 def test_deliver_of_pamqp(channel: int, tag: int, redelivered: bool, consumer: str, exchange: str, key: str) -> None:
     frame = pamqp.frame.marshal(spec.Basic.Deliver(consumer, tag, redelivered, exchange, key), channel)
     assert frame[7:11] == methods.DELIVER
-    assert methods.parse_deliver(*_payload(frame)) == (tag, redelivered)
+    assert methods.parse_deliver(*_payload(frame)) == (tag, redelivered, exchange == "")
 
 
 @given(channel=channels, code=st.integers(0, 65535), text=short, exchange=names, key=names)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import commands as spec
 
-from rabibridge import ConfigurationError, ConnectionLostError
+from rabibridge import ConfigurationError, ConnectionLostError, ContentRejectedError
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState, Reply, Request, ServiceQueue
@@ -40,6 +40,12 @@ class _Events:
 
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         self.told.append((correlation_id, refusal))
+
+    def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
+        self.told.append(limit)
+
+    def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
+        self.told.append(error)
 
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None: ...
 
@@ -106,7 +112,7 @@ async def test_whoever_gives_up_stopping_leaves_the_channel_to_the_requests_in_f
         connection = peer.connections[0]
         consuming = [heard for heard in connection.heard if isinstance(heard[1], spec.Basic.Consume)]
         (channel,) = [number for number, frame in consuming if frame.queue == "q"]
-        connection.deliver(channel, 1, b"x", reply_to="caller")
+        connection.deliver(channel, 1, b"x", reply_to="amq.gen-caller")
         await until(lambda: bool(events.received_requests))
         stopping = asyncio.create_task(consumer.stop())
         await until(lambda: bool(methods_of(connection, spec.Basic.Cancel)))

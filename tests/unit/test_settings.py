@@ -76,8 +76,9 @@ def test_every_application_setting_can_come_from_a_variable_and_from_the_file(en
         "max_pending": 100,
         "call_timeout": 2.5,
         "queue_type": "quorum",
+        "reply_queues": "replies.*, mine",
     }
-    expected = {**values, "signing_key": Secret("k" * 32)}
+    expected = {**values, "signing_key": Secret("k" * 32), "reply_queues": ("replies.*", "mine")}
     of_rabbitmq = {item.name for item in fields(RabbitMQSettings)}
     assert set(values) == ({item.name for item in fields(Settings)} - {"endpoints", "transport"}) | of_rabbitmq
 
@@ -175,7 +176,7 @@ def test_the_documentation_names_every_setting_with_its_default() -> None:
         if item.metadata:
             (row,) = re.findall(rf"^\|[^|]*\| `RABIBRIDGE_{item.name.upper()}`.*$", text, re.MULTILINE)
             default = "INFO" if item.name == "log_level" else str(item.default)  # what None means there
-            shown = {"None": "none", "False": "false"}.get(default, default.removesuffix(".0"))
+            shown = {"None": "none", "False": "false", "()": "none"}.get(default, default.removesuffix(".0"))
             assert f"| {shown} |" in row
     for name in ("HOST", "PORT", "USERNAME", "PASSWORD", "VIRTUALHOST", "SSL"):
         assert f"| `RABBITMQ_{name}` |" in text

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rabibridge_core.settings import TransportDeclaration, TransportSettings, boolean_setting, seconds_setting
+from rabibridge_core.settings import TransportDeclaration, TransportSettings, boolean_setting, seconds_setting, setting
 
 if TYPE_CHECKING:
     from rabibridge_core.settings import Settings
 
 __all__ = ["RABBITMQ", "RabbitMQSettings", "rabbitmq_settings"]
+
+
+def _parse_patterns(value: Any) -> tuple[str, ...]:
+    patterns = tuple(value.split(",") if isinstance(value, str) else value)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError
+    return tuple(filter(None, (pattern.strip() for pattern in patterns)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +28,9 @@ class RabbitMQSettings(TransportSettings):
         heartbeat: seconds between AMQP heartbeats. A URL may give it as a query parameter.
         direct_reply: ``True`` makes a client receive its replies through RabbitMQ's direct reply-to instead of a queue
             of its own; it then needs no permission except to write to the exchange ``rpc``.
+        reply_queues: names of reply queues that callers declare themselves, separated by commas; ``*`` and ``?`` are
+            wildcards. A server replies only to these, to queues that the broker names (``amq.gen-...``), to those of
+            aio-pika's robust connections (``amq_`` and 32 hexadecimal digits), and to direct reply-to addresses.
 
     Raises:
         ConfigurationError: a value is outside its range.
@@ -28,6 +38,9 @@ class RabbitMQSettings(TransportSettings):
 
     heartbeat: float = seconds_setting(1, 65535, default=10.0, in_url=True)
     direct_reply: bool = boolean_setting(default=False)
+    reply_queues: tuple[str, ...] = setting(
+        default=(), parse=_parse_patterns, allowed="names of queues, separated by commas, with the wildcards * and ?"
+    )
 
 
 RABBITMQ = TransportDeclaration(

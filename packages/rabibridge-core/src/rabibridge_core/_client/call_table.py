@@ -13,7 +13,7 @@ from rabibridge_core._client.resend import ResendQueue
 from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
-from rabibridge_core.errors import CallError, ConnectionLostError
+from rabibridge_core.errors import CallError, ConnectionLostError, ContentRejectedError
 
 if TYPE_CHECKING:
     import asyncio
@@ -113,6 +113,18 @@ class CallTable:
         call = self.pending.get(correlation_id)
         if call is not None and not call.future.done():
             self.refusals.refused(call, refusal, detail)
+
+    def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
+        """Called by the transport when the broker has refused a request that is larger than it accepts."""
+        for correlation_id in unconfirmed:
+            call = self.pending.get(correlation_id)
+            if call is not None and len(call.request.body) > limit and not call.future.done():
+                call.future.set_exception(
+                    ContentRejectedError(
+                        f"call of {call.func_name!r}: the request takes {len(call.request.body)} bytes on the wire; "
+                        f"the broker accepts at most {limit} (its max_message_size)"
+                    )
+                )
 
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
         """Called by the transport when replies to pending calls can no longer arrive.

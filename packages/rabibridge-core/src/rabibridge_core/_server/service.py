@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._services.schema import ServiceSchema
-    from rabibridge_core.errors import ConnectionLostError
+    from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
     from rabibridge_core.plugins.call_hooks import CallHooks
     from rabibridge_core.transport import Consumer, IncomingRequest, Transport
 
@@ -197,6 +197,10 @@ class ServiceRunner:
             _log.warning("service %r: %d calls are stopped and will be redelivered: %s", self._name, len(void), error)
         for active in void:
             self.stop_request(active, "void")
+
+    def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
+        """Called when the broker does not accept the reply to a request: replies with the error instead."""
+        self._processor.settler.refuse_reply(request, error)
 
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
         """Called when a caller cancels a call: stops it, or drops its request on arrival."""

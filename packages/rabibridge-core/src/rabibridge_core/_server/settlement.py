@@ -139,6 +139,11 @@ class RequestSettler:
         request.dead_letter(reason, self._error_reply(request, error, DEAD) if request.wants_reply else None)
         return error
 
+    def refuse_reply(self, request: IncomingRequest, error: ContentRejectedError) -> None:
+        """Reply that the result of a request cannot be sent, because the broker does not accept it."""
+        _log.warning("service %r: %s", self._name, error)
+        request.reply(self._error_reply(request, error, RESULT_UNSENDABLE))
+
     def log_unreadable(self) -> None:
         """Log the number of unreadable requests since the last call, except the first, which was logged at once."""
         if self._unreadable > 1:

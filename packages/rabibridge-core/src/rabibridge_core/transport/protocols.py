@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
+    from rabibridge_core.errors import (
+        ConfigurationError,
+        ConnectionLostError,
+        ContentRejectedError,
+        NoRouteError,
+        QueueFullError,
+    )
     from rabibridge_core.transport.messages import IncomingRequest, Reply, Request, ServiceQueue
 
 __all__ = [
@@ -56,6 +62,16 @@ class CallerEvents(Protocol):
         """Called when the broker has refused a request for this reason; it is in no queue."""
         ...
 
+    def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
+        """Called when the broker has refused a request because it accepts no body of more than ``limit`` bytes.
+
+        Args:
+            limit: in bytes.
+            unconfirmed: the correlation ids of the requests that the broker has not confirmed; those that are larger
+                were refused.
+        """
+        ...
+
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
         """Called when the connection is lost, and with it all replies to what was sent so far.
 
@@ -78,6 +94,13 @@ class ConsumerEvents(Protocol):
 
         :attr:`IncomingRequest.void` says which ones. It is also called after :meth:`Transport.close` if requests are in
         flight.
+        """
+        ...
+
+    def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
+        """Called when the broker does not accept the reply to a request because of its size.
+
+        The request is not settled yet: it is to be replied to once more, with the error.
         """
         ...
 
@@ -123,6 +146,7 @@ class Caller(Protocol):
             ConnectionLostError: there is no connection; ``executed`` is ``False``.
             ConfigurationError: the broker has just refused what was sent because of a missing permission, or the
                 request cannot be sent over this transport.
+            ContentRejectedError: the body is larger than the broker accepts.
         """
         ...
 

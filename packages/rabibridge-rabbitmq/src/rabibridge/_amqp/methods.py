@@ -5,6 +5,7 @@ The layout is that of the AMQP 0-9-1 specification plus RabbitMQ's ``basic.nack`
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Final
 
@@ -26,6 +27,7 @@ __all__ = [
     "RETURN",
     "ack",
     "parse_deliver",
+    "parse_max_message",
     "parse_reason",
     "parse_returned_key",
     "publish_method",
@@ -49,10 +51,13 @@ _REJECT = b"\x00\x3c\x00\x5a"
 NO_ROUTE: Final = 312
 """A mandatory message was returned: no queue is bound for its routing key."""
 ACCESS_REFUSED: Final = 403
-PRECONDITION_FAILED: Final = 406
 """The user lacks a permission or, during log-in, the credentials are wrong."""
+PRECONDITION_FAILED: Final = 406
+"""Among others, a message is larger than the broker accepts, or names another user."""
 NOT_ALLOWED: Final = 530
 """The user may not use the virtual host, or it does not exist."""
+
+_TOO_LARGE = re.compile(r"larger than (?:the )?(?:configured )?max(?:imum)? size:? (\d+)")
 
 _SETTLE = struct.Struct(">BHI4sQBB")
 _UNSIGNED_64 = struct.Struct(">Q")
@@ -78,16 +83,29 @@ def reject(channel: int, delivery_tag: int, *, requeue: bool) -> bytes:
     return _SETTLE.pack(METHOD, channel, 13, _REJECT, delivery_tag, requeue, END)
 
 
-def parse_deliver(data: bytes, start: int, end: int) -> tuple[int, bool]:
-    """Return the delivery tag and the redelivered flag of a ``basic.deliver`` payload.
+def parse_deliver(data: bytes, start: int, end: int) -> tuple[int, bool, bool]:
+    """Return the delivery tag, the redelivered flag, and whether it came through the default exchange.
+
+    The payload is that of ``basic.deliver``.
 
     Raises:
         FrameError: the payload is truncated.
     """
     tag = start + 5 + data[start + 4]
-    if tag + 9 > end:
+    if tag + 10 > end:
         raise FrameError("the payload of basic.deliver is truncated")
-    return _UNSIGNED_64.unpack_from(data, tag)[0], data[tag + 8] & 1 == 1
+    return _UNSIGNED_64.unpack_from(data, tag)[0], data[tag + 8] & 1 == 1, data[tag + 9] == 0
+
+
+def parse_max_message(code: int, text: str) -> int | None:
+    """Return the largest body that the broker accepts, if it closed a channel because of a larger one.
+
+    Args:
+        code: reply code of ``channel.close``.
+        text: reply text.
+    """
+    found = _TOO_LARGE.search(text) if code == PRECONDITION_FAILED else None
+    return int(found[1]) if found else None
 
 
 def parse_reason(data: bytes, start: int, end: int) -> tuple[int, str]:

@@ -40,6 +40,8 @@ class FastChannel(MessageReceiver):
         super().__init__(channel, max_body)
         self.close_code = 0
         """Reply code with which the broker closed the channel, 0 if it did not."""
+        self.close_text = ""
+        """Reply text with which the broker closed the channel."""
         self.user_id_refused = False
         """Whether it closed the channel because it knows the user of this connection under another name."""
         self.max_payload = max_payload
@@ -77,7 +79,8 @@ class FastChannel(MessageReceiver):
 
     def closed_by_broker(self, code: int, text: str) -> None:
         """Called when the broker closes the channel."""
-        self.close_code, self.user_id_refused = code, code == PRECONDITION_FAILED and "user_id" in text
+        self.close_code, self.close_text = code, text
+        self.user_id_refused = code == PRECONDITION_FAILED and "user_id" in text
         self.detach()
         self._close(ConnectionLostError(f"the broker closed channel {self.number}: {code} {text}"))
 

@@ -26,11 +26,20 @@ __all__ = ["MessageReceiver"]
 
 _LARGE = 32 * 1024
 """Body parts of at least this many bytes are kept as views of the received data until the body is complete."""
-_TAG_AND_FLAG = struct.Struct(">QB")
+_DELIVERY = struct.Struct(">QBB")
+"""Delivery tag, redelivered flag, and the length of the name of the exchange, which is 0 for the default exchange."""
 
 
 class MessageReceiver:
-    """Receives the messages, confirms and returns of one channel, and reports them to the methods of a subclass."""
+    """Receives the messages, confirms and returns of one channel, and reports them to the methods of a subclass.
+
+    Attributes:
+        via_default_exchange: during :meth:`delivered`, whether the message came through the default exchange, and not
+            through the one that callers may write to. Only known if ``tells_exchanges`` is set.
+    """
+
+    tells_exchanges = False
+    """Whether the subclass reads :attr:`via_default_exchange`."""
 
     def __init__(self, channel: int, max_body: int) -> None:
         """Receive the frames of a channel.
@@ -42,6 +51,9 @@ class MessageReceiver:
         """
         self.open = True
         self.number = channel
+        self.via_default_exchange = False
+        # The shortest name of an exchange of which messages are received in one step.
+        self._shortest_exchange = 1 if self.tells_exchanges else 0
         self._max_kept = max_body + 1
         self._method = b""  # of the message whose content is being received: DELIVER, RETURN or none
         self._tag = 0
@@ -76,8 +88,9 @@ class MessageReceiver:
         end_octet, kind, channel, length = NEXT_FRAME.unpack_from(data, header_end)
         if end_octet != END or kind != BODY or channel != number or length != body_size or data[body_end] != END:
             return 0
-        tag, redelivered = _TAG_AND_FLAG.unpack_from(data, start + self._deliver_size)
-        if redelivered & 1:  # it may be republished, which takes the raw properties
+        tag, redelivered, exchange = _DELIVERY.unpack_from(data, start + self._deliver_size)
+        # A redelivered message may be republished, which takes the raw properties.
+        if redelivered & 1 or exchange < self._shortest_exchange:
             return 0
         properties = parse_common_properties(flags, data, header + 21, header_end)
         if properties is None:
@@ -86,7 +99,7 @@ class MessageReceiver:
         return body_end + 1
 
     def _remember_deliver(self, data: bytes, start: int, end: int) -> None:
-        if data[start + 7 : start + 11] == DELIVER and start + 12 + data[start + 11] + 9 <= end:
+        if data[start + 7 : start + 11] == DELIVER and start + 12 + data[start + 11] + 10 <= end:
             self._deliver = data[start : start + 12 + data[start + 11]]
             self._deliver_size = len(self._deliver)
 
@@ -123,7 +136,7 @@ class MessageReceiver:
         if self._method:
             raise FrameError(f"received a method frame within a message on channel {self.number}")
         if method == DELIVER:
-            self._tag, self._redelivered = parse_deliver(data, start, end)
+            self._tag, self._redelivered, self.via_default_exchange = parse_deliver(data, start, end)
             self._method = DELIVER
         elif method in (ACK, NACK):
             if end - start != 13:
@@ -160,6 +173,7 @@ class MessageReceiver:
             return
         if method == DELIVER:
             self.delivered(self._tag, self._redelivered, properties, body)
+            self.via_default_exchange = False
         else:
             self.returned(*self._reason, properties)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aio_pika import Connection
 from yarl import URL
 
-from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED
+from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED, parse_max_message
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge.settings import rabbitmq_settings
@@ -68,6 +68,10 @@ class Session:
         own = rabbitmq_settings(settings)
         self.direct_reply = own.direct_reply
         self.exchange_declared = False
+        self.reply_queues = own.reply_queues
+        self.max_message: int | None = None
+        """Largest body that this broker accepts, in bytes; ``None`` until it has refused a larger one."""
+        self._settings = settings
         self.lost = asyncio.Event()
         self._connection = connection
         self._amqp: Any = underlay.connection
@@ -132,6 +136,30 @@ class Session:
         """The version that the broker reports, such as ``(3, 12, 5)``; empty if it reports none."""
         version = str(self._amqp.server_properties.get("version", ""))
         return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+    def learn_max_message(self, code: int, text: str) -> bool:
+        """Note the largest body that the broker accepts if it has closed a channel because of a larger one.
+
+        Args:
+            code: reply code with which it closed the channel.
+            text: reply text.
+
+        Returns:
+            Whether that was the reason.
+        """
+        limit = parse_max_message(code, text)
+        if limit is not None:
+            self.max_message = limit
+        return limit is not None
+
+    async def open_another(self, name: str) -> Session:
+        """Connect to the same broker once more; the broker lists that connection under ``name``.
+
+        Raises:
+            ConfigurationError: as of :meth:`connect`.
+            ConnectionLostError: as of :meth:`connect`.
+        """
+        return await Session.connect(self.endpoint, self._settings, name)
 
     @property
     def error(self) -> ConnectionLostError | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiormq import exceptions as amqp
 
 from rabibridge._amqp.durations import milliseconds
+from rabibridge._amqp.reply_to import DIRECT_REPLY_TO
 from rabibridge._connection.error_translation import translated
 from rabibridge_core.errors import ConfigurationError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CANCEL_PREFIX",
     "DEAD_LETTERS",
-    "DIRECT_REPLY_TO",
     "EXCHANGE",
     "SERVER_NAMED",
     "declare_cancel_queue",
@@ -46,13 +46,16 @@ _DEAD_LETTERS_ARGUMENTS: dict[str, Any] = {
 }
 CANCEL_PREFIX = "cancel:"
 """Prefix of a service's routing key; cancellations of its calls are published to the resulting key."""
-DIRECT_REPLY_TO = b"amq.rabbitmq.reply-to"
-"""RabbitMQ's pseudo-queue for replies, and the prefix of the reply_to of requests that use it."""
 SERVER_NAMED = b"amq.gen-"
 """Prefix of queue names that the broker generates. Unlike other names, they are never used again."""
-_CANCEL_QUEUE_EXPIRY = 60_000
-"""Time after which the broker deletes a cancellation queue whose channel is closed while its connection is open, in
-milliseconds."""
+_CANCEL_QUEUE_ARGUMENTS: dict[str, Any] = {
+    "x-expires": 60_000,  # milliseconds that the queue outlives its channel, if the connection stays open
+    # Anybody who may call can publish cancellations, and a worker that stands still does not read them. Refusing a new
+    # one instead of dropping an old one applies before the delivery to a consumer, which would bypass the limits.
+    "x-max-length": 1024,
+    "x-max-length-bytes": 64 * 1024,
+    "x-overflow": "reject-publish",
+}
 _EXTRA_DELIVERIES = 5
 """How far ``x-delivery-limit``, at which a quorum queue itself drops a request, is above our redelivery limit."""
 
@@ -107,7 +110,7 @@ async def declare_reply_queue(channel: AbstractChannel, *, direct: bool) -> byte
 
 async def declare_cancel_queue(channel: AbstractChannel) -> str:
     """Declare an exclusive queue for cancellations, consume from it on the channel, and return its name."""
-    declared = await channel.queue_declare("", exclusive=True, arguments={"x-expires": _CANCEL_QUEUE_EXPIRY})
+    declared = await channel.queue_declare("", exclusive=True, arguments=_CANCEL_QUEUE_ARGUMENTS)
     assert declared.queue is not None
     await channel.basic_consume(declared.queue, unused_callback, no_ack=True)
     return declared.queue

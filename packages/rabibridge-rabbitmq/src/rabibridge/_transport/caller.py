@@ -16,6 +16,7 @@ from rabibridge._amqp.properties import Properties, encode_properties, with_user
 from rabibridge._connection.error_translation import permission_error, translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_exchange, declare_reply_queue
+from rabibridge._transport.request_checks import check_headers, check_size
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
@@ -26,13 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from rabibridge._connection.session import Session
-    from rabibridge_core.transport import CallerEvents, Headers, Request
+    from rabibridge_core.transport import CallerEvents, Request
 
 __all__ = ["RabbitCaller"]
 
-_ADDED_ON_REDELIVERY = 2048
-"""Bytes that a worker may add to the headers of a request when it counts a redelivery or dead-letters the request."""
-_ROUTING_HEADERS = frozenset({"CC", "BCC"})
 _FIRST_DELAY = 1.0
 _MAX_DELAY = 30.0
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
@@ -61,7 +59,9 @@ class _PublishChannel(FastChannel):
     def start(self, reply_to: bytes) -> None:
         """Accept requests, whose replies go to this queue."""
         self.reply_to = reply_to
-        self._template = RequestTemplate(self.number, reply_to, self.max_payload)
+        limit = self.session.max_message
+        small = self.max_payload if limit is None else min(self.max_payload, limit)
+        self._template = RequestTemplate(self.number, reply_to, small)
 
     def publish(self, request: Request) -> None:
         route = request[0]
@@ -74,6 +74,7 @@ class _PublishChannel(FastChannel):
         self._multiplexer.write(frames)
 
     def _encode_any_request(self, method: bytes, request: Request) -> Frames:
+        check_size(len(request.body), self.session.max_message)
         seconds, expiration = request.timeout, b""
         if seconds is None:
             table = self._probe_table
@@ -96,24 +97,8 @@ class _PublishChannel(FastChannel):
         if request.headers:
             if IDEMPOTENCY_KEY in request.headers and self._caller.names_user and self.session.user_id:
                 flags, encoded = with_user_id(flags, encoded, self.session.user_id)
-            self._check_headers(request.headers, len(encoded))
+            check_headers(request.headers, len(encoded), self.max_payload)
         return content(self.number, method, flags, encoded, body, self.max_payload)
-
-    def _check_headers(self, headers: Headers, size: int) -> None:
-        """Refuse headers for which the broker would close the channel or the connection.
-
-        Raises:
-            ConfigurationError: they are too large together, or one of them has a meaning for RabbitMQ.
-        """
-        if size > self.max_payload - _ADDED_ON_REDELIVERY:
-            raise ConfigurationError(
-                f"the headers of a call take {size} bytes; at most {self.max_payload - _ADDED_ON_REDELIVERY} fit "
-                "into a frame of this connection: send large values as arguments"
-            )
-        for name in _ROUTING_HEADERS & headers.keys():
-            raise ConfigurationError(
-                f"the header {name!r} cannot be sent: RabbitMQ takes it for further routing keys; use another name"
-            )
 
     def cancel(self, routing_key: str, correlation_id: bytes) -> None:
         try:
@@ -157,7 +142,14 @@ class _PublishChannel(FastChannel):
         unconfirmed = tuple(self.unconfirmed.values())
         self.unconfirmed.clear()
         self._caller.names_user &= not self.user_id_refused
-        if self.close_code != ACCESS_REFUSED:
+        if self.session.learn_max_message(self.close_code, self.close_text):
+            limit = self.session.max_message
+            assert limit is not None
+            self._caller.update()
+            self._events.too_large(limit, unconfirmed)
+            self._events.lost(error, unconfirmed)
+            self._caller.reopen(self.session)
+        elif self.close_code != ACCESS_REFUSED:
             self._caller.update()
             self._events.lost(error, unconfirmed)
             self.session.fail(error)
@@ -280,6 +272,10 @@ class RabbitCaller:
         self._refusal = error
         self.update()
         self._reopen(self, session, self._backoff.next())
+
+    def reopen(self, session: Session) -> None:
+        """Open another channel on the same connection, at once."""
+        self._reopen(self, session, 0.0)
 
     def forget_refusal(self) -> None:
         """Let calls wait again: the connection on which the broker refused them is lost."""

@@ -126,7 +126,11 @@ class RabbitConsumer:
         """Reply to an accepted request whose channel is closed, on the current channel or on the next one."""
         channel = self.channel
         if channel is not None and channel.open:
-            channel.write(channel.encode_reply(properties, reply))
+            frames = channel.encode_reply(properties, reply)
+            if frames:
+                channel.write(frames)
+            else:
+                channel.reply_apart(properties, reply, lambda _: None)
         else:
             self._late_replies.append((properties, reply))
 

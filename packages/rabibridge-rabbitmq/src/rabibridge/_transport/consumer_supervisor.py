@@ -63,6 +63,7 @@ class ConsumerSupervisor:
             for task in self.tasks:
                 task.cancel()
         if self._worker_session is not None:
+            await self._worker_session.replies.drain()
             await self._worker_session.publisher.drain()
         for consumer in self._consumers:
             await consumer.wait_idle()

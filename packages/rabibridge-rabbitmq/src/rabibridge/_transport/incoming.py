@@ -18,6 +18,7 @@ from rabibridge._amqp.headers import (
 )
 from rabibridge._amqp.properties import parse_user_id
 from rabibridge._connection.topology import SERVER_NAMED
+from rabibridge_core.errors import ContentRejectedError
 
 if TYPE_CHECKING:
     from rabibridge._amqp.frames import Frames
@@ -35,6 +36,7 @@ class DeliveryChannel(Protocol):
     """What a request and the redelivery counter use of the channel on which requests arrive."""
 
     open: bool
+    via_default_exchange: bool
 
     @property
     def user_id(self) -> bytes:
@@ -47,7 +49,14 @@ class DeliveryChannel(Protocol):
         ...
 
     def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
-        """Return the frames that send a reply to the request with these properties."""
+        """Return the frames that send a reply to the request with these properties.
+
+        Nothing is returned if the broker may close the channel for it: :meth:`reply_apart` sends it.
+        """
+        ...
+
+    def reply_apart(self, properties: Properties, reply: Reply, done: Done) -> None:
+        """Send a reply where that harms no other request, and call ``done`` with the outcome."""
         ...
 
     def write(self, frames: Frames) -> None:
@@ -83,8 +92,9 @@ class RabbitRequest:
     """A received request that must be settled once."""
 
     __slots__ = (
-        "_channel", "_probe_allowed", "_tag", "body", "caller", "content_encoding", "content_type", "correlation_id",
-        "deadline", "deliveries", "headers", "persistent", "properties", "redelivered", "time_left", "wants_reply",
+        "_channel", "_probe_allowed", "_reply_refused", "_tag", "body", "caller", "content_encoding", "content_type",
+        "correlation_id", "deadline", "deliveries", "headers", "persistent", "properties", "redelivered", "time_left",
+        "wants_reply",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +103,7 @@ class RabbitRequest:
         """Wrap a delivery; ``tag`` is its delivery tag on ``channel``."""
         self._channel: DeliveryChannel | None = channel  # None: settled
         self._tag = tag  # 0: acknowledged
+        self._reply_refused = False
         self.properties = properties
         self.content_type, self.content_encoding, table, self.correlation_id, reply_to, _, self.persistent, _ = (
             properties
@@ -113,9 +124,9 @@ class RabbitRequest:
         if (table == PROBE_TABLE or not table) and not properties.expiration:
             self._probe_allowed = table != b""
         else:
-            self._read_headers(table, properties.expiration)
+            self._read_headers(channel, table, properties.expiration)
 
-    def _read_headers(self, table: bytes, expiration: bytes) -> None:
+    def _read_headers(self, channel: DeliveryChannel, table: bytes, expiration: bytes) -> None:
         """Parse other headers: a sender may encode the deadline differently, or set only an expiration."""
         headers = self.headers = decode_table_or_empty(table)
         self._probe_allowed = DEADLINE_HEADER in headers or headers.get(PROBE_HEADER) is True
@@ -124,8 +135,12 @@ class RabbitRequest:
             time_left = int(expiration)
         self.time_left = time_left / 1000 if isinstance(time_left, int | float) else None
         self.deadline = deadline / 1000 if isinstance(deadline, int | float) else None
-        counted = _delivery_count(headers.get(DELIVERIES_HEADER)) + (1 if self.redelivered else 0)
-        self.deliveries = max(counted, _delivery_count(headers.get(DELIVERY_COUNT_HEADER)))
+        # Whoever sends a request can set any header. Only workers may publish to the default exchange, where counted
+        # copies come from; and the broker replaces its own header in requests that it redelivers.
+        if channel.via_default_exchange:
+            self.deliveries += _delivery_count(headers.get(DELIVERIES_HEADER))
+        if self.redelivered and channel.consumer.queue.queue_type == "quorum":
+            self.deliveries = max(self.deliveries, _delivery_count(headers.get(DELIVERY_COUNT_HEADER)))
         self.redelivered = self.deliveries > 0
 
     @property
@@ -151,8 +166,27 @@ class RabbitRequest:
                 self._reply_late(channel, reply)
                 return
             frames = channel.encode_reply(self.properties, reply)
+            if not frames:
+                self._reply_apart(channel, reply)
+                return
             self._channel = None
             channel.settle(frames, self._tag)
+
+    def _reply_apart(self, channel: DeliveryChannel, reply: Reply) -> None:
+        """Settle only when the broker has accepted the reply: it may refuse one that is too large."""
+
+        def done(refusal: Exception | None) -> None:
+            if isinstance(refusal, ContentRejectedError) and not self._reply_refused:
+                self._reply_refused = True
+                channel.consumer.events.reply_refused(self, refusal)
+            elif self._channel is not None:
+                if refusal is not None and not (self._tag or channel.open):
+                    self._reply_late(channel, reply)
+                    return
+                self._channel = None
+                channel.settle(b"", self._tag)
+
+        channel.reply_apart(self.properties, reply, done)
 
     def _reply_late(self, channel: DeliveryChannel, reply: Reply) -> None:
         """Reply to an accepted request whose channel is closed: it is never redelivered, so only this worker can."""
@@ -187,10 +221,13 @@ class RabbitRequest:
         channel, tag = self._channel, self._tag
         if channel is None:
             return
-        frames = channel.encode_reply(self.properties, reply) if reply is not None and self.wants_reply else b""
+        replies = reply is not None and self.wants_reply
+        frames = channel.encode_reply(self.properties, reply) if reply is not None and replies else b""
         self._channel = None
 
         def done(refusal: Exception | None) -> None:
+            if reply is not None and replies and not frames:
+                channel.reply_apart(self.properties, reply, lambda _: None)
             if not (refusal and tag):
                 channel.settle(frames, tag)
                 return

@@ -48,6 +48,7 @@ class OutgoingMessage(NamedTuple):
         body: message body.
         done: called with the outcome.
         retried: whether it was published before, on a channel that has closed.
+        mandatory: whether the broker returns it if there is no such queue.
     """
 
     queue: bytes
@@ -56,6 +57,7 @@ class OutgoingMessage(NamedTuple):
     body: bytes
     done: Done
     retried: bool = False
+    mandatory: bool = True
 
 
 def counted_copy(request: RabbitRequest, queue: ServiceQueue, session: Session, done: Done) -> OutgoingMessage:

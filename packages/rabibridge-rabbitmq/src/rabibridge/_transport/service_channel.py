@@ -6,16 +6,16 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge._amqp.fast_path import encode_simple_reply
-from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import content
 from rabibridge._amqp.methods import ACCESS_REFUSED, NO_ROUTE, ack, reject
-from rabibridge._amqp.properties import Properties, encode_properties
+from rabibridge._amqp.reply_to import DIRECT_REPLY_TO
 from rabibridge._connection.error_translation import permission_error
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.topology import DIRECT_REPLY_TO, SERVER_NAMED
+from rabibridge._connection.topology import SERVER_NAMED
 from rabibridge._transport.incoming import RabbitRequest
 from rabibridge._transport.interfaces import ServedQueue
 from rabibridge._transport.redelivery_counter import RedeliveryCounter
+from rabibridge._transport.replies import reply_properties
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
 
     from rabibridge._amqp.frames import Frames
+    from rabibridge._amqp.properties import Properties
     from rabibridge._transport.interfaces import Done
     from rabibridge._transport.worker_session import WorkerSession
     from rabibridge_core.errors import ConfigurationError
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["ChannelOwner", "ServiceChannel", "acks"]
 
 _log = logging.getLogger(__name__)
-_new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
 class ChannelOwner(ServedQueue, Protocol):
@@ -50,6 +50,8 @@ class ServiceChannel(FastChannel):
     frame if no lower delivery tag is unsettled: an acknowledgement costs a broker about as much as a message.
     """
 
+    tells_exchanges = True
+
     def __init__(self, worker_session: WorkerSession, channel: AbstractChannel, consumer: ChannelOwner) -> None:
         """Receive the requests of ``consumer`` on a channel."""
         session, queue = worker_session.session, consumer.queue
@@ -58,6 +60,7 @@ class ServiceChannel(FastChannel):
         self.queue_deleted = False  # no more requests arrive, but unsettled ones can still be answered
         self.consumer = consumer
         self._worker_session = worker_session
+        self._replies = worker_session.replies
         self._queue = queue
         counted = queue.redelivery_limit is not None and queue.queue_type == "classic"  # quorum queues count themselves
         self._redelivery_counter = RedeliveryCounter(self, channel, worker_session) if counted else None
@@ -70,6 +73,8 @@ class ServiceChannel(FastChannel):
         self.unsettled += 1
         self._unacknowledged[tag] = None
         request = RabbitRequest(self, tag, redelivered, properties, body)
+        if properties[4] not in self._publish_methods and not self._accept_reply_to(request):
+            return
         if request.redelivered and self._redelivery_counter is not None:
             self._redelivery_counter.receive(request, tag, uncounted=redelivered)
         else:
@@ -80,23 +85,42 @@ class ServiceChannel(FastChannel):
         """The user of this connection."""
         return self._worker_session.session.user_id
 
+    def _accept_reply_to(self, request: RabbitRequest) -> bool:
+        """Check an address that a request names for the first time; set the request aside if it is not allowed."""
+        refusal = self._replies.refusal(request.caller)
+        if refusal:
+            request.dead_letter(f"queue {self._queue.name!r}: {refusal}")
+        else:
+            self._reply_method(request.caller)
+        return not refusal
+
     def dead_letter(self, request: RabbitRequest, reason: str, done: Done) -> None:
         """Publish a request to the dead-letter queue and call ``done`` with the outcome."""
         self._worker_session.publisher.dead_letter(request, self._queue, reason, done)
 
     def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
-        """Return the frames that send the reply to the request with these properties."""
-        method = self._publish_methods.get(properties.reply_to) or self._reply_method(properties.reply_to)
-        simple = encode_simple_reply(self.number, method, properties.correlation_id, reply, self.max_payload)
-        return simple or self._encode_any_reply(method, properties.correlation_id, reply)
+        """Return the frames that send the reply to the request with these properties.
 
-    def _encode_any_reply(self, method: bytes, correlation_id: bytes, reply: Reply) -> Frames:
-        table = encode_table(reply.headers) if reply.headers else b""
-        fields = (reply.content_type, reply.content_encoding, table, correlation_id, b"", b"", False, b"")
-        flags, encoded = encode_properties(_new_tuple(Properties, fields))
+        Nothing is returned if the broker may close the channel for it: :meth:`reply_apart` sends it.
+        """
+        method = self._publish_methods.get(properties.reply_to) or self._reply_method(properties.reply_to)
+        replies = self._replies
+        if not method:
+            return b""
+        simple = encode_simple_reply(self.number, method, properties.correlation_id, reply, replies.one_frame)
+        if simple or len(reply.body) > replies.accepted:
+            return simple
+        flags, encoded = reply_properties(properties.correlation_id, reply)
         return content(self.number, method, flags, encoded, reply.body, self.max_payload)
 
+    def reply_apart(self, properties: Properties, reply: Reply, done: Done) -> None:
+        """Send a reply where that harms no other request, and call ``done`` with the outcome."""
+        self._replies.send(properties, reply, done)
+
     def _reply_method(self, reply_to: bytes) -> bytes:
+        """Return the method that publishes to this queue, nothing if the broker may close the connection for it."""
+        if self._replies.is_doubtful(reply_to):
+            return b""
         # RabbitMQ before 4.2 returns mandatory direct replies although it delivers them.
         mandatory = not reply_to.startswith(DIRECT_REPLY_TO)
         return self._add_publish_method(reply_to, b"", reply_to, mandatory=mandatory)
@@ -145,6 +169,7 @@ class ServiceChannel(FastChannel):
 
     def closed(self, error: ConnectionLostError) -> None:
         """Report that all unsettled requests are lost."""
+        self._replies.learn(self.close_code, self.close_text)
         self._events.lost(error)
         if self.close_code == ACCESS_REFUSED:
             endpoint = self._worker_session.session.endpoint

@@ -1,4 +1,4 @@
-"""What all services on one connection share: the cancellation listener and the confirmed publisher."""
+"""What all services on one connection share: cancellations, replies that need care, and the confirmed publisher."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge._transport.cancellation import CancellationListener
 from rabibridge._transport.confirmed_publisher import ConfirmedPublisher
+from rabibridge._transport.replies import Replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ class WorkerSession:
         """
         self.session = session
         self.publisher = ConfirmedPublisher(session, name)
+        self.replies = Replies(session, name)
         self.cancellations = CancellationListener(session, self._on_cancelled)
         self._consumers = consumers
 

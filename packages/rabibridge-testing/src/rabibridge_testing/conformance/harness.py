@@ -22,7 +22,7 @@ from rabibridge_core.transport import Reply, Request, ServiceQueue, Transport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+    from rabibridge_core.errors import ConfigurationError, ConnectionLostError, ContentRejectedError
     from rabibridge_core.transport import Caller, Headers, IncomingRequest, Refusal
 
 __all__ = [
@@ -82,6 +82,7 @@ class Inbox:
         self.replies: asyncio.Queue[tuple[bytes, Reply]] = asyncio.Queue()
         self.refusals: asyncio.Queue[Refused] = asyncio.Queue()
         self.losses: asyncio.Queue[ConnectionLostError | ConfigurationError] = asyncio.Queue()
+        self.limits: asyncio.Queue[int] = asyncio.Queue()
         self.unconfirmed: set[bytes] = set()
         """The correlation ids that the broker had not confirmed when the connection was last lost."""
 
@@ -92,6 +93,10 @@ class Inbox:
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         """Called when the broker has refused a request."""
         self.refusals.put_nowait(Refused(bytes(correlation_id), refusal, detail))
+
+    def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
+        """Called when the broker has refused a request because of its size."""
+        self.limits.put_nowait(limit)
 
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
         """Called when the connection was lost."""
@@ -108,6 +113,7 @@ class Worker:
         self.losses: asyncio.Queue[ConnectionLostError] = asyncio.Queue()
         self.cancels: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         self.gone: asyncio.Queue[bytes] = asyncio.Queue()
+        self.refused_replies: asyncio.Queue[tuple[IncomingRequest, ContentRejectedError]] = asyncio.Queue()
 
     def received(self, request: IncomingRequest, /) -> None:
         """Called when a request has arrived."""
@@ -120,6 +126,10 @@ class Worker:
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
         """Called when a caller has cancelled a call."""
         self.cancels.put_nowait((bytes(caller), bytes(correlation_id)))
+
+    def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
+        """Called when the broker has refused a reply because of its size."""
+        self.refused_replies.put_nowait((request, error))
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller has disconnected."""
