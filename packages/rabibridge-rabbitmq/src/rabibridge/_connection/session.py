@@ -14,6 +14,7 @@ from aio_pika import Connection
 from yarl import URL
 
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED, parse_max_message
+from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge.settings import rabbitmq_settings
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from aiormq.abc import AbstractChannel
 
-    from rabibridge._connection.dialer import Dialer
     from rabibridge._connection.multiplexer import Multiplexer
     from rabibridge_core.settings import Settings
     from rabibridge_core.settings.endpoints import Endpoint
@@ -159,7 +159,7 @@ class Session:
             ConfigurationError: as of :meth:`connect`.
             ConnectionLostError: as of :meth:`connect`.
         """
-        return await Session.connect(self.endpoint, self._settings, name)
+        return await Session.connect(self.endpoint, self._settings, name, Dialer())
 
     @property
     def error(self) -> ConnectionLostError | None:
