@@ -16,6 +16,7 @@ STORED = Path(__file__).with_name("public_names.txt")
 MODULES = (
     "rabibridge",
     "rabibridge.errors",
+    "rabibridge.exceptions",
     "rabibridge.mq",
     "rabibridge.plugin",
     "rabibridge.settings",

@@ -5,6 +5,13 @@ Everything that a program needs, under one short name: the classes of :mod:`rabi
 authors import. What is not exported here or from a public module belongs in a private package.
 """
 
+from rabibridge._side_by_side import refuse_version_0
+
+refuse_version_0()  # before anything else is imported: its files may be in the place of ours
+
+# ruff: noqa: E402
+from typing import TYPE_CHECKING
+
 from rabibridge.mq import RMQBase, RMQClient, RMQServer
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
@@ -56,6 +63,18 @@ __all__ = [
     "RetryRefused",
     "SerializationError",
     "ServiceSchema",
+    "__version__",
     "current_call",
     "register_call",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version  # importing it takes a fifth of the time that importing rabibridge takes
+
+        return version("rabibridge-rabbitmq")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

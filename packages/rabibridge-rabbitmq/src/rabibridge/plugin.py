@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge._side_by_side import refuse_version_0
+
+refuse_version_0()  # where its __init__ is in the place of ours
+
+# ruff: noqa: E402
 from rabibridge.settings import RABBITMQ
 from rabibridge_core.plugins import hookimpl
 

@@ -3,11 +3,15 @@
 Everything here works without RabbitMQ and imports ``rabibridge_core`` only. Clients, servers and the AMQP transport
 belong in ``rabibridge``.
 
-Installing the package provides the pytest fixture ``fake_broker``; the suite for authors of transports is in
-:mod:`rabibridge_testing.conformance`.
+Installing the package provides the pytest fixture ``fake_broker``. Where pytest loads no installed plug-ins
+(``PYTEST_DISABLE_PLUGIN_AUTOLOAD``, ``-p no:rabibridge_testing``), import it into ``conftest.py``, ``from
+rabibridge_testing import fake_broker``, or name it there, ``pytest_plugins = ["rabibridge_testing"]``. Doing so where
+it is loaded, too, does no harm. The suite for authors of transports is in :mod:`rabibridge_testing.conformance`.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing._fake.fake_broker import FakeBroker
 from rabibridge_testing._fake.recording import RecordedCall
@@ -16,6 +20,9 @@ from rabibridge_testing._memory.messages import DeadLetter
 from rabibridge_testing._memory.transport import MemoryTransport
 from rabibridge_testing.faults import CorruptReplies, Delay, DropReplies, Duplicate, Fault, Passage, Refuse
 from rabibridge_testing.memory import forget_broker, memory_broker
+
+if TYPE_CHECKING:
+    from rabibridge_testing.plugin import fake_broker
 
 __all__ = [
     "CorruptReplies",
@@ -30,6 +37,19 @@ __all__ = [
     "Passage",
     "RecordedCall",
     "Refuse",
+    "fake_broker",
     "forget_broker",
     "memory_broker",
 ]
+
+
+def __dir__() -> list[str]:  # where pytest looks for the fixtures of ``pytest_plugins``
+    return sorted({*globals(), *__all__})
+
+
+def __getattr__(name: str) -> Any:
+    if name == "fake_broker":
+        from rabibridge_testing.plugin import fake_broker  # pytest is imported by those who use the fixture
+
+        return fake_broker
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,10 @@ Serving and calling belong in the packages below; the command uses only their pu
 
 from __future__ import annotations
 
+from rabibridge._side_by_side import refuse_version_0
+
+refuse_version_0()  # where its __init__ is in the place of ours
+
 __all__ = ["main"]
 
 
