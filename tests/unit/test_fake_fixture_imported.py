@@ -39,9 +39,7 @@ _IMPORT = "from rabibridge_testing import fake_broker\n"
     [
         pytest.param("all", "", id="loaded"),
         pytest.param("all", _IMPORT, id="loaded and imported"),
-        pytest.param(
-            "all", f"{_IMPORT}import rabibridge_testing.conformance\n", id="loaded, the suite too"
-        ),
+        pytest.param("all", f"{_IMPORT}import rabibridge_testing.conformance\n", id="loaded, the suite too"),
         pytest.param("all", 'pytest_plugins = ["rabibridge_testing"]\n', id="loaded and named"),
         pytest.param("others", _IMPORT, id="blocked and imported"),
         pytest.param("others", f"import rabibridge_testing.conformance\n{_IMPORT}", id="imported after the suite"),
