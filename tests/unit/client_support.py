@@ -24,8 +24,10 @@ IDEMPOTENT = {"rb-idempotent": True}
 GONE = ConnectionLostError("the cable was cut")
 
 
-def make_client(transport: ScriptedTransport, **options: Any) -> Client:
-    return Client(transport, CODEC, hooks=CallHooks(), name="client", **options)
+def make_client(
+    transport: ScriptedTransport, *, codec: Codec = CODEC, hooks: CallHooks | None = None, **options: Any
+) -> Client:
+    return Client(transport, codec, hooks=hooks or CallHooks(), name="client", **options)
 
 
 def begin(client: Client, *args: Any, timeout: float | None = None, **options: Any) -> asyncio.Task[Any]:

@@ -124,11 +124,19 @@ class Clock:
 
 
 def make_service(
-    func: Callable[..., Any], *, clock: Callable[[], float] | None = None, codec: Codec = CODEC, **options: Any
+    func: Callable[..., Any],
+    *,
+    clock: Callable[[], float] | None = None,
+    codec: Codec = CODEC,
+    plugin: object = None,
+    **options: Any,
 ) -> ServiceRunner:
     """Return a service without a transport: it gets requests only by :meth:`ServiceRunner.received`."""
+    plugins = PluginManager()
+    if plugin is not None:
+        plugins.register(plugin)
     return ServiceRunner(
-        ServiceSchema.of(func, ServiceLimits(**options)), codec, CallHooks(PluginManager()), clock=clock or Clock()
+        ServiceSchema.of(func, ServiceLimits(**options)), codec, CallHooks(plugins), clock=clock or Clock()
     )
 
 

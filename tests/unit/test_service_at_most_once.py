@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rabibridge_core._observability.call_context import current_call
-from rabibridge_core._protocol.remote_errors import INVALID_ARGUMENTS, REDELIVERED
+from rabibridge_core._protocol.remote_errors import INVALID_ARGUMENTS, REDELIVERED, REQUEST_REJECTED
 from rabibridge_core.errors import ConnectionLostError
 from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, ThreadWork, Work, keyed, make_service, turns, until
 
@@ -166,7 +166,10 @@ async def test_after_the_drain_timeout(kind: str, monkeypatch: pytest.MonkeyPatc
     service.received(waiting)
     await until(lambda: work.started or in_a_thread.started)
     await asyncio.wait_for(service.stop(0), PATIENCE)
-    assert waiting.events == ["requeued"]
+    # Another worker could not know that it was not begun, and would refuse it: its caller is told that it did not run.
+    assert waiting.events == ["replied"]
+    assert waiting.error["rb-error"] == REQUEST_REJECTED
+    assert "did not run" in waiting.error["rb-error-message"]
     assert running.events == ["accepted", "replied"]  # its caller is told immediately that it may have run
     assert running.error["rb-error"] == REDELIVERED
     assert "in part" in running.error["rb-error-message"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._observability.call_context import current_call, current_call_var, inherited_time
 from rabibridge_core._server.active_request import ActiveRequest
 from rabibridge_core._server.cancelled_calls import MAX_CALLERS, MAX_CALLS
@@ -203,8 +204,7 @@ async def test_remembered_cancellations_are_bounded_and_the_oldest_are_dropped()
     assert await runs(b"2")
 
 
-async def test_callers_of_long_running_requests_are_probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rabibridge_core._server.service.MAINTENANCE_INTERVAL", 0.01)
+async def test_callers_of_long_running_requests_are_probed() -> None:
     work = Work()
     service = make_service(work.work)
     requests = [
@@ -220,7 +220,9 @@ async def test_callers_of_long_running_requests_are_probed(monkeypatch: pytest.M
     service._maintain()
     probed = [request.caller for request in requests if request.events == ["probed"]]
     assert sorted(probed) == [b"caller", b"other"]  # one request of each caller
+    regularly = asyncio.create_task(repeat(0.01, service._maintain))
     await until(lambda: sum(len(request.events) for request in requests) >= 10)  # repeatedly, by timer
+    regularly.cancel()
     await service.stop(0)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._observability.call_context import current_call
 from rabibridge_core._protocol.remote_errors import DEAD, EXECUTION, REQUEST_REJECTED
 from rabibridge_core.errors import ConnectionLostError
@@ -54,18 +55,50 @@ async def test_any_exception_of_a_handler_becomes_an_error_reply(raised: BaseExc
     await service.stop(0)
 
 
-async def test_the_request_of_a_handler_that_cancels_itself_is_requeued() -> None:
-    async def cancel() -> None:
+@pytest.mark.parametrize("caught", [False, True])
+async def test_a_handler_that_cancels_its_own_task_runs_once_and_its_caller_is_told(caught: bool) -> None:
+    runs = 0
+
+    async def cancel() -> str:
+        nonlocal runs
+        runs += 1
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
-        await asyncio.sleep(0)
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if not caught:
+                raise
+        return "result"
 
     service = make_service(cancel)
     request = ScriptedRequest()
     service.received(request)
     await until(lambda: not service.active_requests)
-    assert request.events == ["requeued"]  # as when the event loop shuts down; redelivery_limit bounds it
+    assert (request.events, runs) == (["replied"], 1)
+    if caught:
+        assert request.answer == [0, "result"]
+    else:
+        assert request.error["rb-error"] == EXECUTION
+        assert request.error["rb-error-type"] == "asyncio.exceptions.CancelledError"
+        assert "cancelled from inside" in request.error["rb-error-message"]
+
+
+def test_the_requests_of_a_program_that_ends_are_requeued() -> None:
+    """As ``asyncio.run()`` ends a program: all tasks are cancelled at once."""
+    cancelled, request = list[Any](), ScriptedRequest()
+
+    async def main() -> None:
+        work = Work()
+        service = make_service(work.work)
+        service._maintenance = asyncio.create_task(repeat(60.0, service._maintain))
+        service.received(request)
+        await until(lambda: work.started)
+        work.cancelled = cancelled
+
+    asyncio.run(main())
+    assert (request.events, cancelled) == (["requeued"], [None])
 
 
 @pytest.mark.parametrize(("deliveries", "runs"), [(0, True), (2, True), (3, False)])

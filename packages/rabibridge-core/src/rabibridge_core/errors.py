@@ -181,9 +181,12 @@ class RemoteExecutionError(CallError):
 
     Attributes:
         error_type: the qualified name of the exception, such as ``builtins.ZeroDivisionError``; empty if the worker did
-            not say.
-        error_message: its message.
-        remote_traceback: the traceback on the worker, as text.
+            not say. The module is named as it would be imported, however the worker was started.
+        error_types: that name and those of the base classes of the exception, such as ``builtins.ArithmeticError``;
+            only ``error_type`` if the worker did not say more.
+        error_message: its message. One of more than 1,024 bytes is cut and ends with ``[...]``.
+        remote_traceback: the traceback on the worker, as text, with the whole message; of more than 65,536 characters
+            the middle is left out. Empty if it could not be sent.
     """
 
     executed: bool | None = True
@@ -197,10 +200,12 @@ class RemoteExecutionError(CallError):
         error_type: str = "",
         error_message: str = "",
         remote_traceback: str = "",
+        error_types: tuple[str, ...] = (),
     ) -> None:
         """Store what the worker reported about the failure, as text."""
         super().__init__(message, func_name=func_name, correlation_id=correlation_id)
         self.error_type = error_type
+        self.error_types = error_types
         self.error_message = error_message
         self.remote_traceback = remote_traceback
 

@@ -215,7 +215,7 @@ class Codec:
     def _dumps(self, value: object, content_type: str | None) -> tuple[Serializer, bytes]:
         serializer = self.serializer if content_type is None else self._accept.get(content_type) or self.serializer
         try:
-            return serializer, serializer.dumps(value)
+            return serializer, _checked_bytes(serializer, serializer.dumps(value))
         except SerializationError:
             raise
         except Exception as error:
@@ -286,3 +286,12 @@ def _positive(name: str, size: int) -> int:
     if size <= 0:
         raise ConfigurationError(f"{name} must be a positive number of bytes, not {size}")
     return size
+
+
+def _checked_bytes(serializer: Serializer, body: object) -> bytes:
+    """Return what a serializer of a plug-in has returned, if it is bytes."""
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    raise SerializationError(
+        f"the serializer {serializer.name!r} returned {type(body).__qualname__} from dumps(); it must return bytes"
+    )

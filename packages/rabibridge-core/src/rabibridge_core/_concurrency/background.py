@@ -6,12 +6,15 @@ The event loop keeps only weak references to tasks: a task that nothing else ref
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["CloseOnce", "SharedTask", "TaskSet"]
+__all__ = ["CloseOnce", "SharedTask", "TaskSet", "repeat"]
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -96,3 +99,13 @@ def _retrieved(task: asyncio.Task[None]) -> None:
     """Take the outcome of a task whose callers are gone, which asyncio would log as an error of nobody."""
     if not task.cancelled():
         task.exception()
+
+
+async def repeat(interval: float, work: Callable[[], None]) -> None:
+    """Call ``work`` every ``interval`` seconds until the task is cancelled; what it raises is logged."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the next one may succeed
+            _log.exception("%s failed, and is called again in %g s", work.__qualname__, interval)

@@ -29,12 +29,22 @@ class DaemonThreadPool:
         self._started = 0
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
-        """Run ``work`` in a thread; if all are busy, after the work submitted before it. Not after :meth:`close`."""
+        """Run ``work`` in a thread; if all are busy, after the work submitted before it. Not after :meth:`close`.
+
+        Raises:
+            RuntimeError: no thread runs, and none can be started now. The work will not run; the next call tries again.
+        """
         future: Future[Any] = Future()
         self._work.put((future, work))
         if not self._idle.acquire(blocking=False) and self._started < self._limit:
-            self._started += 1
-            threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name=f"{self._name}-{self._started + 1}", daemon=True).start()
+            except RuntimeError:
+                if not self._started:
+                    self._work.get_nowait()  # nobody else takes it
+                    raise
+            else:
+                self._started += 1
         return future
 
     def close(self, *, drop_waiting: bool) -> None:

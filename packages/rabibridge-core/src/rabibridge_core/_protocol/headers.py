@@ -16,6 +16,7 @@ __all__ = [
     "ERROR_KIND",
     "ERROR_MESSAGE",
     "ERROR_TYPE",
+    "ERROR_TYPES",
     "IDEMPOTENCY_KEY",
     "IDEMPOTENT",
     "KEY_LEARNED",
@@ -41,6 +42,8 @@ ERROR_KIND: Final = "rb-error"
 """In a reply: why there is no result; one of the kinds in ``remote_errors``."""
 ERROR_TYPE: Final = "rb-error-type"
 """In a reply: the qualified name of the exception that was raised."""
+ERROR_TYPES: Final = "rb-error-types"
+"""In a reply: that name and those of the base classes, separated by commas."""
 ERROR_MESSAGE: Final = "rb-error-message"
 """In a reply: the text of that exception."""
 

@@ -6,7 +6,6 @@ prefix for replies, so that a reply is never taken for a request.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rabibridge_core._codec.signing import is_signed
@@ -16,7 +15,7 @@ from rabibridge_core.errors import ContentRejectedError, SerializationError
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core.transport import Headers, IncomingRequest
@@ -34,7 +33,6 @@ __all__ = [
     "reply_headers",
 ]
 
-_log = logging.getLogger(__name__)
 _SEQUENCE = (list, tuple)
 _SUCCESS, _FAILURE = 0, 1
 _IDEMPOTENT: Headers = {IDEMPOTENT: True}
@@ -74,8 +72,8 @@ def decode_request(codec: Codec, request: IncomingRequest) -> tuple[Sequence[Any
     """
     try:
         value = codec.decode(request.body, request.content_type, request.content_encoding, request.correlation_id)
-    except (SerializationError, ContentRejectedError) as error:
-        raise UnreadableRequestError from error
+    except BaseException as error:
+        raise UnreadableRequestError from error  # a serializer may raise anything
     if isinstance(value, _SEQUENCE) and len(value) == 2:
         args, kwargs = value
         if isinstance(args, _SEQUENCE) and isinstance(kwargs, dict) and (not kwargs or all(map(_is_name, kwargs))):
@@ -117,17 +115,38 @@ def encode_result(codec: Codec, request: IncomingRequest, result: object, header
 
 
 def encode_failure(
-    codec: Codec, request: IncomingRequest, error: BaseException, kind: str, headers: Headers | None
+    codec: Codec,
+    request: IncomingRequest,
+    error: BaseException,
+    kind: str,
+    headers: Headers | None,
+    *,
+    remark: str = "",
+    unsendable: Callable[[BaseException], None],
 ) -> Reply:
-    """Return the reply that reports ``error``, with ``headers`` in addition to those that describe it."""
-    text, error_headers = encode_error(error, kind)
-    content_type = request.content_type if codec.accepts(request.content_type) else None
-    context = _REPLY + request.correlation_id
+    """Return the reply that reports ``error``. It raises nothing.
+
+    Args:
+        codec: encodes the traceback. If it cannot, the body is empty, and the headers alone tell the failure.
+        request: the request to reply to.
+        error: what was raised.
+        kind: where it was raised.
+        headers: headers in addition to those that describe the error.
+        remark: the message to report if the exception has none.
+        unsendable: called with the error of a serializer that cannot encode the traceback.
+    """
+    text, error_headers = encode_error(error, kind, remark)
+    context, content_type = _REPLY + request.correlation_id, None
+    body: tuple[bytes, str | None, str | None] = (b"", None, None)
     try:
+        content_type = request.content_type if codec.accepts(request.content_type) else None
         body = codec.encode([_FAILURE, text], context, content_type)
-    except (SerializationError, ContentRejectedError) as unsendable:
-        _log.warning("the traceback of a call cannot be sent: %s", unsendable)
-        body = codec.encode([_FAILURE, ""], context, content_type)
+    except BaseException as cannot:  # noqa: BLE001 - a serializer may raise anything; the caller must get a reply
+        unsendable(cannot)
+        try:
+            body = codec.encode([_FAILURE, ""], context, content_type)
+        except BaseException as cannot_either:  # noqa: BLE001 - as above
+            unsendable(cannot_either)
     return Reply(*body, error_headers if headers is None else {**error_headers, **headers})
 
 
@@ -135,20 +154,29 @@ def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: byt
     """Return the result that a reply carries.
 
     Raises:
-        RemoteExecutionError: the reply reports a failure, or is malformed.
+        RemoteExecutionError: the reply reports a failure, or is malformed. The headers of a failure are enough.
         ConnectionLostError: the reply says that the worker of an at-most-once service is gone.
         SerializationError: the body cannot be decoded.
         ContentRejectedError: the body must not be read.
     """
     body, content_type, content_encoding, headers = reply
-    value = codec.decode(body, content_type, content_encoding, _REPLY + correlation_id)
+    try:
+        value = codec.decode(body, content_type, content_encoding, _REPLY + correlation_id)
+    except (SerializationError, ContentRejectedError) as unreadable:
+        if not headers or ERROR_KIND not in headers:
+            raise
+        error = decode_error(None, headers, func_name, correlation_id.decode())
+        error.add_note(f"The body of this reply, which has the traceback, cannot be read: {unreadable}")
+        raise error from unreadable
     if type(value) is list and len(value) == 2:
         code, result = value
         if code == _SUCCESS:
             return result
         if code == _FAILURE:
             raise decode_error(result, headers or {}, func_name, correlation_id.decode())
-    raise decode_error(None, {ERROR_KIND: MALFORMED_REPLY}, func_name, correlation_id.decode())
+    if not headers or ERROR_KIND not in headers:
+        headers = {ERROR_KIND: MALFORMED_REPLY}
+    raise decode_error(None, headers, func_name, correlation_id.decode())
 
 
 def readdress_reply(codec: Codec, stored: StoredReply, request: IncomingRequest) -> Reply:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE
+from rabibridge_core._protocol.error_text import class_names, message_of, traceback_of
+from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE, ERROR_TYPES
 from rabibridge_core.errors import ConnectionLostError, InvalidArgumentsError, RemoteExecutionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from types import CodeType, TracebackType
 
     from rabibridge_core.transport import Headers
@@ -24,7 +25,9 @@ __all__ = [
     "RESULT_UNSENDABLE",
     "decode_error",
     "encode_error",
+    "failure_headers",
     "is_engine_code",
+    "remote_traceback",
 ]
 
 EXECUTION: Final = "execution"
@@ -45,28 +48,59 @@ MALFORMED_REPLY: Final = "reply"
 
 _ENGINE_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _HEADER_LIMIT = 1024
+_TYPES_LIMIT = 768
+_CUT = " [...]"
+"""The end of a header value that was cut."""
 _TRACEBACK_LIMIT = 64 * 1024
 _NOT_RUN = (INVALID_ARGUMENTS, REQUEST_REJECTED)
 
 
-def encode_error(error: BaseException, kind: str) -> tuple[str, dict[str, str]]:
-    """Return the traceback and the headers that report ``error`` to the caller, both bounded in size."""
-    text = "".join(traceback.format_exception(type(error), error, _without_own_frames(error.__traceback__)))
+def encode_error(error: BaseException, kind: str, remark: str = "") -> tuple[str, dict[str, str]]:
+    """Return the traceback and the headers that report ``error`` to the caller, both bounded in size.
+
+    It raises nothing, whatever the class of the exception does.
+
+    Args:
+        error: what was raised.
+        kind: where it was raised. What was raised in the worker itself is reported without a traceback.
+        remark: the message to report if the exception has none.
+    """
+    names, message = class_names(type(error)), message_of(error) or remark
+    text = f"{names[0]}: {_short(message)}" if kind == REQUEST_REJECTED else remote_traceback(error)
+    return text, failure_headers(kind, names, message)
+
+
+def failure_headers(kind: str, names: Sequence[str], message: str) -> dict[str, str]:
+    """Return the headers of a reply that reports a failure.
+
+    Args:
+        kind: where it failed.
+        names: the names of the exception's class and of its base classes.
+        message: its message.
+    """
+    return {
+        ERROR_KIND: kind,
+        ERROR_TYPE: _short(names[0]),
+        ERROR_TYPES: ",".join(_fitting(names)),
+        ERROR_MESSAGE: _short(message),
+    }
+
+
+def _fitting(names: Sequence[str]) -> Iterator[str]:
+    size = 0
+    for name in names:
+        size += len(name.encode("utf-8", "backslashreplace")) + 1
+        if size <= _TYPES_LIMIT and "," not in name:
+            yield _encodable(name)
+
+
+def remote_traceback(error: BaseException) -> str:
+    """Return the traceback of what a handler raised, without the frames that called the handler, bounded in size."""
+    text = traceback_of(error, _is_engine_frame)
     if len(text) > _TRACEBACK_LIMIT:
         half = _TRACEBACK_LIMIT // 2
         text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
-    text = _encodable(text)
-    cls = type(error)
-    try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything, and the caller must get a reply
-        message = f"<{cls.__qualname__}.__str__ raised {type(broken).__qualname__}>"
-    headers = {
-        ERROR_KIND: kind,
-        ERROR_TYPE: _short(f"{cls.__module__}.{cls.__qualname__}"),
-        ERROR_MESSAGE: _short(message),
-    }
-    return text, headers
+    return _encodable(text)
 
 
 def _encodable(text: str) -> str:
@@ -75,8 +109,11 @@ def _encodable(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    """Shorten a header value: all headers together must fit into one frame."""
-    return text.encode("utf-8", "backslashreplace")[:_HEADER_LIMIT].decode("utf-8", "ignore")
+    """Shorten a header value, and mark it then: all headers together must fit into one frame."""
+    encoded = text[: _HEADER_LIMIT + 1].encode("utf-8", "backslashreplace")
+    if len(encoded) <= _HEADER_LIMIT:
+        return encoded.decode()
+    return encoded[: _HEADER_LIMIT - len(_CUT)].decode("utf-8", "ignore") + _CUT
 
 
 def is_engine_code(code: CodeType) -> bool:
@@ -84,12 +121,8 @@ def is_engine_code(code: CodeType) -> bool:
     return code.co_filename.startswith(_ENGINE_FOLDER)
 
 
-def _without_own_frames(tb: TracebackType | None) -> TracebackType | None:
-    """Omit the frames between the worker's loop and the handler: they say nothing about the failure."""
-    start = tb
-    while start is not None and is_engine_code(start.tb_frame.f_code):
-        start = start.tb_next
-    return start or tb
+def _is_engine_frame(tb: TracebackType) -> bool:
+    return is_engine_code(tb.tb_frame.f_code)
 
 
 def decode_error(
@@ -105,6 +138,7 @@ def decode_error(
         )
     remote_traceback = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
     error_type, message = _text(headers, ERROR_TYPE), _text(headers, ERROR_MESSAGE)
+    types = _text(headers, ERROR_TYPES)
     if not error_type:
         lines = remote_traceback.strip().splitlines()
         error_type, _, message = (
@@ -116,6 +150,7 @@ def decode_error(
         func_name=func_name,
         correlation_id=correlation_id,
         error_type=error_type,
+        error_types=tuple(types.split(",")) if types else (error_type,) if error_type else (),
         error_message=message,
         remote_traceback=remote_traceback,
     )

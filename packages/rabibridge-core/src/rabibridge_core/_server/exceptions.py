@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ArgumentsRefusedError", "TooLateError"]
+__all__ = ["ArgumentsRefusedError", "NotStartedError", "TooLateError"]
 
 
 class ArgumentsRefusedError(Exception):
@@ -11,3 +11,7 @@ class ArgumentsRefusedError(Exception):
 
 class TooLateError(Exception):
     """The deadline passed, or the call was cancelled, before the handler started. It did not run."""
+
+
+class NotStartedError(Exception):
+    """The handler could not be started. It did not run. ``__cause__`` says why."""

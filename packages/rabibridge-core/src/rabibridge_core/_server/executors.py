@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
-from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class HandlerExecutor:
         self._validate = validator(schema) if schema.validate else None
         self.inline = schema.func_ptr if schema.is_async and not schema.validate else None
         """The handler, if :meth:`run` does no more than to call and await it: the processor then saves two calls."""
+        self.problem = ""
+        """Why no handler can be started now, after an attempt that failed; empty: nothing is known."""
         self._threads: DaemonThreadPool | None = None
         if not schema.is_async:
             self._threads = DaemonThreadPool(schema.concurrency, f"rabibridge-{schema.name}")
@@ -46,6 +49,7 @@ class HandlerExecutor:
 
         Raises:
             ArgumentsRefusedError: the arguments do not fit the signature or the annotations.
+            NotStartedError: no thread could be started.
             TooLateError: the deadline passed, or the request was stopped, before a thread was free.
             CancelledError: ``active.thread_future`` was cancelled before a thread was free.
             BaseException: what the handler raises.
@@ -55,12 +59,20 @@ class HandlerExecutor:
         if self._threads is None:
             return await invoke(self._handler, args, kwargs)
         context = contextvars.copy_context()
-        future = self._threads.submit(lambda: context.run(_run_in_thread, self._handler, args, kwargs, active))
+        try:
+            future = self._threads.submit(lambda: context.run(_run_in_thread, self._handler, args, kwargs, active))
+        except RuntimeError as error:  # a limit of the system
+            self.problem = f"no thread can be started: {error}"
+            raise NotStartedError from error
+        self.problem = ""
         active.thread_future = future
-        result, error = await asyncio.wrap_future(future)
-        if error is not None:
-            raise error
-        return result
+        result, raised = await asyncio.wrap_future(future)
+        if raised is None:
+            return result
+        try:
+            raise raised
+        finally:
+            del raised, future  # a frame that keeps the exception which keeps the frame is a cycle
 
     def close(self, *, drop_waiting: bool) -> None:
         """Let the threads end after the handlers that run in them, which cannot be interrupted.
@@ -117,12 +129,17 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
     """
     import pydantic
 
-    @functools.wraps(schema.func_ptr)
+    handler, function = schema.func_ptr, _annotated(schema.func_ptr)
+
+    @functools.wraps(handler)
     def capture(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         return args, kwargs
 
-    # The annotation of the return value is ignored: pydantic checks it only when asked to.
+    # The annotation of the result plays no part, and may exist for type checkers only.
+    capture.__annotations__ = {name: what for name, what in _annotations(function).items() if name != "return"}
+    capture.__module__ = function.__module__
     try:
+        capture.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
         checked: Callable[..., tuple[Any, Any]] = eval(
             _VALIDATE_CALL, {"validate_call": pydantic.validate_call, "function": capture}
         )
@@ -135,6 +152,19 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
         try:
             return checked(*args, **kwargs)
         except pydantic.ValidationError as error:
-            raise ArgumentsRefusedError from error
+            raise ArgumentsRefusedError from error.with_traceback(None)  # its frames are those of pydantic
+        except BaseException as error:
+            raise ArgumentsRefusedError from error  # a validator may raise anything; the handler did not begin
 
     return validate
+
+
+def _annotated(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the annotations of a handler, which may be a partial or an object with __call__."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return handler if inspect.isroutine(handler) else type(handler).__call__
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    return getattr(function, "__annotations__", {})

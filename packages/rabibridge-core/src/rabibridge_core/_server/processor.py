@@ -41,12 +41,18 @@ class ProcessorOwner(Protocol):
         """Called when the processing of a request ends, if :attr:`RequestProcessor.notifies_owner` is set."""
         ...
 
+    @property
+    def shutting_down(self) -> bool:
+        """Whether the event loop has cancelled all of its tasks, because its program ends."""
+        ...
+
 
 class RequestProcessor:
-    """Processes the requests of one service.
+    """Processes the requests of one service: from its first step on, it owns the life of a request.
 
-    :meth:`process` settles its request in every case, unless that was done before or the request is void. It raises
-    nothing, whatever the handler raises.
+    :meth:`process` settles its request exactly once, unless that was done before or the request is void, and gives its
+    place back. It raises nothing, whatever is raised at whatever step: by a hook, while the arguments are decoded or
+    validated, by the handler, by the class of its exception, while the reply is encoded or published.
     """
 
     def __init__(
@@ -87,6 +93,11 @@ class RequestProcessor:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel["ActiveRequest"](self._loop, self._expired)
+
+    @property
+    def problem(self) -> str:
+        """Why no handler can be started now, as far as it is known; else empty."""
+        return self._executor.problem
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on. What the old one was given finishes."""
@@ -148,9 +159,11 @@ class RequestProcessor:
         current_call_var.set(active)
         request, hooks = active.request, self._hooks
         observed = hooks.active
-        started = hooks.request_received(self.schema.name, request.correlation_id, request.headers) if observed else 0.0
+        started, ran = 0.0, False
         error: BaseException | None = None
         try:
+            if observed:
+                started = hooks.request_received(self.schema.name, request.correlation_id, request.headers)
             active.started = True
             reason = active.stop_reason
             if reason is None and self._cancelled_calls.any and self._cancelled_calls.discard(request):
@@ -179,6 +192,7 @@ class RequestProcessor:
                 active, read_idempotency_key(key)
             ):
                 return
+            ran = True
             inline = self._executor.inline
             if inline is not None:
                 try:
@@ -192,10 +206,11 @@ class RequestProcessor:
                 result = await self._executor.run(args, kwargs, active)
             error = self.settler.settle_result(active, result)
         except BaseException as raised:
-            if isinstance(raised, GeneratorExit) and self._loop.is_closed():
+            # Not isinstance(), which asks the exception for its class.
+            if issubclass(type(raised), GeneratorExit) and self._loop.is_closed():
                 raise  # not raised by the handler: the task is destroyed together with its loop
             error = raised
-            self.settler.settle_error(active, raised)
+            self.settler.settle_error(active, raised, ran=ran, shutting_down=self._owner.shutting_down)
         finally:
             active.over = True
             if (slot := active.deadline_slot) is not None:

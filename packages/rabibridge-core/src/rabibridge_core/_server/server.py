@@ -190,7 +190,16 @@ class Server:
         """Finish the active requests, requeue the rest, and disconnect; without effect when closed.
 
         Closing continues if the caller of this method is cancelled.
+
+        Raises:
+            ConfigurationError: it is called by a handler of this server, for which it would wait.
         """
+        task = asyncio.current_task()
+        if task is not None and self.services.processes(task):
+            raise ConfigurationError(
+                f"a call that {self.name} processes awaits its close(), which waits for that call: use stop(), which "
+                "does not wait"
+            )
         await self._close_once(self._close)
 
     async def _close(self) -> None:

@@ -7,13 +7,14 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._server.active_request import ActiveRequest, StopReason
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.cancelled_calls import CancellationBatch, CancelledCalls
 from rabibridge_core._server.concurrency import ConcurrencyLimiter
 from rabibridge_core._server.deduplication import DeduplicationCache
 from rabibridge_core._server.drain import Drain
-from rabibridge_core._server.exceptions import TooLateError
+from rabibridge_core._server.outlasting import OutlastingHandlers, log_outlasting
 from rabibridge_core._server.processor import RequestProcessor
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ class ServiceRunner:
         if self._at_most_once or schema.fetch_ahead > 0:
             self._limiter = ConcurrencyLimiter(schema.concurrency, self._start_queued)
             self._processor.notifies_owner = True
-        self._drain: Drain | None = None
-        self._maintenance: asyncio.TimerHandle | None = None
+        self._drain = Drain()
+        self._maintenance: asyncio.Task[None] | None = None
+        """Runs as long as the service. When a program ends, its event loop cancels all tasks at once, and so this."""
+        self._outlasting = OutlastingHandlers(schema.name)
 
     @property
     def schema(self) -> ServiceSchema:
@@ -91,6 +94,16 @@ class ServiceRunner:
         return len(self._active)
 
     @property
+    def shutting_down(self) -> bool:
+        """Whether the event loop has cancelled all of its tasks, because its program ends."""
+        return self._maintenance is not None and (self._maintenance.cancelled() or self._maintenance.cancelling() > 0)
+
+    @property
+    def problem(self) -> str:
+        """Why no handler can start now although requests arrive; empty: none is known."""
+        return self._processor.problem or self._outlasting.problem(self.schema.concurrency)
+
+    @property
     def live(self) -> bool:
         """Whether requests arrive."""
         return self.consumer is not None and self.consumer.live
@@ -101,8 +114,16 @@ class ServiceRunner:
 
     async def start(self, transport: Transport) -> None:
         """Declare the queue and start to consume."""
-        self.consumer = await transport.serve(self.schema.queue, self)
-        self._maintenance = self._loop.call_later(MAINTENANCE_INTERVAL, self._maintain)
+        opening = self._loop.create_task(transport.serve(self.schema.queue, self))
+        try:
+            self.consumer = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The broker may have started to deliver: whoever stops this service must know its consumer.
+            (opened,) = await asyncio.gather(opening, return_exceptions=True)
+            if not isinstance(opened, BaseException):
+                self.consumer = opened
+            raise
+        self._maintenance = self._loop.create_task(repeat(MAINTENANCE_INTERVAL, self._maintain))
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""
@@ -115,35 +136,41 @@ class ServiceRunner:
         if self.consumer is not None:
             await self.consumer.stop()
 
-    async def stop(self, drain_timeout: float) -> None:
-        """Stop consuming, finish the active requests within ``drain_timeout`` seconds, and requeue the others."""
+    async def stop(self, drain_timeout: float) -> int:
+        """Stop consuming, finish the active requests within ``drain_timeout`` seconds, and requeue the others.
+
+        Returns:
+            The number of requests that were not finished.
+        """
+        began, unfinished = monotonic(), 0
         try:
             await self.stop_consuming()
             if self._active:
-                self._drain = self._drain or Drain()
                 self._processor.notifies_owner = True
                 await self._drain.wait(drain_timeout)
-            if self._active:
-                _log.warning(
-                    "service %r: %d calls were not finished within drain_timeout=%g s and are requeued",
-                    self._name, len(self._active), drain_timeout,
-                )  # fmt: skip
+            unfinished = len(self._active)
+            if unfinished:
+                self._drain.log_unfinished(
+                    self._name, unfinished, monotonic() - began, drain_timeout, requeued=not self._at_most_once
+                )
                 await self._requeue_active()
+                log_outlasting(self._name, self._active)
             self._processor.close()
         finally:
+            self._processor.settler.failures.summarize()
             if self._maintenance is not None:
                 self._maintenance.cancel()
+        return unfinished
 
     def abort_drain(self) -> None:
-        """Make a running :meth:`stop` requeue the active requests now."""
-        if self._drain is not None:
-            self._drain.abort()
+        """Make :meth:`stop`, running or called later, requeue the active requests at once."""
+        self._drain.abort()
 
     async def _requeue_active(self) -> None:
         requests = list(self._active)
         for active in requests:
             self.stop_request(active, "requeued")
-        # A handler that runs in a thread cannot be interrupted; all other tasks settle their requests themselves.
+        # A handler in a thread cannot be interrupted; all other tasks settle their requests themselves.
         tasks = [
             active.task
             for active in requests
@@ -171,9 +198,9 @@ class ServiceRunner:
     def _enqueue(self, active: ActiveRequest, limiter: ConcurrencyLimiter) -> None:
         try:
             self._processor.arm_deadline(active)  # time spent in the queue counts
-        except TooLateError:
+        except Exception as error:  # noqa: BLE001 - what a request says about its time must not harm the connection
             self._active.discard(active)
-            active.request.discard()
+            self._processor.settler.settle_error(active, error, ran=False, shutting_down=False)
         else:
             limiter.enqueue(active)
 
@@ -184,8 +211,7 @@ class ServiceRunner:
         """Called when the processing of a request ends."""
         if self._limiter is not None:
             self._limiter.release()
-        if self._drain is not None and not self._active:
-            self._drain.finish()
+        self._drain.check(self._active)
 
     def lost(self, error: ConnectionLostError, /) -> None:
         """Called when a connection or channel is lost: stops its requests, which the broker delivers again.
@@ -220,10 +246,10 @@ class ServiceRunner:
                 self.stop_request(active, "cancelled")
 
     def _maintain(self) -> None:
-        self._maintenance = self._loop.call_later(MAINTENANCE_INTERVAL, self._maintain)
         self._deduplication.purge()
         self._cancelled_calls.purge()
-        self._processor.settler.log_unreadable()
+        self._processor.settler.failures.summarize()
+        self._outlasting.look(self._active, self.schema.concurrency)
         probed: set[bytes] = set()
         for active in list(self._active):
             request = active.request
@@ -234,7 +260,13 @@ class ServiceRunner:
                 request.probe()
 
     def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
-        """Stop an active request; without effect if it is stopped already."""
+        """Stop an active request; without effect if it is stopped already. It raises nothing."""
+        try:
+            self._stop_request(active, reason)
+        except BaseException as error:  # noqa: BLE001 - what a handler waits for may raise when it is cancelled
+            self._processor.settler.failures.unstoppable(active.request.correlation_id, error)
+
+    def _stop_request(self, active: ActiveRequest, reason: StopReason) -> None:
         if active.stop_reason is not None:
             return
         execution = active.execution
@@ -256,12 +288,11 @@ class ServiceRunner:
 
     def _drop_queued(self, active: ActiveRequest, reason: StopReason) -> None:
         assert self._limiter is not None
-        self._settle_early(active, reason)
         self._limiter.remove(active)
         self._processor.disarm_deadline(active)
         self._active.discard(active)
-        if self._drain is not None and not self._active:
-            self._drain.finish()
+        self._settle_early(active, reason)
+        self._drain.check(self._active)
 
     def _settle_early(self, active: ActiveRequest, reason: StopReason) -> None:
         self._processor.settler.settle_stopped(active, reason)

@@ -71,7 +71,9 @@ class ServiceSet:
         self._failures: dict[str, RabiBridgeError] = {}
         self._changes = TaskSet()
         self._stops = TaskSet()
-        self._stopping: list[ServiceRunner] = []
+        self._stopping: set[ServiceRunner] = set()
+        """Services that finish their active requests: all of them, or those that a change has dropped."""
+        self._aborted = False
 
     def __getitem__(self, name: str) -> ServiceRunner:
         """Return the running service of that name."""
@@ -181,29 +183,54 @@ class ServiceSet:
         """Stop a service. Its active requests finish in the background."""
         runner = self.runners.pop(name, None)
         if runner is not None:
+            self._stopping.add(runner)
             await runner.stop_consuming()
-            self._stops.spawn(runner.stop(self._drain_timeout))
+            self._stops.spawn(self._finish(runner))
+
+    async def _finish(self, runner: ServiceRunner) -> int:
+        self._stopping.add(runner)
+        try:
+            if self._aborted:
+                runner.abort_drain()
+            return await runner.stop(self._drain_timeout)
+        finally:
+            self._stopping.discard(runner)
 
     async def stop(self) -> None:
         """Stop all services within the drain timeout; they can be started again."""
         self.serving = False
         for task in self._changes:
             task.cancel()  # it may wait for a connection
-        async with self.lock:
-            self._stopping = list(self.runners.values())
-            self.runners.clear()
-            await asyncio.gather(*(runner.stop(self._drain_timeout) for runner in self._stopping), *self._stops)
+        try:
+            async with self.lock:
+                runners = list(self.runners.values())
+                waits_for = self._describe_active([*runners, *self._stopping])
+                if waits_for:
+                    _log.info("stopping: up to %g s for the calls in flight: %s", self._drain_timeout, waits_for)
+                self.runners.clear()
+                self._stopping.update(runners)
+                unfinished = await asyncio.gather(*map(self._finish, runners), *self._stops)
+                if waits_for and not any(unfinished):
+                    _log.info("stopped: all calls in flight are finished")
+        finally:
+            self._aborted = False
         self._clocks.stop()
 
     def abort_drain(self) -> None:
-        """Make a running :meth:`stop` requeue the active requests now."""
+        """Make :meth:`stop`, running or called next, requeue the active requests at once."""
+        self._aborted = True
         for runner in self._stopping:
             runner.abort_drain()
 
     @property
     def active_requests(self) -> int:
-        """Number of requests that are processed or queued in all services."""
-        return sum(runner.active_requests for runner in self.runners.values())
+        """Number of requests that are processed or queued in all services, including those that are being stopped."""
+        return sum(runner.active_requests for runner in {*self.runners.values(), *self._stopping})
+
+    @staticmethod
+    def _describe_active(runners: Iterable[ServiceRunner]) -> str:
+        active = ((runner.schema.name, runner.active_requests) for runner in runners)
+        return ", ".join(f"{count} of {name!r}" for name, count in active if count)
 
     def problems(self) -> list[str]:
         """Return one sentence for each registered service that receives no calls."""
@@ -212,10 +239,14 @@ class ServiceSet:
     def _problem(self, name: str) -> str:
         runner = self.runners.get(name)
         if runner is not None and runner.live:
-            return ""
+            return f"service {name!r}: {runner.problem}" if runner.problem else ""
         error = runner.consumer.error if runner is not None and runner.consumer is not None else None
         error = error or self._failures.get(name)
         return f"service {name!r} receives no calls: {error or 'it is starting, or its queue is being redeclared'}"
+
+    def processes(self, task: asyncio.Task[Any]) -> bool:
+        """Tell whether a call is processed in this task."""
+        return any(runner.runs(task) for runner in {*self.runners.values(), *self._stopping})
 
     def service_of(self, task: asyncio.Task[Any]) -> str | None:
         """Return the name of the service whose handler runs in ``task``, if any; may be called from any thread."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._protocol.error_text import class_names, message_of, printable
 from rabibridge_core._protocol.payloads import (
     StoredReply,
     UnreadableRequestError,
@@ -20,37 +20,45 @@ from rabibridge_core._protocol.remote_errors import (
     REDELIVERED,
     REQUEST_REJECTED,
     RESULT_UNSENDABLE,
+    failure_headers,
 )
-from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
-from rabibridge_core.errors import (
-    CallError,
-    ConnectionLostError,
-    ContentRejectedError,
-    RemoteExecutionError,
-    SerializationError,
-)
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
+from rabibridge_core._server.failure_log import FailureLog
+from rabibridge_core.errors import CallError, ConnectionLostError, RemoteExecutionError
+from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._services.schema import ServiceSchema
-    from rabibridge_core.transport import IncomingRequest, Reply
+    from rabibridge_core.errors import ContentRejectedError
+    from rabibridge_core.transport import IncomingRequest
 
 __all__ = ["RequestSettler"]
 
-_log = logging.getLogger(__name__)
+_CANCELLED_INSIDE = (
+    "the function was cancelled from inside: by its own code or by a library that it uses, not by its caller, its "
+    "deadline or this worker"
+)
 
 
 class RequestSettler:
-    """Settles the requests of one service. It never settles a request that is settled already, or void."""
+    """Settles the requests of one service. It never settles a request that is settled already, or void.
 
-    __slots__ = ("_codec", "_headers", "_name", "_redelivery_limit", "_unreadable")
+    :meth:`settle_result` and :meth:`settle_error` raise nothing, whatever the serializer, the class of an exception or
+    the transport raises: a request whose reply cannot be encoded or published gets a smaller one, or is discarded.
+    """
+
+    __slots__ = ("_at_most_once", "_codec", "_headers", "_name", "_redelivery_limit", "failures")
 
     def __init__(self, schema: ServiceSchema, codec: Codec) -> None:
         """Settle requests of ``schema``; ``codec`` encodes the replies."""
         self._codec = codec
         self._name = schema.name
-        self._unreadable = 0
+        self._at_most_once = schema.delivery == "at-most-once"
+        self.failures = FailureLog(schema.name)
         self.use(schema)
 
     def use(self, schema: ServiceSchema) -> None:
@@ -61,7 +69,7 @@ class RequestSettler:
     def settle_result(self, active: ActiveRequest, result: Any) -> BaseException | None:
         """Reply with the handler's result. Return the error if the result cannot be sent."""
         reason, request, execution = active.stop_reason, active.request, active.execution
-        if reason is not None and (active.thread_future is not None or reason == "cancelled"):
+        if reason is not None and (active.settled or active.thread_future is not None or reason == "cancelled"):
             self.settle_stopped(active, reason)
             return None
         if execution is None and not request.wants_reply:
@@ -69,49 +77,108 @@ class RequestSettler:
             return None
         try:
             reply = encode_result(self._codec, request, result, self._headers)
-        except (SerializationError, ContentRejectedError) as error:
-            self._send(active, self._error_reply(request, error, RESULT_UNSENDABLE))
+            if execution is None:
+                request.reply(reply)
+            else:
+                self._send(active, reply)
+        except BaseException as error:  # noqa: BLE001 - a serializer may raise anything
+            self._settle_failure(active, error, RESULT_UNSENDABLE)
+            self.failures.unsendable(error)
             return error
-        if execution is None:
-            request.reply(reply)
-        else:
-            self._send(active, reply)
         return None
 
-    def settle_error(self, active: ActiveRequest, error: BaseException) -> None:
-        """Settle a request whose processing raised ``error``."""
-        reason, request = active.stop_reason, active.request
-        if reason is not None:
-            self.settle_stopped(active, reason)  # a stopped handler may raise anything
-        elif isinstance(error, TooLateError):
-            self.settle_stopped(active, "expired")
-        elif isinstance(error, asyncio.CancelledError) and active.task is not None and active.task.cancelling():
-            self.settle_stopped(active, "requeued")  # the event loop is shutting down
-        elif isinstance(error, ArgumentsRefusedError):
-            self._send(active, self._error_reply(request, error.__cause__ or error, INVALID_ARGUMENTS))
-        elif isinstance(error, UnreadableRequestError):
-            self._refuse_unreadable(request, error.__cause__ or error)
+    def settle_error(self, active: ActiveRequest, error: BaseException, *, ran: bool, shutting_down: bool) -> None:
+        """Settle a request whose processing raised ``error``.
+
+        Args:
+            active: the request.
+            error: what was raised.
+            ran: whether the handler had been called.
+            shutting_down: whether the event loop has cancelled all of its tasks.
+        """
+        reason, cls = active.stop_reason, type(error)
+        try:
+            if reason is not None:
+                self.settle_stopped(active, reason)  # a stopped handler may raise anything
+            elif cls is TooLateError:
+                self.settle_stopped(active, "expired")
+            elif shutting_down and issubclass(cls, asyncio.CancelledError):
+                self.settle_stopped(active, "requeued")
+            else:
+                self._report(active, error, ran=ran)
+        except BaseException as failure:  # noqa: BLE001 - the request must be settled, whatever fails
+            self._settle_somehow(active.request, failure, EXECUTION if ran else REQUEST_REJECTED)
+
+    def _report(self, active: ActiveRequest, error: BaseException, *, ran: bool) -> None:
+        cls = type(error)
+        if cls is ArgumentsRefusedError:
+            self._settle_failure(active, _cause(error), INVALID_ARGUMENTS)
+            self.failures.refused(active.request.correlation_id, _cause(error))
+        elif cls is UnreadableRequestError:
+            self._refuse_unreadable(active, _cause(error))
+        elif cls is NotStartedError or not ran:
+            self._settle_failure(active, _cause(error), REQUEST_REJECTED)
+            self.failures.not_started(_cause(error))
         else:
-            _log.info("service %r raised %s: %s", self._name, type(error).__qualname__, error)
-            self._send(active, self._error_reply(request, error, EXECUTION))
+            remark = _CANCELLED_INSIDE if issubclass(cls, asyncio.CancelledError) else ""
+            self._settle_failure(active, error, EXECUTION, remark)
+            self.failures.raised(error, message_of(error) or remark)
+
+    def _settle_failure(self, active: ActiveRequest, error: BaseException, kind: str, remark: str = "") -> None:
+        try:
+            self._send(active, self._error_reply(active.request, error, kind, remark))
+        except BaseException as failure:  # noqa: BLE001 - a transport that cannot publish this may publish less
+            self._settle_somehow(active.request, failure, kind)
+
+    def _settle_somehow(self, request: IncomingRequest, failure: BaseException, kind: str) -> None:
+        """Settle a request whose settling raised ``failure``: with a reply without a body, or without any."""
+        self.failures.unsettled(request.correlation_id, failure)
+        if request.void:
+            return
+        headers = failure_headers(kind, class_names(type(failure)), "the worker could not send the answer to this call")
+        settle: tuple[Callable[[], None], ...] = (
+            lambda: request.reply(Reply(b"", None, None, headers)),
+            request.discard,
+        )
+        for attempt in settle if request.wants_reply else settle[1:]:
+            try:
+                attempt()
+            except BaseException as another:  # noqa: BLE001 - as above
+                self.failures.unsettled(request.correlation_id, another)
+            else:
+                return
 
     def settle_stopped(self, active: ActiveRequest, reason: StopReason) -> None:
-        """Settle a request that was stopped for ``reason``."""
+        """Settle a request that was stopped for ``reason``. It raises nothing."""
         request = active.request
         if active.settled or reason == "void":
             return
-        if reason != "requeued":
-            request.discard()
-        elif not active.accepted:
-            request.reject(requeue=True)
-        elif not request.wants_reply:
+        try:
+            if reason != "requeued":
+                request.discard()
+            elif not self._at_most_once:
+                request.reject(requeue=True)
+            else:
+                self._end_at_most_once(active)
+        except BaseException as failure:  # noqa: BLE001 - the request must be settled, whatever fails
+            self._settle_somehow(request, failure, REDELIVERED)
+
+    def _end_at_most_once(self, active: ActiveRequest) -> None:
+        """Settle a request of an at-most-once service that is being stopped: no other worker may run it."""
+        request, kind = active.request, REDELIVERED if active.accepted else REQUEST_REJECTED
+        error = ConnectionLostError(
+            f"the worker stopped before this call of {self._name!r} was done; it may have run in part, and is not "
+            "run again, because the service is at-most-once"
+            if active.accepted
+            # Another worker could not tell: to it, every redelivered request may have been begun.
+            else f"the worker stopped before it began this call of {self._name!r}: it did not run"
+        )
+        if request.wants_reply:
+            request.reply(self._error_reply(request, error, kind))
+        elif active.accepted:
             request.discard()
         else:
-            error = ConnectionLostError(
-                f"the worker stopped before this call of {self._name!r} was done; it may have run in part, and is not "
-                "run again, because the service is at-most-once"
-            )
-            request.reply(self._error_reply(request, error, REDELIVERED))
+            request.dead_letter(str(error))
 
     def refuse_redelivered(self, request: IncomingRequest) -> None:
         """Settle a redelivered request of an at-most-once service."""
@@ -119,10 +186,13 @@ class RequestSettler:
             f"the worker that received this call of {self._name!r} is gone; the call may have run, and is not run "
             "again, because the service is at-most-once"
         )
-        if request.wants_reply:
-            request.reply(self._error_reply(request, error, REDELIVERED))
-        else:
-            request.dead_letter(str(error))
+        try:
+            if request.wants_reply:
+                request.reply(self._error_reply(request, error, REDELIVERED))
+            else:
+                request.dead_letter(str(error))
+        except BaseException as failure:  # noqa: BLE001 - the request must be settled, whatever fails
+            self._settle_somehow(request, failure, REDELIVERED)
 
     def dead_letter_exhausted(self, request: IncomingRequest) -> CallError | None:
         """Dead-letter a request that was delivered too often, and return its error; ``None``: it may run."""
@@ -133,31 +203,28 @@ class RequestSettler:
             f"service {self._name!r}: delivered to workers {request.deliveries} times before without a reply, more "
             f"than redelivery_limit={limit} allows"
         )
-        correlation_id = request.correlation_id.decode("utf-8", "backslashreplace")
-        _log.error("call %s is dead-lettered: %s", correlation_id, reason)
+        self.failures.dead(request.correlation_id, reason)
         error = RemoteExecutionError(reason, func_name=self._name)
         request.dead_letter(reason, self._error_reply(request, error, DEAD) if request.wants_reply else None)
         return error
 
     def refuse_reply(self, request: IncomingRequest, error: ContentRejectedError) -> None:
         """Reply that the result of a request cannot be sent, because the broker does not accept it."""
-        _log.warning("service %r: %s", self._name, error)
-        request.reply(self._error_reply(request, error, RESULT_UNSENDABLE))
+        try:
+            request.reply(self._error_reply(request, error, RESULT_UNSENDABLE))
+        except BaseException as failure:  # noqa: BLE001 - the request must be settled, whatever fails
+            self._settle_somehow(request, failure, RESULT_UNSENDABLE)
+        self.failures.unsendable(error)
 
-    def log_unreadable(self) -> None:
-        """Log the number of unreadable requests since the last call, except the first, which was logged at once."""
-        if self._unreadable > 1:
-            _log.warning("service %r: %d more requests could not be read", self._name, self._unreadable - 1)
-        self._unreadable = 0
-
-    def _refuse_unreadable(self, request: IncomingRequest, cause: BaseException) -> None:
-        self._unreadable += 1
-        if self._unreadable == 1:
-            _log.warning("service %r: a request could not be read: %s", self._name, cause)
+    def _refuse_unreadable(self, active: ActiveRequest, cause: BaseException) -> None:
+        request = active.request
         if request.wants_reply:
-            request.reply(self._error_reply(request, cause, REQUEST_REJECTED))
+            self._settle_failure(active, cause, REQUEST_REJECTED)
         else:
-            request.dead_letter(f"service {self._name!r}: the request could not be read: {cause}")
+            request.dead_letter(
+                f"service {self._name!r}: the request could not be read: {printable(message_of(cause))}"
+            )
+        self.failures.unreadable(cause)
 
     def _send(self, active: ActiveRequest, reply: Reply) -> None:
         request, execution = active.request, active.execution
@@ -170,5 +237,11 @@ class RequestSettler:
         else:
             request.discard()
 
-    def _error_reply(self, request: IncomingRequest, error: BaseException, kind: str) -> Reply:
-        return encode_failure(self._codec, request, error, kind, self._headers)
+    def _error_reply(self, request: IncomingRequest, error: BaseException, kind: str, remark: str = "") -> Reply:
+        return encode_failure(
+            self._codec, request, error, kind, self._headers, remark=remark, unsendable=self.failures.unsendable
+        )
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else error.__cause__

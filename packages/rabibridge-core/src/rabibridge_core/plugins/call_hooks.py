@@ -23,7 +23,7 @@ class CallHooks:
     """Calls the hooks for one client or server.
 
     The engines check :attr:`active` first, so that calls cost nothing extra where no plug-in observes them. An
-    exception in a plug-in is logged and does not affect the call.
+    exception in a plug-in, of any class, is logged and does not affect the call.
     """
 
     def __init__(self, manager: PluginManager | None = None) -> None:
@@ -77,9 +77,8 @@ class CallHooks:
     def _notify(self, hook_name: str, **arguments: Any) -> None:
         try:
             getattr(self._hook, hook_name)(**arguments)
-        except KeyboardInterrupt:
-            raise
         except BaseException:  # noqa: BLE001 - whatever a plug-in raises, the call continues
+            # That includes CancelledError: a hook is not awaited, so that no cancellation of its task arrives in it.
             _log.exception("the hook %s of a plug-in raised an exception", hook_name)
 
 

@@ -1,0 +1,123 @@
+"""Logs what goes wrong with the requests of one service: at once, but not once for each request.
+
+It runs after or beside the settling of a request and must not disturb it: whatever an exception class, a formatter or a
+handler of the logging package does, nothing is raised here.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+from rabibridge_core._protocol.error_text import class_names, message_of, printable
+from rabibridge_core._protocol.remote_errors import remote_traceback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FailureLog"]
+
+_log = logging.getLogger(__name__)
+_KINDS_MAX: Final = 16
+"""How many kinds of failures are told apart between two summaries."""
+_MESSAGE_MAX = 1_000
+_OTHER = "a call failed in yet another way"
+
+
+class FailureLog:
+    """The log of the failures of one service.
+
+    The first failure of each kind is logged at once, with its traceback if it was raised by the handler. Further ones
+    are counted, and :meth:`summarize` logs their number.
+    """
+
+    __slots__ = ("_counts", "_service")
+
+    def __init__(self, service: str) -> None:
+        """Log for the service of this name."""
+        self._service = service
+        self._counts: dict[str, int] = {}
+
+    def raised(self, error: BaseException, message: str) -> None:
+        """The handler raised ``error``."""
+        self._guarded(self._raised, error, message)
+
+    def unsendable(self, error: BaseException) -> None:
+        """A result, or the description of a failure, cannot be encoded or sent."""
+        self._guarded(self._short, "the answer to a call could not be sent", error, logging.WARNING)
+
+    def unreadable(self, error: BaseException) -> None:
+        """A request could not be read."""
+        self._guarded(self._short, "a request could not be read", error, logging.WARNING)
+
+    def not_started(self, error: BaseException) -> None:
+        """A call was answered with an error before its handler could start."""
+        self._guarded(self._short, "a call could not be started", error, logging.WARNING)
+
+    def unsettled(self, correlation_id: bytes, error: BaseException) -> None:
+        """A request could not be settled as it should."""
+        what = f"call {_id(correlation_id)} could not be answered as it should"
+        self._guarded(self._line, what, error, logging.ERROR)
+
+    def unstoppable(self, correlation_id: bytes, error: BaseException) -> None:
+        """A call could not be cancelled: what its handler waits for raised an exception."""
+        self._guarded(self._line, f"call {_id(correlation_id)} could not be cancelled", error, logging.ERROR)
+
+    def refused(self, correlation_id: bytes, error: BaseException) -> None:
+        """The arguments of a call do not fit: its caller is told, and the log says it at DEBUG only."""
+        if _log.isEnabledFor(logging.DEBUG):
+            what = f"the arguments of call {_id(correlation_id)} were refused"
+            self._guarded(self._line, what, error, logging.DEBUG)
+
+    def dead(self, correlation_id: bytes, reason: str) -> None:
+        """A request was dead-lettered because it was redelivered too often."""
+        _log.error("call %s is dead-lettered: %s", _id(correlation_id), reason)
+
+    def summarize(self) -> None:
+        """Log how many failures were not logged since the last call of this method."""
+        counts, self._counts = self._counts, {}
+        for what, count in counts.items():
+            if count > 1:
+                _log.warning("service %r: %d more times: %s", self._service, count - 1, what)
+
+    def _first(self, what: str) -> bool:
+        if what not in self._counts and len(self._counts) >= _KINDS_MAX:
+            what = _OTHER
+        self._counts[what] = count = self._counts.get(what, 0) + 1
+        return count == 1
+
+    def _short(self, what: str, error: BaseException, level: int) -> None:
+        if self._first(what):
+            self._line(what, error, level)
+
+    def _line(self, what: str, error: BaseException, level: int) -> None:
+        text = printable(message_of(error)[:_MESSAGE_MAX])
+        _log.log(level, "service %r: %s: %s: %s", self._service, what, class_names(type(error))[0], text)
+
+    def _raised(self, error: BaseException, message: str) -> None:
+        name = class_names(type(error))[0]
+        if not self._first(f"it raised {name}") or not _log.isEnabledFor(logging.WARNING):
+            return
+        text = printable(message[:_MESSAGE_MAX])
+        record = _log.makeRecord(
+            _log.name, logging.WARNING, __file__, 0, "service %r raised %s: %s", (self._service, name, text),
+            (type(error), error, error.__traceback__), "raised",
+        )  # fmt: skip
+        # What the formatter of the logging package would make of the exception, but safe: it describes itself with code
+        # of its own, and its text may come from a caller. Indented lines cannot be taken for further records.
+        lines = printable(remote_traceback(error), lines=True).rstrip().splitlines()
+        record.exc_text = "\n".join(f"  {line}" for line in lines)
+        _log.handle(record)
+
+    def _guarded(self, log: Callable[..., None], *arguments: object) -> None:
+        try:
+            log(*arguments)
+        except BaseException as error:  # noqa: BLE001 - a handler of the logging package may raise anything
+            if sys.stderr is not None:  # as the logging package does when it fails
+                name = class_names(type(error))[0]
+                sys.stderr.write(f"rabibridge: a failure of service {self._service!r} cannot be logged: {name}\n")
+
+
+def _id(correlation_id: bytes) -> str:
+    return printable(correlation_id.decode("utf-8", "backslashreplace"))
