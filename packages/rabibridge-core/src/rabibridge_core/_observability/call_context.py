@@ -25,8 +25,9 @@ class CurrentCall:
         """The name of the service."""
         self.cancelled = False
         """Whether the result is no longer wanted: the caller cancelled the call or is gone, its deadline has passed, or
-        this worker has lost its connection or is stopping. A handler that is not async cannot be stopped; it can check
-        this regularly and return early."""
+        this worker has lost its connection or has stopped waiting for the call, because ``drain_timeout`` was over or
+        it was told to stop a second time. A worker that is told to stop waits for its calls first: until then it is
+        false. A handler that is not async cannot be stopped; it can check this regularly and return early."""
         self.ends_at: float | None = None
         """The deadline on the clock of :func:`time.monotonic`; ``None``: none."""
         self.over = False

@@ -137,9 +137,11 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
 
     # The annotation of the result plays no part, and may exist for type checkers only.
     capture.__annotations__ = {name: what for name, what in _annotations(function).items() if name != "return"}
-    capture.__module__ = function.__module__
+    capture.__module__, capture.__qualname__ = function.__module__, schema.name
     try:
-        capture.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
+        # A partial that update_wrapper() was applied to would show the signature of the whole function.
+        signature = inspect.signature(handler, follow_wrapped=not isinstance(handler, functools.partial))
+        capture.__signature__ = signature  # type: ignore[attr-defined]
         checked: Callable[..., tuple[Any, Any]] = eval(
             _VALIDATE_CALL, {"validate_call": pydantic.validate_call, "function": capture}
         )

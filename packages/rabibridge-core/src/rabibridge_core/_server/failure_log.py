@@ -70,6 +70,15 @@ class FailureLog:
             what = f"the arguments of call {_id(correlation_id)} were refused"
             self._guarded(self._line, what, error, logging.DEBUG)
 
+    def past_deadline(self, correlation_id: bytes) -> None:
+        """A request that carries a deadline and no time left was dropped: its deadline had passed by our clock."""
+        what = "a request arrived after its deadline and was not run"
+        if self._first(what):
+            _log.warning(
+                "service %r: %s: call %s. It says no time left beside its deadline, so that this machine's clock decides",
+                self._service, what, _id(correlation_id),
+            )  # fmt: skip
+
     def dead(self, correlation_id: bytes, reason: str) -> None:
         """A request was dead-lettered because it was redelivered too often."""
         _log.error("call %s is dead-lettered: %s", _id(correlation_id), reason)

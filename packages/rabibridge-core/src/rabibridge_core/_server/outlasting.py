@@ -35,7 +35,7 @@ class OutlastingHandlers:
         """Look at the active requests; called regularly. It logs once that all places are held, until one is free."""
         now = monotonic()
         self._since = {
-            active: self._since.get(active, now)
+            active: self._since.get(active) or min(now, active.ends_at or now)
             for active in requests
             if active.stop_reason is not None and active.task is not None
         }

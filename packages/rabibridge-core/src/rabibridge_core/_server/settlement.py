@@ -102,6 +102,8 @@ class RequestSettler:
                 self.settle_stopped(active, reason)  # a stopped handler may raise anything
             elif cls is TooLateError:
                 self.settle_stopped(active, "expired")
+                if not ran and active.request.time_left is None:
+                    self.failures.past_deadline(active.request.correlation_id)
             elif shutting_down and issubclass(cls, asyncio.CancelledError):
                 self.settle_stopped(active, "requeued")
             else:

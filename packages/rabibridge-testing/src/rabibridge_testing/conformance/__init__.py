@@ -40,6 +40,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestIdempotency(IdempotencyConformance): ...
     class TestDeadlines(DeadlineConformance): ...
     class TestHealth(HealthConformance): ...
+    class TestEndings(EndingConformance): ...
 
 The first four classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -54,6 +55,7 @@ from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.deadlines import DeadlineConformance
 from rabibridge_testing.conformance.delivery import DeliveryConformance
+from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.harness import Bench, Inbox, Worker
 from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
@@ -71,6 +73,7 @@ __all__ = [
     "ContentConformance",
     "DeadlineConformance",
     "DeliveryConformance",
+    "EndingConformance",
     "HealthConformance",
     "IdempotencyConformance",
     "Inbox",

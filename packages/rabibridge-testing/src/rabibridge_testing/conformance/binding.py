@@ -9,6 +9,7 @@ from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.deadlines import DeadlineConformance
 from rabibridge_testing.conformance.delivery import DeliveryConformance
+from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
 from rabibridge_testing.conformance.limits import LimitConformance
@@ -39,6 +40,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestIdempotency": IdempotencyConformance,
     "TestDeadlines": DeadlineConformance,
     "TestHealth": HealthConformance,
+    "TestEndings": EndingConformance,
 }
 
 
