@@ -75,7 +75,7 @@ class FailureLog:
         what = "a request arrived after its deadline and was not run"
         if self._first(what):
             _log.warning(
-                "service %r: %s: call %s. It says no time left beside its deadline, so that this machine's clock decides",
+                "service %r: %s: call %s. It has a deadline and no time left: the clock of this machine decides",
                 self._service, what, _id(correlation_id),
             )  # fmt: skip
 

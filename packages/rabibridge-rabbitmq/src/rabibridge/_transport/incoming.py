@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -130,11 +131,9 @@ class RabbitRequest:
         """Parse other headers: a sender may encode the deadline differently, or set only an expiration."""
         headers = self.headers = decode_table_or_empty(table)
         self._probe_allowed = DEADLINE_HEADER in headers or headers.get(PROBE_HEADER) is True
-        time_left, deadline = headers.get(TIMEOUT_HEADER), headers.get(DEADLINE_HEADER)
-        if time_left is None and expiration.isdigit():
-            time_left = int(expiration)
-        self.time_left = time_left / 1000 if isinstance(time_left, int | float) else None
-        self.deadline = deadline / 1000 if isinstance(deadline, int | float) else None
+        self.time_left, self.deadline = _seconds(headers.get(TIMEOUT_HEADER)), _seconds(headers.get(DEADLINE_HEADER))
+        if self.time_left is None and expiration.isdigit():
+            self.time_left = _seconds(int(expiration[:18]))
         # Whoever sends a request can set any header. Only workers may publish to the default exchange, where counted
         # copies come from; and the broker replaces its own header in requests that it redelivers.
         if channel.via_default_exchange:
@@ -243,6 +242,13 @@ class RabbitRequest:
         channel = self._channel
         if channel is not None and self._probe_allowed and self.wants_reply and self.caller.startswith(SERVER_NAMED):
             channel.probe(self.caller)
+
+
+def _seconds(milliseconds: object) -> float | None:
+    """Return the value of a header in seconds; ``None`` for what is no number of milliseconds."""
+    if isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool) and isfinite(milliseconds):
+        return milliseconds / 1000
+    return None
 
 
 def _delivery_count(value: object) -> int:

@@ -17,6 +17,7 @@ import typer
 
 from rabibridge.cli.targets import load_target
 from rabibridge.mq import RMQBase, RMQClient, RMQServer
+from rabibridge_core._protocol.error_text import printable
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def call(
             )
 
     result = _run(call_it())
-    typer.echo(json.dumps(result, ensure_ascii=False, default=repr))
+    typer.echo(_json(result))
 
 
 @app.command()
@@ -130,6 +131,12 @@ def _value(text: str) -> Any:
         return text
 
 
+def _json(result: Any) -> str:
+    """Return a result as JSON without characters that control a terminal."""
+    text = json.dumps(result, ensure_ascii=False, default=repr)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on uvloop if it is installed; print errors of RabiBridge as one line, without a traceback."""
     try:
@@ -142,7 +149,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         with asyncio.Runner(loop_factory=factory) as runner:
             return runner.run(work)
     except RabiBridgeError as error:
-        typer.echo(f"error: {error}", err=True)
+        # What the worker and the broker say must not control the terminal.
+        typer.echo(f"error: {printable(str(error))}", err=True)
         if isinstance(error, RemoteExecutionError) and error.remote_traceback:
-            typer.echo(error.remote_traceback.rstrip(), err=True)
+            typer.echo(printable(error.remote_traceback.rstrip(), lines=True), err=True)
         raise typer.Exit(1) from error

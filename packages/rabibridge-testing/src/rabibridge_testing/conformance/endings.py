@@ -32,9 +32,8 @@ class _UndescribableError(Exception):
     def __str__(self) -> str:
         raise SystemExit("no text")
 
-    @property
-    def __notes__(self) -> list[str]:
-        raise RuntimeError("no notes")
+    def __repr__(self) -> str:
+        raise RuntimeError("no text either")
 
 
 async def _failure(client: Client, name: str, *args: Any) -> RemoteExecutionError:
@@ -233,3 +232,20 @@ class EndingConformance(ConformanceBase):
         await bench.server(gate.service(name, "done"))
         gate.opened.set()
         assert await soon(call) == "done"
+
+    async def test_a_service_that_is_added_just_before_a_stop_serves_after_the_next_start(self, bench: Bench) -> None:
+        async def idle() -> None: ...
+
+        async def echo(what: int) -> int:
+            return what
+
+        name = bench.name("echo")
+        server = await bench.server(service(idle, bench.name("idle")))
+        for _ in range(3):
+            server.add(service(echo, name))
+            await asyncio.sleep(0)
+            await soon(server.services.stop())
+            await soon(server.start())
+        assert await soon(_call(await bench.client(), name, 5)) == 5
+        await soon(server.services.stop())
+        assert server.active_requests == 0
