@@ -90,6 +90,18 @@ def test_call_reports_a_failure_with_the_remote_traceback_and_status_1(
     assert "Traceback" not in unknown.stderr
 
 
+def test_call_prints_no_characters_that_control_a_terminal(
+    rabibridge: Callable[..., subprocess.CompletedProcess[str]], serving: subprocess.Popen[str]
+) -> None:
+    text = "\x9b31M \u202e \U000e0001 \xc9"
+    printed = rabibridge("call", "shout", text, "--kind", "sync").stdout
+    assert json.loads(printed) == text
+    assert printed.rstrip("\n").isprintable()
+    unknown = rabibridge("call", "nothing\n\x1b[31mforged").stderr
+    assert r"nothing\n\x1b[31mforged" in unknown
+    assert unknown.rstrip("\n").isprintable()
+
+
 def test_run_ends_cleanly_on_sigterm(serving: subprocess.Popen[str]) -> None:
     serving.send_signal(signal.SIGTERM)
     assert serving.wait(timeout=60) == 0

@@ -156,6 +156,22 @@ async def test_odd_headers_do_not_matter(target: _Target, table: bytes) -> None:
     await target.serves_still()
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"t\x01", id="a truth"),
+        pytest.param(b"S\0\0\0\x011", id="a text"),
+        pytest.param(b"F\0\0\0\0", id="a table"),
+    ],
+)
+async def test_times_that_are_no_numbers_do_not_limit_a_call(target: _Target, value: bytes) -> None:
+    flags, properties = _properties(_MSGPACK, b"", _times(value, value), b"id", (await target.reply_queue()).encode())
+    await _publish(target, _CALL, flags, properties)
+    reply = await soon(target.replies.get())
+    assert "rb-error" not in (reply.header.properties.headers or {})  # it ran
+    await target.serves_still()
+
+
 @pytest.mark.parametrize("low_bits", [1, 2, 3])
 async def test_the_low_bits_of_the_flags_do_not_matter(target: _Target, low_bits: int) -> None:
     """RabbitMQ looks at 14 of the 16 and passes all of them on."""
