@@ -131,6 +131,9 @@ def odd_exceptions(raised: type[BaseException]) -> dict[str, BaseException]:
     def broken(*_: object) -> Any:
         raise raised("an exception class")
 
+    def unnamed(cls: type, name: str) -> Any:
+        return broken() if name in ("__qualname__", "__module__") else type.__getattribute__(cls, name)
+
     def deep() -> Any:
         error: Any = ValueError("inner")
         for _ in range(2_000):
@@ -145,7 +148,7 @@ def odd_exceptions(raised: type[BaseException]) -> dict[str, BaseException]:
     circle = ValueError("a"), ValueError("b")
     circle[0].__cause__, circle[1].__cause__ = circle[1], circle[0]
     odd: Any = ("f", "one", "two", 3), ("query", 1, 5, b"SELECT ,")
-    metaclass = type("Meta", (type,), {"__getattribute__": broken})
+    metaclass = type("Meta", (type,), {"__getattribute__": unnamed})
     bases = (Exception,)
     return {
         "str": type("BadStr", bases, {"__str__": broken})(),
