@@ -41,6 +41,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestDeadlines(DeadlineConformance): ...
     class TestHealth(HealthConformance): ...
     class TestEndings(EndingConformance): ...
+    class TestVersions(VersionsConformance): ...
 
 The first four classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -65,6 +66,7 @@ from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
+from rabibridge_testing.conformance.versions import VersionsConformance
 
 __all__ = [
     "Bench",
@@ -83,6 +85,7 @@ __all__ = [
     "ReconnectionConformance",
     "SeamConformance",
     "SignalConformance",
+    "VersionsConformance",
     "Worker",
     "bind",
 ]

@@ -18,6 +18,7 @@ from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
+from rabibridge_testing.conformance.versions import VersionsConformance
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -41,6 +42,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestDeadlines": DeadlineConformance,
     "TestHealth": HealthConformance,
     "TestEndings": EndingConformance,
+    "TestVersions": VersionsConformance,
 }
 
 
