@@ -14,6 +14,7 @@ from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from rabibridge_core.transport import Headers
     from tests.unit.scripted_transport import ScriptedTransport
@@ -30,7 +31,7 @@ def make_client(
     return Client(transport, codec, hooks=hooks or CallHooks(), name="client", **options)
 
 
-def begin(client: Client, *args: Any, timeout: float | None = None, **options: Any) -> asyncio.Task[Any]:
+def begin(client: Client, *args: Any, timeout: float | timedelta | None = None, **options: Any) -> asyncio.Task[Any]:
     return asyncio.create_task(client.call("work", args, {}, CallOptions(timeout=timeout, **options)))
 
 

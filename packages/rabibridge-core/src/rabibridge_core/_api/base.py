@@ -9,6 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Protocol, Self, TypedDict
 from weakref import WeakSet
 
+from rabibridge_core._api.arguments import check_base_arguments
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
 from rabibridge_core._observability.error_frames import drop_frames
@@ -87,6 +88,7 @@ class RpcBase:
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
+        check_base_arguments(settings=settings, accept=accept, transport=transport, name=name)
         self._given_name = name
         self._given_transport = transport
         try:

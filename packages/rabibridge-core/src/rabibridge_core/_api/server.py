@@ -17,6 +17,7 @@ from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import timedelta
 
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._services.schema import ServiceSchema
@@ -93,7 +94,7 @@ class RpcServer(RpcBase):
         func_ptr: Callable[..., Any],
         queue_size: int | None = None,
         fetch_size: int | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         re_register: bool = False,
         *,
         name: str | None = None,

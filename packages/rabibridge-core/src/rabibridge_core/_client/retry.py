@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core.errors import ConfigurationError
 
 __all__ = ["RetryBudgets", "RetryRefused"]
@@ -33,8 +34,8 @@ class RetryRefused:
 
     Attributes:
         attempts: maximum number of times that a call is sent, including the first.
-        base: upper bound of the first wait, in seconds, unless a longer ``retry_after`` is known.
-        cap: upper bound of every wait, in seconds.
+        base: upper bound of the first wait, in seconds or as a timedelta, unless a longer ``retry_after`` is known.
+        cap: upper bound of every wait, in seconds or as a timedelta.
         ratio: retries that each call adds to the budget, from 0 to 1.
         burst: size of the budget, which is full at first: the number of retries that a service can get at once.
 
@@ -50,16 +51,14 @@ class RetryRefused:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        _check(
-            "attempts",
-            self.attempts,
-            isinstance(self.attempts, int) and self.attempts >= 1,
-            "a whole number of at least 1",
-        )
-        _check("base", self.base, 0 < self.base < math.inf, "more than 0 seconds")
-        _check("cap", self.cap, self.base <= self.cap < math.inf, f"at least base={self.base} seconds")
-        _check("ratio", self.ratio, 0 <= self.ratio <= 1, "a number from 0 to 1")
-        _check("burst", self.burst, isinstance(self.burst, int) and self.burst >= 0, "a whole number of at least 0")
+        base, cap, ratio = as_seconds(self.base), as_seconds(self.cap), as_seconds(self.ratio)
+        _check("attempts", self.attempts, _is_whole(self.attempts, 1), "a whole number of at least 1")
+        _check("base", self.base, base is not None and 0 < base < math.inf, "more than 0 seconds")
+        object.__setattr__(self, "base", base)
+        _check("cap", self.cap, cap is not None and self.base <= cap < math.inf, f"at least base={self.base} seconds")
+        object.__setattr__(self, "cap", cap)
+        _check("ratio", self.ratio, ratio is not None and 0 <= ratio <= 1, "a number from 0 to 1")
+        _check("burst", self.burst, _is_whole(self.burst, 0), "a whole number of at least 0")
 
     def longest_wait(self, attempts: int, retry_after: float | None) -> float:
         """Return the upper bound of the wait after ``attempts`` attempts, in seconds.
@@ -73,6 +72,10 @@ class RetryRefused:
             retry_after: that of the last refusal, in seconds; ``None``: unknown.
         """
         return min(self.cap, max(self.base, retry_after or 0.0) * 2.0 ** min(attempts - 1, _DOUBLINGS))
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _check(name: str, value: object, fits: bool, allowed: str) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from rabibridge_core._protocol.headers import RESENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
     from rabibridge_core.transport import Headers, IncomingRequest
 
 __all__ = ["CurrentCall", "current_call", "current_call_var", "inherited_time"]
+
+
+ParamsT = ParamSpec("ParamsT")
+ResultT = TypeVar("ResultT")
 
 
 class CurrentCall:
@@ -52,6 +60,53 @@ class CurrentCall:
         """
         return self._request.redelivered or self._request.headers.get(RESENT) is True
 
+    def bind(self, func: Callable[ParamsT, ResultT], /) -> Callable[ParamsT, ResultT]:
+        """Return ``func`` for use in another thread, where it is part of this call as it is here.
+
+        ``current_call()`` works in it, and calls that it makes inherit the deadline. Python gives the context of this
+        call to tasks and to :func:`asyncio.to_thread` by itself, but not to :class:`threading.Thread`, to
+        ``run_in_executor`` or to ``ThreadPoolExecutor.submit``; give those ``current_call().bind(func)``.
+        """
+        context = copy_context()
+
+        def run(*args: ParamsT.args, **kwargs: ParamsT.kwargs) -> ResultT:
+            # A copy for each run: one context cannot be entered by two threads at once.
+            return context.copy().run(func, *args, **kwargs)
+
+        return run
+
+    async def run_in_thread(
+        self,
+        func: Callable[ParamsT, ResultT],
+        /,
+        *args: ParamsT.args,
+        **kwargs: ParamsT.kwargs,
+    ) -> ResultT:
+        """Run ``func(*args, **kwargs)`` in a thread and return its result; the function is part of this call there.
+
+        It takes a thread of the event loop's default executor, as :func:`asyncio.to_thread` does. A thread cannot be
+        stopped: if this call is cancelled or its time is over, the awaiting task is cancelled and the function runs to
+        its end, unless it looks at :attr:`cancelled`.
+
+        Raises:
+            BaseException: what ``func`` raises.
+        """
+        return await self.run_in_executor(None, func, *args, **kwargs)
+
+    async def run_in_executor(
+        self,
+        executor: Executor | None,
+        func: Callable[ParamsT, ResultT],
+        /,
+        *args: ParamsT.args,
+        **kwargs: ParamsT.kwargs,
+    ) -> ResultT:
+        """Do the same as :meth:`run_in_thread` with a thread of ``executor``; ``None``: the event loop's default."""
+        from asyncio import get_running_loop  # settings are read without it
+
+        loop = get_running_loop()
+        return await loop.run_in_executor(executor, partial(self.bind(func), *args, **kwargs))
+
     @property
     def headers(self) -> Headers:
         """The headers of the call."""
@@ -64,6 +119,8 @@ current_call_var: ContextVar[CurrentCall | None] = ContextVar("rabibridge_curren
 
 def current_call() -> CurrentCall:
     """Return the call that is being processed; for use in a handler, in tasks that it starts, and in its thread.
+
+    In other threads that the handler starts, use :meth:`CurrentCall.run_in_thread` or :meth:`CurrentCall.bind`.
 
     Raises:
         LookupError: the code that calls this does not run in a handler.

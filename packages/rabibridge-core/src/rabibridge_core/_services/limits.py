@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
+from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core.errors import RegistrationError
 from rabibridge_core.transport import Delivery, QueueType
 
 if TYPE_CHECKING:
-    from typing import Any
+    from datetime import timedelta
 
 __all__ = ["DEFAULT_FETCH_SIZE", "DEFAULT_REDELIVERY_LIMIT", "DEFAULT_SYNC_FETCH_SIZE", "ServiceLimits"]
 
@@ -35,7 +36,7 @@ class ServiceLimits:
 
     queue_size: int | None = None
     fetch_size: int | None = None
-    timeout: float | None = None
+    timeout: float | timedelta | None = None
     validate: bool = False
     re_register: bool = False
     delivery: Delivery | None = None
@@ -43,6 +44,11 @@ class ServiceLimits:
     redelivery_limit: int | None = None
     queue_type: QueueType | None = None
     fetch_ahead: int | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """The timeout in seconds."""
+        return as_seconds(self.timeout)
 
     def with_defaults(self, defaults: ServiceLimits | None) -> ServiceLimits:
         """Return these limits, with those that are not given taken from ``defaults``."""
@@ -71,15 +77,11 @@ class ServiceLimits:
             _check_bool(name, what, getattr(self, what))
         _check_int(name, "queue_size", self.queue_size, 0, _QUEUE_SIZE_MAX)
         _check_int(name, "fetch_size", self.fetch_size, 1, _FETCH_SIZE_MAX)
-        timeout: Any = self.timeout
-        if timeout is not None and (
-            isinstance(timeout, bool)
-            or not isinstance(timeout, int | float)
-            or not _TIMEOUT_MIN <= timeout <= _TIMEOUT_MAX
-        ):
+        timeout, seconds = self.timeout, self.seconds
+        if timeout is not None and (seconds is None or not _TIMEOUT_MIN <= seconds <= _TIMEOUT_MAX):
             raise RegistrationError(
-                f"service {name!r}: timeout is {timeout!r}; it must be a number of seconds from 0.001 to 4294967, or "
-                "None for no limit"
+                f"service {name!r}: timeout is {timeout!r}; it must be a number of seconds from 0.001 to 4294967, a "
+                "timedelta, or None for no limit"
             )
         ahead_max = _FETCH_SIZE_MAX - (self.fetch_size or DEFAULT_FETCH_SIZE)
         _check_int(name, "fetch_ahead", self.fetch_ahead, 0, ahead_max)

@@ -9,6 +9,7 @@ from rabibridge_core._services.marks import mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -24,7 +25,7 @@ def register_call(func: Callable[P, R], /) -> Callable[P, R]: ...
 def register_call(
     queue_size: int | None = None,
     fetch_size: int | None = None,
-    timeout: float | None = None,
+    timeout: float | timedelta | None = None,
     *,
     name: str | None = None,
     validate: bool = False,
@@ -38,7 +39,7 @@ def register_call(
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
     fetch_size: int | None = None,
-    timeout: float | None = None,
+    timeout: float | timedelta | None = None,
     *,
     name: str | None = None,
     validate: bool = False,
@@ -75,8 +76,9 @@ def register_call(
             0 refuses every call, even while workers are idle, as RabbitMQ delivers no message without queueing it.
         fetch_size: maximum number of calls that one worker process runs at a time. A small value protects the
             resources behind the service. ``None`` (the default): 256, or 32 for a function that runs in threads.
-        timeout: maximum time in seconds that a call may wait in the queue. A call that waits longer is dropped, and its
-            caller gets CallTimeoutError when its own timeout ends. ``None`` (the default): no limit.
+        timeout: maximum time, in seconds or as a timedelta, that a call may wait in the queue. A call that waits longer
+            is dropped, and its caller gets CallTimeoutError when its own timeout ends: give calls a timeout, too.
+            ``None`` (the default): no limit.
         name: the name of the service: 1 to 200 of the characters A-Z, a-z, 0-9, ``_``, ``.`` and ``-``. ``None`` (the
             default): the ``__name__`` of the function. Partials, callable objects and lambdas have no usable one.
         validate: check and convert the arguments by the annotations of the function, with pydantic, before it runs. If

@@ -81,7 +81,7 @@ class ServiceSchema:
             func_ptr=func_ptr,
             queue_size=limits.queue_size,
             fetch_size=limits.fetch_size,
-            timeout=limits.timeout,
+            timeout=limits.seconds,
             re_register=limits.re_register,
             validate=limits.validate,
             is_async=runs_on_loop,

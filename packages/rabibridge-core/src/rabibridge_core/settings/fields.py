@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import ConfigurationError
@@ -102,7 +103,7 @@ def seconds_setting(low: float, high: float, *, default: float, in_url: bool = F
     """Make a field for a duration from ``low`` to ``high`` seconds, which is kept as a float."""
 
     def parse(value: Any) -> float:
-        number = float(parse_number(value, float))
+        number = float(parse_number(value.total_seconds() if isinstance(value, timedelta) else value, float))
         if not (math.isfinite(number) and low <= number <= high):
             raise ValueError
         return number

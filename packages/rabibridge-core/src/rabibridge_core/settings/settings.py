@@ -9,6 +9,7 @@ import logging
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
@@ -62,7 +63,7 @@ def _level(value: Any) -> str | None:
 def _limit(value: Any) -> float | None:
     if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
         return None
-    number = float(parse_number(value, float))
+    number = float(parse_number(value.total_seconds() if isinstance(value, timedelta) else value, float))
     if not (math.isfinite(number) and number > 0):
         raise ValueError
     return number

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from rabibridge._api.base import RMQBase
 from rabibridge_core._api.client import RpcClient
+from rabibridge_core._client.arguments import check_retry
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,6 +59,7 @@ class RMQClient(RMQBase, RpcClient):
             ConfigurationError: a setting is missing or wrong.
         """
         try:
+            check_retry(retry)
             super().__init__(loop, host, port, username, password, **connection)
         except BaseException:
             del password, connection  # the error carries this frame, whose variables may be reported

@@ -1,0 +1,43 @@
+"""Checks the arguments of clients and servers that are not settings, where they are given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["check_base_arguments"]
+
+_TRANSPORT_HAS = ("state", "last_error", "connect", "close")
+
+
+def check_base_arguments(*, settings: object, accept: object, transport: object, name: object) -> None:
+    """Check what a client or server was given.
+
+    Raises:
+        ConfigurationError: an argument has a wrong type.
+    """
+    if settings is not None and not isinstance(settings, Settings):
+        raise _wrong("settings", settings, "what load_settings() returns, or None to collect them")
+    if accept is not None and not _is_iterable(accept):
+        raise _wrong("accept", accept, "a list of names of serializers or of serializers, or None for the usual ones")
+    if transport is not None and (missing := _missing(transport, _TRANSPORT_HAS)):
+        raise _wrong("transport", transport, f"a rabibridge_core.transport.Transport, and has no {missing[0]!r}")
+    if name is not None and not isinstance(name, str):
+        raise _wrong("name", name, "a text, or None for one of class, host and process id")
+
+
+def _is_iterable(value: object) -> bool:
+    return hasattr(value, "__iter__")
+
+
+def _missing(value: object, names: Iterable[str]) -> list[str]:
+    return [name for name in names if not hasattr(value, name)]
+
+
+def _wrong(name: str, value: object, allowed: str) -> ConfigurationError:
+    return ConfigurationError(f"the argument {name}= is {repr(value)[:80]}; it must be {allowed}")
