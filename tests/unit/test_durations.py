@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
     from tests.unit.scripted_transport import ScriptedTransport
 
+
+def _type_name(value: object) -> str:
+    return f"{type(value).__name__} {value if isinstance(value, bool | dict) else ''}"
+
+
 WRONG = ["5", b"5", True, False, [5], object(), 5j, Decimal(5)]
 
 
@@ -34,7 +39,7 @@ def test_what_is_a_duration(given: Any, seconds: float) -> None:
     assert type(as_seconds(given)) is float
 
 
-@pytest.mark.parametrize("given", WRONG, ids=repr)
+@pytest.mark.parametrize("given", WRONG, ids=_type_name)
 def test_what_is_none(given: Any) -> None:
     assert as_seconds(given) is None
 
@@ -46,7 +51,7 @@ async def test_the_timeout_of_a_call(client: Client, transport: ScriptedTranspor
     assert transport.sent[0].timeout == 2.5
 
 
-@pytest.mark.parametrize("given", WRONG, ids=repr)
+@pytest.mark.parametrize("given", WRONG, ids=_type_name)
 async def test_a_wrong_timeout_of_a_call(client: Client, given: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"timeout is .*a number of seconds or a timedelta"):
         await begin(client, timeout=given)
