@@ -7,6 +7,7 @@ on the same connection, that what was refused is where the documentation says, a
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ import aiormq
 import pytest
 
 from rabibridge_core.transport import ConnectionState
-from tests.rabbitmq.support import Stage, waiting_in
+from tests.rabbitmq.support import Gate, Stage, waiting_in
 from tests.support.waiting import soon, until, until_true
 
 if TYPE_CHECKING:
@@ -133,3 +134,39 @@ async def test_a_stranger_cannot_say_how_often_a_request_was_delivered(victim: _
     await until(lambda: len(victim.ran) == 10)
     await victim.serves()
     assert await victim.dead_letters() == 0
+
+
+async def test_a_cancellation_under_another_address_ends_nothing(stage: Stage) -> None:
+    gate = Gate()
+    name = await stage.serve(gate.function())
+    client = await stage.client()
+    async with await aiormq.connect(stage.url) as connection:
+        stranger = await connection.channel()
+        own = (await stranger.queue_declare("", exclusive=True)).queue
+        assert own is not None
+        await stranger.queue_bind(own, "rpc", f"async_{name}")  # more than a stranger may do: it learns the ids
+        calls = [asyncio.create_task(client.remote_call(name, (number,))) for number in range(3)]
+        await gate.holds(3)
+        for _ in calls:
+            overheard = (await soon(stranger.basic_get(own, no_ack=True))).header.properties.correlation_id
+            for reply_to in (own, f"{_PREFIX}.x", ""):
+                sent = aiormq.spec.Basic.Properties(reply_to=reply_to, correlation_id=overheard)
+                key = f"async_{name}"
+                await stranger.basic_publish(key.encode(), exchange="rpc", routing_key=f"cancel:{key}", properties=sent)
+        assert await soon(client.remote_call(await stage.serve(_nothing))) is None
+    gate.opened.set()
+    assert await soon(asyncio.gather(*calls)) == [0, 1, 2]
+    assert gate.cancelled == 0
+
+
+async def test_cancellations_are_bounded_in_bytes(victim: _Victim) -> None:
+    key = f"cancel:async_{victim.name}"
+    for body in (bytes(2**20), bytes(100_000)):
+        for _ in range(3):
+            with pytest.raises(aiormq.exceptions.DeliveryError):
+                await victim.stranger.basic_publish(body, exchange="rpc", routing_key=key)
+    await victim.stranger.basic_publish(b"odd", exchange="rpc", routing_key=key)
+    await victim.serves()
+
+
+async def _nothing() -> None: ...

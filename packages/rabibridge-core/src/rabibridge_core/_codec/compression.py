@@ -63,8 +63,8 @@ class _Contexts:
         return compressor
 
 
-# utf-8 is a charset, not an encoding, but other AMQP libraries put it there beside JSON.
-_IDENTITY = frozenset({"identity", "utf-8"})
+# Most are charsets or transfer encodings, but other AMQP libraries put them there.
+_IDENTITY = frozenset({"identity", "binary", "utf-8", "utf8", "ascii", "us-ascii", "7bit", "8bit"})
 
 _per_thread = threading.local()
 

@@ -35,6 +35,13 @@ _CONTENT_TYPE_MAX = 200
 """AMQP's short strings hold 255 bytes, and the parameter that announces a signature must fit in as well."""
 
 
+_OTHER_NAMES = {
+    "application/x-msgpack": "application/msgpack",
+    "application/vnd.msgpack": "application/msgpack",
+}
+"""Content types that common libraries write for a format, and the one that we write."""
+
+
 class Serializer(Protocol):
     """Turns values into bytes and back.
 
@@ -204,7 +211,9 @@ class AcceptList:
     def get(self, content_type: str | None) -> Serializer | None:
         """Return the serializer for a received content type, or ``None`` if it is not accepted."""
         base = normalize_content_type(content_type)
-        return self._by_type.get(base) if base else self.default
+        if not base:
+            return self.default
+        return self._by_type.get(base) or self._by_type.get(_OTHER_NAMES.get(base, ""))
 
     def find(self, content_type: str | None) -> Serializer:
         """Return the serializer for a received content type.

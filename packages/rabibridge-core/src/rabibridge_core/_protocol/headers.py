@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "ACCEPT_ENCODING",
     "ERROR_KIND",
     "ERROR_MESSAGE",
     "ERROR_TYPE",
@@ -29,6 +30,8 @@ __all__ = [
 
 RESERVED_PREFIX: Final = "rb-"
 """Header names that begin with this belong to RabiBridge."""
+ACCEPT_ENCODING: Final = "rb-accept-encoding"
+"""In a request: the content encodings that the caller reads, separated by commas; ``identity`` always is one."""
 IDEMPOTENCY_KEY: Final = "rb-key"
 """In a request: a worker runs one of the calls with the same key and answers all of them."""
 KEY_LEARNED: Final = "rb-key-learned"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rabibridge_core._codec.signing import is_signed
+from rabibridge_core._protocol.accept_encoding import as_accepted
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENCY_KEY, IDEMPOTENT, is_idempotency_key
 from rabibridge_core._protocol.remote_errors import MALFORMED_REPLY, decode_error, encode_error
 from rabibridge_core.errors import ContentRejectedError, SerializationError
@@ -111,7 +112,8 @@ def encode_result(codec: Codec, request: IncomingRequest, result: object, header
         ContentRejectedError: the body is too large.
     """
     encoded = codec.encode([_SUCCESS, result], _REPLY + request.correlation_id, request.content_type)
-    return _new_tuple(Reply, (*encoded, headers))
+    reply: Reply = _new_tuple(Reply, (*encoded, headers))
+    return reply if encoded[2] is None else as_accepted(codec, request, reply)
 
 
 def encode_failure(
@@ -147,7 +149,8 @@ def encode_failure(
             body = codec.encode([_FAILURE, ""], context, content_type)
         except BaseException as cannot_either:  # noqa: BLE001 - as above
             unsendable(cannot_either)
-    return Reply(*body, error_headers if headers is None else {**error_headers, **headers})
+    reply = Reply(*body, error_headers if headers is None else {**error_headers, **headers})
+    return as_accepted(codec, request, reply, must_fit=False)
 
 
 def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: bytes) -> Any:
@@ -183,6 +186,6 @@ def readdress_reply(codec: Codec, stored: StoredReply, request: IncomingRequest)
     """Return the reply to ``request`` that repeats what was answered to another call."""
     reply = stored.reply
     if stored.correlation_id == request.correlation_id or not is_signed(reply.content_type):
-        return reply
+        return as_accepted(codec, request, reply, must_fit=False)
     value = codec.decode(reply.body, reply.content_type, reply.content_encoding, _REPLY + stored.correlation_id)
     return Reply(*codec.encode(value, _REPLY + request.correlation_id, reply.content_type), reply.headers)
