@@ -188,3 +188,17 @@ async def test_a_count_of_a_foreign_program_is_no_danger(bench: Bench, raw: Any,
     assert again.deliveries == min(first.deliveries + 1, 2**31)
     again.discard()
     assert await soon(waiting_in(vhost_url, queue.name)) == 0
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+async def test_the_counts_that_a_sender_writes_are_ignored(bench: Bench, raw: Any, queue_type: str) -> None:
+    transport, queue, worker = await _served(bench, queue_type=queue_type)
+    headers = {"rb-deliveries": 50, "x-delivery-count": 60, "x-acquired-count": 70}
+    await raw.basic_publish(
+        b"", exchange="rpc", routing_key=queue.routing_keys[0], properties=spec.Basic.Properties(headers=headers)
+    )
+    got = await worker.next()
+    assert (got.deliveries, got.redelivered) == (0, False)
+    for count in (1, 2):
+        got = await _again(transport, worker)
+        assert (got.deliveries, got.redelivered) == (count, True)

@@ -204,10 +204,13 @@ class Multiplexer(asyncio.StreamReaderProtocol):
             buffer, self._buffer = self._buffer, []
             large, self._buffer_size = self._buffer_size >= _FLUSH_AT, 0
             if self.error is None:
-                if large:
-                    self._socket.writelines(buffer)  # some event loops send these without copying
-                else:
-                    self._socket.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
+                try:
+                    if large:
+                        self._socket.writelines(buffer)  # some event loops send these without copying
+                    else:
+                        self._socket.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
+                except RuntimeError as error:  # aiormq has closed the socket for something that it has read
+                    self.abort(ConnectionLostError(f"the connection to the broker is lost: {error}"))
 
     def pause_writing(self) -> None:
         """Pause publishing: the write buffer of the socket is full."""

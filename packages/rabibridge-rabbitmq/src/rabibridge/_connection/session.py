@@ -72,6 +72,7 @@ class Session:
         self.max_message: int | None = None
         """Largest body that this broker accepts, in bytes; ``None`` until it has refused a larger one."""
         self._settings = settings
+        self._expects_close = False
         self.lost = asyncio.Event()
         self._connection = connection
         self._amqp: Any = underlay.connection
@@ -153,13 +154,17 @@ class Session:
         return limit is not None
 
     async def open_another(self, name: str) -> Session:
-        """Connect to the same broker once more; the broker lists that connection under ``name``.
+        """Connect to the same broker once more, for what may make it close the connection.
+
+        The broker lists that connection under ``name``.
 
         Raises:
             ConfigurationError: as of :meth:`connect`.
             ConnectionLostError: as of :meth:`connect`.
         """
-        return await Session.connect(self.endpoint, self._settings, name, Dialer())
+        session = await Session.connect(self.endpoint, self._settings, name, Dialer())
+        session._expects_close = True
+        return session
 
     @property
     def error(self) -> ConnectionLostError | None:
@@ -222,8 +227,8 @@ class Session:
         self._watchdog.cancel()
         self.lost.set()
         # aiormq's reader would log the loss with a traceback; the owner of this session logs it in one line. If the
-        # broker has sent connection.close, the reader must answer it.
-        if not self.multiplexer.close_code:
+        # broker has sent connection.close, the reader must answer it, unless that was to be expected.
+        if self._expects_close or not self.multiplexer.close_code:
             self._amqp._reader_task.cancel()
 
     def _check_silence(self) -> None:

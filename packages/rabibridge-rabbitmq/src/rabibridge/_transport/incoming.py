@@ -138,6 +138,8 @@ class RabbitRequest:
         # copies come from; and the broker replaces its own header in requests that it redelivers.
         if channel.via_default_exchange:
             self.deliveries += _delivery_count(headers.get(DELIVERIES_HEADER))
+        else:
+            headers.pop(USER_HEADER, None)
         if self.redelivered and channel.consumer.queue.queue_type == "quorum":
             self.deliveries = max(self.deliveries, _delivery_count(headers.get(DELIVERY_COUNT_HEADER)))
         self.redelivered = self.deliveries > 0
