@@ -193,7 +193,7 @@ async def test_a_count_of_a_foreign_program_is_no_danger(bench: Bench, raw: Any,
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 async def test_the_counts_that_a_sender_writes_are_ignored(bench: Bench, raw: Any, queue_type: str) -> None:
     transport, queue, worker = await _served(bench, queue_type=queue_type)
-    headers = {"rb-deliveries": 50, "x-delivery-count": 60, "x-acquired-count": 70}
+    headers: dict[str, Any] = {"rb-deliveries": 50, "x-delivery-count": 60, "x-acquired-count": 70}
     await raw.basic_publish(
         b"", exchange="rpc", routing_key=queue.routing_keys[0], properties=spec.Basic.Properties(headers=headers)
     )
