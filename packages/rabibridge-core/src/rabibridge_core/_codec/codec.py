@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from rabibridge_core._codec.compression import MAGIC, compress, decompress, expand, is_identity, looks_incompressible
+from rabibridge_core._codec.compression import MAGIC, compress, expand, is_identity, looks_incompressible
 from rabibridge_core._codec.serializers import AcceptList, JsonSerializer, MsgpackSerializer, registry
 from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer, is_signed, split_signed
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError, SerializationError
@@ -179,20 +179,6 @@ class Codec:
         if len(body) <= self._small:
             return body, serializer.content_type, None
         return self._finish(serializer, body, context)
-
-    def without_compression(self, body: bytes) -> bytes:
-        """Return a body that :meth:`encode` has compressed as it was before.
-
-        Raises:
-            ContentRejectedError: it is larger than ``max_body``.
-        """
-        plain = decompress(body, self.max_decompressed)
-        if len(plain) > self.max_body:
-            raise ContentRejectedError(
-                f"the value takes {len(plain)} bytes on the wire without compression, which the caller asks for; more "
-                f"than max_body={self.max_body}"
-            )
-        return plain
 
     def decode(
         self,

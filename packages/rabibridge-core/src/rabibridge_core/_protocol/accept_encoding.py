@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_core._codec.compression import decompress
 from rabibridge_core._protocol.headers import ACCEPT_ENCODING
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
@@ -39,10 +40,20 @@ def as_accepted(codec: Codec, request: IncomingRequest, reply: Reply, *, must_fi
     if _ZSTD in names or _ANY in names:
         return reply
     try:
-        body = codec.without_compression(reply.body)
+        body = _without_compression(codec, reply.body)
     except (ContentRejectedError, SerializationError):
         if must_fit:
             raise
         return reply
     # Named, since a reader looks for zstd in a body of no encoding.
     return reply._replace(body=body, content_encoding="identity")
+
+
+def _without_compression(codec: Codec, body: bytes) -> bytes:
+    plain = decompress(body, codec.max_decompressed)
+    if len(plain) > codec.max_body:
+        raise ContentRejectedError(
+            f"the value takes {len(plain)} bytes on the wire without compression, which the caller asks for; more than "
+            f"max_body={codec.max_body}"
+        )
+    return plain
