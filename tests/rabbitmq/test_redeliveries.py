@@ -110,8 +110,8 @@ async def test_a_counted_copy_is_the_request_but_for_its_count(bench: Bench, raw
     copy = await soon(raw.basic_get(queue.name, no_ack=True))
     read = copy.header.properties
     assert copy.body == b"body"
-    assert {name: getattr(read, name) for name in properties} == {**properties, "user_id": None}
-    assert read.headers == {**headers, "rb-deliveries": 2}
+    assert {name: getattr(read, name) for name in properties} == properties  # its user is that of the worker
+    assert read.headers == {**headers, "rb-deliveries": 2, "rb-user": "guest"}
     assert 590_000 <= int(read.expiration) <= 600_000
     assert (await soon(raw.basic_get(elsewhere.queue, no_ack=True))).delivery_tag is None
 
