@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,8 +56,14 @@ def rabibridge(vhost_url: str, tmp_path: Path) -> Callable[..., subprocess.Compl
 @pytest.fixture
 def serving(vhost_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     (tmp_path / "services.py").write_text(SERVICES)
-    command = [sys.executable, "-c", "from rabibridge.cli import main; main()", "run", "services.py"]
-    with subprocess.Popen(command, cwd=tmp_path, env=_env(vhost_url), stderr=subprocess.PIPE, text=True) as process:
+    with _serving(vhost_url, tmp_path, "services.py") as process:
+        yield process
+
+
+@contextmanager
+def _serving(url: str, folder: Path, *targets: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", "from rabibridge.cli import main; main()", "run", *targets]
+    with subprocess.Popen(command, cwd=folder, env=_env(url), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "serves" in line:
@@ -75,6 +82,20 @@ def test_call_prints_the_result_as_json(
 ) -> None:
     assert json.loads(rabibridge("call", "add", "1", "--kwargs", '{"b": 41}').stdout) == 42
     assert json.loads(rabibridge("call", "shout", "hello", "--kind", "sync").stdout) == "HELLO"
+
+
+def test_targets_are_files_of_any_name_and_folders(
+    rabibridge: Callable[..., subprocess.CompletedProcess[str]], vhost_url: str, tmp_path: Path
+) -> None:
+    service = "from rabibridge import register_call\nfrom _n import N\n@register_call\ndef {}():\n    return N\n"
+    for number, (folder, name) in enumerate(
+        [("one", "tasks"), ("two", "tasks"), ("three", "queue"), ("plugins", "a-b")]
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "_n.py").write_text(f"N = {number}\n")
+        (tmp_path / folder / f"{name}.py").write_text(service.format(f"f{number}"))
+    with _serving(vhost_url, tmp_path, "one/tasks.py", "two/tasks.py", "three/queue.py", "plugins"):
+        assert [rabibridge("call", f"f{number}").stdout.strip() for number in range(4)] == ["0", "1", "2", "3"]
 
 
 def test_call_reports_a_failure_with_the_remote_traceback_and_status_1(

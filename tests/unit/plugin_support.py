@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from types import ModuleType
 
     from rabibridge_core._hosting.plugin_folder import PluginFolder
 
@@ -19,14 +19,22 @@ HEAD = "from rabibridge import register_call\n"
 
 
 @contextmanager
-def imports_as_before() -> Iterator[None]:
-    """Forget what is imported from temporary folders, and what is added to the path."""
+def imports_as_before(folder: Path) -> Iterator[None]:
+    """Forget what is imported from below ``folder``, and what is added to the path."""
     modules, path = dict(sys.modules), list(sys.path)
-    yield
-    for name in sys.modules.keys() - modules.keys():
-        if (getattr(sys.modules[name], "__file__", None) or "/tmp").startswith(("/tmp", os.path.realpath("/tmp"))):
-            del sys.modules[name]
-    sys.path[:] = path
+    try:
+        yield
+    finally:
+        new = {name: _places_of(sys.modules[name]) for name in sys.modules.keys() - modules.keys()}
+        for name, places in new.items():  # places are looked up before: a package asks for its parent
+            if any(Path(place).is_relative_to(folder.resolve()) for place in places):
+                del sys.modules[name]
+        sys.path[:] = path
+
+
+def _places_of(module: ModuleType) -> list[str]:
+    file = getattr(module, "__file__", None)
+    return [file] if file is not None else list(getattr(module, "__path__", ()))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins import hookimpl
 from rabibridge_core.plugins.manager import PluginManager
 from rabibridge_core.settings import Settings
+from rabibridge_testing import MemoryBroker, MemoryTransport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,21 +93,22 @@ def test_a_hook_that_would_never_run_is_refused(manager: PluginManager, kind: st
 
 
 def test_a_wrapper_is_a_generator_function(manager: PluginManager) -> None:
+    seen: list[object] = []
+
     class Wraps:
         @hookimpl(wrapper=True)
         def rabibridge_transport(self) -> Any:
-            transport = yield
-            return f"wrapped {transport}"
+            seen.append((yield))
+            return seen[-1]
 
     class Makes:
         @hookimpl
-        def rabibridge_transport(self, scheme: str) -> Any:
-            return scheme
+        def rabibridge_transport(self, scheme: str, name: str) -> Any:
+            return MemoryBroker(scheme).transport(name)
 
     manager.register(Wraps())
     manager.register(Makes())
-    transport: object = manager.transport("gopher", Settings(), "me")
-    assert transport == "wrapped gopher"
+    assert seen == [manager.transport("gopher", Settings(), "me")]
 
 
 @pytest.mark.parametrize("offers", [None, 5, [None], {"a": 1}, "raises"], ids=repr)
@@ -149,21 +151,23 @@ def test_serializers_that_cannot_be_used(
     assert serializers.registry.get("fine") is fine
 
 
-def test_a_transport_that_cannot_be_made_does_not_keep_the_others(manager: PluginManager) -> None:
+@pytest.mark.parametrize("broken", [KeyError("no pigeons"), "no pigeons"], ids=["raised", "returned"])
+def test_a_transport_that_cannot_be_made_does_not_keep_the_others(manager: PluginManager, broken: Any) -> None:
     class Makes:
         @hookimpl
         def rabibridge_transport(self, scheme: str) -> Any:
-            return "a transport" if scheme == "gopher" else None
+            return MemoryBroker("gopher").transport("me") if scheme == "gopher" else None
 
     class Broken:
         @hookimpl
-        def rabibridge_transport(self) -> None:
-            raise KeyError("no pigeons")
+        def rabibridge_transport(self) -> Any:
+            if isinstance(broken, Exception):
+                raise broken
+            return broken
 
     manager.register(Makes(), "makes")
     manager.register(Broken(), "broken")  # pluggy asks the last one first
-    transport: object = manager.transport("gopher", Settings(), "me")
-    assert transport == "a transport"
+    assert isinstance(manager.transport("gopher", Settings(), "me"), MemoryTransport)
     assert list(manager.broken) == ["broken"]
     with pytest.raises(ConfigurationError, match="no pigeons"):
         manager.transport("finger", Settings(), "me")

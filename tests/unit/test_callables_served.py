@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rabibridge_core import register_call
-from rabibridge_core.errors import RegistrationError
+from rabibridge_core.errors import RegistrationError, RemoteExecutionError
 from rabibridge_core.rpc import RpcClient, RpcServer
 from tests.support.waiting import soon, until
 
@@ -69,6 +69,39 @@ async def test_they_are_served_by_their_names(fake_broker: FakeBroker) -> None:
         ]  # fmt: skip
         for name, args, expected in calls:
             assert await soon(client.remote_call(name, args, ftype="any")) == expected
+        server.stop()
+        await soon(running)
+
+
+def _timed(func: Any) -> Any:
+    """What a decorator does that does not know of coroutine functions."""
+
+    @functools.wraps(func)
+    def wrapper(*args: Any) -> Any:
+        return func(*args)
+
+    return wrapper
+
+
+async def test_a_plain_function_that_returns_what_has_yet_to_run(fake_broker: FakeBroker) -> None:
+    async def one() -> int:
+        raise AssertionError("it is not run")
+
+    async def several() -> Any:
+        yield 1
+
+    def numbers() -> Any:
+        yield 1
+
+    server = RpcServer()
+    for func in (one, several, numbers):
+        server.add_service(_timed(func))
+    async with server, RpcClient() as client:
+        running = asyncio.create_task(server.run_serve(signals=False))
+        await until(lambda: bool(server.health()))
+        for name, says in (("one", "a coroutine.*async def"), ("several", "async generator"), ("numbers", "generator")):
+            with pytest.raises(RemoteExecutionError, match=f"{name} .*{says}"):
+                await soon(client.remote_call(name, ftype="sync"))
         server.stop()
         await soon(running)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _imports_as_before() -> Iterator[None]:
-    with imports_as_before():
+def _imports_as_before(tmp_path: Path) -> Iterator[None]:
+    with imports_as_before(tmp_path):
         yield
 
 
@@ -47,6 +47,26 @@ def test_a_helper_that_fails_leaves_the_old_code(tmp_path: Path) -> None:
     assert folder.problems() == []
 
 
+def test_the_package_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "__init__.py").write_text("1 / 0")
+    write(tmp_path, a=service("a", "return KEY, _n.N", "from . import KEY, _n"), b=service("b"), _n="N = 1\n")
+    folder = PluginFolder(tmp_path)
+    assert folder.load() == []
+    (record,) = caplog.records  # not one for each plug-in
+    assert "__init__.py" in record.getMessage()
+    assert "__init__.py cannot be imported: ZeroDivisionError" in folder.problems()[0]
+    (tmp_path / "__init__.py").write_text("KEY = 1\n")
+    assert {schema.name: schema.func_ptr() for schema in folder.update().services} == {"a": (1, 1), "b": 1}
+    (tmp_path / "__init__.py").write_text("KEY = \n")
+    (tmp_path / "b.py").write_text(service("b", "return 2"))
+    assert {schema.name: schema.func_ptr() for schema in folder.update().services}["b"] == 2
+    assert len(folder.problems()) == 1
+    assert results(folder) == {"a": (1, 1), "b": 2}
+    (tmp_path / "__init__.py").write_text("KEY = 3\n")
+    assert {schema.name: schema.func_ptr() for schema in folder.update().services}["a"] == (3, 1)
+    assert folder.problems() == []
+
+
 def test_a_file_that_comes_later_mends_the_one_that_imports_it(tmp_path: Path) -> None:
     write(tmp_path, a=service("a", "return N", "from b import N"))
     folder = PluginFolder(tmp_path)
@@ -67,6 +87,10 @@ def test_whatever_a_file_raises_touches_nobody_else(
     folder = PluginFolder(tmp_path)
     assert results(folder) == {"b": 1}
     assert "a.py" in caplog.text
+    traceback = caplog.records[0].exc_text or ""
+    assert "Traceback" in traceback
+    assert "importlib" not in traceback  # the frames of the plug-in, and no others
+    assert "file_package" not in traceback
     (problem,) = folder.problems()
     assert "a.py" in problem
     write(tmp_path, a=service("a"))

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _imports_as_before() -> Iterator[None]:
-    with imports_as_before():
+def _imports_as_before(tmp_path: Path) -> Iterator[None]:
+    with imports_as_before(tmp_path):
         yield
 
 

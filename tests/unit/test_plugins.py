@@ -15,6 +15,7 @@ from rabibridge_core.plugins import hookimpl, plugin_manager
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.plugins.manager import PluginManager
 from rabibridge_core.settings import Settings
+from rabibridge_testing import MemoryBroker, MemoryTransport
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Transport
@@ -132,7 +133,7 @@ def test_the_scheme_picks_the_transport(manager: PluginManager) -> None:
             if scheme != "gopher":
                 return None
             made.append((scheme, name))
-            return "a transport"  # type: ignore[return-value] # pyright: ignore[reportReturnType]
+            return MemoryBroker(scheme).transport(name)
 
     class Silent:
         @hookimpl
@@ -141,8 +142,7 @@ def test_the_scheme_picks_the_transport(manager: PluginManager) -> None:
 
     manager.register(Gopher())
     manager.register(Silent())
-    transport: object = manager.transport("gopher", Settings(), "me")
-    assert transport == "a transport"
+    assert isinstance(manager.transport("gopher", Settings(), "me"), MemoryTransport)
     assert made == [("gopher", "me")]
     with pytest.raises(ConfigurationError, match="finger://"):
         manager.transport("finger", Settings(), "me")

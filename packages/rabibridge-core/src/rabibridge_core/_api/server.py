@@ -148,13 +148,15 @@ class RpcServer(RpcBase):
 
         Raises:
             ConfigurationError: the folder does not exist.
-            RegistrationError: two functions have the same name.
+            RegistrationError: two functions have the same name. No service of the folder is added then.
         """
         from rabibridge_core._hosting.plugin_folder import PluginFolder
 
         self._check_serving_here()
         folder = PluginFolder(Path(plugin_dir))
-        for schema in folder.load():
+        services = folder.load()
+        self._server.registry.check(services)
+        for schema in services:
             self._server.add(schema)
         self._folders.append(folder)
 

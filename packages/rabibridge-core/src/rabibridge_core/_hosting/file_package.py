@@ -159,6 +159,10 @@ class FilePackage:
     def loaded(self, unit: str) -> None:
         """Called when a module of a unit was imported."""
         self._versions.setdefault(unit, self._next.get(unit))
+        if unit == "__init__":  # a new package does not know the modules that stay
+            for name, module in list(sys.modules.items()):
+                if name.rpartition(".")[0] == self.name:
+                    _bind(name, module)
 
     def failed(self, unit: str) -> None:
         """Called when a module of a unit raised while it was imported."""

@@ -14,6 +14,9 @@ from rabibridge_core._services.marks import services_in
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
     from rabibridge_core._hosting.plugin_files import Unit
     from rabibridge_core._services.schema import ServiceSchema
 
@@ -70,6 +73,7 @@ class PluginFolder:
         self._program_told = False
         self._conflicts: set[tuple[str, Path, Path]] = set()
         self._plugins: dict[str, _Plugin] = {}
+        self._init = _Plugin(self.path / "__init__.py")
         self._services: dict[str, tuple[Path, ServiceSchema]] = {}
 
     def load(self) -> list[ServiceSchema]:
@@ -79,7 +83,7 @@ class PluginFolder:
 
     def problems(self) -> list[str]:
         """Return one sentence for each plug-in that could not be imported, and for a folder that is not watched."""
-        plugins = self._plugins.values()
+        plugins = [self._init, *self._plugins.values()]
         failed = [f"{plugin.path} cannot be imported: {plugin.error}" for plugin in plugins if plugin.error]
         return failed + ([f"{self.path} is no longer watched: {self.not_watched}"] if self.not_watched else [])
 
@@ -95,9 +99,10 @@ class PluginFolder:
             _log.info("%s was deleted", self._plugins.pop(name).path)
         self._package.begin(versions)
         try:
-            for name, unit in units.items():
-                if not unit.is_helper and not self._is_program(unit.path):
-                    self._update_plugin(name, unit, versions[name])
+            if self._update_package(units.get("__init__"), versions):
+                for name, unit in units.items():
+                    if not unit.is_helper and not self._is_program(unit.path):
+                        self._update_plugin(name, unit, versions[name])
         finally:
             self._package.end()
         before, self._services = self._services, self._resolve_names()
@@ -140,11 +145,25 @@ class PluginFolder:
         self._conflicts = conflicts
         return services
 
+    def _update_package(self, unit: Unit | None, versions: Mapping[str, bytes]) -> bool:
+        """Import the ``__init__.py`` of the folder, if there is one, and tell whether plug-ins can be imported."""
+        version = b"" if unit is None else versions["__init__"]
+        if version != self._init.version:
+            self._init.version = version
+            self._init.error = self._try("__init__", self._init) if unit is not None else ""
+        return not self._init.error or self._package.name in sys.modules
+
     def _update_plugin(self, name: str, unit: Unit, version: bytes) -> None:
         plugin = self._plugins.setdefault(name, _Plugin(unit.path))
         if version == plugin.version:
             return
         plugin.version, plugin.path = version, unit.path
+        plugin.error = self._try(name, plugin)
+        if not plugin.error:
+            _log.info("loaded %s, services: %s", unit.path, names_of(plugin.services) or "none")
+
+    def _try(self, name: str, plugin: _Plugin) -> str:
+        """Import a unit and take its services, or log why that is not possible, and return it."""
         try:
             services = services_in(vars(self._package.load(name)))
         except KeyboardInterrupt:
@@ -152,17 +171,27 @@ class PluginFolder:
             raise
         except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything, and the others must still load
             self._package.put_back(name)
-            plugin.error = f"{type(error).__name__}: {_text_of(error)}"
             kept = f"; its previous services stay: {names_of(plugin.services)}" if plugin.services else ""
-            _log.exception("cannot import the plug-in %s%s", unit.path, kept)
-            return
-        plugin.services, plugin.error = services, ""
-        _log.info("loaded %s, services: %s", unit.path, names_of(services) or "none")
+            frames = type(error), error, _frames_of_plugin(error.__traceback__)
+            _log.error("cannot import the plug-in %s%s", plugin.path, kept, exc_info=frames)
+            return f"{type(error).__name__}: {_text_of(error)}"
+        plugin.services = services
+        return ""
 
 
 def names_of(services: list[ServiceSchema]) -> str:
     """Return the names of services, for the log."""
     return ", ".join(schema.name for schema in services)
+
+
+def _frames_of_plugin(traceback: TracebackType | None) -> TracebackType | None:
+    """Omit the frames of the import system and of the loader, which lead to the plug-in."""
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__"))
+        if module.partition(".")[0] not in ("importlib", "rabibridge_core"):
+            break
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _text_of(error: BaseException) -> str:

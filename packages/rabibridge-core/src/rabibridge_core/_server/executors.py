@@ -10,6 +10,7 @@ import contextvars
 import functools
 import inspect
 from time import monotonic
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from rabibridge_core._services.schema import ServiceSchema
 
 __all__ = ["HandlerExecutor", "invoke", "is_signature_error", "validator"]
+
+
+_UNFINISHED = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 class HandlerExecutor:
@@ -110,9 +114,25 @@ def _run_in_thread(
     if active.cancelled or (active.ends_at is not None and monotonic() >= active.ends_at):
         return None, TooLateError()
     try:
-        return invoke(handler, args, kwargs), None
+        result = invoke(handler, args, kwargs)
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything; the caller gets it as an error reply
         return None, error
+    if isinstance(result, _UNFINISHED):
+        return None, _no_result(handler, result)
+    return result, None
+
+
+def _no_result(handler: Callable[..., Any], returned: Any) -> TypeError:
+    """Return the error of a function that is served as sync, and returned something that still has to run."""
+    name = getattr(handler, "__qualname__", None) or repr(handler)
+    what = type(returned).__name__.replace("_", " ")
+    if isinstance(returned, CoroutineType):
+        returned.close()
+        return TypeError(
+            f"{name} is not a coroutine function, and returned a {what}, which nobody awaits: declare it "
+            "with 'async def', and let its decorators do the same"
+        )
+    return TypeError(f"{name} returned a {what}: a service must return one result, such as a list")
 
 
 # Pydantic keeps the local names of the function that calls it, to look up annotations: ours would be found by mistake,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["PluginManager", "plugin_manager"]
 
 _log = logging.getLogger(__name__)
+_TRANSPORT = ("state", "connect", "close", "wait_closed", "open_caller", "declare", "serve")
+"""What a transport has, whose protocol is not loaded here."""
 
 
 class PluginManager(pluggy.PluginManager):
@@ -126,7 +128,10 @@ class PluginManager(pluggy.PluginManager):
         transport: Transport | None = None
         for plugin_name, make in reversed(self._each("rabibridge_transport")):
             with self._apart(plugin_name, ConfigurationError):
-                transport = make(scheme=scheme, settings=settings, name=name)
+                made = make(scheme=scheme, settings=settings, name=name)
+                if made is not None and not all(hasattr(type(made), part) for part in _TRANSPORT):
+                    raise TypeError(f"rabibridge_transport returned {made!r}, which is not a Transport")
+                transport = made
             if transport is not None:
                 break
         else:
