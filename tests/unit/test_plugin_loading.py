@@ -194,7 +194,7 @@ def test_a_process_pool_runs_what_a_plugin_defines(tmp_path: Path, method: str) 
             service("double", "return args[0] * 2 + N", "from ._n import N")
         )
     command = [sys.executable, "main.py", method]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
     assert done.stdout.split() == ["108"], done.stderr
 
 
