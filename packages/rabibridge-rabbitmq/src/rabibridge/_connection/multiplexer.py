@@ -69,6 +69,7 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         """Reply code with which the broker closed the connection, 0 if it did not."""
         self.close_text = ""
         """Reply text with which the broker closed the connection."""
+        self._flow_changed = asyncio.Event()
         self.forked = False
         """Whether this is the copy of a connection in a forked process."""
         self._event_loop = loop
@@ -94,6 +95,10 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         if self.blocked is not None:
             return f"the broker accepts no messages now: {self.blocked}"
         return "the socket to the broker is full: the broker reads too slowly" if self._socket_full else ""
+
+    async def flow_changed(self) -> None:
+        """Wait until :attr:`paused` may have changed, or the connection is lost."""
+        await self._flow_changed.wait()
 
     def set_frame_max(self, frame_max: int) -> None:
         """Set the negotiated maximum frame size in bytes; 0 means no limit."""
@@ -257,6 +262,7 @@ class Multiplexer(asyncio.StreamReaderProtocol):
             self.error = error
             self._buffer.clear()
             self._at_flush.clear()
+            self._wake_waiters()
             channels = list(self.channels.values())
             self.channels.clear()
             if self.on_lost is not None:
@@ -266,5 +272,10 @@ class Multiplexer(asyncio.StreamReaderProtocol):
                     stack.callback(channel.connection_lost, error)
 
     def _notify_flow(self) -> None:
+        self._wake_waiters()
         for channel in list(self.channels.values()):
             channel.flow_changed()
+
+    def _wake_waiters(self) -> None:
+        changed, self._flow_changed = self._flow_changed, asyncio.Event()
+        changed.set()

@@ -190,13 +190,25 @@ class Session:
     async def timeout(self, seconds: float = CONTROL_TIMEOUT) -> AsyncIterator[None]:
         """Abort the connection if the block takes longer: aiormq cannot abandon a single operation on a channel.
 
+        While the broker blocks the connection because of a resource alarm, it reads nothing: that time does not count.
+
         Raises:
             ConnectionLostError: the broker did not answer within ``seconds``.
         """
         error = ConnectionLostError(
             f"the broker at {self.endpoint} did not answer within {seconds:g} s", executed=False
         )
-        timer = self._loop.call_later(seconds, self.fail, error)
+
+        timer: asyncio.TimerHandle
+
+        def expire() -> None:
+            nonlocal timer
+            if self.multiplexer.blocked is None:
+                self.fail(error)
+            else:
+                timer = self._loop.call_later(seconds, expire)
+
+        timer = self._loop.call_later(seconds, expire)
         try:
             yield
         except BaseException as raised:
@@ -209,6 +221,25 @@ class Session:
     def fail(self, error: ConnectionLostError) -> None:
         """Close the socket at once; ``error`` is the reason that all channels get."""
         self.multiplexer.abort(error)
+
+    async def unblocked(self, deadline: float) -> None:
+        """Wait until the broker reads what is sent to it, so that closing loses nothing.
+
+        Args:
+            deadline: when to give up, on the clock of the event loop: the connection is then aborted.
+        """
+        started = self._loop.time()
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self.error is None and self.multiplexer.blocked is not None:
+                    await self.multiplexer.flow_changed()
+        except TimeoutError:
+            self.fail(
+                ConnectionLostError(
+                    f"the broker at {self.endpoint} has read nothing for {self._loop.time() - started:.1f} s: "
+                    f"{self.multiplexer.blocked}. The last replies may be lost, and their calls may run again"
+                )
+            )
 
     async def close(self) -> None:
         """Close with the AMQP handshake, or close just the socket after a few seconds."""

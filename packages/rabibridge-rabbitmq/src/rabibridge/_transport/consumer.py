@@ -58,6 +58,7 @@ class RabbitConsumer:
         self.error: Exception | None = None
         self.events = events
         self.channel: ServiceChannel | None = None
+        self.stopped_at: float | None = None
         self._on_failed = on_failed
         self._control_channel: AbstractChannel | None = None
         self._consumer_tag = ""
@@ -141,11 +142,28 @@ class RabbitConsumer:
         return self._backoff.next()
 
     async def stop(self) -> None:
-        """Take no more requests; the channel is closed when the last one is settled."""
+        """Take no more requests; the channel is closed when the last one is settled.
+
+        While the broker blocks the connection it cannot be told: it is told later, and what it delivers until then is
+        returned to the queue.
+        """
         if self._stopping is None:
+            self.stopped_at = asyncio.get_running_loop().time()
             self._stopping = self._operations.spawn(self._cancel())
-        # Shielded: aiormq closes the channel of a cancelled basic.cancel, and pending replies need the channel.
-        await asyncio.shield(self._stopping)
+        session, channel = self._session, self.channel
+        while not self._stopping.done():
+            if session is not None and session.multiplexer.blocked is not None:
+                if channel is not None:
+                    channel.refuse_deliveries()
+                return
+            flow = [asyncio.ensure_future(session.multiplexer.flow_changed())] if session is not None else []
+            try:
+                # Never cancelled: aiormq closes the channel of a cancelled basic.cancel, and replies need the channel.
+                await asyncio.wait((self._stopping, *flow), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for waiter in flow:
+                    waiter.cancel()
+        self._stopping.result()
 
     async def wait_idle(self) -> None:
         """Wait a few seconds at most until no operation on our channels is in progress.

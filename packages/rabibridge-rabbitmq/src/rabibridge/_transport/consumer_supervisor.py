@@ -51,6 +51,11 @@ class ConsumerSupervisor:
         """Whether :meth:`stop_reopening` was called."""
         return self._closing.is_set()
 
+    @property
+    def stopped_at(self) -> float | None:
+        """When the last consumer was stopped, on the clock of the event loop; ``None``: none was."""
+        return max((consumer.stopped_at for consumer in self._consumers if consumer.stopped_at), default=None)
+
     def stop_reopening(self) -> None:
         """Reopen nothing from now on: the connection is about to be closed."""
         self._closing.set()
@@ -65,8 +70,11 @@ class ConsumerSupervisor:
         if self._worker_session is not None:
             await self._worker_session.replies.drain()
             await self._worker_session.publisher.drain()
-        for consumer in self._consumers:
-            await consumer.wait_idle()
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Wait a few seconds at most until no operation on a channel of a consumer is in progress."""
+        await asyncio.gather(*(consumer.wait_idle() for consumer in self._consumers))
 
     def close_callers(self, error: ConnectionLostError) -> None:
         """Close all callers permanently; waiting calls fail with ``error``."""

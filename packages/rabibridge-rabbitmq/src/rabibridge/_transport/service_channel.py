@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rabibridge._transport.interfaces import Done
     from rabibridge._transport.worker_session import WorkerSession
     from rabibridge_core.errors import ConfigurationError
-    from rabibridge_core.transport import Reply
+    from rabibridge_core.transport import ConsumerEvents, IncomingRequest, Reply
 
 __all__ = ["ChannelOwner", "ServiceChannel", "acks"]
 
@@ -93,6 +93,10 @@ class ServiceChannel(FastChannel):
         else:
             self._reply_method(request.caller)
         return not refusal
+
+    def refuse_deliveries(self) -> None:
+        """Return the requests that arrive from now on to the queue: the service has stopped."""
+        self._events = _Refusing(self._events)
 
     def dead_letter(self, request: RabbitRequest, reason: str, done: Done) -> None:
         """Publish a request to the dead-letter queue and call ``done`` with the outcome."""
@@ -181,6 +185,18 @@ class ServiceChannel(FastChannel):
         """Report that no more requests arrive because the queue was deleted."""
         self.queue_deleted = True
         self.consumer.ended(self, ConnectionLostError("the queue was deleted"))
+
+
+class _Refusing:
+    """The events of a service that has stopped, while the broker cannot be told."""
+
+    def __init__(self, events: ConsumerEvents) -> None:
+        self.lost = events.lost
+        self.cancelled = events.cancelled
+        self.caller_gone = events.caller_gone
+
+    def received(self, request: IncomingRequest, /) -> None:
+        request.reject(requeue=True)
 
 
 def acks(channel: int, tags: Sequence[int], lowest: int | None) -> bytes:

@@ -34,6 +34,7 @@ class RabbitMQTransport:
         self._connection = SupervisedConnection(settings, name, self._supervisor.open_all, self._on_give_up)
         self._close_once = CloseOnce()
         self._connect_timeout = settings.connect_timeout
+        self._drain_timeout = settings.drain_timeout
 
     def __repr__(self) -> str:
         """Show the state."""
@@ -65,7 +66,17 @@ class RabbitMQTransport:
 
     async def _close(self) -> None:
         self._supervisor.close_callers(ConnectionLostError(f"{self._connection.name} is closed", executed=False))
-        await self._supervisor.finish()
+        session, stopped_at = self._connection.session, self._supervisor.stopped_at
+        if session is None or stopped_at is None:
+            await self._supervisor.finish()
+        else:
+            # A broker that blocks the connection reads its replies and acknowledgements when the alarm is over; that it
+            # does may become known only after the last ones were sent.
+            deadline = stopped_at + self._drain_timeout
+            await session.unblocked(deadline)
+            await self._supervisor.finish()
+            await session.unblocked(deadline)
+            await self._supervisor.idle()
         await self._connection.close()
 
     def abandon(self) -> None:
