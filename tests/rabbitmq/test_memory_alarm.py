@@ -97,6 +97,7 @@ async def test_what_a_server_stops_or_changes_during_an_alarm_costs_no_call(
             first_name, changed_name = _add(server, first), _add(server, changed)
             await soon(server.connect())
             serving = stage.start(server)
+            await until(lambda: bool(server.health()))  # all services have started
             client = await stage.client()
             calls = {
                 delivery: [asyncio.create_task(client.remote_call(name, (number,))) for number in range(2)]

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import ssl as _ssl
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-from aio_pika import Connection
-from yarl import URL
 
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED, parse_max_message
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.error_translation import translated
+from rabibridge._connection.log_in import log_in, tls_context
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._observability.error_frames import drop_frames
@@ -24,6 +20,7 @@ from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aio_pika import Connection
     from aiormq.abc import AbstractChannel
 
     from rabibridge._connection.multiplexer import Multiplexer
@@ -40,14 +37,6 @@ _FRAME_MIN_SIZE = 4096
 """Minimum value of ``frame_max`` in bytes (AMQP 0-9-1, section 4.2.3)."""
 CONTROL_TIMEOUT = 30.0
 """How long the broker may take to declare, consume or open a channel, in seconds."""
-
-
-class _MultiplexedConnection(Connection):
-    """aio-pika's plain connection on top of a multiplexer."""
-
-    def __init__(self, url: URL, factory: MultiplexerFactory, client_properties: dict[str, Any]) -> None:
-        super().__init__(url, client_properties=client_properties)
-        self.kwargs["transport_factory"] = factory
 
 
 class Session:
@@ -106,10 +95,11 @@ class Session:
         try:
             with translated(what):
                 async with asyncio.timeout(settings.connect_timeout):
-                    factory = await MultiplexerFactory.connect(endpoint.host, endpoint.port, _tls(endpoint), dialer)
+                    factory = await MultiplexerFactory.connect(
+                        endpoint.host, endpoint.port, tls_context(endpoint), dialer
+                    )
                 heartbeat = rabbitmq_settings(settings).heartbeat
-                connection = _MultiplexedConnection(_url(endpoint, heartbeat), factory, _client_properties(name))
-                await _log_in(connection, factory.multiplexer, endpoint, settings.connect_timeout)
+                connection = await log_in(factory, endpoint, name, heartbeat, settings.connect_timeout)
         except (ConnectionLostError, ConfigurationError) as raised:
             # The frames below hold the password, and whatever reports errors with the variables of their frames would
             # publish it.
@@ -273,44 +263,3 @@ class Session:
             self.fail(ConnectionLostError(f"the broker at {self.endpoint} has been silent for {silence:.1f} s"))
         else:
             self._watchdog = self._loop.call_later(self._heartbeat / 2, self._check_silence)
-
-
-async def _log_in(connection: Connection, multiplexer: Multiplexer, endpoint: Endpoint, seconds: float) -> None:
-    """Log in, or abort the connection: cancelling aiormq would make it wait for a peer that does not answer."""
-    error = ConnectionLostError(f"{endpoint} did not answer the log-in within {seconds:g} s", executed=False)
-    timer = asyncio.get_running_loop().call_later(seconds, multiplexer.abort, error)
-    connecting = asyncio.ensure_future(connection.connect())
-    try:
-        await asyncio.shield(connecting)
-    except asyncio.CancelledError:
-        multiplexer.abort(ConnectionLostError("the log-in was cancelled", executed=False))
-        await asyncio.gather(connecting, return_exceptions=True)
-        raise
-    except Exception as raised:
-        if multiplexer.error is error:
-            raise error from raised
-        raise
-    finally:
-        timer.cancel()
-
-
-def _url(endpoint: Endpoint, heartbeat: float) -> URL:
-    return URL.build(
-        scheme="amqps" if endpoint.ssl else "amqp",
-        user=endpoint.username,
-        password=endpoint.password.reveal(),
-        host=endpoint.host,
-        port=endpoint.port,
-        path="/" + endpoint.virtualhost,
-        query={"heartbeat": str(max(1, round(heartbeat)))},
-    )
-
-
-def _tls(endpoint: Endpoint) -> _ssl.SSLContext | None:
-    if isinstance(endpoint.ssl, _ssl.SSLContext):
-        return endpoint.ssl
-    return _ssl.create_default_context() if endpoint.ssl else None
-
-
-def _client_properties(name: str) -> dict[str, Any]:
-    return {"connection_name": name, "product": "RabiBridge", "version": version("rabibridge-rabbitmq")}
