@@ -32,8 +32,8 @@ def drop_tasks(loop: asyncio.AbstractEventLoop, packages: Collection[str]) -> No
             left = {task for task in asyncio.all_tasks(loop) - dropped if _package(task) in packages}
             for task in left:
                 coroutine: Any = task.get_coro()
-                if hasattr(task, "_log_destroy_pending"):
-                    task._log_destroy_pending = False
+                if hasattr(task, "_log_destroy_pending"):  # of asyncio's own tasks, and others that are like them
+                    setattr(task, "_log_destroy_pending", False)  # noqa: B010 - no type checker knows it
                 try:
                     coroutine.close()
                 except Exception as error:  # noqa: BLE001 - it needs the event loop to clean up
