@@ -84,7 +84,7 @@ async def test_one_is_declared_with_other_arguments(rig: Rig) -> None:
         await channel.queue_declare(QUEUE, durable=True, arguments={"x-overflow": "reject-publish", "x-max-length": 77})
         network.refusing = False
         # Now the worker comes to a queue of somebody else's.
-        await _says_why(worker, "'work'", "x-max-length", "77")
+        await _says_why(worker, "'work'", "queue_size", "77")
         await load.flows()
         await rig.end_load()
         rig.ledger.check(rig.runs(), errors=GONE)

@@ -111,14 +111,15 @@ async def test_what_is_under_way_when_the_permission_is_missed_ends_with_that_er
     assert worker.requests.empty()
 
 
-async def test_a_worker_who_may_not_reply_stops_serving_and_says_why(
+async def test_a_worker_who_may_no_longer_reply_stops_serving_and_says_why(
     bench: Bench, users: Users, vhost_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = await users.add(".*", "^(rpc.*|amq.gen.*)$", ".*")
+    url = await users.add(".*", ".*", ".*")
     transport, queue, worker = RabbitMQTransport(load_settings(url=url), "poor"), bench.queue(), Worker()
     await soon((await bench.transport()).declare(queue))
     await soon(transport.connect())
     consumer = await soon(transport.serve(queue, worker))
+    await users.allow(url, ".*", "^(rpc.*|amq.gen.*)$", ".*")
     caller, inbox = await bench.caller()
     caller.send(request_to(queue, b"asked"))
     (await worker.next()).reply(Reply(b"", None, None))
@@ -136,6 +137,9 @@ async def test_a_worker_who_may_not_reply_stops_serving_and_says_why(
     await soon((await bench.transport()).serve(queue, other := Worker()))
     (await other.next()).reply(Reply(b"", None, None))
     assert (await soon(inbox.replies.get()))[0] == b"asked"
+    await users.allow(url, ".*", ".*", ".*")
+    await until(lambda: consumer.live)
+    assert consumer.error is None
     await soon(transport.close())
 
 

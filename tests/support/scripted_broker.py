@@ -25,6 +25,7 @@ _ANSWERS: dict[type, Callable[[Any], Any]] = {
     spec.Exchange.Declare: lambda _: spec.Exchange.DeclareOk(),
     spec.Queue.Declare: lambda asked: spec.Queue.DeclareOk(asked.queue or "amq.gen-1", 0, 0),
     spec.Queue.Bind: lambda _: spec.Queue.BindOk(),
+    spec.Queue.Delete: lambda _: spec.Queue.DeleteOk(0),
     spec.Basic.Qos: lambda _: spec.Basic.QosOk(),
     spec.Basic.Consume: lambda asked: spec.Basic.ConsumeOk(asked.consumer_tag),
     spec.Basic.Cancel: lambda asked: spec.Basic.CancelOk(asked.consumer_tag),
@@ -99,7 +100,7 @@ class Peer:
             async for channel, frame in connection.frames():
                 answers = self.script(connection, channel, frame)
                 if answers is None:
-                    usual = _ANSWERS.get(type(frame))
+                    usual = None if getattr(frame, "nowait", False) else _ANSWERS.get(type(frame))
                     answers = () if usual is None else (usual(frame),)
                 connection.send(channel, *answers)
                 await writer.drain()

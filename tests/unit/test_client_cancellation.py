@@ -31,7 +31,7 @@ async def test_a_timeout_around_the_call(client: Client, transport: ScriptedTran
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await client.call("work", (), {}, CallOptions("any", None))
-    assert transport.cancelled == [("work", transport.sent[0].correlation_id)]
+    assert transport.cancelled == [("any:work", transport.sent[0].correlation_id)]
 
 
 async def test_calls_that_time_out_are_cancelled_but_not_in_floods(

@@ -37,8 +37,12 @@ class Stage:
         return self.peer.connections[-1]
 
     def heard(self, method: type) -> list[tuple[int, Any]]:
-        """Return what the worker sent, with its channel."""
-        return [(channel, frame) for channel, frame in self.connection.heard if isinstance(frame, method)]
+        """Return what the worker sent, with its channel, but for the check whether it may publish."""
+        return [
+            (channel, frame)
+            for channel, frame in self.connection.heard
+            if isinstance(frame, method) and not getattr(frame, "routing_key", "").startswith("rpc.check.")
+        ]
 
     async def hears(self, method: type, count: int = 1) -> tuple[int, Any]:
         """Wait for the worker to send such a frame; return the last one."""

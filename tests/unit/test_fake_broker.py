@@ -134,11 +134,23 @@ async def test_a_deleted_queue_is_declared_anew_by_its_workers(pair: Pair) -> No
 
 
 async def test_a_queue_that_was_replaced_stays_down_for_workers_with_the_old_limits(pair: Pair) -> None:
-    pair.broker.declare(ServiceQueue("rpc_async_echo", ("async_echo",), 5, 1, redeclare=True))
+    pair.broker.delete_queue("rpc_async_echo")
+    pair.broker.declare(ServiceQueue("rpc_async_echo", ("async_echo",), 5, 1))
     await asyncio.sleep(0)
     service = pair.server.services["echo"]
     assert not service.live
     assert isinstance(getattr(service.consumer, "error", None), ConfigurationError)
+
+
+async def test_a_worker_whose_limits_were_refused_serves_when_the_other_queue_is_gone(pair: Pair) -> None:
+    pair.broker.delete_queue("rpc_async_echo")
+    pair.broker.declare(ServiceQueue("rpc_async_echo", ("async_echo",), 5, 1))
+    await asyncio.sleep(0)
+    assert not pair.server.services["echo"].live
+    pair.broker.delete_queue("rpc_async_echo")
+    await asyncio.sleep(0)
+    assert await pair.echo(1) == 1
+    assert getattr(pair.server.services["echo"].consumer, "error", None) is None
 
 
 async def test_a_lost_connection_comes_back(pair: Pair) -> None:

@@ -56,7 +56,7 @@ def test_limits_are_kept() -> None:
     )  # fmt: skip
     queue = schema.queue
     assert queue.name == "rpc_sync_function"
-    assert queue.routing_keys == ("sync_function", "function")
+    assert queue.routing_keys == ("sync_function", "any:function")
     assert (queue.queue_size, queue.fetch_size, queue.timeout) == (10, 2, 1.5)
     assert queue.redeclare
 
@@ -246,9 +246,9 @@ def test_a_registry_changes() -> None:
 def test_names_on_the_broker() -> None:
     assert queue_name("f", is_async=True) == "rpc_async_f"
     assert queue_name("f", is_async=False) == "rpc_sync_f"
-    assert routing_keys("f", is_async=True) == ("async_f", "f")
-    assert routing_keys("f", is_async=False) == ("sync_f", "f")
-    assert [routing_key("f", kind) for kind in ("async", "sync", "any")] == ["async_f", "sync_f", "f"]
+    assert routing_keys("f", is_async=True) == ("async_f", "any:f")
+    assert routing_keys("f", is_async=False) == ("sync_f", "any:f")
+    assert [routing_key("f", kind) for kind in ("async", "sync", "any")] == ["async_f", "sync_f", "any:f"]
     with pytest.raises(ConfigurationError, match="ftype"):
         routing_key("f", "Async")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 

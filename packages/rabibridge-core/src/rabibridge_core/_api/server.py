@@ -107,6 +107,9 @@ class RpcServer(RpcBase):
     ) -> ServiceSchema:
         """Add one function, decorated or not. On a server that is already serving, it starts immediately.
 
+        It starts in the background: await :meth:`wait_serving` to know when it receives calls, or why it does not. If
+        this method raises, nothing was added.
+
         Limits that are not given (``None`` or ``False``) are taken from the function's ``@register_call``, if any.
 
         Args:
@@ -135,6 +138,36 @@ class RpcServer(RpcBase):
             fetch_ahead,
         )  # fmt: skip
         return self._server.add(schema_of(func_ptr, given, name))
+
+    async def remove_service(self, name: str) -> None:
+        """Stop a service and forget it. Other services are not affected.
+
+        Calls in flight finish within ``drain_timeout``, in the background; when this returns, no further call arrives.
+        The queue stays on the broker, and calls that wait in it are kept for other servers, or for this one if the
+        service is added again.
+
+        Args:
+            name: the name of the service.
+
+        Raises:
+            ConfigurationError: this server has no service of that name.
+        """
+        await self._server.remove(name)
+
+    async def wait_serving(self, *names: str) -> None:
+        """Wait until services receive calls, for example one that :meth:`add_service` has just added.
+
+        A server serves while :meth:`run_serve` runs; before that, and while there is no connection, this waits. Wrap it
+        in ``asyncio.timeout`` to limit that.
+
+        Args:
+            *names: names of services. None: all services of this server.
+
+        Raises:
+            ConfigurationError: this server has no service of that name, or the broker refuses its queue. A service that
+                was refused can be added again with other limits, or removed.
+        """
+        await self._server.wait_serving(names)
 
     def load_plugins(self, plugin_dir: Path | str) -> None:
         """Import the Python files and packages of a folder, and add their services.

@@ -1,4 +1,9 @@
-"""The names of queues and routing keys, shared by callers and workers."""
+"""The names of queues and routing keys, shared by callers and workers.
+
+Keys of the two kinds begin with ``async_`` and ``sync_``, as in RabiBridge 0.1.2. Keys for callers that do not know the
+kind begin with ``any:``. No service name contains a colon, so that no name makes a key of one sort equal to one of
+another sort.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,7 @@ __all__ = [
 
 FunctionKind: TypeAlias = Literal["async", "sync", "any"]
 
+_ANY_PREFIX = "any:"
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
@@ -43,7 +49,7 @@ def queue_name(name: str, *, is_async: bool) -> str:
 
 def routing_keys(name: str, *, is_async: bool) -> tuple[str, str]:
     """Return the routing keys of a service: by its kind, and for callers that do not know its kind."""
-    return (f"async_{name}" if is_async else f"sync_{name}", name)
+    return (f"async_{name}" if is_async else f"sync_{name}", _ANY_PREFIX + name)
 
 
 def routing_key(name: str, kind: FunctionKind) -> str:
@@ -54,14 +60,14 @@ def routing_key(name: str, kind: FunctionKind) -> str:
     """
     check_service_name(name)
     if kind == "any":
-        return name
+        return _ANY_PREFIX + name
     if kind not in ("async", "sync"):
         raise ConfigurationError(f"ftype is {kind!r}; use 'async', 'sync', or 'any' if the kind is not known")
     return f"{kind}_{name}"
 
 
 _QUEUE_PREFIXES = tuple(queue_name("", is_async=is_async) for is_async in (True, False))
-_KEY_PREFIXES = tuple(routing_keys("", is_async=is_async)[0] for is_async in (True, False))
+_KEY_PREFIXES = (*(routing_keys("", is_async=is_async)[0] for is_async in (True, False)), _ANY_PREFIX)
 
 
 def service_of_queue(queue: str) -> str:
@@ -70,10 +76,7 @@ def service_of_queue(queue: str) -> str:
 
 
 def service_of_routing_key(key: str) -> str:
-    """Return the name of the service that a routing key leads to.
-
-    A key of kind ``"any"`` is the name itself; one that begins with ``async_`` or ``sync_`` is taken for that kind.
-    """
+    """Return the name of the service that :func:`routing_key` made this key from; any other text as it is."""
     return _without_prefix(key, _KEY_PREFIXES)
 
 

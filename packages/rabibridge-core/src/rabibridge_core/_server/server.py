@@ -10,11 +10,12 @@ from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.loop_monitor import LoopMonitor
 from rabibridge_core._server.service_set import ServiceSet
+from rabibridge_core._server.side_by_side import together
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._services.registry import Registry
@@ -120,9 +121,7 @@ class Server:
             refused = await self.services.declare()
             if refused:
                 await self.transport.close()
-                for other in refused[1:]:
-                    refused[0].add_note(f"Another queue was refused, too: {other}")
-                raise refused[0]
+                raise _mendable(together(refused))
             self._connected = True
 
     async def start(self) -> None:
@@ -137,7 +136,18 @@ class Server:
                 f"{self.name} is not connected: await connect(), or use 'async with', before run_serve()",
                 executed=False,
             )
-        await self.services.start()
+        try:
+            await self.services.start()
+        except ConfigurationError as error:
+            raise _mendable(error) from None
+
+    async def remove(self, name: str) -> None:
+        """Stop and forget a service; see :meth:`ServiceSet.remove`."""
+        await self.services.remove(name)
+
+    async def wait_serving(self, names: Sequence[str]) -> None:
+        """Wait until these services, or all if none is named, receive calls; see :meth:`ServiceSet.wait_serving`."""
+        await self.services.wait_serving(names or [schema.name for schema in self.registry])
 
     async def run(self) -> None:
         """Start, and return after :meth:`stop` was called and the active requests are finished or requeued.
@@ -166,8 +176,8 @@ class Server:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
-                names = ", ".join(schema.name for schema in self.registry)
-                _log.info("%s serves %s", self.name, names or "no services yet")
+                _log.info("%s serves %d services", self.name, len(self.registry))
+                _log.debug("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry))
                 await asyncio.wait((closed, stopping), return_when=asyncio.FIRST_COMPLETED)
             if closed.done():
                 closed.result()
@@ -208,3 +218,14 @@ class Server:
             await self.services.stop()
         finally:
             await self.transport.close()
+
+
+def _mendable(error: ConfigurationError) -> ConfigurationError:
+    """Return an error that its user can mend from its text: without the traceback of what happened inside.
+
+    That is logged at DEBUG. A program that does not catch the error ends with its own frames and one sentence.
+    """
+    _log.debug("the broker refuses the services", exc_info=error)
+    error.__cause__ = None
+    error.__suppress_context__ = True
+    return error.with_traceback(None)

@@ -12,11 +12,12 @@ from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.executors import validator
 from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._server.side_by_side import refusals, side_by_side, together
 from rabibridge_core._services.registry import Registry
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._observability.call_context import CurrentCall
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["ServiceSet"]
 
 _log = logging.getLogger(__name__)
+_LIVE_INTERVAL = 0.02
+_NAMES_SHOWN = 10
 
 
 class ServiceSet:
@@ -90,10 +93,13 @@ class ServiceSet:
         """
         if schema.validate:
             validator(schema)  # fails here, before the queue exists and callers can reach it
-        known = schema.name in self.registry
         schema = self._with_queue_type(schema)
+        if schema.name in self._failures and schema.name not in self.runners:
+            self.registry.remove(schema.name)  # it could not be started, so that it may be added with other limits
+        known = schema.name in self.registry
         self.registry.add(schema)
         if not known and self.serving:
+            self._failures.pop(schema.name, None)
             self._changes.spawn(self.change([], [schema]))
         return schema
 
@@ -105,13 +111,8 @@ class ServiceSet:
 
         The caller holds :attr:`lock`.
         """
-        errors: list[ConfigurationError] = []
-        for schema in self.registry:
-            try:
-                await self._transport.declare(schema.queue)
-            except ConfigurationError as error:
-                errors.append(error)
-        return errors
+        ends = await side_by_side("declared", [self._transport.declare(schema.queue) for schema in self.registry])
+        return refusals(ends)
 
     async def start(self) -> None:
         """Start all services; without effect while serving.
@@ -124,8 +125,37 @@ class ServiceSet:
         self.serving = True
         self._clocks.start()
         async with self.lock:
-            for schema in self.registry:
-                await self._put(schema)
+            ends = await side_by_side("started", [self._put(schema) for schema in self.registry])
+        if refused := refusals(ends):
+            raise together(refused)
+
+    async def remove(self, name: str) -> None:
+        """Stop a service and forget it. Its active requests finish in the background; its queue stays on the broker.
+
+        Raises:
+            ConfigurationError: there is no service of that name.
+        """
+        if name not in self.registry:
+            known = ", ".join(sorted(schema.name for schema in self.registry)[:_NAMES_SHOWN])
+            raise ConfigurationError(f"there is no service {name!r} to remove; this server has {known or 'none'}")
+        await self.change([name], [])
+
+    async def wait_serving(self, names: Sequence[str]) -> None:
+        """Wait until these services receive calls.
+
+        Raises:
+            ConfigurationError: there is no service of one of these names, or the broker refuses its queue.
+            RabiBridgeError: it could not be started for another reason.
+        """
+        for name in names:
+            while not ((runner := self.runners.get(name)) is not None and runner.live):
+                if name not in self.registry:
+                    raise ConfigurationError(
+                        f"there is no service {name!r}: add_service() or load_services() comes first"
+                    )
+                if name in self._failures and runner is None:
+                    raise self._failures[name]
+                await asyncio.sleep(_LIVE_INTERVAL)  # a transport does not tell when a consumer becomes live
 
     async def change(self, removed: Iterable[str], schemas: Iterable[ServiceSchema]) -> None:
         """Change services while they run: active requests finish, and other services are not affected.
@@ -146,30 +176,49 @@ class ServiceSet:
                     self.registry.remove(name)
                     self._failures.pop(name, None)
                     await self._drop(name)
-                for schema in schemas:
-                    try:
-                        await self._put(self._with_queue_type(schema))
-                    except RabiBridgeError as error:
-                        self._failures[schema.name] = error
-                        _log.error("service %r cannot be started: %s", schema.name, error)
+                ends = await side_by_side("changed", [self._change_one(schema) for schema in schemas])
+                refusals(ends)  # raises what is no fault of a service
         finally:
             self._changes.discard(task)
+
+    async def _change_one(self, schema: ServiceSchema) -> None:
+        before = self.runners.get(schema.name)
+        try:
+            await self._put(self._with_queue_type(schema))
+        except RabiBridgeError as error:
+            self._failures[schema.name] = error
+            if schema.name not in self.runners:
+                _log.error("service %r cannot be started: %s", schema.name, error)
+            else:
+                _log.error("service %r cannot be changed: %s. Its version before serves on", schema.name, error)
+        else:
+            if before is not None:
+                _log.info("service %r serves its new version", schema.name)
 
     async def _put(self, schema: ServiceSchema) -> None:
         """Start a service, replace its handler, or replace it as a whole if its queue limits have changed."""
         self._failures.pop(schema.name, None)
         running = self.runners.get(schema.name)
-        if running is not None and running.schema.queue == schema.queue and running.live:
+        if running is None:
+            await self._start(schema)
+            return
+        if running.schema.queue == schema.queue and running.live:
             running.replace_handler(schema)
             self.registry.replace(schema)
             return
-        if running is not None:
-            try:
-                await self._transport.declare(replace(schema.queue, redeclare=False))
-            except ConfigurationError:
-                if not schema.re_register:
-                    raise  # the running service continues unchanged
-            await self._drop(schema.name)
+        try:
+            await self._transport.declare(replace(schema.queue, redeclare=False))
+        except ConfigurationError:
+            if not schema.re_register:
+                raise  # the running service continues unchanged
+        await self._drop(schema.name)
+        try:
+            await self._start(schema)
+        except ConfigurationError:  # for example because another worker serves the queue
+            await self._start(replace(running.schema, re_register=False))
+            raise
+
+    async def _start(self, schema: ServiceSchema) -> None:
         runner = ServiceRunner(schema, self._codec, self._hooks, clocks=self._clocks)
         self.registry.replace(schema)
         self.runners[schema.name] = runner  # before it starts, so that stop() also drains a service that is starting

@@ -84,8 +84,9 @@ def register_call(
         validate: check and convert the arguments by the annotations of the function, with pydantic, before it runs. If
             they do not fit, the caller gets InvalidArgumentsError.
         re_register: if the queue exists on the broker with different limits, delete it, including the calls that wait
-            in it, and declare it again. Do not use it while several workers start at the same time. Without it,
-            different limits raise ConfigurationError when the server connects.
+            in it, and declare it again. While another worker serves the queue, nothing is deleted, and the server
+            raises ConfigurationError as without ``re_register``: stop all workers with the old limits first. Without
+            it, different limits raise ConfigurationError when the server connects.
         delivery: ``"at-least-once"`` (the default): a call is acknowledged after its reply was sent. No call is lost
             if a worker dies, but another worker may run it a second time. ``"at-most-once"``: a call is acknowledged
             before the function starts, and never runs twice. If its worker dies, the caller gets ConnectionLostError

@@ -105,13 +105,17 @@ class ServiceSchema:
         prefetch = self.concurrency + self.fetch_ahead
         if at_most_once:
             prefetch = min(self.concurrency, _AT_MOST_ONCE_PREFETCH)
+        keys = routing_keys(self.name, is_async=self.is_async)
         return ServiceQueue(
             name=self.queue_name,
-            routing_keys=routing_keys(self.name, is_async=self.is_async),
+            routing_keys=keys,
             queue_size=self.queue_size,
             fetch_size=prefetch,
             timeout=self.timeout,
             queue_type=self.queue_type or "classic",
             redeclare=self.re_register,
             redelivery_limit=None if at_most_once else self.redelivery_limit,
+            any_key=keys[1],
+            other_queue=queue_name(self.name, is_async=not self.is_async),
+            preferred=self.is_async,
         )

@@ -28,6 +28,11 @@ class ServiceQueue:
         redeclare: if the queue exists with other limits, delete it with its contents and declare it again.
         redelivery_limit: how often a request may be redelivered before the engine dead-letters it; the transport
             counts (:attr:`IncomingRequest.deliveries`). ``None``: redeliveries need not be counted.
+        any_key: the one of :attr:`routing_keys` that :attr:`other_queue` may have, too. A request that is sent to it
+            must reach exactly one of the two queues. ``None``: no other queue has any of the keys.
+        other_queue: the queue of a service of the same name and the other kind (async or sync). ``None``: there is no
+            such kind.
+        preferred: whether it, and not :attr:`other_queue`, gets the requests of :attr:`any_key` while both are served.
     """
 
     name: str
@@ -38,6 +43,9 @@ class ServiceQueue:
     queue_type: QueueType = "classic"
     redeclare: bool = False
     redelivery_limit: int | None = None
+    any_key: str | None = None
+    other_queue: str | None = None
+    preferred: bool = True
 
 
 class Request(NamedTuple):

@@ -22,6 +22,7 @@ __all__ = [
     "DELIVER",
     "NACK",
     "NOT_ALLOWED",
+    "NOT_IMPLEMENTED",
     "NO_ROUTE",
     "PRECONDITION_FAILED",
     "RETURN",
@@ -56,6 +57,8 @@ PRECONDITION_FAILED: Final = 406
 """Among others, a message is larger than the broker accepts, or names another user."""
 NOT_ALLOWED: Final = 530
 """The user may not use the virtual host, or it does not exist."""
+NOT_IMPLEMENTED: Final = 540
+"""The operation is not supported, for example by a queue of this type."""
 
 _TOO_LARGE = re.compile(r"larger than (?:the )?(?:configured )?max(?:imum)? size:? (\d+)")
 

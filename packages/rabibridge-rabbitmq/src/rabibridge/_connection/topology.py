@@ -1,14 +1,13 @@
-"""Exchanges and queues on RabbitMQ: their names and arguments, their declaration, and the errors of a refusal."""
+"""Exchanges on RabbitMQ, and all queues but those of services: their names, their arguments and their declaration."""
 
 from __future__ import annotations
 
-import re
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiormq import exceptions as amqp
 
-from rabibridge._amqp.durations import milliseconds
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO
 from rabibridge._connection.error_translation import translated
 from rabibridge_core.errors import ConfigurationError
@@ -17,23 +16,33 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel, DeliveredMessage
 
     from rabibridge._connection.session import Session
-    from rabibridge_core.transport import ServiceQueue
 
 __all__ = [
+    "ANY_EXCHANGE",
+    "ANY_SECOND_EXCHANGE",
     "CANCEL_PREFIX",
     "DEAD_LETTERS",
     "EXCHANGE",
     "SERVER_NAMED",
+    "declare_any_exchanges",
     "declare_cancel_queue",
     "declare_dead_letters",
     "declare_exchange",
-    "declare_queue",
     "declare_reply_queue",
     "unused_callback",
 ]
 
+_log = logging.getLogger(__name__)
+
 EXCHANGE = b"rpc"
 """The direct, durable exchange to which requests are published."""
+
+ANY_EXCHANGE = "rpc_any"
+"""The exchange to which ``rpc`` passes calls of kind ``any``. It routes them to the queue of the async service of that
+name, or, if there is none, to :data:`ANY_SECOND_EXCHANGE`, its alternate exchange."""
+
+ANY_SECOND_EXCHANGE = "rpc_any_sync"
+"""The exchange that routes calls of kind ``any`` to the queues of sync services."""
 
 DEAD_LETTERS = b"rpc.dead"
 """The durable queue of dead-lettered requests, for an operator to inspect."""
@@ -44,6 +53,10 @@ _DEAD_LETTERS_ARGUMENTS: dict[str, Any] = {
     "x-message-ttl": 7 * 24 * 3600 * 1000,
     "x-queue-type": "classic",
 }
+_ANY_EXCHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
+    (ANY_SECOND_EXCHANGE, {}),
+    (ANY_EXCHANGE, {"alternate-exchange": ANY_SECOND_EXCHANGE}),
+)
 CANCEL_PREFIX = "cancel:"
 """Prefix of a service's routing key; cancellations of its calls are published to the resulting key."""
 SERVER_NAMED = b"amq.gen-"
@@ -55,19 +68,6 @@ _CANCEL_QUEUE_ARGUMENTS: dict[str, Any] = {
     "x-max-length": 1024,
     "x-max-length-bytes": 64 * 1024,
     "x-overflow": "reject-publish",
-}
-_EXTRA_DELIVERIES = 5
-"""How far ``x-delivery-limit``, at which a quorum queue itself drops a request, is above our redelivery limit."""
-
-_INEQUIVALENT = re.compile(
-    r"inequivalent arg '(?P<argument>[^']+)'.*?received (?:the value )?'?(?P<ours>.*?)'?(?: of type '\w+')?"
-    r" but current is (?:the value )?'?(?P<theirs>.*?)'?(?: of type '\w+')?$"
-)
-_SERVICE_LIMITS = {
-    "x-max-length": "queue_size",
-    "x-message-ttl": "timeout in milliseconds",
-    "x-queue-type": "queue_type",
-    "x-delivery-limit": f"redelivery_limit + {_EXTRA_DELIVERIES}",
 }
 
 
@@ -90,6 +90,24 @@ async def declare_exchange(session: Session) -> None:
             with suppress(amqp.ChannelAccessRefused):  # least privilege: another user must have declared it
                 await channel.exchange_declare(EXCHANGE.decode(), exchange_type="direct", durable=True)
     session.exchange_declared = True
+
+
+async def declare_any_exchanges(session: Session) -> bool:
+    """Declare the exchanges for calls of kind ``any``; return whether they can be used.
+
+    Raises:
+        ConnectionLostError: the connection is lost.
+    """
+    for name, arguments in _ANY_EXCHANGES:
+        try:
+            with translated(f"the exchange {name!r} cannot be declared"):
+                async with session.timeout(), session.temporary_channel() as channel:
+                    with suppress(amqp.ChannelAccessRefused):  # another user may have declared it
+                        await channel.exchange_declare(name, exchange_type="direct", durable=True, arguments=arguments)
+        except ConfigurationError as error:
+            _log.warning("%s; calls with ftype='any' do not reach the services of this worker", error)
+            return False
+    return True
 
 
 async def declare_reply_queue(channel: AbstractChannel, *, direct: bool) -> bytes:
@@ -128,63 +146,3 @@ async def declare_dead_letters(session: Session) -> None:
         async with session.timeout(), session.temporary_channel() as channel:
             with suppress(amqp.ChannelPreconditionFailed):  # an operator has chosen other limits
                 await channel.queue_declare(name, durable=True, arguments=_DEAD_LETTERS_ARGUMENTS)
-
-
-async def declare_queue(session: Session, queue: ServiceQueue) -> None:
-    """Declare a service queue and bind it.
-
-    Raises:
-        ConfigurationError: the broker refuses, for example because the queue exists with different arguments.
-        ConnectionLostError: the connection is lost.
-    """
-    await declare_exchange(session)
-    with translated(f"the queue {queue.name!r} cannot be declared"):
-        async with session.timeout():
-            try:
-                await _declare_and_bind(session, queue)
-            except amqp.ChannelPreconditionFailed as error:
-                if not queue.redeclare:
-                    raise _inequivalent(queue, error) from error
-                async with session.temporary_channel() as channel:
-                    await channel.queue_delete(queue.name)
-                await _declare_and_bind(session, queue)
-
-
-async def _declare_and_bind(session: Session, queue: ServiceQueue) -> None:
-    async with session.temporary_channel() as channel:
-        await channel.queue_declare(queue.name, durable=True, arguments=_arguments(queue))
-        for key in queue.routing_keys:
-            await channel.queue_bind(queue.name, EXCHANGE.decode(), key)
-
-
-def _arguments(queue: ServiceQueue) -> dict[str, Any]:
-    # The same arguments as RabiBridge 0.1.2 declares, so that its workers and ours can serve the same queue.
-    arguments: dict[str, Any] = {"x-overflow": "reject-publish"}
-    if queue.queue_size is not None:
-        arguments["x-max-length"] = queue.queue_size
-    if queue.timeout is not None:
-        arguments["x-message-ttl"] = milliseconds(queue.timeout)
-    if queue.queue_type != "classic" and queue.redelivery_limit is not None:
-        arguments["x-delivery-limit"] = queue.redelivery_limit + _EXTRA_DELIVERIES
-    # Always set: a virtual host may have another default type. RabbitMQ considers an explicit "classic" equivalent to
-    # no type.
-    arguments["x-queue-type"] = queue.queue_type
-    return arguments
-
-
-def _inequivalent(queue: ServiceQueue, error: amqp.ChannelPreconditionFailed) -> ConfigurationError:
-    text = " ".join(str(argument) for argument in error.args)
-    found = _INEQUIVALENT.search(text)
-    if found is None:
-        return ConfigurationError(f"the queue {queue.name!r} cannot be declared: {text}")
-    argument = found["argument"]
-    limit = f" ({_SERVICE_LIMITS[argument]})" if argument in _SERVICE_LIMITS else ""
-    requested, existing = (
-        "classic" if argument == "x-queue-type" and value == "none" else value
-        for value in (found["ours"], found["theirs"])
-    )
-    return ConfigurationError(
-        f"the queue {queue.name!r} exists with another {argument}{limit}: {existing} on the broker, {requested} here. "
-        "Register the service with the limits of the queue, or register it with re_register=True to delete the queue "
-        "and the calls that wait in it, or delete the queue on the broker"
-    )

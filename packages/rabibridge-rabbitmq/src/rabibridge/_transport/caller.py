@@ -17,8 +17,10 @@ from rabibridge._connection.error_translation import permission_error, translate
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_exchange, declare_reply_queue
 from rabibridge._transport.request_checks import check_headers, check_size
+from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._protocol.broker_texts import NO_ROUTE, QUEUE_FULL
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import Reply
@@ -49,6 +51,7 @@ class _PublishChannel(FastChannel):
         self._lowest = 1  # no tag below it is unconfirmed
         self._published = 0
         self.unconfirmed: dict[int, bytes] = {}
+        self._unroutable = UnroutableKeys()
         # Probing a caller that uses direct replies tells nothing.
         self._probe_table = b"" if session.direct_reply else PROBE_TABLE
 
@@ -128,14 +131,14 @@ class _PublishChannel(FastChannel):
         for confirmed_tag in tags:
             correlation_id = unconfirmed.pop(confirmed_tag, None)
             if not accepted and correlation_id is not None:
-                detail = "the queue of the service is full; the call was not queued, retry it later"
-                self._events.refused(correlation_id, QueueFullError, detail)
+                self._events.refused(correlation_id, QueueFullError, QUEUE_FULL)
         if not unconfirmed:  # so that the next multiple confirm does not visit the tags that were confirmed one by one
             self._lowest = self._published + 1
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
-        detail = f"no worker has registered a service of that name and kind on this virtual host ({code} {text})"
-        self._events.refused(properties.correlation_id, NoRouteError, detail)
+        self._events.refused(properties.correlation_id, NoRouteError, NO_ROUTE)
+        if self._unroutable.due(route := key.decode()):  # its workers bind their queue again, if there are any
+            self.cancel(route, b"")  # a cancellation of no call: workers that do not know the meaning ignore it
 
     def closed(self, error: ConnectionLostError) -> None:
         proven = self._published > 0 and 1 not in self.unconfirmed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ from rabibridge._amqp.methods import ACCESS_REFUSED
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
+from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiormq.abc import AbstractChannel
 
@@ -65,6 +67,10 @@ class CancellationListener:
         self._channel: _CancellationChannel | None = None
         self._queue = ""
         self._bound: set[str] = set()
+        self._opening = asyncio.Lock()
+        self._confirmed = asyncio.Lock()
+        self._confirming: asyncio.Task[None] | None = None
+        self._tasks = TaskSet()
 
     async def listen_for(self, queue: ServiceQueue) -> None:
         """Receive the cancellations of a service from now on.
@@ -72,25 +78,51 @@ class CancellationListener:
         Raises:
             ConnectionLostError: the connection is lost.
         """
+        if self._channel is None or self._channel.open:
+            await self._bind([key for key in queue.routing_keys if key not in self._bound])
+
+    async def bind_again(self, queue: ServiceQueue) -> None:
+        """Bind the keys of a service again, because their bindings may have been deleted.
+
+        Raises:
+            ConnectionLostError: the connection is lost.
+        """
+        if self._channel is not None and self._channel.open:
+            await self._bind([key for key in queue.routing_keys if key in self._bound])
+
+    async def _bind(self, keys: Sequence[str]) -> None:
         max_length = _ROUTING_KEY_MAX - len(CANCEL_PREFIX)
-        keys = [key for key in queue.routing_keys if key not in self._bound and len(key) < max_length]
-        if not keys or (self._channel is not None and not self._channel.open):
+        keys = [key for key in keys if len(key) < max_length]
+        if not keys:
             return
         try:
             with translated("cannot listen for cancelled calls"):
-                async with self._session.timeout():
-                    control_channel = self._control_channel or await self._open()
-                    for key in keys:
-                        await control_channel.queue_bind(self._queue, EXCHANGE.decode(), CANCEL_PREFIX + key)
-                        self._bound.add(key)
+                async with self._opening:
+                    channel = self._control_channel or await self._open()
+                for key in keys:
+                    await channel.queue_bind(self._queue, EXCHANGE.decode(), CANCEL_PREFIX + key, nowait=True)
+                    self._bound.add(key)
+                await self._all_bound(channel)
         except ConfigurationError as error:
             _log.info("%s; cancelled calls run to completion", error)
         except ConnectionLostError:
             if self._session.error is not None:
                 raise
 
+    async def _all_bound(self, channel: AbstractChannel) -> None:
+        """Wait until the broker has bound what was asked for so far; services that wait at once share its answer."""
+        if self._confirming is None:
+            self._confirming = self._tasks.spawn(self._confirm(channel))
+        await asyncio.shield(self._confirming)
+
+    async def _confirm(self, channel: AbstractChannel) -> None:
+        async with self._confirmed:
+            self._confirming = None  # bindings from now on need the next answer
+            await channel.basic_qos(prefetch_count=0)
+
     async def _open(self) -> AbstractChannel:
-        channel = self._control_channel = await self._session.open_channel()
+        channel = await self._session.open_channel()
         self._channel = _CancellationChannel(self._session, channel.number, self._on_cancelled)
         self._queue = await declare_cancel_queue(channel)
+        self._control_channel = channel
         return channel

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.topology import declare_queue, unused_callback
+from rabibridge._connection.topology import unused_callback
 from rabibridge._transport.service_channel import ServiceChannel
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
@@ -33,6 +33,8 @@ _CANCEL_TIMEOUT = 5.0
 _MAX_LATE_REPLIES = 1024
 _FIRST_DELAY = 0.05
 _MAX_DELAY = 5.0
+_FIRST_REFUSAL_DELAY = 2.0
+_MAX_REFUSAL_DELAY = 30.0
 _STABLE_AFTER = 10.0
 """A channel that was open for more than this many seconds is replaced without delay when it fails."""
 
@@ -52,10 +54,12 @@ class RabbitConsumer:
             queue: the queue and its limits.
             events: where requests and losses are reported.
             on_failed: called with the reason when its channel or queue is lost while the connection is open: after
-                ConnectionLostError it must be reopened, after ConfigurationError it cannot be.
+                ConnectionLostError it must be reopened soon; ConfigurationError says that the broker refuses replies.
         """
         self.queue = queue
         self.error: Exception | None = None
+        self.bound = True
+        """Whether calls reach the queue; ``False`` while its bindings are known to be deleted."""
         self.events = events
         self.channel: ServiceChannel | None = None
         self.stopped_at: float | None = None
@@ -70,6 +74,7 @@ class RabbitConsumer:
         self._late_replies: deque[tuple[Properties, Reply]] = deque(maxlen=_MAX_LATE_REPLIES)
         self._opened_at = 0.0
         self._backoff = Backoff(_FIRST_DELAY, _MAX_DELAY, immediate=True, jitter=0)
+        self._refusals = Backoff(_FIRST_REFUSAL_DELAY, _MAX_REFUSAL_DELAY)
 
     def __repr__(self) -> str:
         """Show the queue and whether it is live."""
@@ -79,7 +84,13 @@ class RabbitConsumer:
     def live(self) -> bool:
         """Whether requests arrive."""
         channel = self.channel
-        return channel is not None and channel.open and not channel.queue_deleted and not self.stopped
+        return channel is not None and channel.open and not channel.queue_deleted and not self.stopped and self.bound
+
+    @property
+    def open_on(self) -> Session | None:
+        """The connection on which it consumes now, ``None`` if it does not."""
+        channel = self.channel
+        return self._session if channel is not None and channel.open and not channel.queue_deleted else None
 
     @property
     def stopped(self) -> bool:
@@ -95,26 +106,25 @@ class RabbitConsumer:
         """Declare the queue and consume from it on a new connection, or again on the same.
 
         Raises:
-            ConfigurationError: the broker refuses, and retrying does not help.
+            ConfigurationError: the broker refuses.
             ConnectionLostError: the connection is lost.
         """
         session = worker_session.session
         async with self._lock:
-            if self.stopped or (self.live and self._session is session):
+            if self.stopped or self.open_on is session:
                 return
-            self.error = None
-            await declare_queue(session, self.queue)
-            await worker_session.cancellations.listen_for(self.queue)
+            found = await worker_session.prepare(self.queue)
             with translated(f"the queue {self.queue.name!r} cannot be consumed"):
-                async with session.timeout():
-                    control_channel = await session.open_channel()
-                    channel = ServiceChannel(worker_session, control_channel, self)
-                    await control_channel.basic_qos(prefetch_count=self.queue.fetch_size)
-                    consuming = await control_channel.basic_consume(self.queue.name, unused_callback)
+                control_channel = await session.open_channel()
+                channel = ServiceChannel(worker_session, control_channel, self, found)
+                await control_channel.basic_qos(prefetch_count=self.queue.fetch_size)
+                consuming = await control_channel.basic_consume(self.queue.name, unused_callback)
             if not channel.open or channel.queue_deleted:
                 self.spawn(_close_channel(session, channel, control_channel))
                 raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
             self._session, self.channel, self._control_channel = session, channel, control_channel
+            self.error = None
+            self._refusals.reset()
             # Redeclare only once: on the next connection, other workers may use the queue and calls may wait in it.
             self.queue = replace(self.queue, redeclare=False)
             self._consumer_tag = consuming.consumer_tag or ""
@@ -140,6 +150,10 @@ class RabbitConsumer:
         if asyncio.get_running_loop().time() - self._opened_at > _STABLE_AFTER:
             self._backoff.reset()
         return self._backoff.next()
+
+    def next_refusal_delay(self) -> float:
+        """Return the delay before trying again what the broker has refused, in seconds: longer each time."""
+        return self._refusals.next()
 
     async def stop(self) -> None:
         """Take no more requests; the channel is closed when the last one is settled.

@@ -1,6 +1,7 @@
 """Opens callers and consumers on every new connection, and reopens those that fail while the connection is open.
 
-A consumer that the broker refuses permanently is given up; the others continue.
+Consumers are opened side by side. One that the broker refuses, or does not answer, is tried again later; the others do
+not wait for it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING
 
 from aiormq.exceptions import ChannelNotFoundEntity
 
+from rabibridge._connection.other_kind import OtherKinds
+from rabibridge._transport.binding_watch import BindingWatch
 from rabibridge._transport.consumer import RabbitConsumer
 from rabibridge._transport.worker_session import WorkerSession
 from rabibridge_core._concurrency.background import TaskSet
-from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from rabibridge._connection.session import Session
     from rabibridge._transport.caller import RabbitCaller
@@ -27,8 +31,14 @@ __all__ = ["ConsumerSupervisor"]
 
 _log = logging.getLogger(__name__)
 _END_TIMEOUT = 2.0
-_RETRY_DELAY = 2.0
-"""Delay before a queue that is temporarily missing is declared again, in seconds."""
+_SLOW_AFTER = 5.0
+"""How long the opening of a service may take before others no longer wait for it, in seconds."""
+_OPENING_AT_ONCE = 64
+_PRUNE_FROM = 16
+"""How many consumers are kept at least before those that have finished are looked for."""
+_OTHER_CHANNELS = 24
+"""How many channels of a connection are left for other uses than services."""
+_UNANSWERED = "%s: the broker does not answer for %r; the other services do not wait for it"
 
 
 class ConsumerSupervisor:
@@ -42,7 +52,11 @@ class ConsumerSupervisor:
         self._current_session = current_session
         self._callers: list[RabbitCaller] = []
         self._consumers: list[RabbitConsumer] = []
+        self._prune_at = _PRUNE_FROM
         self._worker_session: WorkerSession | None = None
+        self._binding_watch: BindingWatch | None = None
+        self._other_kinds = OtherKinds(name)
+        self._places = asyncio.Semaphore(_OPENING_AT_ONCE)
         self._lock = asyncio.Lock()
         self._closing = asyncio.Event()
 
@@ -95,88 +109,155 @@ class ConsumerSupervisor:
     def add_consumer(self, queue: ServiceQueue, events: ConsumerEvents) -> RabbitConsumer:
         """Create a consumer and supervise it. The next connection opens it unless :meth:`open_consumer` does."""
         consumer = RabbitConsumer(queue, events, self._on_consumer_failed)
-        self._consumers = [known for known in self._consumers if not known.finished] + [consumer]
+        if len(self._consumers) >= self._prune_at:  # not for every one of a thousand that start at once
+            self._consumers = [known for known in self._consumers if not known.finished]
+            self._prune_at = 2 * len(self._consumers) + _PRUNE_FROM
+        self._consumers.append(consumer)
         return consumer
 
     def remove_consumer(self, consumer: RabbitConsumer) -> None:
         """Stop supervising a consumer."""
         self._consumers.remove(consumer)
 
+    async def declare(self, queue: ServiceQueue, session: Session) -> None:
+        """Declare a service queue. Returns early if the broker does not answer for a while.
+
+        Raises:
+            ConfigurationError: the broker refuses.
+            ConnectionLostError: the connection is lost.
+        """
+        declaring = await self._started(self._worker_session_on(session).declare(queue))
+        if declaring.done():
+            declaring.result()
+        else:
+            _log.warning(_UNANSWERED, self._name, queue.name)
+            self.tasks.spawn(self._log_failure(declaring))
+
+    async def _log_failure(self, declaring: asyncio.Task[None]) -> None:
+        try:
+            await declaring
+        except RabiBridgeError as error:
+            _log.warning("%s: %s", self._name, error)
+
     async def open_consumer(self, consumer: RabbitConsumer, session: Session) -> None:
-        """Open a consumer.
+        """Open a consumer. Returns early if the broker does not answer for a while, so that others can be opened.
 
         Raises:
             ConfigurationError: the broker refuses it.
             ConnectionLostError: the connection is lost.
         """
-        async with self._lock:
-            await consumer.open(self._worker_session_on(session))
+        self._check_channels(session)
+        opening = await self._started(consumer.open(self._worker_session_on(session)))
+        if opening.done():
+            opening.result()
+        else:
+            _log.warning(_UNANSWERED, self._name, consumer.queue.name)
+            consumer.error = ConnectionLostError(
+                f"the queue {consumer.queue.name!r} cannot be declared and consumed yet: the broker has not answered "
+                f"for {_SLOW_AFTER:g} s"
+            )
+            self.tasks.spawn(self._finish_opening(consumer, session, opening))
+
+    async def _started(self, operation: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run an operation; return when it has ended, or takes so long that others should not wait for it."""
+        async with self._places:
+            task = self.tasks.spawn(operation)
+            await asyncio.wait((task,), timeout=_SLOW_AFTER)
+        return task
+
+    def _check_channels(self, session: Session) -> None:
+        limit = session.channel_max - _OTHER_CHANNELS
+        if len(self._consumers) <= limit:
+            return
+        services = sum(not consumer.stopped for consumer in self._consumers)
+        if services > limit:
+            raise ConfigurationError(
+                f"{services} services need {services + _OTHER_CHANNELS} channels, and {session.endpoint} allows "
+                f"{session.channel_max} on a connection: raise channel_max on the broker, or spread the services over "
+                "several servers"
+            )
+
+    async def _finish_opening(self, consumer: RabbitConsumer, session: Session, opening: asyncio.Task[None]) -> None:
+        try:
+            await opening
+        except Exception as error:  # noqa: BLE001 - handled for each kind of error
+            self._on_open_failed(consumer, session, error)
 
     def _worker_session_on(self, session: Session) -> WorkerSession:
         if self._worker_session is None or self._worker_session.session is not session:
-            self._worker_session = WorkerSession(session, self._name, lambda: list(self._consumers))
+            self._worker_session = WorkerSession(
+                session, self._name, lambda: list(self._consumers), self._other_kinds, self._on_unroutable
+            )
+            self._binding_watch = BindingWatch(self._name, self._worker_session, lambda: self._consumers)
+            self.tasks.spawn(self._binding_watch.run(self._sleep, lambda: self.closing))
         return self._worker_session
 
     async def open_all(self, session: Session) -> None:
-        """Open all callers and consumers on a new connection; consumers that the broker refuses stay closed.
+        """Open all callers and consumers on a new connection. What the broker refuses is tried again later.
 
         Raises:
-            ConfigurationError: the broker refuses a caller.
             ConnectionLostError: the connection is lost.
         """
         async with self._lock:
-            for consumer in self._consumers:
-                if _is_temporary(consumer.error):
-                    consumer.error = None
             for caller in self._callers:
-                await caller.open(session)
-            while closed := [known for known in self._consumers if not (known.live or known.stopped or known.error)]:
-                for consumer in closed:
-                    await self._open_or_give_up(consumer, session)
+                try:
+                    await caller.open(session)
+                except ConfigurationError as error:
+                    caller.refuse(error, session)
+        tried: set[RabbitConsumer] = set()
+        while closed := [known for known in self._consumers if not (known.stopped or known in tried)]:
+            tried.update(closed)
+            await asyncio.gather(*(self._open_or_retry(consumer, session) for consumer in closed))
 
-    async def _open_or_give_up(self, consumer: RabbitConsumer, session: Session) -> None:
-        is_retry = _is_temporary(consumer.error)
+    async def _open_or_retry(self, consumer: RabbitConsumer, session: Session) -> None:
         try:
-            await consumer.open(self._worker_session_on(session))
-        except ConfigurationError as error:
-            if not _is_temporary(error):
-                self._give_up(consumer, error)
-                return
-            # The node that holds the queue is down, or the queue was deleted after it was declared.
-            consumer.error = error
-            session.exchange_declared = False
-            if not is_retry:
-                _log.error("%s: %s; retrying", self._name, error)
-            self.tasks.spawn(self._reopen_consumer(consumer, session, _RETRY_DELAY))
+            await self.open_consumer(consumer, session)
+        except Exception as error:
+            if session.error is not None:
+                raise session.error from error
+            self._on_open_failed(consumer, session, error)
 
-    def _give_up(self, consumer: RabbitConsumer, error: ConfigurationError) -> None:
+    def _on_open_failed(self, consumer: RabbitConsumer, session: Session, error: Exception) -> None:
+        """Try again later: the node that holds the queue may come back, and a permission may be granted."""
+        if session.error is not None or self.closing or consumer.stopped:
+            return
+        if not isinstance(error, RabiBridgeError):
+            _log.error("%s: cannot open %r", self._name, consumer.queue.name, exc_info=error)
+            session.fail(ConnectionLostError(f"cannot open {consumer.queue.name!r}: {error}"))  # a new one starts clean
+            return
+        if _is_missing(error):
+            session.exchange_declared = False
+        delay = consumer.next_refusal_delay()
+        level = logging.DEBUG if str(error) == str(consumer.error) else logging.ERROR
+        _log.log(level, "%s: %s; trying again in %.0f s, the other services continue", self._name, error, delay)
         consumer.error = error
-        _log.error("%s: %s; this service stays down, the others continue", self._name, error)
+        self.tasks.spawn(self._reopen_consumer(consumer, session, delay))
 
     def _on_consumer_failed(self, consumer: RabbitConsumer, error: ConnectionLostError | ConfigurationError) -> None:
         """Called when the channel or queue of a consumer is lost."""
-        if isinstance(error, ConfigurationError):
-            self._give_up(consumer, error)
-            return
         session = self._current_session()
         if self.closing or session is None or session.error is not None:
             return  # the next connection opens everything
+        if isinstance(error, ConfigurationError):
+            self._worker_session_on(session).forget_reply_permission()
+            self._on_open_failed(consumer, session, error)
+            return
         delay = consumer.next_delay()
         _log.warning("%s: %r is down: %s; reopening in %.2f s", self._name, consumer.queue.name, error, delay)
         self.tasks.spawn(self._reopen_consumer(consumer, session, delay))
 
     async def _reopen_consumer(self, consumer: RabbitConsumer, session: Session, delay: float) -> None:
         await self._sleep(session, delay)
-        async with self._lock:
-            if session.error is not None or self.closing:
-                return
+        if session.error is None and not self.closing:
             try:
-                await self._open_or_give_up(consumer, session)
-            except Exception as error:  # noqa: BLE001 - whatever it is, a new connection starts clean
-                if not isinstance(error, ConnectionLostError):
-                    _log.exception("%s: cannot reopen %r", self._name, consumer.queue.name)
-                    error = ConnectionLostError(f"cannot reopen {consumer.queue.name!r}: {error}")
-                session.fail(error)  # no effect if it is lost already
+                await self.open_consumer(consumer, session)
+            except Exception as error:  # noqa: BLE001 - handled for each kind of error
+                self._on_open_failed(consumer, session, error)
+
+    def _on_unroutable(self, key: str) -> None:
+        """Called when a caller could not send to a routing key."""
+        if self._binding_watch is not None and self._binding_watch.unroutable.due(key):
+            self.tasks.spawn(self._binding_watch.bind_key(key))
 
     async def _sleep(self, session: Session, seconds: float) -> None:
         """Sleep until the time is over, the connection is lost, or the transport is closing."""
@@ -209,6 +290,6 @@ class ConsumerSupervisor:
                 session.fail(ConnectionLostError(f"cannot reopen the channel for calls: {error}"))
 
 
-def _is_temporary(error: Exception | None) -> bool:
-    """Return whether a refusal may be temporary: the broker reports that a queue or exchange does not exist."""
-    return error is not None and isinstance(error.__cause__, ChannelNotFoundEntity)
+def _is_missing(error: Exception) -> bool:
+    """Return whether the broker reports that a queue or exchange does not exist."""
+    return isinstance(error.__cause__, ChannelNotFoundEntity)

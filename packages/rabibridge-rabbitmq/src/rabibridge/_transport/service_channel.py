@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rabibridge._transport.interfaces import Done
     from rabibridge._transport.worker_session import WorkerSession
     from rabibridge_core.errors import ConfigurationError
-    from rabibridge_core.transport import ConsumerEvents, IncomingRequest, Reply
+    from rabibridge_core.transport import ConsumerEvents, IncomingRequest, Reply, ServiceQueue
 
 __all__ = ["ChannelOwner", "ServiceChannel", "acks"]
 
@@ -52,9 +52,11 @@ class ServiceChannel(FastChannel):
 
     tells_exchanges = True
 
-    def __init__(self, worker_session: WorkerSession, channel: AbstractChannel, consumer: ChannelOwner) -> None:
-        """Receive the requests of ``consumer`` on a channel."""
-        session, queue = worker_session.session, consumer.queue
+    def __init__(
+        self, worker_session: WorkerSession, channel: AbstractChannel, consumer: ChannelOwner, queue: ServiceQueue
+    ) -> None:
+        """Receive the requests of ``consumer`` from ``queue``, as it is on the broker, on a channel."""
+        session = worker_session.session
         super().__init__(session.multiplexer, channel.number, session.max_payload, session.max_body)
         self.unsettled = 0
         self.queue_deleted = False  # no more requests arrive, but unsettled ones can still be answered

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge._connection.supervisor import SupervisedConnection
-from rabibridge._connection.topology import declare_queue
 from rabibridge._transport.caller import RabbitCaller
 from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
 from rabibridge_core._concurrency.background import CloseOnce
@@ -100,7 +99,7 @@ class RabbitMQTransport:
 
     async def declare(self, queue: ServiceQueue, /) -> None:
         """Declare and bind a service queue."""
-        await self._with_session(lambda session: declare_queue(session, queue))
+        await self._with_session(lambda session: self._supervisor.declare(queue, session))
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
         """Declare a service queue and receive its requests."""

@@ -1,9 +1,15 @@
-"""What all services on one connection share: cancellations, replies that need care, and the confirmed publisher."""
+"""What all services on one connection share: declarations, cancellations, doubtful replies, the confirmed publisher."""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from typing import TYPE_CHECKING
 
+from aiormq.exceptions import ChannelAccessRefused
+
+from rabibridge._connection.error_translation import permission_error, translated
+from rabibridge._connection.service_queues import ServiceQueues
 from rabibridge._transport.cancellation import CancellationListener
 from rabibridge._transport.confirmed_publisher import ConfirmedPublisher
 from rabibridge._transport.replies import Replies
@@ -11,8 +17,10 @@ from rabibridge._transport.replies import Replies
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rabibridge._connection.other_kind import OtherKinds
     from rabibridge._connection.session import Session
     from rabibridge._transport.interfaces import ServedQueue
+    from rabibridge_core.transport import ServiceQueue
 
 __all__ = ["WorkerSession"]
 
@@ -20,19 +28,83 @@ __all__ = ["WorkerSession"]
 class WorkerSession:
     """The worker side of one connection. It ends with the connection."""
 
-    def __init__(self, session: Session, name: str, consumers: Callable[[], Iterable[ServedQueue]]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        consumers: Callable[[], Iterable[ServedQueue]],
+        other_kinds: OtherKinds,
+        on_unroutable: Callable[[str], None],
+    ) -> None:
         """Create the shared parts of a connection.
 
         Args:
             session: the connection.
             name: the name under which the broker lists the connection.
             consumers: returns all consumers that may have requests in progress on the connection.
+            other_kinds: removes queues that the other kinds of the services have left behind.
+            on_unroutable: called with a routing key to which a caller could not send.
         """
         self.session = session
+        self.queues = ServiceQueues(session)
         self.publisher = ConfirmedPublisher(session, name)
         self.replies = Replies(session, name)
         self.cancellations = CancellationListener(session, self._on_cancelled)
+        self.other_kinds = other_kinds
         self._consumers = consumers
+        self._on_unroutable = on_unroutable
+        self._may_reply = False
+        self._checking = asyncio.Lock()
+
+    async def declare(self, queue: ServiceQueue) -> None:
+        """Declare and bind the queue of a service.
+
+        Raises:
+            ConfigurationError: the broker refuses.
+            ConnectionLostError: the connection is lost.
+        """
+        await self.queues.declare(queue)
+        await self.other_kinds.settle(self.session, self.queues, queue)
+
+    async def prepare(self, queue: ServiceQueue) -> ServiceQueue:
+        """Make ready to consume from the queue of a service; return it as it is on the broker.
+
+        Raises:
+            ConfigurationError: the broker refuses.
+            ConnectionLostError: the connection is lost.
+        """
+        await self._check_replies()
+        found = self.queues.take_declared(queue)
+        if found is None:
+            found = await self.queues.declare(queue)
+            self.queues.take_declared(queue)
+            await self.other_kinds.settle(self.session, self.queues, queue)
+        await self.cancellations.listen_for(queue)
+        return found
+
+    def forget_reply_permission(self) -> None:
+        """Check again before the next service starts whether replies may be published: one was refused."""
+        self._may_reply = False
+
+    async def _check_replies(self) -> None:
+        """Check that replies may be published, before a function runs whose result could not be sent.
+
+        Raises:
+            ConfigurationError: the user may not write to the default exchange.
+            ConnectionLostError: the connection is lost.
+        """
+        async with self._checking:
+            if self._may_reply:
+                return
+            with translated("cannot check whether replies can be sent"):
+                try:
+                    async with self.session.temporary_channel() as channel:
+                        # To a queue that does not exist. The broker refuses it before it answers the next operation.
+                        await channel.basic_publish(b"", routing_key=f"rpc.check.{secrets.token_hex(8)}")
+                        await channel.basic_qos(prefetch_count=0)
+                except ChannelAccessRefused as error:
+                    raise permission_error(self.session.endpoint, "amq.default", "every reply", error) from error
+            self._may_reply = True
 
     def caller_gone(self, caller: bytes) -> None:
         """Notify all services that a caller has disconnected."""
@@ -41,6 +113,9 @@ class WorkerSession:
 
     def _on_cancelled(self, routing_key: bytes, caller: bytes, correlation_id: bytes) -> None:
         key = routing_key.decode("utf-8", "replace")
+        if not correlation_id:  # a caller tells that the broker has no queue for this key
+            self._on_unroutable(key)
+            return
         for consumer in self._consumers():
             if key in consumer.queue.routing_keys:
                 consumer.events.cancelled(caller, correlation_id)

@@ -6,13 +6,16 @@ This is what transports use of the in-memory broker. What a test uses to control
 from __future__ import annotations
 
 import itertools
+import logging
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from rabibridge_core._protocol.broker_texts import NO_ROUTE, QUEUE_FULL, left_behind, limits_differ, served_elsewhere
 from rabibridge_core._protocol.naming import service_of_queue, service_of_routing_key
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
 from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.messages import CallTrace, DeadLetter, Message, caller_name
 from rabibridge_testing._memory.queue import MemoryQueue
+from rabibridge_testing._memory.routes import Routes
 from rabibridge_testing.faults import FaultControls, Passage
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AttachedTransport", "Router"]
 
+_log = logging.getLogger(__name__)
 _LIMITS = ("queue_size", "timeout", "queue_type")
 _QUORUM_LIMITS = (*_LIMITS, "redelivery_limit")
 _OTHER_LOOP = (
@@ -45,6 +49,10 @@ class AttachedTransport(Protocol):
 
     def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
         """Called when ``caller`` has cancelled a call to the service of ``routing_key``."""
+        ...
+
+    def queue_deleted(self) -> None:
+        """Called when a queue was deleted: one that was refused because of its limits may be declared now."""
         ...
 
     def withdraw(self) -> None:
@@ -74,7 +82,7 @@ class Router(FaultControls, Generic[TransportT]):
         self.traces: list[CallTrace] = []
         self._tracing = trace
         self._queues: dict[str, MemoryQueue] = {}
-        self._routes: dict[str, list[MemoryQueue]] = {}
+        self._routes = Routes()
         self._callers: dict[int, MemoryCaller] = {}
         self._numbers = itertools.count(1)
 
@@ -95,20 +103,29 @@ class Router(FaultControls, Generic[TransportT]):
         queue = self._queues.get(spec.name)
         if queue is not None and (differences := _differences(queue.spec, spec)):
             if not spec.redeclare:
-                raise ConfigurationError(
-                    f"the queue {spec.name!r} exists with other limits: {differences}. Use the same limits, or set "
-                    "re_register=True to delete the queue together with its waiting calls, or delete it yourself, or "
-                    "rename the service"
-                )
+                raise ConfigurationError(limits_differ(spec.name, differences))
+            if queue.consumers:
+                raise ConfigurationError(served_elsewhere(spec.name, differences, queue.consumers))
             self.delete_queue(spec.name)
             queue = None
         if queue is None:
             queue = self._queues[spec.name] = MemoryQueue(spec)
         for key in spec.routing_keys:
-            bound = self._routes.setdefault(key, [])
-            if queue not in bound:
-                bound.append(queue)
+            self._routes.bind(key, queue)
+        self._settle_other_kind(spec)
         return queue
+
+    def _settle_other_kind(self, spec: ServiceQueue) -> None:
+        """Remove the queue of the service's other kind if it is unused and empty, as a worker on RabbitMQ does."""
+        other = self._queues.get(spec.other_queue or "")
+        if other is None or spec.any_key is None or other.consumers:
+            return
+        if not other:
+            self.delete_queue(other.spec.name)
+            return
+        _log.warning(left_behind(spec.name, other.spec.name, len(other)))
+        if not spec.preferred:
+            self._routes.unbind(spec.any_key, other)
 
     def delete_queue(self, name: str) -> None:
         """Delete a queue with its waiting requests; its workers declare it again.
@@ -118,12 +135,10 @@ class Router(FaultControls, Generic[TransportT]):
         queue = self._queues.pop(name, None)
         if queue is None:
             return
-        for key, bound in list(self._routes.items()):
-            if queue in bound:
-                bound.remove(queue)
-                if not bound:
-                    del self._routes[key]
+        self._routes.remove(queue)
         queue.delete()
+        for transport in self.transports:
+            transport.queue_deleted()
 
     def attach(self, transport: TransportT, loop: asyncio.AbstractEventLoop) -> None:
         """Connect ``transport``.
@@ -229,21 +244,13 @@ class Router(FaultControls, Generic[TransportT]):
             caller.transport.loop.call_later(seconds, act, *args)
 
     def _route(self, message: Message) -> None:
-        routing_key = message.request.routing_key
-        queues = self._routes.get(routing_key)
-        if queues is None:
-            detail = f"no queue is bound to the routing key {routing_key!r}: no server offers this service"
-            self._refuse(message, NoRouteError, detail)
-            return
-        taken = True
-        others = [(queue, message.copy(next(self._numbers))) for queue in queues[1:]]
-        for queue, one in ((queues[0], message), *others):
-            if not queue.offer(one):
-                taken = False
-                detail = f"the queue {queue.spec.name!r} is full: its queue_size is {queue.spec.queue_size}"
-                self._refuse(message, QueueFullError, detail)
-        if taken:
+        queue = self._routes.find(message.request.routing_key)
+        if queue is None:
+            self._refuse(message, NoRouteError, NO_ROUTE)
+        elif queue.offer(message):
             self._tell_caller(message, MemoryCaller.confirm_arrived)
+        else:
+            self._refuse(message, QueueFullError, QUEUE_FULL)
 
     def _refuse(self, message: Message, refusal: Refusal, detail: str) -> None:
         if message.trace is not None:
@@ -257,14 +264,14 @@ class Router(FaultControls, Generic[TransportT]):
             caller.transport.loop.call_soon(tell, caller, address, message.request.correlation_id, *what)
 
     def _service(self, routing_key: str) -> str:
-        queues = self._routes.get(routing_key)
-        return queues[0].service if queues else service_of_routing_key(routing_key)
+        queue = self._routes.find(routing_key)
+        return service_of_routing_key(routing_key) if queue is None else queue.service
 
 
 def _differences(existing: ServiceQueue, requested: ServiceQueue) -> str:
     limits = _QUORUM_LIMITS if existing.queue_type == requested.queue_type == "quorum" else _LIMITS
     return ", ".join(
-        f"{limit} is {getattr(existing, limit)!r}, requested {getattr(requested, limit)!r}"
+        f"{limit} is {getattr(existing, limit)!r} on the broker, {getattr(requested, limit)!r} here"
         for limit in limits
         if getattr(existing, limit) != getattr(requested, limit)
     )

@@ -201,6 +201,12 @@ class MemoryTransport:
         consumer.cancel()
         self.loop.call_soon(self._resume, consumer)
 
+    def queue_deleted(self) -> None:
+        """Called when a queue was deleted: declare again, in the next turn of the loop, what was refused."""
+        for consumer in self._consumers:
+            if consumer.error is not None:
+                self.loop.call_soon(self._resume, consumer)
+
     def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
         """Called when a call was cancelled: tell the consumers that receive requests with that routing key."""
         if self._state is ConnectionState.READY:

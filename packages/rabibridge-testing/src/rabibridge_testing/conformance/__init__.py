@@ -32,6 +32,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestSignals(SignalConformance): ...
     class TestReconnection(ReconnectionConformance): ...
     class TestCalls(CallConformance): ...
+    class TestKinds(KindConformance): ...
     class TestLimits(LimitConformance): ...
     class TestContent(ContentConformance): ...
     class TestOutage(OutageConformance): ...
@@ -60,6 +61,7 @@ from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.harness import Bench, Inbox, Worker
 from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
+from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.queues import QueueConformance
@@ -79,6 +81,7 @@ __all__ = [
     "HealthConformance",
     "IdempotencyConformance",
     "Inbox",
+    "KindConformance",
     "LimitConformance",
     "OutageConformance",
     "QueueConformance",

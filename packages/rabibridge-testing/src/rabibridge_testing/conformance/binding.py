@@ -12,6 +12,7 @@ from rabibridge_testing.conformance.delivery import DeliveryConformance
 from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
+from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.queues import QueueConformance
@@ -33,6 +34,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestSignals": SignalConformance,
     "TestReconnection": ReconnectionConformance,
     "TestCalls": CallConformance,
+    "TestKinds": KindConformance,
     "TestLimits": LimitConformance,
     "TestContent": ContentConformance,
     "TestOutage": OutageConformance,

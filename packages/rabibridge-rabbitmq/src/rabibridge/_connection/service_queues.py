@@ -1,0 +1,151 @@
+"""Declares and binds the queues of services on one connection, many at a time.
+
+A call of kind ``any`` must reach exactly one queue, although a service of one name may exist in both kinds: because
+its function was changed from ``async def`` to ``def`` or back, or on purpose. So the exchange ``rpc`` passes such calls
+to a second exchange that knows the async services, and its alternate exchange knows the sync ones: whatever workers do,
+and in whatever order, the broker finds the async queue, or else the sync one, and never both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aiormq import exceptions as amqp
+
+from rabibridge._connection.channel_pool import ChannelPool
+from rabibridge._connection.error_translation import translated
+from rabibridge._connection.queue_arguments import arguments, inequivalent, is_adoptable, replaced_while_served
+from rabibridge._connection.topology import (
+    ANY_EXCHANGE,
+    ANY_SECOND_EXCHANGE,
+    EXCHANGE,
+    declare_any_exchanges,
+    declare_exchange,
+)
+
+if TYPE_CHECKING:
+    from aiormq.abc import AbstractChannel
+
+    from rabibridge._connection.session import Session
+    from rabibridge_core.transport import ServiceQueue
+
+__all__ = ["ServiceQueues"]
+
+_log = logging.getLogger(__name__)
+_EXCHANGE = EXCHANGE.decode()
+
+
+class ServiceQueues:
+    """The queues that one connection has declared."""
+
+    def __init__(self, session: Session) -> None:
+        """Declare on ``session``."""
+        self.pool = ChannelPool(session)
+        """Channels for declarations."""
+        self._session = session
+        self._exchanges = asyncio.Lock()
+        self.any_usable = True
+        """Whether calls of kind ``any`` can be routed to the queues: not without some permissions."""
+        self._declared: dict[str, tuple[ServiceQueue, ServiceQueue]] = {}
+
+    async def declare(self, queue: ServiceQueue) -> ServiceQueue:
+        """Declare a queue and bind it; return it as it is on the broker, where its type may be another.
+
+        Raises:
+            ConfigurationError: the broker refuses, for example because the queue exists with different arguments.
+            ConnectionLostError: the connection is lost.
+        """
+        await self._declare_exchanges()
+        with translated(f"the queue {queue.name!r} cannot be declared"):
+            try:
+                found = await self._declare_as_permitted(queue)
+            except amqp.ChannelPreconditionFailed as error:
+                found = await self._resolve_conflict(queue, error)
+        self._declared[queue.name] = replace(queue, redeclare=False), found
+        return found
+
+    def take_declared(self, queue: ServiceQueue) -> ServiceQueue | None:
+        """Return what :meth:`declare` has returned for this queue, once: the server that declared it starts now."""
+        requested, found = self._declared.pop(queue.name, (None, None))
+        return found if requested == replace(queue, redeclare=False) else None
+
+    async def bind(self, queue: ServiceQueue) -> None:
+        """Declare the exchanges and bind an existing queue again, whatever of that was deleted meanwhile.
+
+        Raises:
+            ConfigurationError: the broker refuses.
+            ConnectionLostError: the connection is lost.
+        """
+        with translated(f"the queue {queue.name!r} cannot be bound"):
+            async with self.pool.channel() as channel:
+                await self._bind(channel, queue, with_any=self.any_usable)
+
+    async def declare_exchanges_again(self) -> None:
+        """Declare the exchanges, even if that was done on this connection.
+
+        Raises:
+            ConfigurationError: one exists with another type.
+            ConnectionLostError: the connection is lost.
+        """
+        self._session.exchange_declared = False
+        await self._declare_exchanges()
+
+    async def _declare_exchanges(self) -> None:
+        async with self._exchanges:  # not by every service that is being declared now
+            if not self._session.exchange_declared:
+                await declare_exchange(self._session)
+                self.any_usable = await declare_any_exchanges(self._session)
+
+    async def _declare_as_permitted(self, queue: ServiceQueue, *, default_type: bool = False) -> ServiceQueue:
+        try:
+            return await self._declare_and_bind(queue, default_type=default_type, with_any=self.any_usable)
+        except amqp.ChannelAccessRefused as error:
+            if not self.any_usable:
+                raise
+            found = await self._declare_and_bind(queue, default_type=default_type, with_any=False)
+            self.any_usable = False
+            _log.warning(
+                "calls with ftype='any' do not reach the services of this worker, because its user may not bind its "
+                "queues to the exchanges %r and %r: %s",
+                ANY_EXCHANGE, ANY_SECOND_EXCHANGE, error,
+            )  # fmt: skip
+            return found
+
+    async def _declare_and_bind(self, queue: ServiceQueue, *, default_type: bool, with_any: bool) -> ServiceQueue:
+        async with self.pool.channel() as channel:
+            await channel.queue_declare(queue.name, durable=True, arguments=arguments(queue, default_type=default_type))
+            await self._bind(channel, queue, with_any=with_any)
+        return replace(queue, queue_type="quorum") if default_type else queue
+
+    async def _bind(self, channel: AbstractChannel, queue: ServiceQueue, *, with_any: bool) -> None:
+        key = queue.any_key
+        if key is not None and with_any:
+            await channel.exchange_bind(ANY_EXCHANGE, _EXCHANGE, key, nowait=True)
+            destination = ANY_EXCHANGE if queue.preferred else ANY_SECOND_EXCHANGE
+            await channel.queue_bind(queue.name, destination, key, nowait=True)
+        *others, last = (one for one in queue.routing_keys if one != key)
+        for one in others:
+            await channel.queue_bind(queue.name, _EXCHANGE, one, nowait=True)
+        await channel.queue_bind(queue.name, _EXCHANGE, last)
+
+    async def _resolve_conflict(self, queue: ServiceQueue, error: amqp.ChannelPreconditionFailed) -> ServiceQueue:
+        """Use a queue that exists with other arguments, or replace it, if either is allowed."""
+        if is_adoptable(queue, error):
+            try:
+                return await self._declare_as_permitted(queue, default_type=True)
+            except amqp.ChannelPreconditionFailed:
+                pass  # it was declared with other limits, too: the first error says how it differs
+        if not queue.redeclare:
+            raise inequivalent(queue, error) from error
+        async with self.pool.channel() as channel:
+            found = await channel.queue_declare(queue.name, passive=True)
+            if found.consumer_count:
+                raise replaced_while_served(queue, found.consumer_count, error) from error
+            await channel.queue_delete(queue.name)
+        try:
+            return await self._declare_as_permitted(queue)
+        except amqp.ChannelPreconditionFailed as again:  # another worker was faster
+            raise inequivalent(queue, again) from again
