@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import ConfigurationError, NoRouteError, RegistrationError
 from rabibridge_core.rpc import RpcClient, RpcServer
 from rabibridge_testing import MemoryBroker
@@ -166,3 +168,38 @@ async def test_many_are_told_by_number_and_their_names_at_debug(
         await until(lambda: any("serves 500 services" in record.getMessage() for record in caplog.records))
     long = [record for record in caplog.records if len(record.getMessage()) > 1000]
     assert {record.levelno for record in long} == {logging.DEBUG}
+
+
+async def test_the_last_line_about_a_change_that_is_refused_says_what_serves(
+    broker: MemoryBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rabibridge_core")
+    before, after = _function("changing", "before"), _function("changing", "after")
+    async with _serving(broker, _function("one")) as (server, client):
+        server.add_service(before, queue_size=5)
+        await soon(server.wait_serving("changing"))
+        for re_register in (False, True):  # another worker serves the queue in the second case
+            limits = ServiceLimits(queue_size=6, re_register=re_register)
+            async with _also_serving(broker, before):
+                await soon(server._server.change([], [ServiceSchema.of(after, limits)]))
+            assert caplog.records[-1].getMessage().endswith("Its version before serves on")
+            await soon(server.wait_serving("changing"))
+            assert await soon(client.remote_call("changing")) == "before"
+            assert server.health()
+        limits = ServiceLimits(queue_size=6, re_register=True)
+        await soon(server._server.change([], [ServiceSchema.of(after, limits)]))
+        assert caplog.records[-1].getMessage() == "service 'changing' serves its new version"
+        assert await soon(client.remote_call("changing")) == "after"
+
+
+@asynccontextmanager
+async def _also_serving(broker: MemoryBroker, function: Callable[..., Any]) -> AsyncIterator[None]:
+    """Serve a function with the limits of its queue in another server."""
+    server = RpcServer(transport=broker.transport("other"))
+    server.add_service(function, queue_size=5)
+    async with server:
+        running = asyncio.create_task(server.run_serve(signals=False))
+        await soon(server.wait_serving())
+        yield
+        server.stop()
+        await soon(running)

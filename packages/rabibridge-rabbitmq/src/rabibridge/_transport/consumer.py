@@ -71,6 +71,7 @@ class RabbitConsumer:
         self._operations = TaskSet()
         self._lock = asyncio.Lock()
         self._session: Session | None = None
+        self._cancelling: asyncio.Semaphore | None = None
         self._late_replies: deque[tuple[Properties, Reply]] = deque(maxlen=_MAX_LATE_REPLIES)
         self._opened_at = 0.0
         self._backoff = Backoff(_FIRST_DELAY, _MAX_DELAY, immediate=True, jitter=0)
@@ -123,6 +124,7 @@ class RabbitConsumer:
                 self.spawn(_close_channel(session, channel, control_channel))
                 raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
             self._session, self.channel, self._control_channel = session, channel, control_channel
+            self._cancelling = worker_session.cancelling
             self.error = None
             self._refusals.reset()
             # Redeclare only once: on the next connection, other workers may use the queue and calls may wait in it.
@@ -193,12 +195,18 @@ class RabbitConsumer:
 
     async def _cancel_consuming(self) -> None:
         session, channel, control_channel = self._session, self.channel, self._control_channel
-        if session is None or channel is None or control_channel is None or not channel.open:
+        if (
+            self._cancelling is None
+            or session is None
+            or channel is None
+            or control_channel is None
+            or not channel.open
+        ):
             return
         channel.flush()
         try:
             with translated(f"consuming from {self.queue.name!r} cannot be cancelled"):
-                async with session.timeout(_CANCEL_TIMEOUT):
+                async with self._cancelling, session.timeout(_CANCEL_TIMEOUT):
                     await control_channel.basic_cancel(self._consumer_tag)
         except RabiBridgeError as error:
             _log.debug("%s: it has ended with its channel", error)

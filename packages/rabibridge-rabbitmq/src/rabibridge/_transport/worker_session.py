@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["WorkerSession"]
 
 
+_CANCELLED_AT_ONCE = 32
+
+
 class WorkerSession:
     """The worker side of one connection. It ends with the connection."""
 
@@ -51,6 +54,8 @@ class WorkerSession:
         self.replies = Replies(session, name)
         self.cancellations = CancellationListener(session, self._on_cancelled)
         self.other_kinds = other_kinds
+        self.cancelling = asyncio.Semaphore(_CANCELLED_AT_ONCE)
+        """How many services may be stopped at a time, so that a thousand have not timed out before their turn comes."""
         self._consumers = consumers
         self._on_unroutable = on_unroutable
         self._may_reply = False
