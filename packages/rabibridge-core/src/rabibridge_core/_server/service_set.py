@@ -12,7 +12,7 @@ from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.executors import validator
 from rabibridge_core._server.service import ServiceRunner
-from rabibridge_core._server.side_by_side import refusals, side_by_side, together
+from rabibridge_core._server.side_by_side import refusals, side_by_side, together, unknown_service
 from rabibridge_core._services.registry import Registry
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 
@@ -29,7 +29,6 @@ __all__ = ["ServiceSet"]
 
 _log = logging.getLogger(__name__)
 _LIVE_INTERVAL = 0.02
-_NAMES_SHOWN = 10
 
 
 class ServiceSet:
@@ -130,14 +129,9 @@ class ServiceSet:
             raise together(refused)
 
     async def remove(self, name: str) -> None:
-        """Stop a service and forget it. Its active requests finish in the background; its queue stays on the broker.
-
-        Raises:
-            ConfigurationError: there is no service of that name.
-        """
+        """Stop a service and forget it; raise ConfigurationError if there is none of that name."""
         if name not in self.registry:
-            known = ", ".join(sorted(schema.name for schema in self.registry)[:_NAMES_SHOWN])
-            raise ConfigurationError(f"there is no service {name!r} to remove; this server has {known or 'none'}")
+            raise unknown_service(name, self.registry)
         await self.change([name], [])
 
     async def wait_serving(self, names: Sequence[str]) -> None:
@@ -150,9 +144,7 @@ class ServiceSet:
         for name in names:
             while not ((runner := self.runners.get(name)) is not None and runner.live):
                 if name not in self.registry:
-                    raise ConfigurationError(
-                        f"there is no service {name!r}: add_service() or load_services() comes first"
-                    )
+                    raise unknown_service(name, self.registry)
                 if name in self._failures and runner is None:
                     raise self._failures[name]
                 await asyncio.sleep(_LIVE_INTERVAL)  # a transport does not tell when a consumer becomes live

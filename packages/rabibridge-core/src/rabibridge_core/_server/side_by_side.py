@@ -11,11 +11,14 @@ from rabibridge_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
-__all__ = ["refusals", "side_by_side", "together"]
+    from rabibridge_core._services.schema import ServiceSchema
+
+__all__ = ["refusals", "side_by_side", "together", "unknown_service"]
 
 _log = logging.getLogger(__name__)
 _PROGRESS_INTERVAL = 2.0
 """Interval in seconds at which the log says how many operations have ended."""
+_NAMES_SHOWN = 10
 
 
 async def side_by_side(done: str, operations: Sequence[Coroutine[Any, Any, None]]) -> list[BaseException | None]:
@@ -56,3 +59,9 @@ def together(errors: Sequence[ConfigurationError]) -> ConfigurationError:
     for other in errors[1:]:
         errors[0].add_note(f"Another queue was refused, too: {other}")
     return errors[0]
+
+
+def unknown_service(name: str, services: Iterable[ServiceSchema]) -> ConfigurationError:
+    """Return the error for a name that no service of a server has."""
+    known = ", ".join(sorted(schema.name for schema in services)[:_NAMES_SHOWN])
+    return ConfigurationError(f"this server has no service {name!r}; it has {known or 'none'}")
