@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED, parse_max_message
+from rabibridge._connection.channel_numbers import ChannelNumbers
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.log_in import log_in, tls_context
@@ -33,7 +34,6 @@ _log = logging.getLogger(__name__)
 _LOGIN_REFUSED = (ACCESS_REFUSED, NOT_ALLOWED)
 """Reply codes with which the broker refuses the user, the password or the virtual host."""
 _CLOSE_TIMEOUT = 5.0
-_CHANNEL_NUMBER_MAX = 65535
 _FRAME_MIN_SIZE = 4096
 """Minimum value of ``frame_max`` in bytes (AMQP 0-9-1, section 4.2.3)."""
 CONTROL_TIMEOUT = 30.0
@@ -74,8 +74,7 @@ class Session:
             multiplexer.abort(error)
             raise error
         self.max_payload = frame_max - 8 if frame_max else 128 * 1024
-        self.channel_max = self._amqp.connection_tune.channel_max or _CHANNEL_NUMBER_MAX
-        self._last_channel = 0
+        self.channel_numbers = ChannelNumbers(self._amqp.connection_tune.channel_max)
         multiplexer.set_frame_max(frame_max)
         multiplexer.on_lost = self._on_lost
         self._heartbeat = own.heartbeat
@@ -170,21 +169,9 @@ class Session:
         Raises:
             ConfigurationError: all channels that the broker allows on this connection are open.
         """
-        number = self._free_channel_number()
+        number = self.channel_numbers.free(self._amqp.channels)
         channel: AbstractChannel = await self._amqp.channel(number, publisher_confirms=confirms)
         return channel
-
-    def _free_channel_number(self) -> int:
-        # aiormq takes the highest number in use plus one, which may be above what the broker allows.
-        in_use = self._amqp.channels
-        for _ in range(self.channel_max):
-            self._last_channel = self._last_channel % self.channel_max + 1
-            if self._last_channel not in in_use:
-                return self._last_channel
-        raise ConfigurationError(
-            f"all {self.channel_max} channels that {self.endpoint} allows on a connection are open; raise channel_max "
-            "on the broker"
-        )
 
     @asynccontextmanager
     async def temporary_channel(self) -> AsyncIterator[AbstractChannel]:

@@ -166,14 +166,14 @@ class ConsumerSupervisor:
         return task
 
     def _check_channels(self, session: Session) -> None:
-        limit = session.channel_max - _OTHER_CHANNELS
+        limit = session.channel_numbers.maximum - _OTHER_CHANNELS
         if len(self._consumers) <= limit:
             return
         services = sum(not consumer.stopped for consumer in self._consumers)
         if services > limit:
             raise ConfigurationError(
                 f"{services} services need {services + _OTHER_CHANNELS} channels, and {session.endpoint} allows "
-                f"{session.channel_max} on a connection: raise channel_max on the broker, or spread the services over "
+                f"{session.channel_numbers.maximum} on a connection: raise channel_max on the broker, or spread the services over "
                 "several servers"
             )
 
