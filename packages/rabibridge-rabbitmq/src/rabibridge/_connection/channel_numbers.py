@@ -1,4 +1,4 @@
-"""Chooses the numbers of channels: aiormq takes the highest in use plus one, which may be above what a broker allows."""
+"""Chooses the numbers of channels: aiormq takes the highest in use plus one, which may be above the limit."""
 
 from __future__ import annotations
 

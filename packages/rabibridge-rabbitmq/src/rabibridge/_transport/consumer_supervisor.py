@@ -173,8 +173,8 @@ class ConsumerSupervisor:
         if services > limit:
             raise ConfigurationError(
                 f"{services} services need {services + _OTHER_CHANNELS} channels, and {session.endpoint} allows "
-                f"{session.channel_numbers.maximum} on a connection: raise channel_max on the broker, or spread the services over "
-                "several servers"
+                f"{session.channel_numbers.maximum} on a connection: raise channel_max on the broker, or spread the "
+                "services over several servers"
             )
 
     async def _finish_opening(self, consumer: RabbitConsumer, session: Session, opening: asyncio.Task[None]) -> None:
