@@ -10,6 +10,7 @@ import pytest
 
 from rabibridge import ConnectionLostError, ContentRejectedError, RemoteExecutionError
 from rabibridge_core.transport import ConnectionState
+from tests.rabbitmq.support import until_waiting
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
@@ -135,3 +136,25 @@ async def test_a_result_below_one_frame_and_above_the_limit_fails_too(
         with pytest.raises(RemoteExecutionError, match=f"accepts at most {_BELOW_ONE_FRAME} "):
             await soon(client.remote_call(name, (_BELOW_ONE_FRAME + 1,)))
     assert len(await soon(client.remote_call(name, (1000,)))) == 1000
+
+
+async def test_a_request_that_waits_for_a_server_and_closes_its_first_channel_does_not_end_the_server(
+    stage: Stage, limit: Callable[[int], None]
+) -> None:
+    async def make(size: int) -> bytes:
+        return os.urandom(size)
+
+    limit(_BELOW_ONE_FRAME)
+    name = stage.register(make)
+    first = await stage.server(make)
+    client = await stage.client()
+    assert len(await soon(client.remote_call(name, (10,)))) == 10
+    await soon(first.close())
+    calls = [asyncio.create_task(client.remote_call(name, (_BELOW_ONE_FRAME + 1,))) for _ in range(3)]
+    await until_waiting(stage.url, f"rpc_async_{name}", 3)
+    second = await stage.server(make)
+    for outcome in await soon(asyncio.gather(*calls, return_exceptions=True)):
+        assert isinstance(outcome, RemoteExecutionError)
+        assert f"accepts at most {_BELOW_ONE_FRAME} " in str(outcome)
+    assert len(await soon(client.remote_call(name, (1000,)))) == 1000
+    assert second.state is ConnectionState.READY

@@ -30,6 +30,7 @@ __all__ = ["RabbitConsumer"]
 
 _log = logging.getLogger(__name__)
 _CANCEL_TIMEOUT = 5.0
+_OPEN_ATTEMPTS = 3
 _MAX_LATE_REPLIES = 1024
 _FIRST_DELAY = 0.05
 _MAX_DELAY = 5.0
@@ -115,25 +116,39 @@ class RabbitConsumer:
             if self.stopped or self.open_on is session:
                 return
             found = await worker_session.prepare(self.queue)
-            with translated(f"the queue {self.queue.name!r} cannot be consumed"):
-                control_channel = await session.open_channel()
-                channel = ServiceChannel(worker_session, control_channel, self, found)
-                await control_channel.basic_qos(prefetch_count=self.queue.fetch_size)
-                consuming = await control_channel.basic_consume(self.queue.name, unused_callback)
-            if not channel.open or channel.queue_deleted:
-                self.spawn(_close_channel(session, channel, control_channel))
-                raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
+            channel, control_channel, consumer_tag = await self._consume(worker_session, found)
             self._session, self.channel, self._control_channel = session, channel, control_channel
             self._cancelling = worker_session.cancelling
             self.error = None
             self._refusals.reset()
             # Redeclare only once: on the next connection, other workers may use the queue and calls may wait in it.
             self.queue = replace(self.queue, redeclare=False)
-            self._consumer_tag = consuming.consumer_tag or ""
+            self._consumer_tag = consumer_tag
             self._opened_at = asyncio.get_running_loop().time()
             late, self._late_replies = self._late_replies, deque(maxlen=_MAX_LATE_REPLIES)
             for properties, reply in late:
                 self.reply_late(properties, reply)
+
+    async def _consume(
+        self, worker_session: WorkerSession, found: ServiceQueue
+    ) -> tuple[ServiceChannel, AbstractChannel, str]:
+        """Consume on a new channel, and on another one if the broker closes that at once.
+
+        It does so if the reply to a request that has waited in the queue is larger than it accepts.
+        """
+        session = worker_session.session
+        for _ in range(_OPEN_ATTEMPTS):
+            with translated(f"the queue {self.queue.name!r} cannot be consumed"):
+                control_channel = await session.open_channel()
+                channel = ServiceChannel(worker_session, control_channel, self, found)
+                await control_channel.basic_qos(prefetch_count=self.queue.fetch_size)
+                consuming = await control_channel.basic_consume(self.queue.name, unused_callback)
+            if channel.open and not channel.queue_deleted:
+                return channel, control_channel, consuming.consumer_tag or ""
+            self.spawn(_close_channel(session, channel, control_channel))
+            if session.error is not None or channel.queue_deleted:
+                break
+        raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
 
     def reply_late(self, properties: Properties, reply: Reply) -> None:
         """Reply to an accepted request whose channel is closed, on the current channel or on the next one."""
