@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import re
+import secrets
 import socket
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,18 @@ async def test_a_log_in_that_is_refused_carries_no_secret(stage: Stage, path: st
     assert not secrets_in(refused.value)
     assert client.last_error is not None
     assert not secrets_in(client.last_error)
+    await client.close()
+
+
+async def test_connect_asks_a_broker_again_that_has_refused(stage: Stage) -> None:
+    address = urlsplit(stage.url)
+    proper = f"amqp://guest:guest@{address.hostname}:{address.port}/"
+    virtual_host = f"later_{secrets.token_hex(4)}"
+    client = RMQClient(url=f"{proper}{virtual_host}")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=virtual_host):
+            await soon(client.connect())
+        assert client.state is ConnectionState.CLOSED
     await client.close()
 
 
