@@ -24,6 +24,10 @@ class ScriptedTransport:
         self.paused = False
         self.why_paused = ""
         self.unconfirmed: list[bytes] = []
+        self.looked: list[str] = []
+        self.looking = asyncio.Event()
+        self.looking.set()
+        self.queue_state: tuple[int, int] | None = None
         self.fails: Exception | None = None
         self.unusable: Exception | None = None
         self.sending: Callable[[Request], None] | None = None
@@ -73,6 +77,11 @@ class ScriptedTransport:
         if self.fails is not None:
             raise self.fails
         self.sent.append(request)
+
+    async def look(self, queue: str, /) -> tuple[int, int] | None:
+        self.looked.append(queue)
+        await self.looking.wait()
+        return self.queue_state
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         self.cancelled.append((routing_key, correlation_id))

@@ -10,6 +10,7 @@ from rabibridge_core._client.idempotency import IdempotencyKeys
 from rabibridge_core._client.ids import correlation_ids
 from rabibridge_core._client.refusals import RefusalHandler
 from rabibridge_core._client.resend import ResendQueue
+from rabibridge_core._client.silence import SilentServices
 from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
@@ -45,6 +46,7 @@ class CallTable:
         admission: makes calls wait while too many are pending.
         idempotency: keys of calls that may run twice.
         refusals: decides what happens to refused calls.
+        silent: services that have not answered in time.
         deadlines: ends calls that run out of time; set by :meth:`start`.
     """
 
@@ -61,6 +63,7 @@ class CallTable:
         self.stray_replies = 0
         self.admission = AdmissionLimiter(max_pending, self.pending)
         self.idempotency = IdempotencyKeys()
+        self.silent = SilentServices()
         self._resend = ResendQueue(self.pending, self.idempotency, name)
         self.refusals = RefusalHandler(self._resend, name)
         self.deadlines: DeadlineWheel[bytes]
@@ -163,6 +166,7 @@ class CallTable:
         unconfirmed = () if caller is None else caller.unconfirmed
         self.lost(ConnectionLostError(f"{self._name} was closed while the call was pending"), unconfirmed)
         self.admission.open()
+        self.silent.end()
         if caller is not None:
             self.deadlines.clear()
         await self._resend.close()
@@ -176,8 +180,17 @@ class CallTable:
         call = self.pending.get(correlation_id)
         if call is None or call.future.done():
             return
-        why_paused = self.caller.why_paused if self.caller is not None else ""
-        call.future.set_exception(expired_call_error(call, waits=self.refusals.waits(call), why_paused=why_paused))
+        caller, waits = self.caller, self.refusals.waits(call)
+        if caller is None or caller.paused or waits:
+            why_paused = caller.why_paused if caller is not None else ""
+            call.future.set_exception(expired_call_error(call, waits=waits, why=why_paused))
+        else:
+
+            def end(why: str) -> None:
+                if not call.future.done():
+                    call.future.set_exception(expired_call_error(call, waits=False, why=why))
+
+            self.silent.explain(call, caller, end)
         # The broker and its worker drop it by themselves, if it reached them in time.
         now = call.future.get_loop().time()
         self._cancels_left += (now - self._cancels_counted_at) * _CANCELS_PER_SECOND

@@ -82,6 +82,7 @@ class Client:
         self._admission = calls.admission
         self._backlogs = calls.refusals.backlogs
         self._idempotency = calls.idempotency
+        self._unanswered = calls.silent.unanswered
         self._ids = calls.ids
         self._routes = RouteCache()
         self._home = home or HomeLoop(name)
@@ -139,6 +140,7 @@ class Client:
     async def _close(self) -> None:
         await self.calls.close()
         await self.transport.close()
+        await self.calls.silent.close()
         await self._connecting.ended()
 
     def health(self) -> Health:
@@ -182,6 +184,7 @@ class Client:
             route = self._routes[kind][func_name]
         except (KeyError, TypeError):
             route = self._routes.add(func_name, kind)
+            calls.silent.called(route)
         if not isinstance(args, _SEQUENCES) or kwargs.__class__ is not dict or kwargs:
             check_arguments(func_name, args, kwargs)
         if idempotent is not False or persistent is not False or inherit_deadline is not True or retry is not None:
@@ -232,6 +235,8 @@ class Client:
                 calls.refusals.watch(call, retry, caller)
             caller.send(request)
             reply = await future
+            if self._unanswered:
+                self._unanswered.discard(route)
             if reply[3] or self._idempotency.routes:
                 self._idempotency.learn(route, reply.headers or {})
             return decode_reply(self._codec, reply, func_name, correlation_id)

@@ -94,17 +94,16 @@ def call_timeout_error(
     )
 
 
-def expired_call_error(call: PendingCall, *, waits: bool, why_paused: str) -> CallTimeoutError:
+def expired_call_error(call: PendingCall, *, waits: bool, why: str) -> CallTimeoutError:
     """Return the error of a pending call whose timeout has passed.
 
     Args:
         call: the call.
         waits: whether it waits to be sent again, after a lost connection or a refusal.
-        why_paused: why nothing can be sent now, as a clause; empty if sending is possible.
+        why: what is known about the reason, such as why nothing can be sent now, as a clause; may be empty.
     """
-    why = why_paused  # of one that was sent, too: its request or its reply may be held up
     if waits:
         first = "it was refused" if call.lost is None else "the connection was lost"
-        why = f"{first} and it could not be sent again{': ' if why_paused else ''}{why_paused}"
+        why = f"{first} and it could not be sent again{': ' if why else ''}{why}"
     sent = call.lost is not None or not waits  # a call that was only ever refused has not run
     return call_timeout_error(call.func_name, call.request.correlation_id, call.timeout, why, sent=sent)

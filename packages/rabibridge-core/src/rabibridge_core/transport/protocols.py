@@ -150,6 +150,16 @@ class Caller(Protocol):
         """
         ...
 
+    async def look(self, queue: str, /) -> tuple[int, int] | None:
+        """Return how many consumers and how many waiting requests a queue has; ``None`` if that cannot be found out.
+
+        It is never cancelled.
+
+        Raises:
+            RabiBridgeError: the connection is lost.
+        """
+        ...
+
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Tell the workers of a service that the caller no longer waits for this request.
 

@@ -252,6 +252,10 @@ class RabbitCaller:
             raise ConnectionLostError("there is no connection to the broker", executed=False)
         channel.publish(request)
 
+    async def look(self, queue: str, /) -> tuple[int, int] | None:
+        """Declare a queue passively; ``None`` if there is none, or the user may not do that (RabbitMQ 4.3)."""
+        return None if self._channel is None else await self._channel.session.look(queue)
+
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Publish a cancellation to the workers of the service."""
         channel = self._channel

@@ -8,9 +8,10 @@ from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from rabibridge_core.transport import CallerEvents, Refusal, Reply, Request
+    from rabibridge_testing._memory.queue import MemoryQueue
 
 __all__ = ["CallerHost", "CallerRouter", "MemoryCaller"]
 
@@ -25,6 +26,11 @@ class CallerRouter(Protocol):
 
     name: str
     alarm: str | None
+
+    @property
+    def queues(self) -> Mapping[str, MemoryQueue]:
+        """The queues by name."""
+        ...
 
     def publish(self, request: Request, reply_to: int | None = None) -> None:
         """Route a request, and tell the caller at ``reply_to`` whether it was accepted."""
@@ -119,6 +125,11 @@ class MemoryCaller:
             raise ConnectionLostError(f"{self.transport.name} has no connection: nothing was sent", executed=False)
         self._unconfirmed.add(request.correlation_id)
         self.transport.broker.publish(request, self.address)
+
+    async def look(self, queue: str, /) -> tuple[int, int] | None:
+        """Return the number of consumers and of waiting requests of a queue."""
+        found = self.transport.broker.queues.get(queue)
+        return None if found is None else (found.consumers, len(found))
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Tell the workers of a service that this call was cancelled; without effect without a connection."""

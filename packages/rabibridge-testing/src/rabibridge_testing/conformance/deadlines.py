@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,3 +59,19 @@ class DeadlineConformance(ConformanceBase):
             await client.call(outer, (), {}, CallOptions("async", 0.5))
         await soon(gate.ended.get())
         await until(lambda: client.pending == 0)
+
+    async def test_a_call_that_times_out_says_what_is_known(self, bench: Bench) -> None:
+        name, gate = bench.name(), Gate()
+        server = await bench.server(gate.service(name, fetch_size=1), drain_timeout=0)
+        client, other = await bench.client(), await bench.client()
+        options = CallOptions("async", PATIENCE)
+        running, waiting = (asyncio.create_task(client.call(name, (), {}, options)) for _ in range(2))
+        await soon(gate.started.get())
+        with pytest.raises(CallTimeoutError, match="1 worker serves it now.*never had an answer"):
+            await client.call(name, (), {}, options._replace(timeout=0.5))
+        gate.opened.set()
+        await soon(asyncio.gather(running, waiting))
+        await soon(server.close())
+        with pytest.raises(CallTimeoutError, match="no worker serves it now.*never had an answer") as late:
+            await other.call(name, (), {}, options._replace(timeout=0.5))
+        assert late.value.executed is None

@@ -1,0 +1,103 @@
+"""Why a service is silent: what the error of a call that timed out says beyond its timeout.
+
+It is asked after the timeout of a call, at most once in five seconds for each service, and delays the error by 0.1 s at
+most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._protocol.naming import queue_name, routing_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core._client.pending import PendingCall
+    from rabibridge_core.transport import Caller
+
+__all__ = ["SilentServices"]
+
+_log = logging.getLogger(__name__)
+_PATIENCE = 0.1
+_FRESH = 5.0
+_SERVICES_KEPT = 4096
+
+
+class SilentServices:
+    """What is known about services that have not answered calls in time.
+
+    Attributes:
+        unanswered: the routing keys of services that were called and have never answered.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self.unanswered: set[str] = set()
+        self._found: dict[str, tuple[float, str]] = {}
+        self._waiting: dict[str, list[Callable[[str], None]]] = {}
+        self._tasks = TaskSet()
+
+    def called(self, route: str) -> None:
+        """Called when a service is called for the first time."""
+        if len(self.unanswered) < _SERVICES_KEPT:
+            self.unanswered.add(route)
+
+    def explain(self, call: PendingCall, caller: Caller, tell: Callable[[str], None]) -> None:
+        """Call ``tell`` with what is known about the service of a call, as a clause, within 0.1 s."""
+        route, loop = call.request.routing_key, call.future.get_loop()
+        found_at, found = self._found.get(route, (-_FRESH, ""))
+        if loop.time() - found_at < _FRESH:
+            tell(self._with_answers(route, found))
+            return
+        waiting = self._waiting.get(route)
+        if waiting is not None:
+            waiting.append(tell)
+            return
+        self._waiting[route] = [tell]
+        loop.call_later(_PATIENCE, self._tell, route, "", context=Context())
+        self._tasks.spawn(self._look(call.func_name, route, caller, loop))
+
+    def end(self) -> None:
+        """Tell what is known to all calls that wait for it."""
+        for route in list(self._waiting):
+            self._tell(route, "")
+
+    async def close(self) -> None:
+        """Ask no longer; the connection is closed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _look(self, func_name: str, route: str, caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
+        kinds = [is_async for is_async in (True, False) if routing_keys(func_name, is_async=is_async)[0] == route]
+        found = ""
+        try:
+            for is_async in kinds or (True, False):
+                state = await caller.look(queue_name(func_name, is_async=is_async))
+                if state is not None:
+                    found = _described(*state)
+                    break
+        except Exception as error:  # noqa: BLE001 - the call ends with its timeout, whatever this is
+            _log.debug("cannot find out why %r is silent: %s", func_name, error)
+        if len(self._found) >= _SERVICES_KEPT:
+            self._found.clear()
+        self._found[route] = loop.time(), found
+        self._tell(route, found)
+
+    def _tell(self, route: str, found: str) -> None:
+        for tell in self._waiting.pop(route, ()):
+            tell(self._with_answers(route, found))
+
+    def _with_answers(self, route: str, found: str) -> str:
+        never = "this client has never had an answer from it" if route in self.unanswered else ""
+        return "; ".join(filter(None, (found, never)))
+
+
+def _described(consumers: int, waiting: int) -> str:
+    who = "no worker serves" if not consumers else "1 worker serves" if consumers == 1 else f"{consumers} workers serve"
+    return f"{who} it now, and {waiting} {'call waits' if waiting == 1 else 'calls wait'} in its queue"
