@@ -92,7 +92,7 @@ class Settings(CheckedSettings):
     Attributes:
         endpoints: the brokers, in the order in which to try them; empty if the transport needs none.
         transport: the settings that the transport adds; :meth:`transport_as` returns them with their type.
-        cid_max: correlation ids count up to this number, then start again.
+        cid_max: without effect, accepted from settings of RabiBridge 0.1: correlation ids are random.
         compress_threshold: bodies longer than this many bytes are compressed.
         serializer: name of the serializer that encodes calls.
         log_level: level of the log that ``rabibridge run`` writes; ``None``: INFO. Clients and servers do not configure

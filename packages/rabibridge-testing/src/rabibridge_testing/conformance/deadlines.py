@@ -67,11 +67,11 @@ class DeadlineConformance(ConformanceBase):
         options = CallOptions("async", PATIENCE)
         running, waiting = (asyncio.create_task(client.call(name, (), {}, options)) for _ in range(2))
         await soon(gate.started.get())
-        with pytest.raises(CallTimeoutError, match="1 worker serves it now.*never had an answer"):
+        with pytest.raises(CallTimeoutError, match=r"1 worker serves it now.*never had an answer"):
             await client.call(name, (), {}, options._replace(timeout=0.5))
         gate.opened.set()
         await soon(asyncio.gather(running, waiting))
         await soon(server.close())
-        with pytest.raises(CallTimeoutError, match="no worker serves it now.*never had an answer") as late:
+        with pytest.raises(CallTimeoutError, match=r"no worker serves it now.*never had an answer") as late:
             await other.call(name, (), {}, options._replace(timeout=0.5))
         assert late.value.executed is None
