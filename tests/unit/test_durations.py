@@ -73,7 +73,8 @@ def test_the_timeout_of_a_service() -> None:
 def test_the_waits_of_retries() -> None:
     retry = RetryRefused(base=timedelta(milliseconds=100), cap=timedelta(seconds=3))  # type: ignore[arg-type]
     assert (retry.base, retry.cap) == (0.1, 3.0)
-    for wrong in ({"base": "1"}, {"cap": True}, {"ratio": "x"}, {"attempts": True}, {"burst": False}):
+    cases: list[dict[str, Any]] = [{"base": "1"}, {"cap": True}, {"ratio": "x"}, {"attempts": True}, {"burst": False}]
+    for wrong in cases:
         with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))} is"):
             RetryRefused(**wrong)
 

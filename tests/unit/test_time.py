@@ -190,6 +190,7 @@ def test_a_callers_clock_is_set(world: World, step: float, caplog: pytest.LogCap
 def test_slow_drift_is_followed(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         for drift in (number / 1000 for number in range(2000)):  # 2 s in 5 hours
+            left = 0.0
             for _ in range(9):
                 world.time += 1.0
                 left = world.arrives(behind=drift)

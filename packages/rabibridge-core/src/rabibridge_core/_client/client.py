@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 _SEQUENCES = (tuple, list)
-_SECONDS = (float, int)
 _running_loop = asyncio._get_running_loop  # None where none runs
 _new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
 
@@ -178,14 +177,14 @@ class Client:
             ConfigurationError: an argument is out of its range, or the broker refuses what this client sends.
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
         """
-        kind, timeout, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers = options
+        kind, given, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers = options
         calls, pending = self.calls, self._pending
         try:
             route = self._routes[kind][func_name]
         except (KeyError, TypeError):
             route = self._routes.add(func_name, kind)
             calls.silent.called(route)
-        if not isinstance(args, _SEQUENCES) or kwargs.__class__ is not dict or kwargs:
+        if not isinstance(args, _SEQUENCES) or type(kwargs) is not dict or kwargs:
             check_arguments(func_name, args, kwargs)
         if idempotent is not False or persistent is not False or inherit_deadline is not True or retry is not None:
             check_options(idempotent, persistent, inherit_deadline, retry)
@@ -193,10 +192,10 @@ class Client:
             check_idempotency_key(idempotency_key)
         if headers is not None:
             check_call_headers(headers)
-        if timeout is None:
+        if given is None:
             timeout = self._call_timeout
-        elif timeout.__class__ not in _SECONDS:
-            timeout = seconds_of(timeout)
+        else:
+            timeout = given if type(given) is float or type(given) is int else seconds_of(given)
         if inherit_deadline and current_call_var.get() is not None:
             timeout = within_inherited(timeout)
         time_left = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)
@@ -220,10 +219,9 @@ class Client:
         future: asyncio.Future[Reply] = loop.create_future()
         hooks = self._hooks
         observed = hooks.active
+        started = 0.0
         if observed:
             started, headers = hooks.call_sent(func_name, correlation_id, time_left, headers)
-        else:
-            started = 0.0
         request = _new_tuple(
             Request, (route, correlation_id, body, content_type, content_encoding, time_left, headers, persistent)
         )
