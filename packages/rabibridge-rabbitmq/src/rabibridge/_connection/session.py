@@ -183,22 +183,6 @@ class Session:
             if not channel.is_closed:
                 await channel.close()
 
-    async def look(self, queue: str) -> tuple[int, int] | None:
-        """Return how many consumers and messages a queue has; ``None`` if the broker does not tell.
-
-        Raises:
-            ConnectionLostError: the connection is lost.
-        """
-        try:
-            with translated(f"cannot look at the queue {queue!r}"):
-                async with self.timeout(), self.temporary_channel() as channel:
-                    declared = await channel.queue_declare(queue, passive=True)
-        except (ConfigurationError, ConnectionLostError):
-            if self.error is not None:
-                raise
-            return None
-        return declared.consumer_count or 0, declared.message_count or 0
-
     @asynccontextmanager
     async def timeout(self, seconds: float = CONTROL_TIMEOUT) -> AsyncIterator[None]:
         """Abort the connection if the block takes longer: aiormq cannot abandon a single operation on a channel.

@@ -15,6 +15,7 @@ from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._amqp.properties import Properties, encode_properties, with_user_id
 from rabibridge._connection.error_translation import permission_error, translated
 from rabibridge._connection.fast_channel import FastChannel
+from rabibridge._connection.queue_state import look_at_queue
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_exchange, declare_reply_queue
 from rabibridge._transport.request_checks import check_headers, check_size
 from rabibridge._transport.unroutable import UnroutableKeys
@@ -254,7 +255,7 @@ class RabbitCaller:
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
         """Declare a queue passively; ``None`` if there is none, or the user may not do that (RabbitMQ 4.3)."""
-        return None if self._channel is None else await self._channel.session.look(queue)
+        return None if self._channel is None else await look_at_queue(self._channel.session, queue)
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Publish a cancellation to the workers of the service."""
