@@ -234,7 +234,7 @@ class RabbitCaller:
 
     @property
     def unconfirmed(self) -> Collection[bytes]:
-        """The requests that the broker has not confirmed."""
+        """Which requests it has not confirmed."""
         return () if self._channel is None else tuple(self._channel.unconfirmed.values())
 
     async def writable(self) -> None:
@@ -253,8 +253,7 @@ class RabbitCaller:
             raise ConnectionLostError("there is no connection to the broker", executed=False)
         channel.publish(request)
 
-    async def look(self, queue: str, /) -> tuple[int, int] | None:
-        """Declare a queue passively; ``None`` if there is none, or the user may not do that (RabbitMQ 4.3)."""
+    async def look(self, queue: str, /) -> tuple[int, int] | None:  # noqa: D102 - as in the protocol
         return None if self._channel is None else await look_at_queue(self._channel.session, queue)
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
