@@ -253,7 +253,7 @@ class RabbitCaller:
             raise ConnectionLostError("there is no connection to the broker", executed=False)
         channel.publish(request)
 
-    async def look(self, queue: str, /) -> tuple[int, int] | None:  # noqa: D102 - as in the protocol
+    async def look(self, queue: str, /) -> tuple[int, int] | None:
         return None if self._channel is None else await look_at_queue(self._channel.session, queue)
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
