@@ -37,7 +37,7 @@ json_values = st.recursive(
 instants = st.datetimes(timezones=st.just(datetime.UTC))
 msgpack_values = st.recursive(
     json_scalars | st.binary() | instants,
-    lambda inner: st.lists(inner) | st.dictionaries(text | st.integers(-(2**63), 2**64 - 1) | instants, inner),
+    lambda inner: st.lists(inner) | st.dictionaries(text | st.binary(), inner),
     max_leaves=20,
 )
 python_values = st.recursive(
@@ -98,9 +98,8 @@ def test_tuples_come_back_as_lists(name: str) -> None:
     assert serializer.loads(serializer.dumps(((1, 2), {"a": (3,)}))) == [[1, 2], {"a": [3]}]
 
 
-def test_msgpack_keeps_integer_keys_and_json_makes_them_strings() -> None:
-    msgpack, json = MsgpackSerializer(), JsonSerializer()
-    assert msgpack.loads(msgpack.dumps({1: "a"})) == {1: "a"}
+def test_json_makes_strings_of_integer_keys() -> None:
+    json = JsonSerializer()
     assert json.loads(json.dumps({1: "a"})) == {"1": "a"}
 
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core.settings import TransportDeclaration, TransportSettings, boolean_setting, seconds_setting, setting
+from rabibridge_core.settings import (
+    SettingRule,
+    TransportDeclaration,
+    TransportSettings,
+    boolean_setting,
+    seconds_setting,
+    setting,
+)
 
 if TYPE_CHECKING:
     from rabibridge_core.settings import Settings
 
 __all__ = ["RABBITMQ", "RabbitMQSettings", "rabbitmq_settings"]
+
+
+_SHORT_STRING_MAX = 255
+"""AMQP sends the name of the virtual host as a short string."""
 
 
 def _parse_patterns(value: Any) -> tuple[str, ...]:
@@ -43,6 +54,12 @@ class RabbitMQSettings(TransportSettings):
     )
 
 
+def _virtualhost(value: str) -> str:
+    if len(value.encode()) > _SHORT_STRING_MAX:
+        raise ValueError
+    return value
+
+
 RABBITMQ = TransportDeclaration(
     name="rabbitmq",
     schemes={"amqp": 5672, "amqps": 5671},
@@ -50,6 +67,7 @@ RABBITMQ = TransportDeclaration(
     required=("host", "port", "username", "password"),
     variable_prefix="RABBITMQ_",
     url_variables=("CLOUDAMQP_URL",),
+    virtualhost=SettingRule(_virtualhost, "a text of at most 255 bytes in UTF-8"),
     settings=RabbitMQSettings,
 )
 """How RabbitMQ is configured: by URL, ``RABBITMQ_*`` variables, or the file's table ``[rabbitmq]``."""

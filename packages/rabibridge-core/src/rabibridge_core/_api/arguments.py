@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import Settings
+from rabibridge_core.settings.urls import is_encodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,8 +28,13 @@ def check_base_arguments(*, settings: object, accept: object, transport: object,
         raise _wrong("accept", accept, "a list of names of serializers or of serializers, or None for the usual ones")
     if transport is not None and (missing := _missing(transport, _TRANSPORT_HAS)):
         raise _wrong("transport", transport, f"a rabibridge_core.transport.Transport, and has no {missing[0]!r}")
-    if name is not None and not isinstance(name, str):
-        raise _wrong("name", name, "a text, or None for one of class, host and process id")
+    if name is not None and not _is_name(name):
+        raise _wrong("name", name, "a text of 1 to 255 bytes in UTF-8, or None for one of class, host and process id")
+
+
+def _is_name(name: object) -> bool:
+    # RabbitMQ closes a connection whose name does not fit into the first frame, without a word.
+    return isinstance(name, str) and bool(name.strip()) and is_encodable(name) and len(name.encode()) <= 255
 
 
 def _is_iterable(value: object) -> bool:

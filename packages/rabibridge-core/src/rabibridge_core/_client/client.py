@@ -20,6 +20,7 @@ from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
+from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import decode_reply, encode_request
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.transport import ConnectionState, Request
@@ -208,7 +209,7 @@ class Client:
             correlation_id = calls.free_id(correlation_id)
         if time_left is not None and time_left <= 0:
             raise call_timeout_error(func_name, correlation_id, timeout, "", sent=False)
-        body, content_type, content_encoding = encode_request(self._codec, args, kwargs, correlation_id)
+        body, content_type, content_encoding = encode_request(self._codec, args, kwargs, correlation_id, func_name)
         if idempotent or idempotency_key is not None:
             headers = self._idempotency.add_header(headers, idempotency_key)
         elif route in self._idempotency.routes:
@@ -237,7 +238,10 @@ class Client:
                 self._unanswered.discard(route)
             if reply[3] or self._idempotency.routes:
                 self._idempotency.learn(route, reply.headers or {})
-            return decode_reply(self._codec, reply, func_name, correlation_id)
+            try:
+                return decode_reply(self._codec, reply, func_name, correlation_id)
+            except LargeBodyError:
+                return await off_loop(decode_reply, self._codec, reply, func_name, correlation_id)
         except BaseException as raised:
             error = raised
             calls.abandon(call, raised)
@@ -268,16 +272,13 @@ class Client:
                 finally:
                     self._admission.leave()
         except TimeoutError:
-            caller_now = self.calls.caller
-            why = "; ".join(self._obstacles(caller_now)) if caller_now else ""
+            why = "; ".join(self._obstacles(self.calls.caller)) if self.calls.caller else ""
             raise call_timeout_error(func_name, b"", timeout, why, sent=False) from None
         return None if seconds is None else seconds - (loop.time() - started)
 
     def _obstacles(self, caller: Caller) -> list[str]:
         """Return what prevents calls from being sent now."""
-        found = []
-        if caller.paused:
-            found.append(caller.why_paused or "the connection accepts no calls now")
+        found = [caller.why_paused or "the connection accepts no calls now"] if caller.paused else []
         if self._admission.full:
             found.append(f"max_pending={self._max_pending} calls are pending")
         return found

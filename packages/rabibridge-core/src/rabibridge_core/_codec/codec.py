@@ -12,9 +12,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from rabibridge_core._codec.compression import MAGIC, compress, expand, is_identity, looks_incompressible
+from rabibridge_core._codec.compression import MAGIC, compress, looks_incompressible
+from rabibridge_core._codec.decoding_cost import UNMEASURED
+from rabibridge_core._codec.failures import unencodable
+from rabibridge_core._codec.receiving import BodyReader
 from rabibridge_core._codec.serializers import AcceptList, JsonSerializer, MsgpackSerializer, registry
-from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer, is_signed, split_signed
+from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
@@ -23,11 +26,18 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec_settings import CodecSettings
     from rabibridge_core._codec.serializers import Serializer, SerializerRegistry
 
-__all__ = ["DEFAULT_COMPRESS_THRESHOLD", "DEFAULT_MAX_BODY", "DEFAULT_MAX_DECOMPRESSED", "Codec"]
+__all__ = [
+    "DEFAULT_COMPRESS_THRESHOLD",
+    "DEFAULT_MAX_BODY",
+    "DEFAULT_MAX_DECODED",
+    "DEFAULT_MAX_DECOMPRESSED",
+    "Codec",
+]
 
 DEFAULT_COMPRESS_THRESHOLD = 1024
 DEFAULT_MAX_BODY = 8 * 1024 * 1024
 DEFAULT_MAX_DECOMPRESSED = 64 * 1024 * 1024
+DEFAULT_MAX_DECODED = 256 * 1024 * 1024
 
 _PLAIN = (MsgpackSerializer, JsonSerializer)
 
@@ -44,10 +54,11 @@ class Codec:
     __slots__ = (
         "_accept",
         "_quick",
+        "_reader",
         "_signer",
         "_small",
         "_threshold",
-        "_trust_broker",
+        "_unmeasured",
         "max_body",
         "max_decompressed",
         "serializer",
@@ -61,6 +72,8 @@ class Codec:
         compress_threshold: int | None = DEFAULT_COMPRESS_THRESHOLD,
         max_body: int = DEFAULT_MAX_BODY,
         max_decompressed: int = DEFAULT_MAX_DECOMPRESSED,
+        max_decoded: int = DEFAULT_MAX_DECODED,
+        any_map_keys: bool = False,
         signing_key: bytes | None = None,
         trust_broker: bool = False,
         known: SerializerRegistry = registry,
@@ -74,6 +87,9 @@ class Codec:
                 means never.
             max_body: largest body on the wire, in bytes.
             max_decompressed: largest body before compression, in bytes.
+            max_decoded: the memory that decoding one body of msgpack or json may take, in bytes, by an estimate that is
+                rather too high.
+            any_map_keys: msgpack accepts map keys other than str and bytes, in both directions.
             signing_key: 16 bytes or more, best 32 random ones, shared by all sides. Bodies of pickle and cloudpickle
                 are signed with it and, unless ``trust_broker`` is set too, accepted only with a signature. Other
                 formats are not signed.
@@ -86,7 +102,7 @@ class Codec:
             ConfigurationError: an unknown serializer, a limit that is not positive, a key that is too short, or a
                 serializer that runs code with neither a key nor trust in the broker.
         """
-        self._accept = AcceptList(serializer, accept, known=known)
+        self._accept = AcceptList(serializer, accept, known=known, any_map_keys=any_map_keys)
         self.serializer = self._accept.default
         self.max_body = _positive("max_body", max_body)
         self.max_decompressed = _positive("max_decompressed", max_decompressed)
@@ -96,7 +112,15 @@ class Codec:
             raise ConfigurationError(f"compress_threshold must be 0 or more bytes, or None, not {compress_threshold}")
         self._threshold = compress_threshold
         self._signer = None if signing_key is None else Signer(signing_key)
-        self._trust_broker = trust_broker
+        self._reader = BodyReader(
+            self._accept,
+            self._signer,
+            trust_broker=trust_broker,
+            max_body=max_body,
+            max_decompressed=max_decompressed,
+            max_decoded=_positive("max_decoded", max_decoded),
+        )
+        self._unmeasured = min(max_body, max_decompressed, UNMEASURED)
         self._small = min(compress_threshold, max_body, max_decompressed)
         # Content types that a plain look-up settles: of formats that run no code and never look like a zstd frame.
         self._quick: dict[str | None, Serializer] = {
@@ -138,6 +162,8 @@ class Codec:
             compress_threshold=settings.compress_threshold,
             max_body=settings.max_body,
             max_decompressed=settings.max_decompressed,
+            max_decoded=settings.max_decoded,
+            any_map_keys=settings.any_map_keys,
             signing_key=settings.signing_key.reveal().encode() if settings.signing_key else None,
             trust_broker=settings.trust_broker if trust_broker is None else trust_broker,
         )
@@ -186,31 +212,39 @@ class Codec:
         content_type: str | None = None,
         content_encoding: str | None = None,
         context: bytes = b"",
+        on_loop: bool = False,
     ) -> Any:
         """Decode one received body.
 
         Without a content encoding, compression is detected by its magic number, as RabiBridge 0.1.2 sends it.
 
+        Args:
+            body: the body as received.
+            content_type: its content type.
+            content_encoding: its content encoding.
+            context: what :meth:`encode` was given.
+            on_loop: whether the caller is an event loop, which must not be blocked by a body that takes long.
+
         Raises:
-            ContentRejectedError: content type or encoding not accepted, too large, signature missing or wrong. Nothing
-                has been decoded.
+            LargeBodyError: ``on_loop`` is set, and the body may take long. Nothing has been decoded.
+            ContentRejectedError: content type or encoding not accepted, too large, too much memory needed, signature
+                missing or wrong. Nothing has been decoded.
             SerializationError: the body is not what its content type says.
         """
-        if len(body) > self.max_body:
-            raise ContentRejectedError(f"the received body has {len(body)} bytes, more than max_body={self.max_body}")
+        if len(body) > self._unmeasured:
+            return self._reader.read(body, content_type, content_encoding, context, on_loop=on_loop)
         serializer = self._quick.get(content_type)
-        if serializer is None:
-            serializer, body = self._open(body, content_type, content_encoding, context)
-        elif content_encoding is not None or body[:1] == b"\x28":  # the first byte of MAGIC: the cheapest question
-            body = expand(body, content_encoding, self.max_decompressed)
+        if serializer is None or content_encoding is not None or body[:1] == b"\x28":  # the first byte of MAGIC
+            return self._reader.read(body, content_type, content_encoding, context, on_loop=on_loop)
+        return serializer.loads(body)
+
+    def refusal(self, value: object, content_type: str | None = None) -> SerializationError | None:
+        """Return why a value cannot be encoded in the format of a content type; ``None`` if it can."""
         try:
-            return serializer.loads(body)
-        except (SerializationError, ContentRejectedError):
-            raise
-        except Exception as error:
-            raise SerializationError(
-                f"the received bytes cannot be decoded as {serializer.name}: {type(error).__name__}"
-            ) from error
+            self._dumps(value, content_type)
+        except SerializationError as error:
+            return error
+        return None
 
     def _dumps(self, value: object, content_type: str | None) -> tuple[Serializer, bytes]:
         serializer = self.serializer if content_type is None else self._accept.get(content_type) or self.serializer
@@ -219,9 +253,7 @@ class Codec:
         except SerializationError:
             raise
         except Exception as error:
-            raise SerializationError(
-                f"{serializer.name} cannot encode a value of type {type(value).__qualname__}: {type(error).__name__}"
-            ) from error
+            raise unencodable(serializer.name, value, error) from error
 
     def _finish(self, serializer: Serializer, body: bytes, context: bytes) -> tuple[bytes, str, str | None]:
         if len(body) > self.max_decompressed:
@@ -245,41 +277,6 @@ class Codec:
                 f"the value takes {len(body)} bytes on the wire, more than max_body={self.max_body}"
             )
         return body, content_type, encoding
-
-    def _open(
-        self,
-        body: bytes | bytearray | memoryview,
-        content_type: str | None,
-        content_encoding: str | None,
-        context: bytes,
-    ) -> tuple[Serializer, bytes | bytearray | memoryview]:
-        serializer = self._accept.find(content_type)
-        if serializer.trusted_only:
-            if is_signed(content_type):
-                if content_encoding and not is_identity(content_encoding):
-                    raise ContentRejectedError("a signed body carries its compression inside, not as content encoding")
-                body, content_encoding = self._verified(serializer, memoryview(body), context), None
-            elif not self._trust_broker:
-                raise ContentRejectedError(
-                    f"{serializer.name} bodies without a signature are not accepted: the sender needs the signing_key"
-                )
-        return serializer, expand(body, content_encoding, self.max_decompressed)
-
-    def _verified(self, serializer: Serializer, body: memoryview, context: bytes) -> memoryview:
-        """Return the payload of a signed body."""
-        parts = split_signed(body)
-        if parts is None:
-            raise ContentRejectedError(f"a {serializer.name} body has no signature, although its content type says so")
-        signature, payload = parts
-        # Without a key, the broker was declared trusted, and there is nothing to verify a signature with.
-        if self._signer is not None and not self._signer.verify(
-            signature, serializer.content_type.encode(), context, payload
-        ):
-            raise ContentRejectedError(
-                f"the signature of a {serializer.name} body is wrong: it was made with another signing_key, or for "
-                "another call"
-            )
-        return payload
 
 
 def _positive(name: str, size: int) -> int:

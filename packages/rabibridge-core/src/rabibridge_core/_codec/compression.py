@@ -6,6 +6,7 @@ shared between threads, so every thread has its own.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ __all__ = [
     "compress",
     "decompress",
     "expand",
+    "expanded_size",
     "is_identity",
     "looks_incompressible",
 ]
@@ -150,6 +152,18 @@ def expand(
     if encoding:
         raise ContentRejectedError(f"content encoding {encoding[:100]!r} is not accepted; only zstd is")
     return body
+
+
+def expanded_size(body: bytes | bytearray | memoryview, content_encoding: str | None) -> int:
+    """Return how many bytes :func:`expand` would return; ``sys.maxsize`` if that is not known."""
+    if body[:4] != MAGIC or (content_encoding and is_identity(content_encoding)):
+        return len(body)
+    contexts = _contexts()
+    try:
+        size: int = contexts.library.frame_content_size(body)
+    except contexts.library.ZstdError:
+        size = -1
+    return size if size >= 0 else sys.maxsize
 
 
 def _decompress_in_steps(contexts: _Contexts, data: memoryview, limit: int) -> bytes:

@@ -9,13 +9,16 @@ An :class:`AcceptList` holds what a receiver was configured to accept. It is che
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rabibridge_core._codec.builtin import CloudpickleSerializer, JsonSerializer, MsgpackSerializer, PickleSerializer
+from rabibridge_core._codec.json_serializer import JsonSerializer
+from rabibridge_core._codec.msgpack_serializer import AnyKeysMsgpackSerializer, MsgpackSerializer
+from rabibridge_core._codec.pickle_serializers import CloudpickleSerializer, PickleSerializer
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 __all__ = [
     "AcceptList",
@@ -89,6 +92,8 @@ def normalize_content_type(content_type: str | None) -> str:
 
 def _describe_problem(candidate: object) -> str:
     """Return why ``candidate`` is not a serializer; empty if it is one."""
+    if isinstance(candidate, type):
+        return "it is a class, and not an object of it"
     for attribute, kind in (("name", str), ("content_type", str), ("trusted_only", bool)):
         if not isinstance(getattr(candidate, attribute, None), kind):
             return f"its {attribute} is not a {kind.__name__}"
@@ -177,21 +182,34 @@ class AcceptList:
         others: Iterable[str | Serializer] | None = None,
         *,
         known: SerializerRegistry = registry,
+        any_map_keys: bool = False,
     ) -> None:
         """Accept ``default`` and ``others``, by name or as objects.
 
         ``others=None`` means msgpack and json, which are safe to decode from any sender. A serializer that can run code
-        is never accepted unless it is named.
+        is never accepted unless it is named. ``any_map_keys`` makes msgpack accept all kinds of map keys.
 
         Raises:
-            ConfigurationError: a name is unknown, or two different serializers share a content type.
+            ConfigurationError: ``others`` is not a list of serializers, a name is unknown, or two different serializers
+                share a content type.
         """
         if isinstance(others, str):
             others = (others,)
-        self.default = known.get(default)
+        given: object = others
+        if given is not None and (isinstance(given, bytes | bytearray) or not isinstance(given, Iterable)):
+            raise ConfigurationError(
+                f"accept is {given!r}; allowed: a list of names of serializers or of serializer objects"
+            )
+        replacement = AnyKeysMsgpackSerializer() if any_map_keys else None
+
+        def find(name_or_object: str | Serializer) -> Serializer:
+            found = known.get(name_or_object)
+            return replacement if replacement is not None and type(found) is MsgpackSerializer else found
+
+        self.default = find(default)
         self._by_type: dict[str, Serializer] = {self.default.content_type: self.default}
         for other in ("msgpack", "json") if others is None else others:
-            serializer = known.get(other)
+            serializer = find(other)
             taken = self._by_type.setdefault(serializer.content_type, serializer)
             # If msgpack and json were not named, a default of the user with the same content type replaces them.
             if taken is not serializer and others is not None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rabibridge_core._codec.places import find_unencodable
+from rabibridge_core._codec.receiving import LargeBodyError
 from rabibridge_core._codec.signing import is_signed
 from rabibridge_core._protocol.accept_encoding import as_accepted
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENCY_KEY, IDEMPOTENT, is_idempotency_key
@@ -54,25 +56,36 @@ class UnreadableRequestError(Exception):
 
 
 def encode_request(
-    codec: Codec, args: Sequence[Any], kwargs: Mapping[str, Any], correlation_id: bytes
+    codec: Codec, args: Sequence[Any], kwargs: Mapping[str, Any], correlation_id: bytes, func_name: str = ""
 ) -> tuple[bytes, str, str | None]:
     """Return body, content type and content encoding of a request.
 
     Raises:
-        SerializationError: the serializer cannot represent the arguments.
+        SerializationError: the serializer cannot represent the arguments; the text says which of them, and names the
+            service.
         ContentRejectedError: the body is too large.
     """
-    return codec.encode([args, kwargs], correlation_id)
+    try:
+        return codec.encode([args, kwargs], correlation_id)
+    except SerializationError as error:
+        raise _located(codec, {"args": args, "kwargs": kwargs}, None, f"call of {func_name!r}", error) from error
 
 
-def decode_request(codec: Codec, request: IncomingRequest) -> tuple[Sequence[Any], dict[str, Any]]:
+def decode_request(
+    codec: Codec, request: IncomingRequest, on_loop: bool = True
+) -> tuple[Sequence[Any], dict[str, Any]]:
     """Return the positional and keyword arguments of a request.
 
     Raises:
+        LargeBodyError: ``on_loop`` is set, and the body may take so long that a thread must decode it.
         UnreadableRequestError: the body is malformed, or must not be read.
     """
     try:
-        value = codec.decode(request.body, request.content_type, request.content_encoding, request.correlation_id)
+        value = codec.decode(
+            request.body, request.content_type, request.content_encoding, request.correlation_id, on_loop
+        )
+    except LargeBodyError:
+        raise
     except BaseException as error:
         raise UnreadableRequestError from error  # a serializer may raise anything
     if isinstance(value, _SEQUENCE) and len(value) == 2:
@@ -104,14 +117,31 @@ def reply_headers(*, idempotent: bool) -> Headers | None:
     return _IDEMPOTENT if idempotent else None
 
 
-def encode_result(codec: Codec, request: IncomingRequest, result: object, headers: Headers | None) -> Reply:
+def _located(
+    codec: Codec, values: dict[str, Any], content_type: str | None, what: str, error: SerializationError
+) -> SerializationError:
+    """Return the error that says which of the values cannot be encoded."""
+    for name, value in values.items():
+        found = find_unencodable(lambda part: codec.refusal(part, content_type), value, name)
+        if found is not None:
+            return SerializationError(f"{what}: {found[0]}: {found[1]}")
+    return SerializationError(f"{what}: {error}")
+
+
+def encode_result(
+    codec: Codec, request: IncomingRequest, result: object, headers: Headers | None, name: str = ""
+) -> Reply:
     """Return the reply that carries a result, in the format of the request.
 
     Raises:
-        SerializationError: the serializer cannot represent the result.
+        SerializationError: the serializer cannot represent the result; the text says which part of it, and names the
+            service.
         ContentRejectedError: the body is too large.
     """
-    encoded = codec.encode([_SUCCESS, result], _REPLY + request.correlation_id, request.content_type)
+    try:
+        encoded = codec.encode([_SUCCESS, result], _REPLY + request.correlation_id, request.content_type)
+    except SerializationError as error:
+        raise _located(codec, {"result": result}, request.content_type, f"service {name!r}", error) from error
     reply: Reply = _new_tuple(Reply, (*encoded, headers))
     return reply if encoded[2] is None else as_accepted(codec, request, reply)
 
@@ -153,10 +183,11 @@ def encode_failure(
     return as_accepted(codec, request, reply, must_fit=False)
 
 
-def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: bytes) -> Any:
+def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: bytes, on_loop: bool = True) -> Any:
     """Return the result that a reply carries.
 
     Raises:
+        LargeBodyError: ``on_loop`` is set, and the body may take so long that a thread must decode it.
         RemoteExecutionError: the reply reports a failure, or is malformed. The headers of a failure are enough.
         ConnectionLostError: the reply says that the worker of an at-most-once service is gone.
         SerializationError: the body cannot be decoded.
@@ -164,7 +195,7 @@ def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: byt
     """
     body, content_type, content_encoding, headers = reply
     try:
-        value = codec.decode(body, content_type, content_encoding, _REPLY + correlation_id)
+        value = codec.decode(body, content_type, content_encoding, _REPLY + correlation_id, on_loop)
     except (SerializationError, ContentRejectedError) as unreadable:
         if not headers or ERROR_KIND not in headers:
             raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESENT
+from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import StoredReply, decode_request, read_idempotency_key, readdress_reply
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
@@ -178,7 +179,10 @@ class RequestProcessor:
                 raise TooLateError
             if request.redelivered and (error := self.settler.dead_letter_exhausted(request)) is not None:
                 return
-            args, kwargs = decode_request(self._codec, request)
+            try:
+                args, kwargs = decode_request(self._codec, request)
+            except LargeBodyError:
+                args, kwargs = await off_loop(decode_request, self._codec, request)
             if self._at_most_once:
                 if IDEMPOTENCY_KEY in request.headers:
                     if request.headers.get(KEY_LEARNED) is not True:

@@ -76,7 +76,7 @@ class RequestSettler:
             request.discard()
             return None
         try:
-            reply = encode_result(self._codec, request, result, self._headers)
+            reply = encode_result(self._codec, request, result, self._headers, self._name)
             if execution is None:
                 request.reply(reply)
             else:

@@ -18,7 +18,7 @@ from rabibridge_core.settings.endpoints import Endpoint, Secret
 from rabibridge_core.settings.fields import parse_boolean
 from rabibridge_core.settings.sources import SourcedValue, Sources
 from rabibridge_core.settings.transports import CONNECTION_FIELDS
-from rabibridge_core.settings.urls import ParsedURL, parse_hosts, parse_urls
+from rabibridge_core.settings.urls import ParsedURL, is_encodable, parse_hosts, parse_urls
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -245,6 +245,9 @@ def _text(name: str, found: SourcedValue | None) -> str:
     value = found.value.reveal() if isinstance(found.value, Secret) else found.value
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} is not a text (from {found.source}); in a file, write it in quotes")
+    # Python reads bytes of the environment that are not UTF-8 as lone surrogates, which no protocol can carry.
+    if not is_encodable(value):
+        raise ConfigurationError(f"{name} is not valid UTF-8 (from {found.source}); give it as UTF-8 text")
     return value
 
 

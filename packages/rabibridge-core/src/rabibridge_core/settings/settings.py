@@ -61,7 +61,7 @@ def _level(value: Any) -> str | None:
 
 
 def _limit(value: Any) -> float | None:
-    if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
+    if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
         return None
     number = float(parse_number(value.total_seconds() if isinstance(value, timedelta) else value, float))
     if not (math.isfinite(number) and number > 0):
@@ -99,6 +99,8 @@ class Settings(CheckedSettings):
             logging themselves.
         max_body: largest body to send or to accept, in bytes on the wire.
         max_decompressed: largest body to accept after decompression, in bytes.
+        max_decoded: the memory in bytes that decoding one body of msgpack or json may take.
+        any_map_keys: ``True`` makes msgpack accept map keys other than str and bytes, in both directions.
         connect_timeout: timeout in seconds for connecting to one broker, and again for logging in. The first
             ``connect()`` fails after this time, once every broker has been tried.
         drain_timeout: seconds that requests being processed have to finish when a server stops or closes.
@@ -127,6 +129,8 @@ class Settings(CheckedSettings):
     log_level: str | None = setting(default=None, parse=_level, allowed="DEBUG, INFO, WARNING, ERROR or CRITICAL")
     max_body: int = integer_setting(1024, 512 * 2**20, default=8 * 2**20, unit="bytes")
     max_decompressed: int = integer_setting(1024, 2**34, default=64 * 2**20, unit="bytes")
+    max_decoded: int = integer_setting(2**20, 2**40, default=256 * 2**20, unit="bytes")
+    any_map_keys: bool = boolean_setting(default=False)
     connect_timeout: float = seconds_setting(0.01, 3600, default=10.0)
     drain_timeout: float = seconds_setting(0, 86400, default=30.0)
     signing_key: Secret | None = setting(default=None, parse=_key, allowed=_KEY_ALLOWED, secret=True)  # noqa: RUF009 - this is field() with metadata
@@ -204,6 +208,8 @@ def load_settings(
         raise ConfigurationError(connection.problem)
 
     given = {"serializer": found} if (found := sources.argument("serializer")) else {}
+    if sources.variable("RABIBRIDGE_TRUST_BROKER") is None:
+        sources.refuse_unnamed("app", ["TRUST_BROKER"])
     values = _values(rules_of(Settings), sources, given)
     own = connection.transport.settings if connection.transport else TransportSettings
     transport = own(**_values(rules_of(own), sources, connection.parameters))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.settings.configuration_file import ConfigurationFile, is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,10 @@ __all__ = ["SourcedValue", "Sources"]
 
 _log = logging.getLogger(__name__)
 
-_FILES = ("rabibridge.toml", "config/env.toml")
+_VARIABLES = "RABIBRIDGE_"
+_NO_SETTINGS = frozenset({"RABIBRIDGE_URL", "RABIBRIDGE_CONFIG"})
+"""Variables that have no key in the file."""
+_TOLERATED = ("RABIBRIDGE_TEST_",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class SourcedValue:
 class Sources:
     """The arguments of one call, the environment, and the configuration file if there is one.
 
-    A variable or a key with an empty text counts as not set: templates and compose files leave such.
+    A variable or a key with a blank text counts as not set: templates and compose files leave such. A blank argument is
+    an error.
     """
 
     def __init__(self, arguments: Mapping[str, object], tables: Sequence[str]) -> None:
@@ -49,24 +53,21 @@ class Sources:
             tables: the tables that the file may have, for error messages.
 
         Raises:
-            ConfigurationError: an argument is an empty text, or the file is named but missing, unreadable, or not TOML.
+            ConfigurationError: an argument is an empty text, or the file is named but missing, unreadable, not TOML, or
+                writable by others.
         """
         self.arguments = {name: value for name, value in arguments.items() if value is not None}
         for name, value in self.arguments.items():
-            if isinstance(value, str) and not value.strip():
+            if is_blank(value):
                 raise ConfigurationError(
                     f"the argument {name}= is empty; leave it out to take the setting from elsewhere"
                 )
-        self._path = _find_file()
-        self._tables = _read_toml(self._path, tables) if self._path else {}
+        self._file = ConfigurationFile(tables)
 
     @property
     def file_note(self) -> str:
         """A sentence that names the file that was read, or the files that were looked for."""
-        if self._path:
-            return f"The configuration file that was read is {self._path}."
-        places = " and ".join(f"./{name}" for name in _FILES)
-        return f"No configuration file was found: RABIBRIDGE_CONFIG is not set; looked for {places} in {Path.cwd()}."
+        return self._file.note
 
     def argument(self, name: str) -> SourcedValue | None:
         """Return the argument ``name`` if it was given."""
@@ -77,12 +78,26 @@ class Sources:
     def variable(self, name: str) -> SourcedValue | None:
         """Return the environment variable ``name`` if it is set and not empty."""
         value = os.environ.get(name, "")
-        return SourcedValue(value, f"the environment variable {name}", 1) if value.strip() else None
+        return None if is_blank(value) else SourcedValue(value, f"the environment variable {name}", 1)
 
     def key(self, table: str, name: str) -> SourcedValue | None:
         """Return the key ``name`` of the file's ``table`` if it is there and not empty."""
-        value = self._tables.get(table, {}).get(name, "")
-        return SourcedValue(value, f"{name} under [{table}] in {self._path}", 2) if value != "" else None
+        value = self._file.tables.get(table, {}).get(name, "")
+        return None if is_blank(value) else SourcedValue(value, f"{name} under [{table}] in {self._file.path}", 2)
+
+    def refuse_unnamed(self, table: str, names: Sequence[str]) -> None:
+        """Refuse keys that only a file that was named may have.
+
+        Raises:
+            ConfigurationError: the file was found in the current folder, and has one of them.
+        """
+        for name in names:
+            if not self._file.named and (found := self.key(table, name)) and found.value not in (False, "false"):
+                raise ConfigurationError(
+                    f"{found.source} is not accepted: the file was found in the current folder, and whoever puts a "
+                    "file there must not decide whose code runs here. Name the file in the environment variable "
+                    f"RABIBRIDGE_CONFIG, or set the environment variable {_VARIABLES}{name}"
+                )
 
     def find(self, variables: Sequence[str], table: str, keys: Sequence[str]) -> SourcedValue | None:
         """Return the first that is set: the variables in their order, then the keys of the table in their order."""
@@ -90,46 +105,22 @@ class Sources:
         return next((found for found in places if found), None)
 
     def warn_of_unknown_keys(self, known: Mapping[str, set[str]]) -> None:
-        """Log one warning that names every table and key of the file that is not a setting.
+        """Log one warning for the file and one for the environment that name everything that is not a setting.
 
         Args:
-            known: the keys of each table.
+            known: the keys of each table of the file.
         """
-        unknown = [f"[{table}]" for table in self._tables if table not in known]
+        tables = self._file.tables
+        unknown = [f"[{table}]" for table in tables if table not in known]
         for table in known:
-            unknown += [f"[{table}] {key}" for key in self._tables.get(table, {}) if key not in known[table]]
+            unknown += [f"[{table}] {key}" for key in tables.get(table, {}) if key not in known[table]]
         if unknown:
-            _log.warning("Unknown settings in %s are ignored: %s", self._path, ", ".join(unknown))
-
-
-def _find_file() -> Path | None:
-    named = os.environ.get("RABIBRIDGE_CONFIG", "").strip()
-    if named and not os.path.isfile(named):
-        raise ConfigurationError(
-            f"RABIBRIDGE_CONFIG names the configuration file {named!r}, which does not exist (relative to "
-            f"{Path.cwd()}); correct the environment variable or remove it"
-        )
-    return next((Path(name).absolute() for name in ([named] if named else _FILES) if os.path.isfile(name)), None)
-
-
-def _read_toml(path: Path, known: Sequence[str]) -> dict[str, dict[str, Any]]:
-    import tomllib
-
-    # Only the reason is kept: in some versions of Python the exception holds the text of the file, passwords included.
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        problem = ""
-    except tomllib.TOMLDecodeError as error:
-        tables, problem = {}, f"is not valid TOML: {error}"
-    except UnicodeDecodeError:
-        tables, problem = {}, "is not UTF-8 text"
-    except OSError as error:
-        tables, problem = {}, f"cannot be read: {error.strerror}"
-    stray = [name for name, table in tables.items() if not isinstance(table, dict)]
-    if stray:
-        problem = (
-            f"has {', '.join(stray)} outside a table; write it under {' or '.join(f'[{table}]' for table in known)}"
-        )
-    if problem:
-        raise ConfigurationError(f"the configuration file {path} {problem}")
-    return tables
+            _log.warning("Unknown settings in %s are ignored: %s", self._file.path, ", ".join(unknown))
+        variables = _NO_SETTINGS | {_VARIABLES + key for key in known["app"]}
+        stray = [
+            name
+            for name in sorted(os.environ)
+            if name.startswith(_VARIABLES) and name not in variables and not name.startswith(_TOLERATED)
+        ]
+        if stray:
+            _log.warning("Unknown environment variables are ignored: %s", ", ".join(stray))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.settings.transports import TransportCatalog, TransportDeclaration
 
-__all__ = ["ParsedURL", "parse_hosts", "parse_urls"]
+__all__ = ["ParsedURL", "is_encodable", "parse_hosts", "parse_urls"]
 
 _TLS_PARAMETERS = re.compile(r"ca.*|cert.*|key.*|.*verify.*|ssl.*|tls.*|ciphers|server_name.*", re.IGNORECASE)
 _ENCODE = "Write the characters @ : / ? # % and , of a user name, password or virtual host percent-encoded (@ as %40)."
@@ -110,7 +110,7 @@ def _parse_url(url: str, where: str, transports: TransportCatalog) -> tuple[Tran
         parts = None
     # Raised outside the except block, so that not even __context__ holds the library's message: it may quote the
     # password.
-    if parts is None or any(char.isspace() for char in url):
+    if parts is None or not is_encodable(url) or any(char.isspace() for char in url):
         raise ConfigurationError(f"{where} is malformed. {_ENCODE}")
     if not parts.scheme or not url[len(parts.scheme) :].startswith("://"):
         known = ", ".join(f"{scheme}://" for scheme in transports.schemes) or "none"
@@ -172,11 +172,32 @@ def _host_and_port(text: str, where: str, *, optional: bool = False) -> tuple[st
         raise ConfigurationError(
             f"{where} is not a host name or an address; write an IPv6 address and a port as [::1]:1234"
         )
+    # The longest name that DNS has; a name of a broker in memory may be longer.
+    if not optional and not _is_resolvable(host):
+        raise ConfigurationError(
+            f"{where} is not a name that can be looked up: at most 253 characters, with 1 to 63 between two dots"
+        )
     if port is None:
         return host, None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise ConfigurationError(f"{where} has a port that is not a number from 1 to 65535")
     return host, int(port)
+
+
+def is_encodable(text: str) -> bool:
+    """Tell whether a text can be sent as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_resolvable(host: str) -> bool:
+    try:
+        return ":" in host or len(host.encode("idna")) <= 253
+    except UnicodeError:
+        return False
 
 
 def _is_ipv6(text: str) -> bool:

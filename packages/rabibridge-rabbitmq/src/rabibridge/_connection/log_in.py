@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aio_pika import Connection
 from yarl import URL
 
-from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     from rabibridge._connection.multiplexer_factory import MultiplexerFactory
@@ -67,6 +67,8 @@ async def log_in(
 
 
 def _url(endpoint: Endpoint, heartbeat: float) -> URL:
+    if not endpoint.username or not endpoint.password:  # aiormq would log in as "guest"
+        raise ConfigurationError(f"{endpoint} has no user name or no password; RabbitMQ needs both")
     return URL.build(
         scheme="amqps" if endpoint.ssl else "amqp",
         user=endpoint.username,

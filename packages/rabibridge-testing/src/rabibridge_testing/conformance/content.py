@@ -85,8 +85,21 @@ class ContentConformance(ConformanceBase):
         with pytest.raises(RemoteExecutionError) as failure:
             await client.call(name, (), {}, CallOptions("async", PATIENCE))
         assert failure.value.error_type.endswith("SerializationError")
+        assert f"service {name!r}: result: msgpack cannot encode a value of type Lock" in str(failure.value)
         assert failure.value.executed is True
         assert await client.call(echo, (1,), {}, CallOptions("async", PATIENCE)) == 1
+
+    async def test_arguments_that_cannot_be_encoded_are_named_by_their_place(self, bench: Bench) -> None:
+        client = await bench.client()
+        for args, kwargs, place in [
+            ((1, {"lines": [0, 1, 2, {3}]}), {}, "args[1].lines[3]: msgpack cannot encode a value of type set"),
+            ((1,), {"total": [{"when": 1j}]}, "kwargs.total[0].when: msgpack cannot encode a value of type complex"),
+            (({"by id": {1: "x"}},), {}, "args[0][...]: msgpack cannot encode a map key of type int"),
+        ]:
+            with pytest.raises(SerializationError) as failure:
+                await client.call("unknown", args, kwargs, CallOptions("async", PATIENCE))
+            assert f"call of 'unknown': {place}" in str(failure.value)
+        assert client.pending == 0
 
     async def test_a_result_that_is_too_large(self, bench: Bench) -> None:
         async def large() -> bytes:
@@ -108,6 +121,30 @@ class ContentConformance(ConformanceBase):
             await client.call(name, (os.urandom(100_000),), {}, CallOptions("async", PATIENCE))
         assert await client.call(name, (1,), {}, CallOptions("async", PATIENCE)) == 1
         assert client.pending == 0
+
+    async def test_a_body_that_takes_more_memory_than_its_reader_allows(self, bench: Bench) -> None:
+        async def many() -> list[list[int]]:
+            return [[]] * 300_000
+
+        async def count(value: Any) -> int:
+            return len(value)
+
+        many_name, count_name = bench.name("many"), bench.name("count")
+        limited = Codec(max_decoded=4 << 20)
+        await bench.server(service(many, many_name), service(count, count_name), codec=limited)
+        client = await bench.client(codec=limited)
+        with pytest.raises(ContentRejectedError, match="max_decoded"):
+            await client.call(many_name, (), {}, CallOptions("async", PATIENCE))
+        with pytest.raises(RemoteExecutionError, match="max_decoded") as failure:
+            await client.call(count_name, ([[]] * 300_000,), {}, CallOptions("async", PATIENCE))
+        assert failure.value.executed is False
+        assert await client.call(count_name, ([1],), {}, CallOptions("async", PATIENCE)) == 1
+
+    async def test_bodies_that_take_long_are_decoded_completely(self, bench: Bench) -> None:
+        name, value = bench.name("echo"), [{"number": number} for number in range(50_000)]
+        await bench.server(service(_echo, name))
+        client = await bench.client()
+        assert await client.call(name, (value,), {}, CallOptions("async", PATIENCE)) == value
 
     async def test_a_message_that_no_text_can_carry(self, bench: Bench) -> None:
         async def fail() -> None:

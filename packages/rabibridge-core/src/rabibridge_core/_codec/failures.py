@@ -1,0 +1,22 @@
+"""The errors of serializers: they name the format, the type and the place of a value, and never quote the data."""
+
+from __future__ import annotations
+
+from rabibridge_core.errors import SerializationError
+
+__all__ = ["undecodable", "unencodable"]
+
+
+def unencodable(name: str, value: object, error: BaseException) -> SerializationError:
+    """Return the error of a value that could not be encoded."""
+    # These errors of these libraries name the type or the limit; the message of any other error may quote the value.
+    plain = name in ("msgpack", "json") and type(error) in (TypeError, ValueError, OverflowError, RecursionError)
+    detail = f" ({str(error)[:150]})" if plain else ""
+    return SerializationError(
+        f"{name} cannot encode a value of type {type(value).__qualname__}: {type(error).__name__}{detail}"
+    )
+
+
+def undecodable(name: str, error: BaseException) -> SerializationError:
+    """Return the error of bytes that could not be decoded."""
+    return SerializationError(f"the received bytes cannot be decoded as {name}: {type(error).__name__}")

@@ -1,0 +1,64 @@
+"""Finds the place of a value that cannot be encoded: ``args[1].lines[3]``. Used only after encoding has failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core.errors import SerializationError
+
+__all__ = ["find_unencodable"]
+
+_LONGEST = 200
+_LONGEST_NAME = 50
+_SHOWN_KEYS = (int, float, bool, type(None))
+
+
+def find_unencodable(
+    refusal: Callable[[object], SerializationError | None], value: object, place: str
+) -> tuple[str, SerializationError] | None:
+    """Return the place of the innermost value that is refused, and why; ``None``: no value is refused by itself.
+
+    Args:
+        refusal: returns why a value cannot be encoded, and ``None`` if it can.
+        value: the value that was refused.
+        place: how the value itself is called.
+    """
+    error = refusal(value)
+    if error is None:
+        return None
+    outer = place, error
+    while (found := _first_refused(refusal, _parts(value))) is not None:
+        step, value = found
+        error = refusal(value)
+        place += step
+        # What is nested without end, or refused only together with the rest, has no place of its own.
+        if error is None or len(place) > _LONGEST:
+            return outer
+    return place, error
+
+
+def _parts(value: object) -> list[tuple[Any, object]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list | tuple) else []
+
+
+def _first_refused(
+    refusal: Callable[[object], SerializationError | None], parts: list[tuple[Any, object]]
+) -> tuple[str, object] | None:
+    if not parts or refusal([part for _, part in parts]) is None:
+        return None
+    while len(parts) > 1:
+        half = parts[: len(parts) // 2]
+        parts = half if refusal([part for _, part in half]) is not None else parts[len(parts) // 2 :]
+    key, value = parts[0]
+    return _step(key), value
+
+
+def _step(key: object) -> str:
+    if isinstance(key, str) and key.isidentifier() and len(key) <= _LONGEST_NAME:
+        return f".{key}"
+    return f"[{key!r}]" if isinstance(key, _SHOWN_KEYS) else "[...]"
