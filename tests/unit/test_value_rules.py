@@ -122,6 +122,15 @@ def test_map_keys_of_msgpack_are_text_and_bytes_unless_asked(key: object) -> Non
         Codec().decode(body, content_type, content_encoding)
 
 
+@pytest.mark.parametrize("serializer", [MsgpackSerializer(), AnyKeysMsgpackSerializer()], ids=["text keys", "any keys"])
+def test_every_byte_may_stand_at_every_place_of_a_short_body(serializer: MsgpackSerializer) -> None:
+    for number in range(-300, 70_000):
+        assert serializer.loads(serializer.dumps([0, number])) == [0, number]
+    for byte in range(256):
+        value = [[bytes([byte]), {"a": byte}], {"b": bytes([byte, 1])}, chr(byte), byte]
+        assert serializer.loads(serializer.dumps(value)) == value
+
+
 class Colour(enum.StrEnum):
     RED = "red"
 

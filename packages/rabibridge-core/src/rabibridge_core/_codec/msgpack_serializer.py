@@ -35,7 +35,7 @@ def _is_suspect(packed: bytes) -> bool:
     if len(packed) > _SHORT:
         return _find_suspect(packed) is not None
     rest = packed.lstrip(_HARMLESS)
-    if rest and rest[0] == _MAP_OF_ONE and rest[1] & 0xE0 == 0xA0:  # a key that is a short text: a keyword argument
+    if len(rest) > 1 and rest[0] == _MAP_OF_ONE and rest[1] & 0xE0 == 0xA0:  # its key is a short text, as in kwargs
         rest = rest[1:].lstrip(_HARMLESS)
     return bool(rest)
 
