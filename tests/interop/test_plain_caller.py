@@ -31,9 +31,9 @@ async def test_results_and_errors(serve: Serve, url: str, service_name: str) -> 
             caller = PlainCaller(channel, direct=direct)
             # Both keys lead there, with and without the kind.
             caller.send_json(f"async_{service_name}", [[6, 3], {}], correlation_id="by kind")
-            caller.send_json(service_name, [[6], {"b": 4}], correlation_id="without kind")
-            caller.send_json(service_name, [[1, 0], {}], correlation_id="fails")
-            caller.send_json(service_name, [[], {}], correlation_id="does not fit")
+            caller.send_json(f"any:{service_name}", [[6], {"b": 4}], correlation_id="without kind")
+            caller.send_json(f"any:{service_name}", [[1, 0], {}], correlation_id="fails")
+            caller.send_json(f"any:{service_name}", [[], {}], correlation_id="does not fit")
 
             reply = caller.reply("by kind")
             assert reply.value() == [0, 2.0]
@@ -48,6 +48,8 @@ async def test_results_and_errors(serve: Serve, url: str, service_name: str) -> 
             assert failed.headers == {
                 "rb-error": "execution",
                 "rb-error-type": "builtins.ZeroDivisionError",
+                "rb-error-types": "builtins.ZeroDivisionError,builtins.ArithmeticError,"
+                "builtins.Exception,builtins.BaseException",
                 "rb-error-message": "division by zero",
             }
             assert caller.reply("does not fit").headers["rb-error"] == "arguments"
@@ -65,7 +67,7 @@ async def test_without_a_content_type_it_is_the_workers_serializer(serve: Serve,
     def call() -> None:
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
-            caller.send(service_name, pack([[b"\x00"], {}]), reply_to=caller.reply_to)
+            caller.send(f"any:{service_name}", pack([[b"\x00"], {}]), reply_to=caller.reply_to)
             reply = caller.reply(None)  # no correlation id in, none out
             assert reply.value() == [0, b"\x00"]
             assert reply.properties.content_type == "application/msgpack"
@@ -85,11 +87,11 @@ async def test_compression_both_ways(serve: Serve, url: str, service_name: str) 
             caller = PlainCaller(channel)
             to_us = {"reply_to": caller.reply_to}
             compressed = zstandard.compress(body)
-            caller.send(service_name, compressed, correlation_id="by magic", **to_us)
-            caller.send(service_name, compressed, correlation_id="named", content_encoding="zstd", **to_us)
+            caller.send(f"any:{service_name}", compressed, correlation_id="by magic", **to_us)
+            caller.send(f"any:{service_name}", compressed, correlation_id="named", content_encoding="zstd", **to_us)
             stream = zstandard.ZstdCompressor().compressobj()  # such a frame does not state its size
-            caller.send(service_name, stream.compress(body) + stream.flush(), correlation_id="stream", **to_us)
-            caller.send(service_name, body, correlation_id="plain", **to_us)
+            caller.send(f"any:{service_name}", stream.compress(body) + stream.flush(), correlation_id="stream", **to_us)
+            caller.send(f"any:{service_name}", body, correlation_id="plain", **to_us)
             for correlation_id in ("by magic", "named", "stream", "plain"):
                 reply = caller.reply(correlation_id)
                 assert reply.properties.content_encoding == "zstd"
@@ -129,9 +131,9 @@ async def test_a_deadline_stops_the_function_and_nothing_is_replied(
     def call() -> None:
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
-            caller.send_json(service_name, [[True], {}], correlation_id="late", **late)
+            caller.send_json(f"any:{service_name}", [[True], {}], correlation_id="late", **late)
             asyncio.run_coroutine_threadsafe(stopped.wait(), loop).result(30)
-            caller.send_json(service_name, [[False], {}], correlation_id="next")
+            caller.send_json(f"any:{service_name}", [[False], {}], correlation_id="next")
             assert caller.reply("next").value() == [0, "done"]
             assert not caller.has_reply("late")
 
@@ -155,10 +157,10 @@ async def test_what_expires_in_the_queue_never_runs(serve: Serve, url: str, serv
     def calls() -> None:
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
-            caller.send_json(service_name, [["first"], {}], correlation_id="first")
+            caller.send_json(f"any:{service_name}", [["first"], {}], correlation_id="first")
             asyncio.run_coroutine_threadsafe(entered.wait(), loop).result(30)
-            caller.send_json(service_name, [["expired"], {}], correlation_id="expired", expiration="50")
-            caller.send_json(service_name, [["last"], {}], correlation_id="last")
+            caller.send_json(f"any:{service_name}", [["expired"], {}], correlation_id="expired", expiration="50")
+            caller.send_json(f"any:{service_name}", [["last"], {}], correlation_id="last")
             queue = f"rpc_async_{service_name}"
             while channel.queue_declare(queue, passive=True).method.message_count > 1:
                 channel.connection.sleep(0.02)
@@ -181,9 +183,9 @@ async def test_a_full_queue_is_a_nack_and_an_unknown_service_a_return(
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
             with pytest.raises(NackError):
-                caller.send_json(service_name, [[], {}])
+                caller.send_json(f"any:{service_name}", [[], {}])
             with pytest.raises(UnroutableError) as caught:
-                caller.send_json(f"{service_name}_unknown", [[], {}])
+                caller.send_json(f"any:{service_name}_unknown", [[], {}])
             assert caught.value.messages[0].method.reply_code == 312
 
     await asyncio.to_thread(calls)

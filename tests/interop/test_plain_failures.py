@@ -40,7 +40,7 @@ async def test_what_common_libraries_call_msgpack_is_read_as_msgpack(
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
             caller.send(
-                service_name, _CALL,
+                f"async_{service_name}", _CALL,
                 content_type=content_type, content_encoding=content_encoding, correlation_id="1",
                 reply_to=caller.reply_to,
             )  # fmt: skip
@@ -60,8 +60,8 @@ async def test_a_caller_that_cannot_read_zstd_says_so(serve: Serve, url: str, se
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
             headers = {"rb-accept-encoding": accepted}
-            caller.send_json(service_name, [["x" * 50_000], {}], correlation_id="1", headers=headers)
-            caller.send_json(service_name, [["short"], {}], correlation_id="2", headers=headers)
+            caller.send_json(f"async_{service_name}", [["x" * 50_000], {}], correlation_id="1", headers=headers)
+            caller.send_json(f"async_{service_name}", [["short"], {}], correlation_id="2", headers=headers)
             reply = caller.reply("1")
             assert (reply.body[:4] == ZSTD_MAGIC) is reads_zstd
             assert reply.properties.content_encoding == ("zstd" if reads_zstd else "identity")
@@ -95,7 +95,9 @@ async def test_a_failure_is_a_reply_with_its_kind(
             caller = PlainCaller(channel, direct=direct)
             sent = {"content_type": "application/json", "correlation_id": "1", "reply_to": caller.reply_to}
             caller.send(
-                service_name, body if isinstance(body, bytes) else json.dumps(body).encode(), **sent | properties
+                f"async_{service_name}",
+                body if isinstance(body, bytes) else json.dumps(body).encode(),
+                **sent | properties,
             )
             reply = caller.reply("1")
             code, text = reply.value()
@@ -112,7 +114,7 @@ async def test_a_reply_queue_that_is_not_allowed_is_a_dead_letter_until_the_oper
     def send(channel: Any) -> str:
         mine: str = channel.queue_declare(f"replies.{service_name}", exclusive=True).method.queue
         sent = pika.BasicProperties(content_type="application/json", reply_to=mine, correlation_id="1")
-        channel.basic_publish("rpc", service_name, b'[["hi"], {}]', sent)
+        channel.basic_publish("rpc", f"async_{service_name}", b'[["hi"], {}]', sent)
         return mine
 
     def refused() -> None:

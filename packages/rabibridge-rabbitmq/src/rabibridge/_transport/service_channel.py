@@ -75,7 +75,7 @@ class ServiceChannel(FastChannel):
         self.unsettled += 1
         self._unacknowledged[tag] = None
         request = RabbitRequest(self, tag, redelivered, properties, body)
-        if properties[4] not in self._publish_methods and not self._accept_reply_to(request):
+        if request.caller not in self._publish_methods and not self._accept_reply_to(request):
             return
         if request.redelivered and self._redelivery_counter is not None:
             self._redelivery_counter.receive(request, tag, uncounted=redelivered)
@@ -109,10 +109,12 @@ class ServiceChannel(FastChannel):
 
         Nothing is returned if the broker may close the channel for it: :meth:`reply_apart` sends it.
         """
-        method = self._publish_methods.get(properties.reply_to) or self._reply_method(properties.reply_to)
+        method = self._publish_methods.get(properties.reply_to)
+        if method is None:
+            method = self._reply_method(properties.reply_to)
+            if not method:
+                return b""
         replies = self._replies
-        if not method:
-            return b""
         simple = encode_simple_reply(self.number, method, properties.correlation_id, reply, replies.one_frame)
         if simple or len(reply.body) > replies.accepted:
             return simple
