@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 
 import rabibridge
@@ -10,7 +11,9 @@ from rabibridge import RMQBase, RMQClient, RMQServer
 
 def test_the_names_of_the_package() -> None:
     for name in rabibridge.__all__:
-        assert getattr(rabibridge, name).__name__ == name
+        offered = getattr(rabibridge, name)
+        if inspect.isclass(offered) or inspect.isroutine(offered):
+            assert offered.__name__ == name
 
 
 def test_the_classes_are_those_of_mq() -> None:
