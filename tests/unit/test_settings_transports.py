@@ -22,7 +22,7 @@ from rabibridge_core.settings import (
 )
 from rabibridge_core.settings.transports import TransportCatalog, provide_transports
 from tests.unit.settings_support import error_of, only
-from tests.unit.toy_transport import ToyPlugin, ToySettings
+from tests.unit.toy_transport import ToyPlugin, ToySettings, ToyTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,8 +152,9 @@ def test_its_keys_of_a_shared_file_are_known(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.usefixtures("toy")
 def test_its_transport_gets_its_settings() -> None:
-    transport: object = plugin_manager().transport("toy", load_settings(url="toy://h?pool_size=9"), "name")
-    assert transport == ToySettings(pool_size=9)
+    transport = plugin_manager().transport("toy", load_settings(url="toy://h?pool_size=9"), "name")
+    assert isinstance(transport, ToyTransport)
+    assert transport.settings == ToySettings(pool_size=9)
 
 
 # ---- which transport is meant

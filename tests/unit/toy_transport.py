@@ -1,4 +1,4 @@
-"""A transport that a third distribution would bring as a plug-in: only its settings, it connects to nothing."""
+"""A transport that a third distribution would bring as a plug-in, with settings of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from rabibridge_core.settings import (
     seconds_setting,
     setting,
 )
+from rabibridge_testing._memory.broker import MemoryBroker
+from rabibridge_testing._memory.transport import MemoryTransport
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Transport
@@ -52,6 +54,14 @@ TOY = TransportDeclaration(
 )
 
 
+class ToyTransport(MemoryTransport):
+    """Works like ``memory://``, and remembers its settings."""
+
+    def __init__(self, settings: ToySettings) -> None:
+        super().__init__(MemoryBroker("toy"))
+        self.settings = settings
+
+
 class ToyPlugin:
     """What the distribution of a transport would have in its entry point."""
 
@@ -61,6 +71,4 @@ class ToyPlugin:
 
     @hookimpl
     def rabibridge_transport(self, scheme: str, settings: Settings) -> Transport | None:
-        if scheme not in TOY.schemes:
-            return None
-        return settings.transport_as(ToySettings)  # type: ignore[return-value] # pyright: ignore[reportReturnType]
+        return ToyTransport(settings.transport_as(ToySettings)) if scheme in TOY.schemes else None
