@@ -36,6 +36,9 @@ _ON_TIME = 0.1
 """Delays below this many seconds are normal, and ages that differ by less are equal."""
 _WINDOW = 30.0
 """The least age is that of the last 30 to 60 seconds with requests that were on time."""
+_DRIFT = 0.02
+"""By how much a difference may grow from one window to the next, in seconds: more than clocks drift or are slewed
+(15 ms in 30 s), and less than the delay of a queue that grows."""
 _STEADY_NEW, _STEADY_KNOWN = 1.0, 30.0
 """Over how many seconds requests must have been sent with the same age until a difference of the clocks is believed: of
 a new caller, and of one whose clock agreed before."""
@@ -165,7 +168,7 @@ class CallerClocks:
             clock.least = min(clock.least, age)
         if now >= clock.window_ends:
             if clock.least < math.inf:
-                clock.offset = clock.least
+                clock.offset = min(clock.least, clock.offset + _DRIFT)
             clock.least, clock.window_ends = math.inf, now + _WINDOW
         if delay < time_left + _ON_TIME:
             return time_left - delay
