@@ -77,7 +77,7 @@ async def test_what_cannot_be_read_is_answered_with_an_error(serve: Serve, url: 
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
             for name, (body, properties) in UNREADABLE.items():
-                caller.send(service_name, body, correlation_id=name, reply_to=caller.reply_to, **properties)
+                caller.send(f"any:{service_name}", body, correlation_id=name, reply_to=caller.reply_to, **properties)
                 reply = caller.reply(name)
                 assert reply.headers["rb-error"] == "request", name
                 assert reply.headers["rb-error-type"].startswith("rabibridge_core.errors."), name
@@ -97,7 +97,7 @@ async def test_what_is_odd_is_read_all_the_same(serve: Serve, url: str, service_
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
             for name, properties in ODD_BUT_READABLE.items():
-                caller.send(service_name, REQUEST, correlation_id=name, reply_to=caller.reply_to, **properties)
+                caller.send(f"any:{service_name}", REQUEST, correlation_id=name, reply_to=caller.reply_to, **properties)
                 assert caller.reply(name).value() == [0, "alive"], name
 
     await asyncio.to_thread(calls)
@@ -117,11 +117,11 @@ async def test_where_nobody_can_be_told_the_service_goes_on(
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
             for body, properties in UNREADABLE.values():
-                caller.send(service_name, body, reply_to=reply_to, **properties)
+                caller.send(f"any:{service_name}", body, reply_to=reply_to, **properties)
             for properties in ODD_BUT_READABLE.values():
-                caller.send(service_name, REQUEST, reply_to=reply_to, **properties)
-            caller.send(service_name, REQUEST, reply_to=reply_to, correlation_id="")
-            caller.send(service_name, pack([[], {}]), reply_to=reply_to)
+                caller.send(f"any:{service_name}", REQUEST, reply_to=reply_to, **properties)
+            caller.send(f"any:{service_name}", REQUEST, reply_to=reply_to, correlation_id="")
+            caller.send(f"any:{service_name}", pack([[], {}]), reply_to=reply_to)
             assert_alive(caller, service_name)
 
     await asyncio.to_thread(calls)
@@ -134,13 +134,13 @@ async def test_a_reply_that_comes_back_as_a_request_makes_no_loop(serve: Serve, 
         with channel_to(url) as channel:
             caller = PlainCaller(channel)
             queue = f"rpc_async_{service_name}"
-            caller.send(service_name, REQUEST, reply_to=queue, correlation_id="loop")
-            caller.send(service_name, b"garbage", reply_to=queue, correlation_id="loop")
+            caller.send(f"any:{service_name}", REQUEST, reply_to=queue, correlation_id="loop")
+            caller.send(f"any:{service_name}", b"garbage", reply_to=queue, correlation_id="loop")
             assert_alive(caller, service_name)
 
     await asyncio.to_thread(calls)
 
 
 def assert_alive(caller: PlainCaller, service_name: str) -> None:
-    caller.send(service_name, REQUEST, correlation_id="alive", reply_to=caller.reply_to)
+    caller.send(f"any:{service_name}", REQUEST, correlation_id="alive", reply_to=caller.reply_to)
     assert caller.reply("alive").value() == [0, "alive"]
