@@ -130,7 +130,7 @@ class PluginManager(pluggy.PluginManager):
             with self._apart(plugin_name, ConfigurationError):
                 made = make(scheme=scheme, settings=settings, name=name)
                 if made is not None and not all(hasattr(type(made), part) for part in _TRANSPORT):
-                    raise TypeError(f"rabibridge_transport returned {made!r}, which is not a Transport")
+                    raise TypeError(f"rabibridge_transport returned a {type(made).__name__}, which is not a Transport")
                 transport = made
             if transport is not None:
                 break
