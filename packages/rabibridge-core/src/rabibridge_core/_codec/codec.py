@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rabibridge_core._codec.compression import MAGIC, compress, looks_incompressible
 from rabibridge_core._codec.decoding_cost import UNMEASURED
-from rabibridge_core._codec.failures import unencodable
+from rabibridge_core._codec.failures import SerializerFaultError, unencodable
 from rabibridge_core._codec.receiving import BodyReader
 from rabibridge_core._codec.serializers import AcceptList, JsonSerializer, MsgpackSerializer, registry
 from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer
@@ -289,6 +289,6 @@ def _checked_bytes(serializer: Serializer, body: object) -> bytes:
     """Return what a serializer of a plug-in has returned, if it is bytes."""
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
-    raise SerializationError(
+    raise SerializerFaultError(
         f"the serializer {serializer.name!r} returned {type(body).__qualname__} from dumps(); it must return bytes"
     )

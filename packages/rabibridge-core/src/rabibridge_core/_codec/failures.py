@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from rabibridge_core.errors import SerializationError
 
-__all__ = ["undecodable", "unencodable"]
+__all__ = ["SerializerFaultError", "undecodable", "unencodable"]
+
+
+class SerializerFaultError(SerializationError):
+    """A serializer broke its protocol, whatever the value was."""
 
 
 def unencodable(name: str, value: object, error: BaseException) -> SerializationError:

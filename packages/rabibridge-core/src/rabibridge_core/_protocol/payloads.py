@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rabibridge_core._codec.failures import SerializerFaultError
 from rabibridge_core._codec.places import find_unencodable
 from rabibridge_core._codec.receiving import LargeBodyError
 from rabibridge_core._codec.signing import is_signed
@@ -121,7 +122,7 @@ def _located(
     codec: Codec, values: dict[str, Any], content_type: str | None, what: str, error: SerializationError
 ) -> SerializationError:
     """Return the error that says which of the values cannot be encoded."""
-    for name, value in values.items():
+    for name, value in () if isinstance(error, SerializerFaultError) else values.items():
         found = find_unencodable(lambda part: codec.refusal(part, content_type), value, name)
         if found is not None:
             return SerializationError(f"{what}: {found[0]}: {found[1]}")
