@@ -36,7 +36,7 @@ async def main() -> None:
             "result": await call("add", 1, 2, kwargs={"times": 3}),
             "large": await call("add", large, large) == large + large,
             "sync": await call("add_sync", 1, 2, ftype="sync"),
-            "any kind": await call("add_sync", 1, 2, ftype="any"),
+            "any kind": await call("add_sync", 1, 2, ftype=config["any"]),
             "many": await asyncio.gather(*(call("add", number, 1) for number in range(200))) == list(range(1, 201)),
             "error": await failure(RemoteExecutionError, "boom"),
             "arguments": await failure(InvalidArgumentsError, "add", 1),
