@@ -9,7 +9,7 @@ from msgpack import OutOfData, Packer, Unpacker, unpackb  # type: ignore[import-
 
 from rabibridge_core._codec.decoding_cost import has_many_claims
 from rabibridge_core._codec.failures import undecodable, unencodable
-from rabibridge_core._codec.value_checks import check_any_key, check_instant, check_text_keys, check_values
+from rabibridge_core._codec.value_checks import check_any_key, check_instant, check_text_keys, check_values, is_plain
 from rabibridge_core.errors import SerializationError
 
 __all__ = ["AnyKeysMsgpackSerializer", "MsgpackSerializer"]
@@ -65,7 +65,7 @@ class MsgpackSerializer:
             packer = Packer(datetime=True, buf_size=_BUFFER)
         try:
             packed: bytes = packer.pack(value)
-            if (len(packed) > _SHORT or packed.lstrip(_HARMLESS)) and _is_suspect(packed):
+            if (len(packed) > _SHORT or packed.lstrip(_HARMLESS)) and _is_suspect(packed) and not is_plain(value):
                 self._check(value)
         except SerializationError:
             raise

@@ -14,11 +14,34 @@ from rabibridge_core.errors import SerializationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["check_any_key", "check_instant", "check_json_keys", "check_text_keys", "check_values"]
+__all__ = ["check_any_key", "check_instant", "check_json_keys", "check_text_keys", "check_values", "is_plain"]
 
 _LEAVES: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None)})
 _MANY = 16
 _SEQUENCES = (list, tuple)
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether a value that was encoded needs no further check: most do not, and this takes less time.
+
+    It consists of lists, tuples, dicts with text as keys, and values that every format gives back.
+    """
+    pending: list[Any] = [value]
+    for item in pending:
+        kind = type(item)
+        if kind in _LEAVES:
+            continue
+        items: Collection[Any] = item
+        if kind is dict:
+            for key in item:
+                if type(key) is not str:
+                    return False
+            items = item.values()
+        elif kind is not list and kind is not tuple:
+            return False
+        if items and (len(items) <= _MANY or not _LEAVES.issuperset(map(type, items))):
+            pending += items
+    return True
 
 
 def check_values(
