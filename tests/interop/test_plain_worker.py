@@ -76,8 +76,13 @@ def plain_worker(url: str, name: str) -> Iterator[None]:
             channel.exchange_declare("rpc", "direct", durable=True)
             queue = f"rpc_async_{name}"
             channel.queue_declare(queue, durable=True, arguments={"x-overflow": "reject-publish"})
-            for key in (f"async_{name}", name):
-                channel.queue_bind(queue, "rpc", key)
+            channel.queue_bind(queue, "rpc", f"async_{name}")
+            channel.exchange_declare("rpc_any_sync", "direct", durable=True)
+            channel.exchange_declare(
+                "rpc_any", "direct", durable=True, arguments={"alternate-exchange": "rpc_any_sync"}
+            )
+            channel.exchange_bind("rpc_any", "rpc", f"any:{name}")
+            channel.queue_bind(queue, "rpc_any", f"any:{name}")
             channel.basic_qos(prefetch_count=10)
             channel.basic_consume(queue, answer)
             ready.set()

@@ -98,6 +98,8 @@ class CancellationListener:
         try:
             with translated("cannot listen for cancelled calls"):
                 async with self._opening:
+                    if self._channel is not None and not self._channel.open:
+                        return  # another service was refused meanwhile
                     channel = self._control_channel or await self._open()
                 for key in keys:
                     await channel.queue_bind(self._queue, EXCHANGE.decode(), CANCEL_PREFIX + key, nowait=True)
