@@ -14,7 +14,7 @@ import pytest
 
 from rabibridge_core._hosting.plugin_folder import PluginFolder
 from tests.rabbitmq.support import ctl, until_call_gives, vhost_of
-from tests.support.waiting import PATIENCE, soon, until
+from tests.support.waiting import PATIENCE, soon, until, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,5 +246,9 @@ async def test_two_hundred_reloads_leave_nothing_behind(
     finally:
         tracemalloc.stop()
     await until(lambda: threading.active_count() <= threads)
-    assert await counts() == before
+
+    async def as_before() -> bool:
+        return all(now <= before[what] for what, now in (await counts()).items())
+
+    await until_true(as_before)  # the channels of the last reload may still be closing
     assert grown < 500_000  # a module that stays is 5 kB and more, a channel 20 kB: 180 of them would show
