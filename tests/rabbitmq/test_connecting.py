@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import ssl
@@ -96,6 +97,15 @@ async def test_a_wrong_password_is_told_at_once_and_not_tried_again(stage: Stage
         assert len(proxy.links) == 1
         assert made.state is ConnectionState.CLOSED
         await soon(made.close())
+
+
+async def test_what_a_refused_log_in_leaves_may_be_collected_in_any_thread(stage: Stage) -> None:
+    url = stage.url.replace(f":{urlsplit(stage.url).password}@", ":wrong@")
+    gc.collect()
+    for _ in range(3):
+        with pytest.raises(ConfigurationError, match="password"):
+            await RMQClient(url=url).connect()
+    await asyncio.to_thread(gc.collect)  # warnings are errors, also those of destructors
 
 
 async def test_a_virtual_host_that_is_not_there(stage: Stage, cls: type[RMQBase]) -> None:

@@ -31,6 +31,13 @@ class _MultiplexedConnection(Connection):
         super().__init__(url, client_properties=properties)
         self.kwargs["transport_factory"] = factory
 
+    def __del__(self) -> None:
+        """Do nothing: the multiplexer owns the socket.
+
+        aio-pika would close a connection that the broker has refused from wherever the garbage collector happens to
+        run: in a thread without an event loop, that leaves a coroutine that nobody awaits.
+        """
+
 
 async def log_in(
     factory: MultiplexerFactory, endpoint: Endpoint, name: str, heartbeat: float, seconds: float
