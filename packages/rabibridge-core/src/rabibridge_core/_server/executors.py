@@ -13,6 +13,7 @@ from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._codec.annotation_names import annotated_function, argument_annotations
 from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
 from rabibridge_core.errors import RegistrationError
@@ -149,16 +150,16 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
     """
     import pydantic
 
-    handler, function = schema.func_ptr, _annotated(schema.func_ptr)
+    handler, function = schema.func_ptr, annotated_function(schema.func_ptr)
 
     @functools.wraps(handler)
     def capture(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         return args, kwargs
 
     # The annotation of the result plays no part, and may exist for type checkers only.
-    capture.__annotations__ = {name: what for name, what in _annotations(function).items() if name != "return"}
-    capture.__module__, capture.__qualname__ = function.__module__, schema.name
     try:
+        capture.__annotations__ = argument_annotations(handler)
+        capture.__module__, capture.__qualname__ = function.__module__, schema.name
         # A partial that update_wrapper() was applied to would show the signature of the whole function.
         signature = inspect.signature(handler, follow_wrapped=not isinstance(handler, functools.partial))
         capture.__signature__ = signature  # type: ignore[attr-defined]
@@ -179,14 +180,3 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
             raise ArgumentsRefusedError from error  # a validator may raise anything; the handler did not begin
 
     return validate
-
-
-def _annotated(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that has the annotations of a handler, which may be a partial or an object with __call__."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return handler if inspect.isroutine(handler) else type(handler).__call__
-
-
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    return getattr(function, "__annotations__", {})

@@ -1,0 +1,38 @@
+"""Functions whose annotations name what only this module knows."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from fractions import Fraction
+
+
+@dataclass
+class Elsewhere:
+    value: int
+
+
+def logged(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function of another module."""
+
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return func(*args, **kwargs)
+
+    return wrapper
+
+
+def returns_elsewhere(value: Fraction) -> Elsewhere:
+    raise NotImplementedError
+
+
+def takes_what_checkers_know(value: Fraction) -> None:
+    raise NotImplementedError
+
+
+def returns_what_checkers_know() -> list[Fraction]:
+    raise NotImplementedError
