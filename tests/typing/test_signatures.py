@@ -15,7 +15,7 @@ from rabibridge import RMQBase, RMQClient, RMQServer, mq, register_call
 from rabibridge._api.base import ConnectionOptions
 
 _ROOT = Path(__file__).parents[2]
-_SAMPLE = Path(__file__).with_name("signatures.py")
+_SAMPLES = [str(path) for path in sorted(Path(__file__).parent.glob("*.py")) if not path.name.startswith("test_")]
 
 _NONE = (None,) * 5
 _CALL: dict[str, Any] = {"func_name": inspect.Parameter.empty, "args": (), "kwargs": {}, "ftype": "async"}
@@ -122,8 +122,8 @@ def test_what_is_a_coroutine_function(function: Any) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("mypy", "--no-error-summary", str(_SAMPLE)),
-        ("pyright", "--pythonpath", sys.executable, str(_SAMPLE)),
+        ("mypy", "--no-error-summary", *_SAMPLES),
+        ("pyright", "--pythonpath", sys.executable, *_SAMPLES),
     ],
     ids=lambda command: command[0],
 )

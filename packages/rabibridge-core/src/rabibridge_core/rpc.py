@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from rabibridge_core._api.base import RpcBase
+from rabibridge_core._api.calls import ClientView
 from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.server import RpcServer
 
-__all__ = ["RpcBase", "RpcClient", "RpcServer"]
+__all__ = ["ClientView", "RpcBase", "RpcClient", "RpcServer"]
 
-for _class in (RpcBase, RpcClient, RpcServer):
+for _class in (ClientView, RpcBase, RpcClient, RpcServer):
     _class.__module__ = __name__  # where users find them: the modules may move

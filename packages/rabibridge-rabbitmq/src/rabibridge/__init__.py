@@ -34,11 +34,13 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
 )
+from rabibridge_core.rpc import ClientView
 from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
 
 __all__ = [
     "CallError",
     "CallTimeoutError",
+    "ClientView",
     "ConfigurationError",
     "ConnectionLostError",
     "ConnectionState",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rabibridge_core._api.base import RpcBase
+from rabibridge_core._api.calls import Calls, ClientView
 from rabibridge_core._client.arguments import check_retry
 from rabibridge_core._client.client import Client
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._api.base import RpcOptions
+    from rabibridge_core._client.options import AnyOptions, GivenOptions
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.health import Health
     from rabibridge_core._protocol.naming import FunctionKind
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["RpcClient"]
 
 
-class RpcClient(RpcBase):
+class RpcClient(RpcBase, Calls):
     """Calls functions that servers offer.
 
     A client is made for many concurrent calls on one event loop, as in a gateway: one client per process is enough. It
@@ -31,6 +33,8 @@ class RpcClient(RpcBase):
     Example::
 
         async with RpcClient(url="memory://example") as client:
+            print(await client.call(fibonacci, 10))
+            print(await client.options(timeout=5).call("fibonacci", 10))
             print(await client.remote_call("fibonacci", (10,), timeout=5))
     """
 
@@ -63,6 +67,12 @@ class RpcClient(RpcBase):
             home=self._home,
         )
         return self._client
+
+    def _prepare(self, kind: FunctionKind) -> tuple[Client, AnyOptions]:
+        return self._client, (kind, None, False, None, False, True, self._retry, None)
+
+    def _view(self, given: GivenOptions) -> ClientView:
+        return ClientView(self, given)
 
     @property
     def correlation_id(self) -> str:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, get_args
+
+from rabibridge_core._client.arguments import check_options
+from rabibridge_core._client.timeouts import seconds_of
+from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
+from rabibridge_core._protocol.naming import FunctionKind
+from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._client.retry import RetryRefused
-    from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.transport import Headers
 
-__all__ = ["AnyOptions", "CallOptions"]
+__all__ = ["NOTHING_GIVEN", "AnyOptions", "CallOptions", "GivenOptions", "OptionArguments"]
 
 AnyOptions: TypeAlias = (
     "tuple[FunctionKind, float | timedelta | None, bool, str | None, bool, bool, RetryRefused | None, Headers | None]"
@@ -43,3 +49,80 @@ class CallOptions(NamedTuple):
     inherit_deadline: bool = True
     retry: RetryRefused | None = None
     headers: Headers | None = None
+
+
+_KINDS = get_args(FunctionKind)
+
+
+class OptionArguments(TypedDict, total=False):
+    """The keyword arguments of ``client.options``, which describes them."""
+
+    kind: FunctionKind | None
+    timeout: float | timedelta | None
+    idempotent: bool | None
+    idempotency_key: str | None
+    persistent: bool | None
+    inherit_deadline: bool | None
+    retry: RetryRefused | Literal[False] | None
+    headers: Headers | None
+
+
+class GivenOptions(NamedTuple):
+    """The options that a caller has chosen; ``None`` means not chosen."""
+
+    kind: FunctionKind | None = None
+    timeout: float | timedelta | None = None
+    idempotent: bool | None = None
+    idempotency_key: str | None = None
+    persistent: bool | None = None
+    inherit_deadline: bool | None = None
+    retry: RetryRefused | Literal[False] | None = None
+    headers: Headers | None = None
+
+    def check(self) -> None:
+        """Check every option.
+
+        Raises:
+            ConfigurationError: one has a wrong type or value.
+        """
+        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers = self
+        if kind is not None and kind not in _KINDS:
+            raise ConfigurationError(f"kind is {kind!r}; it must be 'async', 'sync', or 'any' if it is not known")
+        if timeout is not None:
+            seconds_of(timeout)
+        if idempotent is not None or persistent is not None or inherit_deadline is not None or retry is not None:
+            once, kept, inherited = (given is None or given for given in (idempotent, persistent, inherit_deadline))
+            check_options(once, kept, inherited, retry)
+        if key is not None:
+            check_idempotency_key(key)
+        if headers is not None:
+            if not isinstance(headers, Mapping):
+                raise ConfigurationError(f"headers is {repr(headers)[:80]}; it must be a dict of names and values")
+            check_call_headers(headers)
+
+    def over(self, before: GivenOptions) -> GivenOptions:
+        """Return these options over others: what is not chosen here stays, and headers add up."""
+        if before is NOTHING_GIVEN:
+            return self
+        chosen = [old if new is None else new for new, old in zip(self, before, strict=True)]
+        if self.headers is not None and before.headers is not None:
+            chosen[-1] = {**before.headers, **self.headers}
+        return GivenOptions(*chosen)  # type: ignore[arg-type]
+
+    def of_a_call(self, kind: FunctionKind, retry: RetryRefused | None) -> AnyOptions:
+        """Return the options of a call of a function of that kind, by a client that retries so."""
+        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers = self
+        return (
+            given or kind,
+            timeout,
+            idempotent or False,
+            key,
+            persistent or False,
+            inherit_deadline is not False,
+            retry if again is None else again or None,
+            headers,
+        )
+
+
+NOTHING_GIVEN = GivenOptions()
+"""No option was chosen."""

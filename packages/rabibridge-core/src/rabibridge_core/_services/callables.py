@@ -16,7 +16,7 @@ from rabibridge_core.errors import RegistrationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["is_async", "is_unbound_method", "place_of", "refuse_what_cannot_be_served"]
+__all__ = ["is_async", "is_generator", "is_unbound_method", "place_of", "refuse_what_cannot_be_served"]
 
 
 def refuse_what_cannot_be_served(func: Any) -> None:
@@ -44,6 +44,11 @@ def refuse_what_cannot_be_served(func: Any) -> None:
 def is_async(func: Any) -> bool:
     """Tell whether calling ``func`` gives a coroutine: it is, binds or calls a coroutine function."""
     return any(inspect.iscoroutinefunction(layer) for layer in _layers(func))
+
+
+def is_generator(func: Any) -> bool:
+    """Tell whether calling ``func`` gives a generator, sync or async."""
+    return any(inspect.isasyncgenfunction(layer) or inspect.isgeneratorfunction(layer) for layer in _layers(func))
 
 
 def is_unbound_method(func: Any) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._services.limits import ServiceLimits
 
-__all__ = ["mark", "schema_of", "services_in"]
+__all__ = ["mark", "marked_names", "schema_of", "services_in"]
 
 _log = logging.getLogger(__name__)
 _ATTRIBUTE = "__rabibridge_services__"
@@ -79,6 +79,23 @@ def schema_of(func: Callable[..., Any], given: ServiceLimits, name: str | None =
     marked = name if name in services or len(services) != 1 else next(iter(services))
     given.check(str(name or marked or getattr(func, "__name__", "")))
     return ServiceSchema.of(func, given.with_defaults(services.get(marked)), marked if name is None else name)
+
+
+def marked_names(func: object) -> list[str]:
+    """Return the names of the services that a function is marked as; empty: it is not marked.
+
+    What wraps a marked function, with ``functools.wraps``, has the names of that function: it is called in its place.
+    """
+    known = _mark_of(func)
+    if known is None:
+        return []
+    function: Any = _function_of(func)
+    while function is not known.owner:
+        function = inspect.getattr_static(function, "__wrapped__", None)
+        if function is None:
+            return []
+    own: str = getattr(known.owner, "__name__", "")
+    return [own if name is None else name for name in known.services]
 
 
 def services_in(symbols: Mapping[str, object]) -> list[ServiceSchema]:

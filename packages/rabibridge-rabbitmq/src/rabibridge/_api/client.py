@@ -30,6 +30,8 @@ class RMQClient(RMQBase, RpcClient):
     Example::
 
         async with RMQClient() as client:
+            print(await client.call(fibonacci, 10))
+            print(await client.options(timeout=5).call("fibonacci", 10))
             print(await client.remote_call("fibonacci", (10,), timeout=5))
     """
 

@@ -43,6 +43,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestHealth(HealthConformance): ...
     class TestEndings(EndingConformance): ...
     class TestVersions(VersionsConformance): ...
+    class TestTypedCalls(TypedCallConformance): ...
 
 The first four classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -68,6 +69,7 @@ from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
+from rabibridge_testing.conformance.typed_calls import TypedCallConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
 
 __all__ = [
@@ -88,6 +90,7 @@ __all__ = [
     "ReconnectionConformance",
     "SeamConformance",
     "SignalConformance",
+    "TypedCallConformance",
     "VersionsConformance",
     "Worker",
     "bind",

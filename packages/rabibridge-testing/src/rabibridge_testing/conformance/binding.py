@@ -19,6 +19,7 @@ from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
+from rabibridge_testing.conformance.typed_calls import TypedCallConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestHealth": HealthConformance,
     "TestEndings": EndingConformance,
     "TestVersions": VersionsConformance,
+    "TestTypedCalls": TypedCallConformance,
 }
 
 

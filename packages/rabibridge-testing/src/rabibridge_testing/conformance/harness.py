@@ -17,6 +17,8 @@ from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.plugins.call_hooks import CallHooks
+from rabibridge_core.rpc import RpcClient
+from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply, Request, ServiceQueue, Transport
 
 if TYPE_CHECKING:
@@ -201,6 +203,12 @@ class Bench:
         if connect:
             await soon(client.connect())
         return client
+
+    async def rpc_client(self) -> RpcClient:
+        """Return a new client as programs use it, connected."""
+        client = RpcClient(transport=await self._make_transport(), settings=load_settings(require_broker=False))
+        self._stack.push_async_callback(client.close)
+        return await soon(client.connect())
 
     async def server(
         self,

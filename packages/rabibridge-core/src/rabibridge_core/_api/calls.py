@@ -1,0 +1,138 @@
+"""All ways of calling, as a client and its views offer them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from rabibridge_core._api.typed_calls import TypedCalls
+from rabibridge_core._client.options import GivenOptions
+from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from rabibridge_core._client.client import Client
+    from rabibridge_core._client.options import AnyOptions
+    from rabibridge_core._client.retry import RetryRefused
+    from rabibridge_core._protocol.naming import FunctionKind
+    from rabibridge_core.transport import Headers
+
+__all__ = ["Calls", "ClientView"]
+
+
+class Calls(TypedCalls):
+    """All ways of calling: what a client and its views have in common."""
+
+    __slots__ = ()
+
+    def options(
+        self,
+        *,
+        kind: FunctionKind | None = None,
+        timeout: float | timedelta | None = None,
+        idempotent: bool | None = None,
+        idempotency_key: str | None = None,
+        persistent: bool | None = None,
+        inherit_deadline: bool | None = None,
+        retry: RetryRefused | Literal[False] | None = None,
+        headers: Headers | None = None,
+    ) -> ClientView:
+        """Return a view of this client whose calls are made with these options.
+
+        A view costs about a microsecond, holds nothing but its options, and works as long as its client does. It may be
+        made for one call, or kept and shared. The options of a view of a view are added to those of the first; headers
+        add up.
+
+        Example::
+
+            fast = client.options(timeout=0.5, idempotent=True)
+            await fast.call(add, 1, 2)
+            await fast.options(headers={"tenant": "a"}).call(add, 1, 2)
+
+        Args:
+            kind: which functions are called: ``"async"``, ``"sync"`` or ``"any"``. ``None`` (the default, like for all
+                arguments): what is known of the function.
+            timeout: for each whole call, in seconds or as a timedelta. ``None``: as before, at last the setting
+                ``call_timeout``; ``math.inf``: no limit but the service's own.
+            idempotent: running a call twice does no harm; it is sent again after a lost connection.
+            idempotency_key: of all calls of a service with the same key, a worker runs one. Implies ``idempotent``.
+            persistent: the broker stores the call on disk, and it runs even if this client is gone by then.
+            inherit_deadline: ``False``: a call made by a function that is itself being called may take longer than it.
+            retry: how a call is sent again if the queue is full; ``False``: not at all.
+            headers: further headers of the request, which the function finds in ``current_call().headers``.
+
+        Raises:
+            ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
+        """
+        chosen = GivenOptions(kind, timeout, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers)
+        chosen.check()
+        return self._view(chosen)
+
+    def _view(self, given: GivenOptions) -> ClientView:
+        """Return a view with these options over those that were chosen before."""
+        raise NotImplementedError
+
+
+class Viewed(Protocol):
+    """The client that a view belongs to."""
+
+    _retry: RetryRefused | None
+    _client: Client
+
+
+class ClientView(Calls):
+    """A client with other options for its calls, made by :meth:`Calls.options`."""
+
+    __slots__ = ("_given", "_of")
+
+    def __init__(self, of: Viewed, given: GivenOptions) -> None:
+        """Call by the client ``of``, with the options that were given."""
+        self._of = of
+        self._given = given
+
+    def __repr__(self) -> str:
+        """Show the client and the options."""
+        chosen = (f"{name}={value!r}" for name, value in self._given._asdict().items() if value is not None)
+        return f"<{type(self).__name__} of {self._of!r}: {', '.join(chosen) or 'no options'}>"
+
+    def _prepare(self, kind: FunctionKind) -> tuple[Client, AnyOptions]:
+        of = self._of
+        return of._client, self._given.of_a_call(kind, of._retry)
+
+    def _view(self, given: GivenOptions) -> ClientView:
+        return ClientView(self._of, given.over(self._given))
+
+    async def remote_call(
+        self,
+        func_name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
+        ftype: FunctionKind = "async",
+    ) -> Any:
+        """Call like :meth:`RpcClient.remote_call`, with the options of this view; a ``kind`` of it replaces ``ftype``.
+
+        Raises:
+            RabiBridgeError: as in :meth:`RpcClient.remote_call`.
+            TypeError: as there.
+        """
+        client, options = self._prepare(ftype)
+        return await client.call(func_name, args, kwargs, options)
+
+    async def try_remote_call(
+        self,
+        func_name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
+        ftype: FunctionKind = "async",
+    ) -> tuple[bool, tuple[int, Any]]:
+        """Call like :meth:`RpcClient.try_remote_call`, with the options of this view.
+
+        Raises:
+            TypeError: as there.
+        """
+        try:
+            return True, (0, await self.remote_call(func_name, args, kwargs, ftype))
+        except RemoteExecutionError as error:
+            return True, (1, error)
+        except RabiBridgeError as error:
+            return False, (1, error)

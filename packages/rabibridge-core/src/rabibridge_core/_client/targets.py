@@ -1,0 +1,136 @@
+"""What a function, given to a client in the place of a name, says about the service to call: its name and its kind."""
+
+from __future__ import annotations
+
+from types import BuiltinFunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
+
+from rabibridge_core._protocol.naming import check_service_name
+from rabibridge_core._services.callables import is_async, is_generator, is_unbound_method, place_of
+from rabibridge_core._services.marks import marked_names
+from rabibridge_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core._protocol.naming import FunctionKind
+
+__all__ = ["CallTarget", "HasTarget", "target_of"]
+
+
+class CallTarget(NamedTuple):
+    """The service that a function stands for.
+
+    Attributes:
+        name: the name of the service.
+        kind: how its functions run; ``"any"`` if that is not known.
+        adapt: makes the result that the annotation of the function announces; ``None``: it is returned as it arrives.
+    """
+
+    name: str
+    kind: FunctionKind
+    adapt: Callable[[Any], Any] | None = None
+
+
+class HasTarget:
+    """Base class of what stands for a service and knows which: a stub."""
+
+    __slots__ = ("_target",)
+
+    _target: CallTarget
+
+
+_known: dict[int, tuple[ref[Any], CallTarget]] = {}
+"""The targets of functions, by the id of the function: as no function is hashed or compared, it may be any object."""
+
+
+def target_of(func: object, name: str | None = None) -> CallTarget:
+    """Return the service that ``func`` stands for: the function that is registered, its name, or a stub.
+
+    A function that is marked by ``@register_call`` has the name and the kind that it is registered with. Any other
+    function has the name that it was defined with. As it may be a mere signature, its kind says nothing.
+
+    Args:
+        func: the function, a stub, or the name of the service.
+        name: the name of the service; ``None``: the one that ``func`` says.
+
+    Raises:
+        TypeError: it stands for no service, such as a class, a lambda or a generator function.
+        ConfigurationError: no service can have the name.
+    """
+    known = _known.get(id(func))
+    if known is not None and name is None and known[0]() is func:
+        return known[1]
+    if isinstance(func, str):
+        return CallTarget(func if name is None else name, "any")
+    if isinstance(func, HasTarget):
+        return func._target if name is None else func._target._replace(name=check_service_name(name))
+    target = _find(func, name)
+    if name is None:
+        _keep(func, target)
+    return target
+
+
+def _keep(func: object, target: CallTarget) -> None:
+    key = id(func)
+    try:
+        _known[key] = ref(func, lambda _: _known.pop(key, None)), target
+    except TypeError:  # an object without weak references is looked at each time
+        return
+
+
+def _find(func: Any, name: str | None) -> CallTarget:
+    if isinstance(func, staticmethod):
+        func = func.__func__
+    _refuse_what_is_no_service(func)
+    names = marked_names(func)
+    if name is None and len(names) > 1:
+        raise TypeError(
+            f"{place_of(func)} is registered under several names: call one of them by client.stub(function, name=...), "
+            f"name= ({', '.join(map(repr, names))})"
+        )
+    own = next(iter(names), None) or getattr(func, "__name__", None)
+    try:
+        found = check_service_name(own if name is None else name)
+    except ConfigurationError as error:
+        if name is not None:
+            raise
+        raise TypeError(
+            f"{place_of(func)} stands for no service: {error}. Call the service by its name, as in "
+            'client.call("name", ...), or give the name to a stub: client.stub(function, name="name")'
+        ) from None
+    return CallTarget(found, ("async" if is_async(func) else "sync") if names else "any")
+
+
+def _refuse_what_is_no_service(func: Any) -> None:
+    """Check that a call of ``func`` could be a call of a service.
+
+    Raises:
+        TypeError: it could not.
+    """
+    if isinstance(func, type):
+        raise TypeError(
+            f"{func.__qualname__} is a class, and a call needs a function: give a function, or call a method of a "
+            f"service class, as in client.service({func.__name__}).method(...)"
+        )
+    if not callable(func) and not isinstance(func, classmethod):
+        raise TypeError(
+            f"{repr(func)[:80]} is not callable: give the function that is registered, or the name of the service"
+        )
+    if isinstance(func, BuiltinFunctionType):
+        raise TypeError(
+            f"{func.__qualname__} is a built-in function, which cannot be registered by itself: give the name that it "
+            f'is served by, as in client.call("{func.__name__}", ...)'
+        )
+    if isinstance(func, classmethod) or is_unbound_method(func):
+        function = func.__func__ if isinstance(func, classmethod) else func
+        raise TypeError(
+            f"{place_of(function)} is a method without its object: call it by a proxy, as in "
+            f"client.service(MyClass).{function.__name__}(...), or give the name of the service"
+        )
+    if is_generator(func):
+        raise TypeError(
+            f"{place_of(func)} is a generator function, which gives its values one by one; a call returns one result: "
+            "let the function return a list"
+        )
