@@ -6,13 +6,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from rabibridge_core._protocol.module_names import name_package, stable_module_name, stable_type_name
+from rabibridge_core._reporting.module_names import name_package, stable_module_name, stable_type_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _PROGRAM = (
-    "from rabibridge_core._protocol.module_names import stable_type_name\n"
+    "from rabibridge_core._reporting.module_names import stable_type_name\n"
     "class OutOfStock(Exception): ...\n"
     "print(OutOfStock.__module__, stable_type_name(OutOfStock))\n"
 )

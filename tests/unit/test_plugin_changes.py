@@ -12,7 +12,7 @@ import pytest
 
 from rabibridge_core._hosting.file_package import load_file
 from rabibridge_core._hosting.plugin_folder import PluginFolder
-from rabibridge_core._protocol.module_names import stable_module_name, stable_type_name
+from rabibridge_core._reporting.module_names import stable_module_name, stable_type_name
 from tests.unit.plugin_support import imports_as_before, on_path, results, service, write
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from rabibridge_core._client.admission import AdmissionLimiter
@@ -14,6 +13,7 @@ from rabibridge_core._client.silence import SilentServices
 from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import CallError, ConnectionLostError, ContentRejectedError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallTable"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _CANCELS_PER_SECOND, _CANCELS_AT_ONCE = 200.0, 2000.0
 """How many of the calls that time out are cancelled: each cancellation goes to every worker of its service, which must
 not become another overload."""

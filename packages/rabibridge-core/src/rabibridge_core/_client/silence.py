@@ -7,12 +7,12 @@ most.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextvars import Context
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._protocol.naming import queue_name, routing_keys
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SilentServices"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _PATIENCE = 0.1
 _FRESH = 5.0
 _SERVICES_KEPT = 4096

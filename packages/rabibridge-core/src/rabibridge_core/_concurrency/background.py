@@ -6,15 +6,16 @@ The event loop keeps only weak references to tasks: a task that nothing else ref
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 __all__ = ["CloseOnce", "SharedTask", "TaskSet", "repeat"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import warnings
 from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = ["drop_tasks"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _ROUNDS = 8
 """A coroutine that is closed may start a task that cleans up, which is dropped in the next round."""

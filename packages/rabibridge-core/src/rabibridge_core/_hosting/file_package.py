@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._hosting.import_names import file_name, module_tail, package_name, top_level_name
 from rabibridge_core._hosting.own_imports import compile_source, is_standard
-from rabibridge_core._protocol.module_names import name_package
+from rabibridge_core._reporting.module_names import name_package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from rabibridge_core._hosting.plugin_folder import names_of
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _POLL_INTERVAL_MS = 2000
 """How often to check the folder in any case, in milliseconds: file system events can be lost, and those of packages in
 the folder are not asked for."""

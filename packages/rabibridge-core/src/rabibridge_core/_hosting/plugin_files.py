@@ -6,7 +6,6 @@ A unit is a Python file, or a folder with an ``__init__.py``. Hidden files, and 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import stat
 import time
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from rabibridge_core._hosting.own_imports import imported_names
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["PluginFiles", "Unit"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _TIME_RESOLUTION_NS = 2_000_000_000
 """A file that was modified within this time is read again, in nanoseconds: some file systems store modification times
 in steps of two seconds, so that a second change may not show."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._hosting.file_package import package_of
 from rabibridge_core._hosting.plugin_files import PluginFiles
+from rabibridge_core._reporting.error_text import message_of
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._services.marks import services_in
 from rabibridge_core.errors import ConfigurationError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "PluginFolder"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass
@@ -174,7 +175,7 @@ class PluginFolder:
             kept = f"; its previous services stay: {names_of(plugin.services)}" if plugin.services else ""
             frames = type(error), error, _frames_of_plugin(error.__traceback__)
             _log.error("cannot import the plug-in %s%s", plugin.path, kept, exc_info=frames)
-            return f"{type(error).__name__}: {_text_of(error)}"
+            return f"{type(error).__name__}: {message_of(error)}"
         plugin.services = services
         return ""
 
@@ -192,10 +193,3 @@ def _frames_of_plugin(traceback: TracebackType | None) -> TracebackType | None:
             break
         traceback = traceback.tb_next
     return traceback
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 - what a plug-in raises may be broken itself
-        return f"<its description raised {type(broken).__name__}>"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_until_stopped"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _running: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
 """Event loop and ``stop`` of each server that a signal stops."""
 _before: dict[signal.Signals, Any] = {}

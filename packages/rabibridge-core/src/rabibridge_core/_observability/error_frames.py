@@ -7,17 +7,19 @@ publish them.
 from __future__ import annotations
 
 import logging
-import traceback
+
+from rabibridge_core._reporting.error_text import traceback_of
+from rabibridge_core._reporting.loggers import TextBlock, get_logger
 
 __all__ = ["drop_frames"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def drop_frames(error: BaseException) -> None:
     """Remove the tracebacks of an error and of its causes; they are logged at DEBUG level, as text."""
     if _log.isEnabledFor(logging.DEBUG):
-        _log.debug("%s", "".join(traceback.format_exception(error)).rstrip())
+        _log.debug("the frames of an error are removed from it:\n%s", TextBlock(traceback_of(error)))
     waiting: list[BaseException | None] = [error]
     seen = set[int]()  # libraries raise errors that are their own cause
     while waiting:

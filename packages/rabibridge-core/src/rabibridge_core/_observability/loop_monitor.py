@@ -6,13 +6,13 @@ A handler that blocks the loop delays all other calls of its process, and the he
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.remote_errors import is_engine_code
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopMonitor"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _LATE = 0.5
 """If the monitor wakes up this much too late, in seconds, it was blocked as well and cannot tell what blocked the
 loop."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from rabibridge_core._protocol.error_text import class_names, message_of, traceback_of
 from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE, ERROR_TYPES
+from rabibridge_core._reporting.error_text import class_names, message_of, traceback_of
 from rabibridge_core.errors import ConnectionLostError, InvalidArgumentsError, RemoteExecutionError
 
 if TYPE_CHECKING:
@@ -96,11 +96,17 @@ def _fitting(names: Sequence[str]) -> Iterator[str]:
 
 def remote_traceback(error: BaseException) -> str:
     """Return the traceback of what a handler raised, without the frames that called the handler, bounded in size."""
-    text = traceback_of(error, _is_engine_frame)
+    text = traceback_of(error, lambda: _frames_of_handler(error.__traceback__))
     if len(text) > _TRACEBACK_LIMIT:
         half = _TRACEBACK_LIMIT // 2
         text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
     return _encodable(text)
+
+
+def _frames_of_handler(frames: TracebackType | None) -> TracebackType | None:
+    while frames is not None and _is_engine_frame(frames):
+        frames = frames.tb_next
+    return frames
 
 
 def _encodable(text: str) -> str:

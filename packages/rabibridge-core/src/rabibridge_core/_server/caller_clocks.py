@@ -18,17 +18,18 @@ still, an alarm, a slow link. The rule that tells them apart:
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from typing import TYPE_CHECKING
+
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["MAX_CALLERS", "CallerClocks", "UnprovenTime"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 MAX_CALLERS = 2048
 """Number of callers whose clocks are remembered; the least recently used half is forgotten first."""

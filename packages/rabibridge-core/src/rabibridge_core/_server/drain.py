@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
+
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = ["Drain"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Drain:

@@ -10,15 +10,16 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final
 
-from rabibridge_core._protocol.error_text import class_names, message_of, printable
 from rabibridge_core._protocol.remote_errors import remote_traceback
+from rabibridge_core._reporting.error_text import block, class_names, message_of, printable
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["FailureLog"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _KINDS_MAX: Final = 16
 """How many kinds of failures are told apart between two summaries."""
 _MESSAGE_MAX = 1_000
@@ -113,10 +114,8 @@ class FailureLog:
             _log.name, logging.WARNING, __file__, 0, "service %r raised %s: %s", (self._service, name, text),
             (type(error), error, error.__traceback__), "raised",
         )  # fmt: skip
-        # What the formatter of the logging package would make of the exception, but safe: it describes itself with code
-        # of its own, and its text may come from a caller. Indented lines cannot be taken for further records.
-        lines = printable(remote_traceback(error), lines=True).rstrip().splitlines()
-        record.exc_text = "\n".join(f"  {line}" for line in lines)
+        # Without the frames of the engine.
+        record.exc_text = block(remote_traceback(error))
         _log.handle(record)
 
     def _guarded(self, log: Callable[..., None], *arguments: object) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OutlastingHandlers", "log_outlasting"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class OutlastingHandlers:

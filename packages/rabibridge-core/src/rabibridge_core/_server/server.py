@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.loop_monitor import LoopMonitor
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.service_set import ServiceSet
 from rabibridge_core._server.side_by_side import together
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Server"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Server:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import repeat
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest, StopReason
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.cancelled_calls import CancellationBatch, CancelledCalls
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAINTENANCE_INTERVAL", "ServiceRunner"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _CANCEL_GRACE = 5.0
 """How long cancelled handlers may take to clean up when a service stops, in seconds."""
 MAINTENANCE_INTERVAL = 5.0

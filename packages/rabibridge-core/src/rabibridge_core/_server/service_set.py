@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.executors import validator
 from rabibridge_core._server.service import ServiceRunner
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceSet"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _LIVE_INTERVAL = 0.02
 
 

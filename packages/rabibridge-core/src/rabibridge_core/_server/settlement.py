@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._protocol.error_text import class_names, message_of, printable
 from rabibridge_core._protocol.payloads import (
     StoredReply,
     UnreadableRequestError,
@@ -22,6 +21,7 @@ from rabibridge_core._protocol.remote_errors import (
     RESULT_UNSENDABLE,
     failure_headers,
 )
+from rabibridge_core._reporting.error_text import class_names, message_of, printable
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
 from rabibridge_core._server.failure_log import FailureLog
 from rabibridge_core.errors import CallError, ConnectionLostError, RemoteExecutionError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["refusals", "side_by_side", "together", "unknown_service"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _PROGRESS_INTERVAL = 2.0
 """Interval in seconds at which the log says how many operations have ended."""
 _NAMES_SHOWN = 10

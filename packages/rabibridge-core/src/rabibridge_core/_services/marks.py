@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._services.callables import is_unbound_method, place_of
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import RegistrationError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["mark", "marked_names", "schema_of", "services_in"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _ATTRIBUTE = "__rabibridge_services__"
 
 

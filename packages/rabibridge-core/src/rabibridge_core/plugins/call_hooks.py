@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._protocol.headers import check_call_headers
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins.manager import plugin_manager
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallHooks"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class CallHooks:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pluggy
 
+from rabibridge_core._reporting.error_text import message_of
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, PluginError
 from rabibridge_core.plugins.hookspecs import PROJECT, HookSpecs
 from rabibridge_core.settings.transports import TransportCatalog, TransportDeclaration, provide_transports
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PluginManager", "plugin_manager"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _TRANSPORT = ("state", "connect", "close", "wait_closed", "open_caller", "declare", "serve")
 """What a transport has, whose protocol is not loaded here."""
 
@@ -199,7 +200,7 @@ class PluginManager(pluggy.PluginManager):
         ]
 
     def _report(self, name: str, cause: BaseException) -> None:
-        error = PluginError(f"the plug-in {name!r} cannot be used: {type(cause).__name__}: {cause}")
+        error = PluginError(f"the plug-in {name!r} cannot be used: {type(cause).__name__}: {message_of(cause)}")
         error.__cause__ = cause
         self.broken[name] = error
         if str(error) not in self._told:  # hooks are called for each client and server

@@ -7,12 +7,12 @@ named may belong to anybody, because whoever named it chose it. A file that ever
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigurationFile", "is_blank"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _FILES = ("rabibridge.toml", "config/env.toml")
 _NONE = "none"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings.configuration_file import ConfigurationFile, is_blank
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SourcedValue", "Sources"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _VARIABLES = "RABIBRIDGE_"
 _NO_SETTINGS = frozenset({"RABIBRIDGE_URL", "RABIBRIDGE_CONFIG"})

@@ -8,9 +8,10 @@ does not count against the limit for long, so that it never holds up the others.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
+
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChannelPool"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _LIMIT = 16
 """How many channels are used at a time: more do not make a broker faster."""
 _SLOW_AFTER = 1.0

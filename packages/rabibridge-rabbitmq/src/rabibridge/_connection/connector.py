@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.session import Session
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connector"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _FIRST_DELAY = 0.05
 _MAX_DELAY = 5.0
 _MAX_REFUSALS = 8

@@ -9,7 +9,6 @@ loop leaves in one send.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import ExitStack, suppress
 from os import dup2
 from socket import SHUT_RDWR, socket
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from rabibridge._amqp.frames import HEARTBEAT, FrameError, FrameParser
 from rabibridge._amqp.methods import CONNECTION_BLOCKED, CONNECTION_CLOSE, CONNECTION_UNBLOCKED, parse_reason
 from rabibridge_core._concurrency.forks import call_after_fork
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Multiplexer"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _FLUSH_AT = 256 * 1024
 """Writes of one loop turn are buffered up to this many bytes, so that large amounts reach the socket's own limits."""
 _FIRST_FRAME_MAX = 128 * 1024

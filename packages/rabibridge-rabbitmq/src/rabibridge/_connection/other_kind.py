@@ -6,7 +6,6 @@ of kind ``any`` must not be sent there, where no worker takes them.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from aiormq import exceptions as amqp
@@ -15,6 +14,7 @@ from rabibridge._amqp.methods import NOT_IMPLEMENTED
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.topology import ANY_EXCHANGE
 from rabibridge_core._protocol.broker_texts import both_served, left_behind
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OtherKinds"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class OtherKinds:

@@ -9,7 +9,6 @@ and in whatever order, the broker finds the async queue, or else the sync one, a
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from rabibridge._connection.topology import (
     declare_any_exchanges,
     declare_exchange,
 )
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceQueues"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _EXCHANGE = EXCHANGE.decode()
 
 

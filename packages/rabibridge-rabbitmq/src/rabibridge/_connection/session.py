@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from rabibridge._connection.log_in import log_in, tls_context
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._observability.error_frames import drop_frames
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTROL_TIMEOUT", "Session"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _LOGIN_REFUSED = (ACCESS_REFUSED, NOT_ALLOWED)
 """Reply codes with which the broker refuses the user, the password or the virtual host."""
 _CLOSE_TIMEOUT = 5.0

@@ -10,6 +10,7 @@ from rabibridge._connection.connector import Connector
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._concurrency.left_tasks import drop_tasks
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SupervisedConnection"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _LIBRARIES = ("aiormq", "aio_pika", "rabibridge", "rabibridge_core")
 """Packages whose tasks serve connections."""
 _FIRST_DELAY = 0.05

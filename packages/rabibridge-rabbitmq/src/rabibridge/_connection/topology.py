@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from aiormq import exceptions as amqp
 
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO
 from rabibridge._connection.error_translation import translated
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = [
     "unused_callback",
 ]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 EXCHANGE = b"rpc"
 """The direct, durable exchange to which requests are published."""

@@ -16,6 +16,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.topology import ANY_EXCHANGE, ANY_SECOND_EXCHANGE, EXCHANGE
 from rabibridge._transport.unroutable import UnroutableKeys
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BindingWatch"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _LOOK_INTERVAL = 5.0
 """Interval between two looks, in seconds."""
 _LOOKS_PER_ROUND = 6

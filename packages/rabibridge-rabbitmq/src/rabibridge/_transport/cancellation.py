@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.methods import ACCESS_REFUSED
@@ -11,6 +10,7 @@ from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
 from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CancellationListener"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _ROUTING_KEY_MAX = 255
 
 

@@ -7,7 +7,6 @@ which is opened for the first message and shared by all services on a connection
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.frames import FrameError, content
@@ -16,6 +15,7 @@ from rabibridge._connection.error_translation import permission_error, translate
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import DEAD_LETTERS, declare_dead_letters
 from rabibridge._transport.republish import OutgoingMessage, counted_copy, dead_letter
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfirmedPublisher"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _ALL_QUEUES = b""
 _RETRY_AFTER = 30.0
 """After a refusal, messages are not published for this many seconds: invalid requests may arrive by the thousand."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from rabibridge._connection.topology import unused_callback
 from rabibridge._transport.service_channel import ServiceChannel
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RabbitConsumer"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _CANCEL_TIMEOUT = 5.0
 _OPEN_ATTEMPTS = 3
 _MAX_LATE_REPLIES = 1024

@@ -17,6 +17,7 @@ from rabibridge._transport.binding_watch import BindingWatch
 from rabibridge._transport.consumer import RabbitConsumer
 from rabibridge._transport.worker_session import WorkerSession
 from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsumerSupervisor"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _END_TIMEOUT = 2.0
 _SLOW_AFTER = 5.0
 """How long the opening of a service may take before others no longer wait for it, in seconds."""

@@ -7,10 +7,10 @@ processed the acknowledgement of the original.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, TypeAlias
 
 from rabibridge._connection.error_translation import translated
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedeliveryCounter"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _Key: TypeAlias = tuple[bytes, bytes, int]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.field_tables import encode_table
@@ -12,6 +11,7 @@ from rabibridge._amqp.reply_to import DIRECT_REPLY_TO, direct_reply_node
 from rabibridge._transport.reply_queues import ReplyQueues
 from rabibridge._transport.reply_trials import ReplyTrials
 from rabibridge._transport.republish import OutgoingMessage
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ContentRejectedError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Replies", "reply_properties"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _TOLERANT_SINCE = (4, 2)
 """The version of RabbitMQ from which it drops replies to addresses that it cannot decode."""
 _NODES_KEPT = 256

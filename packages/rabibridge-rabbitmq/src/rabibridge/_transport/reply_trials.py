@@ -10,7 +10,6 @@ connection of its own. What the broker has accepted once is not tried again.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReplyTrials"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _WAITING_MAX = 100
 _WAITING_SIZE_MAX = 64 * 2**20
 """Maximum size of the replies that wait, in bytes."""

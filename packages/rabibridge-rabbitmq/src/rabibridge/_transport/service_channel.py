@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge._amqp.fast_path import encode_simple_reply
@@ -16,6 +15,7 @@ from rabibridge._transport.incoming import RabbitRequest
 from rabibridge._transport.interfaces import ServedQueue
 from rabibridge._transport.redelivery_counter import RedeliveryCounter
 from rabibridge._transport.replies import reply_properties
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChannelOwner", "ServiceChannel", "acks"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class ChannelOwner(ServedQueue, Protocol):

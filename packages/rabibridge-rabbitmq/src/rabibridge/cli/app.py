@@ -17,7 +17,8 @@ import typer
 
 from rabibridge.cli.targets import load_target
 from rabibridge.mq import RMQBase, RMQClient, RMQServer
-from rabibridge_core._protocol.error_text import printable
+from rabibridge_core._reporting.error_text import printable
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = ["app"]
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 app = typer.Typer(
     no_args_is_help=True,

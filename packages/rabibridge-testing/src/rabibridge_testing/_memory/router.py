@@ -6,11 +6,11 @@ This is what transports use of the in-memory broker. What a test uses to control
 from __future__ import annotations
 
 import itertools
-import logging
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from rabibridge_core._protocol.broker_texts import NO_ROUTE, QUEUE_FULL, left_behind, limits_differ, served_elsewhere
 from rabibridge_core._protocol.naming import service_of_queue, service_of_routing_key
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
 from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.messages import CallTrace, DeadLetter, Message, caller_name
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AttachedTransport", "Router"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _LIMITS = ("queue_size", "timeout", "queue_type")
 _QUORUM_LIMITS = (*_LIMITS, "redelivery_limit")
 _OTHER_LOOP = (
@@ -123,7 +123,7 @@ class Router(FaultControls, Generic[TransportT]):
         if not other:
             self.delete_queue(other.spec.name)
             return
-        _log.warning(left_behind(spec.name, other.spec.name, len(other)))
+        _log.warning("%s", left_behind(spec.name, other.spec.name, len(other)))
         if not spec.preferred:
             self._routes.unbind(spec.any_key, other)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from rabibridge_core._protocol.module_names import stable_type_name
+from rabibridge_core._reporting.module_names import stable_type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["class_names", "message_of", "printable", "traceback_of"]
+__all__ = ["block", "class_names", "message_of", "printable", "repr_of", "traceback_of"]
 
 _FRAMES_MAX = 64
 
@@ -38,6 +38,11 @@ def printable(text: str, *, lines: bool = False) -> str:
     )
 
 
+def block(text: str) -> str:
+    """Return text of several lines for a log: indented, so that none of its lines can be taken for another record."""
+    return "\n".join(f"  {line}" for line in printable(text, lines=True).rstrip().split("\n"))
+
+
 def class_names(cls: type[BaseException]) -> tuple[str, ...]:
     """Return the qualified names of an exception class and of its base classes, in the order of its MRO."""
     return tuple(_class_name(base) for base in type.mro(cls) if base is not object)
@@ -47,29 +52,36 @@ def _class_name(cls: type) -> str:
     return printable(_told(lambda: stable_type_name(cls), "its name"))
 
 
-def message_of(error: BaseException) -> str:
-    """Return ``str(error)``, or a remark why there is none."""
-    return _told(lambda: str.__str__(str(error)), f"{_class_name(type(error))}.__str__")
+def message_of(value: object) -> str:
+    """Return ``str(value)`` of an exception or another object, or a remark why there is none."""
+    return _told(lambda: str.__str__(str(value)), f"{_class_name(type(value))}.__str__")
 
 
-def traceback_of(error: BaseException, skip: Callable[[TracebackType], bool] | None = None) -> str:
+def repr_of(value: object) -> str:
+    """Return ``repr(value)``, or a remark why there is none."""
+    return _told(lambda: str.__str__(repr(value)), f"{_class_name(type(value))}.__repr__")
+
+
+def traceback_of(error: BaseException, frames: Callable[[], TracebackType | None] | None = None) -> str:
     """Return the traceback as Python prints it, with causes and notes.
 
     Args:
         error: the exception.
-        skip: tells which of the outermost frames to leave out; ``None``: none of them.
+        frames: returns the frames to show; ``None``: all that the exception has.
     """
+    if frames is None:
+        frames = lambda: error.__traceback__  # noqa: E731 - an exception class may compute it, and raise
     try:
-        return "".join(traceback.format_exception(type(error), error, _inner(error.__traceback__, skip)))
+        return "".join(traceback.format_exception(type(error), error, frames()))
     except BaseException as broken:  # noqa: BLE001 - the exception describes itself with code of its own
-        return _plain(error, skip, type(broken))
+        return _plain(error, frames, type(broken))
 
 
-def _plain(error: BaseException, skip: Callable[[TracebackType], bool] | None, why: type[BaseException]) -> str:
+def _plain(error: BaseException, frames: Callable[[], TracebackType | None], why: type[BaseException]) -> str:
     """Return a traceback without source lines, causes and notes, for which no code of the exception is needed."""
     lines = [f"Traceback (most recent call last; it cannot be formatted in full: {_class_name(why)}):"]
     try:
-        tb = _inner(error.__traceback__, skip)
+        tb = frames()
         while tb is not None and len(lines) < _FRAMES_MAX:
             code = tb.tb_frame.f_code
             lines.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
@@ -77,12 +89,6 @@ def _plain(error: BaseException, skip: Callable[[TracebackType], bool] | None, w
     except BaseException as broken:  # noqa: BLE001 - as above
         lines.append(f"  <no frames: {_class_name(type(broken))}>")
     return "\n".join([*lines, f"{_class_name(type(error))}: {message_of(error)}", ""])
-
-
-def _inner(tb: TracebackType | None, skip: Callable[[TracebackType], bool] | None) -> TracebackType | None:
-    while tb is not None and skip is not None and skip(tb):
-        tb = tb.tb_next
-    return tb
 
 
 def _told(tell: Callable[[], str], what: str) -> str:
