@@ -17,11 +17,11 @@ import pytest
 from rabibridge import ConfigurationError, ConnectionLostError, RMQBase, RMQClient, RMQServer
 from rabibridge_core.transport import ConnectionState
 from tests.support.proxy import Proxy
+from tests.support.secret_frames import secrets_in
 from tests.support.waiting import PATIENCE, soon, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from tests.rabbitmq.support import Stage
 
@@ -34,29 +34,6 @@ def dead_url() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"amqp://guest:{PASSWORD}@127.0.0.1:{taken.getsockname()[1]}/"
-
-
-def secrets_in(error: BaseException) -> list[str]:
-    """Return the variables of the frames that an error carries which show the password; those of tests do not count."""
-    found: list[str] = []
-    waiting: list[BaseException | None] = [error]
-    seen: list[BaseException] = []
-    while waiting:
-        one = waiting.pop()
-        if one is None or one in seen:
-            continue
-        seen.append(one)
-        waiting += [one.__cause__, one.__context__]
-        frame: TracebackType | None = one.__traceback__
-        while frame is not None:
-            variables = {} if "tests" in frame.tb_frame.f_code.co_filename else frame.tb_frame.f_locals
-            found += [
-                f"{frame.tb_frame.f_code.co_name}: {name}"
-                for name, value in variables.items()
-                if PASSWORD in repr(value) or PASSWORD in str(value)
-            ]
-            frame = frame.tb_next
-    return found
 
 
 async def test_attempts_and_the_time_left_are_logged(
@@ -84,7 +61,7 @@ async def test_the_error_is_short(dead_url: str, cls: type[RMQBase], monkeypatch
     text = "".join(traceback.format_exception(lost.value))
     assert text.count("Traceback") == 1, text
     assert len(text.splitlines()) < 25, text
-    assert not secrets_in(lost.value)
+    assert not secrets_in(lost.value, PASSWORD)
 
 
 @pytest.mark.parametrize("path", ["", "no-such-virtual-host"])
@@ -93,9 +70,9 @@ async def test_a_log_in_that_is_refused_carries_no_secret(stage: Stage, path: st
     client = RMQClient(url=f"amqp://guest:{PASSWORD}@{address.hostname}:{address.port}/{path}")
     with pytest.raises(ConfigurationError, match="password") as refused:
         await soon(client.connect())
-    assert not secrets_in(refused.value)
+    assert not secrets_in(refused.value, PASSWORD)
     assert client.last_error is not None
-    assert not secrets_in(client.last_error)
+    assert not secrets_in(client.last_error, PASSWORD)
     await client.close()
 
 
@@ -124,7 +101,7 @@ async def test_connect_asks_a_broker_again_that_has_refused(stage: Stage) -> Non
 def test_a_client_that_cannot_be_made_carries_no_secret(cls: type[RMQBase], options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as wrong:
         cls(**options)
-    assert not secrets_in(wrong.value)
+    assert not secrets_in(wrong.value, PASSWORD)
 
 
 async def test_connect_that_is_cancelled_stops_and_may_be_called_again(

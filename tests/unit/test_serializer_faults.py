@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
@@ -56,12 +57,33 @@ def test_any_buffer_is_sent_as_bytes(buffer: Any) -> None:
     assert type(body) is bytes
 
 
-@pytest.mark.parametrize("raised", [ValueError("x"), MemoryError("x")])
+@pytest.mark.parametrize(
+    "raised",
+    [ValueError("x"), MemoryError("x"), SystemExit(3), CancelledError(), GeneratorExit()],
+    ids=lambda error: type(error).__name__,
+)
 def test_whatever_a_serializer_raises_is_an_error_of_its_body(raised: BaseException) -> None:
     with pytest.raises(SerializationError, match="own cannot encode"):
         Codec(serializer=Own(raised)).encode([1])
     with pytest.raises(SerializationError, match="cannot be decoded as own"):
         Codec(serializer=Own(decoded=raised)).decode(b"[1]")
+
+
+def test_an_interrupt_from_the_keyboard_is_no_error_of_a_body() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Codec(serializer=Own(KeyboardInterrupt())).encode([1])
+    with pytest.raises(KeyboardInterrupt):
+        Codec(serializer=Own(decoded=KeyboardInterrupt())).decode(b"[1]")
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json"])
+def test_whatever_the_class_of_a_value_raises_is_an_error_of_that_value(serializer: str) -> None:
+    class Odd(dict[str, int]):
+        def items(self) -> Any:
+            raise SystemExit
+
+    with pytest.raises(SerializationError, match="cannot encode"):
+        Codec(serializer=serializer).encode(Odd(a=1))
 
 
 @pytest.mark.parametrize("accept", [5, b"json", object()])

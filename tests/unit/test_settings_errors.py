@@ -13,6 +13,7 @@ import pytest
 from rabibridge.settings import RabbitMQSettings
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import Secret, Settings, load_settings
+from tests.support.secret_frames import secrets_in
 from tests.unit.settings_support import LOGIN, PASSWORD, URL, broker_file, error_of, only, write_file
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -143,3 +144,19 @@ def test_settings_made_by_hand_are_checked_too() -> None:
         replace(RabbitMQSettings(), heartbeat=0)
     with pytest.raises(ConfigurationError, match="cid_max is True"):
         Settings(cid_max=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": f"amqp://guest:{PASSWORD}@host:port/"},
+        {"url": [URL, f"amqp://guest:{PASSWORD}@host/?heartbeat=never"]},
+        {**LOGIN, "host": "a b"},
+        {"url": URL, "serializer": ""},
+    ],
+    ids=["port", "parameter", "host", "serializer"],
+)
+def test_no_frame_that_an_error_carries_shows_the_password(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as found:
+        load_settings(**wrong)
+    assert not secrets_in(found.value, PASSWORD)

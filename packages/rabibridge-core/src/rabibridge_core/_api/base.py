@@ -12,8 +12,8 @@ from weakref import WeakSet
 from rabibridge_core._api.arguments import check_base_arguments
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
-from rabibridge_core._observability.error_frames import drop_frames
 from rabibridge_core._observability.health import Health
+from rabibridge_core._reporting.error_frames import drop_frames
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.plugins import plugin_manager
 from rabibridge_core.plugins.resolver import is_overridden, resolve_transport

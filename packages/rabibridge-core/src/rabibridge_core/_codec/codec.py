@@ -250,9 +250,9 @@ class Codec:
         serializer = self.serializer if content_type is None else self._accept.get(content_type) or self.serializer
         try:
             return serializer, _checked_bytes(serializer, serializer.dumps(value))
-        except SerializationError:
+        except (SerializationError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise unencodable(serializer.name, value, error) from error
 
     def _finish(self, serializer: Serializer, body: bytes, context: bytes) -> tuple[bytes, str, str | None]:

@@ -89,9 +89,9 @@ class JsonSerializer:
             if len(text) > _STRIDE and _has_long_number(text):
                 _read_with_care(text)
             return text.encode()
-        except SerializationError:
+        except (SerializationError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise unencodable(self.name, value, error) from error
 
     def loads(self, data: bytes | bytearray | memoryview) -> Any:

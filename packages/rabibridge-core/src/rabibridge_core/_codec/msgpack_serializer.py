@@ -67,9 +67,9 @@ class MsgpackSerializer:
             packed: bytes = packer.pack(value)
             if (len(packed) > _SHORT or packed.lstrip(_HARMLESS)) and _is_suspect(packed) and not is_plain(value):
                 self._check(value)
-        except SerializationError:
+        except (SerializationError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise unencodable(self.name, value, error) from error
         if len(packed) <= _KEPT:
             self._packers.append(packer)

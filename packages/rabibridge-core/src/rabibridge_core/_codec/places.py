@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ __all__ = ["find_unencodable"]
 
 _LONGEST = 200
 _LONGEST_NAME = 50
+_SEARCH_TIME = 0.1
+"""For how long to look further inside, in seconds: each step encodes parts of the value, on the event loop."""
 _SHOWN_KEYS = (int, float, bool, type(None))
 
 
@@ -30,7 +33,8 @@ def find_unencodable(
     if error is None:
         return None
     outer = place, error
-    while (found := _first_refused(refusal, _parts(value))) is not None:
+    until = perf_counter() + _SEARCH_TIME
+    while perf_counter() < until and (found := _first_refused(refusal, _parts(value))) is not None:
         step, value = found
         error = refusal(value)
         place += step

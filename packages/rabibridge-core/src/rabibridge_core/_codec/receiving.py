@@ -81,9 +81,10 @@ class BodyReader:
             return self._read_measured(serializer, body, size, on_loop=on_loop)
         try:
             return serializer.loads(body)
-        except (SerializationError, ContentRejectedError):
+        except (SerializationError, ContentRejectedError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        # A SystemExit must not end the client that reads a reply, a CancelledError not pass for the caller's own.
+        except BaseException as error:
             raise undecodable(serializer.name, error) from error
 
     def _read_measured(

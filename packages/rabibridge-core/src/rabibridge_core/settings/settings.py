@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core._reporting.error_frames import drop_frames
+from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.settings.connection import resolve_connection
 from rabibridge_core.settings.endpoints import Endpoint, Secret
 from rabibridge_core.settings.fields import (
@@ -198,11 +199,23 @@ def load_settings(
         ConfigurationError: a setting is missing, malformed, outside its range, or contradicts another. The text says
             where it came from, or in which places it can be given; it never holds a password.
     """
+    arguments = {
+        "host": host, "port": port, "username": username, "password": password, "url": url, "virtualhost": virtualhost,
+        "ssl": ssl, "serializer": serializer,
+    }  # fmt: skip
+    try:
+        return _load(arguments, require_broker, transport_name)
+    except RabiBridgeError as error:
+        drop_frames(error)
+        raise
+    finally:
+        del host, username, password, url, arguments  # an error carries this frame, whose variables may be reported
+
+
+def _load(arguments: Mapping[str, Any], require_broker: bool, transport_name: str | None) -> Settings:
     transports = installed_transports()
     known = _known_keys(transports)
-    broker = {"host": host, "port": port, "username": username, "password": password, "url": url}
-    tables = [table for table in known if table != "secret"]
-    sources = Sources({**broker, "virtualhost": virtualhost, "ssl": ssl, "serializer": serializer}, tables)
+    sources = Sources(arguments, [table for table in known if table != "secret"])
     connection = resolve_connection(sources, transports, transport_name)
     if connection.problem and require_broker:
         raise ConfigurationError(connection.problem)

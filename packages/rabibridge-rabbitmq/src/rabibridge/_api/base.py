@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, TypedDict
 from rabibridge.settings import RABBITMQ
 from rabibridge_core._api.base import RpcBase, needs_broker
 from rabibridge_core._concurrency.home_loop import running_loop
-from rabibridge_core._observability.error_frames import drop_frames
+from rabibridge_core._reporting.error_frames import drop_frames
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.settings import load_settings
 

@@ -14,7 +14,7 @@ from rabibridge._connection.error_translation import translated
 from rabibridge._connection.log_in import log_in, tls_context
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge.settings import rabbitmq_settings
-from rabibridge_core._observability.error_frames import drop_frames
+from rabibridge_core._reporting.error_frames import drop_frames
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
