@@ -9,10 +9,8 @@ import server
 
 
 async def main() -> None:
-    async with server.make_server() as worker:
-        serving = asyncio.create_task(worker.run_serve())
+    async with server.make_server().serving():
         await client.main()
-    await serving
 
 
 if __name__ == "__main__":

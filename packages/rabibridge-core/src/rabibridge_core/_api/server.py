@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._api.base import RpcBase
-from rabibridge_core._hosting.run import serve_until_stopped
+from rabibridge_core._api.serving import ServingBase
 from rabibridge_core._observability.health import Health
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.marks import schema_of, services_in
-from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RpcServer"]
 
 
-class RpcServer(RpcBase):
+class RpcServer(ServingBase):
     """Offers functions to clients.
 
     Every call runs in its own task (or thread, if the function is not async), at most ``fetch_size`` of a service at a
@@ -139,36 +136,6 @@ class RpcServer(RpcBase):
         )  # fmt: skip
         return self._server.add(schema_of(func_ptr, given, name))
 
-    async def remove_service(self, name: str) -> None:
-        """Stop a service and forget it. Other services are not affected.
-
-        Calls in flight finish within ``drain_timeout``, in the background; when this returns, no further call arrives.
-        The queue stays on the broker, and calls that wait in it are kept for other servers, or for this one if the
-        service is added again.
-
-        Args:
-            name: the name of the service.
-
-        Raises:
-            ConfigurationError: this server has no service of that name.
-        """
-        await self._server.remove(name)
-
-    async def wait_serving(self, *names: str) -> None:
-        """Wait until services receive calls, for example one that :meth:`add_service` has just added.
-
-        A server serves while :meth:`run_serve` runs; before that, and while there is no connection, this waits. Wrap it
-        in ``asyncio.timeout`` to limit that.
-
-        Args:
-            *names: names of services. None: all services of this server.
-
-        Raises:
-            ConfigurationError: this server has no service of that name, or the broker refuses its queue. A service that
-                was refused can be added again with other limits, or removed.
-        """
-        await self._server.wait_serving(names)
-
     def load_plugins(self, plugin_dir: Path | str) -> None:
         """Import the Python files and packages of a folder, and add their services.
 
@@ -192,65 +159,3 @@ class RpcServer(RpcBase):
         for schema in services:
             self._server.add(schema)
         self._folders.append(folder)
-
-    async def connect(self) -> Self:
-        """Connect and declare the queues of the services, so that calls made from now on wait in them.
-
-        Call :meth:`close` afterwards, or use ``async with``. No effect when connected.
-
-        Raises:
-            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the server was closed
-                meanwhile.
-            ConfigurationError: the broker refuses permanently, a queue exists with other limits, the server is
-                connected on another event loop, or no asyncio event loop runs here.
-        """
-        return await super().connect()
-
-    async def close(self) -> None:
-        """Finish the calls in flight within ``drain_timeout``, return the others to their queues, and disconnect.
-
-        The server may be connected again afterwards, with the same services.
-
-        Raises:
-            ConfigurationError: the server is connected on another event loop, which is not closed.
-        """
-        await super().close()
-
-    def stop(self) -> None:
-        """Make :meth:`run_serve` finish the calls in flight and return. It may be called from any thread."""
-        loop = self._home.loop
-        if loop is None or self._home.is_here:
-            self._server.stop()
-        elif not self._home.gone:
-            loop.call_soon_threadsafe(self._server.stop)
-
-    def _check_serving_here(self) -> None:
-        if self._server.services.serving:
-            self._home.check()
-
-    async def run_serve(self, *, reload: bool = False, signals: bool = True) -> None:
-        """Serve until stopped: by :meth:`stop`, :meth:`close`, or, on the main thread, SIGTERM or SIGINT.
-
-        Args:
-            reload: watch the folders given to :meth:`load_plugins`, and change the services in place when a file is
-                changed, added or removed. A file that cannot be imported leaves its old services running.
-            signals: let SIGTERM and SIGINT stop the server if it runs on the main thread. ``False``: leave signals to
-                the surrounding program, which then calls :meth:`stop`.
-
-        Raises:
-            ConnectionLostError: the server is not connected.
-            ConfigurationError: there is nothing to serve, or nothing to reload, or ``reload`` is asked for without the
-                package watchfiles, or the broker refuses permanently, or the server is connected on another event loop.
-        """
-        self._home.check()
-        if reload and not self._folders:
-            raise ConfigurationError("run_serve(reload=True) watches plug-in folders: call load_plugins() before it")
-        if reload and find_spec("watchfiles") is None:
-            raise ConfigurationError(
-                "run_serve(reload=True) needs the package watchfiles: install rabibridge-core[reload]"
-            )
-        if not self._server.registry and not reload:
-            raise ConfigurationError(
-                "there is nothing to serve: call load_services(), add_service() or load_plugins() before run_serve()"
-            )
-        await serve_until_stopped(self._server, self._folders if reload else [], signals=signals)

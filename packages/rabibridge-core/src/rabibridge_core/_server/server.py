@@ -64,6 +64,7 @@ class Server:
         )
         self._connected = False
         self._running = False
+        self._started = asyncio.Event()
         self._stop_requested = asyncio.Event()
         self._close_once = CloseOnce()
 
@@ -76,6 +77,16 @@ class Server:
     def registry(self) -> Registry:
         """The registered services."""
         return self.services.registry
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is connected, and not being closed; a connection that is lost at the moment counts."""
+        return self._connected and not self._close_once.started
+
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`stop` was called, or :meth:`close`, and :meth:`run` has not returned yet."""
+        return self._stop_requested.is_set()
 
     @property
     def active_requests(self) -> int:
@@ -149,6 +160,15 @@ class Server:
         """Wait until these services, or all if none is named, receive calls; see :meth:`ServiceSet.wait_serving`."""
         await self.services.wait_serving(names or [schema.name for schema in self.registry])
 
+    async def wait_started(self) -> None:
+        """Wait until :meth:`run` has started, and every service that it has started receives calls.
+
+        Raises:
+            ConfigurationError: the broker refuses a service that was added meanwhile.
+        """
+        await self._started.wait()
+        await self.wait_serving([])
+
     async def run(self) -> None:
         """Start, and return after :meth:`stop` was called and the active requests are finished or requeued.
 
@@ -163,6 +183,7 @@ class Server:
             await self._run()
         finally:
             self._running = False
+            self._started.clear()
             if not self._close_once.started:
                 self._stop_requested.clear()
 
@@ -176,6 +197,7 @@ class Server:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                self._started.set()
                 _log.info("%s serves %d services", self.name, len(self.registry))
                 _log.debug("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry))
                 await asyncio.wait((closed, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,152 @@
+"""How a server serves: connecting, running, stopping, and changing its services meanwhile."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Self
+
+from rabibridge_core._api.base import RpcBase
+from rabibridge_core._hosting.background_serving import BackgroundServing
+from rabibridge_core._hosting.run import serve_until_stopped
+from rabibridge_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from rabibridge_core._hosting.plugin_folder import PluginFolder
+    from rabibridge_core._server.server import Server
+
+__all__ = ["ServingBase"]
+
+
+class ServingBase(RpcBase):
+    """What a server does with its connection and its services while it runs."""
+
+    _server: Server
+    _folders: list[PluginFolder]
+
+    async def connect(self) -> Self:
+        """Connect and declare the queues of the services, so that calls made from now on wait in them.
+
+        Call :meth:`close` afterwards, or use ``async with``. No effect when connected.
+
+        Raises:
+            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the server was closed
+                meanwhile.
+            ConfigurationError: the broker refuses permanently, a queue exists with other limits, the server is
+                connected on another event loop, or no asyncio event loop runs here.
+        """
+        return await super().connect()
+
+    async def close(self) -> None:
+        """Finish the calls in flight within ``drain_timeout``, return the others to their queues, and disconnect.
+
+        The server may be connected again afterwards, with the same services.
+
+        Raises:
+            ConfigurationError: the server is connected on another event loop, which is not closed.
+        """
+        await super().close()
+
+    def stop(self) -> None:
+        """Make :meth:`run_serve` finish the calls in flight and return. It may be called from any thread."""
+        loop = self._home.loop
+        if loop is None or self._home.is_here:
+            self._server.stop()
+        elif not self._home.gone:
+            loop.call_soon_threadsafe(self._server.stop)
+
+    def _check_serving_here(self) -> None:
+        if self._server.services.serving:
+            self._home.check()
+
+    def serving(self, *, reload: bool = False, signals: bool = False) -> AbstractAsyncContextManager[Self]:
+        """Serve in the background of a block: ``async with server.serving():``.
+
+        The block begins when all services receive calls. It connects the server if it is not connected, and then
+        disconnects it at the end. When the block is left, by whatever way, the server accepts no more calls, finishes
+        those in flight within ``drain_timeout``, and returns the others to their queues; if the task is cancelled
+        meanwhile, it returns them at once.
+
+        If serving ends with an error, the block is cancelled, as :class:`asyncio.TaskGroup` does it, and the error is
+        raised from the ``async with``; if the block raises another exception then, both are raised in an exception
+        group. If the server is stopped (:meth:`stop`), the block goes on without it.
+
+        The server may have no services yet: they may be added in the block, and removed. For a program that does
+        nothing but serve, :meth:`run_serve` is shorter.
+
+        Args:
+            reload: as in :meth:`run_serve`.
+            signals: let SIGTERM and SIGINT stop the server. By default they are left to the program: Ctrl-C then
+                cancels the main task of :func:`asyncio.run`, which leaves the block.
+
+        Returns:
+            An async context manager for one block; it gives the server.
+
+        Raises:
+            ConnectionLostError: no broker could be reached, or the connection was given up.
+            ConfigurationError: as in :meth:`connect` and :meth:`run_serve`, but there may be nothing to serve.
+        """
+        return BackgroundServing(
+            self, lambda: self._server, lambda: self._run_serve(reload=reload, signals=signals, may_be_empty=True)
+        )
+
+    async def run_serve(self, *, reload: bool = False, signals: bool = True) -> None:
+        """Serve until stopped: by :meth:`stop`, :meth:`close`, or, on the main thread, SIGTERM or SIGINT.
+
+        Args:
+            reload: watch the folders given to :meth:`load_plugins`, and change the services in place when a file is
+                changed, added or removed. A file that cannot be imported leaves its old services running.
+            signals: let SIGTERM and SIGINT stop the server if it runs on the main thread. ``False``: leave signals to
+                the surrounding program, which then calls :meth:`stop`.
+
+        Raises:
+            ConnectionLostError: the server is not connected.
+            ConfigurationError: there is nothing to serve, or nothing to reload, or ``reload`` is asked for without the
+                package watchfiles, or the broker refuses permanently, or the server is connected on another event loop.
+        """
+        await self._run_serve(reload=reload, signals=signals, may_be_empty=False)
+
+    async def _run_serve(self, *, reload: bool, signals: bool, may_be_empty: bool) -> None:
+        self._home.check()
+        if reload and not self._folders:
+            raise ConfigurationError("run_serve(reload=True) watches plug-in folders: call load_plugins() before it")
+        if reload and find_spec("watchfiles") is None:
+            raise ConfigurationError(
+                "run_serve(reload=True) needs the package watchfiles: install rabibridge-core[reload]"
+            )
+        if not (self._server.registry or reload or may_be_empty):
+            raise ConfigurationError(
+                "there is nothing to serve: call load_services(), add_service() or load_plugins() before run_serve()"
+            )
+        await serve_until_stopped(self._server, self._folders if reload else [], signals=signals)
+
+    async def wait_serving(self, *names: str) -> None:
+        """Wait until services receive calls, for example one that :meth:`add_service` has just added.
+
+        A server serves while :meth:`run_serve` runs; before that, and while there is no connection, this waits. Wrap it
+        in ``asyncio.timeout`` to limit that.
+
+        Args:
+            *names: names of services. None: all services of this server.
+
+        Raises:
+            ConfigurationError: this server has no service of that name, or the broker refuses its queue. A service that
+                was refused can be added again with other limits, or removed.
+        """
+        await self._server.wait_serving(names)
+
+    async def remove_service(self, name: str) -> None:
+        """Stop a service and forget it. Other services are not affected.
+
+        Calls in flight finish within ``drain_timeout``, in the background; when this returns, no further call arrives.
+        The queue stays on the broker, and calls that wait in it are kept for other servers, or for this one if the
+        service is added again.
+
+        Args:
+            name: the name of the service.
+
+        Raises:
+            ConfigurationError: this server has no service of that name.
+        """
+        await self._server.remove(name)
