@@ -9,8 +9,9 @@ from rabibridge_core._api.base import RpcBase
 from rabibridge_core._api.calls import ClientView
 from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.server import RpcServer
+from rabibridge_core._api.stubs import Stub
 
-__all__ = ["ClientView", "RpcBase", "RpcClient", "RpcServer"]
+__all__ = ["ClientView", "RpcBase", "RpcClient", "RpcServer", "Stub"]
 
-for _class in (ClientView, RpcBase, RpcClient, RpcServer):
+for _class in (ClientView, RpcBase, RpcClient, RpcServer, Stub):
     _class.__module__ = __name__  # where users find them: the modules may move

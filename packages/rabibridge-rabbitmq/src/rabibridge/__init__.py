@@ -34,7 +34,7 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
 )
-from rabibridge_core.rpc import ClientView
+from rabibridge_core.rpc import ClientView, Stub
 from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "RetryRefused",
     "SerializationError",
     "ServiceSchema",
+    "Stub",
     "__version__",
     "current_call",
     "register_call",

@@ -26,3 +26,7 @@ class CallBase(ABC):
     @abstractmethod
     def _prepare(self, kind: FunctionKind) -> tuple[Client, AnyOptions]:
         """Return what sends the next call, and the options of a call of a function of that kind."""
+
+    @abstractmethod
+    def _view(self, given: GivenOptions) -> CallBase:
+        """Return the same with other options: these over those that were chosen before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rabibridge_core._api.typed_calls import TypedCalls
@@ -68,9 +69,9 @@ class Calls(TypedCalls):
         chosen.check()
         return self._view(chosen)
 
+    @abstractmethod
     def _view(self, given: GivenOptions) -> ClientView:
         """Return a view with these options over those that were chosen before."""
-        raise NotImplementedError
 
 
 class Viewed(Protocol):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rabibridge_core._api.call_base import CallBase
+from rabibridge_core._api.stubs import Stub, make_stub
 from rabibridge_core._client.targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from rabibridge_core._client.options import OptionArguments
 
 __all__ = ["TypedCalls"]
 
@@ -17,7 +20,7 @@ R = TypeVar("R")
 
 
 class TypedCalls(CallBase):
-    """``call``: the arguments and the result are checked by type checkers as in a local call."""
+    """Calls whose arguments and results type checkers check as in a local call."""
 
     __slots__ = ()
 
@@ -35,7 +38,7 @@ class TypedCalls(CallBase):
         given before: ``client.options(timeout=2.0).call(add, 1, 2)``.
 
         Type checkers see the signature of the function: ``await client.call(add, 1, 2)`` has the type that ``add``
-        returns, whether it is a ``def`` or an ``async def``.
+        returns, whether it is a ``def`` or an ``async def``; and what arrives is checked and converted by that type.
 
         Example::
 
@@ -51,9 +54,63 @@ class TypedCalls(CallBase):
 
         Raises:
             RabiBridgeError: as in :meth:`RpcClient.remote_call`, which ends in the same way and with the same errors.
+            SerializationError: also: the result does not fit the return annotation of the function.
+            RegistrationError: the return annotation names something that is not found, or cannot be used.
             TypeError: ``func`` stands for no service, such as a class, a lambda or a generator function.
         """
         name, kind, adapt = target_of(func)
         client, options = self._prepare(kind)
         result = await client.call(name, args, kwargs, options)
         return result if adapt is None else adapt(result)
+
+    @overload
+    def stub(
+        self,
+        func: Callable[P, Awaitable[R]],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> Stub[P, R]: ...
+    @overload
+    def stub(
+        self,
+        func: Callable[P, R],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> Stub[P, R]: ...
+    @overload
+    def stub(self, func: str, /, *, validate: bool = True, **options: Unpack[OptionArguments]) -> Stub[..., Any]: ...
+    def stub(
+        self,
+        func: str | Callable[..., Any],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> Stub[..., Any]:
+        """Return the remote function as a callable with the signature of the function.
+
+        Example::
+
+            add = client.stub(services.add, timeout=2.0, idempotent=True)
+            total = await add(1, b=2)
+
+        Args:
+            func: the function, or the name of the service, as in :meth:`call`.
+            name: the name of the service; ``None``: as :meth:`call` finds it.
+            validate: check and convert results by the return annotation of the function, as :meth:`call` does.
+                ``False``: return them as they arrive.
+            **options: as in :meth:`Calls.options`.
+
+        Raises:
+            TypeError: ``func`` stands for no service, or an option is unknown.
+            ConfigurationError: no service can have the name, or an option has a wrong type or value.
+            RegistrationError: the return annotation names something that is not found, or cannot be used.
+        """
+        return make_stub(self, func, name=name, validate=validate, options=options)

@@ -126,3 +126,18 @@ class GivenOptions(NamedTuple):
 
 NOTHING_GIVEN = GivenOptions()
 """No option was chosen."""
+
+
+def chosen_options(given: OptionArguments) -> GivenOptions:
+    """Return options that were given as keyword arguments.
+
+    Raises:
+        TypeError: one is unknown.
+        ConfigurationError: one has a wrong type or value.
+    """
+    unknown = given.keys() - set(GivenOptions._fields)
+    if unknown:
+        raise TypeError(f"unknown option {min(unknown)!r}: there are {', '.join(GivenOptions._fields)}")
+    chosen = GivenOptions(**given)
+    chosen.check()
+    return chosen

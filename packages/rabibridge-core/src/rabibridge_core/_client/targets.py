@@ -6,6 +6,7 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
+from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._services.callables import is_async, is_generator, is_unbound_method, place_of
 from rabibridge_core._services.marks import marked_names
@@ -25,7 +26,7 @@ class CallTarget(NamedTuple):
     Attributes:
         name: the name of the service.
         kind: how its functions run; ``"any"`` if that is not known.
-        adapt: makes the result that the annotation of the function announces; ``None``: it is returned as it arrives.
+        adapt: returns a result as the annotation of the function announces it; ``None``: as it arrives.
     """
 
     name: str
@@ -58,6 +59,7 @@ def target_of(func: object, name: str | None = None) -> CallTarget:
     Raises:
         TypeError: it stands for no service, such as a class, a lambda or a generator function.
         ConfigurationError: no service can have the name.
+        RegistrationError: the annotation of its result names something that is not found, or cannot be used.
     """
     known = _known.get(id(func))
     if known is not None and name is None and known[0]() is func:
@@ -100,7 +102,7 @@ def _find(func: Any, name: str | None) -> CallTarget:
             f"{place_of(func)} stands for no service: {error}. Call the service by its name, as in "
             'client.call("name", ...), or give the name to a stub: client.stub(function, name="name")'
         ) from None
-    return CallTarget(found, ("async" if is_async(func) else "sync") if names else "any")
+    return CallTarget(found, ("async" if is_async(func) else "sync") if names else "any", result_adapter(func))
 
 
 def _refuse_what_is_no_service(func: Any) -> None:

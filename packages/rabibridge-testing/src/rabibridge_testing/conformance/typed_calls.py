@@ -27,7 +27,7 @@ __all__ = ["TypedCallConformance"]
 
 
 class TypedCallConformance(ConformanceBase):
-    """``client.call`` and ``client.options``."""
+    """``client.call``, ``client.options`` and ``client.stub``."""
 
     async def test_a_function_says_name_and_kind(self, bench: Bench) -> None:
         @register_call(name=bench.name("add"))
@@ -103,6 +103,20 @@ class TypedCallConformance(ConformanceBase):
         with pytest.raises(CallTimeoutError) as late:
             await soon(view.options(timeout=0.2).call(slow))
         assert late.value.timeout == 0.2
+
+    async def test_a_stub_calls_with_its_options_and_restores_results(self, bench: Bench) -> None:
+        @register_call(name=bench.name("swap"))
+        async def swap(left: int, right: int) -> tuple[int, int]:
+            return right, left
+
+        await bench.server(_schema(swap))
+        client = await bench.rpc_client()
+        stub = client.stub(swap, timeout=PATIENCE, idempotent=True)
+        assert await soon(stub(1, right=2)) == (2, 1)
+        assert await soon(client.call(stub, 1, 2)) == (2, 1)
+        assert await soon(client.stub(swap, validate=False)(1, 2)) in ((2, 1), [2, 1])  # msgpack and json have lists
+        with pytest.raises(CallTimeoutError):
+            await soon(stub.options(timeout=1e-9)(1, 2))
 
     async def test_a_failure_is_the_same_as_that_of_a_remote_call(self, bench: Bench) -> None:
         @register_call(name=bench.name("fail"))
