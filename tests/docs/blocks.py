@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 _FENCE = re.compile(r"^(?P<indent> {0,6})(?P<marks>`{3,})(?P<language>[\w+-]*)")
-_COMMENT = re.compile(r"^\s*<!-- (?P<text>(?:pytest|script|needs|not run|output)\b.*?) -->\s*$")
+_COMMENT = re.compile(r"^\s*<!-- (?P<text>(?:pytest|script|needs|not run|output|untyped)\b.*?) -->\s*$")
 _DIRECTIVE = re.compile(r"^# (?P<text>(?:pytest|script|needs|not run): .+)$")
 _FILE = re.compile(r"^# (?P<name>[\w/-]+\.\w+)$")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -34,7 +34,8 @@ class Block:
         line: where its first line stands in that file.
         language: what stands behind the opening fence.
         text: what is inside, directives included.
-        directives: ``pytest``, ``script``, ``needs``, ``not run`` or ``output``, and what stands behind the colon.
+        directives: ``pytest``, ``script``, ``needs``, ``not run``, ``output`` or ``untyped``, and what stands behind
+            the colon.
     """
 
     document: Path
