@@ -25,6 +25,7 @@ from rabibridge_core.errors import (
     RegistrationError,
     RemoteExecutionError,
     SerializationError,
+    ServiceError,
 )
 from rabibridge_core.plugins import hookimpl, plugin_manager
 from rabibridge_core.transport import (
@@ -76,6 +77,7 @@ __all__ = [
     "Request",
     "RetryRefused",
     "SerializationError",
+    "ServiceError",
     "ServiceQueue",
     "ServiceSchema",
     "Transport",

@@ -33,6 +33,7 @@ from rabibridge_core.errors import (
     RegistrationError,
     RemoteExecutionError,
     SerializationError,
+    ServiceError,
 )
 from rabibridge_core.rpc import ClientView, Stub
 from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
@@ -64,6 +65,7 @@ __all__ = [
     "RemoteExecutionError",
     "RetryRefused",
     "SerializationError",
+    "ServiceError",
     "ServiceSchema",
     "Stub",
     "__version__",

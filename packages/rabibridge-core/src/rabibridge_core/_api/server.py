@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
 __all__ = ["RpcServer"]
@@ -101,6 +102,7 @@ class RpcServer(ServingBase):
         redelivery_limit: int | None = None,
         queue_type: QueueType | None = None,
         fetch_ahead: int | None = None,
+        raises: tuple[type[ServiceError], ...] = (),
     ) -> ServiceSchema:
         """Add one function, decorated or not. On a server that is already serving, it starts immediately.
 
@@ -124,6 +126,7 @@ class RpcServer(ServingBase):
             queue_type: as in ``register_call``; ``None``: what its ``@register_call`` says, else what the setting
                 ``queue_type`` does.
             fetch_ahead: as in ``register_call``.
+            raises: as in ``register_call``; ``()``: what its ``@register_call`` says.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -132,7 +135,7 @@ class RpcServer(ServingBase):
         self._check_serving_here()
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead,
+            fetch_ahead, raises,
         )  # fmt: skip
         return self._server.add(schema_of(func_ptr, given, name))
 

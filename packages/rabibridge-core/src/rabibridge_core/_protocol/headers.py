@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCEPT_ENCODING",
+    "ERROR_CODE",
+    "ERROR_FIELDS",
     "ERROR_KIND",
     "ERROR_MESSAGE",
     "ERROR_TYPE",
@@ -49,6 +51,10 @@ ERROR_TYPES: Final = "rb-error-types"
 """In a reply: that name and those of the base classes, separated by commas."""
 ERROR_MESSAGE: Final = "rb-error-message"
 """In a reply: the text of that exception."""
+ERROR_CODE: Final = "rb-error-code"
+"""In a reply: the code of the declared error that the function raised."""
+ERROR_FIELDS: Final = "rb-error-fields"
+"""In a reply: the fields of that error, a map: text is JSON, bytes are msgpack. An empty text: they cannot be sent."""
 
 _KEY_MAX = 200
 _NAME_MAX = 128

@@ -14,7 +14,8 @@ from rabibridge_core._codec.receiving import LargeBodyError
 from rabibridge_core._codec.signing import is_signed
 from rabibridge_core._protocol.accept_encoding import as_accepted
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENCY_KEY, IDEMPOTENT, is_idempotency_key
-from rabibridge_core._protocol.remote_errors import MALFORMED_REPLY, decode_error, encode_error
+from rabibridge_core._protocol.remote_errors import EXECUTION, MALFORMED_REPLY, decode_error, encode_error
+from rabibridge_core._protocol.service_errors import declared_headers
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 from rabibridge_core.transport import Reply
 
@@ -180,7 +181,8 @@ def encode_failure(
             body = codec.encode([_FAILURE, ""], context, content_type)
         except BaseException as cannot_either:  # noqa: BLE001 - as above
             unsendable(cannot_either)
-    reply = Reply(*body, error_headers if headers is None else {**error_headers, **headers})
+    declared = declared_headers(error, body[1], unsendable) if kind == EXECUTION else {}
+    reply = Reply(*body, {**error_headers, **declared, **(headers or {})})
     return as_accepted(codec, request, reply, must_fit=False)
 
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE, ERROR_TYPES
+from rabibridge_core._protocol.service_errors import as_declared
 from rabibridge_core._reporting.error_text import class_names, message_of, traceback_of
 from rabibridge_core.errors import ConnectionLostError, InvalidArgumentsError, RemoteExecutionError
 
@@ -166,7 +167,7 @@ def decode_error(
         error.executed = None
     if remote_traceback:
         error.add_note(f"On the worker:\n{remote_traceback.rstrip()}")
-    return error
+    return as_declared(error, headers) if kind in ("", EXECUTION) else error
 
 
 def _text(headers: Headers, name: str) -> str:

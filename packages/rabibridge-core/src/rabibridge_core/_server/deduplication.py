@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from rabibridge_core._codec.signing import PREFIX_SIZE, is_signed
+from rabibridge_core._protocol.headers import ERROR_FIELDS
 from rabibridge_core._server.exceptions import ArgumentsRefusedError
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ class _Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        return len(self.reply.reply.body)
+        body, _, _, headers = self.reply.reply
+        fields = headers.get(ERROR_FIELDS) if headers else None
+        return len(body) + (len(fields) if isinstance(fields, str | bytes) else 0)
 
 
 class _StoredReplies(dict[str, _Entry]):

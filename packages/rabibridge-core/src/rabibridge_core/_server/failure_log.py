@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rabibridge_core._protocol.remote_errors import remote_traceback
+from rabibridge_core._protocol.service_errors import misfit_of
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rabibridge_core.errors import ServiceError
 
 __all__ = ["FailureLog"]
 
@@ -43,6 +46,14 @@ class FailureLog:
     def raised(self, error: BaseException, message: str) -> None:
         """The handler raised ``error``."""
         self._guarded(self._raised, error, message)
+
+    def declared(self, correlation_id: bytes, error: Any, *, listed: bool) -> None:
+        """The handler raised a ServiceError; ``listed``: as its registration says."""
+        if not listed:
+            self._guarded(self._raised, error, message_of(error))
+        elif _log.isEnabledFor(logging.DEBUG):
+            self._guarded(self._line, f"call {_id(correlation_id)} ended as declared", error, logging.DEBUG)
+        self._guarded(self._check_fields, error)
 
     def unsendable(self, error: BaseException) -> None:
         """A result, or the description of a failure, cannot be encoded or sent."""
@@ -117,6 +128,12 @@ class FailureLog:
         # Without the frames of the engine.
         record.exc_text = block(remote_traceback(error))
         _log.handle(record)
+
+    def _check_fields(self, error: ServiceError) -> None:
+        misfit = misfit_of(error)
+        if misfit is not None:
+            what = f"no caller gets {class_names(type(error))[0]} as such, because its fields do not fit"
+            self._short(what, misfit, logging.WARNING)
 
     def _guarded(self, log: Callable[..., None], *arguments: object) -> None:
         try:

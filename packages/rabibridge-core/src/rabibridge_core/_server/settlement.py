@@ -21,10 +21,17 @@ from rabibridge_core._protocol.remote_errors import (
     RESULT_UNSENDABLE,
     failure_headers,
 )
+from rabibridge_core._protocol.service_errors import without_fields
 from rabibridge_core._reporting.error_text import class_names, message_of, printable
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
 from rabibridge_core._server.failure_log import FailureLog
-from rabibridge_core.errors import CallError, ConnectionLostError, RemoteExecutionError
+from rabibridge_core.errors import (
+    CallError,
+    ConnectionLostError,
+    ContentRejectedError,
+    RemoteExecutionError,
+    ServiceError,
+)
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
@@ -33,7 +40,6 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._services.schema import ServiceSchema
-    from rabibridge_core.errors import ContentRejectedError
     from rabibridge_core.transport import IncomingRequest
 
 __all__ = ["RequestSettler"]
@@ -51,7 +57,7 @@ class RequestSettler:
     the transport raises: a request whose reply cannot be encoded or published gets a smaller one, or is discarded.
     """
 
-    __slots__ = ("_at_most_once", "_codec", "_headers", "_name", "_redelivery_limit", "failures")
+    __slots__ = ("_at_most_once", "_codec", "_headers", "_name", "_raises", "_redelivery_limit", "failures")
 
     def __init__(self, schema: ServiceSchema, codec: Codec) -> None:
         """Settle requests of ``schema``; ``codec`` encodes the replies."""
@@ -65,6 +71,7 @@ class RequestSettler:
         """Use the limits of ``schema`` from the next request on."""
         self._headers = reply_headers(idempotent=schema.idempotent)
         self._redelivery_limit = schema.redelivery_limit
+        self._raises = schema.raises
 
     def settle_result(self, active: ActiveRequest, result: Any) -> BaseException | None:
         """Reply with the handler's result. Return the error if the result cannot be sent."""
@@ -124,11 +131,19 @@ class RequestSettler:
         else:
             remark = _CANCELLED_INSIDE if issubclass(cls, asyncio.CancelledError) else ""
             self._settle_failure(active, error, EXECUTION, remark)
-            self.failures.raised(error, message_of(error) or remark)
+            if issubclass(cls, ServiceError):
+                self.failures.declared(active.request.correlation_id, error, listed=issubclass(cls, self._raises))
+            else:
+                self.failures.raised(error, message_of(error) or remark)
 
     def _settle_failure(self, active: ActiveRequest, error: BaseException, kind: str, remark: str = "") -> None:
         try:
-            self._send(active, self._error_reply(active.request, error, kind, remark))
+            reply = self._error_reply(active.request, error, kind, remark)
+            try:
+                self._send(active, reply)
+            except ContentRejectedError as too_large:  # the broker allows smaller headers than usual
+                self.failures.unsendable(too_large)
+                self._send(active, without_fields(reply))
         except BaseException as failure:  # noqa: BLE001 - a transport that cannot publish this may publish less
             self._settle_somehow(active.request, failure, kind)
 

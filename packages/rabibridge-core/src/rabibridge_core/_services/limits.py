@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from rabibridge_core._concurrency.durations import as_seconds
-from rabibridge_core.errors import RegistrationError
+from rabibridge_core._protocol.error_fields import restorers_of
+from rabibridge_core.errors import RegistrationError, ServiceError
 from rabibridge_core.transport import Delivery, QueueType
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _TIMEOUT_MAX = 2**32 / 1000
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """The arguments of ``@register_call``, which describes them. ``None`` or ``False`` means not given."""
+    """The arguments of ``@register_call``, which describes them. ``None``, ``False`` or ``()`` means not given."""
 
     queue_size: int | None = None
     fetch_size: int | None = None
@@ -44,6 +45,7 @@ class ServiceLimits:
     redelivery_limit: int | None = None
     queue_type: QueueType | None = None
     fetch_ahead: int | None = None
+    raises: tuple[type[ServiceError], ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -65,6 +67,7 @@ class ServiceLimits:
             defaults.redelivery_limit if self.redelivery_limit is None else self.redelivery_limit,
             self.queue_type or defaults.queue_type,
             defaults.fetch_ahead if self.fetch_ahead is None else self.fetch_ahead,
+            self.raises or defaults.raises,
         )
 
     def check(self, name: str) -> None:
@@ -88,6 +91,7 @@ class ServiceLimits:
         _check_int(name, "redelivery_limit", self.redelivery_limit, 0, 1_000_000)
         _check_choice(name, "delivery", self.delivery, get_args(Delivery))
         _check_choice(name, "queue_type", self.queue_type, get_args(QueueType))
+        _check_raises(name, self.raises)
         if self.fetch_ahead and self.delivery == "at-most-once":
             raise RegistrationError(
                 f"service {name!r}: fetch_ahead cannot be combined with delivery='at-most-once', which always fetches "
@@ -98,6 +102,23 @@ class ServiceLimits:
                 f"service {name!r}: idempotent=True allows a call to run twice, delivery='at-most-once' forbids it; "
                 "choose one of them"
             )
+
+
+def _check_raises(name: str, raises: object) -> None:
+    if not isinstance(raises, tuple | list) or not all(map(_is_declared, raises)):
+        raise RegistrationError(
+            f"service {name!r}: raises is {repr(raises)[:120]}; it must be a tuple of subclasses of ServiceError, each "
+            "with a code, as in raises=(OutOfStock,)"
+        )
+    codes = [cls.code for cls in raises]
+    if len(set(codes)) < len(set(raises)):
+        raise RegistrationError(f"service {name!r}: two classes in raises have one code: {', '.join(codes)}")
+    for cls in raises:
+        restorers_of(cls)  # an annotation that cannot be used is an error here, not at the first call that fails
+
+
+def _is_declared(cls: object) -> bool:
+    return isinstance(cls, type) and issubclass(cls, ServiceError) and bool(cls.code)
 
 
 def _check_bool(name: str, what: str, value: object) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
+    from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
 __all__ = ["register_call"]
@@ -35,6 +36,7 @@ def register_call(
     redelivery_limit: int | None = None,
     queue_type: QueueType | None = None,
     fetch_ahead: int | None = None,
+    raises: tuple[type[ServiceError], ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -49,6 +51,7 @@ def register_call(
     redelivery_limit: int | None = None,
     queue_type: QueueType | None = None,
     fetch_ahead: int | None = None,
+    raises: tuple[type[ServiceError], ...] = (),
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -106,6 +109,9 @@ def register_call(
             quarter of ``fetch_size`` for functions that take milliseconds. For functions that take seconds leave it
             out: a call that was fetched ahead waits for this worker even if another one is idle. ``None`` (the
             default): 0.
+        raises: the subclasses of :class:`~rabibridge_core.errors.ServiceError` that the function raises on purpose.
+            They belong to its interface: schemas and stubs show them, and the worker logs them at DEBUG only. One that
+            is not listed reaches its caller all the same, and is logged as a warning, like any other exception.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, a generator function, something without a
@@ -116,7 +122,7 @@ def register_call(
         return mark(queue_size, None, ServiceLimits())
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-        fetch_ahead,
+        fetch_ahead, raises,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._services.limits import ServiceLimits
+    from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
 __all__ = ["ServiceSchema"]
@@ -44,6 +45,7 @@ class ServiceSchema:
         redelivery_limit: how many times a call may be delivered again before it is dead-lettered.
         queue_type: ``"classic"`` or ``"quorum"``; ``None``: the server's setting.
         fetch_ahead: number of calls that one worker fetches in addition to those that it runs.
+        raises: the errors that the function raises on purpose, which belong to its interface.
     """
 
     name: str
@@ -60,6 +62,7 @@ class ServiceSchema:
     redelivery_limit: int = DEFAULT_REDELIVERY_LIMIT
     queue_type: QueueType | None = None
     fetch_ahead: int = 0
+    raises: tuple[type[ServiceError], ...] = ()
 
     @classmethod
     def of(cls, func_ptr: Callable[..., Any], limits: ServiceLimits, name: str | None = None) -> ServiceSchema:
@@ -91,6 +94,7 @@ class ServiceSchema:
             redelivery_limit=(DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit),
             queue_type=limits.queue_type,
             fetch_ahead=limits.fetch_ahead or 0,
+            raises=tuple(limits.raises),
         )
 
     @property

@@ -24,6 +24,8 @@ __all__ = ["Replies", "reply_properties"]
 _log = get_logger(__name__)
 _TOLERANT_SINCE = (4, 2)
 """The version of RabbitMQ from which it drops replies to addresses that it cannot decode."""
+_HEADER_START = 14
+"""Bytes of a content header frame before the properties."""
 _NODES_KEPT = 256
 _DRAIN_TIMEOUT = 5.0
 _LOG_INTERVAL = 60.0
@@ -31,11 +33,20 @@ _LOG_INTERVAL = 60.0
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
-def reply_properties(correlation_id: bytes, reply: Reply) -> tuple[int, bytes]:
-    """Return the property flags and the encoded properties of a reply."""
+def reply_properties(correlation_id: bytes, reply: Reply, max_payload: int) -> tuple[int, bytes]:
+    """Return the property flags and the encoded properties of a reply.
+
+    Raises:
+        ContentRejectedError: they do not fit into one frame, so that the broker would close the connection.
+    """
     table = encode_table(reply.headers) if reply.headers else b""
     fields = (reply.content_type, reply.content_encoding, table, correlation_id, b"", b"", False, b"")
-    return encode_properties(_new_tuple(Properties, fields))
+    flags, encoded = encode_properties(_new_tuple(Properties, fields))
+    if len(encoded) > max_payload - _HEADER_START:
+        raise ContentRejectedError(
+            f"the headers of the reply take {len(encoded)} bytes; one frame of this connection has {max_payload}"
+        )
+    return flags, encoded
 
 
 def _ignore(refusal: Exception | None) -> None:
@@ -84,7 +95,7 @@ class Replies:
             done: called with ``None`` when the broker has accepted it; with ContentRejectedError if it is larger than
                 the broker accepts; otherwise, with the error that it was lost with.
         """
-        flags, encoded = reply_properties(properties.correlation_id, reply)
+        flags, encoded = reply_properties(properties.correlation_id, reply, self._session.max_payload)
         address, size = properties.reply_to, len(reply.body)
         error = self._too_large(size)
         if error is not None:

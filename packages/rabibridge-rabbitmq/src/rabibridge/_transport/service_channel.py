@@ -118,7 +118,7 @@ class ServiceChannel(FastChannel):
         simple = encode_simple_reply(self.number, method, properties.correlation_id, reply, replies.one_frame)
         if simple or len(reply.body) > replies.accepted:
             return simple
-        flags, encoded = reply_properties(properties.correlation_id, reply)
+        flags, encoded = reply_properties(properties.correlation_id, reply, self.max_payload)
         return content(self.number, method, flags, encoded, reply.body, self.max_payload)
 
     def reply_apart(self, properties: Properties, reply: Reply, done: Done) -> None:

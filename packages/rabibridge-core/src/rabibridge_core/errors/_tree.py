@@ -1,24 +1,4 @@
-"""Every error that RabiBridge raises on purpose.
-
-::
-
-    RabiBridgeError
-    ├─ ConfigurationError (ValueError)    settings are missing, contradictory, or refused by the broker
-    ├─ RegistrationError (ValueError)     a function cannot become a service
-    ├─ PluginError                        a plug-in is broken or answers what its hook does not allow
-    ├─ SerializationError (ValueError)    a value cannot be encoded, or bytes cannot be decoded
-    ├─ ContentRejectedError               content type not accepted, body too large, bad signature
-    ├─ ConnectionLostError (ConnectionError)
-    └─ CallError
-       ├─ QueueFullError
-       ├─ NoRouteError (LookupError)
-       ├─ CallTimeoutError (TimeoutError)
-       └─ RemoteExecutionError
-          └─ InvalidArgumentsError
-
-All of them can be pickled with their fields. A failure on the remote side is data: it is never rebuilt by importing the
-class that was raised there.
-"""
+"""The tree of errors, without those that programs declare."""
 
 from __future__ import annotations
 
@@ -187,9 +167,13 @@ class RemoteExecutionError(CallError):
         error_message: its message. One of more than 1,024 bytes is cut and ends with ``[...]``.
         remote_traceback: the traceback on the worker, as text, with the whole message; of more than 65,536 characters
             the middle is left out. Empty if it could not be sent.
+        code: the code of the :class:`ServiceError` that the function raised, if no class of that code is declared in
+            this program, or the fields do not fit it; ``None`` for any other exception.
+        fields: the fields of that error, by name.
     """
 
     executed: bool | None = True
+    code: str | None = None
 
     def __init__(
         self,
@@ -201,13 +185,23 @@ class RemoteExecutionError(CallError):
         error_message: str = "",
         remote_traceback: str = "",
         error_types: tuple[str, ...] = (),
+        code: str | None = None,
+        fields: dict[str, Any] | None = None,
     ) -> None:
-        """Store what the worker reported about the failure, as text."""
+        """Store what the worker reported about the failure."""
         super().__init__(message, func_name=func_name, correlation_id=correlation_id)
         self.error_type = error_type
         self.error_types = error_types
         self.error_message = error_message
         self.remote_traceback = remote_traceback
+        self.code = code
+        self._fields = {} if fields is None else fields
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of an error that the service declares as ServiceError; empty for any other."""
+        found: dict[str, Any] | None = self.__dict__.get("_fields")  # None: they could not be read
+        return {} if found is None else found
 
 
 class InvalidArgumentsError(RemoteExecutionError):

@@ -1,0 +1,61 @@
+"""Every error that RabiBridge raises on purpose.
+
+::
+
+    RabiBridgeError
+    ├─ ConfigurationError (ValueError)    settings are missing, contradictory, or refused by the broker
+    ├─ RegistrationError (ValueError)     a function cannot become a service
+    ├─ PluginError                        a plug-in is broken or answers what its hook does not allow
+    ├─ SerializationError (ValueError)    a value cannot be encoded, or bytes cannot be decoded
+    ├─ ContentRejectedError               content type not accepted, body too large, bad signature
+    ├─ ConnectionLostError (ConnectionError)
+    └─ CallError
+       ├─ QueueFullError
+       ├─ NoRouteError (LookupError)
+       ├─ CallTimeoutError (TimeoutError)
+       └─ RemoteExecutionError
+          ├─ InvalidArgumentsError
+          └─ ServiceError                  what services raise on purpose: programs declare subclasses
+
+All of them can be pickled with their fields. A failure on the remote side is data: it is never rebuilt by importing the
+class that was raised there. A :class:`ServiceError` is found by its code, among the classes that this program declares.
+"""
+
+from __future__ import annotations
+
+from rabibridge_core.errors._declared import ServiceError
+from rabibridge_core.errors._tree import (
+    CallError,
+    CallTimeoutError,
+    ConfigurationError,
+    ConnectionLostError,
+    ContentRejectedError,
+    InvalidArgumentsError,
+    NoRouteError,
+    PluginError,
+    QueueFullError,
+    RabiBridgeError,
+    RegistrationError,
+    RemoteExecutionError,
+    SerializationError,
+)
+
+__all__ = [
+    "CallError",
+    "CallTimeoutError",
+    "ConfigurationError",
+    "ConnectionLostError",
+    "ContentRejectedError",
+    "InvalidArgumentsError",
+    "NoRouteError",
+    "PluginError",
+    "QueueFullError",
+    "RabiBridgeError",
+    "RegistrationError",
+    "RemoteExecutionError",
+    "SerializationError",
+    "ServiceError",
+]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # where users find them, and the name that other processes are told
