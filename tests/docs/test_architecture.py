@@ -33,7 +33,7 @@ def _documented() -> dict[str, set[str]]:
                 found[entry] = set()
             else:
                 found[package].add(match[1])
-        elif match := re.match(r"│\s+(\S.*)", line):
+        elif match := re.match(r"[│ ]\s+(\S.*)", line):
             found[entry] |= set(re.findall(r"\w+", match[1]))
     return found
 

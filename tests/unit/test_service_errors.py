@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import importlib
+import importlib.util
 import pickle
 import sys
 import textwrap
@@ -159,13 +160,13 @@ def test_a_module_that_is_loaded_again(tmp_path: Path, monkeypatch: pytest.Monke
     first = importlib.import_module("shop_errors")
     again = importlib.reload(first)
     assert declared_class("tests.reloaded") is again.TooLarge
-    old = again.TooLarge
+    old: Any = again.TooLarge
     _module(tmp_path, "shop_errors", one.format("TooBig", 200))  # a file that was changed, as by a hot reload
     renamed = importlib.import_module("shop_errors")
     assert declared_class("tests.reloaded") is renamed.TooBig
     assert old().size == 1  # what still runs can raise the old one
     _module(tmp_path, "other_errors", one.format("TooBig", 3))
-    with pytest.raises(RegistrationError, match="shop_errors.*other_errors"):
+    with pytest.raises(RegistrationError, match=r"shop_errors.*other_errors"):
         importlib.import_module("other_errors")
     for name in ("shop_errors", "other_errors"):
         sys.modules.pop(name, None)
@@ -210,5 +211,5 @@ def test_annotations_that_cannot_be_used_are_an_error_at_registration() -> None:
 
 @pytest.mark.parametrize("raises", [OutOfStock, (ShopError,), (KeyError,), ("tests.told",), None, (OutOfStock("A"),)])
 def test_what_cannot_be_listed(raises: Any) -> None:
-    with pytest.raises(RegistrationError, match="raises is .*; it must be a tuple of subclasses of ServiceError"):
+    with pytest.raises(RegistrationError, match=r"raises is .*; it must be a tuple of subclasses of ServiceError"):
         register_call(name="buy", raises=raises)(lambda: None)

@@ -26,7 +26,7 @@ async def main() -> None:
             except expected as error:
                 found: list[Any] = [type(error).__name__, error.executed]
                 if isinstance(error, RemoteExecutionError):
-                    found += [error.error_type, error.error_message if error.error_type.endswith("LookupError") else ""]
+                    found += [error.error_type, error.error_message if "TypeError" not in error.error_type else ""]
                 return found
             return ["no error"]
 
@@ -40,6 +40,7 @@ async def main() -> None:
             "many": await asyncio.gather(*(call("add", number, 1) for number in range(200))) == list(range(1, 201)),
             "error": await failure(RemoteExecutionError, "boom"),
             "arguments": await failure(InvalidArgumentsError, "add", 1),
+            "declared": await failure(RemoteExecutionError, "declared", "A-17"),
             "no service": await failure(NoRouteError, "nowhere"),
             "one run for a key": [await call("count", idempotency_key="one") for _ in range(3)],
             "idempotent": [await call("count", idempotent=True) for _ in range(2)],

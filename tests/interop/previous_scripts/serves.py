@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import rabibridge
 from rabibridge import RMQServer, current_call, register_call
 
 if TYPE_CHECKING:
@@ -28,6 +29,19 @@ def add_sync(left: int, right: int) -> int:
 
 async def boom() -> None:
     raise LookupError("not here")
+
+
+async def declared(sku: str) -> None:
+    """Raise a declared error; the previous version has none, and raises what programs raised then."""
+    base: Any = getattr(rabibridge, "ServiceError", None)
+    if base is None:
+        raise LookupError(sku)
+
+    class OutOfStock(base, code="interop.out_of_stock"):  # type: ignore[call-arg,misc] # pyright: ignore
+        sku: str
+        left: int
+
+    raise OutOfStock(sku, left=2)
 
 
 async def count() -> int:
@@ -58,7 +72,7 @@ async def was_cancelled() -> bool:
 async def main() -> None:
     server = RMQServer(url=config["url"])
     limits: dict[str, Any] = {"queue_size": 1000, "fetch_size": 10, "timeout": 60}
-    functions: list[Callable[..., Any]] = [add, add_sync, boom, time_left, hold, was_cancelled]
+    functions: list[Callable[..., Any]] = [add, add_sync, boom, declared, time_left, hold, was_cancelled]
     for function in functions:
         function.__name__ = config["prefix"] + function.__name__
         server.add_service(register_call(**limits)(function))

@@ -44,20 +44,22 @@ class ResultAdapter:
     adapter keeps no state between calls and is thread-safe.
     """
 
-    __slots__ = ("_adapter", "_exact", "annotation", "name")
+    __slots__ = ("_adapter", "_exact", "annotation", "name", "what")
 
-    def __init__(self, annotation: Any, name: str = "") -> None:
+    def __init__(self, annotation: Any, name: str = "", what: str = "result") -> None:
         """Prepare to restore values of ``annotation``, whose names are resolved.
 
         Args:
             annotation: what the values shall be.
             name: the function or service that they come from; used in errors.
+            what: what errors call a value.
 
         Raises:
             RegistrationError: pydantic cannot use the annotation.
         """
         self.annotation = annotation
         self.name = name
+        self.what = what
         self._exact = _exact_types(annotation)
         self._adapter: Any = None
         if not self._exact:
@@ -87,11 +89,11 @@ class ResultAdapter:
             return self._adapter.validate_python(value)
         except ValidationError as error:
             raise SerializationError(
-                f"{self._of()}the result does not fit its annotation: {place_of_error(error, 'result')}"
+                f"{self._of()}the {self.what} does not fit its annotation: {place_of_error(error, self.what)}"
             ) from error.with_traceback(None)  # its frames are those of pydantic
         except Exception as error:  # a validator of a user's class may raise anything
             raise SerializationError(
-                f"{self._of()}the result cannot be made what its annotation says: {type(error).__name__}"
+                f"{self._of()}the {self.what} cannot be made what its annotation says: {type(error).__name__}"
             ) from error
 
     def _make_adapter(self) -> Any:
@@ -101,7 +103,7 @@ class ResultAdapter:
             return TypeAdapter(self.annotation)
         except Exception as error:  # pydantic raises several errors, and asks the user's classes, too
             raise RegistrationError(
-                f"{self._of()}the annotation of the result, {self.annotation!r}, is none that pydantic can use: "
+                f"{self._of()}the annotation of the {self.what}, {self.annotation!r}, is none that pydantic can use: "
                 f"{_first_line(error)}"
             ) from error
 
@@ -109,13 +111,14 @@ class ResultAdapter:
         return f"{self.name}: " if self.name else ""
 
 
-def result_adapter(subject: Any, *, name: str | None = None) -> ResultAdapter | None:
+def result_adapter(subject: Any, *, name: str | None = None, what: str = "result") -> ResultAdapter | None:
     """Return what restores the results of a function, or values of an annotation.
 
     Args:
         subject: a function, or anything callable that is not a class; or an annotation, whose names are resolved. The
             result of a function whose annotation is ``Awaitable[R]`` or ``Coroutine[..., R]``, as in protocols, is R.
         name: how errors call the function. ``None`` (the default): its qualified name.
+        what: what errors call a value.
 
     Returns:
         The adapter; ``None`` if every result is returned as it arrives: there is no annotation, or it is ``Any``,
@@ -138,7 +141,7 @@ def result_adapter(subject: Any, *, name: str | None = None) -> ResultAdapter | 
         annotation = str
     if _is_anything(annotation):
         return None
-    return ResultAdapter(annotation, name or "")
+    return ResultAdapter(annotation, name or "", what)
 
 
 def place_of_error(error: Any, place: str) -> str:

@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from rabibridge_core.errors import RegistrationError, SerializationError
+from rabibridge_core._codec.annotations import result_adapter
+from rabibridge_core.errors import SerializationError
 from rabibridge_core.errors._declared import fields_of, hints_of, place_of_class
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from rabibridge_core.errors import ServiceError
 
 __all__ = ["default_of", "restorers_of"]
-
-_EXACT = (str, int, float, bool, bytes, list, dict)
 
 _restorers: WeakKeyDictionary[type[ServiceError], dict[str, Callable[[Any], Any]]] = WeakKeyDictionary()
 
@@ -54,42 +53,8 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def _restorer(cls: type[ServiceError], name: str, annotation: Any) -> Callable[[Any], Any]:
-    if annotation is Any or annotation is object:
-        return lambda value: value
-    exact = annotation if annotation in _EXACT else None
-    adapter: Any = None if exact else _adapter(cls, name, annotation)
-
-    def restore(value: Any) -> Any:
-        if type(value) is exact:
-            return value
-        nonlocal adapter
-        if adapter is None:
-            adapter = _adapter(cls, name, annotation)
-        return _validated(adapter, name, value)
-
-    return restore
+    return result_adapter(annotation, name=place_of_class(cls), what=f"field {name!r}") or _unchanged
 
 
-def _adapter(cls: type[ServiceError], name: str, annotation: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    try:
-        return TypeAdapter(annotation)
-    except Exception as error:  # pydantic raises several errors, and asks the program's classes, too
-        raise RegistrationError(
-            f"{place_of_class(cls)}: the annotation of the field {name!r}, {annotation!r}, is none that pydantic can "
-            f"use: {error}"
-        ) from error
-
-
-def _validated(adapter: Any, name: str, value: Any) -> Any:
-    from pydantic import ValidationError
-
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = "".join(f"[{step!r}]" for step in first["loc"])
-        raise SerializationError(f"the field {name!r} does not fit: {name}{place}: {first['msg']}") from None
-    except Exception as error:  # a validator of a class of the program may raise anything
-        raise SerializationError(f"the field {name!r} cannot be made: {type(error).__name__}") from error
+def _unchanged(value: Any) -> Any:
+    return value

@@ -148,8 +148,8 @@ def _made(cls: type[ServiceError], error: RemoteExecutionError) -> RemoteExecuti
         return error
     # Made from its state, as pickle does: the constructor may be the program's own and take other arguments.
     made: ServiceError = cls.__new__(cls)
-    state = {name: value for name, value in vars(error).items() if name not in ("code", "_fields", *error.fields)}
-    made.__dict__.update(state)
+    others = {field.name for field in fields_of(error)} if isinstance(error, ServiceError) else {"code", "_fields"}
+    made.__dict__.update({name: value for name, value in vars(error).items() if name not in others})
     for name, value in restored.items():
         setattr(made, name, value)
     return made

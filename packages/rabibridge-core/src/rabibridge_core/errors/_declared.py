@@ -25,7 +25,7 @@ _hints: WeakKeyDictionary[type[ServiceError], dict[str, Any]] = WeakKeyDictionar
 """The annotations of classes, as far as they could be resolved."""
 
 
-@dataclass_transform(field_specifiers=(dataclasses.field,))
+@dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field,))
 class ServiceError(RemoteExecutionError):
     """The base of the errors that a service raises on purpose, as a part of its interface.
 

@@ -43,6 +43,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestHealth(HealthConformance): ...
     class TestEndings(EndingConformance): ...
     class TestVersions(VersionsConformance): ...
+    class TestDeclaredErrors(DeclaredErrorConformance): ...
     class TestTypedCalls(TypedCallConformance): ...
 
 The first four classes test the transport protocol, in bytes; the others run the client and server engines on the
@@ -57,6 +58,7 @@ from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.deadlines import DeadlineConformance
+from rabibridge_testing.conformance.declared_errors import DeclaredErrorConformance
 from rabibridge_testing.conformance.delivery import DeliveryConformance
 from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.harness import Bench, Inbox, Worker
@@ -78,6 +80,7 @@ __all__ = [
     "CancellationConformance",
     "ContentConformance",
     "DeadlineConformance",
+    "DeclaredErrorConformance",
     "DeliveryConformance",
     "EndingConformance",
     "HealthConformance",

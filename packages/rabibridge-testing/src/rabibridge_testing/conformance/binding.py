@@ -8,6 +8,7 @@ from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.deadlines import DeadlineConformance
+from rabibridge_testing.conformance.declared_errors import DeclaredErrorConformance
 from rabibridge_testing.conformance.delivery import DeliveryConformance
 from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.health import HealthConformance
@@ -46,6 +47,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestHealth": HealthConformance,
     "TestEndings": EndingConformance,
     "TestVersions": VersionsConformance,
+    "TestDeclaredErrors": DeclaredErrorConformance,
     "TestTypedCalls": TypedCallConformance,
 }
 
