@@ -203,7 +203,11 @@ class RpcBase:
             self._start_anew()
         self._home.check()
         self._closing = True
-        await self._engine.close()
+        try:
+            await self._engine.close()
+        except ConfigurationError:  # it refuses, because it would wait for its caller
+            self._closing = False
+            raise
         self._connected, self._closed = False, True
 
     def __del__(self) -> None:

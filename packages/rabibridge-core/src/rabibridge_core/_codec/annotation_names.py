@@ -88,7 +88,10 @@ def _raw(function: Any) -> Mapping[str, Any]:
     if sys.version_info >= (3, 14):
         annotationlib = importlib.import_module("annotationlib")
         found: dict[str, Any] = annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
-        return found
+        # functools.wraps() copies what computes annotations, which there is not for those that were set by hand.
+        inner = function.__func__ if isinstance(function, MethodType) else function
+        wrapped = inspect.getattr_static(inner, "__wrapped__", None)
+        return found if found or wrapped is None else _raw(wrapped)
     return getattr(function, "__annotations__", {})
 
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import CloseOnce
+from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.loop_monitor import LoopMonitor
 from rabibridge_core._reporting.loggers import get_logger
@@ -224,14 +225,17 @@ class Server:
         Closing continues if the caller of this method is cancelled.
 
         Raises:
-            ConfigurationError: it is called by a handler of this server, for which it would wait.
+            ConfigurationError: it is called in a call that this server processes, for which it would wait: by the
+                handler, or by a task or thread that is part of the call.
         """
-        task = asyncio.current_task()
-        if task is not None and self.services.processes(task):
-            raise ConfigurationError(
-                f"a call that {self.name} processes awaits its close(), which waits for that call: use stop(), which "
-                "does not wait"
+        call = current_call_var.get()
+        if call is not None and self.services.processes(call):
+            error = ConfigurationError(
+                f"a call of {call.service!r} that {self.name} processes cannot close it, because close() waits for "
+                "that call: use stop(), which does not wait"
             )
+            _log.error("%s", error)  # the handler may have left it to a task or a thread that nobody asks
+            raise error
         await self._close_once(self._close)
 
     async def _close(self) -> None:

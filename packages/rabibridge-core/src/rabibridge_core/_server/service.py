@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._observability.call_context import CurrentCall
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
     from rabibridge_core.plugins.call_hooks import CallHooks
@@ -108,9 +109,9 @@ class ServiceRunner:
         """Whether requests arrive."""
         return self.consumer is not None and self.consumer.live
 
-    def runs(self, task: asyncio.Task[object]) -> bool:
-        """Tell whether this task processes one of the requests; may be called from any thread."""
-        return any(active.task is task for active in list(self._active))
+    def runs(self, work: asyncio.Task[object] | CurrentCall) -> bool:
+        """Tell whether this task processes one of the requests, or this call is one; may be called from any thread."""
+        return any(work is active or work is active.task for active in list(self._active))
 
     async def start(self, transport: Transport) -> None:
         """Declare the queue and start to consume."""

@@ -285,9 +285,9 @@ class ServiceSet:
         error = error or self._failures.get(name)
         return f"service {name!r} receives no calls: {error or 'it is starting, or its queue is being redeclared'}"
 
-    def processes(self, task: asyncio.Task[Any]) -> bool:
-        """Tell whether a call is processed in this task."""
-        return any(runner.runs(task) for runner in {*self.runners.values(), *self._stopping})
+    def processes(self, call: CurrentCall) -> bool:
+        """Tell whether this call is one of the active requests."""
+        return any(runner.runs(call) for runner in {*self.runners.values(), *self._stopping})
 
     def service_of(self, task: asyncio.Task[Any]) -> str | None:
         """Return the name of the service whose handler runs in ``task``, if any; may be called from any thread."""

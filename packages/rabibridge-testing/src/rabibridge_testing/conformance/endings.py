@@ -166,13 +166,18 @@ class EndingConformance(ConformanceBase):
         error = await _failure(await bench.client(), name, 1)
         assert (error.error_type, error.executed, ran) == ("builtins.KeyError", False, [])
 
-    async def test_a_function_that_closes_its_own_server_is_told_that_it_cannot(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("how", ["itself", "a task", "a thread"])
+    async def test_a_function_that_closes_its_own_server_is_told_that_it_cannot(self, bench: Bench, how: str) -> None:
         name = bench.name("bye")
+        loop = asyncio.get_running_loop()
 
         async def bye() -> None:
-            await server.close()
+            await (server.close() if how == "itself" else asyncio.gather(server.close()))
 
-        server = await bench.server(service(bye, name))
+        def bye_from_a_thread() -> None:
+            asyncio.run_coroutine_threadsafe(server.close(), loop).result(PATIENCE)
+
+        server = await bench.server(service(bye_from_a_thread if how == "a thread" else bye, name))
         error = await _failure(await bench.client(), name)
         assert error.error_type == "rabibridge_core.errors.ConfigurationError"
         assert "stop()" in error.error_message
