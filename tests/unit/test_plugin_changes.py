@@ -98,6 +98,17 @@ def test_whatever_a_file_raises_touches_nobody_else(
     assert folder.problems() == []
 
 
+def test_an_interrupt_from_the_keyboard_is_passed_on_and_nothing_of_the_file_is_kept(tmp_path: Path) -> None:
+    write(tmp_path, a="raise KeyboardInterrupt\n", b=service("b"))
+    folder, before = PluginFolder(tmp_path), set(sys.modules)
+    with pytest.raises(KeyboardInterrupt):
+        folder.load()
+    assert not [name for name in set(sys.modules) - before if name.endswith(".a")]
+    write(tmp_path, a=service("a"))
+    assert {schema.name for schema in folder.update().services} == {"a", "b"}
+    assert folder.problems() == []
+
+
 def test_the_folder_of_the_running_program(tmp_path: Path) -> None:
     program = (
         f"{service('own')}from rabibridge_core._hosting.plugin_folder import PluginFolder\n"
