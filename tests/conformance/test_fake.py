@@ -66,4 +66,12 @@ def dead_letters(broker: MemoryBroker) -> Callable[[str], Awaitable[list[tuple[b
     return look
 
 
+@pytest.fixture
+def message_limit(broker: MemoryBroker) -> Callable[[int], Awaitable[None]]:
+    async def limit(size: int) -> None:
+        broker.max_message_size = size
+
+    return limit
+
+
 bind(globals())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,13 +11,16 @@ import pytest
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_testing.conformance import bind
+from tests.support.message_limit import message_size_limits
 from tests.support.proxy import Proxy
+from tools.broker import GivenBroker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from rabibridge_core.transport import Transport
+    from tools.broker import Broker
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -104,6 +108,18 @@ def dead_letters(amqp_url: str) -> Callable[[str], Awaitable[list[tuple[bytes, s
         return found
 
     return take
+
+
+@pytest.fixture
+def message_limit(rabbitmq: Broker) -> Iterator[Callable[[int], Awaitable[None]]]:
+    if isinstance(rabbitmq, GivenBroker):
+        pytest.skip("rabbitmqctl cannot be run on a broker that is only known by its URL")
+    with message_size_limits(rabbitmq) as set_limit:
+
+        async def limit(size: int) -> None:
+            await asyncio.to_thread(set_limit, size)
+
+        yield limit
 
 
 bind(globals())

@@ -11,6 +11,7 @@ import pytest
 from rabibridge import ConnectionLostError, ContentRejectedError, RemoteExecutionError
 from rabibridge_core.transport import ConnectionState
 from tests.rabbitmq.support import until_waiting
+from tests.support.message_limit import message_size_limits
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
@@ -22,19 +23,13 @@ if TYPE_CHECKING:
 _ABOVE_ONE_FRAME = 200_000
 _BELOW_ONE_FRAME = 50_000
 
-_SET = "application:set_env(rabbit, max_message_size, {0}), catch persistent_term:put(max_message_size, {0})."
-
 
 @pytest.fixture
 def limit(governed: Broker) -> Iterator[Callable[[int], None]]:
     """Limit the bodies that channels accept from now on, in bytes, until the test is over."""
 
-    def set_limit(size: int) -> None:
-        governed.ctl("eval", _SET.format(size))
-
-    before = int(governed.ctl("eval", "{ok, Size} = application:get_env(rabbit, max_message_size), Size."))
-    yield set_limit
-    set_limit(before)
+    with message_size_limits(governed) as set_limit:
+        yield set_limit
 
 
 @pytest.mark.parametrize("idempotent", [False, True])

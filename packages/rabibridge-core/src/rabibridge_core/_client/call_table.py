@@ -13,6 +13,7 @@ from rabibridge_core._client.silence import SilentServices
 from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
+from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import CallError, ConnectionLostError, ContentRejectedError
 
@@ -124,8 +125,7 @@ class CallTable:
             if call is not None and len(call.request.body) > limit and not call.future.done():
                 call.future.set_exception(
                     ContentRejectedError(
-                        f"call of {call.func_name!r}: the request takes {len(call.request.body)} bytes on the wire; "
-                        f"the broker accepts at most {limit} (its max_message_size)"
+                        f"call of {call.func_name!r}: {too_large('the request', len(call.request.body), limit)}"
                     )
                 )
 

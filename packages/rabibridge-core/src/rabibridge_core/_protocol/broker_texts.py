@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["NO_ROUTE", "QUEUE_FULL", "both_served", "left_behind", "limits_differ", "served_elsewhere"]
+__all__ = ["NO_ROUTE", "QUEUE_FULL", "both_served", "left_behind", "limits_differ", "served_elsewhere", "too_large"]
 
 NO_ROUTE = "no worker has registered a service of that name and kind on this virtual host"
 """Detail of NoRouteError."""
 
 QUEUE_FULL = "the queue of the service is full; the call was not queued, retry it later"
 """Detail of QueueFullError."""
+
+
+def too_large(what: str, size: int, limit: int) -> str:
+    """Return the text of the error for a request or reply, ``what``, of more bytes than the broker accepts."""
+    return f"{what} takes {size} bytes on the wire; the broker accepts at most {limit} (its max_message_size)"
 
 
 def limits_differ(queue: str, difference: str) -> str:

@@ -11,6 +11,7 @@ from rabibridge._amqp.reply_to import DIRECT_REPLY_TO, direct_reply_node
 from rabibridge._transport.reply_queues import ReplyQueues
 from rabibridge._transport.reply_trials import ReplyTrials
 from rabibridge._transport.republish import OutgoingMessage
+from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ContentRejectedError
 
@@ -134,9 +135,7 @@ class Replies:
         limit = self._session.max_message
         if limit is None or size <= limit:
             return None
-        return ContentRejectedError(
-            f"the reply takes {size} bytes on the wire; the broker accepts at most {limit} (its max_message_size)"
-        )
+        return ContentRejectedError(too_large("the reply", size, limit))
 
     def _remember(self, address: bytes, size: int) -> None:
         self.accepted = max(self.accepted, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError
 
 if TYPE_CHECKING:
@@ -45,6 +46,4 @@ def check_size(size: int, limit: int | None) -> None:
         ContentRejectedError: it is too large.
     """
     if limit is not None and size > limit:
-        raise ContentRejectedError(
-            f"the request takes {size} bytes on the wire; the broker accepts at most {limit} (its max_message_size)"
-        )
+        raise ContentRejectedError(too_large("the request", size, limit))

@@ -20,19 +20,24 @@ class MemoryBroker(Router[MemoryTransport]):
         name: the name of the broker, used in errors.
         accepting: whether it accepts connections.
         alarm: why it accepts no requests, ``None`` while it does: see :meth:`block`.
+        max_message_size: the largest body of requests and replies that it accepts, in bytes; ``None``: no limit. A test
+            may set it at any time.
         dead_letters: the requests that workers have dead-lettered, each with the reason, the oldest first.
         transports: the transports that are connected, or reconnect as soon as they can.
         undeliverable_replies: the number of replies whose caller had disconnected.
     """
 
-    def __init__(self, name: str = "memory", *, trace: bool = False) -> None:
+    def __init__(self, name: str = "memory", *, trace: bool = False, max_message_size: int | None = None) -> None:
         """Create an empty broker.
 
         Args:
             name: the name of the broker, used in errors.
             trace: keep every request and reply in :attr:`traces`; they stay in memory as long as the broker does.
+            max_message_size: the largest body that it accepts, in bytes, like the setting of that name of RabbitMQ;
+                ``None``: no limit.
         """
         super().__init__(name, trace=trace)
+        self.max_message_size = max_message_size
 
     def transport(self, name: str = "memory transport") -> MemoryTransport:
         """Return a new transport to this broker, not connected yet."""

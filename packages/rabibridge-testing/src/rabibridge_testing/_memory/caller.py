@@ -151,6 +151,12 @@ class MemoryCaller:
         if address == self.address:
             self.events.replied(correlation_id, reply)
 
+    def size_refused(self, address: int, correlation_id: bytes, limit: int) -> None:
+        """Called when a request is larger than the broker accepts."""
+        if address == self.address:
+            self._unconfirmed.discard(correlation_id)
+            self.events.too_large(limit, [correlation_id])
+
     def refusal_arrived(self, address: int, correlation_id: bytes, refusal: Refusal, detail: str) -> None:
         """Called with a refusal; it is dropped if the connection that it was sent to is lost."""
         if address == self.address:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from rabibridge_core._protocol.broker_texts import too_large
+from rabibridge_core.errors import ContentRejectedError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._memory.delivery import Delivery
 from rabibridge_testing._memory.queue import MemoryQueue
@@ -20,7 +22,13 @@ __all__ = ["ConsumerHost", "ConsumerRouter", "MemoryConsumer"]
 
 
 class ConsumerRouter(Protocol):
-    """What a consumer uses of the broker."""
+    """What a consumer uses of the broker.
+
+    Attributes:
+        max_message_size: the largest reply that it accepts, in bytes; ``None``: no limit.
+    """
+
+    max_message_size: int | None
 
     def reply(self, message: Message, reply: Reply, worker: ConsumerHost) -> None:
         """Send a reply to the caller of ``message``."""
@@ -152,6 +160,15 @@ class MemoryConsumer:
     def queue_deleted(self) -> None:
         """Called when the queue was deleted."""
         self.transport.consumer_cancelled(self)
+
+    def refusal(self, reply: Reply) -> ContentRejectedError | None:
+        """Return why the broker does not accept a reply; ``None`` if it does."""
+        limit, size = self.broker.max_message_size, len(reply.body)
+        return None if limit is None or size <= limit else ContentRejectedError(too_large("the reply", size, limit))
+
+    def reply_refused(self, delivery: Delivery, error: ContentRejectedError) -> None:
+        """Ask for another reply, in the next turn of the loop, to a request that is not settled yet."""
+        self.transport.loop.call_soon(self._events.reply_refused, delivery, error)
 
     def send_reply(self, message: Message, reply: Reply) -> None:
         """Send a reply; it is lost where there is no connection, which happens only to accepted requests."""

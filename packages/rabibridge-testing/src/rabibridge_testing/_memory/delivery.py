@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from rabibridge_testing._memory.messages import caller_name
 
 if TYPE_CHECKING:
+    from rabibridge_core.errors import ContentRejectedError
     from rabibridge_core.transport import Headers, Reply
     from rabibridge_testing._memory.messages import Message
     from rabibridge_testing._memory.queue import MemoryQueue
@@ -22,6 +23,14 @@ class DeliveryOwner(Protocol):
     @property
     def queue(self) -> MemoryQueue:
         """The queue that requests are taken from."""
+        ...
+
+    def refusal(self, reply: Reply) -> ContentRejectedError | None:
+        """Return why the broker does not accept a reply; ``None`` if it does."""
+        ...
+
+    def reply_refused(self, delivery: Delivery, error: ContentRejectedError) -> None:
+        """Ask for another reply to a request that is not settled yet."""
         ...
 
     def send_reply(self, message: Message, reply: Reply) -> None:
@@ -68,6 +77,7 @@ class Delivery:
         "message",
         "persistent",
         "queue",
+        "reply_refused",
         "settled",
         "time_left",
         "user",
@@ -96,6 +106,7 @@ class Delivery:
         self.handed_over = False
         self.accepted = False
         self.settled = False
+        self.reply_refused = False
         self.void = False
 
     def __repr__(self) -> str:
@@ -108,9 +119,14 @@ class Delivery:
         return self.deliveries > 0
 
     def reply(self, reply: Reply, /) -> None:
-        """Send the reply, then settle."""
-        if self._settle():
-            self._consumer.send_reply(self.message, reply)
+        """Send the reply, then settle; the first one that is too large is replaced by another one."""
+        refusal = self._consumer.refusal(reply)
+        if refusal is not None and not (self.reply_refused or self.settled or self.void):
+            self.reply_refused = True
+            self._consumer.reply_refused(self, refusal)
+        elif self._settle():
+            if refusal is None:
+                self._consumer.send_reply(self.message, reply)
             self._consumer.settled(self)
 
     def accept(self) -> None:
@@ -131,7 +147,7 @@ class Delivery:
         """Store it in the broker's ``dead_letters``, send the reply if there is one, then settle."""
         if self._settle():
             self._consumer.dead_letter(self.message, self.queue.spec.name, reason)
-            if reply is not None:
+            if reply is not None and self._consumer.refusal(reply) is None:
                 self._consumer.send_reply(self.message, reply)
             self._consumer.settled(self)
 

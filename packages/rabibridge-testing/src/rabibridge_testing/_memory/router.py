@@ -76,6 +76,7 @@ class Router(FaultControls, Generic[TransportT]):
         self.name = name
         self.accepting = True
         self.alarm: str | None = None
+        self.max_message_size: int | None = None
         self.dead_letters: list[DeadLetter] = []
         self.transports: list[TransportT] = []
         self.undeliverable_replies = 0
@@ -244,6 +245,10 @@ class Router(FaultControls, Generic[TransportT]):
             caller.transport.loop.call_later(seconds, act, *args)
 
     def _route(self, message: Message) -> None:
+        limit = self.max_message_size
+        if limit is not None and len(message.request.body) > limit:
+            self._tell_caller(message, MemoryCaller.size_refused, limit)
+            return
         queue = self._routes.find(message.request.routing_key)
         if queue is None:
             self._refuse(message, NoRouteError, NO_ROUTE)

@@ -2,7 +2,7 @@
 
 Test classes and their helpers belong here. Tests of RabiBridge itself do not: the suite must pass on every transport.
 
-A test module binds the suite to a transport with two fixtures, up to three optional ones, and one call::
+A test module binds the suite to a transport with two fixtures, up to four optional ones, and one call::
 
     from rabibridge_testing.conformance import bind
 
@@ -22,6 +22,8 @@ A test module binds the suite to a transport with two fixtures, up to three opti
 ``dead_letters`` (optional)
     returns an async callable that returns the dead letters of the queue of the given name, the oldest first: a list of
     pairs of correlation id and reason. It may remove them from the broker.
+``message_limit`` (optional)
+    returns an async callable that lets the broker accept bodies of at most that many bytes, until the end of the test.
 
 Tests that need an optional fixture are skipped if it is missing.
 
@@ -35,6 +37,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestKinds(KindConformance): ...
     class TestLimits(LimitConformance): ...
     class TestContent(ContentConformance): ...
+    class TestMessageSize(MessageSizeConformance): ...
     class TestOutage(OutageConformance): ...
     class TestCancellation(CancellationConformance): ...
     class TestDelivery(DeliveryConformance): ...
@@ -66,6 +69,7 @@ from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
 from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
+from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
@@ -88,6 +92,7 @@ __all__ = [
     "Inbox",
     "KindConformance",
     "LimitConformance",
+    "MessageSizeConformance",
     "OutageConformance",
     "QueueConformance",
     "ReconnectionConformance",

@@ -15,6 +15,7 @@ from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
 from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
+from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
@@ -39,6 +40,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestKinds": KindConformance,
     "TestLimits": LimitConformance,
     "TestContent": ContentConformance,
+    "TestMessageSize": MessageSizeConformance,
     "TestOutage": OutageConformance,
     "TestCancellation": CancellationConformance,
     "TestDelivery": DeliveryConformance,

@@ -35,6 +35,7 @@ __all__ = [
     "DeadLetters",
     "DeleteQueue",
     "Inbox",
+    "LimitMessages",
     "Refused",
     "Unreachable",
     "Worker",
@@ -47,6 +48,7 @@ __all__ = [
 BreakConnection: TypeAlias = Callable[[Transport], Awaitable[None]]
 Unreachable: TypeAlias = Callable[[Transport], AbstractAsyncContextManager[object]]
 DeleteQueue: TypeAlias = Callable[[str], Awaitable[None]]
+LimitMessages: TypeAlias = Callable[[int], Awaitable[None]]
 DeadLetters: TypeAlias = Callable[[str], Awaitable[list[tuple[bytes, str]]]]
 
 PATIENCE = 30.0
@@ -258,6 +260,12 @@ class ConformanceBase:
     def remove_queue(self, request: pytest.FixtureRequest) -> DeleteQueue:
         """Provide the author's fixture ``delete_queue``; without one, skip the test."""
         found: DeleteQueue = _optional(request, "delete_queue")
+        return found
+
+    @pytest.fixture
+    def limit_messages(self, request: pytest.FixtureRequest) -> LimitMessages:
+        """Provide the author's fixture ``message_limit``; without one, skip the test."""
+        found: LimitMessages = _optional(request, "message_limit")
         return found
 
     @pytest.fixture
