@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from rabibridge_core._api.base import RpcBase
 from rabibridge_core._hosting.background_serving import BackgroundServing
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._server.server import Server
+    from rabibridge_core._services.schema import ServiceSchema
 
 __all__ = ["ServingBase"]
 
@@ -136,17 +137,76 @@ class ServingBase(RpcBase):
         """
         await self._server.wait_serving(names)
 
-    async def remove_service(self, name: str) -> None:
-        """Stop a service and forget it. Other services are not affected.
+    async def remove_service(self, name: str, *, delete: Literal["if-unused"] | None = None) -> bool:
+        """Stop a service and forget it. Other services are not affected, and a server may have none for a while.
 
-        Calls in flight finish within ``drain_timeout``, in the background; when this returns, no further call arrives.
-        The queue stays on the broker, and calls that wait in it are kept for other servers, or for this one if the
-        service is added again.
+        When this returns, no further call arrives here. Calls in flight finish within ``drain_timeout``: in the
+        background, or, with ``delete``, before this returns.
 
         Args:
             name: the name of the service.
+            delete: ``None``: the queue stays on the broker, and calls that wait in it are kept for other servers, or
+                for this one if the service is added again. ``"if-unused"``: the queue is deleted after the calls in
+                flight have finished, unless another worker serves it or a call waits in it; callers then get
+                NoRouteError.
+
+        Returns:
+            Whether the queue stays on the broker.
 
         Raises:
-            ConfigurationError: this server has no service of that name.
+            ConfigurationError: this server has no service of that name, or the broker refuses to delete its queue, or
+                a call of this service awaits its deletion.
+            ConnectionLostError: there is no connection to delete the queue on. The service is removed.
         """
-        await self._server.remove(name)
+        return await self._server.remove(name, delete=_deletes(delete))
+
+    async def update_service(
+        self,
+        name: str,
+        *,
+        fetch_size: int | None = None,
+        fetch_ahead: int | None = None,
+        validate: bool | None = None,
+        idempotent: bool | None = None,
+        redelivery_limit: int | None = None,
+    ) -> ServiceSchema:
+        """Change limits of a service that live on this worker, while it runs; no call is lost.
+
+        When this returns, calls arrive with the new limits. Calls in flight finish as they began, and count against the
+        new ``fetch_size``: if it is lower, no further call starts before as many have finished. Limits that live on the
+        broker (``queue_size``, ``timeout``, ``queue_type``) are changed as docs/configuration.md describes.
+
+        Args:
+            name: the name of the service.
+            fetch_size: as in ``register_call``; ``None``, here and below: as it is.
+            fetch_ahead: as in ``register_call``.
+            validate: as in ``register_call``.
+            idempotent: as in ``register_call``.
+            redelivery_limit: as in ``register_call``. That of a quorum queue is stored on the broker and cannot be
+                changed here.
+
+        Returns:
+            The service with its new limits.
+
+        Raises:
+            ConfigurationError: this server has no service of that name, or the broker refuses.
+            RegistrationError: a limit is out of range, or contradicts another one. Nothing is changed.
+            ConnectionLostError: there is no connection, and none within ``connect_timeout``.
+        """
+        self._check_serving_here()
+        return await self._server.update(
+            name,
+            lambda schema: schema.with_limits(
+                fetch_size=fetch_size,
+                fetch_ahead=fetch_ahead,
+                validate=validate,
+                idempotent=idempotent,
+                redelivery_limit=redelivery_limit,
+            ),
+        )
+
+
+def _deletes(delete: object) -> bool:
+    if delete not in (None, "if-unused"):
+        raise ConfigurationError(f"delete is {delete!r}; it must be 'if-unused', or None to keep the queue")
+    return delete is not None

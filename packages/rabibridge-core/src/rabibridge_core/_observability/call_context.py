@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar, copy_context
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from rabibridge_core._protocol.headers import RESENT
@@ -46,6 +46,37 @@ class CurrentCall:
     def correlation_id(self) -> str:
         """The caller's id of the call, as it appears in logs; empty if the caller gave none."""
         return self._request.correlation_id.decode("utf-8", "backslashreplace")
+
+    @property
+    def id(self) -> str:
+        """The same as :attr:`correlation_id`."""
+        return self.correlation_id
+
+    @property
+    def caller(self) -> str:
+        """Identifies the caller: equal for all calls of one caller on one connection, different for others.
+
+        It says nothing about who that is; :attr:`user` and :attr:`headers` do.
+        """
+        return self._request.caller.decode("utf-8", "backslashreplace")
+
+    @property
+    def user(self) -> str:
+        """The user of the broker that sent the call, if the broker vouches for that; empty if it is not known."""
+        return self._request.user
+
+    @property
+    def attempt(self) -> int:
+        """How many times this call has been delivered to a worker, as far as that is known: 1 for the first time.
+
+        It is at least 2 if :attr:`redelivered` is true.
+        """
+        return max(self._request.deliveries, int(self.redelivered)) + 1
+
+    @property
+    def deadline(self) -> float | None:
+        """When the time of the call ends, by the clock of this worker, in seconds since 1970; ``None``: no limit."""
+        return None if self.ends_at is None else time() + self.ends_at - monotonic()
 
     @property
     def time_left(self) -> float | None:

@@ -28,10 +28,10 @@ class ActiveRequest(CurrentCall):
         "accepted",
         "deadline_slot",
         "execution",
+        "interruptible",
         "probe_due",
         "request",
         "settled",
-        "started",
         "stop_reason",
         "task",
         "thread_future",
@@ -46,8 +46,9 @@ class ActiveRequest(CurrentCall):
         self.over = False
         self._request = self.request = request
         self.stop_reason: StopReason | None = None
-        self.started = False
-        """Whether its task has taken its first step: a task cancelled before that would never settle the request."""
+        self.interruptible = False
+        """Whether its task may be cancelled: not before its first step, as it would then never settle the request, and
+        not while the providers of its handler clean up."""
         self.accepted = False
         """Whether it was acknowledged before the handler started (at most once)."""
         self.settled = False

@@ -35,9 +35,21 @@ class ConcurrencyLimiter:
     def release(self) -> None:
         """Called when a running request has finished: starts queued requests."""
         self._running -= 1
+        self._start_queued()
+
+    def resize(self, limit: int) -> None:
+        """Let ``limit`` requests run at a time from now on; those that run continue."""
+        self.limit = limit
+        self._start_queued()
+
+    def _start_queued(self) -> None:
         while self._queued and self._running < self.limit:
             self._running += 1
             self._start(self._queued.popleft())
+
+    def occupy(self, count: int) -> None:
+        """Count ``count`` requests that run elsewhere, until :meth:`release` is called for each."""
+        self._running += count
 
     def enqueue(self, active: ActiveRequest) -> None:
         """Start the request as soon as fewer than ``limit`` run."""

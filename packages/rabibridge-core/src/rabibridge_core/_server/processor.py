@@ -91,7 +91,7 @@ class RequestProcessor:
         self._clocks = clocks
         self._codec = codec
         self._hooks = hooks
-        self._owner = owner
+        self.owner = owner
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel["ActiveRequest"](self._loop, self._expired)
 
@@ -153,7 +153,7 @@ class RequestProcessor:
             self._deadlines.discard(active, active.deadline_slot)
 
     def _expired(self, active: ActiveRequest) -> None:
-        self._owner.stop_request(active, "expired")
+        self.owner.stop_request(active, "expired")
 
     async def process(self, active: ActiveRequest) -> None:
         """Run the handler and settle the request."""
@@ -165,7 +165,7 @@ class RequestProcessor:
         try:
             if observed:
                 started = hooks.request_received(self.schema.name, request.correlation_id, request.headers)
-            active.started = True
+            active.interruptible = True
             reason = active.stop_reason
             if reason is None and self._cancelled_calls.any and self._cancelled_calls.discard(request):
                 reason = active.stop_reason = "cancelled"
@@ -214,7 +214,7 @@ class RequestProcessor:
             if issubclass(type(raised), GeneratorExit) and self._loop.is_closed():
                 raise  # not raised by the handler: the task is destroyed together with its loop
             error = raised
-            self.settler.settle_error(active, raised, ran=ran, shutting_down=self._owner.shutting_down)
+            self.settler.settle_error(active, raised, ran=ran, shutting_down=self.owner.shutting_down)
         finally:
             active.over = True
             if (slot := active.deadline_slot) is not None:
@@ -224,7 +224,7 @@ class RequestProcessor:
                 active.execution = None
             self.active.discard(active)
             if self.notifies_owner:
-                self._owner.request_finished(active)
+                self.owner.request_finished(active)
             if observed:
                 hooks.request_finished(self.schema.name, request.correlation_id, started, error)
             # This breaks two reference cycles: exception and frame; task, context and active request.
@@ -258,4 +258,4 @@ class RequestProcessor:
         finally:
             leader = execution.leader
             if leader.settled and not execution.has_followers and not execution.finished:
-                self._owner.stop_request(leader, "cancelled")  # its caller does not wait, and now nobody else does
+                self.owner.stop_request(leader, "cancelled")  # its caller does not wait, and now nobody else does

@@ -16,7 +16,7 @@ from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._services.registry import Registry
@@ -153,9 +153,23 @@ class Server:
         except ConfigurationError as error:
             raise _mendable(error) from None
 
-    async def remove(self, name: str) -> None:
-        """Stop and forget a service; see :meth:`ServiceSet.remove`."""
-        await self.services.remove(name)
+    async def remove(self, name: str, *, delete: bool = False) -> bool:
+        """Stop and forget a service; see :meth:`ServiceSet.remove`.
+
+        Raises:
+            ConfigurationError: it would wait for the call that it is called by.
+        """
+        call, runner = current_call_var.get(), self.services.runners.get(name)
+        if delete and call is not None and runner is not None and runner.runs(call):
+            raise ConfigurationError(
+                f"a call of {name!r} removes that service and its queue, which waits for the call: leave delete= out, "
+                "or remove it from elsewhere"
+            )
+        return await self.services.remove(name, delete=delete)
+
+    async def update(self, name: str, change: Callable[[ServiceSchema], ServiceSchema]) -> ServiceSchema:
+        """Change limits of a service that live on this worker; see :meth:`ServiceSet.update`."""
+        return await self.services.update(name, change)
 
     async def wait_serving(self, names: Sequence[str]) -> None:
         """Wait until these services, or all if none is named, receive calls; see :meth:`ServiceSet.wait_serving`."""

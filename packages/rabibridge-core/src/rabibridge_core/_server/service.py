@@ -16,6 +16,8 @@ from rabibridge_core._server.deduplication import DeduplicationCache
 from rabibridge_core._server.drain import Drain
 from rabibridge_core._server.outlasting import OutlastingHandlers, log_outlasting
 from rabibridge_core._server.processor import RequestProcessor
+from rabibridge_core._server.stopping import RequestStopper
+from rabibridge_core._server.takeover import FollowedOwner, Takeover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +81,8 @@ class ServiceRunner:
         if self._at_most_once or schema.fetch_ahead > 0:
             self._limiter = ConcurrencyLimiter(schema.concurrency, self._start_queued)
             self._processor.notifies_owner = True
+        self._stopper = RequestStopper(self._processor, self._drop_queued)
+        self._takeover = Takeover()
         self._drain = Drain()
         self._maintenance: asyncio.Task[None] | None = None
         """Runs as long as the service. When a program ends, its event loop cancels all tasks at once, and so this."""
@@ -126,11 +130,29 @@ class ServiceRunner:
             raise
         self._maintenance = self._loop.create_task(repeat(MAINTENANCE_INTERVAL, self._maintain))
 
+    def can_go_on_as(self, schema: ServiceSchema) -> bool:
+        """Tell whether :meth:`replace_handler` is enough to become ``schema``: its queue and limits are the same."""
+        same_limit = self._at_most_once or self.schema.concurrency == schema.concurrency
+        return self.schema.queue == schema.queue and same_limit
+
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""
         self._processor.replace_handler(schema)
         if self._limiter is not None:
-            self._limiter.limit = schema.concurrency
+            self._limiter.resize(schema.concurrency)
+
+    def follow(self, before: ServiceRunner) -> None:
+        """Count the requests that ``before``, which receives no more, still has against the limit of this one.
+
+        Called before :meth:`start`: together, the two run no more than this one may.
+        """
+        if not (count := before.active_requests + before._takeover.pending):
+            return
+        if self._limiter is None:
+            self._limiter = ConcurrencyLimiter(self.schema.concurrency, self._start_queued)
+        self._processor.notifies_owner = before._processor.notifies_owner = True
+        before._processor.owner = FollowedOwner(before, before._takeover)  # others need no such step for each call
+        self._takeover.begin(before._takeover, count, self._limiter, before._limiter)
 
     async def stop_consuming(self) -> None:
         """Receive no more requests. The active ones continue."""
@@ -181,7 +203,7 @@ class ServiceRunner:
             await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
         for active in list(self._active):
             if active.accepted:  # its handler ignores the cancellation, and no other worker will reply
-                self._settle_early(active, "requeued")
+                self._stopper.settle_early(active, "requeued")
 
     def received(self, request: IncomingRequest, /) -> None:
         """Called when a request arrives."""
@@ -262,39 +284,12 @@ class ServiceRunner:
 
     def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
         """Stop an active request; without effect if it is stopped already. It raises nothing."""
-        try:
-            self._stop_request(active, reason)
-        except BaseException as error:  # noqa: BLE001 - what a handler waits for may raise when it is cancelled
-            self._processor.settler.failures.unstoppable(active.request.correlation_id, error)
+        self._stopper.stop_request(active, reason)
 
-    def _stop_request(self, active: ActiveRequest, reason: StopReason) -> None:
-        if active.stop_reason is not None:
-            return
-        execution = active.execution
-        if execution is not None and execution.has_followers:
-            if not active.settled:
-                self._settle_early(active, reason)  # its handler continues for the requests that follow it
-            active.ends_at = execution.followers_end_at
-            return
-        active.stop_reason = reason
-        active.cancelled = True
-        if active.task is None:
-            self._drop_queued(active, reason)
-        elif not active.started:
-            pass  # a task that is cancelled before its first step would never settle its request
-        elif active.thread_future is None:
-            active.task.cancel()
-        elif not active.thread_future.cancel() and reason == "requeued":
-            self._settle_early(active, reason)  # its thread cannot be interrupted; another worker may run it meanwhile
-
-    def _drop_queued(self, active: ActiveRequest, reason: StopReason) -> None:
+    def _drop_queued(self, active: ActiveRequest) -> None:
         assert self._limiter is not None
         self._limiter.remove(active)
         self._processor.disarm_deadline(active)
         self._active.discard(active)
-        self._settle_early(active, reason)
+        self._takeover.finished()
         self._drain.check(self._active)
-
-    def _settle_early(self, active: ActiveRequest, reason: StopReason) -> None:
-        self._processor.settler.settle_stopped(active, reason)
-        active.settled = True

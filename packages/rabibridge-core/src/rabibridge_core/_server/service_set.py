@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from rabibridge_core._concurrency.background import TaskSet
-from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.executors import validator
-from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._server.running_services import RunningServices
 from rabibridge_core._server.side_by_side import refusals, side_by_side, together, unknown_service
-from rabibridge_core._services.registry import Registry
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
+from rabibridge_core.transport import QueueDeleter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-    from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._observability.call_context import CurrentCall
+    from rabibridge_core._server.service import ServiceRunner
     from rabibridge_core._services.schema import ServiceSchema
-    from rabibridge_core.plugins.call_hooks import CallHooks
-    from rabibridge_core.transport import QueueType, Transport
 
 __all__ = ["ServiceSet"]
 
@@ -31,51 +25,11 @@ _log = get_logger(__name__)
 _LIVE_INTERVAL = 0.02
 
 
-class ServiceSet:
+class ServiceSet(RunningServices):
     """The services of one server. While it is serving, each has a :class:`ServiceRunner`.
 
     Changes run one after the other: a service that is added or changed while another change runs waits for it.
     """
-
-    def __init__(
-        self,
-        transport: Transport,
-        codec: Codec,
-        hooks: CallHooks,
-        *,
-        drain_timeout: float,
-        queue_type: QueueType,
-        registry: Registry | None = None,
-    ) -> None:
-        """Start empty.
-
-        Args:
-            transport: where requests come from.
-            codec: decodes arguments and encodes results.
-            hooks: called for each request.
-            drain_timeout: how long active requests may take to finish when a service stops, in seconds.
-            queue_type: the queue type of services that do not choose one.
-            registry: services that are registered already; ``None``: none.
-        """
-        self.registry = Registry() if registry is None else registry
-        self.runners: dict[str, ServiceRunner] = {}
-        """The services that run, by name."""
-        self.serving = False
-        """Whether a service that is added starts at once."""
-        self.lock = asyncio.Lock()
-        """Held while services change."""
-        self._transport = transport
-        self._codec = codec
-        self._hooks = hooks
-        self._drain_timeout = drain_timeout
-        self._queue_type: QueueType = queue_type
-        self._clocks = CallerClocks()
-        self._failures: dict[str, RabiBridgeError] = {}
-        self._changes = TaskSet()
-        self._stops = TaskSet()
-        self._stopping: set[ServiceRunner] = set()
-        """Services that finish their active requests: all of them, or those that a change has dropped."""
-        self._aborted = False
 
     def __getitem__(self, name: str) -> ServiceRunner:
         """Return the running service of that name."""
@@ -102,9 +56,6 @@ class ServiceSet:
             self._changes.spawn(self.change([], [schema]))
         return schema
 
-    def _with_queue_type(self, schema: ServiceSchema) -> ServiceSchema:
-        return schema if schema.queue_type else replace(schema, queue_type=self._queue_type)
-
     async def declare(self) -> list[ConfigurationError]:
         """Declare the queues of all services, and return the errors of those that the broker refuses.
 
@@ -128,11 +79,72 @@ class ServiceSet:
         if refused := refusals(ends):
             raise together(refused)
 
-    async def remove(self, name: str) -> None:
-        """Stop a service and forget it; raise ConfigurationError if there is none of that name."""
-        if name not in self.registry:
+    async def remove(self, name: str, *, delete: bool = False) -> bool:
+        """Stop a service and forget it; return whether its queue stays on the broker.
+
+        Args:
+            name: the service.
+            delete: delete the queue when the calls in flight are finished, if nobody else consumes from it and no
+                request waits in it.
+
+        Raises:
+            ConfigurationError: there is no service of that name, or its queue cannot be deleted.
+            ConnectionLostError: there is no connection to delete the queue on.
+        """
+        schema = self._known(name)
+        if delete and not isinstance(self._transport, QueueDeleter):
+            raise ConfigurationError(f"{type(self._transport).__name__} cannot delete queues: leave delete= out")
+        async with self._changing():
+            finishing = await self._forget(name)
+        if not delete:
+            return True
+        if finishing is not None:
+            await asyncio.shield(finishing)
+        if name in self.registry:  # it was added again meanwhile
+            return True
+        assert isinstance(self._transport, QueueDeleter)
+        return not await self._transport.delete_unused(schema.queue)
+
+    async def update(self, name: str, change: Callable[[ServiceSchema], ServiceSchema]) -> ServiceSchema:
+        """Change limits of a service that live on this worker; return the service as it is now.
+
+        Args:
+            name: the service.
+            change: returns the service with its new limits.
+
+        Raises:
+            ConfigurationError: there is no service of that name.
+            RegistrationError: a limit is out of range, or contradicts another one. Nothing is changed.
+            ConnectionLostError: the service could not be restarted with its new limits.
+        """
+        self._known(name)
+        async with self._changing():
+            schema = change(self._known(name))
+            if schema.validate:
+                validator(schema)
+            if self.serving:
+                await self._put(schema)
+            else:
+                self.registry.replace(schema)
+        return schema
+
+    def _known(self, name: str) -> ServiceSchema:
+        schema = self.registry.get(name)
+        if schema is None:
             raise unknown_service(name, self.registry)
-        await self.change([name], [])
+        return schema
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        """Change services, one task at a time; :meth:`stop` cancels what waits in here for a connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._changes.add(task)
+        try:
+            async with self.lock:
+                yield
+        finally:
+            self._changes.discard(task)
 
     async def wait_serving(self, names: Sequence[str]) -> None:
         """Wait until these services receive calls.
@@ -159,19 +171,18 @@ class ServiceSet:
             removed: names of services to stop; their queues stay on the broker.
             schemas: services to add or to change.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        self._changes.add(task)
-        try:
-            async with self.lock:
-                for name in removed:
-                    self.registry.remove(name)
-                    self._failures.pop(name, None)
-                    await self._drop(name)
-                ends = await side_by_side("changed", [self._change_one(schema) for schema in schemas])
-                refusals(ends)  # raises what is no fault of a service
-        finally:
-            self._changes.discard(task)
+        async with self._changing():
+            for name in removed:
+                await self._forget(name)
+            ends = await side_by_side("changed", [self._change_one(schema) for schema in schemas])
+            refusals(ends)  # raises what is no fault of a service
+
+    async def _forget(self, name: str) -> asyncio.Task[int] | None:
+        """Stop a service and forget it; return the task that finishes its active requests, if it ran."""
+        self.registry.remove(name)
+        self._failures.pop(name, None)
+        runner = self.runners.pop(name, None)
+        return None if runner is None else await self._drop(runner)
 
     async def _change_one(self, schema: ServiceSchema) -> None:
         before = self.runners.get(schema.name)
@@ -186,113 +197,3 @@ class ServiceSet:
         else:
             if before is not None:
                 _log.info("service %r serves its new version", schema.name)
-
-    async def _put(self, schema: ServiceSchema) -> None:
-        """Start a service, replace its handler, or replace it as a whole if its queue limits have changed."""
-        self._failures.pop(schema.name, None)
-        running = self.runners.get(schema.name)
-        if running is None:
-            await self._start(schema)
-            return
-        if running.schema.queue == schema.queue and running.live:
-            running.replace_handler(schema)
-            self.registry.replace(schema)
-            return
-        try:
-            await self._transport.declare(replace(schema.queue, redeclare=False))
-        except ConfigurationError:
-            if not schema.re_register:
-                raise  # the running service continues unchanged
-        await self._drop(schema.name)
-        try:
-            await self._start(schema)
-        except ConfigurationError:  # for example because another worker serves the queue
-            await self._start(replace(running.schema, re_register=False))
-            raise
-
-    async def _start(self, schema: ServiceSchema) -> None:
-        runner = ServiceRunner(schema, self._codec, self._hooks, clocks=self._clocks)
-        self.registry.replace(schema)
-        self.runners[schema.name] = runner  # before it starts, so that stop() also drains a service that is starting
-        try:
-            await runner.start(self._transport)
-        except Exception:
-            del self.runners[schema.name]
-            raise
-
-    async def _drop(self, name: str) -> None:
-        """Stop a service. Its active requests finish in the background."""
-        runner = self.runners.pop(name, None)
-        if runner is not None:
-            self._stopping.add(runner)
-            await runner.stop_consuming()
-            self._stops.spawn(self._finish(runner))
-
-    async def _finish(self, runner: ServiceRunner) -> int:
-        self._stopping.add(runner)
-        try:
-            if self._aborted:
-                runner.abort_drain()
-            return await runner.stop(self._drain_timeout)
-        finally:
-            self._stopping.discard(runner)
-
-    async def stop(self) -> None:
-        """Stop all services within the drain timeout; they can be started again."""
-        self.serving = False
-        for task in self._changes:
-            task.cancel()  # it may wait for a connection
-        try:
-            async with self.lock:
-                runners = list(self.runners.values())
-                waits_for = self._describe_active([*runners, *self._stopping])
-                if waits_for:
-                    _log.info("stopping: up to %g s for the calls in flight: %s", self._drain_timeout, waits_for)
-                self.runners.clear()
-                self._stopping.update(runners)
-                unfinished = await asyncio.gather(*map(self._finish, runners), *self._stops)
-                if waits_for and not any(unfinished):
-                    _log.info("stopped: all calls in flight are finished")
-        finally:
-            self._aborted = False
-        self._clocks.stop()
-
-    def abort_drain(self) -> None:
-        """Make :meth:`stop`, running or called next, requeue the active requests at once."""
-        self._aborted = True
-        for runner in self._stopping:
-            runner.abort_drain()
-
-    @property
-    def active_requests(self) -> int:
-        """Number of requests that are processed or queued in all services, including those that are being stopped."""
-        return sum(runner.active_requests for runner in {*self.runners.values(), *self._stopping})
-
-    @staticmethod
-    def _describe_active(runners: Iterable[ServiceRunner]) -> str:
-        active = ((runner.schema.name, runner.active_requests) for runner in runners)
-        return ", ".join(f"{count} of {name!r}" for name, count in active if count)
-
-    def problems(self) -> list[str]:
-        """Return one sentence for each registered service that receives no calls."""
-        return [problem for schema in self.registry if (problem := self._problem(schema.name))]
-
-    def _problem(self, name: str) -> str:
-        runner = self.runners.get(name)
-        if runner is not None and runner.live:
-            return f"service {name!r}: {runner.problem}" if runner.problem else ""
-        error = runner.consumer.error if runner is not None and runner.consumer is not None else None
-        error = error or self._failures.get(name)
-        return f"service {name!r} receives no calls: {error or 'it is starting, or its queue is being redeclared'}"
-
-    def processes(self, call: CurrentCall) -> bool:
-        """Tell whether this call is one of the active requests."""
-        return any(runner.runs(call) for runner in {*self.runners.values(), *self._stopping})
-
-    def service_of(self, task: asyncio.Task[Any]) -> str | None:
-        """Return the name of the service whose handler runs in ``task``, if any; may be called from any thread."""
-        context = getattr(task, "get_context", None)  # Python 3.12 and later; also covers tasks that handlers create
-        call: CurrentCall | None = context().get(current_call_var) if context is not None else None
-        if call is not None:
-            return call.service
-        return next((name for name, runner in list(self.runners.items()) if runner.runs(task)), None)

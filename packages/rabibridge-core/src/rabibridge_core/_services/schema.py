@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._protocol.naming import check_service_name, queue_name, routing_keys
 from rabibridge_core._services.callables import is_async, place_of, refuse_what_cannot_be_served
-from rabibridge_core._services.limits import DEFAULT_FETCH_SIZE, DEFAULT_REDELIVERY_LIMIT, DEFAULT_SYNC_FETCH_SIZE
+from rabibridge_core._services.limits import (
+    DEFAULT_FETCH_SIZE,
+    DEFAULT_REDELIVERY_LIMIT,
+    DEFAULT_SYNC_FETCH_SIZE,
+    ServiceLimits,
+)
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 from rabibridge_core.transport import ServiceQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge_core._services.limits import ServiceLimits
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -95,6 +99,38 @@ class ServiceSchema:
             queue_type=limits.queue_type,
             fetch_ahead=limits.fetch_ahead or 0,
             raises=tuple(limits.raises),
+        )
+
+    def with_limits(
+        self,
+        *,
+        fetch_size: int | None = None,
+        fetch_ahead: int | None = None,
+        validate: bool | None = None,
+        idempotent: bool | None = None,
+        redelivery_limit: int | None = None,
+    ) -> ServiceSchema:
+        """Return the service with other limits of those that live on a worker; ``None``: as it is.
+
+        Raises:
+            RegistrationError: a limit is out of range, or contradicts another one.
+        """
+        limits = ServiceLimits(
+            fetch_size=self.fetch_size if fetch_size is None else fetch_size,
+            fetch_ahead=self.fetch_ahead if fetch_ahead is None else fetch_ahead,
+            validate=self.validate if validate is None else validate,
+            idempotent=self.idempotent if idempotent is None else idempotent,
+            redelivery_limit=self.redelivery_limit if redelivery_limit is None else redelivery_limit,
+            delivery=self.delivery,
+        )
+        limits.check(self.name)
+        return replace(
+            self,
+            fetch_size=limits.fetch_size,
+            fetch_ahead=limits.fetch_ahead or 0,
+            validate=limits.validate,
+            idempotent=limits.idempotent,
+            redelivery_limit=DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit,
         )
 
     @property

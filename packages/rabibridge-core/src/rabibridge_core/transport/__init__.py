@@ -25,6 +25,7 @@ from rabibridge_core.transport.protocols import (
     Refusal,
     Transport,
 )
+from rabibridge_core.transport.queue_deletion import QueueDeleter
 
 __all__ = [
     "Abandonable",
@@ -37,6 +38,7 @@ __all__ = [
     "HeaderValue",
     "Headers",
     "IncomingRequest",
+    "QueueDeleter",
     "QueueType",
     "Refusal",
     "Reply",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from rabibridge._connection.other_kind import OtherKinds
+from rabibridge._connection.queue_deletion import delete_unused
 from rabibridge._transport.binding_watch import BindingWatch
 from rabibridge._transport.consumer import RabbitConsumer
 from rabibridge._transport.worker_session import WorkerSession
@@ -133,6 +134,9 @@ class ConsumerSupervisor:
         else:
             _log.warning(_UNANSWERED, self._name, queue.name)
             self.tasks.spawn(self._log_failure(declaring))
+
+    async def delete_unused(self, queue: ServiceQueue, session: Session) -> bool:
+        return await delete_unused(self._worker_session_on(session).queues, queue)
 
     async def _log_failure(self, declaring: asyncio.Task[None]) -> None:
         try:

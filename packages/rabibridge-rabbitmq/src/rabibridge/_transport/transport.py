@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rabibridge._connection.supervisor import SupervisedConnection
 from rabibridge._transport.caller import RabbitCaller
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import CallerEvents, ConsumerEvents, ServiceQueue
 
 __all__ = ["RabbitMQTransport"]
+
+ResultT = TypeVar("ResultT")
 
 
 class RabbitMQTransport:
@@ -101,6 +103,10 @@ class RabbitMQTransport:
         """Declare and bind a service queue."""
         await self._with_session(lambda session: self._supervisor.declare(queue, session))
 
+    async def delete_unused(self, queue: ServiceQueue, /) -> bool:
+        """Delete a service queue unless it has consumers or waiting requests; return whether it is gone."""
+        return await self._with_session(lambda session: self._supervisor.delete_unused(queue, session))
+
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
         """Declare a service queue and receive its requests."""
         consumer = self._supervisor.add_consumer(queue, events)
@@ -122,7 +128,7 @@ class RabbitMQTransport:
     def _is_lost(self) -> bool:
         return self.state is ConnectionState.LOST
 
-    async def _with_session(self, operation: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
+    async def _with_session(self, operation: Callable[[Session], Coroutine[Any, Any, ResultT]]) -> ResultT:
         """Run an operation on the connection, and again on the next one if the connection is lost meanwhile.
 
         The operation completes even if the caller is cancelled, because aiormq closes the channel of a cancelled one.

@@ -141,6 +141,14 @@ class Router(FaultControls, Generic[TransportT]):
         for transport in self.transports:
             transport.queue_deleted()
 
+    def delete_unused(self, name: str) -> bool:
+        """Delete a queue unless it has consumers or waiting requests; return whether there is none of that name now."""
+        queue = self._queues.get(name)
+        if queue is not None and (queue.consumers or len(queue)):
+            return False
+        self.delete_queue(name)
+        return True
+
     def attach(self, transport: TransportT, loop: asyncio.AbstractEventLoop) -> None:
         """Connect ``transport``.
 

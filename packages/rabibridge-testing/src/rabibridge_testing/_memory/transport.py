@@ -153,6 +153,15 @@ class MemoryTransport:
         await self.wait_ready()
         self.broker.declare(queue)
 
+    async def delete_unused(self, queue: ServiceQueue, /) -> bool:
+        """Delete the queue unless it has consumers or waiting requests; return whether it is gone.
+
+        Raises:
+            ConnectionLostError: the transport was never connected, or is closed.
+        """
+        await self.wait_ready()
+        return self.broker.delete_unused(queue.name)
+
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> MemoryConsumer:
         """Declare the queue and receive requests from it, at most ``queue.fetch_size`` unsettled at any time.
 

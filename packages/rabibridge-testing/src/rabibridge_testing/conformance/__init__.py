@@ -36,6 +36,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestCalls(CallConformance): ...
     class TestKinds(KindConformance): ...
     class TestLimits(LimitConformance): ...
+    class TestChanges(ChangeConformance): ...
     class TestContent(ContentConformance): ...
     class TestMessageSize(MessageSizeConformance): ...
     class TestOutage(OutageConformance): ...
@@ -59,6 +60,7 @@ from __future__ import annotations
 from rabibridge_testing.conformance.binding import bind
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
+from rabibridge_testing.conformance.changes import ChangeConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.deadlines import DeadlineConformance
 from rabibridge_testing.conformance.declared_errors import DeclaredErrorConformance
@@ -82,6 +84,7 @@ __all__ = [
     "Bench",
     "CallConformance",
     "CancellationConformance",
+    "ChangeConformance",
     "ContentConformance",
     "DeadlineConformance",
     "DeclaredErrorConformance",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
+from rabibridge_testing.conformance.changes import ChangeConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.deadlines import DeadlineConformance
 from rabibridge_testing.conformance.declared_errors import DeclaredErrorConformance
@@ -39,6 +40,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestCalls": CallConformance,
     "TestKinds": KindConformance,
     "TestLimits": LimitConformance,
+    "TestChanges": ChangeConformance,
     "TestContent": ContentConformance,
     "TestMessageSize": MessageSizeConformance,
     "TestOutage": OutageConformance,

@@ -1,0 +1,185 @@
+"""The services of one server that run: starting, replacing and stopping them, and what is known of their state."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._server.caller_clocks import CallerClocks
+from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._services.registry import Registry
+from rabibridge_core.errors import ConfigurationError, RabiBridgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._observability.call_context import CurrentCall
+    from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.plugins.call_hooks import CallHooks
+    from rabibridge_core.transport import QueueType, Transport
+
+__all__ = ["RunningServices"]
+
+_log = get_logger(__name__)
+
+
+class RunningServices:
+    """The services of one server that run or finish, and what is known of those that do not."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        codec: Codec,
+        hooks: CallHooks,
+        *,
+        drain_timeout: float,
+        queue_type: QueueType,
+        registry: Registry | None = None,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            transport: where requests come from.
+            codec: decodes arguments and encodes results.
+            hooks: called for each request.
+            drain_timeout: how long active requests may take to finish when a service stops, in seconds.
+            queue_type: the queue type of services that do not choose one.
+            registry: services that are registered already; ``None``: none.
+        """
+        self.registry = Registry() if registry is None else registry
+        self.runners: dict[str, ServiceRunner] = {}
+        """The services that run, by name."""
+        self.serving = False
+        """Whether a service that is added starts at once."""
+        self.lock = asyncio.Lock()
+        """Held while services change."""
+        self._transport = transport
+        self._codec = codec
+        self._hooks = hooks
+        self._drain_timeout = drain_timeout
+        self._queue_type: QueueType = queue_type
+        self._clocks = CallerClocks()
+        self._failures: dict[str, RabiBridgeError] = {}
+        self._changes = TaskSet()
+        self._stops = TaskSet()
+        self._stopping: set[ServiceRunner] = set()
+        """Services that finish their active requests: all of them, or those that a change has dropped."""
+        self._aborted = False
+
+    def _with_queue_type(self, schema: ServiceSchema) -> ServiceSchema:
+        return schema if schema.queue_type else replace(schema, queue_type=self._queue_type)
+
+    async def _put(self, schema: ServiceSchema) -> None:
+        """Start a service, replace its handler, or replace it as a whole if its queue limits have changed."""
+        self._failures.pop(schema.name, None)
+        running = self.runners.get(schema.name)
+        if running is None:
+            await self._start(schema)
+            return
+        if running.live and running.can_go_on_as(schema):
+            running.replace_handler(schema)
+            self.registry.replace(schema)
+            return
+        try:
+            await self._transport.declare(replace(schema.queue, redeclare=False))
+        except ConfigurationError:
+            if not schema.re_register:
+                raise  # the running service continues unchanged
+        await self._drop(self.runners.pop(schema.name))
+        try:
+            await self._start(schema, after=running)
+        except ConfigurationError:  # for example because another worker serves the queue
+            await self._start(replace(running.schema, re_register=False), after=running)
+            raise
+
+    async def _start(self, schema: ServiceSchema, after: ServiceRunner | None = None) -> None:
+        runner = ServiceRunner(schema, self._codec, self._hooks, clocks=self._clocks)
+        if after is not None:
+            runner.follow(after)
+        self.registry.replace(schema)
+        self.runners[schema.name] = runner  # before it starts, so that stop() also drains a service that is starting
+        try:
+            await runner.start(self._transport)
+        except Exception:
+            del self.runners[schema.name]
+            raise
+
+    async def _drop(self, runner: ServiceRunner) -> asyncio.Task[int]:
+        """Stop a service. Its active requests finish in the background, in the task that is returned."""
+        self._stopping.add(runner)
+        await runner.stop_consuming()
+        return self._stops.spawn(self._finish(runner))
+
+    async def _finish(self, runner: ServiceRunner) -> int:
+        self._stopping.add(runner)
+        try:
+            if self._aborted:
+                runner.abort_drain()
+            return await runner.stop(self._drain_timeout)
+        finally:
+            self._stopping.discard(runner)
+
+    async def stop(self) -> None:
+        """Stop all services within the drain timeout; they can be started again."""
+        self.serving = False
+        for task in self._changes:
+            task.cancel()  # it may wait for a connection
+        try:
+            async with self.lock:
+                runners = list(self.runners.values())
+                waits_for = self._describe_active([*runners, *self._stopping])
+                if waits_for:
+                    _log.info("stopping: up to %g s for the calls in flight: %s", self._drain_timeout, waits_for)
+                self.runners.clear()
+                self._stopping.update(runners)
+                unfinished = await asyncio.gather(*map(self._finish, runners), *self._stops)
+                if waits_for and not any(unfinished):
+                    _log.info("stopped: all calls in flight are finished")
+        finally:
+            self._aborted = False
+        self._clocks.stop()
+
+    def abort_drain(self) -> None:
+        """Make :meth:`stop`, running or called next, requeue the active requests at once."""
+        self._aborted = True
+        for runner in self._stopping:
+            runner.abort_drain()
+
+    @property
+    def active_requests(self) -> int:
+        """Number of requests that are processed or queued in all services, including those that are being stopped."""
+        return sum(runner.active_requests for runner in {*self.runners.values(), *self._stopping})
+
+    @staticmethod
+    def _describe_active(runners: Iterable[ServiceRunner]) -> str:
+        active = ((runner.schema.name, runner.active_requests) for runner in runners)
+        return ", ".join(f"{count} of {name!r}" for name, count in active if count)
+
+    def problems(self) -> list[str]:
+        """Return one sentence for each registered service that receives no calls."""
+        return [problem for schema in self.registry if (problem := self._problem(schema.name))]
+
+    def _problem(self, name: str) -> str:
+        runner = self.runners.get(name)
+        if runner is not None and runner.live:
+            return f"service {name!r}: {runner.problem}" if runner.problem else ""
+        error = runner.consumer.error if runner is not None and runner.consumer is not None else None
+        error = error or self._failures.get(name)
+        return f"service {name!r} receives no calls: {error or 'it is starting, or its queue is being redeclared'}"
+
+    def processes(self, call: CurrentCall) -> bool:
+        """Tell whether this call is one of the active requests."""
+        return any(runner.runs(call) for runner in {*self.runners.values(), *self._stopping})
+
+    def service_of(self, task: asyncio.Task[Any]) -> str | None:
+        """Return the name of the service whose handler runs in ``task``, if any; may be called from any thread."""
+        context = getattr(task, "get_context", None)  # Python 3.12 and later; also covers tasks that handlers create
+        call: CurrentCall | None = context().get(current_call_var) if context is not None else None
+        if call is not None:
+            return call.service
+        return next((name for name, runner in list(self.runners.items()) if runner.runs(task)), None)
