@@ -17,7 +17,7 @@ from tests.support.waiting import soon, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from rabibridge import RMQServer
+    from rabibridge import RMQServer, ServiceSchema
     from tools.broker import Broker
 
 
@@ -135,7 +135,8 @@ def _add(server: RMQServer, gate: Gate, delivery: str | None = None) -> str:
     function = gate.function()
     function.__name__ = f"gate_{id(gate)}"
     options: Any = {"delivery": delivery, "fetch_size": 4}
-    return server.add_service(function, **options).name
+    added: ServiceSchema = server.add_service(function, **options)
+    return added.name
 
 
 def _blocked(server: RMQServer) -> bool:

@@ -127,7 +127,7 @@ def several() -> None: ...
         (functools.partial(add, 1), "functools.partial of add", "name="),
         (Callable_(), "Callable_ object", "name="),
         (len, "len is a built-in function", r'client\.call\("len"'),
-        (Counter.count, "Counter.count .* is a method without its object", r"client\.service\(MyClass\)\.count"),
+        (Counter.count, "Counter.count .* is a method without its object", r"client\.service\(Counter\)\.count"),
         (vars(Counter)["make"], "Counter.make .* is a method without its object", r"client\.service"),
         (values, "values .* is a generator function", "return a list"),
         (rows, "rows .* is a generator function", "return a list"),

@@ -17,6 +17,7 @@ from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
 from rabibridge_core._observability.health import Health
 from rabibridge_core._protocol.naming import FunctionKind
+from rabibridge_core._services.interface import service
 from rabibridge_core._services.registration import register_call
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import (
@@ -71,6 +72,7 @@ __all__ = [
     "__version__",
     "current_call",
     "register_call",
+    "service",
 ]
 
 if TYPE_CHECKING:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from rabibridge_core._api.serving import ServingBase
 from rabibridge_core._observability.health import Health
+from rabibridge_core._server.executors import validator
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.marks import schema_of, services_in
+from rabibridge_core._services.marks import services_in
+from rabibridge_core._services.offers import schemas_of, service_object
 from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._hosting.plugin_folder import PluginFolder
+    from rabibridge_core._services.interface import LimitArguments
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
@@ -87,7 +90,8 @@ class RpcServer(ServingBase):
         for schema in services:
             self._server.add(schema)
 
-    def add_service(
+    @overload
+    def add_service(  # type: ignore[overload-overlap] # an object of a service class is not callable, as a rule
         self,
         func_ptr: Callable[..., Any],
         queue_size: int | None = None,
@@ -103,22 +107,48 @@ class RpcServer(ServingBase):
         queue_type: QueueType | None = None,
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
-    ) -> ServiceSchema:
-        """Add one function, decorated or not. On a server that is already serving, it starts immediately.
+    ) -> ServiceSchema: ...
+    @overload
+    def add_service(
+        self, func_ptr: object, /, *, name: str | None = None, **limits: Unpack[LimitArguments]
+    ) -> tuple[ServiceSchema, ...]: ...
+    def add_service(
+        self,
+        func_ptr: Any,
+        queue_size: int | None = None,
+        fetch_size: int | None = None,
+        timeout: float | timedelta | None = None,
+        re_register: bool = False,
+        *,
+        name: str | None = None,
+        validate: bool = False,
+        delivery: Delivery | None = None,
+        idempotent: bool = False,
+        redelivery_limit: int | None = None,
+        queue_type: QueueType | None = None,
+        fetch_ahead: int | None = None,
+        raises: tuple[type[ServiceError], ...] = (),
+    ) -> ServiceSchema | tuple[ServiceSchema, ...]:
+        """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
+
+        On a server that is already serving, it starts immediately.
 
         It starts in the background: await :meth:`wait_serving` to know when it receives calls, or why it does not. If
         this method raises, nothing was added.
 
-        Limits that are not given (``None`` or ``False``) are taken from the function's ``@register_call``, if any.
+        Limits that are not given (``None`` or ``False``) are taken from the function's ``@register_call``, if any, and
+        from the ``@service`` of its class.
 
         Args:
-            func_ptr: the function, the bound method, the ``functools.partial`` or the callable object.
+            func_ptr: the function, the bound method, the ``functools.partial`` or the callable object; or an object of
+                a service class.
             queue_size: as in ``register_call``.
             fetch_size: as in ``register_call``.
             timeout: as in ``register_call``, in seconds.
             re_register: as in ``register_call``.
             name: the name of the service. ``None``: the one given to its ``@register_call``, else the function's
-                ``__name__``. One function may be added under several names.
+                ``__name__``. One function may be added under several names. For an object of a service class: what
+                stands in front of the names of the methods; ``None``: what its ``@service`` says.
             validate: as in ``register_call``.
             delivery: as in ``register_call``.
             idempotent: as in ``register_call``.
@@ -127,6 +157,9 @@ class RpcServer(ServingBase):
                 ``queue_type`` does.
             fetch_ahead: as in ``register_call``.
             raises: as in ``register_call``; ``()``: what its ``@register_call`` says.
+
+        Returns:
+            The service that was added; of an object, a tuple of them.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -137,7 +170,13 @@ class RpcServer(ServingBase):
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises,
         )  # fmt: skip
-        return self._server.add(schema_of(func_ptr, given, name))
+        schemas = schemas_of(func_ptr, given, name)
+        self._server.registry.check(schemas)
+        for schema in schemas:
+            if schema.validate:
+                validator(schema)  # before the first one is added
+        added = tuple(map(self._server.add, schemas))
+        return added[0] if service_object(func_ptr) is None else added
 
     def load_plugins(self, plugin_dir: Path | str) -> None:
         """Import the Python files and packages of a folder, and add their services.

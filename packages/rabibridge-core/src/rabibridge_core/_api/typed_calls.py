@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rabibridge_core._api.call_base import CallBase
+from rabibridge_core._api.proxies import make_proxy
 from rabibridge_core._api.stubs import Stub, make_stub
 from rabibridge_core._client.targets import target_of
 
@@ -17,6 +18,7 @@ __all__ = ["TypedCalls"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+ServiceT = TypeVar("ServiceT")
 
 
 class TypedCalls(CallBase):
@@ -114,3 +116,42 @@ class TypedCalls(CallBase):
             RegistrationError: the return annotation names something that is not found, or cannot be used.
         """
         return make_stub(self, func, name=name, validate=validate, options=options)
+
+    # A Callable, as mypy takes no protocol or abstract class for a type[ServiceT].
+    def service(
+        self,
+        cls: Callable[..., ServiceT],
+        /,
+        *,
+        name: str | None = None,
+        version: str | int | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> ServiceT:
+        """Return a proxy of a service class: its methods call those of an object on one of the servers.
+
+        For type checkers the proxy is an object of the class. Its methods have to be awaited, whatever they are in the
+        class: a ``def`` method, which type checkers take for one that returns its result at once, is called by
+        ``client.call(proxy.method, ...)``, or declared as ``async def`` in a protocol.
+
+        Example::
+
+            math = client.service(MathService, timeout=2.0)
+            total = await math.add(1, 2)
+
+        Args:
+            cls: a class with ``@service``; or a protocol or any other class that describes the methods, so that the
+                caller need not import the implementation.
+            name: the name in front of the method names; ``None``: that of the class or of its ``@service``.
+            version: the version; ``None``: that of its ``@service``, if any.
+            validate: check and convert results by the return annotations of the methods, as :meth:`call` does.
+            **options: as in :meth:`Calls.options`.
+
+        Raises:
+            TypeError: ``cls`` is no class, or an option is unknown.
+            ConfigurationError: an option has a wrong type or value.
+            RegistrationError: a method cannot be a service, no service can have its name, or its return annotation
+                names something that is not found.
+        """
+        proxy: Any = make_proxy(self, cls, name=name, version=version, validate=validate, options=options)
+        return proxy  # type: ignore[no-any-return]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._services.callables import is_async, is_generator, is_unbound_method, place_of
+from rabibridge_core._services.interface import service_of_method
 from rabibridge_core._services.marks import marked_names
 from rabibridge_core.errors import ConfigurationError
 
@@ -45,6 +46,9 @@ class HasTarget:
 _known: dict[int, tuple[ref[Any], CallTarget]] = {}
 """The targets of functions, by the id of the function: as no function is hashed or compared, it may be any object."""
 
+_known_methods: dict[tuple[int, int], tuple[ref[Any], ref[Any], CallTarget]] = {}
+"""The targets of bound methods, which are objects of a moment: by the ids of the function and of the class."""
+
 
 def target_of(func: object, name: str | None = None) -> CallTarget:
     """Return the service that ``func`` stands for: the function that is registered, its name, or a stub.
@@ -64,6 +68,8 @@ def target_of(func: object, name: str | None = None) -> CallTarget:
     known = _known.get(id(func))
     if known is not None and name is None and known[0]() is func:
         return known[1]
+    if type(func) is MethodType and name is None:
+        return _of_method(func)
     if isinstance(func, str):
         return CallTarget(func if name is None else name, "any")
     if isinstance(func, HasTarget):
@@ -80,6 +86,23 @@ def _keep(func: object, target: CallTarget) -> None:
         _known[key] = ref(func, lambda _: _known.pop(key, None)), target
     except TypeError:  # an object without weak references is looked at each time
         return
+
+
+def _of_method(bound: MethodType) -> CallTarget:
+    function, holder = bound.__func__, bound.__self__
+    owner = holder if isinstance(holder, type) else type(holder)
+    key = id(function), id(owner)
+    known = _known_methods.get(key)
+    if known is not None and known[0]() is function and known[1]() is owner:
+        return known[2]
+    found = service_of_method(bound)
+    if found is None:
+        target = _find(bound, None)
+    else:
+        interface, method = found
+        target = CallTarget(interface.service_name(method), method.kind, result_adapter(bound))
+    _known_methods[key] = ref(function, lambda _: _known_methods.pop(key, None)), ref(owner), target
+    return target
 
 
 def _find(func: Any, name: str | None) -> CallTarget:
@@ -129,7 +152,8 @@ def _refuse_what_is_no_service(func: Any) -> None:
         function = func.__func__ if isinstance(func, classmethod) else func
         raise TypeError(
             f"{place_of(function)} is a method without its object: call it by a proxy, as in "
-            f"client.service(MyClass).{function.__name__}(...), or give the name of the service"
+            f"client.service({function.__qualname__.rpartition('.')[0]}).{function.__name__}(...), or give the name of "
+            "the service"
         )
     if is_generator(func):
         raise TypeError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._services.limits import ServiceLimits
 
-__all__ = ["mark", "marked_names", "schema_of", "services_in"]
+__all__ = ["mark", "marked_names", "marked_services", "schema_of", "services_in"]
 
 _log = get_logger(__name__)
 _ATTRIBUTE = "__rabibridge_services__"
@@ -81,21 +81,31 @@ def schema_of(func: Callable[..., Any], given: ServiceLimits, name: str | None =
     return ServiceSchema.of(func, given.with_defaults(services.get(marked)), marked if name is None else name)
 
 
-def marked_names(func: object) -> list[str]:
-    """Return the names of the services that a function is marked as; empty: it is not marked.
+def marked_services(func: object) -> Mapping[str | None, ServiceLimits]:
+    """Return the services that a function is marked as, by name, ``None`` for its own one; empty: it is not marked.
 
-    What wraps a marked function, with ``functools.wraps``, has the names of that function: it is called in its place.
+    What wraps a marked function, with ``functools.wraps``, is marked like it: it is called in its place.
     """
     known = _mark_of(func)
     if known is None:
-        return []
+        return {}
     function: Any = _function_of(func)
     while function is not known.owner:
         function = inspect.getattr_static(function, "__wrapped__", None)
         if function is None:
-            return []
-    own: str = getattr(known.owner, "__name__", "")
-    return [own if name is None else name for name in known.services]
+            return {}
+    return known.services
+
+
+def marked_names(func: object) -> list[str]:
+    """Return the names of the services that a function is marked as; empty: it is not marked."""
+    services = marked_services(func)
+    return [_own_name(func) if name is None else name for name in services]
+
+
+def _own_name(func: object) -> str:
+    """Return the name that a function was defined with; empty: it has none."""
+    return getattr(_function_of(func), "__name__", "")
 
 
 def services_in(symbols: Mapping[str, object]) -> list[ServiceSchema]:

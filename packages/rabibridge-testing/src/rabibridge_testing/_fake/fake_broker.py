@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.marks import schema_of
+from rabibridge_core._services.offers import schemas_of, service_object
 from rabibridge_core.errors import RegistrationError
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import ConnectionState
@@ -15,9 +15,12 @@ from rabibridge_testing._memory.broker import MemoryBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import timedelta
 
     from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._services.interface import LimitArguments
     from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.errors import ServiceError
     from rabibridge_core.settings import Settings
     from rabibridge_core.transport import Delivery, QueueType
     from rabibridge_testing._fake.recording import RecordedCall
@@ -46,12 +49,13 @@ class FakeBroker(MemoryBroker):
         self._settings = settings
         return self.transport(name)
 
-    def add_service(
+    @overload
+    def add_service(  # type: ignore[overload-overlap] # as in RpcServer
         self,
         func: Callable[..., Any],
         queue_size: int | None = None,
         fetch_size: int | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         *,
         name: str | None = None,
         validate: bool = False,
@@ -61,19 +65,43 @@ class FakeBroker(MemoryBroker):
         redelivery_limit: int | None = None,
         queue_type: QueueType | None = None,
         fetch_ahead: int | None = None,
-    ) -> ServiceSchema:
-        """Serve ``func`` under its name, without a server.
+        raises: tuple[type[ServiceError], ...] = (),
+    ) -> ServiceSchema: ...
+    @overload
+    def add_service(
+        self, func: object, /, *, name: str | None = None, **limits: Unpack[LimitArguments]
+    ) -> tuple[ServiceSchema, ...]: ...
+    def add_service(
+        self,
+        func: Any,
+        queue_size: int | None = None,
+        fetch_size: int | None = None,
+        timeout: float | timedelta | None = None,
+        *,
+        name: str | None = None,
+        validate: bool = False,
+        re_register: bool = False,
+        delivery: Delivery | None = None,
+        idempotent: bool = False,
+        redelivery_limit: int | None = None,
+        queue_type: QueueType | None = None,
+        fetch_ahead: int | None = None,
+        raises: tuple[type[ServiceError], ...] = (),
+    ) -> ServiceSchema | tuple[ServiceSchema, ...]:
+        """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
         Clients can call it from then on. The limits are those of ``register_call``; limits that are left out (``None``
         or ``False``) are taken from the function's ``@register_call``, if it has one. When the last client and server
         of the test has disconnected, running calls are cancelled and waiting calls are dropped.
 
         Args:
-            func: an async or sync function, a bound method, a partial or a callable object.
+            func: an async or sync function, a bound method, a partial or a callable object; or an object whose class is
+                decorated with ``@service``.
             queue_size: how many calls may wait; ``None``: no limit.
             fetch_size: how many calls run at a time; ``None``: 256, or 32 if ``func`` is not async.
             timeout: how long a call may wait in the queue, in seconds; ``None``: no limit.
             name: the name of the service; ``None``: that of its ``@register_call``, else the function's ``__name__``.
+                Of an object: what stands in front of the names of its methods.
             validate: check the arguments against the annotations.
             re_register: if the queue exists with other limits, delete it together with its waiting calls.
             delivery: ``"at-least-once"`` or ``"at-most-once"``; ``None``: at least once.
@@ -81,6 +109,7 @@ class FakeBroker(MemoryBroker):
             redelivery_limit: how often a call is redelivered before it becomes a dead letter; ``None``: 5.
             queue_type: ``"classic"`` or ``"quorum"``; ``None``: classic.
             fetch_ahead: how many more calls the worker holds, which wait there until a running one ends; ``None``: 0.
+            raises: the subclasses of ServiceError that it raises on purpose.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -88,9 +117,10 @@ class FakeBroker(MemoryBroker):
         """
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead,
+            fetch_ahead, raises,
         )  # fmt: skip
-        return self._add_schema(schema_of(func, limits, name))
+        added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
+        return added[0] if service_object(func) is None else added
 
     def restore(self) -> None:
         """Accept connections again, and serve all functions, including those added meanwhile."""

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from rabibridge_core._observability.call_context import current_call
+from rabibridge_core._services.interface import service as service_class
 from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.marks import schema_of
+from rabibridge_core._services.offers import schemas_of
 from rabibridge_core._services.registration import register_call
 from rabibridge_core.errors import CallTimeoutError, NoRouteError, RemoteExecutionError
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
@@ -27,7 +28,7 @@ __all__ = ["TypedCallConformance"]
 
 
 class TypedCallConformance(ConformanceBase):
-    """``client.call``, ``client.options`` and ``client.stub``."""
+    """``client.call``, ``client.options``, ``client.stub`` and ``client.service``."""
 
     async def test_a_function_says_name_and_kind(self, bench: Bench) -> None:
         @register_call(name=bench.name("add"))
@@ -118,6 +119,40 @@ class TypedCallConformance(ConformanceBase):
         with pytest.raises(CallTimeoutError):
             await soon(stub.options(timeout=1e-9)(1, 2))
 
+    async def test_the_methods_of_an_object_are_services(self, bench: Bench) -> None:
+        name = bench.name("math")
+
+        @service_class(name=name)
+        class Math:
+            def __init__(self, start: int) -> None:
+                self.start = start
+
+            async def add(self, number: int) -> int:
+                return self.start + number
+
+            def both(self, number: int) -> tuple[int, int]:
+                return self.start, number
+
+        class Newer(Math):
+            async def add(self, number: int) -> int:
+                return self.start - number
+
+        class Interface(Protocol):
+            async def add(self, number: int) -> int: ...
+
+            async def both(self, number: int) -> tuple[int, int]: ...
+
+        await bench.server(*schemas_of(Math(10), ServiceLimits()))
+        await bench.server(*schemas_of(Newer(10), ServiceLimits(), f"{name}.v2"))
+        client = await bench.rpc_client()
+        math, other = client.service(Math, timeout=PATIENCE), client.service(Interface, name=name, version=2)
+        assert await soon(math.add(1)) == 11
+        assert await soon(other.add(1)) == 9
+        assert await soon(client.call(math.both, 1)) == await soon(other.both(1)) == (10, 1)
+        assert await soon(client.call(f"{name}.add", 1)) == await soon(client.call(Math(0).add, 1)) == 11
+        with pytest.raises(NoRouteError):
+            await soon(client.service(Interface, name=name, version=3).add(1))
+
     async def test_a_failure_is_the_same_as_that_of_a_remote_call(self, bench: Bench) -> None:
         @register_call(name=bench.name("fail"))
         async def fail(text: str) -> None:
@@ -133,4 +168,4 @@ class TypedCallConformance(ConformanceBase):
 
 
 def _schema(function: Callable[..., Any]) -> ServiceSchema:
-    return schema_of(function, ServiceLimits())
+    return schemas_of(function, ServiceLimits())[0]
