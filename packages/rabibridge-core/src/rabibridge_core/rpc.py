@@ -10,8 +10,9 @@ from rabibridge_core._api.calls import ClientView
 from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.server import RpcServer
 from rabibridge_core._api.stubs import Stub
+from rabibridge_core._api.sync_client import SyncRpcClient
 
-__all__ = ["ClientView", "RpcBase", "RpcClient", "RpcServer", "Stub"]
+__all__ = ["ClientView", "RpcBase", "RpcClient", "RpcServer", "Stub", "SyncRpcClient"]
 
-for _class in (ClientView, RpcBase, RpcClient, RpcServer, Stub):
+for _class in (ClientView, RpcBase, RpcClient, RpcServer, Stub, SyncRpcClient):
     _class.__module__ = __name__  # where users find them: the modules may move

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from rabibridge_core._protocol.headers import RESENT
+from rabibridge_core._protocol.headers import RESENT, is_call_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import Headers, IncomingRequest
 
-__all__ = ["CurrentCall", "current_call", "current_call_var", "inherited_time"]
+__all__ = ["CurrentCall", "current_call", "current_call_var", "inherited_headers", "inherited_time"]
 
+
+_OF_ONE_MESSAGE = frozenset(("cc", "bcc", "traceparent", "tracestate"))
+"""Headers of one message, in lower case, that nested calls do not inherit; nor do they those that begin with ``x-``."""
 
 ParamsT = ParamSpec("ParamsT")
 ResultT = TypeVar("ResultT")
@@ -166,3 +169,20 @@ def inherited_time() -> float | None:
     """Return the timeout that a call made now inherits, in seconds; ``None``: no limit."""
     call = current_call_var.get()
     return None if call is None or call.over else call.time_left
+
+
+def inherited_headers(headers: Headers | None) -> Headers | None:
+    """Return ``headers`` and, below them, those that the caller gave the call that is being processed here.
+
+    Not taken over are headers that RabiBridge or the broker has added, that a plug-in for traces sets anew for each
+    call, or that this client could not have sent.
+    """
+    call = current_call_var.get()
+    if call is None or call.over:
+        return headers
+    given = {
+        name: value
+        for name, value in call.headers.items()
+        if is_call_header(name, value) and name.lower() not in _OF_ONE_MESSAGE and not name.lower().startswith("x-")
+    }
+    return {**given, **headers} if headers else given or headers

@@ -27,6 +27,7 @@ __all__ = [
     "RESERVED_PREFIX",
     "check_call_headers",
     "check_idempotency_key",
+    "is_call_header",
     "is_idempotency_key",
 ]
 
@@ -87,7 +88,7 @@ def check_call_headers(headers: Mapping[str, object]) -> None:
             or bytes of at most 8 KiB, an integer of 64 bits, a float or a bool.
     """
     for name, value in headers.items():
-        if not isinstance(name, str) or not 1 <= len(name) <= _NAME_MAX or not (name.isascii() and name.isprintable()):
+        if not _is_header_name(name):
             raise ConfigurationError(
                 f"{repr(name)[:80]} is not a header name; use 1 to {_NAME_MAX} printable ASCII characters"
             )
@@ -100,6 +101,15 @@ def check_call_headers(headers: Mapping[str, object]) -> None:
                 f"the header {name!r} is {repr(value)[:80]}; it must be a text or bytes of at most {_TEXT_MAX} bytes, "
                 "an integer of 64 bits, a float or a bool"
             )
+
+
+def is_call_header(name: str, value: object) -> bool:
+    """Tell whether :func:`check_call_headers` accepts a header."""
+    return _is_header_name(name) and not name.lower().startswith(RESERVED_PREFIX) and _is_header_value(value)
+
+
+def _is_header_name(name: object) -> bool:
+    return isinstance(name, str) and 1 <= len(name) <= _NAME_MAX and name.isascii() and name.isprintable()
 
 
 def _is_header_value(value: object) -> bool:

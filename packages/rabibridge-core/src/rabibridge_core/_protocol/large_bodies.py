@@ -34,7 +34,12 @@ async def off_loop(decode: Callable[..., _T], codec: Codec, *args: Any) -> _T:
     global _thread
     if _thread is None:
         _thread = ThreadPoolExecutor(1, thread_name_prefix="rabibridge-decoding")
-    return await asyncio.get_running_loop().run_in_executor(_thread, partial(decode, codec, *args, on_loop=False))
+    work = partial(decode, codec, *args, on_loop=False)
+    try:
+        decoded = asyncio.get_running_loop().run_in_executor(_thread, work)
+    except RuntimeError:  # the interpreter exits, and gives nobody a thread
+        return work()
+    return await decoded
 
 
 def _forget_thread() -> None:

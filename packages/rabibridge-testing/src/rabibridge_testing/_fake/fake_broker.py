@@ -12,6 +12,7 @@ from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._fake.recording import codec_of, decode
 from rabibridge_testing._memory.broker import MemoryBroker
+from rabibridge_testing._memory.other_threads import on_the_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,6 +123,7 @@ class FakeBroker(MemoryBroker):
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
         return added[0] if service_object(func) is None else added
 
+    @on_the_loop
     def restore(self) -> None:
         """Accept connections again, and serve all functions, including those added meanwhile."""
         super().restore()
@@ -154,6 +156,7 @@ class FakeBroker(MemoryBroker):
                 if queue := self.queues.get(schema.queue_name):
                     queue.purge()
 
+    @on_the_loop
     def shut_down(self) -> None:
         """Drop all connections and queues at the end of the test. This needs no running event loop."""
         self.accepting = False
@@ -163,6 +166,7 @@ class FakeBroker(MemoryBroker):
             self.delete_queue(name)
         self.clear_faults()
 
+    @on_the_loop
     def _add_schema(self, schema: ServiceSchema) -> ServiceSchema:
         if schema.name in self._schemas:
             raise RegistrationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rabibridge_testing._memory.other_threads import on_the_loop
 from rabibridge_testing._memory.router import Router
 from rabibridge_testing._memory.transport import MemoryTransport
 
@@ -13,7 +14,8 @@ class MemoryBroker(Router[MemoryTransport]):
 
     It stores encoded bytes, and all of its state is in this object. It serves one event loop at a time: all of its
     transports must be connected on the same loop. Using several loops one after another is fine; queues and waiting
-    requests are kept. It is not thread-safe. Requests, replies and refusals arrive in a later turn of the loop than the
+    requests are kept. Where that loop runs in another thread, as that of a synchronous client does, the methods of this
+    class run there, and are waited for. Requests, replies and refusals arrive in a later turn of the loop than the
     one that sent them.
 
     Attributes:
@@ -43,6 +45,7 @@ class MemoryBroker(Router[MemoryTransport]):
         """Return a new transport to this broker, not connected yet."""
         return MemoryTransport(self, name)
 
+    @on_the_loop
     def lose_connection(self, *, restore: bool = True) -> None:
         """Cut all connections.
 
@@ -58,12 +61,14 @@ class MemoryBroker(Router[MemoryTransport]):
         """Accept no new connections until :meth:`restore` is called; existing ones stay."""
         self.accepting = False
 
+    @on_the_loop
     def restore(self) -> None:
         """Accept connections again; transports that have lost theirs reconnect in the next turn of the loop."""
         self.accepting = True
         for transport in self.transports:
             transport.restore_soon()
 
+    @on_the_loop
     def restart(self, *, restore: bool = True) -> None:
         """Restart the broker: cut all connections and drop requests, both waiting and being processed.
 
@@ -78,6 +83,7 @@ class MemoryBroker(Router[MemoryTransport]):
         for queue in self._queues.values():
             queue.forget_transient()
 
+    @on_the_loop
     def block(self, reason: str = "low on memory") -> None:
         """Accept no requests until :meth:`unblock` is called, like a broker that runs out of memory or disk.
 
@@ -86,6 +92,7 @@ class MemoryBroker(Router[MemoryTransport]):
         """
         self.alarm = reason
 
+    @on_the_loop
     def unblock(self) -> None:
         """Accept requests again."""
         self.alarm = None

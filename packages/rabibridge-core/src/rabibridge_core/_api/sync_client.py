@@ -1,0 +1,261 @@
+"""The synchronous client: the calls of RpcClient for threads without an event loop, over any transport."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, Unpack
+
+from rabibridge_core._api.client import RpcClient
+from rabibridge_core._api.sync_connection import SyncConnection
+from rabibridge_core._hosting.blocking import check_threads_are_real
+from rabibridge_core._observability.call_context import current_call_var, inherited_headers
+from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
+from rabibridge_core.transport import ConnectionState
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Coroutine
+    from datetime import timedelta
+    from types import TracebackType
+
+    from rabibridge_core._api.base import RpcOptions
+    from rabibridge_core._client.retry import RetryRefused
+    from rabibridge_core._observability.health import Health
+    from rabibridge_core._protocol.naming import FunctionKind
+    from rabibridge_core.settings import Settings
+    from rabibridge_core.transport import Headers
+
+__all__ = ["SyncRpcClient"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class SyncRpcClient:
+    """Calls functions that servers offer, from code that is not async: each call blocks its thread until it has ended.
+
+    It is for scripts, notebooks, and applications in Flask, Django or the like. Its calls are those of
+    :class:`RpcClient`, with the same errors; an event loop in a thread of its own makes them. One client per process is
+    enough: it may be made at module level, and any number of threads may use it at once. The first call connects.
+
+    After a fork the child connects by itself, and never touches the connection of its parent. In a function that is
+    itself being called, it takes over the deadline and the headers of that call. If a thread is interrupted while it
+    waits, by Ctrl-C for example, its call is cancelled. In a thread that runs an event loop it refuses to block, except
+    in a cell of a Jupyter notebook. It closes by itself when the program ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        retry: RetryRefused | None = None,
+        loop_factory: Callable[[], AbstractEventLoop] | None = None,
+        **options: Unpack[RpcOptions],
+    ) -> None:
+        """Collect the settings.
+
+        Args:
+            retry: how calls are sent again that a full queue refuses; ``None``: not at all.
+            loop_factory: makes the event loop; ``None``: uvloop's if that is installed, else asyncio's.
+            **options: the arguments of :class:`RpcBase`.
+
+        Raises:
+            ConfigurationError: a setting is missing or wrong, or gevent or eventlet has replaced the threads of Python.
+        """
+        self._options = options
+        del options  # an error carries this frame, whose variables may be reported
+        self._begin(retry, loop_factory)
+
+    def _begin(self, retry: RetryRefused | None, loop_factory: Callable[[], AbstractEventLoop] | None) -> None:
+        check_threads_are_real(type(self).__name__)
+        self._retry = retry
+        self._loop_factory = loop_factory
+        self._connection = self._new_connection()
+        self._of_process = {self._connection.pid: self._connection}
+
+    def _make_client(self) -> RpcClient:
+        """Return a new client that is not connected, with the arguments of this one."""
+        return RpcClient(retry=self._retry, **self._options)
+
+    def _new_connection(self) -> SyncConnection:
+        return SyncConnection(self._make_client(), self._loop_factory)
+
+    def __repr__(self) -> str:
+        """Show the brokers and the state of the connection."""
+        if not hasattr(self, "_of_process"):
+            return f"<{type(self).__name__}, not initialized>"
+        where = ", ".join(map(str, self.settings.endpoints))
+        return f"<{type(self).__name__} {self.name!r} {where} {self.state.value}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled."""
+        raise TypeError(f"{type(self).__name__} cannot be pickled: make one in each process")
+
+    def __del__(self) -> None:
+        """Close without waiting, and warn about an object that was dropped without :meth:`close`."""
+        connection: SyncConnection | None = getattr(self, "_connection", None)
+        if connection is not None and connection.is_open and connection.pid == os.getpid():
+            connection.close_soon()  # the warning may be an error
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+
+    @property
+    def _here(self) -> SyncConnection:
+        """The connection of this process."""
+        connection = self._connection
+        return connection if connection.pid == os.getpid() else self._after_fork()
+
+    def _after_fork(self) -> SyncConnection:
+        """Return a new connection: that of the parent is left as it is. Whatever thread comes first makes it."""
+        connection = self._connection
+        if not connection.is_closed:
+            fresh = self._new_connection()
+            connection = self._of_process.setdefault(fresh.pid, fresh)
+            self._connection = connection
+        return connection
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self._connection.client.settings
+
+    @property
+    def name(self) -> str:
+        """The name of the connection on the broker and in logs. Each process has one of its own."""
+        return self._here.client.name
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state of the connection of this process; idle before the first call."""
+        return self._here.client.state
+
+    @property
+    def last_error(self) -> Exception | None:
+        """The last error of the connection: why there is none. ``None`` while it is up."""
+        return self._here.client.last_error
+
+    @property
+    def pending(self) -> int:
+        """The number of calls that wait for their reply, of all threads."""
+        return self._here.client.pending
+
+    def health(self) -> Health:
+        """Report whether calls can be sent; if not, the reasons say why. Before the first call they cannot."""
+        return self._here.client.health()
+
+    def connect(self) -> Self:
+        """Connect; no effect when connected. Calls do it by themselves, except after :meth:`close`.
+
+        It starts the thread, which can be too late when the program is already ending.
+
+        Raises:
+            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the program is ending.
+            ConfigurationError: the broker refuses permanently, or this thread runs an event loop.
+        """
+        connection = self._here
+        if connection.is_closed:
+            connection = self._connection = self._new_connection()
+            self._of_process[connection.pid] = connection
+        connection.run(connection.connect)
+        return self
+
+    def close(self) -> None:
+        """Disconnect and end the thread; pending calls of all threads end with ConnectionLostError.
+
+        Their workers are told to stop them, except those made with ``persistent=True``. No effect when closed. Not
+        needed at the end of the program. :meth:`connect` may be called again afterwards.
+
+        Raises:
+            ConfigurationError: this thread runs an event loop.
+        """
+        self._here.close()
+
+    def __enter__(self) -> Self:
+        """Connect."""
+        try:
+            return self.connect()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def remote_call(
+        self,
+        func_name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
+        ftype: FunctionKind = "async",
+        *,
+        timeout: float | timedelta | None = None,
+        idempotent: bool = False,
+        idempotency_key: str | None = None,
+        persistent: bool = False,
+        inherit_deadline: bool = True,
+        retry: RetryRefused | Literal[False] | None = None,
+        headers: Headers | None = None,
+    ) -> Any:
+        """Call ``func_name(*args, **kwargs)`` on one of the servers, wait, and return its result.
+
+        The arguments and the errors are those of :meth:`RpcClient.remote_call`. The timeout includes the time to
+        connect, if this is the first call.
+
+        Raises:
+            RabiBridgeError: as :meth:`RpcClient.remote_call`, one for each way in which a call can fail.
+            ConfigurationError: this thread runs an event loop, which the call would block.
+            TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict with texts as keys.
+        """
+        again = self._retry if retry is None else None if retry is False else retry
+        if current_call_var.get() is not None:
+            headers = inherited_headers(headers)
+        options = (ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again, headers)
+        connection = self._connection
+        if connection.pid != os.getpid():
+            connection = self._after_fork()
+        return connection.run(connection.remote_call, func_name, args, kwargs, options)
+
+    def try_remote_call(
+        self,
+        func_name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
+        ftype: FunctionKind = "async",
+        *,
+        timeout: float | timedelta | None = None,
+        idempotent: bool = False,
+        idempotency_key: str | None = None,
+        persistent: bool = False,
+        inherit_deadline: bool = True,
+        retry: RetryRefused | Literal[False] | None = None,
+        headers: Headers | None = None,
+    ) -> tuple[bool, tuple[int, Any]]:
+        """Call like :meth:`remote_call`, with the same arguments, but return failures instead of raising them.
+
+        Returns:
+            ``(success, (err_code, result))``, as :meth:`RpcClient.try_remote_call` does.
+
+        Raises:
+            TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict with texts as keys.
+        """
+        try:
+            result = self.remote_call(
+                func_name,
+                args,
+                kwargs,
+                ftype,
+                timeout=timeout,
+                idempotent=idempotent,
+                idempotency_key=idempotency_key,
+                persistent=persistent,
+                inherit_deadline=inherit_deadline,
+                retry=retry,
+                headers=headers,
+            )
+        except RemoteExecutionError as error:
+            return True, (1, error)
+        except RabiBridgeError as error:
+            return False, (1, error)
+        return True, (0, result)

@@ -1,0 +1,77 @@
+"""The connection of a synchronous client in one process: an async client, and the thread that runs its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+
+from rabibridge_core._client.timeouts import (
+    TIMEOUT_MAX,
+    call_timeout_error,
+    normalize_timeout,
+    seconds_of,
+    within_inherited,
+)
+from rabibridge_core._hosting.loop_thread import LoopThread
+from rabibridge_core.transport import ConnectionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from rabibridge_core._api.client import RpcClient
+    from rabibridge_core._client.options import AnyOptions
+
+__all__ = ["SyncConnection"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class SyncConnection(LoopThread):
+    """Connects ``client`` when it is needed first, and again after the connection was given up.
+
+    The coroutine functions run on the loop, by :meth:`run`.
+    """
+
+    def __init__(self, client: RpcClient, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
+        """Own ``client``, which is not connected yet."""
+        super().__init__(client.name, client.close, loop_factory)
+        self.client = client
+        self._engine = client._client
+        self._connected = False
+
+    async def connect(self) -> None:
+        """Connect; no effect when connected."""
+        client = self.client
+        if client.state is ConnectionState.CLOSED:
+            self._connected = False
+        await client.connect()
+        self._engine = client._client  # connect() makes another one after the connection was given up
+        self._connected = True
+
+    async def remote_call(
+        self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions
+    ) -> Any:
+        """Call like :meth:`Client.call`; the timeout includes the time to connect."""
+        if not self._connected or self.client.state is ConnectionState.CLOSED:
+            options = await self._connect_for(func_name, options)
+        return await self._engine.call(func_name, args, kwargs, options)
+
+    async def _connect_for(self, func_name: str, options: AnyOptions) -> AnyOptions:
+        """Connect within the timeout of a call; return its options with the time left."""
+        given = options[1]
+        timeout = self.client.settings.call_timeout if given is None else seconds_of(given)
+        if options[5]:
+            timeout = within_inherited(timeout)
+        seconds = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)
+        began = monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.connect()
+        except TimeoutError:
+            why = f"it is not connected: {self.client.last_error}" if self.client.last_error else "it is not connected"
+            raise call_timeout_error(func_name, b"", timeout, why, sent=False) from None
+        if seconds is None:
+            return options
+        return (options[0], max(0.0, seconds - (monotonic() - began)), *options[2:])

@@ -1,0 +1,72 @@
+"""The synchronous client for RabbitMQ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+from rabibridge._api.client import RMQClient
+from rabibridge_core._api.sync_client import SyncRpcClient
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Sequence
+
+    from rabibridge._api.base import ConnectionOptions
+    from rabibridge_core._client.retry import RetryRefused
+
+__all__ = ["Client"]
+
+
+class Client(SyncRpcClient):
+    """Calls functions that servers offer, over RabbitMQ, from code that is not async.
+
+    Each call blocks its thread until it has ended. The calls are those of :class:`RMQClient`, with the same arguments
+    and errors; an event loop in a thread of its own makes them. One client per process is enough: it may be made at
+    module level, and any number of threads may use it at once. The first call connects.
+
+    After a fork the child connects by itself, and never touches the connection of its parent. In a function that is
+    itself being called, it takes over the deadline and the headers of that call. If a thread is interrupted while it
+    waits, by Ctrl-C for example, its call is cancelled. In a thread that runs an event loop it refuses to block, except
+    in a cell of a Jupyter notebook. It closes by itself when the program ends.
+
+    Example::
+
+        client = Client()
+        print(client.remote_call("fibonacci", (10,), timeout=5))
+    """
+
+    def __init__(
+        self,
+        host: str | Sequence[str] | None = None,
+        port: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        retry: RetryRefused | None = None,
+        loop_factory: Callable[[], AbstractEventLoop] | None = None,
+        **connection: Unpack[ConnectionOptions],
+    ) -> None:
+        """Collect the settings, as :class:`RMQClient` does.
+
+        Args:
+            host: one host or several.
+            port: port of the hosts that have none of their own.
+            username: user name.
+            password: password.
+            retry: how calls are sent again that a full queue refuses; ``None``: not at all.
+            loop_factory: makes the event loop; ``None``: uvloop's if that is installed, else asyncio's.
+            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport`` and ``name``.
+
+        Raises:
+            ConfigurationError: a setting is missing or wrong, or gevent or eventlet has replaced the threads of Python.
+        """
+        self._login = (host, port, username, password)
+        self._connection_options = connection
+        del password, connection  # an error carries this frame, whose variables may be reported
+        self._begin(retry, loop_factory)
+
+    def _make_client(self) -> RMQClient:
+        host, port, username, _ = self._login
+        return RMQClient(
+            None, host, port, username, self._login[3], retry=self._retry, **self._connection_options
+        )

@@ -1,0 +1,9 @@
+"""The synchronous client of RabiBridge, for Flask, Django, scripts and notebooks: ``from rabibridge.sync import Client``."""
+
+from __future__ import annotations
+
+from rabibridge._api.sync_client import Client
+
+__all__ = ["Client"]
+
+Client.__module__ = __name__  # where users find it: the module may move

@@ -1,0 +1,143 @@
+"""How programs end that use the synchronous client: quietly, soon, and with the exit code that they choose."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.rabbitmq.support import Gate
+from tests.support.processes import Processes
+from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.rabbitmq.support import Stage
+    from tests.support.processes import Process
+
+LOOPS = ["uvloop", "asyncio"] if sys.platform != "win32" else ["asyncio"]
+NO_LATE_THREADS = sys.version_info >= (3, 12)
+"""No thread can be started any more once the interpreter has begun to exit."""
+
+
+class SyncPrograms:
+    """Runs the programs of sync_programs.py."""
+
+    def __init__(self, stage: Stage, processes: Processes, service: str, hold: str, gate: Gate) -> None:
+        self.url = stage.url
+        self.gate = gate
+        self._names = {"SERVICE": service, "HOLD": hold}
+        self._processes = processes
+
+    async def start(self, program: str, loop: str = "uvloop", **variables: str) -> Process:
+        environment = {"RABIBRIDGE_URL": self.url, "PROGRAM": program, "LOOP": loop, **self._names, **variables}
+        return await self._processes.start("tests.rabbitmq.sync_programs", environment)
+
+    async def reports(self, program: str, loop: str = "uvloop", **variables: str) -> tuple[list[dict[str, Any]], int]:
+        """Run a program to its end; return what it reported and its exit code. It must have logged nothing."""
+        process = await self.start(program, loop, **variables)
+        reports = []
+        while report := await process.says(2 * PATIENCE):
+            reports.append(report)
+        code = await process.ended()
+        assert process.log.read_text() == ""
+        return reports, code
+
+
+@pytest.fixture
+async def programs(stage: Stage, tmp_path: Path) -> AsyncIterator[SyncPrograms]:
+    numbers = itertools.count(1)
+
+    async def ticket() -> int:
+        return next(numbers)
+
+    gate = Gate()
+    service, hold = await stage.serve(ticket), await stage.serve(gate.function())
+    async with Processes(tmp_path) as processes:
+        yield SyncPrograms(stage, processes, service, hold, gate)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_a_program_that_just_ends(programs: SyncPrograms, loop: str) -> None:
+    (report,), code = await programs.reports("ends", loop)
+    assert (report["result"], code) == (1, 0)
+    (report,), code = await programs.reports("ends_with_3", loop)
+    assert (report["result"], code) == (2, 3)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_a_program_that_ends_while_a_call_is_in_flight(programs: SyncPrograms, loop: str) -> None:
+    (_,), code = await programs.reports("ends_in_flight", loop)
+    assert code == 0
+    await until(lambda: programs.gate.running == 0)  # the worker was told
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_calls_while_the_interpreter_exits(programs: SyncPrograms, loop: str) -> None:
+    (first, late), code = await programs.reports("calls_at_exit", loop)
+    assert (first["result"], late["exit"], code) == (1, [2, 3], 0)
+    (first, late), code = await programs.reports("calls_after_main", loop)
+    assert (first["result"], late["after"], code) == (4, [5, 6], 0)
+
+
+@pytest.mark.parametrize("program", ["first_calls_at_exit", "first_calls_after_main"])
+async def test_first_calls_while_the_interpreter_exits(programs: SyncPrograms, program: str) -> None:
+    (late,), code = await programs.reports(program)
+    first, second = late["exit" if "exit" in program else "after"]
+    if NO_LATE_THREADS:
+        assert first == second
+        assert first.startswith("ConnectionLostError: ")
+        assert "cannot start the thread" in first
+    else:
+        assert (first, second) == (1, 2)
+    assert code == 0
+
+
+async def test_a_call_after_everything_was_closed(programs: SyncPrograms) -> None:
+    (first, late), code = await programs.reports("calls_at_exit_before_the_import")
+    assert (first["result"], code) == (1, 0)
+    assert late["late"].startswith("ConnectionLostError: ")
+    assert "interpreter exits" in late["late"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_a_program_that_ends_while_it_reconnects(programs: SyncPrograms, loop: str) -> None:
+    async with Proxy(programs.url) as proxy:
+        url = str(proxy.url).replace("127.0.0.1", "localhost")  # a name to look up
+        process = await programs.start("ends_while_it_reconnects", loop, RABIBRIDGE_URL=url)
+        assert (await process.says())["result"] == 1
+        process.write_line()
+        proxy.refusing = True
+        proxy.cut()
+        assert (await process.says())["state"] != "ready"
+    assert await process.ended() == 0
+    log = process.log.read_text()
+    assert "Traceback" not in log
+    assert "shutdown" not in log
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_ctrl_c_cancels_the_call_before_it_is_raised(programs: SyncPrograms, loop: str) -> None:
+    process = await programs.start("interrupted", loop)
+    await process.ready()
+    await programs.gate.holds(1)
+    process.send(signal.SIGINT)
+    assert await process.ended() == 7  # it ended without a chance to send anything later
+    await until(lambda: programs.gate.cancelled == 1)
+    assert process.log.read_text() == ""
+
+
+async def test_how_long_an_exit_takes(programs: SyncPrograms) -> None:
+    loop = asyncio.get_running_loop()
+    process = await programs.start("ends_in_flight")
+    await process.says()
+    began = loop.time()
+    assert await process.ended() == 0
+    assert loop.time() - began < PATIENCE / 2
