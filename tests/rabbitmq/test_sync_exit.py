@@ -3,65 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rabbitmq.support import Gate
-from tests.support.processes import Processes
+from tests.rabbitmq.sync_support import LOOPS, programs
 from tests.support.proxy import Proxy
 from tests.support.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from tests.rabbitmq.sync_support import SyncPrograms
 
-    from tests.rabbitmq.support import Stage
-    from tests.support.processes import Process
+__all__ = ["programs"]
 
-LOOPS = ["uvloop", "asyncio"] if sys.platform != "win32" else ["asyncio"]
 NO_LATE_THREADS = sys.version_info >= (3, 12)
 """No thread can be started any more once the interpreter has begun to exit."""
-
-
-class SyncPrograms:
-    """Runs the programs of sync_programs.py."""
-
-    def __init__(self, stage: Stage, processes: Processes, service: str, hold: str, gate: Gate) -> None:
-        self.url = stage.url
-        self.gate = gate
-        self._names = {"SERVICE": service, "HOLD": hold}
-        self._processes = processes
-
-    async def start(self, program: str, loop: str = "uvloop", **variables: str) -> Process:
-        environment = {"RABIBRIDGE_URL": self.url, "PROGRAM": program, "LOOP": loop, **self._names, **variables}
-        return await self._processes.start("tests.rabbitmq.sync_programs", environment)
-
-    async def reports(self, program: str, loop: str = "uvloop", **variables: str) -> tuple[list[dict[str, Any]], int]:
-        """Run a program to its end; return what it reported and its exit code. It must have logged nothing."""
-        process = await self.start(program, loop, **variables)
-        reports = []
-        while report := await process.says(2 * PATIENCE):
-            reports.append(report)
-        code = await process.ended()
-        assert process.log.read_text() == ""
-        return reports, code
-
-
-@pytest.fixture
-async def programs(stage: Stage, tmp_path: Path) -> AsyncIterator[SyncPrograms]:
-    numbers = itertools.count(1)
-
-    async def ticket() -> int:
-        return next(numbers)
-
-    gate = Gate()
-    service, hold = await stage.serve(ticket), await stage.serve(gate.function())
-    async with Processes(tmp_path) as processes:
-        yield SyncPrograms(stage, processes, service, hold, gate)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -74,7 +32,7 @@ async def test_a_program_that_just_ends(programs: SyncPrograms, loop: str) -> No
 
 @pytest.mark.parametrize("loop", LOOPS)
 async def test_a_program_that_ends_while_a_call_is_in_flight(programs: SyncPrograms, loop: str) -> None:
-    (_,), code = await programs.reports("ends_in_flight", loop)
+    (_,), code = await programs.reports("ends_in_flight", loop, log="1 pending calls ended")
     assert code == 0
     await until(lambda: programs.gate.running == 0)  # the worker was told
 
