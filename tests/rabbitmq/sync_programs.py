@@ -1,8 +1,8 @@
 """Programs that use the synchronous client, for tests of how they end, fork and are interrupted.
 
-They report in lines of JSON. The environment gives RABIBRIDGE_URL; PROGRAM, the name of the function to run; SERVICE, the
-name of a service that returns how often it was called; HOLD, that of one that never returns; LOOP, the kind of the event
-loop.
+They report in lines of JSON. The environment gives RABIBRIDGE_URL; PROGRAM, the name of the function to run; SERVICE,
+the name of a service that returns how often it was called; HOLD, that of one that never returns; LOOP, the kind of the
+event loop.
 """
 
 from __future__ import annotations

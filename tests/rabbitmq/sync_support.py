@@ -38,8 +38,7 @@ class SyncPrograms:
     async def reports(
         self, program: str, loop: str = "uvloop", *, log: str = "", **variables: str
     ) -> tuple[list[dict[str, Any]], int]:
-        """Run a program to its end; return what it reported and its exit code. It logs one line with ``log``, or none.
-        """
+        """Run a program to its end; return its reports and its exit code. It logs one line with ``log``, or none."""
         process = await self.start(program, loop, **variables)
         reports = []
         while report := await process.says(2 * PATIENCE):

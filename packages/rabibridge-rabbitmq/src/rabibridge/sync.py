@@ -1,4 +1,4 @@
-"""The synchronous client of RabiBridge, for Flask, Django, scripts and notebooks: ``from rabibridge.sync import Client``."""
+"""The synchronous client, for Flask, Django, scripts and notebooks: ``from rabibridge.sync import Client``."""
 
 from __future__ import annotations
 

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rabibridge_core._api.client import RpcClient
+from rabibridge_core._api.sync_calls import SyncCalls, SyncClientView
 from rabibridge_core._api.sync_connection import SyncConnection
 from rabibridge_core._hosting.blocking import check_threads_are_real
 from rabibridge_core._observability.call_context import current_call_var, inherited_headers
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
-from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from datetime import timedelta
     from types import TracebackType
 
     from rabibridge_core._api.base import RpcOptions
+    from rabibridge_core._client.options import AnyOptions, GivenOptions
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.health import Health
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.settings import Settings
-    from rabibridge_core.transport import Headers
+    from rabibridge_core.transport import ConnectionState, Headers
 
 __all__ = ["SyncRpcClient"]
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
-
-class SyncRpcClient:
+class SyncRpcClient(SyncCalls):
     """Calls functions that servers offer, from code that is not async: each call blocks its thread until it has ended.
 
     It is for scripts, notebooks, and applications in Flask, Django or the like. Its calls are those of
@@ -97,6 +95,13 @@ class SyncRpcClient:
         if connection is not None and connection.is_open and connection.pid == os.getpid():
             connection.close_soon()  # the warning may be an error
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+
+    def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
+        headers = None if current_call_var.get() is None else inherited_headers(None)
+        return self._here, (kind, None, False, None, False, True, self._retry, headers)
+
+    def _view(self, given: GivenOptions) -> SyncClientView:
+        return SyncClientView(self, given)
 
     @property
     def _here(self) -> SyncConnection:
@@ -212,9 +217,7 @@ class SyncRpcClient:
         if current_call_var.get() is not None:
             headers = inherited_headers(headers)
         options = (ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again, headers)
-        connection = self._connection
-        if connection.pid != os.getpid():
-            connection = self._after_fork()
+        connection = self._here
         return connection.run(connection.remote_call, func_name, args, kwargs, options)
 
     def try_remote_call(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
@@ -17,15 +17,12 @@ from rabibridge_core._hosting.loop_thread import LoopThread
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rabibridge_core._api.client import RpcClient
     from rabibridge_core._client.options import AnyOptions
 
 __all__ = ["SyncConnection"]
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 
 class SyncConnection(LoopThread):

@@ -67,6 +67,4 @@ class Client(SyncRpcClient):
 
     def _make_client(self) -> RMQClient:
         host, port, username, _ = self._login
-        return RMQClient(
-            None, host, port, username, self._login[3], retry=self._retry, **self._connection_options
-        )
+        return RMQClient(None, host, port, username, self._login[3], retry=self._retry, **self._connection_options)

@@ -1,0 +1,180 @@
+"""All ways of calling for threads without an event loop, as a synchronous client and its views offer them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
+
+from rabibridge_core._client.options import NOTHING_GIVEN, GivenOptions
+from rabibridge_core._client.targets import target_of
+from rabibridge_core._observability.call_context import current_call_var, inherited_headers
+from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import timedelta
+
+    from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._client.options import AnyOptions
+    from rabibridge_core._client.retry import RetryRefused
+    from rabibridge_core._protocol.naming import FunctionKind
+    from rabibridge_core.transport import Headers
+
+__all__ = ["SyncCalls", "SyncClientView"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SyncCalls(ABC):
+    """All ways of calling: what a synchronous client and its views have in common."""
+
+    __slots__ = ()
+
+    _given: GivenOptions = NOTHING_GIVEN
+    """The options that were chosen; a client has none."""
+
+    @abstractmethod
+    def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
+        """Return the connection of this process, and the options of a call of a function of that kind."""
+
+    @abstractmethod
+    def _view(self, given: GivenOptions) -> SyncClientView:
+        """Return a view with these options over those that were chosen before."""
+
+    # The names of *_args and **_kwargs matter: pyright mistakes a parameter of the function for one of the same name.
+    @overload
+    def call(self, func: Callable[P, Awaitable[R]], /, *_args: P.args, **_kwargs: P.kwargs) -> R: ...
+    @overload
+    def call(self, func: Callable[P, R], /, *_args: P.args, **_kwargs: P.kwargs) -> R: ...
+    @overload
+    def call(self, func: str, /, *_args: Any, **_kwargs: Any) -> Any: ...
+    def call(self, func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function on one of the servers, wait, and return its result.
+
+        All arguments but the first belong to the function, whatever their names are. Options such as a timeout are
+        given before: ``client.options(timeout=2.0).call(add, 1, 2)``.
+
+        Type checkers see the signature of the function: ``client.call(add, 1, 2)`` has the type of the result of
+        ``add``, whether it is a ``def`` or an ``async def``.
+
+        Args:
+            func: the function that is registered, a function of the same name and signature, or the name of the
+                service, as for :meth:`RpcClient.call`.
+            *args: the positional arguments of the function.
+            **kwargs: its keyword arguments.
+
+        Raises:
+            RabiBridgeError: as in :meth:`RpcClient.remote_call`, which ends in the same way and with the same errors.
+            ConfigurationError: this thread runs an event loop, which the call would block.
+            TypeError: ``func`` stands for no service, such as a class, a lambda or a generator function.
+        """
+        name, kind, adapt = target_of(func)
+        connection, options = self._prepare(kind)
+        result = connection.run(connection.remote_call, name, args, kwargs, options)
+        return result if adapt is None else adapt(result)
+
+    def options(
+        self,
+        *,
+        kind: FunctionKind | None = None,
+        timeout: float | timedelta | None = None,
+        idempotent: bool | None = None,
+        idempotency_key: str | None = None,
+        persistent: bool | None = None,
+        inherit_deadline: bool | None = None,
+        retry: RetryRefused | Literal[False] | None = None,
+        headers: Headers | None = None,
+    ) -> SyncClientView:
+        """Return a view of this client whose calls are made with these options.
+
+        A view costs about a microsecond and works as long as its client does, in any thread, and after a fork. It may
+        be made for one call, or kept and shared. The options of a view of a view are added to those of the first.
+
+        Args:
+            kind: which functions are called: ``"async"``, ``"sync"`` or ``"any"``. ``None`` (the default, like for all
+                arguments): what is known of the function.
+            timeout: for each whole call, in seconds or as a timedelta. ``None``: as before, at last the setting
+                ``call_timeout``; ``math.inf``: no limit but the service's own.
+            idempotent: running a call twice does no harm; it is sent again after a lost connection.
+            idempotency_key: of all calls of a service with the same key, a worker runs one. Implies ``idempotent``.
+            persistent: the broker stores the call on disk, and it runs even if this client is gone by then.
+            inherit_deadline: ``False``: a call made by a function that is itself being called may take longer than it.
+            retry: how a call is sent again if the queue is full; ``False``: not at all.
+            headers: further headers of the request, which the function finds in ``current_call().headers``.
+
+        Raises:
+            ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
+        """
+        chosen = GivenOptions(kind, timeout, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers)
+        chosen.check()
+        return self._view(chosen)
+
+
+class Viewed(Protocol):
+    """The synchronous client that a view belongs to."""
+
+    _retry: RetryRefused | None
+
+    @property
+    def _here(self) -> SyncConnection: ...
+
+
+class SyncClientView(SyncCalls):
+    """A synchronous client with other options for its calls, made by :meth:`SyncRpcClient.options`."""
+
+    __slots__ = ("_given", "_of")
+
+    def __init__(self, of: Viewed, given: GivenOptions) -> None:
+        """Call by the client ``of``, with the options that were given."""
+        self._of = of
+        self._given = given
+
+    def __repr__(self) -> str:
+        """Show the client and the options."""
+        chosen = (f"{name}={value!r}" for name, value in self._given._asdict().items() if value is not None)
+        return f"<{type(self).__name__} of {self._of!r}: {', '.join(chosen) or 'no options'}>"
+
+    def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
+        options = self._given.of_a_call(kind, self._of._retry)
+        if current_call_var.get() is not None:
+            options = (*options[:7], inherited_headers(options[7]))
+        return self._of._here, options
+
+    def _view(self, given: GivenOptions) -> SyncClientView:
+        return SyncClientView(self._of, given.over(self._given))
+
+    def remote_call(
+        self,
+        func_name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
+        ftype: FunctionKind = "async",
+    ) -> Any:
+        """Call like :meth:`SyncRpcClient.remote_call`, with the options of this view; its ``kind`` replaces ``ftype``.
+
+        Raises:
+            RabiBridgeError: as there.
+            TypeError: as there.
+        """
+        connection, options = self._prepare(ftype)
+        return connection.run(connection.remote_call, func_name, args, kwargs, options)
+
+    def try_remote_call(
+        self,
+        func_name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] = {},  # noqa: B006 - it is never changed
+        ftype: FunctionKind = "async",
+    ) -> tuple[bool, tuple[int, Any]]:
+        """Call like :meth:`SyncRpcClient.try_remote_call`, with the options of this view.
+
+        Raises:
+            TypeError: as there.
+        """
+        try:
+            return True, (0, self.remote_call(func_name, args, kwargs, ftype))
+        except RemoteExecutionError as error:
+            return True, (1, error)
+        except RabiBridgeError as error:
+            return False, (1, error)
