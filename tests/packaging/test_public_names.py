@@ -18,6 +18,7 @@ MODULES = (
     "rabibridge.errors",
     "rabibridge.exceptions",
     "rabibridge.mq",
+    "rabibridge.sync",
     "rabibridge.plugin",
     "rabibridge.settings",
     "rabibridge_core",

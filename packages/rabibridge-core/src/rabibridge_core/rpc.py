@@ -10,9 +10,10 @@ from rabibridge_core._api.calls import ClientView
 from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.server import RpcServer
 from rabibridge_core._api.stubs import Stub
+from rabibridge_core._api.sync_calls import SyncClientView
 from rabibridge_core._api.sync_client import SyncRpcClient
 
-__all__ = ["ClientView", "RpcBase", "RpcClient", "RpcServer", "Stub", "SyncRpcClient"]
+__all__ = ["ClientView", "RpcBase", "RpcClient", "RpcServer", "Stub", "SyncClientView", "SyncRpcClient"]
 
-for _class in (ClientView, RpcBase, RpcClient, RpcServer, Stub, SyncRpcClient):
+for _class in (ClientView, RpcBase, RpcClient, RpcServer, Stub, SyncClientView, SyncRpcClient):
     _class.__module__ = __name__  # where users find them: the modules may move
