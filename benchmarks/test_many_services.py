@@ -1,21 +1,26 @@
-"""How long a server takes from connecting until it serves many services, on RabbitMQ.
+"""How long a server takes from connecting until it serves many services, on RabbitMQ, beside the broker alone.
 
-Declarations and consumers of different services are in flight side by side. On commit 79a8948, which waited for each
-answer before it asked for the next service, 1,500 services took 24 s on the machine of docs/performance.md.
+"The broker alone" is the same ten operations for each service, encoded before and written in one piece: the least that
+the broker takes for them. On commit 79a8948, which waited for each answer before it asked for the next service, 1,500
+services took 24 s on the machine of docs/performance.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.raw_start import RawWorker
 from rabibridge import RMQServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from tools.broker import Broker
 
 _SERVICES = 1500
 _TIMEOUT = 300.0
@@ -28,17 +33,34 @@ def _service(name: str) -> Callable[[], Any]:
     return service
 
 
-@pytest.mark.benchmark(group=f"RabbitMQ, start of {_SERVICES} services")
-@pytest.mark.parametrize("existing", [False, True], ids=["new queues", "existing queues"])
-def test_start_of_many_services(benchmark: Any, runner: asyncio.Runner, vhost_url: str, existing: bool) -> None:
-    rounds = itertools.count()
+@pytest.fixture
+def quiet(rabbitmq: Broker, vhost_url: str) -> Callable[[], None]:
+    """Wait until the broker has removed what the last connection has left behind, which it does for seconds."""
 
-    def make() -> tuple[tuple[RMQServer], dict[str, Any]]:
-        server = RMQServer(url=vhost_url)
-        prefix = "service" if existing else f"round_{next(rounds)}"
-        for number in range(_SERVICES):
-            server.add_service(_service(f"{prefix}_{number}"), fetch_size=1)
-        return (server,), {}
+    def wait() -> None:
+        vhost = vhost_url.rsplit("/", 1)[1]
+        deadline = time.monotonic() + _TIMEOUT
+        while "true" in rabbitmq.ctl("list_queues", "-p", vhost, "exclusive"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    return wait
+
+
+_kinds = pytest.mark.parametrize("existing", [False, True], ids=["new queues", "existing queues"])
+
+
+def _names(existing: bool, rounds: Iterator[int]) -> list[str]:
+    prefix = "service" if existing else f"round_{next(rounds)}"
+    return [f"{prefix}_{number}" for number in range(_SERVICES)]
+
+
+@pytest.mark.benchmark(group=f"RabbitMQ, start of {_SERVICES} services")
+@_kinds
+def test_start_of_many_services(
+    benchmark: Any, runner: asyncio.Runner, vhost_url: str, existing: bool, quiet: Callable[[], None]
+) -> None:
+    rounds = itertools.count()
 
     async def start(server: RMQServer) -> None:
         await server.connect()
@@ -57,9 +79,30 @@ def test_start_of_many_services(benchmark: Any, runner: asyncio.Runner, vhost_ur
     def set_up() -> tuple[tuple[RMQServer], dict[str, Any]]:
         for server in servers:
             runner.run(stop(server))
-        args, kwargs = make()
-        servers[:] = args
-        return args, kwargs
+        quiet()
+        server = RMQServer(url=vhost_url)
+        for name in _names(existing, rounds):
+            server.add_service(_service(name), fetch_size=1)
+        servers[:] = [server]
+        return (server,), {}
 
     benchmark.pedantic(lambda server: runner.run(start(server)), setup=set_up, rounds=3, warmup_rounds=int(existing))
     runner.run(stop(servers[0]))
+
+
+@pytest.mark.benchmark(group=f"RabbitMQ, start of {_SERVICES} services")
+@_kinds
+def test_the_broker_alone(benchmark: Any, vhost_url: str, existing: bool, quiet: Callable[[], None]) -> None:
+    rounds = itertools.count()
+    workers: list[RawWorker] = []
+
+    def set_up() -> tuple[tuple[RawWorker], dict[str, Any]]:
+        for worker in workers:
+            worker.close()
+        quiet()
+        worker = RawWorker(vhost_url, _names(existing, rounds))
+        workers[:] = [worker]
+        return (worker,), {}
+
+    benchmark.pedantic(lambda worker: worker.start(), setup=set_up, rounds=3, warmup_rounds=int(existing))
+    workers[0].close()

@@ -24,12 +24,16 @@ _ANSWERS: dict[type, Callable[[Any], Any]] = {
     spec.Confirm.Select: lambda _: spec.Confirm.SelectOk(),
     spec.Exchange.Declare: lambda _: spec.Exchange.DeclareOk(),
     spec.Queue.Declare: lambda asked: spec.Queue.DeclareOk(asked.queue or "amq.gen-1", 0, 0),
+    spec.Exchange.Bind: lambda _: spec.Exchange.BindOk(),
     spec.Queue.Bind: lambda _: spec.Queue.BindOk(),
     spec.Queue.Delete: lambda _: spec.Queue.DeleteOk(0),
     spec.Basic.Qos: lambda _: spec.Basic.QosOk(),
     spec.Basic.Consume: lambda asked: spec.Basic.ConsumeOk(asked.consumer_tag),
     spec.Basic.Cancel: lambda asked: spec.Basic.CancelOk(asked.consumer_tag),
 }
+
+STUCK = object()
+"""What a script returns for an operation that does not end."""
 
 
 class PeerConnection:
@@ -40,6 +44,10 @@ class PeerConnection:
         self.writer = writer
         self.heard: list[tuple[int, Any]] = []
         """Channel and frame of all that the client sent."""
+        self.closing = set[int]()
+        """Channels that were closed by the peer: as a broker does, it ignores what else arrives on them."""
+        self.stuck = set[int]()
+        """Channels on which the peer still carries out an operation: as a broker does, it comes to no other."""
 
     def send(self, channel: int, *answers: Any) -> None:
         """Send methods, or bytes as they are."""
@@ -73,7 +81,8 @@ class Peer:
     """Listens on the loopback interface and answers each client as RabbitMQ would, but for its ``script``.
 
     The script is asked first, with the connection, the channel and the frame: what it returns is sent instead of the
-    usual answer; ``None`` leaves it at that one, ``()`` at silence.
+    usual answer; ``None`` leaves it at that one, ``()`` at silence, and :data:`STUCK` has no effect but that nothing
+    else is carried out on that channel.
     """
 
     def __init__(self, script: Callable[[PeerConnection, int, Any], Any] = lambda *_: None) -> None:
@@ -98,11 +107,20 @@ class Peer:
         self.connections.append(connection)
         try:
             async for channel, frame in connection.frames():
+                if isinstance(frame, spec.Channel.CloseOk):
+                    connection.closing.discard(channel)
+                if channel in connection.closing or channel in connection.stuck:
+                    continue
                 answers = self.script(connection, channel, frame)
+                if answers is STUCK:
+                    connection.stuck.add(channel)
+                    continue
                 if answers is None:
                     usual = None if getattr(frame, "nowait", False) else _ANSWERS.get(type(frame))
                     answers = () if usual is None else (usual(frame),)
                 connection.send(channel, *answers)
+                if any(isinstance(answer, spec.Channel.Close) for answer in answers):
+                    connection.closing.add(channel)
                 await writer.drain()
                 if isinstance(frame, spec.Connection.Close | spec.Connection.CloseOk):
                     break

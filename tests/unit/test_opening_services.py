@@ -13,7 +13,7 @@ from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState, ServiceQueue
 from rabibridge_testing.conformance.harness import Worker
-from tests.support.scripted_broker import Peer, PeerConnection, methods_of
+from tests.support.scripted_broker import STUCK, Peer, PeerConnection, methods_of
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def test_one_for_which_the_broker_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("rabibridge._transport.consumer_supervisor._SLOW_AFTER", 0.1)
-    async with Peer(_answering(spec.Queue.Declare, "rpc_async_stuck", lambda: ())) as peer:
+    async with Peer(_answering(spec.Queue.Declare, "rpc_async_stuck", lambda: STUCK)) as peer:
         transport = await _connected(peer)
         await soon(transport.declare(_queue("stuck")))
         consumers: dict[str, Consumer] = {}

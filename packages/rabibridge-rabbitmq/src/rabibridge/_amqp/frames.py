@@ -1,7 +1,7 @@
 """AMQP 0-9-1 frames as pure functions over bytes: splitting a byte stream into frames, and encoding message content.
 
 Only what calls need is here and in ``methods`` and ``properties``: publishing, deliveries, acknowledgements, publisher
-confirms and returns. aiormq handles the rest of the protocol.
+confirms and returns. ``control_methods`` has what the start of a service needs; aiormq handles the rest.
 """
 
 from __future__ import annotations

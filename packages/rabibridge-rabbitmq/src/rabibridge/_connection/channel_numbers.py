@@ -23,15 +23,15 @@ class ChannelNumbers:
         """How many channels may be open."""
         self._last = 0
 
-    def free(self, in_use: Container[int]) -> int:
-        """Return a number that is not in use.
+    def free(self, *in_use: Container[int]) -> int:
+        """Return a number that none of these contains.
 
         Raises:
             ConfigurationError: all numbers are in use.
         """
         for _ in range(self.maximum):
             self._last = self._last % self.maximum + 1
-            if self._last not in in_use:
+            if not any(self._last in used for used in in_use):
                 return self._last
         raise ConfigurationError(
             f"all {self.maximum} channels that the broker allows on a connection are open; raise channel_max there"

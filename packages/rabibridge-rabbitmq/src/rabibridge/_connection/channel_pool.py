@@ -1,4 +1,4 @@
-"""Channels for declarations: many at a time, each used for one declaration after the other.
+"""Channels of aiormq for operations that depend on the answers to others: many at a time, each used by one service.
 
 aiormq waits for the answer to each operation on a channel before it sends the next one, so declarations run side by
 side only on different channels. A declaration that the broker leaves unanswered (its queue is on a node that is down)
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ChannelPool"]
 
 _log = get_logger(__name__)
-_LIMIT = 16
-"""How many channels are used at a time: more do not make a broker faster."""
+_LIMIT = 4
+"""How many channels are used at a time: few services need one."""
 _SLOW_AFTER = 1.0
 """Time in seconds after which an unfinished use of a channel no longer counts against the limit."""
 

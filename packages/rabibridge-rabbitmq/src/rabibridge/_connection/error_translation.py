@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.settings import Endpoint
 
-__all__ = ["permission_error", "translated"]
+__all__ = ["channel_error", "permission_error", "translated"]
 
 # The broker refuses, and retrying cannot help. All other errors of aiormq mean that the connection is lost.
 _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
@@ -31,6 +31,12 @@ _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
     (amqp.ChannelLockedResource, "it is exclusive to another connection"),
     (amqp.ChannelPreconditionFailed, "it exists with different properties"),
 )
+_BY_CODE: dict[int, type[amqp.AMQPChannelError]] = {
+    403: amqp.ChannelAccessRefused,
+    404: amqp.ChannelNotFoundEntity,
+    405: amqp.ChannelLockedResource,
+    406: amqp.ChannelPreconditionFailed,
+}
 _LOST: tuple[type[BaseException], ...] = (
     amqp.AMQPError,
     amqp.ChannelInvalidStateError,
@@ -70,6 +76,12 @@ def translated(what: str) -> Iterator[None]:
             if isinstance(error, cls):
                 raise ConfigurationError(f"{what}: {meaning}: {_text(error)}") from error
         raise ConnectionLostError(f"{what}: {_text(error)}", executed=False) from error
+
+
+def channel_error(code: int, text: str) -> amqp.AMQPError:
+    """Return the exception that aiormq raises if the broker closes a channel with this reply code and text."""
+    found = _BY_CODE.get(code)
+    return found(text) if found is not None else amqp.ChannelClosed(code, text)
 
 
 def _text(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Fast channel: sends and receives the frames of the call path on one channel, bypassing aiormq.
 
-aiormq opens and closes the channel, and declares, binds and consumes on it. aiormq must never publish on it: the fast
-channel counts the delivery tags of its publishes to match publisher confirms.
+aiormq opens and closes the channel, and declares, binds and consumes on it; of an ``OwnChannel`` it knows nothing.
+aiormq must never publish on it: the fast channel counts the delivery tags of its publishes to match publisher confirms.
 """
 
 from __future__ import annotations

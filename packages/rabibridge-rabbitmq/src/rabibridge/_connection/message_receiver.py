@@ -152,7 +152,7 @@ class MessageReceiver:
                 self.closed_by_broker(*parse_reason(data, start, end))
             elif method == CANCEL and self.open:
                 self.cancelled()
-            return False
+            return self.handle_other(method, data, start, end)
         return True
 
     def _collect(self, part: bytes | memoryview) -> None:
@@ -177,6 +177,10 @@ class MessageReceiver:
         else:
             self.returned(*self._reason, properties)
 
+    def handle_other(self, method: bytes, data: bytes, start: int, end: int) -> bool:
+        """Handle a method that is not one of the call path; return ``False`` if aiormq must handle it."""
+        return False
+
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         """Called when a message is complete."""
         raise NotImplementedError
@@ -190,7 +194,7 @@ class MessageReceiver:
         raise NotImplementedError
 
     def closed_by_broker(self, code: int, text: str) -> None:
-        """Called when the broker closes the channel; aiormq sends the answer."""
+        """Called when the broker closes the channel; whoever has opened it sends the answer."""
         raise NotImplementedError
 
     def cancelled(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiormq import exceptions as amqp
 
+from rabibridge._amqp.control_methods import DELETE_OK, delete_unused
 from rabibridge._amqp.methods import NOT_IMPLEMENTED
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.topology import ANY_EXCHANGE
@@ -68,8 +69,7 @@ class OtherKinds:
         if self._conditional and queue.queue_type == "classic":
             # Silent if there is no such queue, while a passive declaration would write an error to the broker's log.
             try:
-                async with queues.pool.channel() as channel:
-                    await channel.queue_delete(other, if_unused=True, if_empty=True)
+                await queues.pipeline.request(lambda: (delete_unused(other),), DELETE_OK)
             except amqp.ChannelPreconditionFailed:
                 pass  # it is in use, or not empty
             except Exception:

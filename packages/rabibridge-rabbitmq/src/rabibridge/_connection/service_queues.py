@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from aiormq import exceptions as amqp
 
+from rabibridge._amqp.control_methods import BIND_OK, bind_exchange, bind_queue, declare_queue
 from rabibridge._connection.channel_pool import ChannelPool
+from rabibridge._connection.declaration_pipeline import DeclarationPipeline
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.queue_arguments import arguments, inequivalent, is_adoptable, replaced_while_served
 from rabibridge._connection.topology import (
@@ -27,8 +29,6 @@ from rabibridge._connection.topology import (
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
-    from aiormq.abc import AbstractChannel
-
     from rabibridge._connection.session import Session
     from rabibridge_core.transport import ServiceQueue
 
@@ -43,8 +43,10 @@ class ServiceQueues:
 
     def __init__(self, session: Session) -> None:
         """Declare on ``session``."""
+        self.pipeline = DeclarationPipeline(session)
+        """Declares what is usually not refused."""
         self.pool = ChannelPool(session)
-        """Channels for declarations."""
+        """Channels for operations that depend on the answers to others."""
         self._session = session
         self._exchanges = asyncio.Lock()
         self.any_usable = True
@@ -64,13 +66,13 @@ class ServiceQueues:
                 found = await self._declare_as_permitted(queue)
             except amqp.ChannelPreconditionFailed as error:
                 found = await self._resolve_conflict(queue, error)
-        self._declared[queue.name] = replace(queue, redeclare=False), found
+        self._declared[queue.name] = _limits(queue), found
         return found
 
     def take_declared(self, queue: ServiceQueue) -> ServiceQueue | None:
         """Return what :meth:`declare` has returned for this queue, once: the server that declared it starts now."""
         requested, found = self._declared.pop(queue.name, (None, None))
-        return found if requested == replace(queue, redeclare=False) else None
+        return found if requested == _limits(queue) else None
 
     async def bind(self, queue: ServiceQueue) -> None:
         """Declare the exchanges and bind an existing queue again, whatever of that was deleted meanwhile.
@@ -80,8 +82,7 @@ class ServiceQueues:
             ConnectionLostError: the connection is lost.
         """
         with translated(f"the queue {queue.name!r} cannot be bound"):
-            async with self.pool.channel() as channel:
-                await self._bind(channel, queue, with_any=self.any_usable)
+            await self.pipeline.request(lambda: self._bindings(queue, with_any=self.any_usable), BIND_OK)
 
     async def declare_exchanges_again(self) -> None:
         """Declare the exchanges, even if that was done on this connection.
@@ -100,36 +101,41 @@ class ServiceQueues:
                 self.any_usable = await declare_any_exchanges(self._session)
 
     async def _declare_as_permitted(self, queue: ServiceQueue, *, default_type: bool = False) -> ServiceQueue:
-        try:
-            return await self._declare_and_bind(queue, default_type=default_type, with_any=self.any_usable)
-        except amqp.ChannelAccessRefused as error:
-            if not self.any_usable:
-                raise
-            found = await self._declare_and_bind(queue, default_type=default_type, with_any=False)
-            self.any_usable = False
-            _log.warning(
-                "calls with ftype='any' do not reach the services of this worker, because its user may not bind its "
-                "queues to the exchanges %r and %r: %s",
-                ANY_EXCHANGE, ANY_SECOND_EXCHANGE, error,
-            )  # fmt: skip
-            return found
+        """Declare and bind; without the bindings for calls of kind ``any`` if those are what is not permitted."""
+        declaration = declare_queue(queue.name, arguments(queue, default_type=default_type))
+        with_any = False
 
-    async def _declare_and_bind(self, queue: ServiceQueue, *, default_type: bool, with_any: bool) -> ServiceQueue:
-        async with self.pool.channel() as channel:
-            await channel.queue_declare(queue.name, durable=True, arguments=arguments(queue, default_type=default_type))
-            await self._bind(channel, queue, with_any=with_any)
+        def methods() -> list[bytes]:
+            nonlocal with_any
+            with_any = self.any_usable
+            return [declaration, *self._bindings(queue, with_any=with_any)]
+
+        try:
+            await self.pipeline.request(methods, BIND_OK)
+        except amqp.ChannelAccessRefused as error:
+            if not with_any:
+                raise
+            without = [declaration, *self._bindings(queue, with_any=False)]
+            await self.pipeline.request(lambda: without, BIND_OK)
+            if self.any_usable:  # no other service has found out meanwhile
+                self.any_usable = False
+                _log.warning(
+                    "calls with ftype='any' do not reach the services of this worker, because its user may not bind "
+                    "its queues to the exchanges %r and %r: %s",
+                    ANY_EXCHANGE, ANY_SECOND_EXCHANGE, error,
+                )  # fmt: skip
         return replace(queue, queue_type="quorum") if default_type else queue
 
-    async def _bind(self, channel: AbstractChannel, queue: ServiceQueue, *, with_any: bool) -> None:
-        key = queue.any_key
+    @staticmethod
+    def _bindings(queue: ServiceQueue, *, with_any: bool) -> list[bytes]:
+        """Return the methods that bind a queue, of which the broker answers the last."""
+        key, found = queue.any_key, list[bytes]()
         if key is not None and with_any:
-            await channel.exchange_bind(ANY_EXCHANGE, _EXCHANGE, key, nowait=True)
             destination = ANY_EXCHANGE if queue.preferred else ANY_SECOND_EXCHANGE
-            await channel.queue_bind(queue.name, destination, key, nowait=True)
+            found = [bind_exchange(ANY_EXCHANGE, _EXCHANGE, key), bind_queue(queue.name, destination, key, nowait=True)]
         *others, last = (one for one in queue.routing_keys if one != key)
-        for one in others:
-            await channel.queue_bind(queue.name, _EXCHANGE, one, nowait=True)
-        await channel.queue_bind(queue.name, _EXCHANGE, last)
+        found += [bind_queue(queue.name, _EXCHANGE, one, nowait=True) for one in others]
+        return [*found, bind_queue(queue.name, _EXCHANGE, last, nowait=False)]
 
     async def _resolve_conflict(self, queue: ServiceQueue, error: amqp.ChannelPreconditionFailed) -> ServiceQueue:
         """Use a queue that exists with other arguments, or replace it, if either is allowed."""
@@ -149,3 +155,8 @@ class ServiceQueues:
             return await self._declare_as_permitted(queue)
         except amqp.ChannelPreconditionFailed as again:  # another worker was faster
             raise inequivalent(queue, again) from again
+
+
+def _limits(queue: ServiceQueue) -> ServiceQueue:
+    """Return the queue without what concerns only its first declaration."""
+    return replace(queue, redeclare=False) if queue.redeclare else queue

@@ -130,6 +130,11 @@ class Session:
         version = str(self._amqp.server_properties.get("version", ""))
         return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
+    @property
+    def expects_cancel_ok(self) -> bool:
+        """Whether the broker waits for an answer when it cancels a consumer; others close the channel for one."""
+        return bool((self._amqp.server_properties.get("capabilities") or {}).get("accept_consumer_cancel_ok"))
+
     def learn_max_message(self, code: int, text: str) -> bool:
         """Note the largest body that the broker accepts if it has closed a channel because of a larger one.
 
@@ -169,9 +174,16 @@ class Session:
         Raises:
             ConfigurationError: all channels that the broker allows on this connection are open.
         """
-        number = self.channel_numbers.free(self._amqp.channels)
-        channel: AbstractChannel = await self._amqp.channel(number, publisher_confirms=confirms)
+        channel: AbstractChannel = await self._amqp.channel(self.free_channel(), publisher_confirms=confirms)
         return channel
+
+    def free_channel(self) -> int:
+        """Return the number of a channel that is not open.
+
+        Raises:
+            ConfigurationError: all channels that the broker allows on this connection are open.
+        """
+        return self.channel_numbers.free(self._amqp.channels, self.multiplexer.channels)
 
     @asynccontextmanager
     async def temporary_channel(self) -> AsyncIterator[AbstractChannel]:

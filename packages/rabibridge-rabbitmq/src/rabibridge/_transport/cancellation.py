@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from rabibridge._amqp.control_methods import BIND_OK, bind_queue
 from rabibridge._amqp.methods import ACCESS_REFUSED
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
-from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiormq.abc import AbstractChannel
-
     from rabibridge._amqp.properties import Properties
+    from rabibridge._connection.declaration_pipeline import DeclarationPipeline
     from rabibridge._connection.session import Session
     from rabibridge_core.transport import ServiceQueue
 
 __all__ = ["CancellationListener"]
 
 _log = get_logger(__name__)
+_EXCHANGE = EXCHANGE.decode()
 _ROUTING_KEY_MAX = 255
 
 
@@ -59,18 +59,23 @@ class CancellationListener:
     Best effort: if the broker refuses the queue, cancelled calls run to completion.
     """
 
-    def __init__(self, session: Session, on_cancelled: Callable[[bytes, bytes, bytes], None]) -> None:
-        """Prepare to listen; ``on_cancelled`` gets routing key, caller and correlation id of each cancelled call."""
+    def __init__(
+        self, session: Session, pipeline: DeclarationPipeline, on_cancelled: Callable[[bytes, bytes, bytes], None]
+    ) -> None:
+        """Prepare to listen.
+
+        Args:
+            session: the connection.
+            pipeline: binds the queue.
+            on_cancelled: called with routing key, caller and correlation id of each cancelled call.
+        """
         self._session = session
+        self._pipeline = pipeline
         self._on_cancelled = on_cancelled
-        self._control_channel: AbstractChannel | None = None
         self._channel: _CancellationChannel | None = None
         self._queue = ""
         self._bound: set[str] = set()
         self._opening = asyncio.Lock()
-        self._confirmed = asyncio.Lock()
-        self._confirming: asyncio.Task[None] | None = None
-        self._tasks = TaskSet()
 
     async def listen_for(self, queue: ServiceQueue) -> None:
         """Receive the cancellations of a service from now on.
@@ -100,31 +105,20 @@ class CancellationListener:
                 async with self._opening:
                     if self._channel is not None and not self._channel.open:
                         return  # another service was refused meanwhile
-                    channel = self._control_channel or await self._open()
-                for key in keys:
-                    await channel.queue_bind(self._queue, EXCHANGE.decode(), CANCEL_PREFIX + key, nowait=True)
-                    self._bound.add(key)
-                await self._all_bound(channel)
+                    if self._channel is None:
+                        await self._open()
+                self._bound.update(keys)
+                *others, last = (CANCEL_PREFIX + key for key in keys)
+                methods = [bind_queue(self._queue, _EXCHANGE, key, nowait=True) for key in others]
+                methods.append(bind_queue(self._queue, _EXCHANGE, last, nowait=False))
+                await self._pipeline.request(lambda: methods, BIND_OK)
         except ConfigurationError as error:
             _log.info("%s; cancelled calls run to completion", error)
         except ConnectionLostError:
             if self._session.error is not None:
                 raise
 
-    async def _all_bound(self, channel: AbstractChannel) -> None:
-        """Wait until the broker has bound what was asked for so far; services that wait at once share its answer."""
-        if self._confirming is None:
-            self._confirming = self._tasks.spawn(self._confirm(channel))
-        await asyncio.shield(self._confirming)
-
-    async def _confirm(self, channel: AbstractChannel) -> None:
-        async with self._confirmed:
-            self._confirming = None  # bindings from now on need the next answer
-            await channel.basic_qos(prefetch_count=0)
-
-    async def _open(self) -> AbstractChannel:
+    async def _open(self) -> None:
         channel = await self._session.open_channel()
         self._channel = _CancellationChannel(self._session, channel.number, self._on_cancelled)
         self._queue = await declare_cancel_queue(channel)
-        self._control_channel = channel
-        return channel

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.topology import unused_callback
 from rabibridge._transport.service_channel import ServiceChannel
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
@@ -17,8 +16,6 @@ from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-
-    from aiormq.abc import AbstractChannel
 
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
@@ -65,10 +62,8 @@ class RabbitConsumer:
         self.channel: ServiceChannel | None = None
         self.stopped_at: float | None = None
         self._on_failed = on_failed
-        self._control_channel: AbstractChannel | None = None
-        self._consumer_tag = ""
         self._stopping: asyncio.Task[None] | None = None
-        self._retired: dict[ServiceChannel, AbstractChannel] = {}  # receive no more requests but have unsettled ones
+        self._retired: set[ServiceChannel] = set()  # receive no more requests but have unsettled ones
         self._operations = TaskSet()
         self._lock = asyncio.Lock()
         self._session: Session | None = None
@@ -116,22 +111,20 @@ class RabbitConsumer:
             if self.stopped or self.open_on is session:
                 return
             found = await worker_session.prepare(self.queue)
-            channel, control_channel, consumer_tag = await self._consume(worker_session, found)
-            self._session, self.channel, self._control_channel = session, channel, control_channel
+            self.channel = await self._consume(worker_session, found)
+            self._session = session
             self._cancelling = worker_session.cancelling
             self.error = None
             self._refusals.reset()
             # Redeclare only once: on the next connection, other workers may use the queue and calls may wait in it.
-            self.queue = replace(self.queue, redeclare=False)
-            self._consumer_tag = consumer_tag
+            if self.queue.redeclare:
+                self.queue = replace(self.queue, redeclare=False)
             self._opened_at = asyncio.get_running_loop().time()
             late, self._late_replies = self._late_replies, deque(maxlen=_MAX_LATE_REPLIES)
             for properties, reply in late:
                 self.reply_late(properties, reply)
 
-    async def _consume(
-        self, worker_session: WorkerSession, found: ServiceQueue
-    ) -> tuple[ServiceChannel, AbstractChannel, str]:
+    async def _consume(self, worker_session: WorkerSession, found: ServiceQueue) -> ServiceChannel:
         """Consume on a new channel, and on another one if the broker closes that at once.
 
         It does so if the reply to a request that has waited in the queue is larger than it accepts.
@@ -139,13 +132,15 @@ class RabbitConsumer:
         session = worker_session.session
         for _ in range(_OPEN_ATTEMPTS):
             with translated(f"the queue {self.queue.name!r} cannot be consumed"):
-                control_channel = await session.open_channel()
-                channel = ServiceChannel(worker_session, control_channel, self, found)
-                await control_channel.basic_qos(prefetch_count=self.queue.fetch_size)
-                consuming = await control_channel.basic_consume(self.queue.name, unused_callback)
+                channel = ServiceChannel(worker_session, self, found)
+                try:
+                    await channel.consume()
+                except BaseException:
+                    channel.start_closing()  # unless the broker has closed it
+                    raise
             if channel.open and not channel.queue_deleted:
-                return channel, control_channel, consuming.consumer_tag or ""
-            self.spawn(_close_channel(session, channel, control_channel))
+                return channel
+            self.spawn(_close_channel(session, channel))
             if session.error is not None or channel.queue_deleted:
                 break
         raise session.error or ConnectionLostError("the channel of the service was closed", executed=False)
@@ -209,20 +204,13 @@ class RabbitConsumer:
             await self._cancel_consuming()
 
     async def _cancel_consuming(self) -> None:
-        session, channel, control_channel = self._session, self.channel, self._control_channel
-        if (
-            self._cancelling is None
-            or session is None
-            or channel is None
-            or control_channel is None
-            or not channel.open
-        ):
+        session, channel = self._session, self.channel
+        if self._cancelling is None or session is None or channel is None or not channel.open:
             return
-        channel.flush()
         try:
             with translated(f"consuming from {self.queue.name!r} cannot be cancelled"):
                 async with self._cancelling, session.timeout(_CANCEL_TIMEOUT):
-                    await control_channel.basic_cancel(self._consumer_tag)
+                    await channel.cancel()
         except RabiBridgeError as error:
             _log.debug("%s: it has ended with its channel", error)
         if channel is self.channel:
@@ -240,32 +228,23 @@ class RabbitConsumer:
 
     def _retire(self, channel: ServiceChannel) -> None:
         """Close a channel that receives no more requests once all its requests are settled."""
-        assert self._control_channel is not None
-        self._retired[channel] = self._control_channel
-        self.channel = self._control_channel = None
+        self._retired.add(channel)
+        self.channel = None
         if not channel.unsettled or not channel.open:
             self._close_channel(channel)
 
     def _close_channel(self, channel: ServiceChannel) -> None:
         assert self._session is not None
-        control_channel = self._retired.pop(channel)
+        self._retired.discard(channel)
         channel.flush()
         channel.mark_closing()
-        self.spawn(_close_channel(self._session, channel, control_channel))
+        self.spawn(_close_channel(self._session, channel))
 
     def spawn(self, operation: Coroutine[Any, Any, None]) -> None:
         """Run an operation on one of our channels in the background; :meth:`wait_idle` waits for it."""
         self._operations.spawn(operation)
 
 
-async def _close_channel(session: Session, channel: ServiceChannel, control_channel: AbstractChannel) -> None:
-    channel.mark_closing()
-    try:
-        if not control_channel.is_closed:
-            with translated("the channel cannot be closed"):
-                async with session.timeout():
-                    await control_channel.close()
-    except RabiBridgeError as error:
-        _log.debug("%s: it is closed already", error)
-    finally:
-        channel.detach()
+async def _close_channel(session: Session, channel: ServiceChannel) -> None:
+    async with session.timeout():
+        await channel.start_closing()

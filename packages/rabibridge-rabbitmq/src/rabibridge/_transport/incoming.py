@@ -68,6 +68,10 @@ class DeliveryChannel(Protocol):
         """Send the buffered frames now."""
         ...
 
+    async def synchronize(self) -> None:
+        """Wait until the broker has processed all that was sent on the channel."""
+        ...
+
     def settle(self, frames: Frames, tag: int) -> None:
         """Send ``frames``, then acknowledge the request with this tag unless it is 0; the request is settled."""
         ...

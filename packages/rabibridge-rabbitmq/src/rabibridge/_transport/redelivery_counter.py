@@ -14,8 +14,6 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
-    from aiormq.abc import AbstractChannel
-
     from rabibridge._transport.incoming import DeliveryChannel, RabbitRequest
     from rabibridge._transport.worker_session import WorkerSession
 
@@ -28,12 +26,9 @@ _Key: TypeAlias = tuple[bytes, bytes, int]
 class RedeliveryCounter:
     """Counts the deliveries of one channel."""
 
-    def __init__(
-        self, channel: DeliveryChannel, control_channel: AbstractChannel, worker_session: WorkerSession
-    ) -> None:
-        """Count on ``channel``; ``control_channel`` is aiormq's view of it."""
+    def __init__(self, channel: DeliveryChannel, worker_session: WorkerSession) -> None:
+        """Count on ``channel``."""
         self._channel = channel
-        self._control_channel = control_channel
         self._worker_session = worker_session
         self._queue = channel.consumer.queue
         self._copied: dict[_Key, list[RabbitRequest]] = {}  # with the copies that are held back
@@ -90,7 +85,7 @@ class RedeliveryCounter:
                 with translated("redelivered requests cannot be counted"):
                     async with session.timeout():
                         # The reply to any method on this channel proves that earlier acknowledgements are processed.
-                        await self._control_channel.basic_qos(prefetch_count=self._queue.fetch_size)
+                        await self._channel.synchronize()
                 for key in keys:
                     self._deliver(self._copied.pop(key, []))
         except RabiBridgeError as error:

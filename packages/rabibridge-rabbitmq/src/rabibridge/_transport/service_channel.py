@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from rabibridge._amqp.control_methods import CANCEL_OK, CONSUME_OK, QOS_OK, cancel, consume, qos
 from rabibridge._amqp.fast_path import encode_simple_reply
 from rabibridge._amqp.frames import content
 from rabibridge._amqp.methods import ACCESS_REFUSED, NO_ROUTE, ack, reject
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO
 from rabibridge._connection.error_translation import permission_error
-from rabibridge._connection.fast_channel import FastChannel
+from rabibridge._connection.own_channel import OwnChannel
 from rabibridge._connection.topology import SERVER_NAMED
 from rabibridge._transport.incoming import RabbitRequest
 from rabibridge._transport.interfaces import ServedQueue
 from rabibridge._transport.redelivery_counter import RedeliveryCounter
 from rabibridge._transport.replies import reply_properties
-from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from aiormq.abc import AbstractChannel
 
     from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChannelOwner", "ServiceChannel", "acks"]
 
-_log = get_logger(__name__)
+_CONSUMER_TAG = b"rpc"
 
 
 class ChannelOwner(ServedQueue, Protocol):
@@ -43,7 +41,7 @@ class ChannelOwner(ServedQueue, Protocol):
         ...
 
 
-class ServiceChannel(FastChannel):
+class ServiceChannel(OwnChannel):
     """Receives requests and settles them, sending each reply before its acknowledgement.
 
     Requests that are settled in one turn of the loop are acknowledged after all replies of that turn, with a single
@@ -52,12 +50,13 @@ class ServiceChannel(FastChannel):
 
     tells_exchanges = True
 
-    def __init__(
-        self, worker_session: WorkerSession, channel: AbstractChannel, consumer: ChannelOwner, queue: ServiceQueue
-    ) -> None:
-        """Receive the requests of ``consumer`` from ``queue``, as it is on the broker, on a channel."""
-        session = worker_session.session
-        super().__init__(session.multiplexer, channel.number, session.max_payload, session.max_body)
+    def __init__(self, worker_session: WorkerSession, consumer: ChannelOwner, queue: ServiceQueue) -> None:
+        """Open a channel for the requests of ``consumer`` from ``queue``, as it is on the broker.
+
+        Raises:
+            ConfigurationError: all channels that the broker allows on this connection are open.
+        """
+        super().__init__(worker_session.session, worker_session.session.max_body)
         self.unsettled = 0
         self.queue_deleted = False  # no more requests arrive, but unsettled ones can still be answered
         self.consumer = consumer
@@ -65,10 +64,28 @@ class ServiceChannel(FastChannel):
         self._replies = worker_session.replies
         self._queue = queue
         counted = queue.redelivery_limit is not None and queue.queue_type == "classic"  # quorum queues count themselves
-        self._redelivery_counter = RedeliveryCounter(self, channel, worker_session) if counted else None
+        self._redelivery_counter = RedeliveryCounter(self, worker_session) if counted else None
         self._events = consumer.events
         self._unacknowledged: dict[int, None] = {}  # delivery tags in order of arrival, which is ascending
         self._acknowledged: list[int] = []  # in this turn of the loop
+
+    async def consume(self) -> None:
+        """Receive requests from now on.
+
+        Raises:
+            AMQPError: as aiormq, if the broker refuses.
+            ConnectionLostError: the connection is lost.
+        """
+        methods = qos(self._queue.fetch_size), consume(self._queue.name, _CONSUMER_TAG)
+        await self.request(methods, QOS_OK, CONSUME_OK)
+
+    async def cancel(self) -> None:
+        """Receive no more requests; those that have arrived can still be settled."""
+        await self.request((cancel(_CONSUMER_TAG),), CANCEL_OK)
+
+    async def synchronize(self) -> None:
+        """Wait until the broker has processed all that was sent on the channel."""
+        await self.request((qos(self._queue.fetch_size),), QOS_OK)
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         """Pass a request to the service; a redelivered one is counted first."""
@@ -170,10 +187,6 @@ class ServiceChannel(FastChannel):
         """Notify the services that a caller is gone: its reply queue no longer exists."""
         if code == NO_ROUTE and key.startswith(SERVER_NAMED):
             self._worker_session.caller_gone(key)
-
-    def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
-        """Log an unexpected publisher confirm: this channel is not in confirm mode."""
-        _log.warning("unexpected publisher confirm on channel %d, which is not in confirm mode", self.number)
 
     def closed(self, error: ConnectionLostError) -> None:
         """Report that all unsettled requests are lost."""

@@ -52,7 +52,7 @@ class WorkerSession:
         self.queues = ServiceQueues(session)
         self.publisher = ConfirmedPublisher(session, name)
         self.replies = Replies(session, name)
-        self.cancellations = CancellationListener(session, self._on_cancelled)
+        self.cancellations = CancellationListener(session, self.queues.pipeline, self._on_cancelled)
         self.other_kinds = other_kinds
         self.cancelling = asyncio.Semaphore(_CANCELLED_AT_ONCE)
         """How many services may be stopped at a time, so that a thousand have not timed out before their turn comes."""
