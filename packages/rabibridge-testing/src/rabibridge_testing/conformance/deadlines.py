@@ -5,20 +5,34 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core._observability.call_context import current_call
-from rabibridge_core.errors import CallTimeoutError
+from rabibridge_core.errors import CallTimeoutError, QueueFullError
 from rabibridge_testing.conformance.gate import Gate
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
 
 if TYPE_CHECKING:
+    from rabibridge_core._client.client import Client
     from rabibridge_testing.conformance.harness import Bench
 
 __all__ = ["DeadlineConformance"]
+
+
+async def _once_accepted(client: Client, name: str, options: CallOptions) -> None:
+    """Return when the queue accepts a call, whether or not it is answered in time."""
+    while True:
+        with suppress(CallTimeoutError):
+            try:
+                await client.call(name, (), {}, options)
+            except QueueFullError:  # the broker drops what has expired a moment later than the client gives up
+                await asyncio.sleep(0.01)
+                continue
+        return
 
 
 async def _time_left() -> float | None:
@@ -75,3 +89,25 @@ class DeadlineConformance(ConformanceBase):
         with pytest.raises(CallTimeoutError, match=r"no worker serves it now.*never had an answer") as late:
             await other.call(name, (), {}, options._replace(timeout=0.5))
         assert late.value.executed is None
+
+    @pytest.mark.parametrize("longer", [True, False], ids=["behind a longer one", "all alike"])
+    async def test_calls_that_have_timed_out_take_room_only_behind_one_that_has_not(
+        self, bench: Bench, longer: bool
+    ) -> None:
+        name, gate = bench.name("busy"), Gate()
+        long, short = CallOptions("async", PATIENCE), CallOptions("async", 0.5)
+        await bench.server(gate.service(name, fetch_size=1, queue_size=3))
+        client = await bench.client()
+        running = asyncio.create_task(client.call(name, (), {}, long))
+        await soon(gate.started.get())
+        ahead = [asyncio.create_task(client.call(name, (), {}, long))] if longer else []
+        short_ones = [asyncio.create_task(client.call(name, (), {}, short)) for _ in range(3 - len(ahead))]
+        ends = await soon(asyncio.gather(*short_ones, return_exceptions=True))
+        assert {type(end) for end in ends} == {CallTimeoutError}
+        if longer:
+            with pytest.raises(QueueFullError):
+                await soon(client.call(name, (), {}, long))
+            gate.opened.set()  # the worker takes the longer one, and the broker drops those behind it
+        await soon(_once_accepted(client, name, short))
+        gate.opened.set()
+        await soon(asyncio.gather(running, *ahead))
