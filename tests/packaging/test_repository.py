@@ -38,6 +38,19 @@ def test_files_stay_rooms_that_one_person_can_hold_in_mind(root: Path) -> None:
     assert {path: size for path, size in sizes.items() if size > 400} == {}
 
 
+def test_every_module_logs_through_get_logger(root: Path) -> None:
+    """Records of other loggers can be forged by the values in them."""
+    plain = re.compile(r"logging\.(getLogger\(__name__|(debug|info|warning|error|exception|critical|log)\()")
+    found = [
+        f"{path.relative_to(root)}:{number}: use rabibridge_core._reporting.loggers.get_logger"
+        for path in _sources(root)
+        if path.suffix == ".py" and path.is_relative_to(root / "packages")
+        for number, line in enumerate(_text(path).splitlines(), 1)
+        if plain.search(line)
+    ]
+    assert found == []
+
+
 def _sources(root: Path) -> list[Path]:
     if shutil.which("git") is None or not (root / ".git").exists():
         pytest.skip("not a git checkout")

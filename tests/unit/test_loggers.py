@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import io
 import logging
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import rabibridge
-import rabibridge_core
-import rabibridge_testing
 from rabibridge_core._reporting.loggers import TextBlock, get_logger
 from rabibridge_core.errors import ConnectionLostError
 
@@ -87,16 +82,3 @@ def test_numbers_and_blocks_of_text_stay_what_they_are(log: tuple[logging.Logger
     logger, written = log
     logger.info("%d of %.1f%s, %r", 3, 4.25, TextBlock("\none\n\x1btwo"), None)
     assert written.getvalue() == "INFO rabibridge.test_loggers: 3 of 4.2  \n  one\n  \\x1btwo, None\n"
-
-
-def test_every_module_logs_through_these_loggers() -> None:
-    plain = re.compile(r"logging\.(getLogger\(__name__|debug|info|warning|error|exception|critical|log)\b")
-    found = [
-        f"{path}:{number}"
-        for package in (rabibridge, rabibridge_core, rabibridge_testing)
-        for folder in package.__path__
-        for path in Path(folder).rglob("*.py")
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if plain.search(line)
-    ]
-    assert found == []

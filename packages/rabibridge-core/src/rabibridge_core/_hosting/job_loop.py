@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JobLoop", "new_event_loop"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _CANCEL_TIMEOUT = 1.0
 """How long tasks may take to end that are left when the loop ends, in seconds."""
 _THREADS = 8
