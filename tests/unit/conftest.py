@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge_core.plugins.manager import PluginManager
 from tests.unit.client_support import make_client
 from tests.unit.scripted_transport import ScriptedTransport
 
@@ -49,3 +50,11 @@ async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
     yield client
     assert client.pending == 0, "every test leaves the table empty"
     await client.close()
+
+
+@pytest.fixture
+def manager() -> PluginManager:
+    """A plug-in manager that loads no installed plug-in."""
+    manager = PluginManager()
+    manager._loaded = True
+    return manager

@@ -1,9 +1,10 @@
-"""Writes and loads plug-in folders."""
+"""Writes and loads plug-in folders, and installs plug-ins for a test."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    import pytest
+
     from rabibridge_core._hosting.plugin_folder import PluginFolder
 
-__all__ = ["HEAD", "imports_as_before", "on_path", "results", "service", "write"]
+__all__ = ["HEAD", "entry_points", "imports_as_before", "on_path", "results", "service", "write"]
 
 HEAD = "from rabibridge import register_call\n"
 
@@ -60,3 +63,9 @@ def service(name: str, body: str = "return 1", imports: str = "") -> str:
 
 def results(folder: PluginFolder) -> dict[str, Any]:
     return {schema.name: schema.func_ptr() for schema in folder.load()}
+
+
+def entry_points(monkeypatch: pytest.MonkeyPatch, **modules: str) -> None:
+    """Let these be all the plug-ins that are installed: ``name="module"`` or ``name="module:attribute"``."""
+    entries = [EntryPoint(name, value, "rabibridge") for name, value in modules.items()]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)

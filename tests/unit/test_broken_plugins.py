@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 import pytest
 
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.errors import ConfigurationError, PluginError
 from rabibridge_core.plugins import hookimpl
+from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.plugins.manager import PluginManager
 from rabibridge_core.settings import Settings
 from rabibridge_testing import MemoryBroker, MemoryTransport
+from tests.unit.plugin_support import entry_points
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def manager() -> PluginManager:
-    """A manager that loads no installed plug-in."""
-    manager = PluginManager()
-    manager._loaded = True
-    return manager
-
-
-def _entry_points(monkeypatch: pytest.MonkeyPatch, **modules: str) -> None:
-    entries = [EntryPoint(name, value, "rabibridge") for name, value in modules.items()]
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
-
-
-def test_a_plugin_that_exits_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_entry_points_that_cannot_be_loaded_do_not_keep_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "plugin_that_exits.py").write_text("raise SystemExit('not on this machine')")
     (tmp_path / "plugin_that_is_odd.py").write_text("raise type('Odd', (BaseException,), {})('odd')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    _entry_points(monkeypatch, exits="plugin_that_exits", odd="plugin_that_is_odd", rabbitmq="rabibridge.plugin")
+    broken = {
+        "missing": ("rabibridge_no_such_module", "rabibridge_no_such_module"),
+        "attribute": ("math:no_such_thing", "no_such_thing"),
+        "exits": ("plugin_that_exits", "not on this machine"),
+        "odd": ("plugin_that_is_odd", "odd"),
+    }
+    entry_points(monkeypatch, **{name: value for name, (value, _) in broken.items()}, rabbitmq="rabibridge.plugin")
     manager = PluginManager()
     manager.load()
-    assert "not on this machine" in str(manager.broken["exits"])
-    assert "odd" in str(manager.broken["odd"])
+    manager.load()
+    assert manager.broken.keys() == broken.keys()
+    for name, (_, reason) in broken.items():
+        assert isinstance(manager.broken[name], PluginError)
+        assert reason in str(manager.broken[name])
+    assert isinstance(manager.broken["missing"].__cause__, ImportError)
     assert manager.get_plugin("rabbitmq") is not None
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == len(broken)
     with pytest.raises(ConfigurationError, match="not on this machine"):
         manager.transport("gopher", Settings(), "name")
 
@@ -171,3 +174,45 @@ def test_a_transport_that_cannot_be_made_does_not_keep_the_others(manager: Plugi
     assert list(manager.broken) == ["broken"]
     with pytest.raises(ConfigurationError, match="no pigeons" if isinstance(broken, Exception) else "returned a str"):
         manager.transport("finger", Settings(), "me")
+
+
+def test_a_plugin_with_a_misspelt_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    import math
+
+    class Misspelt:
+        @hookimpl
+        def rabibridge_transprot(self) -> None: ...
+
+    monkeypatch.setattr(math, "misspelt_plugin", Misspelt(), raising=False)
+    entry_points(monkeypatch, misspelt="math:misspelt_plugin", rabbitmq="rabibridge.plugin")
+    manager = PluginManager()
+    manager.load()
+    assert list(manager.broken) == ["misspelt"]
+    assert "rabibridge_transprot" in str(manager.broken["misspelt"])
+    assert manager.get_plugin("misspelt") is None
+    assert manager.get_plugin("rabbitmq") is not None
+
+
+def test_a_hook_that_asks_for_what_there_is_not(manager: PluginManager) -> None:
+    class Greedy:
+        @hookimpl
+        def rabibridge_call_sent(self, func_name: str, password: str) -> None: ...
+
+    with pytest.raises(pluggy.PluginValidationError, match="password"):
+        manager.register(Greedy())
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, asyncio.CancelledError])
+def test_a_listener_that_raises_touches_nobody(
+    manager: PluginManager, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
+    class Broken:
+        @hookimpl(tryfirst=True)
+        def rabibridge_call_sent(self) -> None:
+            raise error("broken listener")
+
+    manager.register(Broken())
+    hooks = CallHooks(manager)
+    hooks.call_sent("f", b"1", None, None)
+    assert "broken listener" in caplog.text
+    assert "rabibridge_call_sent" in caplog.text

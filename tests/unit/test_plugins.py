@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-import pluggy
 import pytest
 
-from rabibridge_core.errors import ConfigurationError, PluginError
+from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins import hookimpl, plugin_manager
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.plugins.manager import PluginManager
 from rabibridge_core.settings import Settings
 from rabibridge_testing import MemoryBroker, MemoryTransport
+from tests.unit.plugin_support import entry_points
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Transport
@@ -42,19 +39,6 @@ class Listener:
         self.heard.append(("request finished", service, error))
 
 
-@pytest.fixture
-def manager() -> PluginManager:
-    """A manager that loads no installed plug-in."""
-    manager = PluginManager()
-    manager._loaded = True
-    return manager
-
-
-def _entry_points(monkeypatch: pytest.MonkeyPatch, **modules: str) -> None:
-    entries = [EntryPoint(name, value, "rabibridge") for name, value in modules.items()]
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
-
-
 def test_nothing_is_loaded_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: pytest.fail("entry points were read"))
     PluginManager()
@@ -68,54 +52,8 @@ def test_the_installed_transport_is_found() -> None:
     assert manager.broken == {}
 
 
-def test_a_broken_plugin_does_not_keep_the_others(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    _entry_points(
-        monkeypatch, missing="rabibridge_no_such_module", attribute="math:no_such_thing", rabbitmq="rabibridge.plugin"
-    )
-    manager = PluginManager()
-    manager.load()
-    manager.load()
-    assert sorted(manager.broken) == ["attribute", "missing"]
-    assert all(isinstance(error, PluginError) for error in manager.broken.values())
-    assert "rabibridge_no_such_module" in str(manager.broken["missing"])
-    assert isinstance(manager.broken["missing"].__cause__, ImportError)
-    assert manager.get_plugin("rabbitmq") is not None
-    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(errors) == 2
-    with pytest.raises(ConfigurationError, match=r"attribute|missing"):
-        manager.transport("gopher", Settings(), "name")
-
-
-def test_a_plugin_with_a_misspelt_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    import math
-
-    class Misspelt:
-        @hookimpl
-        def rabibridge_transprot(self) -> None: ...
-
-    monkeypatch.setattr(math, "misspelt_plugin", Misspelt(), raising=False)
-    _entry_points(monkeypatch, misspelt="math:misspelt_plugin", rabbitmq="rabibridge.plugin")
-    manager = PluginManager()
-    manager.load()
-    assert list(manager.broken) == ["misspelt"]
-    assert "rabibridge_transprot" in str(manager.broken["misspelt"])
-    assert manager.get_plugin("misspelt") is None
-    assert manager.get_plugin("rabbitmq") is not None
-
-
-def test_a_hook_that_asks_for_what_there_is_not(manager: PluginManager) -> None:
-    class Greedy:
-        @hookimpl
-        def rabibridge_call_sent(self, func_name: str, password: str) -> None: ...
-
-    with pytest.raises(pluggy.PluginValidationError, match="password"):
-        manager.register(Greedy())
-
-
 def test_a_plugin_that_is_blocked_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    _entry_points(monkeypatch, rabbitmq="rabibridge.plugin")
+    entry_points(monkeypatch, rabbitmq="rabibridge.plugin")
     manager = PluginManager()
     manager.set_blocked("rabbitmq")
     manager.load()
@@ -174,22 +112,6 @@ def test_without_listeners_there_is_nothing_to_pay_for(manager: PluginManager) -
 
     manager.register(OnlyTransport())
     assert not CallHooks(manager).active
-
-
-@pytest.mark.parametrize("error", [RuntimeError, SystemExit, asyncio.CancelledError])
-def test_a_listener_that_raises_touches_nobody(
-    manager: PluginManager, caplog: pytest.LogCaptureFixture, error: type[BaseException]
-) -> None:
-    class Broken:
-        @hookimpl(tryfirst=True)
-        def rabibridge_call_sent(self) -> None:
-            raise error("broken listener")
-
-    manager.register(Broken())
-    hooks = CallHooks(manager)
-    hooks.call_sent("f", b"1", None, None)
-    assert "broken listener" in caplog.text
-    assert "rabibridge_call_sent" in caplog.text
 
 
 async def test_listeners_hear_of_a_whole_call(fake_broker: Any) -> None:

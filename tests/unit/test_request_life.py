@@ -69,12 +69,17 @@ async def _settled_once(service: ServiceRunner, *requests: ScriptedRequest) -> N
         assert service._limiter._running == 0
 
 
+async def _process(service: ServiceRunner, *requests: ScriptedRequest) -> None:
+    """Give the service these requests, and check how they end."""
+    for request in requests:
+        service.received(request)
+    await _settled_once(service, *requests)
+
+
 async def _serves(service: ServiceRunner, codec: Codec = CODEC) -> None:
     """Check that the service runs as many further calls as it has places, and still drains."""
     after = [ScriptedRequest(("fine",), correlation_id=b"after %d" % i, codec=codec) for i in range(PLACES + 1)]
-    for request in after:
-        service.received(request)
-    await _settled_once(service, *after)
+    await _process(service, *after)
     assert [request.answer for request in after] == [[0, "fine"]] * (PLACES + 1)
     await service.stop(0)
 
@@ -89,9 +94,7 @@ async def test_hooks(raised: type[BaseException], before: bool) -> None:
     plugin = Observer(raised, before=before)
     service = _make("async", _echo, plugin=plugin)
     requests = [_request("async", "x", cid=b"%d" % i) for i in range(PLACES + 1)]
-    for request in requests:
-        service.received(request)
-    await _settled_once(service, *requests)
+    await _process(service, *requests)
     assert [request.answer for request in requests] == [[0, "x"]] * (PLACES + 1)  # a plug-in does not affect the call
     assert plugin.calls == 2 * len(requests)
     await _serves(service)
@@ -105,8 +108,7 @@ async def test_decoding(raised: type[BaseException], kind: str) -> None:
     service = _make(kind, _echo, codec)
     request = _request(kind, "x", codec)
     serializer.loads_raises = raised
-    service.received(request)
-    await _settled_once(service, request)
+    await _process(service, request)
     assert request.error["rb-error"] == REQUEST_REJECTED
     await _serves(service, codec)
 
@@ -127,8 +129,7 @@ async def test_validation(raised: type[BaseException]) -> None:
     checked.__annotations__["what"] = Annotated[Any, pydantic.AfterValidator(check)]
     service = make_service(checked, validate=True, fetch_size=PLACES)
     request = _request("async", "bad")
-    service.received(request)
-    await _settled_once(service, request)
+    await _process(service, request)
     assert (request.error["rb-error"], ran) == (INVALID_ARGUMENTS, [])
     await _serves(service)
 
@@ -143,8 +144,7 @@ async def test_the_function(raised: type[BaseException], kind: str) -> None:
 
     service = _make(kind, fail)
     request = _request(kind, "bad")
-    service.received(request)
-    await _settled_once(service, request)
+    await _process(service, request)
     assert request.error["rb-error"] == EXECUTION
     assert request.error["rb-error-type"].endswith(raised.__name__)
     assert request.error["rb-error-message"] == "a function"
@@ -164,8 +164,7 @@ async def test_the_description_of_an_exception(raised: type[BaseException], kind
 
     service = _make(kind, fail)
     request = _request(kind, "bad")
-    service.received(request)
-    await _settled_once(service, request)
+    await _process(service, request)
     assert request.error["rb-error"] == EXECUTION
     assert request.answer[1]
     for name in ("rb-error-type", "rb-error-types", "rb-error-message"):
@@ -182,8 +181,7 @@ async def test_encoding_a_result(raised: type[BaseException], kind: str) -> None
     service = _make(kind, _echo, codec)
     request = _request(kind, "x", codec)
     serializer.results_raise = raised
-    service.received(request)
-    await _settled_once(service, request)
+    await _process(service, request)
     assert request.error["rb-error"] == RESULT_UNSENDABLE
     await _serves(service, codec)
 
@@ -200,9 +198,7 @@ async def test_encoding_a_failure(raised: type[BaseException], kind: str) -> Non
     service = _make(kind, fail, codec)
     serializer.failures_raise = raised
     requests = [_request(kind, "x", codec, b"%d" % number) for number in range(PLACES + 1)]
-    for request in requests:
-        service.received(request)
-    await _settled_once(service, *requests)
+    await _process(service, *requests)
     for request in requests:
         (reply,) = request.replies
         assert reply.body == b""
@@ -217,8 +213,7 @@ async def test_publishing_a_result(raised: type[BaseException], kind: str, times
     headers = {"rb-key": "key"} if kind == "keyed" else {}
     service = _make(kind, _echo)
     request = UnpublishableRequest(raised, times, args=("x",), headers=headers, time_left=60.0)
-    service.received(request)
-    await _settled_once(service, request)
+    await _process(service, request)
     if times == 1:
         assert request.error["rb-error"] == RESULT_UNSENDABLE
     else:
@@ -236,8 +231,7 @@ async def test_acknowledging_before_the_start(raised: type[BaseException]) -> No
 
     service = _make("at-most-once", run)
     request = UnpublishableRequest(raised, 1, args=("x",))
-    service.received(request)
-    await _settled_once(service, request)
+    await _process(service, request)
     assert (request.error["rb-error"], ran) == (REQUEST_REJECTED, [])
     await _serves(service)
 
@@ -252,8 +246,7 @@ async def test_logging_a_failure(raised: type[BaseException]) -> None:
     handler, logger = RaisingLogHandler(raised), logging.getLogger("rabibridge_core._server.failure_log")
     logger.addHandler(handler)
     try:
-        service.received(request)
-        await _settled_once(service, request)
+        await _process(service, request)
     finally:
         logger.removeHandler(handler)
     assert handler.records == 1

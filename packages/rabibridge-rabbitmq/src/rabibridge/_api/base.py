@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Self, TypedDict
 from rabibridge.settings import RABBITMQ
 from rabibridge_core._api.base import RpcBase, needs_broker
 from rabibridge_core._concurrency.home_loop import running_loop
-from rabibridge_core._reporting.error_frames import drop_frames
-from rabibridge_core.errors import ConfigurationError, RabiBridgeError
+from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import load_settings
 
 if TYPE_CHECKING:
@@ -94,9 +93,6 @@ class RMQBase(RpcBase):
                 require_broker=needs_broker(transport),
                 transport_name=RABBITMQ.name,
             )
-        except RabiBridgeError as error:
-            drop_frames(error)
-            raise
         finally:
             del url, password  # an error carries this frame, whose variables may be reported
         self.loop = loop
