@@ -19,6 +19,8 @@ class ScriptedTransport:
 
     def __init__(self) -> None:
         self.sent: list[Request] = []
+        self.notified: list[Request] = []
+        self.broadcasts: list[Request] = []
         self.cancelled: list[tuple[str, bytes]] = []
         self.cancelled_before_closing = 0
         self.paused = False
@@ -77,6 +79,16 @@ class ScriptedTransport:
         if self.fails is not None:
             raise self.fails
         self.sent.append(request)
+
+    def notify(self, request: Request, /) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.notified.append(request)
+
+    def broadcast(self, request: Request, /) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.broadcasts.append(request)
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
         self.looked.append(queue)

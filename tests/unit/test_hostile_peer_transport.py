@@ -22,7 +22,7 @@ from tests.support.waiting import soon, until
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rabibridge_core.transport import IncomingRequest, Refusal
+    from rabibridge_core.transport import IncomingBroadcast, IncomingRequest, Refusal
 
 
 class _Events:
@@ -40,6 +40,12 @@ class _Events:
 
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         self.told.append((correlation_id, refusal))
+
+    def broadcast_received(self, request: IncomingBroadcast, /) -> None:
+        self.received_requests.append(request)
+
+    def confirmed(self, correlation_id: bytes, /) -> None:
+        self.told.append(correlation_id)
 
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         self.told.append(limit)

@@ -150,7 +150,7 @@ async def test_draining_runs_queued_requests() -> None:
 
 @pytest.mark.parametrize("kind", ["async", "stubborn", "thread"])
 async def test_after_the_drain_timeout(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rabibridge_core._server.service._CANCEL_GRACE", 0.01)
+    monkeypatch.setattr("rabibridge_core._server.stopping._CANCEL_GRACE", 0.01)
     work, in_a_thread, release = Work(), ThreadWork(), asyncio.Event()
 
     async def stubborn(what: int) -> None:

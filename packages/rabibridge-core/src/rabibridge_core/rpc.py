@@ -12,8 +12,29 @@ from rabibridge_core._api.server import RpcServer
 from rabibridge_core._api.stubs import Stub
 from rabibridge_core._api.sync_calls import SyncClientView
 from rabibridge_core._api.sync_client import SyncRpcClient
+from rabibridge_core._client.broadcast import Broadcast, BroadcastReply
 
-__all__ = ["ClientView", "RpcBase", "RpcClient", "RpcServer", "Stub", "SyncClientView", "SyncRpcClient"]
+__all__ = [
+    "Broadcast",
+    "BroadcastReply",
+    "ClientView",
+    "RpcBase",
+    "RpcClient",
+    "RpcServer",
+    "Stub",
+    "SyncClientView",
+    "SyncRpcClient",
+]
 
-for _class in (ClientView, RpcBase, RpcClient, RpcServer, Stub, SyncClientView, SyncRpcClient):
+for _class in (
+    Broadcast,
+    BroadcastReply,
+    ClientView,
+    RpcBase,
+    RpcClient,
+    RpcServer,
+    Stub,
+    SyncClientView,
+    SyncRpcClient,
+):
     _class.__module__ = __name__  # where users find them: the modules may move

@@ -36,10 +36,12 @@ from rabibridge_core.errors import (
     SerializationError,
     ServiceError,
 )
-from rabibridge_core.rpc import ClientView, Stub
+from rabibridge_core.rpc import Broadcast, BroadcastReply, ClientView, Stub
 from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
 
 __all__ = [
+    "Broadcast",
+    "BroadcastReply",
     "CallError",
     "CallTimeoutError",
     "ClientView",

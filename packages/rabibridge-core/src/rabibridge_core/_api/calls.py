@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from rabibridge_core._api.other_calls import OtherCalls
 from rabibridge_core._api.typed_calls import TypedCalls
 from rabibridge_core._client.options import GivenOptions
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "ClientView"]
 
 
-class Calls(TypedCalls):
+class Calls(TypedCalls, OtherCalls):
     """All ways of calling: what a client and its views have in common."""
 
     __slots__ = ()

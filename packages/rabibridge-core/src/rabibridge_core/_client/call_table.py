@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._client.admission import AdmissionLimiter
 from rabibridge_core._client.idempotency import IdempotencyKeys
@@ -16,6 +16,7 @@ from rabibridge_core._concurrency.forks import call_after_fork
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import CallError, ConnectionLostError, ContentRejectedError
+from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,14 +24,42 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.pending import PendingCall
     from rabibridge_core.errors import ConfigurationError
-    from rabibridge_core.transport import Caller, Refusal, Reply
+    from rabibridge_core.transport import Caller, Refusal
 
-__all__ = ["CallTable"]
+__all__ = ["BroadcastEvents", "CallTable"]
 
 _log = get_logger(__name__)
 _CANCELS_PER_SECOND, _CANCELS_AT_ONCE = 200.0, 2000.0
 """How many of the calls that time out are cancelled: each cancellation goes to every worker of its service, which must
 not become another overload."""
+_CONFIRMED = Reply(b"", None, None)
+"""What ends a notification."""
+
+
+class BroadcastEvents(Protocol):
+    """What the table reports to a broadcast.
+
+    Attributes:
+        routing_key: the routing key of its service; empty before it is sent.
+    """
+
+    routing_key: str
+
+    def replied(self, reply: Reply, /) -> bool:
+        """Called for each reply to it; returns whether it takes it."""
+        ...
+
+    def confirmed(self) -> None:
+        """Called when the broker has accepted it."""
+        ...
+
+    def refused(self, refusal: Refusal, /) -> None:
+        """Called when the broker has not accepted it, for one worker or for all."""
+        ...
+
+    def lost(self, error: ConnectionLostError | ConfigurationError, /) -> None:
+        """Called when replies to it can no longer arrive."""
+        ...
 
 
 class CallTable:
@@ -41,6 +70,7 @@ class CallTable:
 
     Attributes:
         pending: the calls by correlation id.
+        broadcasts: the broadcasts by correlation id.
         caller: sends them; ``None`` while the client is not connected.
         closed: whether the client is closed; no lost call is sent again then.
         stray_replies: the number of replies that matched no pending call: late, duplicate or forged ones.
@@ -59,6 +89,7 @@ class CallTable:
             name: the name of the client in logs and errors.
         """
         self.pending: dict[bytes, PendingCall] = {}
+        self.broadcasts: dict[bytes, BroadcastEvents] = {}
         self.caller: Caller | None = None
         self.closed = False
         self.stray_replies = 0
@@ -88,7 +119,7 @@ class CallTable:
 
     def free_id(self, correlation_id: bytes) -> bytes:
         """Return the next id that no pending call has."""
-        while correlation_id in self.pending:
+        while correlation_id in self.pending or correlation_id in self.broadcasts:
             correlation_id = next(self.ids)
         return correlation_id
 
@@ -98,7 +129,8 @@ class CallTable:
         An error that says that the call did not run is corrected if an earlier attempt may have run.
         """
         if call.future.cancelled():
-            self._cancel(call)
+            if call.wants_reply:
+                self._cancel(call)
         elif call.lost is not None:
             if isinstance(error, CallError) and error.executed is False:
                 error.executed = None
@@ -108,15 +140,27 @@ class CallTable:
         """Called by the transport for each reply."""
         call = self.pending.get(correlation_id)
         if call is None or (future := call.future).done():
-            self.stray_replies += 1
+            broadcast = self.broadcasts.get(correlation_id)
+            if broadcast is None or not broadcast.replied(reply):
+                self.stray_replies += 1
         else:
             future.set_result(reply)
+
+    def confirmed(self, correlation_id: bytes, /) -> None:
+        """Called by the transport for each notification and broadcast that the broker has accepted."""
+        call = self.pending.get(correlation_id)
+        if call is not None and not call.future.done():
+            call.future.set_result(_CONFIRMED)
+        elif (broadcast := self.broadcasts.get(correlation_id)) is not None:
+            broadcast.confirmed()
 
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         """Called by the transport for each request that the broker did not accept."""
         call = self.pending.get(correlation_id)
         if call is not None and not call.future.done():
             self.refusals.refused(call, refusal, detail)
+        elif (broadcast := self.broadcasts.get(correlation_id)) is not None:
+            broadcast.refused(refusal)
 
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         """Called by the transport when the broker has refused a request that is larger than it accepts."""
@@ -150,6 +194,8 @@ class CallTable:
             and_again = f", {again} will be sent again" if again else ""
             _log.warning("%s: %d pending calls ended%s: %s", self._name, ended, and_again, error)
         self.refusals.backlogs.clear()  # after the loss there is another backlog
+        for broadcast in self.broadcasts.values():
+            broadcast.lost(error)
         if self.caller is not None:
             self._resend.start(self.caller)
         self.admission.admit()
@@ -159,9 +205,12 @@ class CallTable:
         caller, self.caller = self.caller, None
         if caller is not None:
             for correlation_id, call in self.pending.items():
-                waiting = call.future.cancelled() or not call.future.done()
+                waiting = call.wants_reply and (call.future.cancelled() or not call.future.done())
                 if waiting and not call.request.persistent and not self.refusals.waits(call):
                     caller.cancel(call.request.routing_key, correlation_id)
+            for correlation_id, broadcast in self.broadcasts.items():
+                if broadcast.routing_key:
+                    caller.cancel(broadcast.routing_key, correlation_id)
         self.refusals.close(self.pending.values())
         unconfirmed = () if caller is None else caller.unconfirmed
         self.lost(ConnectionLostError(f"{self._name} was closed while the call was pending"), unconfirmed)
@@ -181,7 +230,7 @@ class CallTable:
         if call is None or call.future.done():
             return
         caller, waits = self.caller, self.refusals.waits(call)
-        if caller is None or caller.paused or waits:
+        if caller is None or caller.paused or waits or not call.wants_reply:
             why_paused = caller.why_paused if caller is not None else ""
             call.future.set_exception(expired_call_error(call, waits=waits, why=why_paused))
         else:
@@ -191,6 +240,8 @@ class CallTable:
                     call.future.set_exception(expired_call_error(call, waits=False, why=why))
 
             self.silent.explain(call, caller, end)
+        if not call.wants_reply:
+            return
         # The broker and its worker drop it by themselves, if it reached them in time.
         now = call.future.get_loop().time()
         self._cancels_left += (now - self._cancels_counted_at) * _CANCELS_PER_SECOND

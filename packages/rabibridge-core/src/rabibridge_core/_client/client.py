@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._client.arguments import RouteCache, check_arguments, check_options
 from rabibridge_core._client.call_table import CallTable
 from rabibridge_core._client.pending import PendingCall
+from rabibridge_core._client.preparation import Preparation
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
     call_timeout_error,
@@ -69,12 +70,10 @@ class Client:
             call_timeout: timeout of calls that are given none, in seconds; ``None``: no limit.
             home: the event loop that the client is connected on; ``None``: the one of :meth:`connect`.
         """
-        self.transport = transport
-        self.name = name
+        self.transport, self.name = transport, name
         self._codec = codec
         self._hooks = hooks
-        self._call_timeout = call_timeout
-        self._max_pending = max_pending
+        self._call_timeout, self._max_pending = call_timeout, max_pending
         self.calls = calls = CallTable(max_pending=max_pending, name=name)
         """The table of pending calls; the transport reports to it."""
         self._pending = calls.pending
@@ -86,6 +85,7 @@ class Client:
         self._ids = calls.ids
         self._routes = RouteCache()
         self._home = home or HomeLoop(name)
+        self.preparation = Preparation(self, codec, hooks, call_timeout)
         self._connecting, self._closing = SharedTask(f"{name}-connect"), CloseOnce()
 
     def __repr__(self) -> str:
@@ -202,8 +202,8 @@ class Client:
         time_left = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)
         caller = calls.caller
         if caller is None or caller.paused or len(pending) >= self._admission.limit:
-            time_left = await self._admitted(func_name, timeout, time_left)
-            caller = self._connected()
+            time_left = await self.admitted(func_name, timeout, time_left)
+            caller = self.connected()
         correlation_id = next(self._ids)
         if correlation_id in pending:
             correlation_id = calls.free_id(correlation_id)
@@ -258,16 +258,16 @@ class Client:
             error = None  # a frame that keeps the exception which keeps the frame is a cycle
             del future, call
 
-    async def _admitted(self, func_name: str, timeout: float | None, seconds: float | None) -> float | None:
+    async def admitted(self, func_name: str, timeout: float | None, seconds: float | None) -> float | None:
         """Wait until the call may be sent; return the time left after that, in seconds."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        self._connected()
+        self.connected()
         try:
             async with asyncio.timeout(seconds):
                 await self._admission.enter()
                 try:
-                    while (caller := self._connected()).paused:
+                    while (caller := self.connected()).paused:
                         await caller.writable()
                 finally:
                     self._admission.leave()
@@ -283,7 +283,8 @@ class Client:
             found.append(f"max_pending={self._max_pending} calls are pending")
         return found
 
-    def _connected(self) -> Caller:
+    def connected(self) -> Caller:
+        """Return what sends requests; raise ConnectionLostError if the client is closed or was never connected."""
         self._check_open()
         caller = self.calls.caller
         if caller is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core.transport import Caller, Reply, Request
 
-__all__ = ["PendingCall", "RetryState"]
+__all__ = ["PendingCall", "PendingNotification", "RetryState"]
 
 
 class RetryState:
@@ -57,6 +57,9 @@ class PendingCall:
 
     __slots__ = ("ends_at", "func_name", "future", "lost", "request", "retry_state", "timeout")
 
+    wants_reply = True
+    """Whether a reply ends it, and not the confirm of the broker."""
+
     def __init__(
         self,
         request: Request,
@@ -83,6 +86,10 @@ class PendingCall:
         """The error of the last attempt whose outcome is unknown, for a call that is sent again after it."""
         self.retry_state: RetryState | None = None
         """Set while its service refuses calls, or if it is sent again when it is refused."""
+
+    def send_again(self, caller: Caller, time_left: float | None) -> None:
+        """Send it again, with the time that it has left, in seconds."""
+        caller.send(self.request._replace(timeout=time_left))
 
     def lost_by(self, error: ConnectionLostError, *, accepted: bool) -> ConnectionLostError:
         """Return an error of its own for this call, for the loss of the connection.
@@ -115,3 +122,23 @@ class PendingCall:
         elif isinstance(error, ConnectionLostError):
             error = self.lost_by(error, accepted=accepted)
         self.future.set_exception(error)
+
+
+class PendingNotification(PendingCall):
+    """A notification that the broker has not confirmed yet.
+
+    ``ends_at`` is when :func:`notify` gives up; the deadline that travels with it is another.
+    """
+
+    __slots__ = ("expires_at",)
+
+    wants_reply = False
+
+    expires_at: float | None
+    """The deadline that travels with it, on the clock of the event loop; ``None``: none."""
+
+    def send_again(self, caller: Caller, time_left: float | None) -> None:
+        """Send it again, with what is left of its own time."""
+        own = None if self.expires_at is None else self.expires_at - self.future.get_loop().time()
+        if own is None or own > 0:
+            caller.notify(self.request._replace(timeout=own))

@@ -57,7 +57,7 @@ class RefusalHandler:
     def watch(self, call: PendingCall, retry: RetryRefused | None, caller: Caller) -> None:
         """Called before ``caller`` sends a call for the first time; keeps a retry state for it if one is needed."""
         route, now = call.request.routing_key, call.future.get_loop().time()
-        backlog = self.backlogs.watched(route, now)
+        backlog = self.backlogs.watched(route, now) if call.wants_reply else None
         if retry is not None:
             self._budgets.earn(retry, route)
         elif backlog is None:
@@ -132,6 +132,10 @@ class RefusalHandler:
         state.timer = None
         now = call.future.get_loop().time()
         # The time that it waits for a paused caller says nothing about the service.
-        backlog = None if state.caller.paused else self.backlogs.watched(call.request.routing_key, now)
+        backlog = (
+            None
+            if state.caller.paused or not call.wants_reply
+            else self.backlogs.watched(call.request.routing_key, now)
+        )
         state.sent(backlog, now)
         self._resend.again(call, state.caller)

@@ -104,7 +104,7 @@ class ResendQueue:
         if call.future.done() or self._pending.get(request.correlation_id) is not call:
             return
         try:
-            caller.send(request._replace(timeout=time_left))
+            call.send_again(caller, time_left)
         except ConnectionLostError as error:
             if caller.paused:  # lost again before it was sent
                 self._calls[request.correlation_id] = call

@@ -106,4 +106,6 @@ def expired_call_error(call: PendingCall, *, waits: bool, why: str) -> CallTimeo
         first = "it was refused" if call.lost is None else "the connection was lost"
         why = f"{first} and it could not be sent again{': ' if why else ''}{why}"
     sent = call.lost is not None or not waits  # a call that was only ever refused has not run
+    if not (call.wants_reply or waits or why):
+        why = "the broker has not confirmed the notification, which may be in the queue and run"
     return call_timeout_error(call.func_name, call.request.correlation_id, call.timeout, why, sent=sent)

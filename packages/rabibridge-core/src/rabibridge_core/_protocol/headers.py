@@ -23,8 +23,11 @@ __all__ = [
     "IDEMPOTENCY_KEY",
     "IDEMPOTENT",
     "KEY_LEARNED",
+    "RECEIVED",
     "RESENT",
     "RESERVED_PREFIX",
+    "WORKER",
+    "WORKER_ID",
     "check_call_headers",
     "check_idempotency_key",
     "is_call_header",
@@ -56,6 +59,12 @@ ERROR_CODE: Final = "rb-error-code"
 """In a reply: the code of the declared error that the function raised."""
 ERROR_FIELDS: Final = "rb-error-fields"
 """In a reply: the fields of that error, a map: text is JSON, bytes are msgpack. An empty text: they cannot be sent."""
+WORKER: Final = "rb-worker"
+"""In a reply to a broadcast: the name of the worker."""
+WORKER_ID: Final = "rb-worker-id"
+"""In a reply to a broadcast: a text that no other worker has, the same in all replies of one worker."""
+RECEIVED: Final = "rb-received"
+"""In a reply to a broadcast: ``True`` if the worker only says that it has the broadcast; its answer follows."""
 
 _KEY_MAX = 200
 _NAME_MAX = 128

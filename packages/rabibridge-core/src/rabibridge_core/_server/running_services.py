@@ -39,6 +39,7 @@ class RunningServices:
         *,
         drain_timeout: float,
         queue_type: QueueType,
+        name: str = "",
         registry: Registry | None = None,
     ) -> None:
         """Start empty.
@@ -49,6 +50,7 @@ class RunningServices:
             hooks: called for each request.
             drain_timeout: how long active requests may take to finish when a service stops, in seconds.
             queue_type: the queue type of services that do not choose one.
+            name: the name of this worker.
             registry: services that are registered already; ``None``: none.
         """
         self.registry = Registry() if registry is None else registry
@@ -62,6 +64,7 @@ class RunningServices:
         self._codec = codec
         self._hooks = hooks
         self._drain_timeout = drain_timeout
+        self._name = name
         self._queue_type: QueueType = queue_type
         self._clocks = CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
@@ -98,7 +101,7 @@ class RunningServices:
             raise
 
     async def _start(self, schema: ServiceSchema, after: ServiceRunner | None = None) -> None:
-        runner = ServiceRunner(schema, self._codec, self._hooks, clocks=self._clocks)
+        runner = ServiceRunner(schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name)
         if after is not None:
             runner.follow(after)
         self.registry.replace(schema)

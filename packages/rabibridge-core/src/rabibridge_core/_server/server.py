@@ -61,7 +61,7 @@ class Server:
         self.transport = transport
         self.name = name
         self.services = ServiceSet(
-            transport, codec, hooks, drain_timeout=drain_timeout, queue_type=queue_type, registry=registry
+            transport, codec, hooks, drain_timeout=drain_timeout, queue_type=queue_type, name=name, registry=registry
         )
         self._connected = False
         self._running = False

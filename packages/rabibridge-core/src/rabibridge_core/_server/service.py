@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest, StopReason
+from rabibridge_core._server.broadcasts import BroadcastLane, Broadcasts
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.cancelled_calls import CancellationBatch, CancelledCalls
 from rabibridge_core._server.concurrency import ConcurrencyLimiter
@@ -27,13 +29,11 @@ if TYPE_CHECKING:
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
     from rabibridge_core.plugins.call_hooks import CallHooks
-    from rabibridge_core.transport import Consumer, IncomingRequest, Transport
+    from rabibridge_core.transport import Consumer, IncomingBroadcast, IncomingRequest, Transport
 
 __all__ = ["MAINTENANCE_INTERVAL", "ServiceRunner"]
 
 _log = get_logger(__name__)
-_CANCEL_GRACE = 5.0
-"""How long cancelled handlers may take to clean up when a service stops, in seconds."""
 MAINTENANCE_INTERVAL = 5.0
 """Interval in seconds at which callers of long-running requests are probed and old replies are dropped."""
 
@@ -53,6 +53,7 @@ class ServiceRunner:
         *,
         clock: Callable[[], float] = monotonic,
         clocks: CallerClocks | None = None,
+        worker: str = "",
     ) -> None:
         """Serve ``schema``; must be made on the running event loop.
 
@@ -62,17 +63,23 @@ class ServiceRunner:
             hooks: called when a request is received and when it is finished.
             clock: measures the age of stored replies and cancellations, in seconds.
             clocks: the clocks of callers; ``None``: new ones.
+            worker: the name of this worker, which goes with its answers to broadcasts.
         """
         self.consumer: Consumer | None = None
         self._loop = asyncio.get_running_loop()
         self._cancelled_calls = CancelledCalls(clock)
         self._cancellations = CancellationBatch(self._stop_cancelled)
         self._deduplication = DeduplicationCache[ActiveRequest](clock)
+        clocks = CallerClocks() if clocks is None else clocks
         self._processor = RequestProcessor(
             schema, codec, hooks,
             owner=self, deduplication=self._deduplication, cancelled_calls=self._cancelled_calls,
-            clocks=CallerClocks() if clocks is None else clocks,
+            clocks=clocks,
         )  # fmt: skip
+        self._broadcasts = Broadcasts(partial(
+            BroadcastLane, codec=codec, hooks=hooks, worker=worker, clocks=clocks, clock=clock,
+            shutting_down=lambda: self.shutting_down,
+        ))  # fmt: skip
         self._active = self._processor.active
         self._name = schema.name
         self._at_most_once = schema.delivery == "at-most-once"
@@ -96,7 +103,7 @@ class ServiceRunner:
     @property
     def active_requests(self) -> int:
         """Number of requests that are processed or queued here."""
-        return len(self._active)
+        return len(self._active) + len(self._broadcasts.active)
 
     @property
     def shutting_down(self) -> bool:
@@ -115,7 +122,10 @@ class ServiceRunner:
 
     def runs(self, work: asyncio.Task[object] | CurrentCall) -> bool:
         """Tell whether this task processes one of the requests, or this call is one; may be called from any thread."""
-        return any(work is active or work is active.task for active in list(self._active))
+        return any(work is active or work is active.task for active in self._all_active())
+
+    def _all_active(self) -> tuple[ActiveRequest, ...]:
+        return (*self._active, *self._broadcasts.active)
 
     async def start(self, transport: Transport) -> None:
         """Declare the queue and start to consume."""
@@ -140,13 +150,14 @@ class ServiceRunner:
         self._processor.replace_handler(schema)
         if self._limiter is not None:
             self._limiter.resize(schema.concurrency)
+        self._broadcasts.use(schema)
 
     def follow(self, before: ServiceRunner) -> None:
         """Count the requests that ``before``, which receives no more, still has against the limit of this one.
 
         Called before :meth:`start`: together, the two run no more than this one may.
         """
-        if not (count := before.active_requests + before._takeover.pending):
+        if not (count := len(before._active) + before._takeover.pending):
             return
         if self._limiter is None:
             self._limiter = ConcurrencyLimiter(self.schema.concurrency, self._start_queued)
@@ -168,6 +179,7 @@ class ServiceRunner:
         began, unfinished = monotonic(), 0
         try:
             await self.stop_consuming()
+            broadcasts = self._broadcasts.start_stopping(drain_timeout)
             if self._active:
                 self._processor.notifies_owner = True
                 await self._drain.wait(drain_timeout)
@@ -176,8 +188,10 @@ class ServiceRunner:
                 self._drain.log_unfinished(
                     self._name, unfinished, monotonic() - began, drain_timeout, requeued=not self._at_most_once
                 )
-                await self._requeue_active()
+                await self._stopper.requeue_all()
                 log_outlasting(self._name, self._active)
+            if broadcasts is not None:
+                unfinished += await broadcasts
             self._processor.close()
         finally:
             self._processor.settler.failures.summarize()
@@ -188,22 +202,7 @@ class ServiceRunner:
     def abort_drain(self) -> None:
         """Make :meth:`stop`, running or called later, requeue the active requests at once."""
         self._drain.abort()
-
-    async def _requeue_active(self) -> None:
-        requests = list(self._active)
-        for active in requests:
-            self.stop_request(active, "requeued")
-        # A handler in a thread cannot be interrupted; all other tasks settle their requests themselves.
-        tasks = [
-            active.task
-            for active in requests
-            if active.task is not None and (active.thread_future is None or active.thread_future.cancelled())
-        ]
-        if tasks:
-            await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
-        for active in list(self._active):
-            if active.accepted:  # its handler ignores the cancellation, and no other worker will reply
-                self._stopper.settle_early(active, "requeued")
+        self._broadcasts.abort_drain()
 
     def received(self, request: IncomingRequest, /) -> None:
         """Called when a request arrives."""
@@ -217,6 +216,10 @@ class ServiceRunner:
             self._enqueue(active, limiter)
             return
         active.task = self._loop.create_task(self._processor.process(active), name=self._name)
+
+    def broadcast_received(self, request: IncomingBroadcast, /) -> None:
+        """Called when a broadcast to the service arrives: it runs beside the calls."""
+        self._broadcasts.received(request, self.schema)
 
     def _enqueue(self, active: ActiveRequest, limiter: ConcurrencyLimiter) -> None:
         try:
@@ -254,11 +257,13 @@ class ServiceRunner:
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
         """Called when a caller cancels a call: stops it, or drops its request on arrival."""
         if correlation_id:
+            self._broadcasts.cancelled(caller, correlation_id)
             self._cancellations.add_call(caller, correlation_id)
             self._cancelled_calls.add_call(caller, correlation_id)
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller has disconnected: stops its calls, or drops them on arrival, except persistent ones."""
+        self._broadcasts.cancelled(caller)
         self._cancellations.add_caller(caller)
         self._cancelled_calls.add_caller(caller)
 
@@ -274,7 +279,7 @@ class ServiceRunner:
         self._processor.settler.failures.summarize()
         self._outlasting.look(self._active, self.schema.concurrency)
         probed: set[bytes] = set()
-        for active in list(self._active):
+        for active in self._all_active():
             request = active.request
             if not active.probe_due:
                 active.probe_due = True

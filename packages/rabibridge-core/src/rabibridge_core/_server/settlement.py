@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._services.schema import ServiceSchema
-    from rabibridge_core.transport import IncomingRequest
+    from rabibridge_core.transport import Headers, IncomingRequest
 
 __all__ = ["RequestSettler"]
 
@@ -57,7 +57,16 @@ class RequestSettler:
     the transport raises: a request whose reply cannot be encoded or published gets a smaller one, or is discarded.
     """
 
-    __slots__ = ("_at_most_once", "_codec", "_headers", "_name", "_raises", "_redelivery_limit", "failures")
+    __slots__ = (
+        "_added",
+        "_at_most_once",
+        "_codec",
+        "_headers",
+        "_name",
+        "_raises",
+        "_redelivery_limit",
+        "failures",
+    )
 
     def __init__(self, schema: ServiceSchema, codec: Codec) -> None:
         """Settle requests of ``schema``; ``codec`` encodes the replies."""
@@ -65,13 +74,21 @@ class RequestSettler:
         self._name = schema.name
         self._at_most_once = schema.delivery == "at-most-once"
         self.failures = FailureLog(schema.name)
+        self._added: Headers | None = None
         self.use(schema)
 
     def use(self, schema: ServiceSchema) -> None:
         """Use the limits of ``schema`` from the next request on."""
         self._headers = reply_headers(idempotent=schema.idempotent)
+        if self._added:
+            self._headers = {**(self._headers or {}), **self._added}
         self._redelivery_limit = schema.redelivery_limit
         self._raises = schema.raises
+
+    def add_headers(self, headers: Headers) -> None:
+        """Send these headers with every reply from now on."""
+        self._added = headers
+        self._headers = {**(self._headers or {}), **headers}
 
     def settle_result(self, active: ActiveRequest, result: Any) -> BaseException | None:
         """Reply with the handler's result. Return the error if the result cannot be sent."""
@@ -152,7 +169,8 @@ class RequestSettler:
         self.failures.unsettled(request.correlation_id, failure)
         if request.void:
             return
-        headers = failure_headers(kind, class_names(type(failure)), "the worker could not send the answer to this call")
+        what = "the worker could not send the answer to this call"
+        headers: Headers = {**failure_headers(kind, class_names(type(failure)), what), **(self._added or {})}
         settle: tuple[Callable[[], None], ...] = (
             lambda: request.reply(Reply(b"", None, None, headers)),
             request.discard,

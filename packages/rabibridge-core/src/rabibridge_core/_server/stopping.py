@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from rabibridge_core._server.processor import RequestProcessor
 
 __all__ = ["RequestStopper"]
+
+_CANCEL_GRACE = 5.0
+"""How long cancelled handlers may take to clean up when a service stops, in seconds."""
 
 
 class RequestStopper:
@@ -55,3 +59,20 @@ class RequestStopper:
         """Settle a stopped request now, although its handler may still run."""
         self._processor.settler.settle_stopped(active, reason)
         active.settled = True
+
+    async def requeue_all(self) -> None:
+        """Stop all active requests and requeue them, so that another worker runs them."""
+        requests = list(self._processor.active)
+        for active in requests:
+            self.stop_request(active, "requeued")
+        # A handler in a thread cannot be interrupted; all other tasks settle their requests themselves.
+        tasks = [
+            active.task
+            for active in requests
+            if active.task is not None and (active.thread_future is None or active.thread_future.cancelled())
+        ]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
+        for active in list(self._processor.active):
+            if active.accepted:  # its handler ignores the cancellation, and no other worker will reply
+                self.settle_early(active, "requeued")

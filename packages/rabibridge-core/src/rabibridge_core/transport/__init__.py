@@ -5,10 +5,12 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 ``rabibridge_testing`` on it.
 """
 
+from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, Refusal
 from rabibridge_core.transport.messages import (
     Delivery,
     Headers,
     HeaderValue,
+    IncomingBroadcast,
     IncomingRequest,
     QueueType,
     Reply,
@@ -18,11 +20,8 @@ from rabibridge_core.transport.messages import (
 from rabibridge_core.transport.protocols import (
     Abandonable,
     Caller,
-    CallerEvents,
     ConnectionState,
     Consumer,
-    ConsumerEvents,
-    Refusal,
     Transport,
 )
 from rabibridge_core.transport.queue_deletion import QueueDeleter
@@ -37,6 +36,7 @@ __all__ = [
     "Delivery",
     "HeaderValue",
     "Headers",
+    "IncomingBroadcast",
     "IncomingRequest",
     "QueueDeleter",
     "QueueType",

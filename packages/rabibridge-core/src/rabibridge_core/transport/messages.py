@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-__all__ = ["Delivery", "HeaderValue", "Headers", "IncomingRequest", "QueueType", "Reply", "Request", "ServiceQueue"]
+__all__ = [
+    "Delivery",
+    "HeaderValue",
+    "Headers",
+    "IncomingBroadcast",
+    "IncomingRequest",
+    "QueueType",
+    "Reply",
+    "Request",
+    "ServiceQueue",
+]
 
 HeaderValue: TypeAlias = str | int | float | bool | bytes
 Headers: TypeAlias = Mapping[str, HeaderValue]
@@ -194,4 +204,16 @@ class IncomingRequest(Protocol):
 
     def reject(self, *, requeue: bool) -> None:
         """Return the request to the queue for another worker, or drop it."""
+        ...
+
+
+class IncomingBroadcast(IncomingRequest, Protocol):
+    """One broadcast, as one of the workers received it.
+
+    It is in no queue: it is never redelivered and never void, it counts as accepted, and requeueing or dead-lettering
+    it only drops it.
+    """
+
+    def announce(self, reply: Reply, /) -> None:
+        """Send a reply that says that this worker has it; the result follows by :meth:`reply`."""
         ...

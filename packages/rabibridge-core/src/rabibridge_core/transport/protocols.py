@@ -1,4 +1,4 @@
-"""What a transport implements, and the events that it reports to the engines.
+"""What a transport implements.
 
 These are Protocols, because other packages implement them and a base class would add no behaviour. All methods are
 called on the event loop that ``connect()`` ran on. Those that are not ``async`` never block, and never raise because of
@@ -8,32 +8,21 @@ something that the broker does.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rabibridge_core.errors import (
-        ConfigurationError,
-        ConnectionLostError,
-        ContentRejectedError,
-        NoRouteError,
-        QueueFullError,
-    )
-    from rabibridge_core.transport.messages import IncomingRequest, Reply, Request, ServiceQueue
+    from rabibridge_core.transport.events import CallerEvents, ConsumerEvents
+    from rabibridge_core.transport.messages import Request, ServiceQueue
 
 __all__ = [
     "Abandonable",
     "Caller",
-    "CallerEvents",
     "ConnectionState",
     "Consumer",
-    "ConsumerEvents",
-    "Refusal",
     "Transport",
 ]
-
-Refusal: TypeAlias = "type[QueueFullError] | type[NoRouteError]"
 
 
 class ConnectionState(enum.Enum):
@@ -49,68 +38,6 @@ class ConnectionState(enum.Enum):
     """The connection was lost; the transport is reconnecting."""
     CLOSED = "closed"
     """``close()`` was called, or the transport gave up after a permanent error."""
-
-
-class CallerEvents(Protocol):
-    """What a :class:`Caller` reports about the requests that it was given."""
-
-    def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
-        """Called for each reply. It may be late, a duplicate, or for a call that was never made."""
-        ...
-
-    def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
-        """Called when the broker has refused a request for this reason; it is in no queue."""
-        ...
-
-    def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
-        """Called when the broker has refused a request because it accepts no body of more than ``limit`` bytes.
-
-        Args:
-            limit: in bytes.
-            unconfirmed: the correlation ids of the requests that the broker has not confirmed; those that are larger
-                were refused.
-        """
-        ...
-
-    def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
-        """Called when the connection is lost, and with it all replies to what was sent so far.
-
-        Args:
-            error: why. A ConfigurationError says that the broker refuses what was sent because of a missing permission.
-            unconfirmed: the correlation ids of the requests that the broker has not confirmed.
-        """
-        ...
-
-
-class ConsumerEvents(Protocol):
-    """What a :class:`Consumer` reports to the server that owns it."""
-
-    def received(self, request: IncomingRequest, /) -> None:
-        """Called for each request. It counts against ``fetch_size`` until it is settled."""
-        ...
-
-    def lost(self, error: ConnectionLostError, /) -> None:
-        """Called when a connection or channel is lost: its unsettled requests are void and will be redelivered.
-
-        :attr:`IncomingRequest.void` says which ones. It is also called after :meth:`Transport.close` if requests are in
-        flight.
-        """
-        ...
-
-    def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
-        """Called when the broker does not accept the reply to a request because of its size.
-
-        The request is not settled yet: it is to be replied to once more, with the error.
-        """
-        ...
-
-    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
-        """Called when a caller has cancelled a call. It may be in flight here or elsewhere, or may yet arrive."""
-        ...
-
-    def caller_gone(self, caller: bytes, /) -> None:
-        """Called when a caller's connection is gone: nobody waits for its calls any longer."""
-        ...
 
 
 class Caller(Protocol):
@@ -147,6 +74,31 @@ class Caller(Protocol):
             ConfigurationError: the broker has just refused what was sent because of a missing permission, or the
                 request cannot be sent over this transport.
             ContentRejectedError: the body is larger than the broker accepts.
+        """
+        ...
+
+    def notify(self, request: Request, /) -> None:
+        """Send one request that wants no reply. Its outcome is ``confirmed``, ``refused``, ``too_large`` or ``lost``.
+
+        Raises:
+            ConnectionLostError: as :meth:`send`.
+            ConfigurationError: as :meth:`send`.
+            ContentRejectedError: as :meth:`send`.
+        """
+        ...
+
+    def broadcast(self, request: Request, /) -> None:
+        """Send one request to every worker that takes requests of its routing key now.
+
+        Each worker gets it at most once, as an :class:`~rabibridge_core.transport.IncomingBroadcast`, and may reply
+        several times. ``confirmed``: the broker has passed it on to all workers that it knows. ``refused`` with
+        NoRouteError: no worker can get broadcasts; with QueueFullError: at least one worker does not get it, because
+        too much that it has not read yet waits for it.
+
+        Raises:
+            ConnectionLostError: as :meth:`send`.
+            ConfigurationError: as :meth:`send`.
+            ContentRejectedError: the body is larger than a broadcast may be on this transport.
         """
         ...
 

@@ -11,6 +11,7 @@ from typing import Final
 from rabibridge._amqp.frames import short_string
 
 __all__ = [
+    "BROADCAST_HEADER",
     "DEADLINE_HEADER",
     "DEAD_AT_HEADER",
     "DEAD_BY_HEADER",
@@ -30,6 +31,8 @@ TIMEOUT_HEADER: Final = "rb-timeout"
 """Remaining time of a call when it was sent, in milliseconds."""
 DEADLINE_HEADER: Final = "rb-deadline"
 """Deadline of a call by the clock of the caller, in milliseconds since 1970."""
+BROADCAST_HEADER: Final = "rb-broadcast"
+"""The routing key of a broadcast, which says that a message to the queue for cancellations is one."""
 PROBE_HEADER: Final = "rb-probe"
 """``True`` for a call without a deadline: the worker may probe whether the caller is still connected."""
 DELIVERIES_HEADER: Final = "rb-deliveries"

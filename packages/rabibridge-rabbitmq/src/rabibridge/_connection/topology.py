@@ -66,7 +66,7 @@ _CANCEL_QUEUE_ARGUMENTS: dict[str, Any] = {
     # Anybody who may call can publish cancellations, and a worker that stands still does not read them. Refusing a new
     # one instead of dropping an old one applies before the delivery to a consumer, which would bypass the limits.
     "x-max-length": 1024,
-    "x-max-length-bytes": 64 * 1024,
+    "x-max-length-bytes": 2**20,
     "x-overflow": "reject-publish",
 }
 

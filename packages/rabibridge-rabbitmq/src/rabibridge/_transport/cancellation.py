@@ -1,4 +1,7 @@
-"""Receives cancellations: messages by which callers report that they no longer wait for a call."""
+"""Receives what goes to every worker of a service: broadcasts, and cancellations.
+
+By a cancellation, a caller reports that it no longer waits for a call. A header says that a message is a broadcast.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.control_methods import BIND_OK, bind_queue
+from rabibridge._amqp.headers import BROADCAST_HEADER
 from rabibridge._amqp.methods import ACCESS_REFUSED
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
+from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -26,17 +31,28 @@ __all__ = ["CancellationListener"]
 _log = get_logger(__name__)
 _EXCHANGE = EXCHANGE.decode()
 _ROUTING_KEY_MAX = 255
+_BROADCAST = BROADCAST_HEADER.encode()
 
 
 class _CancellationChannel(FastChannel):
     """Receives cancellations: the properties identify caller and call, the body is the routing key of the service."""
 
-    def __init__(self, session: Session, channel: int, on_cancelled: Callable[[bytes, bytes, bytes], None]) -> None:
-        super().__init__(session.multiplexer, channel, session.max_payload, _ROUTING_KEY_MAX)
+    def __init__(
+        self,
+        session: Session,
+        channel: int,
+        on_cancelled: Callable[[bytes, bytes, bytes], None],
+        on_broadcast: Callable[[Properties, bytes], None],
+    ) -> None:
+        super().__init__(session.multiplexer, channel, session.max_payload, BROADCAST_MAX)
         self._on_cancelled = on_cancelled
+        self._on_broadcast = on_broadcast
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
-        self._on_cancelled(body, properties.reply_to, properties.correlation_id)
+        if _BROADCAST in properties.headers:
+            self._on_broadcast(properties, body)
+        else:
+            self._on_cancelled(body, properties.reply_to, properties.correlation_id)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         _log.warning("unexpected publisher confirm on channel %d, which is not in confirm mode", self.number)
@@ -60,7 +76,11 @@ class CancellationListener:
     """
 
     def __init__(
-        self, session: Session, pipeline: DeclarationPipeline, on_cancelled: Callable[[bytes, bytes, bytes], None]
+        self,
+        session: Session,
+        pipeline: DeclarationPipeline,
+        on_cancelled: Callable[[bytes, bytes, bytes], None],
+        on_broadcast: Callable[[Properties, bytes], None],
     ) -> None:
         """Prepare to listen.
 
@@ -68,10 +88,12 @@ class CancellationListener:
             session: the connection.
             pipeline: binds the queue.
             on_cancelled: called with routing key, caller and correlation id of each cancelled call.
+            on_broadcast: called with each broadcast.
         """
         self._session = session
         self._pipeline = pipeline
         self._on_cancelled = on_cancelled
+        self._on_broadcast = on_broadcast
         self._channel: _CancellationChannel | None = None
         self._queue = ""
         self._bound: set[str] = set()
@@ -120,5 +142,5 @@ class CancellationListener:
 
     async def _open(self) -> None:
         channel = await self._session.open_channel()
-        self._channel = _CancellationChannel(self._session, channel.number, self._on_cancelled)
+        self._channel = _CancellationChannel(self._session, channel.number, self._on_cancelled, self._on_broadcast)
         self._queue = await declare_cancel_queue(channel)

@@ -157,6 +157,12 @@ class RabbitConsumer:
         else:
             self._late_replies.append((properties, reply))
 
+    def probe(self, reply_to: bytes) -> None:
+        """Find out whether a caller is still connected, if there is a channel now."""
+        channel = self.channel
+        if channel is not None and channel.open:
+            channel.probe(reply_to)
+
     def next_delay(self) -> float:
         """Return the delay before reopening, in seconds: longer each time unless it was live for a while."""
         if asyncio.get_running_loop().time() - self._opened_at > _STABLE_AFTER:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from rabibridge._amqp.properties import Properties
+    from rabibridge._connection.session import Session
     from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
 
 __all__ = ["Done", "ServedQueue"]
@@ -33,6 +34,15 @@ class ServedQueue(Protocol):
     @property
     def stopped(self) -> bool:
         """Whether it takes no more requests."""
+        ...
+
+    @property
+    def open_on(self) -> Session | None:
+        """The connection on which it consumes now, ``None`` if it does not."""
+        ...
+
+    def probe(self, reply_to: bytes) -> None:
+        """Find out whether a caller is still connected."""
         ...
 
     def reply_late(self, properties: Properties, reply: Reply) -> None:

@@ -211,6 +211,7 @@ class _Refusing:
         self.lost = events.lost
         self.cancelled = events.cancelled
         self.caller_gone = events.caller_gone
+        self.broadcast_received = events.broadcast_received
         self.reply_refused = events.reply_refused
 
     def received(self, request: IncomingRequest, /) -> None:

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 
 from aiormq.exceptions import ChannelAccessRefused
 
+from rabibridge._amqp.field_tables import decode_table_or_empty
+from rabibridge._amqp.headers import BROADCAST_HEADER
 from rabibridge._connection.error_translation import permission_error, translated
 from rabibridge._connection.service_queues import ServiceQueues
+from rabibridge._transport.broadcasts import RabbitBroadcast
 from rabibridge._transport.cancellation import CancellationListener
 from rabibridge._transport.confirmed_publisher import ConfirmedPublisher
 from rabibridge._transport.replies import Replies
+from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rabibridge._amqp.properties import Properties
     from rabibridge._connection.other_kind import OtherKinds
     from rabibridge._connection.session import Session
     from rabibridge._transport.interfaces import ServedQueue
@@ -52,7 +57,8 @@ class WorkerSession:
         self.queues = ServiceQueues(session)
         self.publisher = ConfirmedPublisher(session, name)
         self.replies = Replies(session, name)
-        self.cancellations = CancellationListener(session, self.queues.pipeline, self._on_cancelled)
+        pipeline = self.queues.pipeline
+        self.cancellations = CancellationListener(session, pipeline, self._on_cancelled, self._on_broadcast)
         self.other_kinds = other_kinds
         self.cancelling = asyncio.Semaphore(_CANCELLED_AT_ONCE)
         """How many services may be stopped at a time, so that a thousand have not timed out before their turn comes."""
@@ -124,3 +130,13 @@ class WorkerSession:
         for consumer in self._consumers():
             if key in consumer.queue.routing_keys:
                 consumer.events.cancelled(caller, correlation_id)
+
+    def _on_broadcast(self, properties: Properties, body: bytes) -> None:
+        """Pass a broadcast to the services that it is for, unless they have stopped or do not receive calls."""
+        key = decode_table_or_empty(properties.headers).get(BROADCAST_HEADER)
+        if not properties.reply_to or len(body) > BROADCAST_MAX or self.replies.refusal(properties.reply_to):
+            return
+        for consumer in self._consumers():
+            if key in consumer.queue.routing_keys and not consumer.stopped and consumer.open_on is self.session:
+                request = RabbitBroadcast(consumer, self.session, self.replies, properties, body)
+                consumer.events.broadcast_received(request)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
+from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,8 +33,12 @@ class CallerRouter(Protocol):
         """The queues by name."""
         ...
 
-    def publish(self, request: Request, reply_to: int | None = None) -> None:
-        """Route a request, and tell the caller at ``reply_to`` whether it was accepted."""
+    def publish(self, request: Request, reply_to: int | None = None, *, sender: int | None = None) -> None:
+        """Route a request, and tell the caller at ``sender`` whether it was accepted."""
+        ...
+
+    def broadcast(self, request: Request, reply_to: int) -> None:
+        """Pass a request on to every worker of its service."""
         ...
 
     def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
@@ -84,6 +89,7 @@ class MemoryCaller:
         self.events = events
         self.address: int | None = None
         self._unconfirmed: set[bytes] = set()
+        self._reported: set[bytes] = set()
 
     @property
     def paused(self) -> bool:
@@ -121,10 +127,37 @@ class MemoryCaller:
         Raises:
             ConnectionLostError: there is no connection; ``executed`` is ``False``.
         """
+        address = self._sending(request)
+        self.transport.broker.publish(request, address)
+
+    def notify(self, request: Request, /) -> None:
+        """Send one request that wants no reply, and report when the broker has accepted it.
+
+        Raises:
+            ConnectionLostError: as :meth:`send`.
+        """
+        address = self._sending(request)
+        self._reported.add(request.correlation_id)
+        self.transport.broker.publish(request, None, sender=address)
+
+    def broadcast(self, request: Request, /) -> None:
+        """Send one request to every worker of its service.
+
+        Raises:
+            ConnectionLostError: as :meth:`send`.
+            ContentRejectedError: the body takes more than 64 KiB, as many as RabbitMQ passes on.
+        """
+        if len(request.body) > BROADCAST_MAX:
+            raise ContentRejectedError(broadcast_too_large(len(request.body)))
+        address = self._sending(request)
+        self._reported.add(request.correlation_id)
+        self.transport.broker.broadcast(request, address)
+
+    def _sending(self, request: Request) -> int:
         if self.address is None:
             raise ConnectionLostError(f"{self.transport.name} has no connection: nothing was sent", executed=False)
         self._unconfirmed.add(request.correlation_id)
-        self.transport.broker.publish(request, self.address)
+        return self.address
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
         """Return the number of consumers and of waiting requests of a queue."""
@@ -139,12 +172,16 @@ class MemoryCaller:
     def lost(self, error: ConnectionLostError) -> None:
         """Called when the connection was lost: report it with the requests that the broker had not confirmed."""
         unconfirmed, self._unconfirmed = self._unconfirmed, set()
+        self._reported.clear()
         self.events.lost(error, unconfirmed)
 
     def confirm_arrived(self, address: int, correlation_id: bytes) -> None:
         """Called when the broker has accepted a request that was sent from ``address``."""
         if address == self.address:
             self._unconfirmed.discard(correlation_id)
+            if correlation_id in self._reported:
+                self._reported.discard(correlation_id)
+                self.events.confirmed(correlation_id)
 
     def reply_arrived(self, address: int, correlation_id: bytes, reply: Reply) -> None:
         """Called with a reply; it is dropped if the connection that it was sent to is lost."""
@@ -161,4 +198,5 @@ class MemoryCaller:
         """Called with a refusal; it is dropped if the connection that it was sent to is lost."""
         if address == self.address:
             self._unconfirmed.discard(correlation_id)
+            self._reported.discard(correlation_id)
             self.events.refused(correlation_id, refusal, detail)

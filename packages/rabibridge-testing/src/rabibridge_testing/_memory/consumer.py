@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core.errors import ContentRejectedError
 from rabibridge_core.transport import ConnectionState
-from rabibridge_testing._memory.delivery import Delivery
+from rabibridge_testing._memory.delivery import BroadcastDelivery, Delivery
 from rabibridge_testing._memory.queue import MemoryQueue
 
 if TYPE_CHECKING:
@@ -196,6 +196,10 @@ class MemoryConsumer:
         del self.unsettled[delivery]
         self.answering[delivery] = None
         self.queue.dispatch()
+
+    def broadcast_arrived(self, message: Message) -> None:
+        """Called when a broadcast to this service has arrived."""
+        self._events.broadcast_received(BroadcastDelivery(message, self))
 
     def cancelled(self, caller: bytes, correlation_id: bytes) -> None:
         """Called when a call to this service was cancelled."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rabibridge_testing._memory.messages import Message
     from rabibridge_testing._memory.queue import MemoryQueue
 
-__all__ = ["Delivery", "DeliveryOwner"]
+__all__ = ["BroadcastDelivery", "Delivery", "DeliveryOwner"]
 
 _NO_HEADERS: Headers = {}
 
@@ -175,3 +175,37 @@ class Delivery:
             )
         self.settled = True
         return True
+
+
+class BroadcastDelivery(Delivery):
+    """One broadcast, as one worker received it: an ``IncomingBroadcast`` of the transport protocol.
+
+    It is in no queue: settling it sends the reply, if there is one, and nothing else.
+    """
+
+    __slots__ = ()
+
+    def announce(self, reply: Reply, /) -> None:
+        """Send a reply without settling."""
+        self._consumer.send_reply(self.message, reply)
+
+    def reply(self, reply: Reply, /) -> None:
+        """Send the reply."""
+        if self._settle():
+            self._consumer.send_reply(self.message, reply)
+
+    def accept(self) -> None:
+        """Do nothing: it counts as accepted."""
+
+    def discard(self) -> None:
+        """Send nothing."""
+        self._settle()
+
+    def dead_letter(self, reason: str, reply: Reply | None = None, /) -> None:
+        """Send the reply, if there is one."""
+        if self._settle() and reply is not None:
+            self._consumer.send_reply(self.message, reply)
+
+    def reject(self, *, requeue: bool) -> None:
+        """Send nothing."""
+        self._settle()

@@ -64,14 +64,24 @@ class Message:
         expires: when it must no longer be delivered, on the monotonic clock; ``None``: never.
         deliveries: how often it came back from a worker that had received it.
         trace: the record of this request, if the broker keeps one.
+        sender: the address of the caller, which is told whether it was accepted; ``None``: nobody is.
     """
 
-    __slots__ = ("deadline", "deliveries", "expires", "reply_to", "request", "sequence", "trace")
+    __slots__ = ("deadline", "deliveries", "expires", "reply_to", "request", "sender", "sequence", "trace")
 
-    def __init__(self, request: Request, reply_to: int | None, sequence: int, trace: CallTrace | None) -> None:
-        """Create a message; the timeout of ``request`` starts now."""
+    def __init__(
+        self,
+        request: Request,
+        reply_to: int | None,
+        sequence: int,
+        trace: CallTrace | None,
+        *,
+        sender: int | None = None,
+    ) -> None:
+        """Create a message; the timeout of ``request`` starts now. ``sender``: ``None`` if it is ``reply_to``."""
         self.request = request
         self.reply_to = reply_to
+        self.sender = reply_to if sender is None else sender
         self.sequence = sequence
         self.trace = trace
         self.deliveries = 0
@@ -83,6 +93,6 @@ class Message:
 
     def copy(self, sequence: int) -> Message:
         """Return another message with the same content and the same deadlines."""
-        twin = Message(self.request, self.reply_to, sequence, self.trace)
+        twin = Message(self.request, self.reply_to, sequence, self.trace, sender=self.sender)
         twin.deadline, twin.expires = self.deadline, self.expires
         return twin

@@ -6,12 +6,13 @@ This is what transports use of the in-memory broker. What a test uses to control
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rabibridge_core._protocol.broker_texts import NO_ROUTE, QUEUE_FULL, left_behind, limits_differ, served_elsewhere
 from rabibridge_core._protocol.naming import service_of_queue, service_of_routing_key
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
+from rabibridge_testing._memory.attached import AttachedTransport
 from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.messages import CallTrace, DeadLetter, Message, caller_name
 from rabibridge_testing._memory.queue import MemoryQueue
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Refusal, Reply, Request, ServiceQueue
     from rabibridge_testing._memory.consumer import ConsumerHost
 
-__all__ = ["AttachedTransport", "Router"]
+__all__ = ["Router"]
 
 _log = get_logger(__name__)
 _LIMITS = ("queue_size", "timeout", "queue_type")
@@ -34,34 +35,6 @@ _OTHER_LOOP = (
     "{transport} is connected to the memory broker {broker!r} on another event loop: run all clients and servers that "
     "share a memory broker on the same loop"
 )
-
-
-class AttachedTransport(Protocol):
-    """What a router uses of the transports that are attached to it.
-
-    Attributes:
-        name: the name of the transport, used in errors.
-        loop: the event loop that the transport is connected on.
-    """
-
-    name: str
-    loop: asyncio.AbstractEventLoop
-
-    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
-        """Called when ``caller`` has cancelled a call to the service of ``routing_key``."""
-        ...
-
-    def queue_deleted(self) -> None:
-        """Called when a queue was deleted: one that was refused because of its limits may be declared now."""
-        ...
-
-    def withdraw(self) -> None:
-        """Take no more requests from any queue."""
-        ...
-
-    def abandon(self) -> None:
-        """Close without a running event loop."""
-        ...
 
 
 TransportT = TypeVar("TransportT", bound=AttachedTransport)
@@ -189,17 +162,30 @@ class Router(FaultControls, Generic[TransportT]):
             del self._callers[caller.address]
             caller.address = None
 
-    def publish(self, request: Request, reply_to: int | None = None) -> None:
-        """Route a request, and tell the caller at ``reply_to`` whether it was accepted; ``None``: no reply wanted."""
+    def publish(self, request: Request, reply_to: int | None = None, *, sender: int | None = None) -> None:
+        """Route a request, and tell the caller at ``sender``, or ``reply_to``, whether it was accepted.
+
+        ``reply_to=None``: no reply is wanted.
+        """
         trace = None
         if self._tracing:
             trace = CallTrace(self._service(request.routing_key), request)
             self.traces.append(trace)
-        message = Message(request, reply_to, next(self._numbers), trace)
+        message = Message(request, reply_to, next(self._numbers), trace, sender=sender)
         if self.faults:
             self._publish_with_faults(message)
         else:
             self._route(message)
+
+    def broadcast(self, request: Request, reply_to: int) -> None:
+        """Pass a request on to every worker of its service, and tell the caller at ``reply_to``."""
+        message = Message(request, reply_to, next(self._numbers), None)
+        workers = [transport for transport in self.transports if transport.serves(request.routing_key)]
+        if not workers:
+            self._tell_caller(message, MemoryCaller.refusal_arrived, NoRouteError, NO_ROUTE)
+        for transport in workers:
+            transport.loop.call_soon(transport.broadcast_arrived, message)
+        self._tell_caller(message, MemoryCaller.confirm_arrived)
 
     def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
         """Tell all workers of a service that the caller at ``address`` has cancelled a call."""
@@ -246,7 +232,7 @@ class Router(FaultControls, Generic[TransportT]):
             self._later(message, passage.delay, self._route, one)
 
     def _later(self, message: Message, seconds: float, act: Callable[..., None], *args: Any) -> None:
-        caller = None if message.reply_to is None else self._callers.get(message.reply_to)
+        caller = None if message.sender is None else self._callers.get(message.sender)
         if seconds <= 0 or caller is None:
             act(*args)
         else:
@@ -271,7 +257,7 @@ class Router(FaultControls, Generic[TransportT]):
         self._tell_caller(message, MemoryCaller.refusal_arrived, refusal, detail)
 
     def _tell_caller(self, message: Message, tell: Callable[..., None], *what: Any) -> None:
-        address = message.reply_to
+        address = message.sender
         caller = None if address is None else self._callers.get(address)
         if caller is not None:
             caller.transport.loop.call_soon(tell, caller, address, message.request.correlation_id, *what)

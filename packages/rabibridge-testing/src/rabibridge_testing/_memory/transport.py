@@ -11,7 +11,10 @@ from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.consumer import MemoryConsumer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rabibridge_core.transport import CallerEvents, ConsumerEvents, ServiceQueue
+    from rabibridge_testing._memory.messages import Message
     from rabibridge_testing._memory.router import Router
 
 __all__ = ["MemoryTransport"]
@@ -222,6 +225,19 @@ class MemoryTransport:
             for consumer in list(self._consumers):
                 if routing_key in consumer.spec.routing_keys:
                     consumer.cancelled(caller, correlation_id)
+
+    def serves(self, routing_key: str) -> bool:
+        """Tell whether it receives broadcasts to the service of ``routing_key``."""
+        return self._state is ConnectionState.READY and any(self._receivers(routing_key))
+
+    def broadcast_arrived(self, message: Message) -> None:
+        """Called when a broadcast has arrived: pass it to the consumers of its service."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._receivers(message.request.routing_key)):
+                consumer.broadcast_arrived(message)
+
+    def _receivers(self, routing_key: str) -> Iterator[MemoryConsumer]:
+        return (known for known in self._consumers if not known.stopped and routing_key in known.spec.routing_keys)
 
     def caller_gone(self, caller: bytes) -> None:
         """Called when a caller has disconnected: tell all consumers."""

@@ -49,6 +49,8 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestVersions(VersionsConformance): ...
     class TestDeclaredErrors(DeclaredErrorConformance): ...
     class TestTypedCalls(TypedCallConformance): ...
+    class TestNotifications(NotificationConformance): ...
+    class TestBroadcasts(BroadcastConformance): ...
 
 The first four classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -58,6 +60,7 @@ service names and leaves its queues on the broker.
 from __future__ import annotations
 
 from rabibridge_testing.conformance.binding import bind
+from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.changes import ChangeConformance
@@ -72,6 +75,7 @@ from rabibridge_testing.conformance.idempotency import IdempotencyConformance
 from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.message_size import MessageSizeConformance
+from rabibridge_testing.conformance.notifications import NotificationConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
@@ -82,6 +86,7 @@ from rabibridge_testing.conformance.versions import VersionsConformance
 
 __all__ = [
     "Bench",
+    "BroadcastConformance",
     "CallConformance",
     "CancellationConformance",
     "ChangeConformance",
@@ -96,6 +101,7 @@ __all__ = [
     "KindConformance",
     "LimitConformance",
     "MessageSizeConformance",
+    "NotificationConformance",
     "OutageConformance",
     "QueueConformance",
     "ReconnectionConformance",

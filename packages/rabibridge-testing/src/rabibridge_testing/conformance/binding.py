@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.changes import ChangeConformance
@@ -17,6 +18,7 @@ from rabibridge_testing.conformance.idempotency import IdempotencyConformance
 from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.message_size import MessageSizeConformance
+from rabibridge_testing.conformance.notifications import NotificationConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
@@ -53,6 +55,8 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestVersions": VersionsConformance,
     "TestDeclaredErrors": DeclaredErrorConformance,
     "TestTypedCalls": TypedCallConformance,
+    "TestNotifications": NotificationConformance,
+    "TestBroadcasts": BroadcastConformance,
 }
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
     from rabibridge_core.errors import ConfigurationError, ConnectionLostError, ContentRejectedError
-    from rabibridge_core.transport import Caller, Headers, IncomingRequest, Refusal
+    from rabibridge_core.transport import Caller, Headers, IncomingBroadcast, IncomingRequest, Refusal
 
 __all__ = [
     "PATIENCE",
@@ -86,6 +86,7 @@ class Inbox:
         self.replies: asyncio.Queue[tuple[bytes, Reply]] = asyncio.Queue()
         self.refusals: asyncio.Queue[Refused] = asyncio.Queue()
         self.losses: asyncio.Queue[ConnectionLostError | ConfigurationError] = asyncio.Queue()
+        self.confirms: asyncio.Queue[bytes] = asyncio.Queue()
         self.limits: asyncio.Queue[int] = asyncio.Queue()
         self.unconfirmed: set[bytes] = set()
         """The correlation ids that the broker had not confirmed when the connection was last lost."""
@@ -97,6 +98,10 @@ class Inbox:
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         """Called when the broker has refused a request."""
         self.refusals.put_nowait(Refused(bytes(correlation_id), refusal, detail))
+
+    def confirmed(self, correlation_id: bytes, /) -> None:
+        """Called when the broker has accepted a notification or a broadcast."""
+        self.confirms.put_nowait(bytes(correlation_id))
 
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         """Called when the broker has refused a request because of its size."""
@@ -114,6 +119,7 @@ class Worker:
     def __init__(self) -> None:
         """Start without events."""
         self.requests: asyncio.Queue[IncomingRequest] = asyncio.Queue()
+        self.broadcasts: asyncio.Queue[IncomingBroadcast] = asyncio.Queue()
         self.losses: asyncio.Queue[ConnectionLostError] = asyncio.Queue()
         self.cancels: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         self.gone: asyncio.Queue[bytes] = asyncio.Queue()
@@ -122,6 +128,10 @@ class Worker:
     def received(self, request: IncomingRequest, /) -> None:
         """Called when a request has arrived."""
         self.requests.put_nowait(request)
+
+    def broadcast_received(self, request: IncomingBroadcast, /) -> None:
+        """Called when a broadcast has arrived."""
+        self.broadcasts.put_nowait(request)
 
     def lost(self, error: ConnectionLostError, /) -> None:
         """Called when the connection was lost."""

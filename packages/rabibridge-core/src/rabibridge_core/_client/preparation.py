@@ -1,0 +1,165 @@
+"""Checks and encodes what is sent otherwise than by :meth:`Client.call`, which does the same in line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from rabibridge_core._client.arguments import RouteCache, check_arguments, check_options
+from rabibridge_core._client.timeouts import (
+    TIMEOUT_MAX,
+    call_timeout_error,
+    normalize_timeout,
+    seconds_of,
+    within_inherited,
+)
+from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
+from rabibridge_core._protocol.payloads import encode_request
+from rabibridge_core.transport import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from rabibridge_core._client.call_table import CallTable
+    from rabibridge_core._client.options import AnyOptions
+    from rabibridge_core._codec.codec import Codec
+    from rabibridge_core.plugins.call_hooks import CallHooks
+    from rabibridge_core.transport import Caller, Headers
+
+__all__ = ["Preparation", "Prepared", "Sender", "limit_of"]
+
+
+class Sender(Protocol):
+    """What is used of a client.
+
+    Attributes:
+        calls: the table of pending calls.
+    """
+
+    calls: CallTable
+
+    def connected(self) -> Caller:
+        """Return what sends requests; raise ConnectionLostError if the client is closed or was never connected."""
+        ...
+
+    async def admitted(self, func_name: str, timeout: float | None, seconds: float | None) -> float | None:
+        """Wait until something may be sent; return the time left after that, in seconds."""
+        ...
+
+
+class Prepared(NamedTuple):
+    """A request that is about to be sent.
+
+    Attributes:
+        request: the request; its ``timeout`` is still to be chosen.
+        caller: sends it.
+        time_left: how long its sender waits for its end from now on, in seconds; ``None``: without limit.
+        started: what :meth:`CallHooks.call_finished` wants to know; ``None``: no plug-in observes it.
+    """
+
+    request: Request
+    caller: Caller
+    time_left: float | None
+    started: float | None
+
+
+class Preparation:
+    """Prepares the notifications and broadcasts of one client."""
+
+    def __init__(self, client: Sender, codec: Codec, hooks: CallHooks, call_timeout: float | None) -> None:
+        """Prepare what ``client`` sends.
+
+        Args:
+            client: waits until something may be sent.
+            codec: encodes arguments.
+            hooks: plug-ins that observe what is sent.
+            call_timeout: the timeout of what is given none, in seconds; ``None``: no limit.
+        """
+        self.client = client
+        self.call_timeout = call_timeout
+        self.codec = codec
+        self.hooks = hooks
+        self._routes = RouteCache()
+
+    def route(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> str:
+        """Check what the user gave, and return the routing key.
+
+        Raises:
+            ConfigurationError: no service can have that name, or an option is out of its range.
+            TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
+        """
+        kind, _, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers = options
+        check_arguments(func_name, args, kwargs)
+        check_options(idempotent, persistent, inherit_deadline, retry)
+        if idempotency_key is not None:
+            check_idempotency_key(idempotency_key)
+        if headers is not None:
+            check_call_headers(headers)
+        try:
+            return self._routes[kind][func_name]
+        except (KeyError, TypeError):
+            return self._routes.add(func_name, kind)
+
+    def timeout(self, given: float | timedelta | None, default: float | None, *, inherit: bool) -> float | None:
+        """Return how long to wait for the end of what is sent, in seconds; ``None``: without limit.
+
+        Raises:
+            ConfigurationError: ``given`` is no time.
+        """
+        seconds = default if given is None else seconds_of(given)
+        return within_inherited(seconds) if inherit else seconds
+
+    async def prepare(
+        self,
+        func_name: str,
+        route: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: AnyOptions,
+        timeout: float | None,
+        *,
+        keyed: bool,
+    ) -> Prepared:
+        """Wait until something may be sent, and encode it; ``keyed``: with an idempotency key where a call has one.
+
+        Raises:
+            CallTimeoutError: nothing could be sent within the timeout.
+            ConnectionLostError: the client is closed or not connected.
+            SerializationError: the arguments cannot be encoded.
+            ContentRejectedError: the arguments are too large.
+        """
+        client, calls = self.client, self.client.calls
+        time_left = limit_of(timeout)
+        caller = client.connected()
+        if caller.paused or len(calls.pending) >= calls.admission.limit:
+            time_left = await client.admitted(func_name, timeout, time_left)
+            caller = client.connected()
+        correlation_id = calls.free_id(next(calls.ids))
+        if time_left is not None and time_left <= 0:
+            raise call_timeout_error(func_name, correlation_id, timeout, "", sent=False)
+        body, content_type, content_encoding = encode_request(self.codec, args, kwargs, correlation_id, func_name)
+        headers, started = self._headers(route, options, keyed=keyed), None
+        if self.hooks.active:
+            started, headers = self.hooks.call_sent(func_name, correlation_id, time_left, headers)
+        request = Request(
+            route, correlation_id, body, content_type, content_encoding, None, headers, persistent=options[4]
+        )
+        return Prepared(request, caller, time_left, started)
+
+    def _headers(self, route: str, options: AnyOptions, *, keyed: bool) -> Headers | None:
+        keys, (_, _, idempotent, idempotency_key, _, _, _, headers) = self.client.calls.idempotency, options
+        if not keyed:
+            return headers
+        if idempotent or idempotency_key is not None:
+            return keys.add_header(headers, idempotency_key)
+        return keys.add_learned(headers) if route in keys.routes else headers
+
+    def finished(self, func_name: str, prepared: Prepared, error: BaseException | None) -> None:
+        """Tell the plug-ins that it has ended."""
+        if prepared.started is not None:
+            self.hooks.call_finished(func_name, prepared.request.correlation_id, prepared.started, error)
+
+
+def limit_of(timeout: float | None) -> float | None:
+    """Return a timeout as a limit in seconds; ``None``: without limit."""
+    return timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)

@@ -1,0 +1,97 @@
+"""The events that a transport reports to the engines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rabibridge_core.errors import (
+        ConfigurationError,
+        ConnectionLostError,
+        ContentRejectedError,
+        NoRouteError,
+        QueueFullError,
+    )
+    from rabibridge_core.transport.messages import IncomingBroadcast, IncomingRequest, Reply
+
+__all__ = ["CallerEvents", "ConsumerEvents", "Refusal"]
+
+Refusal: TypeAlias = "type[QueueFullError] | type[NoRouteError]"
+
+
+class CallerEvents(Protocol):
+    """What a :class:`Caller` reports about the requests that it was given."""
+
+    def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
+        """Called for each reply. It may be late, a duplicate, or for a call that was never made."""
+        ...
+
+    def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+        """Called when the broker has refused a request for this reason; it is in no queue."""
+        ...
+
+    def confirmed(self, correlation_id: bytes, /) -> None:
+        """Called when the broker has accepted a notification or a broadcast; it is not called for other requests.
+
+        A broadcast that no worker can get is refused before.
+        """
+        ...
+
+    def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
+        """Called when the broker has refused a request because it accepts no body of more than ``limit`` bytes.
+
+        Args:
+            limit: in bytes.
+            unconfirmed: the correlation ids of the requests that the broker has not confirmed; those that are larger
+                were refused.
+        """
+        ...
+
+    def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
+        """Called when the connection is lost, and with it all replies to what was sent so far.
+
+        Args:
+            error: why. A ConfigurationError says that the broker refuses what was sent because of a missing permission.
+            unconfirmed: the correlation ids of the requests that the broker has not confirmed.
+        """
+        ...
+
+
+class ConsumerEvents(Protocol):
+    """What a :class:`Consumer` reports to the server that owns it."""
+
+    def received(self, request: IncomingRequest, /) -> None:
+        """Called for each request. It counts against ``fetch_size`` until it is settled."""
+        ...
+
+    def broadcast_received(self, request: IncomingBroadcast, /) -> None:
+        """Called for each broadcast to the service. It does not count against ``fetch_size``.
+
+        Not called once :meth:`Consumer.stop` was called.
+        """
+        ...
+
+    def lost(self, error: ConnectionLostError, /) -> None:
+        """Called when a connection or channel is lost: its unsettled requests are void and will be redelivered.
+
+        :attr:`IncomingRequest.void` says which ones. It is also called after :meth:`Transport.close` if requests are in
+        flight.
+        """
+        ...
+
+    def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
+        """Called when the broker does not accept the reply to a request because of its size.
+
+        The request is not settled yet: it is to be replied to once more, with the error.
+        """
+        ...
+
+    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
+        """Called when a caller has cancelled a call. It may be in flight here or elsewhere, or may yet arrive."""
+        ...
+
+    def caller_gone(self, caller: bytes, /) -> None:
+        """Called when a caller's connection is gone: nobody waits for its calls any longer."""
+        ...

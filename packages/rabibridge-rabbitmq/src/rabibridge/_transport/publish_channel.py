@@ -1,0 +1,233 @@
+"""The channel of a caller: publishes requests, matches their confirms, and receives the replies."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from rabibridge._amqp.durations import expiration_of
+from rabibridge._amqp.fast_path import RequestTemplate
+from rabibridge._amqp.field_tables import decode_table_or_empty, encode_table
+from rabibridge._amqp.frames import FrameError, Frames, content
+from rabibridge._amqp.headers import (
+    BROADCAST_HEADER,
+    DEADLINE_HEADER,
+    PROBE_HEADER,
+    PROBE_TABLE,
+    TIMEOUT_HEADER,
+    deadline_table,
+)
+from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
+from rabibridge._amqp.properties import Properties, encode_properties, with_user_id
+from rabibridge._connection.error_translation import permission_error
+from rabibridge._connection.fast_channel import FastChannel
+from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE
+from rabibridge._transport.request_checks import check_headers, check_size
+from rabibridge._transport.unroutable import UnroutableKeys
+from rabibridge.errors import NoRouteError, QueueFullError
+from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
+from rabibridge_core._protocol.broker_texts import NO_ROUTE, QUEUE_FULL
+from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
+from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
+from rabibridge_core.transport import Reply
+
+if TYPE_CHECKING:
+    from rabibridge._connection.session import Session
+    from rabibridge_core.errors import ConfigurationError
+    from rabibridge_core.transport import CallerEvents, Request
+
+__all__ = ["PublishChannel", "PublishOwner"]
+
+_new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
+
+
+class PublishOwner(Protocol):
+    """What a channel uses of the caller that owns it.
+
+    Attributes:
+        events: where replies, refusals and losses are reported.
+        names_user: whether requests with a key name the user that sends them.
+    """
+
+    events: CallerEvents
+    names_user: bool
+
+    def update(self) -> None:
+        """Called when the channel accepts requests, or no longer does."""
+        ...
+
+    def reopen(self, session: Session) -> None:
+        """Open another channel on the same connection, at once."""
+        ...
+
+    def refuse(self, error: ConfigurationError, session: Session, *, proven: bool = False) -> None:
+        """Fail all calls with ``error`` for a while, then reopen on the same connection."""
+        ...
+
+
+class PublishChannel(FastChannel):
+    """Publishes requests, matches their confirms by delivery tag, and reports replies and refusals."""
+
+    def __init__(self, session: Session, channel: int, caller: PublishOwner) -> None:
+        super().__init__(session.multiplexer, channel, session.max_payload, session.max_body)
+        self.session = session
+        self.reply_to = b""  # empty: not ready for requests yet
+        self._template: RequestTemplate
+        self._caller = caller
+        self._events = caller.events
+        self._lowest = 1  # no tag below it is unconfirmed
+        self._published = 0
+        self.unconfirmed: dict[int, bytes] = {}
+        self._reported: set[bytes] = set()
+        """The correlation ids whose confirm is reported."""
+        self._unroutable = UnroutableKeys()
+        # Probing a caller that uses direct replies tells nothing.
+        self._probe_table = b"" if session.direct_reply else PROBE_TABLE
+
+    @property
+    def paused(self) -> bool:
+        return not self.open or self._multiplexer.paused
+
+    def start(self, reply_to: bytes) -> None:
+        """Accept requests, whose replies go to this queue."""
+        self.reply_to = reply_to
+        limit = self.session.max_message
+        small = self.max_payload if limit is None else min(self.max_payload, limit)
+        self._template = RequestTemplate(self.number, reply_to, small)
+
+    def publish(self, request: Request) -> None:
+        route = request[0]
+        method = self._publish_methods.get(route) or self._add_publish_method(
+            route, EXCHANGE, route.encode(), mandatory=True
+        )
+        frames = self._template.encode(method, request, time.time()) or self._encode_any_request(method, request)
+        self._published = tag = self._published + 1
+        self.unconfirmed[tag] = request[1]
+        self._multiplexer.write(frames)
+
+    def _encode_any_request(self, method: bytes, request: Request) -> Frames:
+        return self._encode(method, request, self.reply_to, self._probe_table)
+
+    def notify(self, request: Request) -> None:
+        """Publish a request without an address for a reply, and report its confirm."""
+        method = publish_method(self.number, EXCHANGE, request.routing_key.encode(), mandatory=True)
+        self._publish_reported(request.correlation_id, self._encode(method, request, b"", b""))
+
+    def broadcast(self, request: Request) -> None:
+        """Publish a request to the queue of each worker of its service, and report its confirm."""
+        if len(request.body) > BROADCAST_MAX:
+            raise ContentRejectedError(broadcast_too_large(len(request.body)))
+        key = request.routing_key
+        method = publish_method(self.number, EXCHANGE, (CANCEL_PREFIX + key).encode(), mandatory=True)
+        # Cancellations of the same keys arrive in the same queues, and have no headers.
+        request = request._replace(headers={**(request.headers or {}), BROADCAST_HEADER: key}, persistent=False)
+        self._publish_reported(request.correlation_id, self._encode(method, request, self.reply_to, self._probe_table))
+
+    def _publish_reported(self, correlation_id: bytes, frames: Frames) -> None:
+        self._published = tag = self._published + 1
+        self.unconfirmed[tag] = correlation_id
+        self._reported.add(correlation_id)
+        self._multiplexer.write(frames)
+
+    def _encode(self, method: bytes, request: Request, reply_to: bytes, probe_table: bytes) -> Frames:
+        check_size(len(request.body), self.session.max_message)
+        seconds, expiration = request.timeout, b""
+        if seconds is None:
+            table = probe_table
+            if request.headers:
+                table = encode_table({**request.headers, PROBE_HEADER: True} if table else request.headers)
+        else:
+            expiration = expiration_of(seconds)
+            milliseconds = int(expiration)
+            deadline = int((time.time() + seconds) * 1000)
+            if request.headers:
+                table = encode_table({**request.headers, TIMEOUT_HEADER: milliseconds, DEADLINE_HEADER: deadline})
+            else:
+                table = deadline_table(milliseconds, deadline)
+        _, correlation_id, body, content_type, content_encoding, _, _, persistent = request
+        properties = _new_tuple(
+            Properties,
+            (content_type, content_encoding, table, correlation_id, reply_to, expiration, persistent, b""),
+        )
+        flags, encoded = encode_properties(properties)
+        if request.headers:
+            if IDEMPOTENCY_KEY in request.headers and self._caller.names_user and self.session.user_id:
+                flags, encoded = with_user_id(flags, encoded, self.session.user_id)
+            check_headers(request.headers, len(encoded), self.max_payload)
+        return content(self.number, method, flags, encoded, body, self.max_payload)
+
+    def cancel(self, routing_key: str, correlation_id: bytes) -> None:
+        try:
+            method = publish_method(self.number, EXCHANGE, (CANCEL_PREFIX + routing_key).encode(), mandatory=False)
+        except FrameError:
+            return  # the key is too long with the prefix: no worker listens for cancellations of this service
+        flags, encoded = encode_properties(Properties(correlation_id=correlation_id, reply_to=self.reply_to))
+        self._published += 1  # the broker confirms it like all publishes, and nothing waits for that
+        self.write(content(self.number, method, flags, encoded, routing_key.encode(), self.max_payload))
+
+    def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
+        correlation_id = properties.correlation_id
+        if correlation_id or body:  # else it is the probe of a worker
+            table = properties.headers
+            headers = decode_table_or_empty(table) if table else None
+            self._events.replied(
+                correlation_id, _new_tuple(Reply, (body, properties.content_type, properties.content_encoding, headers))
+            )
+
+    def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
+        unconfirmed, reported = self.unconfirmed, self._reported
+        if multiple:
+            tags = range(self._lowest, min(tag, self._published) + 1)
+            self._lowest = tags.stop
+        else:
+            tags = range(tag, tag + 1)
+        for confirmed_tag in tags:
+            correlation_id = unconfirmed.pop(confirmed_tag, None)
+            if (reported or not accepted) and correlation_id is not None:
+                self._report(correlation_id, accepted=accepted)
+        if not unconfirmed:  # so that the next multiple confirm does not visit the tags that were confirmed one by one
+            self._lowest = self._published + 1
+
+    def _report(self, correlation_id: bytes, *, accepted: bool) -> None:
+        if not accepted:
+            self._reported.discard(correlation_id)
+            self._events.refused(correlation_id, QueueFullError, QUEUE_FULL)
+        elif correlation_id in self._reported:
+            self._reported.discard(correlation_id)
+            self._events.confirmed(correlation_id)
+
+    def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
+        self._reported.discard(properties.correlation_id)  # the broker confirms it, too
+        self._events.refused(properties.correlation_id, NoRouteError, NO_ROUTE)
+        route = key.decode()
+        if not route.startswith(CANCEL_PREFIX) and self._unroutable.due(
+            route
+        ):  # its workers bind their queue again, if there are any
+            self.cancel(route, b"")  # a cancellation of no call: workers that do not know the meaning ignore it
+
+    def closed(self, error: ConnectionLostError) -> None:
+        proven = self._published > 0 and 1 not in self.unconfirmed
+        unconfirmed = tuple(self.unconfirmed.values())
+        self.unconfirmed.clear()
+        self._caller.names_user &= not self.user_id_refused
+        if self.session.learn_max_message(self.close_code, self.close_text):
+            limit = self.session.max_message
+            assert limit is not None
+            self._caller.update()
+            self._events.too_large(limit, unconfirmed)
+            self._events.lost(error, unconfirmed)
+            self._caller.reopen(self.session)
+        elif self.close_code != ACCESS_REFUSED:
+            self._caller.update()
+            self._events.lost(error, unconfirmed)
+            self.session.fail(error)
+        elif self.reply_to:  # else opening it fails with this error
+            refusal = permission_error(self.session.endpoint, EXCHANGE.decode(), "every call", error)
+            self._caller.refuse(refusal, self.session, proven=proven)
+            self._events.lost(refusal, unconfirmed)
+
+    def cancelled(self) -> None:
+        self._close(ConnectionLostError("the reply queue was deleted on the broker"))
+
+    def flow_changed(self) -> None:
+        self._caller.update()
