@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from asyncio import CancelledError
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._codec.serializers import JsonSerializer
+from rabibridge_core._protocol.payloads import encode_request
 from rabibridge_core.errors import ConfigurationError, SerializationError
 
 
@@ -84,6 +86,22 @@ def test_whatever_the_class_of_a_value_raises_is_an_error_of_that_value(serializ
 
     with pytest.raises(SerializationError, match="cannot encode"):
         Codec(serializer=serializer).encode(Odd(a=1))
+
+
+@pytest.mark.parametrize("value", [1j, [{"a": [object()]}], 2**80, "\udc80"], ids=["complex", "inside", "int", "text"])
+@pytest.mark.parametrize("serializer", ["msgpack", "json"])
+def test_a_value_that_cannot_be_encoded_leaves_nothing_for_the_collector(serializer: str, value: Any) -> None:
+    codec = Codec(serializer=serializer)
+    if codec.refusal(value) is None:
+        pytest.skip("it can be encoded")
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(SerializationError, match="call of 'f': args"):
+            encode_request(codec, (1, value), {}, b"1", "f")
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("accept", [5, b"json", object()])

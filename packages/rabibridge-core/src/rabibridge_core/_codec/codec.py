@@ -238,12 +238,12 @@ class Codec:
             return self._reader.read(body, content_type, content_encoding, context, on_loop=on_loop)
         return serializer.loads(body)
 
-    def refusal(self, value: object, content_type: str | None = None) -> SerializationError | None:
+    def refusal(self, value: object, content_type: str | None = None) -> str | None:
         """Return why a value cannot be encoded in the format of a content type; ``None`` if it can."""
         try:
             self._dumps(value, content_type)
         except SerializationError as error:
-            return error
+            return str(error)  # not the error: kept by a frame below its own, it would be a cycle
         return None
 
     def _dumps(self, value: object, content_type: str | None) -> tuple[Serializer, bytes]:

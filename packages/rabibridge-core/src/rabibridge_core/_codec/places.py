@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge_core.errors import SerializationError
-
 __all__ = ["find_unencodable"]
 
 _LONGEST = 200
@@ -19,9 +17,7 @@ _SEARCH_TIME = 0.1
 _SHOWN_KEYS = (int, float, bool, type(None))
 
 
-def find_unencodable(
-    refusal: Callable[[object], SerializationError | None], value: object, place: str
-) -> tuple[str, SerializationError] | None:
+def find_unencodable(refusal: Callable[[object], str | None], value: object, place: str) -> tuple[str, str] | None:
     """Return the place of the innermost value that is refused, and why; ``None``: no value is refused by itself.
 
     Args:
@@ -51,7 +47,7 @@ def _parts(value: object) -> list[tuple[Any, object]]:
 
 
 def _first_refused(
-    refusal: Callable[[object], SerializationError | None], parts: list[tuple[Any, object]]
+    refusal: Callable[[object], str | None], parts: list[tuple[Any, object]]
 ) -> tuple[str, object] | None:
     if not parts or refusal([part for _, part in parts]) is None:
         return None

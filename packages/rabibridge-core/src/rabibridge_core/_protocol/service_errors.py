@@ -90,11 +90,11 @@ def without_fields(reply: Reply) -> Reply:
     return reply._replace(headers={**headers, ERROR_FIELDS: _UNSENDABLE})
 
 
-def _refusal(serializer: Serializer, value: object) -> SerializationError | None:
+def _refusal(serializer: Serializer, value: object) -> str | None:
     try:
         serializer.dumps(value)
     except SerializationError as error:
-        return error
+        return str(error)  # not the error, which would be a cycle of frames
     return None
 
 
