@@ -26,7 +26,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak
-.PHONY: bench compare bench-check overload scaling broker build clean
+.PHONY: bench compare compare-sync bench-check overload scaling broker build clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,9 @@ bench: $(STAMP)  ## Measure the parts; `make compare` measures whole calls, agai
 
 compare: $(STAMP)  ## Measure against other libraries; writes docs/performance.md; a quarter of an hour
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+compare-sync: $(STAMP)  ## Measure synchronous callers alone, against nameko, Celery and kombu; two minutes
+	@$(BIN)/python -m benchmarks.synchronous $(ARGS)
 
 bench-check: $(STAMP)  ## Fail if the ratios recorded by `make compare` have dropped
 	@$(BIN)/python -m benchmarks.check $(ARGS)

@@ -2,7 +2,7 @@
 
 RabiBridge and aio_pika run in the interpreter that runs the benchmark. The other libraries, and matplotlib, are in
 ``.venv-peers``; RabiBridge 0.1.2, which has the same import name as RabiBridge, is in ``.venv-peer``; patio-rabbitmq,
-which needs an older aio-pika, is in ``.venv-patio``.
+which needs an older aio-pika, is in ``.venv-patio``; the libraries for synchronous callers are in ``.venv-sync``.
 """
 
 from __future__ import annotations

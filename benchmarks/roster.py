@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Home = Literal["main", "peers", "peer", "patio", "c"]
+Home = Literal["main", "peers", "peer", "patio", "sync", "c"]
 """The environment in which a contender runs, see `benchmarks.environments`."""
 
 

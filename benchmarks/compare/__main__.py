@@ -20,6 +20,8 @@ from benchmarks.compare.rounds import measure, say
 from benchmarks.compare.stage import Stage
 from benchmarks.environments import ROOT, UnavailableError
 from benchmarks.roster import BASELINE, ENTRIES, US
+from benchmarks.synchronous.__main__ import compare as compare_synchronous
+from benchmarks.synchronous.roster import CONTENDERS as SYNCHRONOUS
 from tools.broker import Broker, BrokerError, provide_broker
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=everybody, default=everybody, metavar="CONTENDER", help=only)
     parser.add_argument("--no-payloads", action="store_true", help="skip large arguments")
     parser.add_argument("--no-footprint", action="store_true", help="skip imports and idle clients")
+    parser.add_argument("--no-synchronous", action="store_true", help="skip synchronous callers")
     parser.add_argument("--no-write", action="store_true", help="change no file; print the tables to standard output")
     return parser.parse_args()
 
@@ -76,6 +79,11 @@ def main() -> int:
         return 1
     with broker:
         report = _run(broker, options)
+        if not options.no_synchronous:
+            compare_synchronous(
+                broker, only=list(SYNCHRONOUS), threads=[1, 16], rounds=options.rounds, seconds=options.seconds,
+                keep=not options.no_write,
+            )  # fmt: skip
     if not report.measured.rounds:
         return 1
     if not options.no_write:

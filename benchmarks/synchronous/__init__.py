@@ -1,0 +1,1 @@
+"""Compares the synchronous client with other libraries for synchronous callers."""
