@@ -198,3 +198,40 @@ async def test_as_many_channels_as_are_allowed(peer: Peer) -> None:
     with pytest.raises(ConfigurationError, match="all 2 channels"):
         await soon(pipeline.request(lambda: _methods("q"), BIND_OK))
     await soon(session.close())
+
+
+async def test_without_another_channel_they_wait_for_one_that_is_not_answered(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_SLOW_AFTER, 0.05)
+
+    def script(connection: PeerConnection, channel: int, frame: Any) -> Any:
+        if isinstance(frame, spec.Queue.Declare) and frame.queue == "stuck":
+            return STUCK
+        return (spec.Connection.Tune(1, 131072, 60),) if isinstance(frame, spec.Connection.StartOk) else None
+
+    peer.script = script
+    settings = load_settings(url=peer.url)
+    session = await soon(Session.connect(settings.endpoints[0], settings, "worker", Dialer()))
+    pending = _start(DeclarationPipeline(session), ["stuck", "behind"])
+    await until(lambda: _declared(peer).count("behind") > 2)  # it has been sent again, on the same channel
+    assert not any(task.done() for task in pending.values())
+    peer.connections[0].send(1, spec.Queue.BindOk())
+    await soon(pending["stuck"])
+    await soon(session.close())
+    await soon(asyncio.wait(pending.values()))
+
+
+async def test_while_the_broker_reads_nothing_nothing_is_sent_again(
+    peer: Peer, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_SLOW_AFTER, 0.02)
+    peer.script = _declaring(lambda _: STUCK)
+    peer.connections[0].send(0, spec.Connection.Blocked("low on memory"))
+    await until(lambda: session.multiplexer.blocked is not None)
+    pending = _start(DeclarationPipeline(session), NAMES)
+    await until(lambda: len(_declared(peer)) == len(NAMES))
+    await asyncio.sleep(0.2)
+    assert sorted(_declared(peer)) == sorted(NAMES)
+    session.fail(ConnectionLostError("cut"))
+    await soon(asyncio.wait(pending.values()))

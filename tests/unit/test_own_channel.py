@@ -10,7 +10,7 @@ import pytest
 from aiormq import exceptions as amqp
 from pamqp import commands as spec
 
-from rabibridge._amqp.control_methods import CONSUME_OK, QOS_OK, consume, qos
+from rabibridge._amqp.control_methods import CANCEL_OK, CONSUME_OK, QOS_OK, cancel, consume, qos
 from rabibridge._connection.own_channel import NotReachedError, OwnChannel
 from rabibridge_core.errors import ConnectionLostError
 from tests.support.fast_channels import deliver_frames, method_frame
@@ -103,6 +103,20 @@ async def test_the_first_unanswered_request_is_to_blame_when_the_broker_closes()
         await channel.request((_QOS,), QOS_OK)
     assert channel.start_closing().done()
     assert await _sent(session.socket) == []
+
+
+async def test_an_answer_of_a_queue_may_come_after_later_ones() -> None:
+    """RabbitMQ's queues answer basic.consume and basic.cancel, its channels everything else."""
+    session = _Session()
+    channel = _Channel(session)
+    session.receive(spec.Channel.OpenOk())
+    cancelling, asked = channel.request((cancel(b"rpc"),), CANCEL_OK), channel.request((_QOS,), QOS_OK)
+    session.receive(spec.Basic.QosOk())
+    assert (await soon(asked)) == QOS_OK
+    assert not cancelling.done()
+    session.receive(spec.Basic.CancelOk("rpc"))
+    assert (await soon(cancelling)).startswith(CANCEL_OK)
+    assert session.multiplexer.error is None
 
 
 async def test_closing_frees_the_number_when_the_broker_has_confirmed_it() -> None:

@@ -87,11 +87,16 @@ class DeclarationPipeline:
         if not channels or (channels[0].under_way and len(channels) < _CHANNELS):
             try:
                 channels.appendleft(_DeclarationChannel(self._session))
-            except ConfigurationError:
+            except ConfigurationError:  # no further channel may be opened
                 if not channels:
-                    raise
+                    return self._stuck_channel()
         channels.rotate(-1)
         return channels[-1]
+
+    def _stuck_channel(self) -> _DeclarationChannel:
+        """Return a channel on which the broker may carry on one day; raise ConfigurationError if there is none."""
+        channel = next((channel for channel in self._set_aside if channel.open), None)
+        return channel or _DeclarationChannel(self._session)
 
 
 class _DeclarationChannel(OwnChannel):
@@ -121,7 +126,8 @@ class _DeclarationChannel(OwnChannel):
 
     def _look(self, due: float) -> None:
         on_time = self._loop.time() - due < _SLOW_AFTER / 2  # else answers may have arrived that nobody has read yet
-        if on_time and self._awaited and self._awaited[0] is self._looked_at:
+        blocked = self._multiplexer.blocked is not None  # the broker reads nothing at all
+        if on_time and not blocked and self._awaited and self._awaited[0] is self._looked_at:
             self._release()
         self._look_later()
 

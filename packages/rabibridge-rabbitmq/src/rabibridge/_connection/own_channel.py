@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from aiormq.exceptions import ChannelInvalidStateError
 
 from rabibridge._amqp.control_methods import (
+    CANCEL_OK,
     CHANNEL_CLOSE_OK,
     CHANNEL_OPEN,
     CHANNEL_OPEN_OK,
+    CONSUME_OK,
     cancel_ok,
     channel_close,
     method_frames,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["NotReachedError", "OwnChannel"]
 
 _log = get_logger(__name__)
+_FROM_QUEUES = (CONSUME_OK, CANCEL_OK)
+"""Answers that the queue gives, and not the channel: those to later methods may arrive before them."""
 
 
 class NotReachedError(ChannelInvalidStateError):
@@ -109,11 +113,15 @@ class OwnChannel(FastChannel):
         self._multiplexer.flush()  # before aiormq may open a channel of the same number
 
     def _answered(self, method: bytes, payload: bytes) -> None:
-        expected, answered = self._awaited.popleft() if self._awaited else (b"", None)
-        if method != expected:
-            raise FrameError(f"unexpected method {method.hex()} on channel {self.number}")
-        if answered is not None and not answered.done():
-            answered.set_result(payload)
+        for position, (expected, answered) in enumerate(self._awaited):
+            if expected == method:
+                del self._awaited[position]
+                if answered is not None and not answered.done():
+                    answered.set_result(payload)
+                return
+            if expected not in _FROM_QUEUES:
+                break
+        raise FrameError(f"unexpected method {method.hex()} on channel {self.number}")
 
     def closed_by_broker(self, code: int, text: str) -> None:
         """Called when the broker closes the channel."""

@@ -35,7 +35,7 @@ _log = get_logger(__name__)
 _END_TIMEOUT = 2.0
 _SLOW_AFTER = 5.0
 """How long the opening of a service may take before others no longer wait for it, in seconds."""
-_OPENING_AT_ONCE = 64
+_OPENING_AT_ONCE = 256  # keeps a broker busy until this process gets a processor and hears of the first
 _PRUNE_FROM = 16
 """How many consumers are kept at least before those that have finished are looked for."""
 _OTHER_CHANNELS = 24
