@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from rabibridge_core._api.bulk_calls import BulkCalls
 from rabibridge_core._api.other_calls import OtherCalls
 from rabibridge_core._api.typed_calls import TypedCalls
 from rabibridge_core._client.options import GivenOptions
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "ClientView"]
 
 
-class Calls(TypedCalls, OtherCalls):
+class Calls(TypedCalls, OtherCalls, BulkCalls):
     """All ways of calling: what a client and its views have in common."""
 
     __slots__ = ()

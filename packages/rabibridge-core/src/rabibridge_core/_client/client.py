@@ -73,7 +73,7 @@ class Client:
         self.transport, self.name = transport, name
         self._codec = codec
         self._hooks = hooks
-        self._call_timeout, self._max_pending = call_timeout, max_pending
+        self.call_timeout, self._max_pending = call_timeout, max_pending
         self.calls = calls = CallTable(max_pending=max_pending, name=name)
         """The table of pending calls; the transport reports to it."""
         self._pending = calls.pending
@@ -194,7 +194,7 @@ class Client:
         if headers is not None:
             check_call_headers(headers)
         if given is None:
-            timeout = self._call_timeout
+            timeout = self.call_timeout
         else:
             timeout = given if type(given) is float or type(given) is int else seconds_of(given)
         if inherit_deadline and current_call_var.get() is not None:

@@ -48,6 +48,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestEndings(EndingConformance): ...
     class TestVersions(VersionsConformance): ...
     class TestDeclaredErrors(DeclaredErrorConformance): ...
+    class TestBulk(BulkConformance): ...
     class TestTypedCalls(TypedCallConformance): ...
     class TestNotifications(NotificationConformance): ...
     class TestBroadcasts(BroadcastConformance): ...
@@ -61,6 +62,7 @@ from __future__ import annotations
 
 from rabibridge_testing.conformance.binding import bind
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
+from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.changes import ChangeConformance
@@ -87,6 +89,7 @@ from rabibridge_testing.conformance.versions import VersionsConformance
 __all__ = [
     "Bench",
     "BroadcastConformance",
+    "BulkConformance",
     "CallConformance",
     "CancellationConformance",
     "ChangeConformance",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
+from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.changes import ChangeConformance
@@ -54,6 +55,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestEndings": EndingConformance,
     "TestVersions": VersionsConformance,
     "TestDeclaredErrors": DeclaredErrorConformance,
+    "TestBulk": BulkConformance,
     "TestTypedCalls": TypedCallConformance,
     "TestNotifications": NotificationConformance,
     "TestBroadcasts": BroadcastConformance,
