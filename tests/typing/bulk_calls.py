@@ -86,4 +86,4 @@ def errors_are_dataclasses(error: OutOfStock, unknown: RemoteExecutionError) -> 
 def what_is_listed(server: RMQServer) -> None:
     server.add_service(length, raises=(OutOfStock,))
     server.add_service(length, raises=OutOfStock)  # type: ignore[call-overload] # pyright: ignore[reportArgumentType]
-    server.add_service(length, raises=(KeyError,))  # type: ignore[call-overload] # pyright: ignore[reportArgumentType]
+    server.add_service(length, raises=(KeyError,))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
