@@ -5,84 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from rabibridge_core._client.bulk import BulkOptions, run_bulk
-from rabibridge_core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-
-PATIENCE = 30.0
-
-
-class Calls:
-    """Calls that the test ends, one by one."""
-
-    def __init__(self) -> None:
-        self.pending: dict[Any, asyncio.Future[Any]] = {}
-        self.begun: list[Any] = []
-        self.cancelled: list[Any] = []
-        self.most = 0
-
-    async def __call__(self, item: Any, timeout: float | None, /) -> Any:
-        assert timeout is None
-        self.begun.append(item)
-        future = self.pending[item] = asyncio.get_running_loop().create_future()
-        self.most = max(self.most, len(self.pending))
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self.cancelled.append(item)
-            raise
-        finally:
-            del self.pending[item]
-
-    def end(self, *items: Any) -> None:
-        for item in items:
-            self.pending[item].set_result(f"result {item}")
-
-    def fail(self, item: Any, error: BaseException | None = None) -> None:
-        self.pending[item].set_exception(error or LookupError(item))
-
-
-async def instant(item: Any, timeout: float | None, /) -> Any:
-    return item
-
-
-async def turns(number: int = 20) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)
-
-
-def bulk(calls: Any, inputs: Any, concurrency: int = 3, **options: Any) -> AsyncGenerator[Any]:
-    return run_bulk(calls, inputs, BulkOptions(concurrency, **options))
-
-
-def numbers(drawn: list[Any], stop: int = 1_000_000) -> Iterator[int]:
-    try:
-        for number in range(stop):
-            drawn.append(number)
-            yield number
-    finally:
-        drawn.append("closed")
-
-
-async def numbers_later(drawn: list[Any], stop: int = 1_000_000) -> AsyncIterator[int]:
-    try:
-        for number in range(stop):
-            await asyncio.sleep(0)
-            drawn.append(number)
-            yield number
-    finally:
-        await asyncio.sleep(0)
-        drawn.append("closed")
-
-
-def others() -> set[asyncio.Task[Any]]:
-    return asyncio.all_tasks() - {asyncio.current_task()}
+from tests.unit.bulk_support import PATIENCE, Calls, bulk, collect, instant, numbers, numbers_later, others, turns
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -131,7 +58,7 @@ async def test_order() -> None:
     for ordered, expected in ((True, [0, 1, 2]), (False, [2, 1, 0])):
         calls = Calls()
         results = bulk(calls, range(3), ordered=ordered)
-        found = asyncio.create_task(_collect(results))
+        found = asyncio.create_task(collect(results))
         await turns()
         for number in (2, 1, 0):
             calls.end(number)
@@ -139,18 +66,11 @@ async def test_order() -> None:
         assert await found == [f"result {number}" for number in expected]
 
 
-async def _collect(results: AsyncGenerator[Any], into: list[Any] | None = None) -> list[Any]:
-    found = [] if into is None else into
-    async for result in results:
-        found.append(result)
-    return found
-
-
 @pytest.mark.parametrize("source", [numbers, numbers_later])
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_the_first_error_ends_it(source: Any, ordered: bool) -> None:
     calls, drawn, found = Calls(), list[Any](), list[Any]()
-    collecting = asyncio.create_task(_collect(bulk(calls, source(drawn), 4, ordered=ordered), found))
+    collecting = asyncio.create_task(collect(bulk(calls, source(drawn), 4, ordered=ordered), found))
     await turns()
     calls.end(0)
     calls.fail(2)
@@ -188,7 +108,7 @@ async def test_errors_in_the_place_of_results() -> None:
     async def divide(item: int, timeout: float | None, /) -> float:
         return 1 / item
 
-    found = await _collect(bulk(divide, [1, 0, 2, 0], return_exceptions=True))
+    found = await collect(bulk(divide, [1, 0, 2, 0], return_exceptions=True))
     assert [str(each) for each in found] == ["1.0", "division by zero", "0.5", "division by zero"]
     assert isinstance(found[1], ZeroDivisionError)
 
@@ -227,97 +147,3 @@ async def test_leaving_the_loop_cancels_and_closes(how: str, source: Any) -> Non
     assert not calls.pending
     assert len(calls.cancelled) >= 2
     assert drawn[-1] == "closed"
-
-
-@pytest.mark.parametrize("return_exceptions", [True, False])
-async def test_an_input_that_raises(return_exceptions: bool) -> None:
-    def broken() -> Iterator[int]:
-        yield 0
-        yield 1
-        raise KeyError("input")
-
-    calls, found = Calls(), list[Any]()
-    collecting = asyncio.create_task(_collect(bulk(calls, broken(), return_exceptions=return_exceptions), found))
-    await turns()
-    assert not collecting.done()
-    calls.end(0, 1)
-    with pytest.raises(KeyError, match="input"):
-        await collecting
-    assert found == ["result 0", "result 1"]
-    assert not others()
-
-
-async def test_an_input_that_cannot_be_closed() -> None:
-    reported: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
-
-    def broken() -> Iterator[int]:
-        try:
-            yield 0
-            yield 1
-        finally:
-            raise KeyError("closing")
-
-    results = bulk(instant, broken(), 1)
-    assert await anext(results) == 0
-    await results.aclose()
-    assert [repr(error) for error in reported] == ["KeyError('closing')"]
-
-
-async def test_what_belongs_to_others_is_not_closed(tmp_path: Any) -> None:
-    (tmp_path / "lines").write_text("a\nb\nc\n")
-    with (tmp_path / "lines").open() as lines:
-        results = bulk(instant, lines, 1)
-        assert await anext(results) == "a\n"
-        await results.aclose()
-        assert not lines.closed
-
-
-async def test_the_input_is_closed_if_it_is_cancelled_before_it_began() -> None:
-    drawn: list[Any] = []
-    source = numbers(drawn)
-    next(source)
-    step = asyncio.create_task(anext(bulk(Calls(), source)))
-    await asyncio.sleep(0)
-    step.cancel()
-    await asyncio.gather(step, return_exceptions=True)
-    assert drawn[-1] == "closed"
-
-
-async def test_a_call_that_others_cancel() -> None:
-    calls = Calls()
-    collecting = asyncio.create_task(_collect(bulk(calls, range(3))))
-    await turns()
-    next(task for task in others() if task.get_name() == "rabibridge-bulk-call").cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await collecting
-    assert not others()
-
-
-async def test_two_steps_at_once_are_refused() -> None:
-    results = bulk(Calls(), range(3))
-    step = asyncio.create_task(anext(results))
-    await turns()
-    with pytest.raises(RuntimeError):
-        await anext(results)
-    step.cancel()
-    await asyncio.gather(step, return_exceptions=True)
-
-
-@pytest.mark.parametrize("concurrency", [0, -1, True, 1.5, "3", None])
-def test_concurrency_that_is_refused(concurrency: Any) -> None:
-    with pytest.raises(ConfigurationError, match="concurrency is"):
-        BulkOptions(concurrency).check()
-
-
-def test_flags_that_are_refused() -> None:
-    wrong: Any = 1
-    with pytest.raises(ConfigurationError, match="ordered is 1"):
-        BulkOptions(ordered=wrong).check()
-    with pytest.raises(ConfigurationError, match="return_exceptions is 1"):
-        BulkOptions(return_exceptions=wrong).check()
-
-
-def test_an_input_that_is_none() -> None:
-    with pytest.raises(TypeError, match="not of type int"):
-        bulk(instant, 17)
