@@ -16,6 +16,7 @@ from rabibridge_core.rpc import RpcServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 
 @service
@@ -245,3 +246,20 @@ def test_all_methods_are_added_or_none() -> None:
     added = server.add_service(Orders())
     assert [each.name for each in added] == ["shop.orders.v2.place", "shop.orders.v2.undo"]
     assert server.services[1:] == added
+
+
+def test_objects_among_symbols_are_served() -> None:
+    server = RpcServer(url="memory://service-classes")
+    orders = Orders()
+    server.load_services({"orders": orders, "again": orders, "Orders": Orders, "Math": Math, "text": "text"})
+    assert [each.name for each in server.services] == ["shop.orders.v2.place", "shop.orders.v2.undo"]
+
+
+def test_objects_in_plugin_files_are_served(tmp_path: Path) -> None:
+    server = RpcServer(url="memory://service-classes")
+    (tmp_path / "math_plugin.py").write_text(
+        "from rabibridge_core import service\n\n"
+        "@service(name='plug')\nclass Plug:\n    async def work(self): ...\n\nplug = Plug()\n"
+    )
+    server.load_plugins(tmp_path)
+    assert [each.name for each in server.services] == ["plug.work"]

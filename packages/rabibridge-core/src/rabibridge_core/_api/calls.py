@@ -42,9 +42,9 @@ class Calls(TypedCalls, OtherCalls, BulkCalls):
     ) -> ClientView:
         """Return a view of this client whose calls are made with these options.
 
-        A view costs about a microsecond, holds nothing but its options, and works as long as its client does. It may be
-        made for one call, or kept and shared. The options of a view of a view are added to those of the first; headers
-        add up.
+        A view costs a microsecond or two, holds nothing but its options, and works as long as its client does. It may
+        be made for one call, or kept and shared. The options of a view of a view are added to those of the first;
+        headers add up.
 
         Example::
 

@@ -10,8 +10,7 @@ from rabibridge_core._observability.health import Health
 from rabibridge_core._server.executors import validator
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.marks import services_in
-from rabibridge_core._services.offers import schemas_of, service_object
+from rabibridge_core._services.offers import schemas_of, service_object, services_among
 from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
@@ -75,7 +74,9 @@ class RpcServer(ServingBase):
         return Health(False, health.state, (*health.reasons, *problems)) if problems else health
 
     def load_services(self, symbols: Mapping[str, object]) -> None:
-        """Add every function of the mapping that is decorated with ``@register_call``, including imported ones.
+        """Add what the mapping has to serve: each function with ``@register_call``, and each object of a service class.
+
+        Imported ones are added, too.
 
         Args:
             symbols: names and objects, such as ``globals()``. Lazy objects among them are not woken.
@@ -85,7 +86,7 @@ class RpcServer(ServingBase):
                 service is added then.
         """
         self._check_serving_here()
-        services = services_in(symbols)
+        services = services_among(symbols)
         self._server.registry.check(services)
         for schema in services:
             self._server.add(schema)

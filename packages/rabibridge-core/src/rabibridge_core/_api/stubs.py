@@ -97,7 +97,7 @@ class Stub(HasTarget, Generic[P, R]):
         name, kind, adapt = self._target
         client, options = self._calls._prepare(kind)
         result: R = await client.call(name, args, kwargs, options)
-        return result if adapt is None else adapt(result)
+        return result if adapt is None or type(result) in adapt.exact else adapt(result)
 
     def options(self, **options: Unpack[OptionArguments]) -> Stub[P, R]:
         """Return a stub with further options, as in ``await add.options(timeout=0.5)(1, 2)``.

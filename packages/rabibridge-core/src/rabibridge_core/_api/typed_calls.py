@@ -63,7 +63,7 @@ class TypedCalls(CallBase):
         name, kind, adapt = target_of(func)
         client, options = self._prepare(kind)
         result = await client.call(name, args, kwargs, options)
-        return result if adapt is None else adapt(result)
+        return result if adapt is None or type(result) in adapt.exact else adapt(result)
 
     @overload
     def stub(

@@ -14,11 +14,13 @@ from rabibridge_core._services.marks import marked_names
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from rabibridge_core._codec.annotations import ResultAdapter
     from rabibridge_core._protocol.naming import FunctionKind
 
 __all__ = ["CallTarget", "HasTarget", "target_of"]
+
+
+_new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
 
 
 class CallTarget(NamedTuple):
@@ -32,7 +34,7 @@ class CallTarget(NamedTuple):
 
     name: str
     kind: FunctionKind
-    adapt: Callable[[Any], Any] | None = None
+    adapt: ResultAdapter | None = None
 
 
 class HasTarget:
@@ -71,7 +73,7 @@ def target_of(func: object, name: str | None = None) -> CallTarget:
     if type(func) is MethodType and name is None:
         return _of_method(func)
     if isinstance(func, str):
-        return CallTarget(func if name is None else name, "any")
+        return _new_tuple(CallTarget, (func if name is None else name, "any", None))
     if isinstance(func, HasTarget):
         return func._target if name is None else func._target._replace(name=check_service_name(name))
     target = _find(func, name)

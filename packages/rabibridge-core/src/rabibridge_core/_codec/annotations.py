@@ -44,7 +44,7 @@ class ResultAdapter:
     adapter keeps no state between calls and is thread-safe.
     """
 
-    __slots__ = ("_adapter", "_exact", "annotation", "name", "what")
+    __slots__ = ("_adapter", "annotation", "exact", "name", "what")
 
     def __init__(self, annotation: Any, name: str = "", what: str = "result") -> None:
         """Prepare to restore values of ``annotation``, whose names are resolved.
@@ -60,9 +60,10 @@ class ResultAdapter:
         self.annotation = annotation
         self.name = name
         self.what = what
-        self._exact = _exact_types(annotation)
+        self.exact = _exact_types(annotation)
+        """Types whose values are returned unchanged: who is in a hurry looks here before calling the adapter."""
         self._adapter: Any = None
-        if not self._exact:
+        if not self.exact:
             self._adapter = self._make_adapter()
 
     def __repr__(self) -> str:
@@ -76,7 +77,7 @@ class ResultAdapter:
             SerializationError: it does not fit. The text names the place in the value, as in
                 ``result.items[3].price``, and not the data.
         """
-        if type(value) in self._exact:
+        if type(value) in self.exact:
             return value
         return self._restore(value)
 

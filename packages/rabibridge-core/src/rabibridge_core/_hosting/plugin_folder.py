@@ -11,7 +11,7 @@ from rabibridge_core._hosting.file_package import package_of
 from rabibridge_core._hosting.plugin_files import PluginFiles
 from rabibridge_core._reporting.error_text import message_of
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core._services.marks import services_in
+from rabibridge_core._services.offers import services_among
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class PluginFolder:
     def _try(self, name: str, plugin: _Plugin) -> str:
         """Import a unit and take its services, or log why that is not possible, and return it."""
         try:
-            services = services_in(vars(self._package.load(name)))
+            services = services_among(vars(self._package.load(name)))
         except KeyboardInterrupt:
             self._package.put_back(name)
             raise

@@ -6,14 +6,15 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._services.interface import ServiceInterface, declared_interface, service_of_method
-from rabibridge_core._services.marks import schema_of
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.marks import schema_of, services_in
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from rabibridge_core._services.limits import ServiceLimits
+    from collections.abc import Mapping
 
-__all__ = ["schemas_of", "service_object"]
+__all__ = ["schemas_of", "service_object", "services_among"]
 
 
 def service_object(offered: object) -> ServiceInterface | None:
@@ -49,6 +50,21 @@ def schemas_of(offered: Any, given: ServiceLimits, name: str | None = None) -> t
         limits = given.with_defaults(method.limits)
         return (ServiceSchema.of(offered, limits, interface.service_name(method)),)
     return (schema_of(offered, given, name),)
+
+
+def services_among(symbols: Mapping[str, object]) -> list[ServiceSchema]:
+    """Return the services of the marked functions and of the objects of service classes in ``symbols``.
+
+    Every value is looked at by its type, so that no lazy object among them is woken. One with two symbols counts once.
+
+    Raises:
+        RegistrationError: a function or object cannot be served.
+    """
+    found = services_in(symbols)
+    objects = {id(value): value for value in symbols.values() if declared_interface(type(value)) is not None}
+    for served in objects.values():
+        found += schemas_of(served, ServiceLimits())
+    return found
 
 
 def _of_methods(served: object, interface: ServiceInterface, given: ServiceLimits) -> list[ServiceSchema]:
