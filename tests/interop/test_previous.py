@@ -48,7 +48,7 @@ def previous() -> Path:
 
 
 @asynccontextmanager
-async def _running(python: Path, script: str, config: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(python: Path, script: str, config: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RABI"))}
     process = await asyncio.create_subprocess_exec(
         str(python), str(_SCRIPTS / script), json.dumps(config), env=environment, stdout=asyncio.subprocess.PIPE
@@ -61,7 +61,7 @@ async def _running(python: Path, script: str, config: dict[str, Any]) -> AsyncIt
         await process.communicate()
 
 
-async def _line(process: asyncio.subprocess.Process) -> Any:
+async def line(process: asyncio.subprocess.Process) -> Any:
     assert process.stdout is not None
     async with asyncio.timeout(_PATIENCE):
         return json.loads(await process.stdout.readline())
@@ -81,7 +81,7 @@ async def test_every_kind_of_call(
     if server == "ours":  # a caller that does not know of declared errors sees one as any other exception
         text = "interop.out_of_stock: sku='A-17', left=2"
         expected["declared"] = ["RemoteExecutionError", True, "serves.declared.<locals>.OutOfStock", text]
-    async with _running(pythons[server], "serves.py", config) as worker:
-        assert "ready" in await _line(worker)
-        async with _running(pythons[caller], "calls.py", config) as client:
-            assert await _line(client) == expected
+    async with running(pythons[server], "serves.py", config) as worker:
+        assert "ready" in await line(worker)
+        async with running(pythons[caller], "calls.py", config) as client:
+            assert await line(client) == expected

@@ -207,7 +207,7 @@ class _Worker:
     def serve(self, schemas: Mapping[str, ServiceSchema]) -> None:
         for name, schema in schemas.items():
             if name not in self._services:
-                service = self._services[name] = ServiceRunner(schema, self._codec, self._hooks)
+                service = self._services[name] = ServiceRunner(schema, self._codec, self._hooks, worker="fake_broker")
                 service.consumer = self.transport.consume(schema.queue, service)
 
     async def stop(self) -> None:

@@ -1,0 +1,77 @@
+"""Notifications and broadcasts beside clients and servers that know none: 0.1.2, and the version before this one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from rabibridge import RMQClient, RMQServer
+from tests.interop.test_previous import line, previous, running
+from tests.support.waiting import soon
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from rabibridge import Broadcast
+    from tests.interop.conftest import Peers
+
+__all__ = ["previous"]  # the fixture of the tests below
+
+
+async def _all(broadcast: Broadcast[Any]) -> dict[str, Any]:
+    return {reply.worker: reply.result async for reply in broadcast}
+
+
+async def test_a_server_of_the_version_before_is_counted_and_runs_notifications(
+    previous: Path, vhost_url: str, unique_name: Callable[[str], str]
+) -> None:
+    prefix = unique_name("shapes") + "_"
+    config = {"url": vhost_url, "prefix": prefix, "any": "any"}
+    async with running(previous, "serves.py", config) as worker:
+        assert "ready" in await line(worker)
+        async with RMQClient(url=vhost_url) as client:
+            await soon(client.options(kind="async").notify(prefix + "count"))
+            await soon(client.options(timeout=20.0).notify(prefix + "count"))
+            while await soon(client.call(prefix + "count")) < 3:  # noqa: ASYNC110 - the notifications run beside the calls
+                await asyncio.sleep(0.05)
+            runs = await soon(client.call(prefix + "count"))
+            for number in range(3):
+                alone = client.options(timeout=1.0).broadcast(prefix + "add", number, 1)
+                assert await soon(_all(alone)) == {}
+                assert (alone.missing, alone.silent, alone.complete) == ((), 1, False)
+            for body in ("x" * 60_000, "y" * 100):  # one that is longer than what it reads of a cancellation
+                await soon(_all(client.options(timeout=0.5).broadcast(prefix + "count", body)))
+            ours = RMQServer(url=vhost_url, name="ours")
+            ours.add_service(_add, queue_size=1000, fetch_size=10, timeout=60, name=prefix + "add")
+            async with ours.serving():
+                await soon(ours.wait_serving())
+                mixed = client.options(timeout=2.0).broadcast(prefix + "add", 1, 2)
+                assert await soon(_all(mixed)) == {"ours": 3}
+                assert (mixed.missing, mixed.silent) == ((), 1)
+                results = [client.call(prefix + "add", number, 1, times=2) for number in range(50)]
+                assert await soon(asyncio.gather(*results)) == [2 * (number + 1) for number in range(50)]
+            assert await soon(client.call(prefix + "count")) == runs + 1  # no broadcast has run there
+
+
+async def test_a_server_of_version_0_1_2_is_counted(
+    peers: Peers, client: RMQClient, service_name: str, serve: Callable[..., Awaitable[RMQServer]]
+) -> None:
+    await asyncio.to_thread(peers.server, service_name)
+    alone = client.options(timeout=1.0, kind="async").broadcast(service_name, "echo", 1)
+    assert await soon(_all(alone)) == {}
+    assert (alone.missing, alone.silent) == ((), 1)
+    server = await serve(_echo)
+    await soon(server.wait_serving())
+    mixed = client.options(timeout=2.0, kind="async").broadcast(service_name, "echo", 2)
+    assert await soon(_all(mixed)) == {server.name: 2}
+    assert mixed.silent == 1
+    assert [await soon(client.remote_call(service_name, ("echo", number))) for number in range(10)] == [*range(10)]
+
+
+async def _add(left: Any, right: Any, *, times: int = 1) -> Any:
+    return (left + right) * times
+
+
+async def _echo(command: str, value: Any) -> Any:
+    return value
