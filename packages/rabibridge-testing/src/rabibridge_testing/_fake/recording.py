@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._codec.serializers import registry
+from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._protocol.remote_errors import decode_error
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
@@ -81,6 +82,8 @@ def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
     if trace.refusal is not None:
         refusal, detail = trace.refusal
         outcome, error = "refused", refusal(detail, func_name=trace.service, correlation_id=correlation_id)
+    elif trace.too_large is not None:
+        outcome, error = "refused", ContentRejectedError(too_large("the request", len(request.body), trace.too_large))
     elif trace.replies:
         result, error = _answer(trace, trace.replies[0], codec, correlation_id)
         outcome = "result" if error is None else "error"

@@ -26,12 +26,14 @@ class CallTrace:
         request: the request as it was sent.
         replies: its replies, in the order in which they were sent.
         refusal: the error class and the text of the refusal; ``None`` if the broker accepted the request.
+        too_large: the size that the broker accepts, in bytes, if it has refused a larger request; else ``None``.
     """
 
     service: str
     request: Request
     replies: list[Reply] = field(default_factory=list)
     refusal: tuple[Refusal, str] | None = None
+    too_large: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,6 +241,8 @@ class Router(FaultControls, Generic[TransportT]):
     def _route(self, message: Message) -> None:
         limit = self.max_message_size
         if limit is not None and len(message.request.body) > limit:
+            if message.trace is not None:
+                message.trace.too_large = limit
             self._tell_caller(message, MemoryCaller.size_refused, limit)
             return
         queue = self._routes.find(message.request.routing_key)
