@@ -1,8 +1,9 @@
 """How long a server takes from connecting until it serves many services, on RabbitMQ, beside the broker alone.
 
 "The broker alone" is the same ten operations for each service, encoded before and written in one piece: the least that
-the broker takes for them. On commit 79a8948, which waited for each answer before it asked for the next service, 1,500
-services took 24 s on the machine of docs/performance.md.
+the broker takes for them. Compare the two in one run, on a machine that does nothing else: the server needs 1.3 s of
+CPU for 1,500 services, the broker 3 s for existing queues and 8 s for new ones, of two cores. On commit 79a8948, which
+waited for each answer before it asked for the next service, they took 24 s on the machine of docs/performance.md.
 """
 
 from __future__ import annotations
