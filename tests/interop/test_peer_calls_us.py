@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge import ServiceError
 from tests.interop.wire import ZSTD_MAGIC, overheard
 
 if TYPE_CHECKING:
@@ -101,6 +102,22 @@ async def test_an_error_is_its_remote_execution_error(
     assert failed["text"].startswith("Traceback (most recent call last):")
     assert "in boom" in failed["text"]
     assert "ValueError: boom of ours" in failed["text"]
+
+
+async def test_a_declared_error_is_its_remote_execution_error(
+    peer_client: PeerProcess, serve: Serve, service_name: str
+) -> None:
+    class SoldOut(ServiceError, code="interop.peer"):
+        sku: str
+
+    async def declares() -> None:
+        raise SoldOut("A-17")
+
+    await serve(declares)
+    failed = await outcome(peer_client, service_name)
+    assert failed["errors"][0] == "rabibridge.exceptions.RemoteExecutionError"
+    assert "in declares" in failed["text"]
+    assert "SoldOut: interop.peer: sku='A-17'" in failed["text"]
 
 
 async def test_wrong_arguments_and_unsendable_results_end_its_calls_too(

@@ -10,7 +10,8 @@ import aio_pika
 import pika  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from tests.interop.wire import ZSTD_MAGIC, PlainCaller, channel_to, next_of, pack
+from rabibridge import ServiceError
+from tests.interop.wire import ZSTD_MAGIC, PlainCaller, channel_to, next_of, pack, unpack
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
@@ -47,6 +48,41 @@ async def test_what_common_libraries_call_msgpack_is_read_as_msgpack(
             reply = caller.reply("1")
             assert reply.value() == [0, "hi"]
             assert reply.properties.content_type == "application/msgpack"
+
+    await asyncio.to_thread(call)
+
+
+class SoldOut(ServiceError, code="interop.no_more"):
+    sku: str
+    left: int
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/msgpack"])
+async def test_a_declared_error_is_a_failure_with_two_more_headers(
+    serve: Serve, url: str, service_name: str, content_type: str
+) -> None:
+    async def declares() -> None:
+        raise SoldOut("A-17", left=2)
+
+    await serve(declares)
+
+    def call() -> None:
+        with channel_to(url) as channel:
+            caller = PlainCaller(channel)
+            body = b"[[],{}]" if content_type == "application/json" else pack([[], {}])
+            caller.send(
+                f"async_{service_name}", body, content_type=content_type, correlation_id="1", reply_to=caller.reply_to
+            )
+            reply = caller.reply("1")
+            assert reply.value()[0] == 1
+            assert "SoldOut: interop.no_more" in reply.value()[1]
+            assert reply.headers["rb-error"] == "execution"
+            assert reply.headers["rb-error-type"].endswith("test_plain_failures.SoldOut")
+            assert reply.headers["rb-error-code"] == "interop.no_more"
+            fields = reply.headers["rb-error-fields"]
+            assert isinstance(fields, str) is (content_type == "application/json")
+            read = json.loads(fields) if isinstance(fields, str) else unpack(bytes(fields))
+            assert read == {"sku": "A-17", "left": 2}
 
     await asyncio.to_thread(call)
 

@@ -12,7 +12,14 @@ import pika  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import zstandard
 
-from rabibridge import ContentRejectedError, InvalidArgumentsError, RemoteExecutionError, RMQClient, SerializationError
+from rabibridge import (
+    ContentRejectedError,
+    InvalidArgumentsError,
+    RemoteExecutionError,
+    RMQClient,
+    SerializationError,
+    ServiceError,
+)
 from tests.interop.wire import ZSTD_MAGIC, channel_to, pack, unpack
 
 if TYPE_CHECKING:
@@ -22,6 +29,12 @@ RESULT = pack([0, "result"])
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\nworker.Bad: it is: bad\n'
 BOMB = ZSTD_MAGIC + b"\xe0" + (10 * 2**30).to_bytes(8, "little") + b"\x03\x00\x00x"
 MEBIBYTE = random.Random(4).randbytes(2**19).hex()
+
+
+class SoldOut(ServiceError, code="interop.sold_out"):
+    sku: str
+    left: int
+
 
 READABLE: dict[str, tuple[bytes, dict[str, Any], Any]] = {
     "plain": (RESULT, {}, "result"),
@@ -51,7 +64,12 @@ FAILED: dict[str, tuple[bytes, dict[str, Any], type[Exception]]] = {
         InvalidArgumentsError,
     ),
 }
-REPLIES = READABLE | BAD | FAILED
+_CODE = {"rb-error": "execution", "rb-error-type": "shop.SoldOut", "rb-error-code": "interop.sold_out"}
+DECLARED: dict[str, tuple[bytes, dict[str, Any], type[Exception]]] = {
+    name: (pack([1, "text"]), {"headers": {**_CODE, "rb-error-fields": fields}}, RemoteExecutionError)
+    for name, fields in {"in json": '{"sku":"A","left":2}', "in msgpack": pack({"sku": "A", "left": 2})}.items()
+}
+REPLIES = READABLE | BAD | FAILED | DECLARED
 
 
 @contextmanager
@@ -117,6 +135,15 @@ async def test_its_errors_need_no_headers(client: RMQClient, url: str, service_n
             await client.remote_call(service_name, ("refuses",), timeout=30)
         assert (refused.value.error_type, refused.value.error_message) == ("worker.Wrong", "no")
         assert refused.value.executed is False
+
+
+async def test_it_raises_errors_that_we_declare(client: RMQClient, url: str, service_name: str) -> None:
+    with plain_worker(url, service_name):
+        for name in DECLARED:
+            with pytest.raises(SoldOut) as failure:
+                await client.remote_call(service_name, (name,), timeout=30)
+            assert failure.value == SoldOut("A", left=2)
+            assert (failure.value.error_type, failure.value.remote_traceback) == ("shop.SoldOut", "text")
 
 
 async def test_a_bad_reply_is_an_error_of_its_call_alone(client: RMQClient, url: str, service_name: str) -> None:

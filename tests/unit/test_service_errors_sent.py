@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge import RemoteExecutionError, ServiceError
+from rabibridge import RemoteExecutionError, ServiceError, register_call
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._protocol.payloads import decode_reply
 from rabibridge_core._protocol.service_errors import FIELDS_MAX, as_listed
@@ -19,7 +21,14 @@ from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply
 from rabibridge_testing import MemoryBroker
 from tests.unit.scripted_requests import PATIENCE
-from tests.unit.service_errors_support import FAILURE_HEADERS, Anything, Detailed, SoldOut, answer, decoded
+from tests.unit.service_errors_support import (
+    FAILURE_HEADERS,
+    Anything,
+    Detailed,
+    SoldOut,
+    answer,
+    decoded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -180,6 +189,58 @@ def test_a_list_of_classes_comes_before_the_registry(monkeypatch: pytest.MonkeyP
     assert as_listed(error, (Anything,)) is error
     plain = decoded({})
     assert as_listed(plain, (SoldOut,)) is plain
+
+
+async def test_a_function_lists_the_classes_of_its_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = type("Reloaded", (SoldOut,), {"__annotations__": {}, "__module__": "once"}, code="tests.reloaded_later")
+
+    @register_call(raises=(old,))
+    async def buy(number: int) -> None:
+        raise old("A-17", left=number)
+
+    new = type("Reloaded", (SoldOut,), {"__annotations__": {}, "__module__": "once"}, code="tests.reloaded_later")
+    async with _serving(buy) as broker, _client(broker) as client, asyncio.timeout(PATIENCE):
+        with pytest.raises(new) as by_name:
+            await client.call("buy", 1)
+        assert type(by_name.value) is new
+        for call in (client.call(buy, 1), client.stub(buy)(1), client.call(client.stub(buy), 1)):
+            with pytest.raises(old) as failure:
+                await call
+            assert failure.value == old("A-17", left=1)
+            assert "in buy" in vars(failure.value)["remote_traceback"]
+        found = [each async for each in client.map(buy, [1, 2], return_exceptions=True)]
+        assert found == [old("A-17", left=1), old("A-17", left=2)]
+
+
+_WITHOUT_PYDANTIC = """
+import sys
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._protocol.large_bodies import LargeBodyError
+from rabibridge_core._protocol.payloads import decode_reply
+from rabibridge_core.errors import ServiceError
+from rabibridge_core.transport import Reply
+
+class Sized(ServiceError, code="sized"):
+    sizes: tuple[int, ...]
+
+headers = {"rb-error": "execution", "rb-error-code": "sized", "rb-error-fields": '{"sizes":[1]}'}
+body, content_type, encoding = Codec().encode([1, "text"])
+reply = Reply(body, content_type, encoding, headers)
+try:
+    decode_reply(Codec(), reply, "buy", b"1")
+except LargeBodyError:
+    assert "pydantic" not in sys.modules
+for on_loop in (False, True):
+    try:
+        decode_reply(Codec(), reply, "buy", b"1", on_loop)
+    except Sized as error:
+        print(error.sizes)
+"""
+
+
+def test_pydantic_is_not_imported_on_the_event_loop() -> None:
+    done = subprocess.run([sys.executable, "-c", _WITHOUT_PYDANTIC], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(1,)\n(1,)\n", "")
 
 
 async def test_two_hops() -> None:

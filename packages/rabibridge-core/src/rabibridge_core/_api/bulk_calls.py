@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, overload
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._client.bulk import BulkOptions, run_bulk
 from rabibridge_core._client.retry import RetryRefused
-from rabibridge_core._client.targets import target_of
+from rabibridge_core._client.targets import as_listed_by, target_of
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, seconds_of
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.errors import ConfigurationError, RemoteExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
@@ -234,7 +234,12 @@ class BulkCalls(CallBase):
             engine, (of_kind, given, idempotent, key, persistent, inherit, _, headers) = self._prepare(kind)
             within = given if left is None else left
             chosen = (of_kind, within, idempotent, key, persistent, inherit, again, headers)
-            result = await engine.call(name, arguments(item), {}, chosen)
+            try:
+                result = await engine.call(name, arguments(item), {}, chosen)
+            except RemoteExecutionError as error:
+                if error.code is None:
+                    raise
+                raise as_listed_by(func, error) from error.__cause__
             return result if adapt is None else adapt(result)
 
         return run_bulk(call, inputs, options._replace(retry=again, timeout=limit))

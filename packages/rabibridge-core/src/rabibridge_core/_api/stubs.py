@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeV
 
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._client.options import chosen_options
-from rabibridge_core._client.targets import CallTarget, HasTarget, target_of
+from rabibridge_core._client.targets import CallTarget, HasTarget, as_listed_by, target_of
 from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._services.callables import is_unbound_method
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.errors import ConfigurationError, RemoteExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +74,10 @@ class Stub(HasTarget, Generic[P, R]):
         return self._target.name
 
     @property
+    def _listing(self) -> object:
+        return self._func
+
+    @property
     def __signature__(self) -> inspect.Signature:
         """The signature of the function; that of any arguments, if only the name is known."""
         if isinstance(self._func, str):
@@ -96,7 +100,12 @@ class Stub(HasTarget, Generic[P, R]):
         """
         name, kind, adapt = self._target
         client, options = self._calls._prepare(kind)
-        result: R = await client.call(name, args, kwargs, options)
+        try:
+            result: R = await client.call(name, args, kwargs, options)
+        except RemoteExecutionError as error:
+            if error.code is None:
+                raise
+            raise as_listed_by(self, error) from error.__cause__
         return result if adapt is None or type(result) in adapt.exact else adapt(result)
 
     def options(self, **options: Unpack[OptionArguments]) -> Stub[P, R]:

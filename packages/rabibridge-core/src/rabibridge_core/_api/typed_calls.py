@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._api.proxies import make_proxy
 from rabibridge_core._api.stubs import Stub, make_stub
-from rabibridge_core._client.targets import target_of
+from rabibridge_core._client.targets import as_listed_by, target_of
+from rabibridge_core.errors import RemoteExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,7 +63,12 @@ class TypedCalls(CallBase):
         """
         name, kind, adapt = target_of(func)
         client, options = self._prepare(kind)
-        result = await client.call(name, args, kwargs, options)
+        try:
+            result = await client.call(name, args, kwargs, options)
+        except RemoteExecutionError as error:
+            if error.code is None:
+                raise
+            raise as_listed_by(func, error) from error.__cause__
         return result if adapt is None or type(result) in adapt.exact else adapt(result)
 
     @overload

@@ -8,16 +8,18 @@ from weakref import ref
 
 from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._protocol.naming import check_service_name
+from rabibridge_core._protocol.service_errors import as_listed
 from rabibridge_core._services.callables import is_async, is_generator, is_unbound_method, place_of
 from rabibridge_core._services.interface import service_of_method
-from rabibridge_core._services.marks import marked_names
+from rabibridge_core._services.marks import listed_errors, marked_names
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.annotations import ResultAdapter
     from rabibridge_core._protocol.naming import FunctionKind
+    from rabibridge_core.errors import RemoteExecutionError
 
-__all__ = ["CallTarget", "HasTarget", "target_of"]
+__all__ = ["CallTarget", "HasTarget", "as_listed_by", "target_of"]
 
 
 _new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
@@ -43,6 +45,11 @@ class HasTarget:
     __slots__ = ("_target",)
 
     _target: CallTarget
+
+    @property
+    def _listing(self) -> object:
+        """The function that lists the errors of the service, or its name."""
+        raise NotImplementedError
 
 
 _known: dict[int, tuple[ref[Any], CallTarget]] = {}
@@ -80,6 +87,15 @@ def target_of(func: object, name: str | None = None) -> CallTarget:
     if name is None:
         _keep(func, target)
     return target
+
+
+def as_listed_by(func: object, error: RemoteExecutionError) -> RemoteExecutionError:
+    """Return the error of a call as the class that ``func`` lists by ``@register_call(raises=...)``, if it lists one.
+
+    Usually it is of that class already. The program may have declared the class again since, as a hot reload does.
+    """
+    func = func._listing if isinstance(func, HasTarget) else func
+    return error if isinstance(func, str) else as_listed(error, listed_errors(func))
 
 
 def _keep(func: object, target: CallTarget) -> None:

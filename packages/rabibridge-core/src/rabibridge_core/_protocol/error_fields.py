@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.errors import ServiceError
 
-__all__ = ["default_of", "restorers_of"]
+__all__ = ["default_of", "is_prepared", "restorers_of"]
 
 _restorers: WeakKeyDictionary[type[ServiceError], dict[str, Callable[[Any], Any]]] = WeakKeyDictionary()
 
@@ -34,6 +34,11 @@ def restorers_of(cls: type[ServiceError]) -> Mapping[str, Callable[[Any], Any]]:
         found = {field.name: _restorer(cls, field.name, hints[field.name]) for field in fields_of(cls)}
         _restorers[cls] = found
     return found
+
+
+def is_prepared(cls: type[ServiceError]) -> bool:
+    """Tell whether the annotations of ``cls`` were used before."""
+    return cls in _restorers
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:

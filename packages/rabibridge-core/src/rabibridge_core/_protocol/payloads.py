@@ -15,7 +15,7 @@ from rabibridge_core._codec.signing import is_signed
 from rabibridge_core._protocol.accept_encoding import as_accepted
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENCY_KEY, IDEMPOTENT, is_idempotency_key
 from rabibridge_core._protocol.remote_errors import EXECUTION, MALFORMED_REPLY, decode_error, encode_error
-from rabibridge_core._protocol.service_errors import declared_headers
+from rabibridge_core._protocol.service_errors import declared_headers, is_slow_at_first
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 from rabibridge_core.transport import Reply
 
@@ -202,7 +202,7 @@ def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: byt
     except (SerializationError, ContentRejectedError) as unreadable:
         if not headers or ERROR_KIND not in headers:
             raise
-        error = decode_error(None, headers, func_name, correlation_id.decode())
+        error = _failure(None, headers, func_name, correlation_id, on_loop)
         error.add_note(f"The body of this reply, which has the traceback, cannot be read: {unreadable}")
         raise error from unreadable
     if type(value) is list and len(value) == 2:
@@ -210,10 +210,16 @@ def decode_reply(codec: Codec, reply: Reply, func_name: str, correlation_id: byt
         if code == _SUCCESS:
             return result
         if code == _FAILURE:
-            raise decode_error(result, headers or {}, func_name, correlation_id.decode())
+            raise _failure(result, headers or {}, func_name, correlation_id, on_loop)
     if not headers or ERROR_KIND not in headers:
         headers = {ERROR_KIND: MALFORMED_REPLY}
-    raise decode_error(None, headers, func_name, correlation_id.decode())
+    raise _failure(None, headers, func_name, correlation_id, on_loop)
+
+
+def _failure(result: Any, headers: Headers, func_name: str, correlation_id: bytes, on_loop: bool) -> Exception:
+    if on_loop and is_slow_at_first(headers):
+        raise LargeBodyError
+    return decode_error(result, headers, func_name, correlation_id.decode())
 
 
 def readdress_reply(codec: Codec, stored: StoredReply, request: IncomingRequest) -> Reply:

@@ -5,12 +5,13 @@ The headers come with those that every failure has, so that peers that do not kn
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from rabibridge_core._codec.json_serializer import JsonSerializer
 from rabibridge_core._codec.msgpack_serializer import MsgpackSerializer
 from rabibridge_core._codec.places import find_unencodable
-from rabibridge_core._protocol.error_fields import default_of, restorers_of
+from rabibridge_core._protocol.error_fields import default_of, is_prepared, restorers_of
 from rabibridge_core._protocol.headers import ERROR_CODE, ERROR_FIELDS
 from rabibridge_core.errors import (
     ContentRejectedError,
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.serializers import Serializer
     from rabibridge_core.transport import Headers, HeaderValue, Reply
 
-__all__ = ["FIELDS_MAX", "as_declared", "as_listed", "declared_headers", "misfit_of", "without_fields"]
+__all__ = [
+    "FIELDS_MAX",
+    "as_declared",
+    "as_listed",
+    "declared_headers",
+    "is_slow_at_first",
+    "misfit_of",
+    "without_fields",
+]
 
 FIELDS_MAX: Final = 16 * 1024
 """Largest fields of an error, in bytes: they travel as a header, and all headers must fit into one frame."""
@@ -96,6 +105,15 @@ def _refusal(serializer: Serializer, value: object) -> str | None:
     except SerializationError as error:
         return str(error)  # not the error, which would be a cycle of frames
     return None
+
+
+def is_slow_at_first(headers: Headers) -> bool:
+    """Tell whether pydantic may have to be imported for a declared error, which no event loop should wait for."""
+    if ERROR_CODE not in headers or "pydantic" in sys.modules:
+        return False
+    code = headers[ERROR_CODE]
+    cls = declared_class(code) if isinstance(code, str) else None
+    return cls is not None and not is_prepared(cls)
 
 
 def as_declared(error: RemoteExecutionError, headers: Headers) -> RemoteExecutionError:

@@ -51,9 +51,10 @@ class FailureLog:
         """The handler raised a ServiceError; ``listed``: as its registration says."""
         if not listed:
             self._guarded(self._raised, error, message_of(error))
-        elif _log.isEnabledFor(logging.DEBUG):
+            return
+        if _log.isEnabledFor(logging.DEBUG):
             self._guarded(self._line, f"call {_id(correlation_id)} ended as declared", error, logging.DEBUG)
-        self._guarded(self._check_fields, error)
+        self._guarded(self._check_fields, error)  # the registration has prepared that
 
     def unsendable(self, error: BaseException) -> None:
         """A result, or the description of a failure, cannot be encoded or sent."""

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from rabibridge_core._services.limits import ServiceLimits
+    from rabibridge_core.errors import ServiceError
 
-__all__ = ["mark", "marked_names", "marked_services", "schema_of", "services_in"]
+__all__ = ["listed_errors", "mark", "marked_names", "marked_services", "schema_of", "services_in"]
 
 _log = get_logger(__name__)
 _ATTRIBUTE = "__rabibridge_services__"
@@ -106,6 +107,11 @@ def marked_names(func: object) -> list[str]:
 def _own_name(func: object) -> str:
     """Return the name that a function was defined with; empty: it has none."""
     return getattr(_function_of(func), "__name__", "")
+
+
+def listed_errors(func: object) -> tuple[type[ServiceError], ...]:
+    """Return the errors that a function is registered with: those of ``@register_call(raises=...)``."""
+    return tuple(cls for limits in marked_services(func).values() for cls in limits.raises)
 
 
 def services_in(symbols: Mapping[str, object]) -> list[ServiceSchema]:
