@@ -103,14 +103,13 @@ def test_json_makes_strings_of_integer_keys() -> None:
     assert json.loads(json.dumps({1: "a"})) == {"1": "a"}
 
 
-def test_msgpack_sends_instants_and_refuses_naive_datetimes() -> None:
+def test_msgpack_sends_instants_as_timestamps() -> None:
     serializer = MsgpackSerializer()
     here = datetime.datetime(2024, 5, 17, 12, 30, 15, 250, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
     there = serializer.loads(serializer.dumps(here))
     assert there == here
     assert there.tzinfo is datetime.UTC
-    with pytest.raises(SerializationError, match="tzinfo=None"):
-        serializer.dumps(here.replace(tzinfo=None))
+    assert serializer.dumps(here) == b"\xd7\xff" + struct.pack(">Q", 250_000 << 34 | int(here.timestamp()))
 
 
 def test_msgpack_map_keys_cannot_be_chosen_to_have_one_hash() -> None:
@@ -149,10 +148,10 @@ def test_cloudpickle_carries_a_lambda_and_pickle_does_not() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("msgpack", {1, 2}),
-        ("msgpack", 2**64),
+        ("msgpack", slice(1)),
+        ("msgpack", object()),
         ("msgpack", "\ud800"),
-        ("json", b"bytes"),
+        ("json", object()),
         ("json", {(1, 2): 3}),
         ("json", "\ud800"),
         ("pickle", Unpicklable()),
@@ -169,8 +168,8 @@ def test_what_cannot_be_encoded_is_one_error_with_its_cause(name: str, value: ob
 
 def test_the_error_names_the_type_inside_that_does_not_fit() -> None:
     for name in ("msgpack", "json"):
-        with pytest.raises(SerializationError, match="complex"):
-            known.get(name).dumps([[1, {"a": 1j}], {}])
+        with pytest.raises(SerializationError, match="slice"):
+            known.get(name).dumps([[1, {"a": slice(1)}], {}])
 
 
 @pytest.mark.parametrize("name", ["msgpack", "json", "pickle"])

@@ -17,6 +17,7 @@ import uuid
 from typing import Any
 
 from rabibridge_core._codec.annotation_names import result_annotation
+from rabibridge_core._codec.arrays import with_arrays
 from rabibridge_core.errors import RegistrationError, SerializationError
 
 __all__ = ["ResultAdapter", "place_of_error", "result_adapter"]
@@ -101,7 +102,7 @@ class ResultAdapter:
         from pydantic import TypeAdapter
 
         try:
-            return TypeAdapter(self.annotation)
+            return TypeAdapter(with_arrays(self.annotation))
         except Exception as error:  # pydantic raises several errors, and asks the user's classes, too
             raise RegistrationError(
                 f"{self._of()}the annotation of the {self.what}, {self.annotation!r}, is none that pydantic can use: "

@@ -13,10 +13,13 @@ from typing import Final, NamedTuple
 
 from rabibridge_core.errors import SerializationError
 
-__all__ = ["UNMEASURED", "Cost", "has_many_claims", "json_cost", "msgpack_cost"]
+__all__ = ["EXTENSION_TYPE", "UNMEASURED", "Cost", "has_many_claims", "json_cost", "msgpack_cost"]
 
 UNMEASURED: Final = 256 * 1024
 """Bodies of up to this many bytes are decoded without being measured."""
+
+EXTENSION_TYPE: Final = 82
+"""The type of the extensions of MessagePack that hold the values which it lacks."""
 
 _SMALL_RUN = re.compile(rb"[\x00-\x7f\xc0\xc2\xc3\xfb-\xff]++")
 """Integers from -5 to 127, None and booleans: objects that exist already."""
@@ -28,7 +31,10 @@ _FOUR_BYTES = re.compile(rb"[\xf0-\xf4]")
 _NUMBER, _TEXT, _LIST, _SLOT, _DICT, _EXTENSION = 32, 72, 64, 8, 240, 1024
 _ENTRY = 96
 """A dict grows by copying itself into one of twice the size."""
+_MEMBER = 160
+"""A set makes room for up to eight times its members, and the hash of each is an integer for a while."""
 _CLAIMS = 64
+_TAG = b'"$rb"'
 
 
 class Cost(NamedTuple):
@@ -68,6 +74,9 @@ _SIZES, _COSTS = _fixed_tokens()
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 _COUNTS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 _EXTENSIONS = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
+_EXTENSION_HEADS = frozenset({0xC7, 0xC8, 0xC9, *_EXTENSIONS})
+SETS: Final = frozenset({bytes((EXTENSION_TYPE, kind)) for kind in (7, 8)})
+"""The first bytes of the extensions that hold a set or a frozenset."""
 
 
 def text_cost(text: bytes | memoryview) -> int:
@@ -111,8 +120,7 @@ def msgpack_cost(data: bytes | bytearray | memoryview, limit: int, tokens: int |
         if position + size > end or length > end - position:
             raise SerializationError("the received bytes cannot be decoded as msgpack: they end too early")
         memory += cost
-        if size > longest:
-            longest = size
+        longest = max(longest, size, length if head in _EXTENSION_HEADS else 0)
         position += size
     return Cost(memory, longest, position >= end)
 
@@ -133,15 +141,31 @@ def _variable(head: int, data: memoryview, position: int) -> tuple[int, int, int
             return text_cost(data[start : start + size]), 1 + width + size, 0
         if head <= 0xC6:
             return _NUMBER + 16 + size, 1 + width + size, 0
-        return _extension(data, start, size), 2 + width + size, 0
+        return _extension(data, position, start, size)
     if size := _EXTENSIONS.get(head, 0):
-        return _extension(data, position + 1, size), 2 + size, 0
+        return _extension(data, position, position + 1, size)
     raise SerializationError("the received bytes cannot be decoded as msgpack: a byte is reserved")
 
 
-def _extension(data: memoryview, position: int, size: int) -> int:
-    # An extension is made by a constructor in Python, which takes as long as 20 lists; timestamps are made in C.
-    return 2 * _NUMBER if data[position : position + 1].tobytes() == b"\xff" else _EXTENSION + size
+def _extension(data: memoryview, head: int, start: int, size: int) -> tuple[int, int, int]:
+    """Return what :func:`_variable` does of an extension with its head and its type at these positions."""
+    kind = data[start : start + 2].tobytes()
+    if kind in SETS:  # its members are measured like all others: they are not skipped
+        end = start + 2 + min(5, size - 1)
+        return _EXTENSION + 2 * size + _MEMBER * _count(data[start + 2 : end].tobytes()), start + 2 - head, size + 1
+    # An extension is made by a constructor in Python, which takes as long as 20 lists; timestamps are made in C. The
+    # bytes of an array are copied twice.
+    cost = 2 * _NUMBER if kind[:1] == b"\xff" else _EXTENSION + 3 * size
+    return cost, start + 1 + size - head, 0
+
+
+def _count(head: bytes) -> int:
+    """Return the number of elements of an array that begins with these bytes."""
+    if head[:1] == b"\xdc":
+        return int.from_bytes(head[1:3], "big")
+    if head[:1] == b"\xdd":
+        return int.from_bytes(head[1:5], "big")
+    return 15
 
 
 def has_many_claims(data: bytes | bytearray | memoryview) -> bool:
@@ -168,15 +192,18 @@ def json_cost(data: bytes | bytearray | memoryview, limit: int) -> Cost:
         texts = 8 * size
     else:
         texts = 4 * size
+    element = _LIST + 10
+    if _TAG in plain:  # texts may stand for bytes and arrays, and lists for sets
+        texts, element = texts + 2 * size, element + _MEMBER
     lists, dicts, commas, colons = map(plain.count, (b"[", b"{", b",", b":"))
-    memory = texts + _structure(lists, dicts, colons, commas + lists)
+    memory = texts + _structure(lists, dicts, colons, element * (commas + lists))
     if memory > limit >= texts:
         plain = _JSON_STRING.sub(b"", plain)
         lists, dicts, commas, colons = map(plain.count, (b"[", b"{", b",", b":"))
-        memory = texts + _structure(lists, dicts, colons, max(0, commas - colons + lists + dicts))
+        memory = texts + _structure(lists, dicts, colons, element * max(0, commas - colons + lists + dicts))
     return Cost(memory, size, complete=True, structure=memory - texts)
 
 
 def _structure(lists: int, dicts: int, colons: int, elements: int) -> int:
     # Lists and dicts are charged with three times their size: the decoder cannot be interrupted, so this bounds time.
-    return 3 * _LIST * lists + 320 * dicts + (30 + _LIST) * colons + (_LIST + 10) * elements
+    return 3 * _LIST * lists + 320 * dicts + (30 + _LIST) * colons + elements

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from rabibridge_core.errors import SerializationError
 
-__all__ = ["SerializerFaultError", "undecodable", "unencodable"]
+__all__ = ["MalformedValueError", "SerializerFaultError", "undecodable", "unencodable"]
 
 
 class SerializerFaultError(SerializationError):
     """A serializer broke its protocol, whatever the value was."""
+
+
+class MalformedValueError(ValueError):
+    """A value in received bytes is not what its tag says. The message names the tag, and never quotes the data."""
 
 
 def unencodable(name: str, value: object, error: BaseException) -> SerializationError:
@@ -23,4 +27,5 @@ def unencodable(name: str, value: object, error: BaseException) -> Serialization
 
 def undecodable(name: str, error: BaseException) -> SerializationError:
     """Return the error of bytes that could not be decoded."""
-    return SerializationError(f"the received bytes cannot be decoded as {name}: {type(error).__name__}")
+    detail = str(error) if isinstance(error, MalformedValueError) else type(error).__name__
+    return SerializationError(f"the received bytes cannot be decoded as {name}: {detail}")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import json.encoder
 import math
 import re
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from rabibridge_core._codec.failures import undecodable, unencodable
-from rabibridge_core._codec.value_checks import check_json_keys, check_values
+from rabibridge_core._codec.objects import lowered
+from rabibridge_core._codec.tagged_values import Tagged, restored
+from rabibridge_core._codec.value_checks import check_json_keys, check_values, check_view
 from rabibridge_core.errors import SerializationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["MAX_INTEGER_DIGITS", "JsonSerializer"]
 
@@ -25,6 +31,10 @@ _STRIDE = 150
 _EXPONENT = re.compile(r"[0-9][eE]\+?[0-9][0-9]").search
 _TWO_DIGITS = re.compile("[0-9](?=[0-9])").finditer
 _TEXT_KEYS = frozenset({str})
+_KEY: Final = "$rb"
+"""The only key of the objects that stand for values which JSON lacks: ``{"$rb": ["date", "2024-05-17"]}``."""
+_QUOTED_KEY: Final = f'"{_KEY}"'
+_BEGIN: Final = f'{{"{_KEY}":['
 
 
 def _refuse_constant(constant: str) -> NoReturn:
@@ -38,8 +48,12 @@ def _finite(text: str) -> float:
     return number
 
 
-def _unencodable_type(value: object) -> NoReturn:
-    raise TypeError(f"Object of type {type(value).__qualname__} is not JSON serializable")
+class _NeedsTagsError(Exception):
+    """The value holds something that JSON lacks."""
+
+
+def _needs_tags(value: object) -> NoReturn:
+    raise _NeedsTagsError
 
 
 def _accept(value: object) -> None:
@@ -59,9 +73,10 @@ def _has_long_number(text: str) -> bool:
 class JsonSerializer:
     """JSON in UTF-8, without whitespace.
 
-    Tuples are decoded as lists, map keys as strings (a dict in which two keys become the same string is refused); bytes
-    and dates are refused. So are NaN, the infinities and numbers that no float can hold, which are not valid JSON here:
-    they are neither encoded nor decoded. Integers have at most 4300 digits.
+    Tuples are decoded as lists, map keys as strings (a dict in which two keys become the same string is refused). What
+    JSON lacks, such as bytes, dates and sets, is an object with the one key ``$rb``. NaN, the infinities and numbers
+    that no float can hold are not valid JSON here: they are neither encoded nor decoded. Integers have at most 4300
+    digits.
     """
 
     name = "json"
@@ -70,21 +85,19 @@ class JsonSerializer:
 
     def __init__(self) -> None:
         """Make the encoder and the decoder, which keep no state between calls."""
-        make_encoder = getattr(json.encoder, "c_make_encoder", None)  # an implementation of Python may lack it
-        if make_encoder is None:
-            slow = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
-            self._encode: Any = lambda value, _: slow.encode(value)
-        else:
-            # JSONEncoder makes such an encoder for every value, and looks for cycles, which end by their depth as well.
-            quote = json.encoder.encode_basestring
-            self._encode = make_encoder(None, _unencodable_type, quote, None, ":", ",", False, False, False)
+        self._encode = _make_encoder(_needs_tags)
         self._decoder = json.JSONDecoder(parse_constant=_refuse_constant)
         self._scan: Any = self._decoder.scan_once  # type: ignore[attr-defined]  # typeshed lacks it
 
     def dumps(self, value: object) -> bytes:
         """Encode ``value``; see :meth:`~rabibridge_core._codec.serializers.Serializer.dumps`."""
         try:
-            text = "".join(self._encode(value, 0))
+            try:
+                text = "".join(self._encode(value, 0))
+                if _BEGIN in text:
+                    text = _with_tags(value)
+            except _NeedsTagsError:
+                text = _with_tags(value)
             check_values(value, _TEXT_KEYS, check_json_keys, _accept)
             if len(text) > _STRIDE and _has_long_number(text):
                 _read_with_care(text)
@@ -100,6 +113,8 @@ class JsonSerializer:
             text = str(data, "utf-8")
             if _EXPONENT(text) or (len(text) > _STRIDE and _has_long_number(text)):
                 return _read_with_care(text)
+            if _QUOTED_KEY in text:
+                return json.JSONDecoder(parse_constant=_refuse_constant, object_hook=_restored).decode(text)
             try:
                 value, end = self._scan(text, 0)
             except StopIteration:  # whitespace, or nothing that is JSON
@@ -109,6 +124,78 @@ class JsonSerializer:
             raise
         except Exception as error:
             raise undecodable(self.name, error) from error
+
+
+def _make_encoder(default: Callable[[Any], Any]) -> Any:
+    make_encoder = getattr(json.encoder, "c_make_encoder", None)  # an implementation of Python may lack it
+    if make_encoder is None:
+        slow = json.JSONEncoder(
+            ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), default=default
+        )
+        return lambda value, _: slow.encode(value)
+    # JSONEncoder makes such an encoder for every value, and looks for cycles, which end by their depth as well.
+    quote = json.encoder.encode_basestring
+    return make_encoder(None, default, quote, None, ":", ",", False, False, False)
+
+
+class _TagWriter:
+    """Gives an encoder what stands for the values that JSON lacks, and counts the tags."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def __call__(self, value: Any) -> object:
+        if type(value) is not Tagged:
+            if isinstance(value, memoryview):
+                check_view("json", value)
+            if isinstance(value, bytes | bytearray | memoryview):
+                value = Tagged("bytes", base64.b64encode(value).decode())
+            else:
+                found = lowered(value)
+                if found is value:
+                    raise TypeError(f"Object of type {type(value).__qualname__} is not JSON serializable")
+                if not isinstance(found, Tagged):
+                    check_values(found, _TEXT_KEYS, check_json_keys, _accept)
+                    return self(found) if isinstance(found, bytes) else found
+                value = found
+        self.written += 1
+        return {_KEY: [value.name, value.payload]}
+
+
+def _with_tags(value: Any) -> str:
+    writer = _TagWriter()
+    text = "".join(_make_encoder(writer)(value, 0))
+    if text.count(_BEGIN) == writer.written:
+        return text
+    return "".join(_make_encoder(_TagWriter())(_escaped(value), 0))
+
+
+def _escaped(value: Any) -> Any:
+    """Return a value in which no dict looks like a tag."""
+    if isinstance(value, dict):
+        if _is_tag(value):
+            return Tagged(_KEY, [_escaped(part) for part in value[_KEY]])
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(item) for item in value]
+    found = lowered(value)
+    if isinstance(found, Tagged):
+        return Tagged(found.name, _escaped(found.payload))
+    return found if found is value else _escaped(found)
+
+
+def _is_tag(found: dict[str, Any]) -> bool:
+    if len(found) != 1 or _KEY not in found:
+        return False
+    form = found[_KEY]
+    return isinstance(form, list | tuple) and len(form) == 2 and isinstance(form[0], str)
+
+
+def _restored(found: dict[str, Any]) -> Any:
+    if not _is_tag(found):
+        return found
+    name, payload = found[_KEY]
+    return {_KEY: payload} if name == _KEY else restored(name, payload)
 
 
 def _read_with_care(text: str) -> Any:
@@ -123,4 +210,10 @@ def _read_with_care(text: str) -> Any:
             raise ValueError("there are too many long integers")
         return int(digits)
 
-    return json.JSONDecoder(parse_int=bounded, parse_float=_finite, parse_constant=_refuse_constant).decode(text)
+    decoder = json.JSONDecoder(
+        parse_int=bounded,
+        parse_float=_finite,
+        parse_constant=_refuse_constant,
+        object_hook=_restored if _QUOTED_KEY in text else None,
+    )
+    return decoder.decode(text)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any
+from typing import Any, Final
 
-from msgpack import OutOfData, Packer, Unpacker, unpackb  # type: ignore[import-untyped]  # it ships no types
+from msgpack import (  # type: ignore[import-untyped]  # it ships no types
+    ExtType,
+    OutOfData,
+    Packer,
+    Unpacker,
+    unpackb,
+)
 
-from rabibridge_core._codec.decoding_cost import has_many_claims
-from rabibridge_core._codec.failures import undecodable, unencodable
+from rabibridge_core._codec.decoding_cost import EXTENSION_TYPE, has_many_claims
+from rabibridge_core._codec.failures import MalformedValueError, undecodable, unencodable
+from rabibridge_core._codec.objects import lowered
+from rabibridge_core._codec.tagged_values import TEXTS, Tagged, restored, tag_integer
 from rabibridge_core._codec.value_checks import check_any_key, check_instant, check_text_keys, check_values, is_plain
 from rabibridge_core.errors import SerializationError
 
@@ -30,6 +39,25 @@ _HARMLESS = re.sub(_SUSPECTS, b"", bytes([*range(97, 123), *range(97), *range(12
 _SHORT = 64
 _MAP_OF_ONE = 0x81
 
+# The first byte of an extension says what it is. A later version may add kinds; none ever changes its meaning.
+_KINDS: Final = {
+    "datetime": 1,
+    "date": 2,
+    "time": 3,
+    "timedelta": 4,
+    "uuid": 5,
+    "decimal": 6,
+    "set": 7,
+    "frozenset": 8,
+    "complex": 9,
+    "int": 10,
+    "ndarray": 11,
+}
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+_DEEPEST = 16
+"""So many sets may be in each other: the bytes of each are copied out of those around it."""
+_INTEGERS = range(-(2**63), 2**64)
+
 
 def _is_suspect(packed: bytes) -> bool:
     if len(packed) > _SHORT:
@@ -44,8 +72,8 @@ class MsgpackSerializer:
     """MessagePack: compact, fast, available in every language; the default.
 
     Tuples are decoded as lists. Map keys are str or bytes. Datetimes with a time zone are encoded as MessagePack
-    timestamps and decoded in UTC; naive ones are refused, and so is every value that would not be decoded as what it
-    was.
+    timestamps and decoded in UTC. What MessagePack lacks, such as dates and sets, is an extension of type 82. Every
+    value that would not be decoded as what it was is refused.
     """
 
     name = "msgpack"
@@ -62,7 +90,7 @@ class MsgpackSerializer:
             # Nobody else has a packer that was taken from the list: list operations are atomic.
             packer = self._packers.pop()
         except IndexError:
-            packer = Packer(datetime=True, buf_size=_BUFFER)
+            packer = Packer(datetime=True, default=self._default, buf_size=_BUFFER)
         try:
             packed: bytes = packer.pack(value)
             if (len(packed) > _SHORT or packed.lstrip(_HARMLESS)) and _is_suspect(packed) and not is_plain(value):
@@ -82,14 +110,14 @@ class MsgpackSerializer:
                 _skip(data)
             # timestamp=3 decodes to datetimes. msgpack's own Timestamp would open an attack: a sender can choose any
             # number of them with the same hash, and a map with such keys takes hours to build.
-            return unpackb(data, timestamp=3)
+            return unpackb(data, timestamp=3, ext_hook=_restored)
         except Exception as error:
             raise undecodable(self.name, error) from error
 
     def loads_in_steps(self, data: bytes | bytearray | memoryview) -> Any:
         """Decode ``data`` in steps of a few milliseconds, between which other threads run."""
         view = memoryview(data)
-        unpacker = Unpacker(timestamp=3, max_buffer_size=max(len(view), 1))
+        unpacker = Unpacker(timestamp=3, ext_hook=_restored, max_buffer_size=max(len(view), 1))
         try:
             for start in range(0, len(view), _STEP):
                 unpacker.feed(view[start : start + _STEP])
@@ -105,6 +133,27 @@ class MsgpackSerializer:
             raise
         except Exception as error:
             raise undecodable(self.name, error) from error
+
+    def _default(self, value: Any, depth: int = 0) -> object:
+        """Return what is packed in place of a value that MessagePack lacks; the value itself: nothing is."""
+        found = lowered(value)
+        if isinstance(found, int) and found not in _INTEGERS:
+            found = tag_integer(found)
+        if isinstance(found, Tagged):
+            return ExtType(EXTENSION_TYPE, bytes((_KINDS[found.name],)) + self._payload(found, depth))
+        if found is not value:
+            self._check(found)
+        return found
+
+    def _payload(self, found: Tagged, depth: int) -> bytes:
+        if found.name in TEXTS:
+            return str.encode(found.payload)
+        if depth == _DEEPEST:
+            raise SerializationError(f"msgpack cannot encode sets that are nested more than {_DEEPEST} deep")
+        packer = Packer(datetime=True, default=functools.partial(self._default, depth=depth + 1), buf_size=_BUFFER)
+        packed: bytes = packer.pack(found.payload)
+        self._check(found.payload)
+        return packed
 
     def _check(self, value: object) -> None:
         check_values(value, _TEXT_KEYS, check_text_keys, check_instant)
@@ -143,9 +192,9 @@ def _skip(data: bytes | bytearray | memoryview) -> None:
 
 def _unpack_any_keys(data: bytes | bytearray | memoryview) -> Any:
     try:
-        return unpackb(data, strict_map_key=False, timestamp=3)
+        return unpackb(data, strict_map_key=False, timestamp=3, ext_hook=_restored)
     except TypeError:  # a list as a key, which is not hashable
-        return unpackb(data, strict_map_key=False, timestamp=3, object_pairs_hook=_with_tuple_keys)
+        return unpackb(data, strict_map_key=False, timestamp=3, ext_hook=_restored, object_pairs_hook=_with_tuple_keys)
 
 
 def _with_tuple_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -154,3 +203,42 @@ def _with_tuple_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 def _as_tuple(key: Any) -> Any:
     return tuple(map(_as_tuple, key)) if isinstance(key, list) else key
+
+
+def _restore(depth: int, code: int, data: bytes) -> Any:
+    """Return the value of an extension that is in so many sets."""
+    if code != EXTENSION_TYPE:
+        return ExtType(code, data)
+    name = _NAMES.get(data[0], "") if data else ""
+    if name in TEXTS:
+        try:
+            return restored(name, str(memoryview(data)[1:], "utf-8"))
+        except UnicodeDecodeError as error:
+            raise MalformedValueError(f"a {name} in it is malformed") from error
+    if name and depth == _DEEPEST:
+        raise MalformedValueError(f"sets in it are nested more than {_DEEPEST} deep")
+    try:
+        payload = _unpack_list(memoryview(data)[1:], _HOOKS[depth + 1]) if name else ()
+    except MalformedValueError:
+        raise
+    except Exception as error:
+        raise MalformedValueError(f"a {name} in it is malformed") from error
+    return restored(name, payload)
+
+
+_HOOKS = [functools.partial(_restore, depth) for depth in range(_DEEPEST + 1)]
+_restored = _HOOKS[0]
+
+
+def _unpack_list(data: memoryview, hook: Any) -> Any:
+    """Return the list in an extension, with lists in it as tuples: step by step if it is long, so that others run."""
+    if len(data) > _UNCHECKED_CLAIMS and has_many_claims(data):
+        _skip(data)
+    if len(data) <= _STEP:
+        return unpackb(data, timestamp=3, use_list=False, ext_hook=hook)
+    unpacker = Unpacker(timestamp=3, use_list=False, ext_hook=hook, max_buffer_size=len(data))
+    unpacker.feed(data)
+    members = [unpacker.unpack() for _ in range(unpacker.read_array_header())]
+    if unpacker.tell() != len(data):
+        raise ValueError("extra data")
+    return tuple(members)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._codec.objects import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +15,7 @@ __all__ = ["find_unencodable"]
 _LONGEST = 200
 _LONGEST_NAME = 50
 _SEARCH_TIME = 0.1
-"""For how long to look further inside, in seconds: each step encodes parts of the value, on the event loop."""
+"""For how long to look further inside, in seconds of this thread: each step encodes parts of the value, on the event loop."""
 _SHOWN_KEYS = (int, float, bool, type(None))
 
 
@@ -29,8 +31,8 @@ def find_unencodable(refusal: Callable[[object], str | None], value: object, pla
     if error is None:
         return None
     outer = place, error
-    until = perf_counter() + _SEARCH_TIME
-    while perf_counter() < until and (found := _first_refused(refusal, _parts(value))) is not None:
+    until = thread_time() + _SEARCH_TIME
+    while thread_time() < until and (found := _first_refused(refusal, parts_of(value))) is not None:
         step, value = found
         error = refusal(value)
         place += step
@@ -38,12 +40,6 @@ def find_unencodable(refusal: Callable[[object], str | None], value: object, pla
         if error is None or len(place) > _LONGEST:
             return outer
     return place, error
-
-
-def _parts(value: object) -> list[tuple[Any, object]]:
-    if isinstance(value, dict):
-        return list(value.items())
-    return list(enumerate(value)) if isinstance(value, list | tuple) else []
 
 
 def _first_refused(

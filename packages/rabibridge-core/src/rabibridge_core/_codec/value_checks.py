@@ -9,12 +9,23 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
+from msgpack import Timestamp  # type: ignore[import-untyped]  # it ships no types
+
+from rabibridge_core._codec.objects import arrives_as_map
 from rabibridge_core.errors import SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["check_any_key", "check_instant", "check_json_keys", "check_text_keys", "check_values", "is_plain"]
+__all__ = [
+    "check_any_key",
+    "check_instant",
+    "check_json_keys",
+    "check_text_keys",
+    "check_values",
+    "check_view",
+    "is_plain",
+]
 
 _LEAVES: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None)})
 _MANY = 16
@@ -107,6 +118,11 @@ def check_any_key(mapping: dict[Any, Any]) -> None:
         SerializationError: a key would not be given back.
     """
     for key in mapping:
+        if arrives_as_map(key):
+            raise SerializationError(
+                f"msgpack cannot encode a map key of type {type(key).__qualname__}: it arrives as a map, which cannot "
+                "be a key"
+            )
         check_values(key, _LEAVES, check_any_key, check_instant)
 
 
@@ -129,7 +145,11 @@ def _json_key(key: Any) -> str:
         return "null"
     if isinstance(key, bool):
         return "true" if key else "false"
-    return float.__repr__(key) if isinstance(key, float) else int.__repr__(key)
+    if isinstance(key, float):
+        return float.__repr__(key)
+    if isinstance(key, int):
+        return int.__repr__(key)
+    raise TypeError(f"keys must be str, int, float, bool or None, not {type(key).__name__}")
 
 
 def check_instant(value: Any) -> None:
@@ -138,26 +158,32 @@ def check_instant(value: Any) -> None:
     Raises:
         SerializationError: the value would not be given back.
     """
-    if isinstance(value, datetime.datetime):
+    kind = type(value)
+    if kind is datetime.datetime:
+        if value.tzinfo is None:
+            return
         try:
-            instant = value.astimezone(datetime.UTC)
+            value.astimezone(datetime.UTC)
         except (OverflowError, ValueError):
-            instant = None
-        if instant is None:
             raise SerializationError(
                 "msgpack cannot encode a datetime whose time in UTC is before the year 1 or after the year 9999"
-            )
-        nanoseconds: object = getattr(value, "nanosecond", None)  # pandas has a datetime with nanoseconds
-        if nanoseconds:
-            raise SerializationError(
-                f"msgpack cannot encode a {type(value).__qualname__} with nanoseconds: datetimes have microseconds"
-            )
-    elif isinstance(value, memoryview) and (value.format != "B" or value.ndim != 1):
-        raise SerializationError(
-            f"msgpack cannot encode a memoryview of format {value.format!r}: send bytes, or a list of its items"
-        )
-    elif hasattr(value, "nanoseconds") and hasattr(value, "to_datetime"):
+            ) from None
+    elif kind is memoryview:
+        check_view("msgpack", value)
+    elif isinstance(value, Timestamp):
         _check_timestamp(value)
+
+
+def check_view(name: str, view: memoryview) -> None:
+    """Refuse a memoryview that would arrive as other bytes.
+
+    Raises:
+        SerializationError: its items are no bytes, or it has several dimensions.
+    """
+    if view.format != "B" or view.ndim != 1:
+        raise SerializationError(
+            f"{name} cannot encode a memoryview of format {view.format!r}: send bytes, or a list of its items"
+        )
 
 
 def _check_timestamp(value: Any) -> None:

@@ -14,6 +14,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._codec.annotation_names import annotated_function, argument_annotations
+from rabibridge_core._codec.arrays import with_arrays
 from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
 from rabibridge_core.errors import RegistrationError
@@ -158,7 +159,9 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
 
     # The annotation of the result plays no part, and may exist for type checkers only.
     try:
-        capture.__annotations__ = argument_annotations(handler)
+        capture.__annotations__ = {
+            name: with_arrays(annotation) for name, annotation in argument_annotations(handler).items()
+        }
         capture.__module__, capture.__qualname__ = function.__module__, schema.name
         # A partial that update_wrapper() was applied to would show the signature of the whole function.
         signature = inspect.signature(handler, follow_wrapped=not isinstance(handler, functools.partial))
