@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 numpy: Any = pytest.importorskip("numpy")
 pytest.importorskip("numpy.typing")
+pack: Any = msgpack.packb
 SERIALIZERS = pytest.mark.parametrize("serializer", [MsgpackSerializer(), JsonSerializer()], ids=["msgpack", "json"])
 
 
@@ -105,7 +106,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("parts", MALFORMED, ids=str)
 def test_malformed_arrays_are_refused(parts: list[Any]) -> None:
-    packed = msgpack.packb([msgpack.ExtType(82, b"\x0b" + msgpack.packb(parts))])
+    packed = pack([msgpack.ExtType(82, b"\x0b" + pack(parts))])
     written = [{"$rb": ["bytes", ""]} if isinstance(part, bytes) else part for part in parts]
     for serializer, body in (
         (MsgpackSerializer(), packed),

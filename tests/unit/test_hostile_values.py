@@ -23,6 +23,7 @@ from rabibridge_core._codec.msgpack_serializer import AnyKeysMsgpackSerializer
 from rabibridge_core._codec.serializers import JsonSerializer, MsgpackSerializer
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
+pack: Any = msgpack.packb
 KINDS = {"datetime": 1, "date": 2, "time": 3, "timedelta": 4, "uuid": 5, "decimal": 6, "set": 7, "frozenset": 8,
          "complex": 9, "int": 10, "ndarray": 11}  # fmt: skip
 MALFORMED: list[tuple[str, Any]] = [
@@ -62,8 +63,8 @@ MALFORMED: list[tuple[str, Any]] = [
 
 
 def as_msgpack(name: str, payload: Any) -> bytes:
-    text = payload.encode() if isinstance(payload, str) else msgpack.packb(payload)
-    packed: bytes = msgpack.packb([msgpack.ExtType(82, bytes([KINDS[name]]) + text)])
+    text = payload.encode() if isinstance(payload, str) else pack(payload)
+    packed: bytes = pack([msgpack.ExtType(82, bytes([KINDS[name]]) + text)])
     return packed
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import json
 import uuid
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -237,3 +238,17 @@ def test_a_signalling_nan_arrives() -> None:
     for serializer in (MsgpackSerializer(), JsonSerializer()):
         for text in ("NaN", "-NaN123", "sNaN"):
             assert str(serializer.loads(serializer.dumps(decimal.Decimal(text)))) == text
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(-1e9, 1e9) | st.text(max_size=3),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@given(plain, st.datetimes(timezones=st.just(datetime.UTC)), st.binary())
+def test_what_peers_of_older_versions_know_is_sent_as_before(value: object, instant: object, data: object) -> None:
+    for each in (value, [instant, data]):
+        assert MsgpackSerializer().dumps(each) == msgpack.packb(each, datetime=True)
+    assert JsonSerializer().dumps(value) == json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

@@ -36,7 +36,7 @@ def is_array(value: object) -> bool:
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
-def scalar_of(value: object) -> object:
+def scalar_of(value: Any) -> Any:
     """Return the Python number that a scalar of numpy is, such as ``numpy.int64``; anything else unchanged.
 
     Raises:
