@@ -15,7 +15,7 @@ __all__ = ["find_unencodable"]
 _LONGEST = 200
 _LONGEST_NAME = 50
 _SEARCH_TIME = 0.1
-"""For how long to look further inside, in seconds of CPU time: each step encodes parts of the value, on the event loop."""
+"""For how long to look further inside, in seconds of CPU time: each step encodes parts of the value, on the loop."""
 _SHOWN_KEYS = (int, float, bool, type(None))
 
 
