@@ -189,6 +189,17 @@ async def test_a_notification_survives_a_restart_of_the_broker(
         assert await soon(ran.get()) == 3
 
 
+@pytest.mark.slow
+async def test_thousands_of_looks_at_queues_that_do_not_exist(stage: Stage) -> None:
+    client = await stage.client()
+    caller = client._client.calls.caller
+    assert caller is not None
+    for _ in range(5):  # more, in all, than a connection has channels: the broker closes one for each
+        assert set(await soon(asyncio.gather(*(caller.look("missing") for _ in range(450))))) == {None}
+    assert client.health().ok
+    assert client._client.calls.caller is caller
+
+
 async def test_what_is_no_broadcast_harms_no_worker(stage: Stage, raw: Any) -> None:
     import aiormq
 

@@ -83,7 +83,7 @@ class Broadcaster:
         timeout = preparation.timeout(options[1], self._timeout, inherit=options[5])
         prepared = await preparation.prepare(func_name, route, args, kwargs, options, timeout, keyed=False)
         correlation_id, caller = prepared.request.correlation_id, prepared.caller
-        sending = _Sending(state, prepared, func_name, calls.silent.consumers)
+        sending = _Sending(state, prepared, func_name, calls.silent.counts.count)
         calls.broadcasts[correlation_id] = state
         error: BaseException | None = None
         try:

@@ -10,8 +10,9 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from rabibridge_core._client.consumer_counts import ConsumerCounts, kinds_of
 from rabibridge_core._concurrency.background import TaskSet
-from rabibridge_core._protocol.naming import queue_name, routing_keys
+from rabibridge_core._protocol.naming import queue_name
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class SilentServices:
 
     Attributes:
         unanswered: the routing keys of services that were called and have never answered.
+        counts: how many workers services have.
     """
 
     def __init__(self) -> None:
@@ -41,6 +43,7 @@ class SilentServices:
         self._found: dict[str, tuple[float, str]] = {}
         self._waiting: dict[str, list[Callable[[str], None]]] = {}
         self._tasks = TaskSet()
+        self.counts = ConsumerCounts(self._tasks)
 
     def called(self, route: str) -> None:
         """Called when a service is called for the first time."""
@@ -62,22 +65,6 @@ class SilentServices:
         loop.call_later(_PATIENCE, self._tell, route, "", context=Context())
         self._tasks.spawn(self._look(call.func_name, route, caller, loop))
 
-    def consumers(self, func_name: str, route: str, caller: Caller) -> asyncio.Task[int | None]:
-        """Return a task that counts the consumers of a service; its result is ``None`` if that cannot be found out."""
-        return self._tasks.spawn(self._count(func_name, route, caller))
-
-    async def _count(self, func_name: str, route: str, caller: Caller) -> int | None:
-        found: int | None = None
-        try:
-            for is_async in _kinds(func_name, route):
-                state = await caller.look(queue_name(func_name, is_async=is_async))
-                if state is not None:
-                    found = (found or 0) + state[0]
-        except Exception as error:  # noqa: BLE001 - who asks waits for other things as well
-            _log.debug("cannot find out how many workers serve %r: %s", func_name, error)
-            return None
-        return found
-
     def end(self) -> None:
         """Tell what is known to all calls that wait for it."""
         for route in list(self._waiting):
@@ -92,7 +79,7 @@ class SilentServices:
     async def _look(self, func_name: str, route: str, caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
         found = ""
         try:
-            for is_async in _kinds(func_name, route):
+            for is_async in kinds_of(func_name, route):
                 state = await caller.look(queue_name(func_name, is_async=is_async))
                 if state is not None:
                     found = _described(*state)
@@ -111,12 +98,6 @@ class SilentServices:
     def _with_answers(self, route: str, found: str) -> str:
         never = "this client has never had an answer from it" if route in self.unanswered else ""
         return "; ".join(filter(None, (found, never)))
-
-
-def _kinds(func_name: str, route: str) -> tuple[bool, ...]:
-    """Return the kinds that a route may lead to: whether each is async."""
-    kinds = (True, False)
-    return tuple(is_async for is_async in kinds if routing_keys(func_name, is_async=is_async)[0] == route) or kinds
 
 
 def _described(consumers: int, waiting: int) -> str:

@@ -22,6 +22,9 @@ __all__ = ["RabbitCaller"]
 
 _FIRST_DELAY = 1.0
 _MAX_DELAY = 30.0
+_LOOKS_AT_ONCE = 4
+"""aiormq does not confirm that the broker has closed a channel, as for a queue that does not exist, while 10 or more of
+its frames wait to be written: the number of that channel could never be used again."""
 
 
 class RabbitCaller:
@@ -50,6 +53,7 @@ class RabbitCaller:
         self._closed: ConnectionLostError | None = None
         self._refusal: ConfigurationError | None = None
         self._backoff = Backoff(_FIRST_DELAY, _MAX_DELAY, jitter=0)
+        self._looking = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     async def open(self, session: Session) -> None:
         """Prepare for calls on a new connection, or again on the same.
@@ -128,7 +132,8 @@ class RabbitCaller:
         return ConnectionLostError("there is no connection to the broker", executed=False)
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
-        return None if self._channel is None else await look_at_queue(self._channel.session, queue)
+        async with self._looking:
+            return None if self._channel is None else await look_at_queue(self._channel.session, queue)
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Publish a cancellation to the workers of the service."""
