@@ -10,8 +10,10 @@ from rabibridge_core._api.calls import ClientView
 from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.server import RpcServer
 from rabibridge_core._api.stubs import Stub
+from rabibridge_core._api.sync_broadcast import SyncBroadcast
 from rabibridge_core._api.sync_calls import SyncClientView
 from rabibridge_core._api.sync_client import SyncRpcClient
+from rabibridge_core._api.sync_stubs import SyncStub
 from rabibridge_core._client.broadcast import Broadcast, BroadcastReply
 
 __all__ = [
@@ -22,8 +24,10 @@ __all__ = [
     "RpcClient",
     "RpcServer",
     "Stub",
+    "SyncBroadcast",
     "SyncClientView",
     "SyncRpcClient",
+    "SyncStub",
 ]
 
 for _class in (
@@ -34,7 +38,9 @@ for _class in (
     RpcClient,
     RpcServer,
     Stub,
+    SyncBroadcast,
     SyncClientView,
     SyncRpcClient,
+    SyncStub,
 ):
     _class.__module__ = __name__  # where users find them: the modules may move

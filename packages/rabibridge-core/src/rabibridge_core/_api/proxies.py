@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from rabibridge_core._api.stubs import Stub
 from rabibridge_core._client.options import chosen_options
@@ -10,21 +10,29 @@ from rabibridge_core._client.targets import CallTarget
 from rabibridge_core._services.interface import interface_of
 
 if TYPE_CHECKING:
-    from rabibridge_core._api.call_base import CallBase
-    from rabibridge_core._client.options import OptionArguments
+    from collections.abc import Callable
+
+    from rabibridge_core._client.options import GivenOptions, OptionArguments
     from rabibridge_core._services.interface import ServiceInterface, ServiceMethod
 
 __all__ = ["ServiceProxy", "make_proxy"]
 
 
+class MakesViews(Protocol):
+    """A client, synchronous or not, or a view of it."""
+
+    def _view(self, given: GivenOptions) -> Any: ...
+
+
 def make_proxy(
-    calls: CallBase,
+    calls: MakesViews,
     cls: object,
     *,
     name: str | None,
     version: str | int | None,
     validate: bool,
     options: OptionArguments,
+    kind: type[ServiceProxy] | None = None,
 ) -> ServiceProxy:
     """Return a proxy of a service class; ``client.service`` describes the arguments.
 
@@ -40,13 +48,13 @@ def make_proxy(
     if interface is not declared:
         for method in interface.methods:
             interface.service_name(method)
-    return ServiceProxy(calls._view(chosen_options(options)), interface, validate)
+    return (kind or ServiceProxy)(calls._view(chosen_options(options)), interface, validate)
 
 
 class ServiceProxy:
     """The remote methods of a service class, each as a :class:`~rabibridge_core.rpc.Stub`."""
 
-    def __init__(self, calls: CallBase, interface: ServiceInterface, validate: bool) -> None:
+    def __init__(self, calls: Any, interface: ServiceInterface, validate: bool) -> None:
         """Call the methods of ``interface`` by ``calls``, a view of a client."""
         self._calls = calls
         self._interface = interface
@@ -58,8 +66,12 @@ class ServiceProxy:
         interface = self._interface
         adapt = interface.adapters()[attribute] if self._validate else None
         target = CallTarget(interface.service_name(method), method.kind, adapt)
-        stub = self.__dict__[attribute] = Stub[..., Any](self._calls, method.function, target)
+        stub: Stub[..., Any] = self._stub(method.function, target)
+        self.__dict__[attribute] = stub
         return stub
+
+    def _stub(self, function: Callable[..., Any], target: CallTarget) -> Any:
+        return Stub[..., Any](self._calls, function, target)
 
     def _method(self, attribute: str) -> ServiceMethod:
         if attribute.startswith("_"):

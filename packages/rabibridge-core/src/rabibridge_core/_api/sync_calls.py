@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from rabibridge_core._client.options import NOTHING_GIVEN, GivenOptions
+from rabibridge_core._api.proxies import make_proxy
+from rabibridge_core._api.sync_other_calls import SyncOtherCalls
+from rabibridge_core._api.sync_stubs import SyncServiceProxy, SyncStub, make_sync_stub
+from rabibridge_core._client.options import GivenOptions
 from rabibridge_core._client.targets import target_of
 from rabibridge_core._observability.call_context import current_call_var, inherited_headers
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._api.sync_connection import SyncConnection
-    from rabibridge_core._client.options import AnyOptions
+    from rabibridge_core._client.options import AnyOptions, OptionArguments
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.transport import Headers
@@ -24,19 +27,13 @@ __all__ = ["SyncCalls", "SyncClientView"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+ServiceT = TypeVar("ServiceT")
 
 
-class SyncCalls(ABC):
+class SyncCalls(SyncOtherCalls):
     """All ways of calling: what a synchronous client and its views have in common."""
 
     __slots__ = ()
-
-    _given: GivenOptions = NOTHING_GIVEN
-    """The options that were chosen; a client has none."""
-
-    @abstractmethod
-    def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
-        """Return the connection of this process, and the options of a call of a function of that kind."""
 
     @abstractmethod
     def _view(self, given: GivenOptions) -> SyncClientView:
@@ -69,10 +66,90 @@ class SyncCalls(ABC):
             ConfigurationError: this thread runs an event loop, which the call would block.
             TypeError: ``func`` stands for no service, such as a class, a lambda or a generator function.
         """
-        name, kind, adapt = target_of(func)
-        connection, options = self._prepare(kind)
-        result = connection.run(connection.remote_call, name, args, kwargs, options)
-        return result if adapt is None else adapt(result)
+        return self._call(target_of(func), args, kwargs)
+
+    @overload
+    def stub(
+        self,
+        func: Callable[P, Awaitable[R]],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> SyncStub[P, R]: ...
+    @overload
+    def stub(
+        self,
+        func: Callable[P, R],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> SyncStub[P, R]: ...
+    @overload
+    def stub(
+        self, func: str, /, *, validate: bool = True, **options: Unpack[OptionArguments]
+    ) -> SyncStub[..., Any]: ...
+    def stub(
+        self,
+        func: str | Callable[..., Any],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> SyncStub[..., Any]:
+        """Return the remote function as a callable with the signature of the function, which blocks.
+
+        Args:
+            func: the function, or the name of the service, as in :meth:`call`.
+            name: the name of the service; ``None``: as :meth:`call` finds it.
+            validate: check and convert results by the return annotation of the function, as :meth:`call` does.
+            **options: as in :meth:`options`.
+
+        Raises:
+            TypeError: ``func`` stands for no service, or an option is unknown.
+            ConfigurationError: no service can have the name, or an option has a wrong type or value.
+            RegistrationError: the return annotation names something that is not found, or cannot be used.
+        """
+        return make_sync_stub(self, func, name=name, validate=validate, options=options)
+
+    # A Callable, as mypy takes no protocol or abstract class for a type[ServiceT].
+    def service(
+        self,
+        cls: Callable[..., ServiceT],
+        /,
+        *,
+        name: str | None = None,
+        version: str | int | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> ServiceT:
+        """Return a proxy of a service class: its methods call those of an object on one of the servers, and block.
+
+        For type checkers the proxy is an object of the class. Its methods return their results at once, whatever they
+        are in the class: an ``async def`` method, which type checkers take for one that has to be awaited, is called by
+        ``client.call(proxy.method, ...)``, or declared as ``def`` in a protocol.
+
+        Args:
+            cls: a class with ``@service``; or a protocol or any other class that describes the methods.
+            name: the name in front of the method names; ``None``: that of the class or of its ``@service``.
+            version: the version; ``None``: that of its ``@service``, if any.
+            validate: check and convert results by the return annotations of the methods, as :meth:`call` does.
+            **options: as in :meth:`options`.
+
+        Raises:
+            TypeError: ``cls`` is no class, or an option is unknown.
+            ConfigurationError: an option has a wrong type or value.
+            RegistrationError: a method cannot be a service, no service can have its name, or its return annotation
+                names something that is not found.
+        """
+        proxy: Any = make_proxy(
+            self, cls, name=name, version=version, validate=validate, options=options, kind=SyncServiceProxy
+        )
+        return proxy  # type: ignore[no-any-return]
 
     def options(
         self,

@@ -19,8 +19,10 @@ from rabibridge_core.transport import ConnectionState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rabibridge_core._api.calls import ClientView
     from rabibridge_core._api.client import RpcClient
-    from rabibridge_core._client.options import AnyOptions
+    from rabibridge_core._client.broadcast import Broadcast
+    from rabibridge_core._client.options import AnyOptions, GivenOptions
 
 __all__ = ["SyncConnection"]
 
@@ -54,6 +56,44 @@ class SyncConnection(LoopThread):
         if not self._connected or self.client.state is ConnectionState.CLOSED:
             options = await self._connect_for(func_name, options)
         return await self._engine.call(func_name, args, kwargs, options)
+
+    async def notify(
+        self,
+        given: GivenOptions,
+        options: AnyOptions,
+        name: str,
+        func: Callable[..., Any] | str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """Notify by a view of the client with the options that were given; for the others see :meth:`view`."""
+        await (await self.view(given, options, name)).notify(func, *args, **kwargs)
+
+    async def broadcast(
+        self,
+        given: GivenOptions,
+        options: AnyOptions,
+        name: str,
+        func: Callable[..., Any] | str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Broadcast[Any]:
+        """Make a broadcast by a view of the client with the options that were given."""
+        return (await self.view(given, options, name)).broadcast(func, *args, **kwargs)
+
+    async def view(self, given: GivenOptions, options: AnyOptions, name: str) -> ClientView:
+        """Connect, if that is needed, and return a view of the client.
+
+        Args:
+            given: the options of the view.
+            options: those of a call that is made so, with the headers that it inherits.
+            name: the name of the service, for errors.
+        """
+        if not self._connected or self.client.state is ConnectionState.CLOSED:
+            options = await self._connect_for(name, options)
+            if given.timeout is not None:
+                given = given._replace(timeout=options[1])
+        return self.client._view(given._replace(headers=options[7]))
 
     async def _connect_for(self, func_name: str, options: AnyOptions) -> AnyOptions:
         """Connect within the timeout of a call; return its options with the time left."""

@@ -126,10 +126,14 @@ class LoopThread(JobLoop):
 
     def close_soon(self) -> None:
         """Do the same without waiting; for finalizers."""
+        self.call_soon(self._end_soon)
+
+    def call_soon(self, work: Callable[[], object]) -> None:
+        """Call ``work`` on the loop, without waiting for it; not if the loop has ended or never began."""
         loop = self._loop
         if loop is not None and self.pid == os.getpid():
             with suppress(RuntimeError):  # it is closed
-                loop.call_soon_threadsafe(self._end_soon)
+                loop.call_soon_threadsafe(work)
 
     def exit(self) -> None:
         """Begin to end, since the interpreter exits: threads that wait now are never woken, and die with the process.

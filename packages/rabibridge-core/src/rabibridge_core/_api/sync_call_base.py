@@ -1,0 +1,39 @@
+"""What every way of calling by a thread that waits needs: the connection, and the options to call with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._client.options import NOTHING_GIVEN, GivenOptions
+
+if TYPE_CHECKING:
+    from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._client.options import AnyOptions
+    from rabibridge_core._client.targets import CallTarget
+    from rabibridge_core._protocol.naming import FunctionKind
+
+__all__ = ["SyncCallBase"]
+
+
+class SyncCallBase(ABC):
+    """Base class of a synchronous client and of its views with other options."""
+
+    __slots__ = ()
+
+    _given: GivenOptions = NOTHING_GIVEN
+    """The options that were chosen; a client has none."""
+
+    @abstractmethod
+    def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
+        """Return the connection of this process, and the options of a call of a function of that kind."""
+
+    @abstractmethod
+    def _view(self, given: GivenOptions) -> SyncCallBase:
+        """Return a view with these options over those that were chosen before."""
+
+    def _call(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name, kind, adapt = target
+        connection, options = self._prepare(kind)
+        result = connection.run(connection.remote_call, name, args, kwargs, options)
+        return result if adapt is None else adapt(result)

@@ -1,0 +1,159 @@
+"""Stubs, proxies, notifications and broadcasts of the synchronous client, on the in-memory broker."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from rabibridge import CallTimeoutError, ConnectionLostError, NoRouteError, SerializationError, service
+from rabibridge.sync import Client
+from tests.support.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rabibridge_testing import FakeBroker
+
+pytestmark = pytest.mark.usefixtures("clean_place")
+
+
+async def add(left: int, right: int = 0) -> int:
+    return left + right
+
+
+async def wrong() -> int:
+    return "no number"  # type: ignore[return-value]
+
+
+@service
+class Counter(Protocol):
+    def count(self, by: int) -> int: ...
+
+
+async def count(by: int) -> int:
+    return by + 1
+
+
+@pytest.fixture
+def client(fake_broker: FakeBroker) -> Iterator[Client]:
+    fake_broker.add_service(add)
+    fake_broker.add_service(wrong)
+    fake_broker.add_service(count, name="Counter.count")
+    with Client() as client:
+        yield client
+        assert client.pending == 0
+
+
+def test_stubs(client: Client, fake_broker: FakeBroker) -> None:
+    stub = client.stub(add, timeout=PATIENCE)
+    assert stub(1, right=2) == 3
+    assert stub.__name__ == "add"
+    assert "add" in repr(stub)
+    assert copy.copy(stub) is copy.deepcopy(stub) is stub
+    assert client.options(timeout=PATIENCE).stub("add")(1) == 1
+    assert client.stub(stub, timeout=PATIENCE)(1) == 1
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(stub)
+    with pytest.raises(SerializationError):
+        client.stub(wrong)()
+    assert client.stub(wrong, validate=False)() == "no number"  # type: ignore[comparison-overlap]
+    with fake_broker.drop_replies(), pytest.raises(CallTimeoutError):
+        stub.options(timeout=0.05)(1)
+
+
+def test_proxies(client: Client) -> None:
+    counter = client.service(Counter, timeout=PATIENCE)
+    assert counter.count(1) == 2
+    assert "Counter" in repr(counter)
+    with pytest.raises(AttributeError, match="remote methods are: count"):
+        counter.sum()  # type: ignore[attr-defined]
+
+
+def test_notifications(client: Client, fake_broker: FakeBroker) -> None:
+    seen: list[int] = []
+    told = threading.Event()
+
+    def note(number: int) -> None:
+        seen.append(number)
+        told.set()
+
+    fake_broker.add_service(note)
+    client.notify(note, 7)
+    assert told.wait(PATIENCE)
+    client.options(timeout=PATIENCE, headers={"tenant": "a"}).notify("note", 8)
+    with pytest.raises(NoRouteError):
+        client.notify("nobody")
+    with pytest.raises(TypeError):
+        client.notify(Client)
+
+
+def test_the_first_use_may_be_a_notification_or_a_broadcast(fake_broker: FakeBroker) -> None:
+    fake_broker.add_service(add)
+    first = Client()
+    first.options(timeout=PATIENCE).notify(add, 1)
+    first.close()
+    second = Client()
+    assert [reply.result for reply in second.broadcast(add, 1)] == [1]
+    second.close()
+
+
+def test_broadcasts(client: Client) -> None:
+    broadcast = client.options(timeout=PATIENCE).broadcast(add, 1, right=2)
+    assert "not sent" in repr(broadcast)
+    assert (broadcast.missing, broadcast.silent, broadcast.complete) == ((), None, False)
+    (reply,) = broadcast
+    assert reply.result == 3
+    assert broadcast.complete
+    assert broadcast.missing == ()
+    with pytest.raises(RuntimeError, match="sent already"):
+        list(broadcast)
+    with pytest.raises(NoRouteError):
+        list(client.broadcast("nobody"))
+    with pytest.warns(RuntimeWarning, match="never sent"):
+        client.broadcast(add, 1)
+
+
+def test_closing_ends_an_iteration_in_another_thread(client: Client, fake_broker: FakeBroker) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+
+    async def forever() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    fake_broker.add_service(forever)
+    replies = iter(client.options(timeout=PATIENCE).broadcast(forever))
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(next, replies)
+        assert begun.wait(PATIENCE)
+        client.close()  # ends the broadcast in the other thread
+        with pytest.raises(ConnectionLostError):
+            step.result(PATIENCE)
+    assert cancelled.wait(PATIENCE)
+    client.connect()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_an_iteration_does_not_cross_a_fork(client: Client) -> None:
+    replies: Any = iter(client.options(timeout=PATIENCE).broadcast(add, 1))
+    next(replies)
+    child = os.fork()
+    if child == 0:
+        try:
+            next(replies)
+        except ConnectionLostError:
+            os._exit(3)
+        finally:
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert next(replies, None) is None
