@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge import CallTimeoutError, NoRouteError, QueueFullError, RMQClient
+from rabibridge import CallTimeoutError, NoRouteError, QueueFullError, RMQClient, register_call
 from tests.interop.wire import ZSTD_MAGIC, PlainCaller, channel_to, overheard
 
 if TYPE_CHECKING:
@@ -29,6 +29,20 @@ async def test_we_get_results(
         assert await asyncio.gather(*calls) == [2 * n for n in range(20)]
         value = ["ä", None, {"x": [True, 0.5]}]
         assert await client.remote_call(service_name, ("echo", value), timeout=30) == value
+
+
+async def test_typed_calls_reach_it_by_kind(peers: Peers, client: RMQClient, service_name: str) -> None:
+    @register_call(name=service_name)
+    async def work(what: str, value: int, times: int = 1) -> int:
+        raise NotImplementedError
+
+    await asyncio.to_thread(peers.server, service_name)
+    view = client.options(timeout=30)
+    assert await view.call(work, "echo", 1, times=2) == 2
+    assert await view.stub(work)("echo", 3) == 3
+    assert await view.options(kind="async").call(service_name, "echo", 4) == 4
+    with pytest.raises(NoRouteError):  # it binds no key for callers that do not know the kind
+        await view.call(service_name, "echo", 5)
 
 
 async def test_a_mebibyte_travels_compressed_both_ways(

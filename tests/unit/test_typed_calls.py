@@ -6,13 +6,14 @@ import functools
 import gc
 import re
 from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from rabibridge_core import register_call
 from rabibridge_core._client import targets
 from rabibridge_core._client.targets import target_of
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.errors import ConfigurationError, InvalidArgumentsError
 from rabibridge_core.rpc import RpcClient
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def several() -> None: ...
         (values, "values .* is a generator function", "return a list"),
         (rows, "rows .* is a generator function", "return a list"),
         (several, "several .* under several names", r"name=.*'two', 'one'"),
+        (MagicMock(), "MagicMock .* has no name of its own", "name="),
         (7, "7 is not callable", "the name of the service"),
         (None, "None is not callable", "the name of the service"),
     ],
@@ -142,6 +144,24 @@ async def test_what_stands_for_none(fake_broker: FakeBroker, func: Any, what: st
             await client.call(func)
         assert re.search(way_out, str(refused.value))
     assert fake_broker.calls == []
+
+
+async def test_a_coroutine_in_the_place_of_its_function(fake_broker: FakeBroker) -> None:
+    async with RpcClient() as client:
+        with pytest.raises(TypeError, match=r"add\(\) was called here.*client\.call\(add, \.\.\.\)"):
+            await client.call(add(1, 2))  # type: ignore[call-overload] # pyright: ignore
+    assert fake_broker.calls == []
+
+
+async def test_options_among_the_arguments_are_explained(fake_broker: FakeBroker) -> None:
+    fake_broker.add_service(add)
+    async with RpcClient() as client:
+        with pytest.raises(InvalidArgumentsError) as refused:
+            await client.call("add", 1, timeout=5, retry=False, other=1)
+        assert "client.options(retry=..., timeout=...).call(...)" in refused.value.__notes__[-1]
+        with pytest.raises(InvalidArgumentsError) as refused:
+            await client.call("add", 1, other=1)
+        assert not any("client.options" in note for note in getattr(refused.value, "__notes__", ()))
 
 
 def test_a_name_that_no_service_can_have() -> None:

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.options import NOTHING_GIVEN, GivenOptions
+from rabibridge_core._client.targets import explain_options
+from rabibridge_core.errors import InvalidArgumentsError
 
 if TYPE_CHECKING:
     from rabibridge_core._api.sync_connection import SyncConnection
@@ -35,5 +37,9 @@ class SyncCallBase(ABC):
     def _call(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, kind, adapt = target
         connection, options = self._prepare(kind)
-        result = connection.run(connection.remote_call, name, args, kwargs, options)
-        return result if adapt is None else adapt(result)
+        try:
+            result = connection.run(connection.remote_call, name, args, kwargs, options)
+        except InvalidArgumentsError as error:
+            explain_options(error, kwargs)
+            raise
+        return result if adapt is None or type(result) in adapt.exact else adapt(result)

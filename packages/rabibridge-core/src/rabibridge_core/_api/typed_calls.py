@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._api.proxies import make_proxy
 from rabibridge_core._api.stubs import Stub, make_stub
-from rabibridge_core._client.targets import as_listed_by, target_of
+from rabibridge_core._client.targets import as_listed_by, explain_options, target_of
 from rabibridge_core.errors import RemoteExecutionError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class TypedCalls(CallBase):
             result = await client.call(name, args, kwargs, options)
         except RemoteExecutionError as error:
             if error.code is None:
+                explain_options(error, kwargs)
                 raise
             raise as_listed_by(func, error) from error.__cause__
         return result if adapt is None or type(result) in adapt.exact else adapt(result)

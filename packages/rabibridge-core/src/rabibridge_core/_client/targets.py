@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from types import BuiltinFunctionType, MethodType
+from types import BuiltinFunctionType, CoroutineType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
+from rabibridge_core._client.options import GivenOptions
 from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._protocol.service_errors import as_listed
 from rabibridge_core._services.callables import is_async, is_generator, is_unbound_method, place_of
 from rabibridge_core._services.interface import service_of_method
 from rabibridge_core._services.marks import listed_errors, marked_names
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.errors import ConfigurationError, InvalidArgumentsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rabibridge_core._codec.annotations import ResultAdapter
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.errors import RemoteExecutionError
 
-__all__ = ["CallTarget", "HasTarget", "as_listed_by", "target_of"]
+__all__ = ["CallTarget", "HasTarget", "as_listed_by", "explain_options", "target_of"]
 
 
 _new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
@@ -139,8 +142,9 @@ def _find(func: Any, name: str | None) -> CallTarget:
     except ConfigurationError as error:
         if name is not None:
             raise
+        why = "it has no name of its own" if own is None else str(error)
         raise TypeError(
-            f"{place_of(func)} stands for no service: {error}. Call the service by its name, as in "
+            f"{place_of(func)} stands for no service: {why}. Call the service by its name, as in "
             'client.call("name", ...), or give the name to a stub: client.stub(function, name="name")'
         ) from None
     return CallTarget(found, ("async" if is_async(func) else "sync") if names else "any", result_adapter(func))
@@ -156,6 +160,12 @@ def _refuse_what_is_no_service(func: Any) -> None:
         raise TypeError(
             f"{func.__qualname__} is a class, and a call needs a function: give a function, or call a method of a "
             f"service class, as in client.service({func.__name__}).method(...)"
+        )
+    if isinstance(func, CoroutineType):
+        func.close()
+        raise TypeError(
+            f"{func.__qualname__}() was called here, and gave a coroutine: give the function and its arguments, as in "
+            f"client.call({func.__name__}, ...)"
         )
     if not callable(func) and not isinstance(func, classmethod):
         raise TypeError(
@@ -177,4 +187,17 @@ def _refuse_what_is_no_service(func: Any) -> None:
         raise TypeError(
             f"{place_of(func)} is a generator function, which gives its values one by one; a call returns one result: "
             "let the function return a list"
+        )
+
+
+def explain_options(error: RemoteExecutionError, kwargs: Mapping[str, object]) -> None:
+    """Add to an error where options are given, if some seem to have been given as arguments of the function."""
+    if not isinstance(error, InvalidArgumentsError):
+        return
+    mistaken = kwargs.keys() & GivenOptions._fields
+    if mistaken:
+        options = ", ".join(f"{name}=..." for name in sorted(mistaken))
+        error.add_note(
+            "All arguments of client.call belong to the function. If options of the call are meant, give them before: "
+            f"client.options({options}).call(...)"
         )
