@@ -22,8 +22,8 @@ class Calls:
         self.cancelled: list[Any] = []
         self.most = 0
 
-    async def __call__(self, item: Any, timeout: float | None, /) -> Any:
-        assert timeout is None
+    async def __call__(self, item: Any, timeout: float | None, again: bool, /) -> Any:
+        assert (timeout, again) == (None, False)
         self.begun.append(item)
         future = self.pending[item] = asyncio.get_running_loop().create_future()
         self.most = max(self.most, len(self.pending))
@@ -43,7 +43,7 @@ class Calls:
         self.pending[item].set_exception(error or LookupError(item))
 
 
-async def instant(item: Any, timeout: float | None, /) -> Any:
+async def instant(item: Any, timeout: float | None, again: bool, /) -> Any:
     return item
 
 

@@ -105,7 +105,7 @@ async def test_an_error_cancels_the_rest_although_nobody_takes_a_result_now() ->
 
 
 async def test_errors_in_the_place_of_results() -> None:
-    async def divide(item: int, timeout: float | None, /) -> float:
+    async def divide(item: int, timeout: float | None, again: bool, /) -> float:
         return 1 / item
 
     found = await collect(bulk(divide, [1, 0, 2, 0], return_exceptions=True))

@@ -97,9 +97,9 @@ async def test_a_call_waits_no_longer_than_its_timeout() -> None:
         errors = [each async for each in bulk]
         assert len(errors) == 1000
         refused = [error for error in errors if isinstance(error, QueueFullError)]
-        assert all(error in refused or isinstance(error, CallTimeoutError) for error in errors)
+        assert all(isinstance(error, QueueFullError | CallTimeoutError) for error in errors)
         assert max(error.attempts for error in refused) > 1
-        assert 1000 < transport.sent <= 1000 + 200 + 20 + 100  # the last: one after each wait of up to 0.2 s
+        assert 1000 < transport.sent <= 1000 + 200 + 20 + 50  # the last: one after each wait, of 0.1 s or more at last
         assert client.pending == 0
 
 
@@ -158,8 +158,10 @@ async def test_the_window() -> None:
     await asyncio.sleep(0)
     assert [turn.done() for turn in turns] == [True, False, False, False, False]
     turns[1].cancel()
+    window.ended(result=True)  # it comes to the turn of the one that is cancelled, and goes on to the next
     await asyncio.sleep(0)
-    for _ in range(3):
+    assert [turn.done() for turn in turns] == [True, True, True, False, False]
+    for _ in range(2):
         window.ended(result=True)
         await asyncio.sleep(0)
     assert all(turn.done() for turn in turns)

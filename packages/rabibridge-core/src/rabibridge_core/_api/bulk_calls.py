@@ -227,13 +227,14 @@ class BulkCalls(CallBase):
         if key is not None:
             raise ConfigurationError("idempotency_key names one call, not those of a bulk: use idempotent=True instead")
         timeout = client.call_timeout if given is None else seconds_of(given)
-        again = None if self._given.retry is False else retry or RetryRefused()
+        policy = None if self._given.retry is False else retry or RetryRefused()
         limit = None if timeout is None or timeout >= TIMEOUT_MAX else timeout
 
-        async def call(item: Any, left: float | None) -> Any:
+        async def call(item: Any, left: float | None, again: bool) -> Any:
             engine, (of_kind, given, idempotent, key, persistent, inherit, _, headers) = self._prepare(kind)
             within = given if left is None else left
-            chosen = (of_kind, within, idempotent, key, persistent, inherit, again, headers)
+            once_more = None if again else policy
+            chosen = (of_kind, within, idempotent, key, persistent, inherit, once_more, headers)
             try:
                 result = await engine.call(name, arguments(item), {}, chosen)
             except RemoteExecutionError as error:
@@ -242,7 +243,7 @@ class BulkCalls(CallBase):
                 raise as_listed_by(func, error) from error.__cause__
             return result if adapt is None else adapt(result)
 
-        return run_bulk(call, inputs, options._replace(retry=again, timeout=limit))
+        return run_bulk(call, inputs, options._replace(retry=policy, timeout=limit))
 
 
 def _one_argument(item: Any) -> tuple[Any, ...]:

@@ -21,10 +21,16 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class BulkCall(Protocol[R_co]):
-    """Makes the call for one item; it may take ``timeout`` seconds, ``None``: as long as the options say."""
+    """Makes the call for one item."""
 
-    async def __call__(self, item: Any, timeout: float | None, /) -> R_co:
-        """Return the result."""
+    async def __call__(self, item: Any, timeout: float | None, again: bool, /) -> R_co:
+        """Return the result.
+
+        Args:
+            item: the item.
+            timeout: what is left of its time, in seconds; ``None``: as much as the options say.
+            again: the call was refused before; it neither earns nor takes a token of the retry budget.
+        """
         ...
 
 
@@ -190,7 +196,7 @@ class _Bulk(Generic[R]):
         left: float | None = None
         while True:
             try:
-                result = await self._call(item, left)
+                result = await self._call(item, left, attempts > 0)
             except QueueFullError as full:
                 attempts += full.attempts
                 full.attempts = attempts

@@ -82,7 +82,8 @@ class SendWindow:
             if turn.done() and not turn.cancelled():  # it was let go in the same turn of the loop
                 self.ended(result=False)
             else:
-                self._held.remove(turn)
+                if turn in self._held:  # a cancelled one is passed over when its turn comes
+                    self._held.remove(turn)
                 self._changed()
             raise
         finally:
