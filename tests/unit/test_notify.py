@@ -84,7 +84,7 @@ async def test_without_a_timeout_it_has_no_deadline_and_ends_all_the_same() -> N
     telling = _begin(client)
     (request,) = await _notified(transport)
     assert request.timeout is None
-    with pytest.raises(CallTimeoutError, match="has not confirmed") as late:
+    with pytest.raises(CallTimeoutError, match="no confirm of the broker") as late:
         await soon(telling)
     assert late.value.executed is None
     assert transport.cancelled == []

@@ -97,8 +97,10 @@ class Broadcaster:
                 if state.complete or not await sending.proceed():
                     break
             if not state.accepted:
-                why = caller.why_paused or "the broker has not passed the broadcast on"
-                raise call_timeout_error(func_name, correlation_id, timeout, why, sent=True)
+                why = caller.why_paused
+                raise call_timeout_error(
+                    func_name, correlation_id, timeout, why, sent=True, awaited="confirm of the broker"
+                )
         except BaseException as raised:
             error = raised
             raise

@@ -71,7 +71,7 @@ def normalize_timeout(timeout: float) -> float | None:
 
 
 def call_timeout_error(
-    func_name: str, correlation_id: bytes, timeout: float | None, why: str, *, sent: bool
+    func_name: str, correlation_id: bytes, timeout: float | None, why: str, *, sent: bool, awaited: str = "reply"
 ) -> CallTimeoutError:
     """Return the error of a call whose timeout has passed.
 
@@ -81,9 +81,10 @@ def call_timeout_error(
         timeout: its timeout, in seconds.
         why: what it was waiting for, as a clause; may be empty.
         sent: whether it was sent, so that it may have run.
+        awaited: what it waited for then.
     """
     seconds = float(timeout or 0.0)
-    what = "no reply" if sent else "it could not be sent"
+    what = f"no {awaited}" if sent else "it could not be sent"
     left = ", the time left to the call that is being processed here" if isinstance(timeout, _Inherited) else ""
     return CallTimeoutError(
         f"call of {func_name!r} timed out: {what} within {seconds:g} s{left}{': ' if why else ''}{why}",
@@ -106,6 +107,7 @@ def expired_call_error(call: PendingCall, *, waits: bool, why: str) -> CallTimeo
         first = "it was refused" if call.lost is None else "the connection was lost"
         why = f"{first} and it could not be sent again{': ' if why else ''}{why}"
     sent = call.lost is not None or not waits  # a call that was only ever refused has not run
-    if not (call.wants_reply or waits or why):
-        why = "the broker has not confirmed the notification, which may be in the queue and run"
-    return call_timeout_error(call.func_name, call.request.correlation_id, call.timeout, why, sent=sent)
+    awaited = "reply" if call.wants_reply else "confirm of the broker, so that it may be in the queue and run,"
+    return call_timeout_error(
+        call.func_name, call.request.correlation_id, call.timeout, why, sent=sent, awaited=awaited
+    )

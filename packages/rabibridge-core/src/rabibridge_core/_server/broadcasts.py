@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.headers import RECEIVED, WORKER, WORKER_ID
 from rabibridge_core._reporting.error_text import printable
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest
 from rabibridge_core._server.cancelled_calls import CancelledCalls
 from rabibridge_core._server.concurrency import ConcurrencyLimiter
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_WAITING", "BroadcastLane", "Broadcasts"]
 
+_log = get_logger(__name__)
 MAX_WAITING = 64
 """How many broadcasts of a service wait on a worker for the one that runs; more are answered with an error."""
 _SEEN_MAX = 4096
@@ -160,6 +162,8 @@ class BroadcastLane:
             await self._drain.wait(drain_timeout)
         unfinished = len(self.processor.active)
         if unfinished:
+            what = "service %r: %d broadcasts were not finished when it stopped; their callers are told"
+            _log.warning(what, self._name, unfinished)
             await self._stopper.requeue_all()
         self.processor.close()
         self.processor.settler.failures.summarize()

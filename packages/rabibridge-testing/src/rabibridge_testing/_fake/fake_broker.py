@@ -133,8 +133,8 @@ class FakeBroker(MemoryBroker):
     def calls(self) -> list[RecordedCall]:
         """All calls so far, in the order in which they were sent; a new list on each access.
 
-        A redelivered call is listed once, and refused calls are listed too. A call that its client sends again is
-        listed again each time, with the same ``correlation_id``.
+        A redelivered call is listed once, and refused calls are listed too; broadcasts are not. A call that its client
+        sends again is listed again each time, with the same ``correlation_id``.
         """
         return [decode(trace, self._reader) for trace in self.traces]
 

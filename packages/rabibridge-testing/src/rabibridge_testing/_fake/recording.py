@@ -31,8 +31,9 @@ class RecordedCall:
         service: the name of the service.
         args: the positional arguments; empty if the request cannot be decoded, which ``error`` then says.
         kwargs: the keyword arguments.
-        outcome: ``"pending"``: no reply was sent so far; ``"result"``: the worker replied with a result; ``"error"``:
-            the worker replied with an error; ``"refused"``: the broker did not accept the call.
+        outcome: ``"pending"``: no reply was sent so far, as for all notifications; ``"result"``: the worker replied
+            with a result; ``"error"``: the worker replied with an error; ``"refused"``: the broker did not accept the
+            call.
         result: the result; ``None`` unless the outcome is ``"result"``.
         error: the error that the caller gets, if the reply reaches it; ``None`` if there is none.
         timeout: the timeout of the call, in seconds; ``None``: no limit.
