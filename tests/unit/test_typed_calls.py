@@ -160,6 +160,9 @@ async def test_options_among_the_arguments_are_explained(fake_broker: FakeBroker
             await client.call("add", 1, timeout=5, retry=False, other=1)
         assert "client.options(retry=..., timeout=...).call(...)" in refused.value.__notes__[-1]
         with pytest.raises(InvalidArgumentsError) as refused:
+            await client.stub("add")(1, timeout=5)
+        assert "client.options(timeout=...)" in refused.value.__notes__[-1]
+        with pytest.raises(InvalidArgumentsError) as refused:
             await client.call("add", 1, other=1)
         assert not any("client.options" in note for note in getattr(refused.value, "__notes__", ()))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeV
 
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._client.options import chosen_options
-from rabibridge_core._client.targets import CallTarget, HasTarget, as_listed_by, target_of
+from rabibridge_core._client.targets import CallTarget, HasTarget, as_listed_by, explain_options, target_of
 from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._services.callables import is_unbound_method
 from rabibridge_core.errors import ConfigurationError, RemoteExecutionError
@@ -104,6 +104,7 @@ class Stub(HasTarget, Generic[P, R]):
             result: R = await client.call(name, args, kwargs, options)
         except RemoteExecutionError as error:
             if error.code is None:
+                explain_options(error, kwargs)
                 raise
             raise as_listed_by(self, error) from error.__cause__
         return result if adapt is None or type(result) in adapt.exact else adapt(result)
