@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - the annotations of fields are used
+from decimal import Decimal  # noqa: TC003 - as above
+from enum import Enum
 from typing import Any
 
 from rabibridge import ServiceError
@@ -19,6 +23,24 @@ class SoldOut(ServiceError, code="tests.sold_out"):
 class Detailed(ServiceError, code="tests.detailed"):
     pairs: list[tuple[str, int]]
     sizes: dict[str, float] | None
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Line:
+    price: Decimal
+    count: int = 1
+
+
+class Rich(ServiceError, code="tests.rich"):
+    at: datetime
+    colour: Colour
+    lines: list[Line]
+    names: set[str]
+    raw: bytes = b"\x00"
 
 
 class Anything(ServiceError, code="tests.anything"):

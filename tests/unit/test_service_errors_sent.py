@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,10 @@ from tests.unit.scripted_requests import PATIENCE
 from tests.unit.service_errors_support import (
     FAILURE_HEADERS,
     Anything,
+    Colour,
     Detailed,
+    Line,
+    Rich,
     SoldOut,
     answer,
     decoded,
@@ -79,6 +84,22 @@ async def test_fields_are_what_their_annotations_say(serializer: str) -> None:
         assert failure.value.error_type.endswith(".Detailed")
         assert "in buy" in failure.value.remote_traceback
         assert "in buy" in failure.value.__notes__[0]
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json"])
+async def test_fields_of_types_that_formats_do_not_have(serializer: str) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    error = Rich(at, Colour.RED, [Line(Decimal("1.10")), Line(Decimal(2), count=3)], {"a", "b"})
+
+    async def buy() -> None:
+        raise error
+
+    async with _serving(buy) as broker, _client(broker, serializer) as client:
+        with pytest.raises(Rich) as failure:
+            await client.remote_call("buy", timeout=PATIENCE)
+        assert failure.value == error
+        assert type(failure.value.lines[0].price) is Decimal
+        assert failure.value is not error
 
 
 async def test_a_sync_function_and_try_remote_call() -> None:
