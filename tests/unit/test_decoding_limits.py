@@ -43,6 +43,17 @@ def text(size: int, end: str = "") -> bytes:
     return b"\xdb" + size.to_bytes(4, "big") + payload
 
 
+def extension(payload: bytes) -> bytes:
+    return b"\xc9" + (len(payload) + 1).to_bytes(4, "big") + b"\x52" + payload
+
+
+def nested_sets(depth: int, members: bytes) -> bytes:
+    body = extension(b"\x08" + members)
+    for _ in range(depth):
+        body = extension(b"\x08\x91" + body)
+    return body
+
+
 def items(item: bytes, count: int) -> bytes:
     return b"[" + b",".join([item] * count) + b"]"
 
@@ -62,6 +73,13 @@ BODIES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a long text with a wide character": (MSGPACK, lambda: text(63 * MIB, "😀")),
     "as long a text with a wide character as is accepted": (MSGPACK, lambda: text(26 * MIB, "😀")),
     "just unmeasured maps": (MSGPACK, lambda: b"\xdc\x02\x00" + (b"\x81\xa0" * 255 + b"\xc0") * 512),
+    "decimals": (MSGPACK, lambda: array(150_000, b"\xd5\x52\x061")),
+    "sets": (MSGPACK, lambda: array(150_000, b"\xd5\x52\x07\x90")),
+    "a set of equal members": (MSGPACK, lambda: extension(b"\x07" + array(1_000_000, b"\xc0"))),
+    "sets in sets": (MSGPACK, lambda: nested_sets(15, array(20 * MIB, b"\xc0"))),
+    "just unmeasured decimals": (MSGPACK, lambda: array(65_000, b"\xd5\x52\x061")),
+    "JSON: sets": (JSON, lambda: items(b'{"$rb":["set",[]]}', 200_000)),
+    "JSON: decimals": (JSON, lambda: items(b'{"$rb":["decimal","1"]}', 10_000)),
     "JSON: 22 million empty lists": (JSON, lambda: items(b"[]", 22_000_000)),
     "JSON: nested lists": (JSON, lambda: items(b"[" * 400 + b"]" * 400, 2300)),
     "JSON: maps": (JSON, lambda: items(b'{"":{}}', 240_000)),
