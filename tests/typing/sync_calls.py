@@ -73,6 +73,13 @@ def notifications_and_broadcasts(client: Client) -> None:
     assert_type(client.broadcast("add", 1), SyncBroadcast[Any])
 
 
+def maps(client: Client, view: SyncClientView) -> None:
+    assert_type(client.map(add, [1, 2]), Generator[int, None, None])
+    assert_type(view.map(add, [1, 2], return_exceptions=True), Generator[int | Exception, None, None])
+    assert_type(client.starmap(add, [(1, 2)]), Generator[int, None, None])
+    assert_type(client.map("add", [1]), Generator[Any, None, None])
+
+
 def blocks_connect(client: Client) -> None:
     with client as connected:
         assert_type(connected, Client)

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from rabibridge import CallTimeoutError, ConnectionLostError, NoRouteError, SerializationError, service
+from rabibridge import (
+    CallTimeoutError,
+    ConfigurationError,
+    ConnectionLostError,
+    NoRouteError,
+    RemoteExecutionError,
+    SerializationError,
+    ServiceError,
+    service,
+)
 from rabibridge.sync import Client
 from tests.support.waiting import PATIENCE
 
@@ -39,6 +48,10 @@ class Counter(Protocol):
 
 async def count(by: int) -> int:
     return by + 1
+
+
+class OutOfStock(ServiceError, code="out_of_stock"):
+    sku: str
 
 
 @pytest.fixture
@@ -157,3 +170,79 @@ def test_an_iteration_does_not_cross_a_fork(client: Client) -> None:
             os._exit(4)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
     assert next(replies, None) is None
+
+
+def test_declared_errors(client: Client, fake_broker: FakeBroker) -> None:
+    async def order(sku: str) -> None:
+        raise OutOfStock(sku)
+
+    fake_broker.add_service(order)
+    with pytest.raises(OutOfStock) as raised:
+        client.call(order, "tea")
+    assert raised.value.sku == "tea"
+    with pytest.raises(OutOfStock):
+        client.stub(order)("tea")
+    with pytest.raises(OutOfStock):
+        client.call(client.stub(order), "tea")
+
+
+def test_map_draws_its_input_in_the_thread_that_iterates(client: Client) -> None:
+    threads = set()
+
+    def numbers(count: int) -> Iterator[int]:
+        for number in range(count):
+            threads.add(threading.current_thread())
+            yield number
+
+    assert list(client.map(add, numbers(200), concurrency=8)) == list(range(200))
+    assert sorted(client.map("add", numbers(50), ordered=False)) == list(range(50))
+    assert threads == {threading.current_thread()}
+    assert list(client.starmap(add, [(1, 2), (3, 4)])) == [3, 7]
+    assert list(client.options(timeout=PATIENCE).map(add, [])) == []
+
+
+def test_errors_end_a_map(client: Client, fake_broker: FakeBroker) -> None:
+    async def picky(number: int) -> int:
+        if number == 3:
+            raise ValueError(number)
+        return number
+
+    fake_broker.add_service(picky)
+    seen: list[int] = []
+    results = client.map(picky, range(10))
+    with pytest.raises(RemoteExecutionError):
+        seen.extend(iter(results.__next__, None))
+    assert seen == [0, 1, 2]
+    everything = list(client.map(picky, range(5), return_exceptions=True))
+    assert isinstance(everything[3], RemoteExecutionError)
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise LookupError("the input")
+
+    with pytest.raises(LookupError, match="the input"):
+        list(client.map(picky, broken()))
+    with pytest.raises(ConfigurationError):
+        list(client.map(picky, [1], concurrency=0))
+    with pytest.raises(TypeError):
+        client.map(picky, 7)  # type: ignore[call-overload]
+
+
+def test_leaving_a_map_cancels_what_runs(client: Client, fake_broker: FakeBroker) -> None:
+    cancelled = threading.Event()
+
+    async def hold(number: int) -> int:
+        if number == 0:
+            return number
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return number
+
+    fake_broker.add_service(hold)
+    for result in client.map(hold, range(5)):
+        assert result == 0
+        break
+    assert cancelled.wait(PATIENCE)
+    assert client.pending == 0

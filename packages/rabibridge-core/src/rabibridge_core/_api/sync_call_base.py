@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.options import NOTHING_GIVEN, GivenOptions
-from rabibridge_core._client.targets import explain_options
-from rabibridge_core.errors import InvalidArgumentsError
+from rabibridge_core._client.targets import as_listed_by, explain_options
+from rabibridge_core.errors import InvalidArgumentsError, RemoteExecutionError
 
 if TYPE_CHECKING:
     from rabibridge_core._api.sync_connection import SyncConnection
@@ -34,7 +34,7 @@ class SyncCallBase(ABC):
     def _view(self, given: GivenOptions) -> SyncCallBase:
         """Return a view with these options over those that were chosen before."""
 
-    def _call(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call(self, func: object, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, kind, adapt = target
         connection, options = self._prepare(kind)
         try:
@@ -42,4 +42,8 @@ class SyncCallBase(ABC):
         except InvalidArgumentsError as error:
             explain_options(error, kwargs)
             raise
+        except RemoteExecutionError as error:
+            if error.code is None:
+                raise
+            raise as_listed_by(func, error) from error.__cause__
         return result if adapt is None or type(result) in adapt.exact else adapt(result)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from rabibridge_core._api.proxies import make_proxy
+from rabibridge_core._api.sync_bulk_calls import SyncBulkCalls
 from rabibridge_core._api.sync_other_calls import SyncOtherCalls
 from rabibridge_core._api.sync_stubs import SyncServiceProxy, SyncStub, make_sync_stub
 from rabibridge_core._client.options import GivenOptions
@@ -30,7 +31,7 @@ R = TypeVar("R")
 ServiceT = TypeVar("ServiceT")
 
 
-class SyncCalls(SyncOtherCalls):
+class SyncCalls(SyncOtherCalls, SyncBulkCalls):
     """All ways of calling: what a synchronous client and its views have in common."""
 
     __slots__ = ()
@@ -66,7 +67,7 @@ class SyncCalls(SyncOtherCalls):
             ConfigurationError: this thread runs an event loop, which the call would block.
             TypeError: ``func`` stands for no service, such as a class, a lambda or a generator function.
         """
-        return self._call(target_of(func), args, kwargs)
+        return self._call(func, target_of(func), args, kwargs)
 
     @overload
     def stub(

@@ -42,7 +42,7 @@ class Iteration(Generic[T]):
         if self._task is None:
             self._events = asyncio.Queue(1)
             self._task = asyncio.get_running_loop().create_task(self._run())
-        elif given is not None:
+        elif given is not None and not self._given.done():  # else it has ended by an error meanwhile
             self._given.set_result(given)
         try:
             return await self._events.get()

@@ -32,7 +32,9 @@ def make_sync_stub(
         RegistrationError: the annotation of the result names something that is not found, or cannot be used.
     """
     target = target_of(func, name)
-    return SyncStub(calls._view(chosen_options(options)), target if validate else target._replace(adapt=None))
+    if isinstance(func, SyncStub):
+        func = func._func
+    return SyncStub(calls._view(chosen_options(options)), func, target if validate else target._replace(adapt=None))
 
 
 class SyncStub(HasTarget, Generic[P, R]):
@@ -42,17 +44,22 @@ class SyncStub(HasTarget, Generic[P, R]):
     shared by all threads, and works after a fork. It cannot be pickled, as its client cannot.
     """
 
-    __slots__ = ("__weakref__", "_calls")
+    __slots__ = ("__weakref__", "_calls", "_func")
 
-    def __init__(self, calls: SyncCallBase, target: CallTarget) -> None:
-        """Call ``target`` by ``calls``, a view of the client; created by ``client.stub``."""
+    def __init__(self, calls: SyncCallBase, func: Callable[P, Any] | str, target: CallTarget) -> None:
+        """Call ``target``, made of ``func``, by ``calls``, a view of the client; created by ``client.stub``."""
         self._calls = calls
+        self._func = func
         self._target = target
 
     @property
     def __name__(self) -> str:
         """The name of the service."""
         return self._target.name
+
+    @property
+    def _listing(self) -> object:
+        return self._func
 
     def __repr__(self) -> str:
         """Show the service, the client and the options."""
@@ -64,7 +71,7 @@ class SyncStub(HasTarget, Generic[P, R]):
         Raises:
             RabiBridgeError: as in ``client.call``.
         """
-        return cast("R", self._calls._call(self._target, args, kwargs))
+        return cast("R", self._calls._call(self._func, self._target, args, kwargs))
 
     def options(self, **options: Unpack[OptionArguments]) -> SyncStub[P, R]:
         """Return a stub with further options, as in ``add.options(timeout=0.5)(1, 2)``.
@@ -76,7 +83,7 @@ class SyncStub(HasTarget, Generic[P, R]):
             TypeError: an option is unknown.
             ConfigurationError: an option has a wrong type or value.
         """
-        return SyncStub(self._calls._view(chosen_options(options)), self._target)
+        return SyncStub(self._calls._view(chosen_options(options)), self._func, self._target)
 
     def __copy__(self) -> Self:
         return self
@@ -92,4 +99,4 @@ class SyncServiceProxy(ServiceProxy):
     """The remote methods of a service class, each as a :class:`~rabibridge_core.rpc.SyncStub`."""
 
     def _stub(self, function: Callable[..., Any], target: CallTarget) -> Any:
-        return SyncStub[..., Any](cast("Any", self._calls), target)
+        return SyncStub[..., Any](cast("Any", self._calls), function, target)
