@@ -17,6 +17,7 @@ from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
 from rabibridge_core._observability.health import Health
 from rabibridge_core._protocol.naming import FunctionKind
+from rabibridge_core._services.depends import Depends
 from rabibridge_core._services.interface import service
 from rabibridge_core._services.registration import register_call
 from rabibridge_core._services.schema import ServiceSchema
@@ -51,6 +52,7 @@ __all__ = [
     "ContentRejectedError",
     "CurrentCall",
     "Delivery",
+    "Depends",
     "FunctionKind",
     "HeaderValue",
     "Headers",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
+from weakref import ref
 
+from rabibridge_core._api.lifespan import check_lifespan, entered_with
 from rabibridge_core._api.serving import ServingBase
 from rabibridge_core._observability.health import Health
-from rabibridge_core._server.executors import validator
+from rabibridge_core._server.process_scope import Overrides, ProcessScope
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of, service_object, services_among
@@ -15,8 +18,11 @@ from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
+    from rabibridge_core._api.base import RpcOptions
+    from rabibridge_core._api.lifespan import Lifespan
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._services.interface import LimitArguments
     from rabibridge_core._services.schema import ServiceSchema
@@ -41,10 +47,31 @@ class RpcServer(ServingBase):
             await server.run_serve()
     """
 
+    def __init__(self, *, lifespan: Lifespan | None = None, **options: Unpack[RpcOptions]) -> None:
+        """Collect the settings.
+
+        Args:
+            lifespan: what surrounds serving: a function that takes the server and returns an async context manager, as
+                ``contextlib.asynccontextmanager`` makes it, or an async generator function. It is entered before the
+                first call is taken, and left after the last one was answered; an error that it raises ends serving.
+                What it yields, one object or a tuple of several, goes to parameters that :func:`Depends` marks.
+            **options: the arguments of :class:`RpcBase`.
+
+        Raises:
+            ConfigurationError: a setting is missing or wrong.
+        """
+        self._lifespan = check_lifespan(lifespan)
+        try:
+            super().__init__(**options)
+        except BaseException:
+            del options  # the error carries this frame, whose variables may be reported
+            raise
+
     def _make_engine(self) -> Server:
         before: Server | None = getattr(self, "_server", None)
         if before is None:
             self._folders: list[PluginFolder] = []
+            self._overrides = Overrides()
         self._server = Server(
             self._transport,
             self._codec,
@@ -53,6 +80,7 @@ class RpcServer(ServingBase):
             name=self.name,
             queue_type=self.settings.queue_type,
             registry=before.registry if before is not None else None,  # the services stay when it connects anew
+            process=ProcessScope(partial(_entered, ref(self)), self._overrides),  # no cycle: it must hear of its end
         )
         return self._server
 
@@ -173,9 +201,7 @@ class RpcServer(ServingBase):
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)
-        for schema in schemas:
-            if schema.validate:
-                validator(schema)  # before the first one is added
+        schemas = tuple(map(self._server.services.checked, schemas))  # all, before the first one is added
         added = tuple(map(self._server.add, schemas))
         return added[0] if service_object(func_ptr) is None else added
 
@@ -202,3 +228,9 @@ class RpcServer(ServingBase):
         for schema in services:
             self._server.add(schema)
         self._folders.append(folder)
+
+
+def _entered(server: ref[RpcServer], overrides: Overrides) -> AbstractAsyncContextManager[object]:
+    owner = server()
+    assert owner is not None  # it is running
+    return entered_with(owner, owner._lifespan, overrides)

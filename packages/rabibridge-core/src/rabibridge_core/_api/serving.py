@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rabibridge_core._api.base import RpcBase
 from rabibridge_core._hosting.background_serving import BackgroundServing
 from rabibridge_core._hosting.run import serve_until_stopped
+from rabibridge_core._services.callables import place_of
+from rabibridge_core._services.depends import Dependency
+from rabibridge_core._services.injection import provider_of
+from rabibridge_core._services.providers import key_of
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from rabibridge_core._api.lifespan import Lifespan
     from rabibridge_core._hosting.plugin_folder import PluginFolder
+    from rabibridge_core._server.process_scope import Overrides
     from rabibridge_core._server.server import Server
     from rabibridge_core._services.schema import ServiceSchema
 
@@ -25,6 +33,8 @@ class ServingBase(RpcBase):
 
     _server: Server
     _folders: list[PluginFolder]
+    _overrides: Overrides
+    _lifespan: Lifespan | None
 
     async def connect(self) -> Self:
         """Connect and declare the queues of the services, so that calls made from now on wait in them.
@@ -116,11 +126,39 @@ class ServingBase(RpcBase):
             raise ConfigurationError(
                 "run_serve(reload=True) needs the package watchfiles: install rabibridge-core[reload]"
             )
-        if not (self._server.registry or reload or may_be_empty):
+        if not (self._server.registry or reload or may_be_empty or self._lifespan):
             raise ConfigurationError(
                 "there is nothing to serve: call load_services(), add_service() or load_plugins() before run_serve()"
             )
         await serve_until_stopped(self._server, self._folders if reload else [], signals=signals)
+
+    @contextmanager
+    def override(self, provider: Callable[..., Any], replacement: Callable[..., Any]) -> Iterator[None]:
+        """Replace a provider in a block, as tests do: ``with server.override(session, fake_session):``.
+
+        Args:
+            provider: the function given to :func:`Depends`, or the lifespan of this server.
+            replacement: what provides the value instead: a provider of any kind. It need not be of the same kind.
+
+        Raises:
+            RegistrationError: the replacement cannot be a provider.
+            ConfigurationError: the server is serving, and what is replaced lives as long as that. Override it before.
+        """
+        key, what = key_of(provider), f"the replacement of {place_of(provider)}"
+        process = self._server.process
+        if provider is not self._lifespan:
+            provider_of(Dependency(replacement, "call", True, 1.0), what)
+        if process.has_entered(key) or (process.entered and provider is self._lifespan):
+            raise ConfigurationError(f"{place_of(provider)} is in use: override it before the server serves")
+        before = self._overrides.get(key)
+        self._overrides[key] = replacement
+        try:
+            yield
+        finally:
+            if before is None:
+                del self._overrides[key]
+            else:
+                self._overrides[key] = before
 
     async def wait_serving(self, *names: str) -> None:
         """Wait until services receive calls, for example one that :meth:`add_service` has just added.

@@ -19,9 +19,15 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-__all__ = ["annotated_function", "argument_annotations", "result_annotation"]
+__all__ = [
+    "annotated_function",
+    "argument_annotations",
+    "raw_annotations",
+    "resolved_annotation",
+    "result_annotation",
+]
 
 _RESULT = "return"
 _LOCALS = ".<locals>."
@@ -38,15 +44,29 @@ def result_annotation(func: Callable[..., Any]) -> Any:
     return _resolve(func, [_RESULT]).get(_RESULT, inspect.Parameter.empty)
 
 
-def argument_annotations(func: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of the arguments of ``func``, resolved, by the names of the arguments.
+def argument_annotations(func: Callable[..., Any], *, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return the annotations of the arguments of ``func`` but ``without``, resolved, by the names of the arguments.
 
     The annotation of the result plays no part, and may name what exists for type checkers only.
 
     Raises:
         RegistrationError: one names something that is not found, or it is no annotation.
     """
-    return _resolve(func, [name for name in _raw(annotated_function(func)) if name != _RESULT])
+    return _resolve(func, [name for name in _raw(annotated_function(func)) if name != _RESULT and name not in without])
+
+
+def raw_annotations(func: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return the annotations of ``func`` as they are: objects, or texts, or with texts in them."""
+    return _raw(annotated_function(func))
+
+
+def resolved_annotation(func: Callable[..., Any], name: str) -> Any:
+    """Return one annotation of ``func``, resolved; :data:`inspect.Parameter.empty` if there is none of that name.
+
+    Raises:
+        RegistrationError: it names something that is not found, or it is no annotation.
+    """
+    return _resolve(func, [name]).get(name, inspect.Parameter.empty)
 
 
 def annotated_function(func: Any) -> Any:

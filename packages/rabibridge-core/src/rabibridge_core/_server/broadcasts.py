@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import StopReason
     from rabibridge_core._server.caller_clocks import CallerClocks
+    from rabibridge_core._server.process_scope import ProcessScope
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
     from rabibridge_core.transport import Headers, IncomingBroadcast
@@ -59,6 +60,7 @@ class BroadcastLane:
         clocks: CallerClocks,
         shutting_down: Callable[[], bool],
         clock: Callable[[], float] = monotonic,
+        process: ProcessScope | None = None,
     ) -> None:
         """Run broadcasts of ``schema``; must be made on the running event loop.
 
@@ -70,6 +72,7 @@ class BroadcastLane:
             clocks: the clocks of callers.
             shutting_down: tells whether the event loop has cancelled all of its tasks.
             clock: measures ages, in seconds.
+            process: what the handler needs that lives longer than a call; ``None``: nothing.
         """
         self._loop = asyncio.get_running_loop()
         self._name = schema.name
@@ -81,6 +84,7 @@ class BroadcastLane:
         self.processor = RequestProcessor(
             _as_broadcast(schema), codec, hooks,
             owner=self, deduplication=DeduplicationCache(clock), cancelled_calls=CancelledCalls(clock), clocks=clocks,
+            process=process,
         )  # fmt: skip
         self.processor.settler.add_headers(own)
         self.processor.notifies_owner = True

@@ -1,8 +1,19 @@
-"""Exceptions by which the serving side tells itself why a handler did not run. They never leave the worker."""
+"""Exceptions by which the serving side tells itself why something did not run.
+
+All but ``ProviderFailedError`` never leave the worker.
+"""
 
 from __future__ import annotations
 
-__all__ = ["ArgumentsRefusedError", "NotStartedError", "TooLateError"]
+from rabibridge_core.errors import ConfigurationError
+
+__all__ = [
+    "ArgumentsRefusedError",
+    "InterruptedStartError",
+    "NotStartedError",
+    "ProviderFailedError",
+    "TooLateError",
+]
 
 
 class ArgumentsRefusedError(Exception):
@@ -15,3 +26,11 @@ class TooLateError(Exception):
 
 class NotStartedError(Exception):
     """The handler could not be started. It did not run. ``__cause__`` says why."""
+
+
+class InterruptedStartError(Exception):
+    """The server was stopped while it entered its lifespan or a provider. It never leaves the server."""
+
+
+class ProviderFailedError(ConfigurationError):
+    """A provider that lives as long as the process has raised ``__cause__``: the services that need it do not start."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["HandlerExecutor", "invoke", "is_signature_error", "validator"]
+__all__ = ["HandlerExecutor", "invoke", "is_signature_error", "run_in_thread", "validator"]
 
 
 _UNFINISHED = (CoroutineType, GeneratorType, AsyncGeneratorType)
@@ -66,7 +66,7 @@ class HandlerExecutor:
             return await invoke(self._handler, args, kwargs)
         context = contextvars.copy_context()
         try:
-            future = self._threads.submit(lambda: context.run(_run_in_thread, self._handler, args, kwargs, active))
+            future = self._threads.submit(lambda: context.run(run_in_thread, self._handler, args, kwargs, active))
         except RuntimeError as error:  # a limit of the system
             self.problem = f"no thread can be started: {error}"
             raise NotStartedError from error
@@ -109,9 +109,10 @@ def is_signature_error(error: TypeError) -> bool:
     return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
-def _run_in_thread(
+def run_in_thread(
     handler: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], active: ActiveRequest
 ) -> tuple[Any, BaseException | None]:
+    """Run a handler in a thread; return its result and what it raised."""
     # The exception is returned, not raised: a future cannot hold StopIteration.
     if active.cancelled or (active.ends_at is not None and monotonic() >= active.ends_at):
         return None, TooLateError()
@@ -159,12 +160,14 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
 
     # The annotation of the result plays no part, and may exist for type checkers only.
     try:
-        capture.__annotations__ = {
-            name: with_arrays(annotation) for name, annotation in argument_annotations(handler).items()
-        }
+        injected = () if schema.injections is None else schema.injections.needs
+        annotations = argument_annotations(handler, without=injected)
+        capture.__annotations__ = {name: with_arrays(annotation) for name, annotation in annotations.items()}
         capture.__module__, capture.__qualname__ = function.__module__, schema.name
         # A partial that update_wrapper() was applied to would show the signature of the whole function.
         signature = inspect.signature(handler, follow_wrapped=not isinstance(handler, functools.partial))
+        if schema.injections is not None:
+            signature = schema.injections.signature
         capture.__signature__ = signature  # type: ignore[attr-defined]
         checked: Callable[..., tuple[Any, Any]] = eval(
             _VALIDATE_CALL, {"validate_call": pydantic.validate_call, "function": capture}

@@ -14,7 +14,8 @@ from rabibridge_core._protocol.payloads import StoredReply, decode_request, read
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
-from rabibridge_core._server.executors import HandlerExecutor, is_signature_error
+from rabibridge_core._server.executors import is_signature_error
+from rabibridge_core._server.injecting import executor_for
 from rabibridge_core._server.settlement import RequestSettler
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._server.caller_clocks import CallerClocks
     from rabibridge_core._server.cancelled_calls import CancelledCalls
+    from rabibridge_core._server.process_scope import ProcessScope
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
 
@@ -66,6 +68,7 @@ class RequestProcessor:
         deduplication: DeduplicationCache[ActiveRequest],
         cancelled_calls: CancelledCalls,
         clocks: CallerClocks,
+        process: ProcessScope | None = None,
     ) -> None:
         """Process requests of ``schema``; must be made on the running event loop.
 
@@ -77,6 +80,7 @@ class RequestProcessor:
             deduplication: the idempotency keys of the service.
             cancelled_calls: the requests to drop on arrival.
             clocks: the clocks of callers.
+            process: what lives longer than a call, for handlers with providers; ``None``: nothing.
         """
         self.schema = schema
         self.settler = RequestSettler(schema, codec)
@@ -85,7 +89,8 @@ class RequestProcessor:
         self.notifies_owner = False
         """Whether to call :meth:`ProcessorOwner.request_finished`."""
         self._at_most_once = schema.delivery == "at-most-once"
-        self._executor = HandlerExecutor(schema)
+        self._executor = executor_for(schema, process)
+        self._process = process
         self._deduplication = deduplication
         self._cancelled_calls = cancelled_calls
         self._clocks = clocks
@@ -102,7 +107,7 @@ class RequestProcessor:
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on. What the old one was given finishes."""
-        old, self._executor = self._executor, HandlerExecutor(schema)
+        old, self._executor = self._executor, executor_for(schema, self._process)
         self.schema = schema
         self.settler.use(schema)
         old.close(drop_waiting=False)

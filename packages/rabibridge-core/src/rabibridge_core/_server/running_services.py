@@ -10,7 +10,9 @@ from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.caller_clocks import CallerClocks
+from rabibridge_core._server.process_scope import ProcessScope
 from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._services.injection import injections_of
 from rabibridge_core._services.registry import Registry
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 
@@ -41,6 +43,7 @@ class RunningServices:
         queue_type: QueueType,
         name: str = "",
         registry: Registry | None = None,
+        process: ProcessScope | None = None,
     ) -> None:
         """Start empty.
 
@@ -52,6 +55,7 @@ class RunningServices:
             queue_type: the queue type of services that do not choose one.
             name: the name of this worker.
             registry: services that are registered already; ``None``: none.
+            process: what the services need that lives as long as they are served; ``None``: nothing.
         """
         self.registry = Registry() if registry is None else registry
         self.runners: dict[str, ServiceRunner] = {}
@@ -63,6 +67,7 @@ class RunningServices:
         self._transport = transport
         self._codec = codec
         self._hooks = hooks
+        self._process = ProcessScope() if process is None else process
         self._drain_timeout = drain_timeout
         self._name = name
         self._queue_type: QueueType = queue_type
@@ -74,12 +79,19 @@ class RunningServices:
         """Services that finish their active requests: all of them, or those that a change has dropped."""
         self._aborted = False
 
-    def _with_queue_type(self, schema: ServiceSchema) -> ServiceSchema:
-        return schema if schema.queue_type else replace(schema, queue_type=self._queue_type)
+    def _completed(self, schema: ServiceSchema) -> ServiceSchema:
+        """Return a service with its queue type, and with what its parameters need.
+
+        Raises:
+            RegistrationError: a parameter cannot be filled in.
+        """
+        injections = injections_of(schema.func_ptr) if schema.injections is None else schema.injections
+        return replace(schema, queue_type=schema.queue_type or self._queue_type, injections=injections)
 
     async def _put(self, schema: ServiceSchema) -> None:
         """Start a service, replace its handler, or replace it as a whole if its queue limits have changed."""
         self._failures.pop(schema.name, None)
+        await self._process.prepare(schema)
         running = self.runners.get(schema.name)
         if running is None:
             await self._start(schema)
@@ -101,7 +113,9 @@ class RunningServices:
             raise
 
     async def _start(self, schema: ServiceSchema, after: ServiceRunner | None = None) -> None:
-        runner = ServiceRunner(schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name)
+        runner = ServiceRunner(
+            schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
+        )
         if after is not None:
             runner.follow(after)
         self.registry.replace(schema)

@@ -10,6 +10,8 @@ from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.loop_monitor import LoopMonitor
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._server.exceptions import InterruptedStartError, ProviderFailedError
+from rabibridge_core._server.process_scope import ProcessScope
 from rabibridge_core._server.service_set import ServiceSet
 from rabibridge_core._server.side_by_side import together
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -46,6 +48,7 @@ class Server:
         name: str,
         queue_type: QueueType = "classic",
         registry: Registry | None = None,
+        process: ProcessScope | None = None,
     ) -> None:
         """Own ``transport``: it is connected and closed together with this server.
 
@@ -57,12 +60,15 @@ class Server:
             name: the name of this server in logs and errors.
             queue_type: the queue type of services that do not choose one.
             registry: services that are registered already; ``None``: none.
+            process: the lifespan, and what overrides providers; ``None``: neither.
         """
         self.transport = transport
         self.name = name
+        self.process = ProcessScope() if process is None else process
         self.services = ServiceSet(
-            transport, codec, hooks, drain_timeout=drain_timeout, queue_type=queue_type, name=name, registry=registry
-        )
+            transport, codec, hooks,
+            drain_timeout=drain_timeout, queue_type=queue_type, name=name, registry=registry, process=self.process,
+        )  # fmt: skip
         self._connected = False
         self._running = False
         self._started = asyncio.Event()
@@ -150,6 +156,8 @@ class Server:
             )
         try:
             await self.services.start()
+        except ProviderFailedError:
+            raise  # its cause is in code of the user
         except ConfigurationError as error:
             raise _mendable(error) from None
 
@@ -195,7 +203,11 @@ class Server:
             raise ConfigurationError(f"{self.name} is already running: one run_serve() serves all of its services")
         self._running = True
         try:
-            await self._run()
+            if not self._stop_requested.is_set():
+                async with self.process:
+                    await self._run()
+        except InterruptedStartError:
+            _log.info("%s was stopped before it had started", self.name)
         finally:
             self._running = False
             self._started.clear()
@@ -209,13 +221,13 @@ class Server:
         monitor = LoopMonitor(self.services.service_of)
         monitor.start()
         try:
-            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await self.process.attend((starting, stopping))
             if starting.done():
                 starting.result()
                 self._started.set()
                 _log.info("%s serves %d services", self.name, len(self.registry))
                 _log.debug("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry))
-                await asyncio.wait((closed, stopping), return_when=asyncio.FIRST_COMPLETED)
+                await self.process.attend((closed, stopping))
             if closed.done():
                 closed.result()
         finally:
@@ -229,8 +241,11 @@ class Server:
 
     def stop(self) -> None:
         """Make :meth:`run` finish the active requests and return. A second call requeues the active ones at once."""
-        if self._stop_requested.is_set():
+        again = self._stop_requested.is_set()
+        if again:
             self.services.abort_drain()
+        if again or not self.process.leaving:
+            self.process.interrupt()
         self._stop_requested.set()
 
     async def close(self) -> None:
@@ -254,6 +269,8 @@ class Server:
 
     async def _close(self) -> None:
         self._stop_requested.set()
+        if not self.process.leaving:
+            self.process.interrupt()
         try:
             await self.services.stop()
         finally:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._observability.call_context import CurrentCall
+    from rabibridge_core._server.process_scope import ProcessScope
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
     from rabibridge_core.plugins.call_hooks import CallHooks
@@ -54,6 +55,7 @@ class ServiceRunner:
         clock: Callable[[], float] = monotonic,
         clocks: CallerClocks | None = None,
         worker: str = "",
+        process: ProcessScope | None = None,
     ) -> None:
         """Serve ``schema``; must be made on the running event loop.
 
@@ -64,6 +66,7 @@ class ServiceRunner:
             clock: measures the age of stored replies and cancellations, in seconds.
             clocks: the clocks of callers; ``None``: new ones.
             worker: the name of this worker, which goes with its answers to broadcasts.
+            process: what its handlers need that lives longer than a call; ``None``: nothing.
         """
         self.consumer: Consumer | None = None
         self._loop = asyncio.get_running_loop()
@@ -74,10 +77,10 @@ class ServiceRunner:
         self._processor = RequestProcessor(
             schema, codec, hooks,
             owner=self, deduplication=self._deduplication, cancelled_calls=self._cancelled_calls,
-            clocks=clocks,
+            clocks=clocks, process=process,
         )  # fmt: skip
         self._broadcasts = Broadcasts(partial(
-            BroadcastLane, codec=codec, hooks=hooks, worker=worker, clocks=clocks, clock=clock,
+            BroadcastLane, codec=codec, hooks=hooks, worker=worker, clocks=clocks, clock=clock, process=process,
             shutting_down=lambda: self.shutting_down,
         ))  # fmt: skip
         self._active = self._processor.active
@@ -142,8 +145,8 @@ class ServiceRunner:
 
     def can_go_on_as(self, schema: ServiceSchema) -> bool:
         """Tell whether :meth:`replace_handler` is enough to become ``schema``: its queue and limits are the same."""
-        same_limit = self._at_most_once or self.schema.concurrency == schema.concurrency
-        return self.schema.queue == schema.queue and same_limit
+        before = self.schema
+        return before.queue == schema.queue and (self._at_most_once or before.concurrency == schema.concurrency)
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""
@@ -153,10 +156,7 @@ class ServiceRunner:
         self._broadcasts.use(schema)
 
     def follow(self, before: ServiceRunner) -> None:
-        """Count the requests that ``before``, which receives no more, still has against the limit of this one.
-
-        Called before :meth:`start`: together, the two run no more than this one may.
-        """
+        """Count the requests that ``before``, which receives no more, still has against the limit of this one."""
         if not (count := len(before._active) + before._takeover.pending):
             return
         if self._limiter is None:

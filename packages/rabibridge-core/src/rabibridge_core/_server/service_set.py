@@ -42,11 +42,10 @@ class ServiceSet(RunningServices):
             The service with its queue type.
 
         Raises:
-            RegistrationError: the name is taken, or ``validate=True`` cannot work with the annotations.
+            RegistrationError: the name is taken, a parameter cannot be filled in, or ``validate=True`` cannot
+                work with the annotations.
         """
-        if schema.validate:
-            validator(schema)  # fails here, before the queue exists and callers can reach it
-        schema = self._with_queue_type(schema)
+        schema = self.checked(schema)  # fails here, before the queue exists and callers can reach it
         if schema.name in self._failures and schema.name not in self.runners:
             self.registry.remove(schema.name)  # it could not be started, so that it may be added with other limits
         known = schema.name in self.registry
@@ -54,6 +53,17 @@ class ServiceSet(RunningServices):
         if not known and self.serving:
             self._failures.pop(schema.name, None)
             self._changes.spawn(self.change([], [schema]))
+        return schema
+
+    def checked(self, schema: ServiceSchema) -> ServiceSchema:
+        """Return a service that can be added, with its queue type and with what its parameters need.
+
+        Raises:
+            RegistrationError: see :meth:`add`.
+        """
+        schema = self._completed(schema)
+        if schema.validate:
+            validator(schema)
         return schema
 
     async def declare(self) -> list[ConfigurationError]:
@@ -187,7 +197,7 @@ class ServiceSet(RunningServices):
     async def _change_one(self, schema: ServiceSchema) -> None:
         before = self.runners.get(schema.name)
         try:
-            await self._put(self._with_queue_type(schema))
+            await self._put(self._completed(schema))
         except RabiBridgeError as error:
             self._failures[schema.name] = error
             if schema.name not in self.runners:

@@ -32,7 +32,7 @@ def refuse_what_cannot_be_served(func: Any) -> None:
         )
     if not callable(func):
         raise RegistrationError(f"{func!r} is not callable: a service must be a function")
-    for layer in _layers(func):
+    for layer in layers(func):
         if inspect.isasyncgenfunction(layer) or inspect.isgeneratorfunction(layer):
             kind = "an async generator" if inspect.isasyncgenfunction(layer) else "a generator"
             raise RegistrationError(
@@ -43,12 +43,12 @@ def refuse_what_cannot_be_served(func: Any) -> None:
 
 def is_async(func: Any) -> bool:
     """Tell whether calling ``func`` gives a coroutine: it is, binds or calls a coroutine function."""
-    return any(inspect.iscoroutinefunction(layer) for layer in _layers(func))
+    return any(inspect.iscoroutinefunction(layer) for layer in layers(func))
 
 
 def is_generator(func: Any) -> bool:
     """Tell whether calling ``func`` gives a generator, sync or async."""
-    return any(inspect.isasyncgenfunction(layer) or inspect.isgeneratorfunction(layer) for layer in _layers(func))
+    return any(inspect.isasyncgenfunction(layer) or inspect.isgeneratorfunction(layer) for layer in layers(func))
 
 
 def is_unbound_method(func: Any) -> bool:
@@ -71,7 +71,7 @@ def place_of(func: Any) -> str:
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else str(name)
 
 
-def _layers(func: Any) -> Iterator[Callable[..., Any]]:
+def layers(func: Any) -> Iterator[Callable[..., Any]]:
     """Yield ``func``, and what runs when it is called: the function in a partial, of a method, of a callable object."""
     while True:
         yield func

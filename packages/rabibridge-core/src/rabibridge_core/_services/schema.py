@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._protocol.naming import check_service_name, queue_name, routing_keys
@@ -19,6 +19,7 @@ from rabibridge_core.transport import ServiceQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rabibridge_core._services.injection import Injections
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -50,6 +51,7 @@ class ServiceSchema:
         queue_type: ``"classic"`` or ``"quorum"``; ``None``: the server's setting.
         fetch_ahead: number of calls that one worker fetches in addition to those that it runs.
         raises: the errors that the function raises on purpose, which belong to its interface.
+        injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
 
     name: str
@@ -67,6 +69,8 @@ class ServiceSchema:
     queue_type: QueueType | None = None
     fetch_ahead: int = 0
     raises: tuple[type[ServiceError], ...] = ()
+
+    injections: Injections | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, func_ptr: Callable[..., Any], limits: ServiceLimits, name: str | None = None) -> ServiceSchema:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Unpack
+
 from rabibridge._api.base import RMQBase
+from rabibridge_core._api.lifespan import check_lifespan
 from rabibridge_core._api.server import RpcServer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from rabibridge._api.base import ConnectionOptions
+    from rabibridge_core._api.lifespan import Lifespan
 
 __all__ = ["RMQServer"]
 
@@ -22,3 +32,39 @@ class RMQServer(RMQBase, RpcServer):
         async with server:
             await server.run_serve()
     """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        host: str | Sequence[str] | None = None,
+        port: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        lifespan: Lifespan | None = None,
+        **connection: Unpack[ConnectionOptions],
+    ) -> None:
+        """Collect the settings: those of :class:`RMQBase`, and one more.
+
+        Args:
+            loop: as in :class:`RMQBase`, like all that follow.
+            host: one host or several.
+            port: port of the hosts that have none of their own.
+            username: user name.
+            password: password.
+            lifespan: what surrounds serving: a function that takes the server and returns an async context manager, as
+                ``contextlib.asynccontextmanager`` makes it, or an async generator function. It is entered before the
+                first call is taken, and left after the last one was answered; an error that it raises ends serving.
+                What it yields, one object or a tuple of several, goes to parameters that :func:`Depends` marks.
+            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport`` and ``name``.
+
+        Raises:
+            ConfigurationError: a setting is missing or wrong.
+        """
+        try:
+            check_lifespan(lifespan)
+            super().__init__(loop, host, port, username, password, **connection)
+        except BaseException:
+            del password, connection  # the error carries this frame, whose variables may be reported
+            raise
+        self._lifespan = lifespan

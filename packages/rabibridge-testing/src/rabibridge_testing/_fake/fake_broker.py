@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._services.injection import injections_of, longer_lived
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of, service_object
 from rabibridge_core.errors import RegistrationError
@@ -172,6 +174,13 @@ class FakeBroker(MemoryBroker):
             raise RegistrationError(
                 f"the fake broker already serves {schema.name!r}: rename the function, or call add_service only once"
             )
+        injections = injections_of(schema.func_ptr)
+        if injections is not None and (names := longer_lived(injections.needs)):
+            raise RegistrationError(
+                f"service {schema.name!r}: {', '.join(map(repr, names))} lives longer than a call, and the fake broker "
+                "has no lifespan: add the service to a server, and use 'async with server.serving():'"
+            )
+        schema = replace(schema, injections=injections)
         self.declare(schema.queue)
         self._schemas[schema.name] = schema
         self._serve_soon()
