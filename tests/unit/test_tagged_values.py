@@ -157,7 +157,6 @@ def test_values_arrive_as_sent(serializer: Any, value: object) -> None:
         (Item({"$rb": ["set", [1, 1]]}), {"price": {"$rb": ["set", [1, 1]]}, "total": 3}),
         ({"text": '{"$rb":["date","2024"]}', "day": datetime.date.min}, None),
     ],
-    ids=repr,
 )
 def test_what_arrives(serializer: Any, value: object, arrives: object) -> None:
     read = serializer.loads(serializer.dumps(value))

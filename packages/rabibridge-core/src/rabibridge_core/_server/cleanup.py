@@ -36,8 +36,9 @@ def async_cleanup(provider: Provider, leave: Callable[..., Awaitable[Any]]) -> E
     async def clean_up(
         exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
     ) -> bool:
+        limit = asyncio.timeout(provider.cleanup_timeout)
         try:
-            async with asyncio.timeout(provider.cleanup_timeout) as limit:
+            async with limit:
                 await leave(exc_type, exc, traceback)
         except TimeoutError as error:
             if not limit.expired():
