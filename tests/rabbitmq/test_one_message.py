@@ -162,7 +162,7 @@ async def test_a_cancellation_under_another_address_ends_nothing(stage: Stage) -
 async def test_cancellations_are_bounded_in_bytes(victim: _Victim) -> None:
     key = f"cancel:async_{victim.name}"
     await victim.serves()  # it does, so its queue for cancellations is there
-    for body in (bytes(2**20), bytes(100_000)):
+    for body in (bytes(2**21), bytes(2**20 + 1)):
         for _ in range(3):
             with pytest.raises(aiormq.exceptions.DeliveryError):
                 await victim.stranger.basic_publish(body, exchange="rpc", routing_key=key)

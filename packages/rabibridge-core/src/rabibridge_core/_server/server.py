@@ -149,17 +149,20 @@ class Server:
             ConnectionLostError: the server is not connected.
             ConfigurationError: the broker refuses a queue.
         """
-        if not self._connected or self._close_once.started:
-            raise ConnectionLostError(
-                f"{self.name} is not connected: await connect(), or use 'async with', before run_serve()",
-                executed=False,
-            )
+        self._check_connected()
         try:
             await self.services.start()
         except ProviderFailedError:
             raise  # its cause is in code of the user
         except ConfigurationError as error:
             raise _mendable(error) from None
+
+    def _check_connected(self) -> None:
+        if not self.connected:
+            raise ConnectionLostError(
+                f"{self.name} is not connected: await connect(), or use 'async with', before run_serve()",
+                executed=False,
+            )
 
     async def remove(self, name: str, *, delete: bool = False) -> bool:
         """Stop and forget a service; see :meth:`ServiceSet.remove`.
@@ -197,10 +200,12 @@ class Server:
 
         Raises:
             ConfigurationError: the server is running already.
+            ConnectionLostError: it is not connected.
             RabiBridgeError: the transport was closed for another reason than :meth:`close`.
         """
         if self._running:
             raise ConfigurationError(f"{self.name} is already running: one run_serve() serves all of its services")
+        self._check_connected()
         self._running = True
         try:
             if not self._stop_requested.is_set():
