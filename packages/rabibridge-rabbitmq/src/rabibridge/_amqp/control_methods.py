@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pamqp.encode
 
 from rabibridge._amqp.frames import FRAME_HEAD, METHOD, short_string
+from rabibridge._amqp.methods import CANCEL, CHANNEL_CLOSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,14 +47,12 @@ QOS_OK: Final = b"\x00\x3c\x00\x0b"
 CONSUME_OK: Final = b"\x00\x3c\x00\x15"
 CANCEL_OK: Final = b"\x00\x3c\x00\x1f"
 
-_CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 _BIND_EXCHANGE = b"\x00\x28\x00\x1e\x00\x00"
 _DECLARE_QUEUE = b"\x00\x32\x00\x0a\x00\x00"
 _BIND_QUEUE = b"\x00\x32\x00\x14\x00\x00"
 _DELETE_QUEUE = b"\x00\x32\x00\x28\x00\x00"
 _QOS = b"\x00\x3c\x00\x0a"
 _CONSUME = b"\x00\x3c\x00\x14\x00\x00"
-_CANCEL = b"\x00\x3c\x00\x1e"
 _EMPTY_TABLE = b"\0\0\0\0"
 _DURABLE, _DECLARE_NOWAIT = 2, 16
 _IF_UNUSED, _IF_EMPTY = 1, 2
@@ -69,7 +68,7 @@ def method_frames(channel: int, methods: Iterable[bytes]) -> bytes:
 
 def channel_close() -> bytes:
     """Return ``channel.close`` for a channel that is not needed any longer."""
-    return _CHANNEL_CLOSE + _CLOSE_ARGUMENTS.pack(_REPLY_SUCCESS, 0, 0, 0)
+    return CHANNEL_CLOSE + _CLOSE_ARGUMENTS.pack(_REPLY_SUCCESS, 0, 0, 0)
 
 
 def declare_queue(name: str, arguments: Mapping[str, Any]) -> bytes:
@@ -110,7 +109,7 @@ def consume(queue: str, consumer_tag: bytes) -> bytes:
 
 def cancel(consumer_tag: bytes) -> bytes:
     """Return ``basic.cancel``."""
-    return _CANCEL + short_string(consumer_tag) + b"\0"
+    return CANCEL + short_string(consumer_tag) + b"\0"
 
 
 def cancel_ok(consumer_tag: bytes) -> bytes:
