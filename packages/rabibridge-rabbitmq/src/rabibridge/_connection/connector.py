@@ -92,13 +92,16 @@ class Connector:
                     self._last_endpoint = endpoint
                     self._refusals, self._failure = 0, None
                     return session
-            too_late = deadline is not None and loop.time() + self._backoff.nominal >= deadline
-            if too_late and self._failure is not None:
-                raise ConnectionLostError(
-                    f"{self._failure}; gave up after {self._attempts} attempts in connect_timeout={timeout:g} s",
-                    executed=False,
-                ) from self._failure.__cause__
-            await asyncio.sleep(self._backoff.next())
+            delay = self._backoff.next()
+            if deadline is not None:
+                remaining = deadline - loop.time()
+                if remaining <= 0 and self._failure is not None:
+                    raise ConnectionLostError(
+                        f"{self._failure}; gave up after {self._attempts} attempts in connect_timeout={timeout:g} s",
+                        executed=False,
+                    ) from self._failure.__cause__
+                delay = min(delay, max(remaining, 0))  # the last attempt is made when the time is up
+            await asyncio.sleep(delay)
 
     def connection_lost(self, at: float) -> None:
         """Start again without delay after a connection was lost; ``at`` is the time of the loss on the event loop."""
