@@ -36,6 +36,7 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
     ServiceError,
+    StreamError,
 )
 from rabibridge_core.rpc import Broadcast, BroadcastReply, ClientView, Stub
 from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
@@ -72,6 +73,7 @@ __all__ = [
     "SerializationError",
     "ServiceError",
     "ServiceSchema",
+    "StreamError",
     "Stub",
     "__version__",
     "current_call",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rabibridge_core._codec.compression import MAGIC, compress, looks_incompressible
 from rabibridge_core._codec.decoding_cost import UNMEASURED
-from rabibridge_core._codec.failures import SerializerFaultError, unencodable
+from rabibridge_core._codec.failures import checked_bytes, unencodable
+from rabibridge_core._codec.joining import ItemEncoder
 from rabibridge_core._codec.receiving import BodyReader
 from rabibridge_core._codec.serializers import AcceptList, JsonSerializer, MsgpackSerializer, registry
 from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer
@@ -238,6 +239,16 @@ class Codec:
             return self._reader.read(body, content_type, content_encoding, context, on_loop=on_loop)
         return serializer.loads(body)
 
+    def items(self, content_type: str | None = None) -> ItemEncoder:
+        """Return what encodes the items of a stream or an upload, in the format that :meth:`encode` would use."""
+        serializer = self.serializer if content_type is None else self._accept.get(content_type) or self.serializer
+        return ItemEncoder(
+            serializer,
+            lambda value: self._dumps(value, content_type)[1],
+            self._finish,
+            max_decompressed=self.max_decompressed,
+        )
+
     def refusal(self, value: object, content_type: str | None = None) -> str | None:
         """Return why a value cannot be encoded in the format of a content type; ``None`` if it can."""
         try:
@@ -249,7 +260,7 @@ class Codec:
     def _dumps(self, value: object, content_type: str | None) -> tuple[Serializer, bytes]:
         serializer = self.serializer if content_type is None else self._accept.get(content_type) or self.serializer
         try:
-            return serializer, _checked_bytes(serializer, serializer.dumps(value))
+            return serializer, checked_bytes(serializer.name, serializer.dumps(value))
         except (SerializationError, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -283,12 +294,3 @@ def _positive(name: str, size: int) -> int:
     if size <= 0:
         raise ConfigurationError(f"{name} must be a positive number of bytes, not {size}")
     return size
-
-
-def _checked_bytes(serializer: Serializer, body: object) -> bytes:
-    """Return what a serializer of a plug-in has returned, if it is bytes."""
-    if isinstance(body, bytes | bytearray | memoryview):
-        return bytes(body)
-    raise SerializerFaultError(
-        f"the serializer {serializer.name!r} returned {type(body).__qualname__} from dumps(); it must return bytes"
-    )

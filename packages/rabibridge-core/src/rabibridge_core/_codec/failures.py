@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rabibridge_core.errors import SerializationError
 
-__all__ = ["MalformedValueError", "SerializerFaultError", "undecodable", "unencodable"]
+__all__ = ["MalformedValueError", "SerializerFaultError", "checked_bytes", "undecodable", "unencodable"]
 
 
 class SerializerFaultError(SerializationError):
@@ -29,3 +29,16 @@ def undecodable(name: str, error: BaseException) -> SerializationError:
     """Return the error of bytes that could not be decoded."""
     detail = str(error) if isinstance(error, MalformedValueError) else type(error).__name__
     return SerializationError(f"the received bytes cannot be decoded as {name}: {detail}")
+
+
+def checked_bytes(name: str, body: object) -> bytes:
+    """Return what the serializer of that name has returned, if it is bytes.
+
+    Raises:
+        SerializerFaultError: it is not.
+    """
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    raise SerializerFaultError(
+        f"the serializer {name!r} returned {type(body).__qualname__} from dumps(); it must return bytes"
+    )

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "StoredReply",
+    "StreamRequestError",
     "UnreadableRequestError",
     "decode_reply",
     "decode_request",
+    "decode_stream_request",
     "encode_failure",
     "encode_request",
     "encode_result",
@@ -57,10 +59,37 @@ class UnreadableRequestError(Exception):
     """The request could not be read, or must not be read; the cause says why."""
 
 
+class StreamRequestError(Exception):
+    """The body says that its caller wants a stream, or feeds an argument.
+
+    Attributes:
+        arguments: the positional and keyword arguments.
+    """
+
+    def __init__(self, arguments: tuple[Sequence[Any], dict[str, Any]]) -> None:
+        """Store the arguments."""
+        super().__init__("the request asks for a stream, or feeds an argument")
+        self.arguments = arguments
+
+
 def encode_request(
-    codec: Codec, args: Sequence[Any], kwargs: Mapping[str, Any], correlation_id: bytes, func_name: str = ""
+    codec: Codec,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    correlation_id: bytes,
+    func_name: str = "",
+    *,
+    streams: bool = False,
 ) -> tuple[bytes, str, str | None]:
     """Return body, content type and content encoding of a request.
+
+    Args:
+        codec: encodes the arguments.
+        args: the positional ones.
+        kwargs: the keyword arguments.
+        correlation_id: the id of the call.
+        func_name: the service, for errors.
+        streams: whether the caller wants a stream, or feeds an argument: the body says so.
 
     Raises:
         SerializationError: the serializer cannot represent the arguments; the text says which of them, and names the
@@ -68,7 +97,7 @@ def encode_request(
         ContentRejectedError: the body is too large.
     """
     try:
-        return codec.encode([args, kwargs], correlation_id)
+        return codec.encode([args, kwargs, True] if streams else [args, kwargs], correlation_id)
     except SerializationError as error:
         raise _located(codec, {"args": args, "kwargs": kwargs}, None, f"call of {func_name!r}", error) from error
 
@@ -80,6 +109,7 @@ def decode_request(
 
     Raises:
         LargeBodyError: ``on_loop`` is set, and the body may take so long that a thread must decode it.
+        StreamRequestError: its caller wants a stream, or feeds an argument.
         UnreadableRequestError: the body is malformed, or must not be read.
     """
     try:
@@ -94,7 +124,26 @@ def decode_request(
         args, kwargs = value
         if isinstance(args, _SEQUENCE) and isinstance(kwargs, dict) and (not kwargs or all(map(_is_name, kwargs))):
             return args, kwargs
+    elif isinstance(value, _SEQUENCE) and len(value) == 3 and value[2] is True:
+        args, kwargs, _ = value
+        if isinstance(args, _SEQUENCE) and isinstance(kwargs, dict) and all(map(_is_name, kwargs)):
+            raise StreamRequestError((args, kwargs))
     raise UnreadableRequestError from SerializationError("the request is not of the form [args, kwargs]")
+
+
+def decode_stream_request(
+    codec: Codec, request: IncomingRequest, on_loop: bool = True
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return the arguments of a request, whether its body says that it is more than a plain call or not.
+
+    Raises:
+        LargeBodyError: as :func:`decode_request`.
+        UnreadableRequestError: as :func:`decode_request`.
+    """
+    try:
+        return decode_request(codec, request, on_loop)
+    except StreamRequestError as found:
+        return found.arguments
 
 
 def read_idempotency_key(value: object) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "REDELIVERED",
     "REQUEST_REJECTED",
     "RESULT_UNSENDABLE",
+    "STREAM_STOPPED",
     "decode_error",
     "encode_error",
     "failure_headers",
@@ -44,6 +45,8 @@ REDELIVERED: Final = "redelivered"
 """The request of an at-most-once service may have been started by a worker that is gone; it is not run again."""
 DEAD: Final = "dead"
 """The request was redelivered too often without an answer; it is in the dead-letter queue."""
+STREAM_STOPPED: Final = "stopped"
+"""The worker was stopped in the middle of a stream or an upload: another one can go on if the service is resumable."""
 MALFORMED_REPLY: Final = "reply"
 """The reply is not of a form that RabiBridge knows. Never sent: the client finds it."""
 

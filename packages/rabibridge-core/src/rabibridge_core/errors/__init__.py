@@ -13,6 +13,7 @@
        ├─ QueueFullError
        ├─ NoRouteError (LookupError)
        ├─ CallTimeoutError (TimeoutError)
+       ├─ StreamError                     a stream or an upload ended before its end
        └─ RemoteExecutionError
           ├─ InvalidArgumentsError
           └─ ServiceError                  what services raise on purpose: programs declare subclasses
@@ -38,6 +39,7 @@ from rabibridge_core.errors._tree import (
     RegistrationError,
     RemoteExecutionError,
     SerializationError,
+    StreamError,
 )
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "RemoteExecutionError",
     "SerializationError",
     "ServiceError",
+    "StreamError",
 ]
 
 for _name in __all__:

@@ -18,6 +18,7 @@ __all__ = [
     "RegistrationError",
     "RemoteExecutionError",
     "SerializationError",
+    "StreamError",
 ]
 
 
@@ -208,3 +209,28 @@ class InvalidArgumentsError(RemoteExecutionError):
     """The arguments do not fit the function's signature, or its validation rejected them: it did not run."""
 
     executed: bool | None = False
+
+
+class StreamError(CallError):
+    """A stream or an upload ended before its end, and there is no more exact error for it.
+
+    A message is missing, came twice or out of order; its worker or connection was lost in the middle, and the service
+    is not resumable; or, in a function that reads an upload, its caller has given up.
+
+    Attributes:
+        received: how many items came before: those are complete and in order.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        func_name: str = "",
+        correlation_id: str = "",
+        received: int = 0,
+        executed: bool | None = None,
+    ) -> None:
+        """Store the number of items, and whether the function ran."""
+        super().__init__(message, func_name=func_name, correlation_id=correlation_id)
+        self.received = received
+        self.executed = executed

@@ -1,0 +1,108 @@
+"""Encodes the items of a stream one by one, and joins them into the encoding of a list of them.
+
+Each is encoded when it is yielded, as it is then, and sent together with others later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from rabibridge_core._codec.json_serializer import JsonSerializer
+from rabibridge_core._codec.msgpack_serializer import AnyKeysMsgpackSerializer, MsgpackSerializer
+from rabibridge_core.errors import ContentRejectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rabibridge_core._codec.serializers import Serializer
+
+__all__ = ["ItemEncoder"]
+
+Finish: TypeAlias = "Callable[[Serializer, bytes, bytes], tuple[bytes, str, str | None]]"
+
+_HEADER_MAX: Final = 5
+"""The header of a list takes at most so many bytes more than that of each item."""
+_SHORT_ARRAY: Final = 0x90
+_ARRAY_16: Final = b"\xdc"
+_ARRAY_32: Final = b"\xdd"
+
+
+class ItemEncoder:
+    """Encodes the items of one stream or upload, in one format. It keeps no state, and may be used by any thread."""
+
+    __slots__ = ("_dumps", "_finish", "_join", "_max_item", "_serializer")
+
+    def __init__(
+        self, serializer: Serializer, dumps: Callable[[Any], bytes], finish: Finish, *, max_decompressed: int
+    ) -> None:
+        """Encode with ``serializer``; made by :meth:`rabibridge_core._codec.codec.Codec.items`.
+
+        Args:
+            serializer: the format.
+            dumps: encodes one value with it, and raises no other errors than SerializationError.
+            finish: makes an encoded value the body of a message.
+            max_decompressed: largest list before compression, in bytes.
+        """
+        self._serializer = serializer
+        # It is known of the built-in formats only how lists are written: a subclass may write anything.
+        self._join = _JOINERS.get(type(serializer))
+        self._dumps = dumps if self._join is None else serializer.dumps
+        self._finish = finish
+        self._max_item = max_decompressed - _HEADER_MAX
+
+    @property
+    def joins(self) -> bool:
+        """Whether a body can hold several items; else each item needs one of its own."""
+        return self._join is not None
+
+    def encode(self, value: object) -> bytes:
+        """Encode one item, which may change afterwards.
+
+        Raises:
+            SerializationError: the serializer cannot represent it.
+            ContentRejectedError: it is larger than ``max_decompressed``.
+        """
+        item = self._dumps([value] if self._join is None else value)
+        if len(item) > self._max_item:
+            raise ContentRejectedError(
+                f"an item takes {len(item)} bytes as {self._serializer.name}, more than max_decompressed allows"
+            )
+        return item
+
+    def join(self, items: Sequence[bytes], context: bytes = b"") -> tuple[bytes, str, str | None]:
+        """Return body, content type and content encoding of a message with these items: one, if it does not join.
+
+        Args:
+            items: what :meth:`encode` has returned.
+            context: signed with the body, as in :meth:`rabibridge_core._codec.codec.Codec.encode`.
+
+        Raises:
+            ContentRejectedError: the body is larger than ``max_body`` or ``max_decompressed``.
+        """
+        if self._join is None:
+            (body,) = items
+        else:
+            body = self._join(items)
+        return self._finish(self._serializer, body, context)
+
+
+def _join_msgpack(items: Sequence[bytes]) -> bytes:
+    count = len(items)
+    if count < 16:
+        header = bytes((_SHORT_ARRAY | count,))
+    elif count < 2**16:
+        header = _ARRAY_16 + count.to_bytes(2, "big")
+    else:
+        header = _ARRAY_32 + count.to_bytes(4, "big")
+    return header + b"".join(items)
+
+
+def _join_json(items: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(items) + b"]"
+
+
+_JOINERS: Final[dict[type, Callable[[Sequence[bytes]], bytes]]] = {
+    MsgpackSerializer: _join_msgpack,
+    AnyKeysMsgpackSerializer: _join_msgpack,
+    JsonSerializer: _join_json,
+}
