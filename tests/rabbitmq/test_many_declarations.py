@@ -31,7 +31,7 @@ def _queue(number: int) -> ServiceQueue:
     name = f"service_{number}"
     return ServiceQueue(
         f"rpc_async_{name}", (f"async_{name}", f"any:{name}"), 10, 1,
-        any_key=f"any:{name}", other_queue=f"rpc_sync_{name}",
+        any_keys=(f"any:{name}",), other_queue=f"rpc_sync_{name}",
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import math
 import pickle
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @contextmanager
 def _answering(seconds: float | None) -> Iterator[CurrentCall]:
     """Be in a handler whose caller has so many seconds left."""
-    outer = CurrentCall("outer", cast("Any", None))
+    outer = CurrentCall("outer", cast("Any", SimpleNamespace(headers={})))
     outer.ends_at = None if seconds is None else time.monotonic() + seconds
     token = current_call_var.set(outer)
     try:

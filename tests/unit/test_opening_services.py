@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def _queue(name: str, **limits: Any) -> ServiceQueue:
     return ServiceQueue(
         f"rpc_async_{name}", (f"async_{name}", f"any:{name}"), None, 1,
-        any_key=f"any:{name}", other_queue=f"rpc_sync_{name}", **limits,
+        any_keys=(f"any:{name}",), other_queue=f"rpc_sync_{name}", **limits,
     )  # fmt: skip
 
 

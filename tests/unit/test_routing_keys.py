@@ -99,6 +99,6 @@ def test_what_a_service_binds_is_what_its_callers_use(is_async: bool) -> None:
     queue = _queue("name", is_async=is_async)
     assert queue.routing_keys == routing_keys("name", is_async=is_async)
     assert queue.routing_keys == (routing_key("name", kind), routing_key("name", "any"))
-    assert queue.any_key == routing_key("name", "any")
+    assert queue.any_keys == (routing_key("name", "any"),)
     assert queue.other_queue == queue_name("name", is_async=not is_async)
     assert queue.preferred == is_async

@@ -136,6 +136,7 @@ class RpcServer(ServingBase):
         queue_type: QueueType | None = None,
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
+        classes: Mapping[str, int | None] | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -157,6 +158,7 @@ class RpcServer(ServingBase):
         queue_type: QueueType | None = None,
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
+        classes: Mapping[str, int | None] | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -186,6 +188,8 @@ class RpcServer(ServingBase):
                 ``queue_type`` does.
             fetch_ahead: as in ``register_call``.
             raises: as in ``register_call``; ``()``: what its ``@register_call`` says.
+            classes: as in ``register_call``; ``None``: what its ``@register_call`` says, unless ``queue_size`` is
+                given.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -197,7 +201,7 @@ class RpcServer(ServingBase):
         self._check_serving_here()
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises,
+            fetch_ahead, raises, classes,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

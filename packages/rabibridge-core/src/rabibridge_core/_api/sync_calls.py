@@ -163,6 +163,7 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
         inherit_deadline: bool | None = None,
         retry: RetryRefused | Literal[False] | None = None,
         headers: Headers | None = None,
+        criticality: str | None = None,
     ) -> SyncClientView:
         """Return a view of this client whose calls are made with these options.
 
@@ -180,11 +181,16 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
             inherit_deadline: ``False``: a call made by a function that is itself being called may take longer than it.
             retry: how a call is sent again if the queue is full; ``False``: not at all.
             headers: further headers of the request, which the function finds in ``current_call().headers``.
+            criticality: the class that the call belongs to, such as ``"batch"``: it waits in the queue of that class,
+                behind more important ones. A service without that class serves it as a call that names none. Calls
+                that the function makes are of this class, too, unless they name another one.
 
         Raises:
             ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
         """
-        chosen = GivenOptions(kind, timeout, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers)
+        chosen = GivenOptions(
+            kind, timeout, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers, criticality
+        )
         chosen.check()
         return self._view(chosen)
 

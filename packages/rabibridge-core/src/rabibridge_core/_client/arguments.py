@@ -5,44 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rabibridge_core._client.retry import RetryRefused
-from rabibridge_core._protocol.naming import routing_key
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rabibridge_core._protocol.naming import FunctionKind
+__all__ = ["check_arguments", "check_options", "check_retry"]
 
-__all__ = ["RouteCache", "check_arguments", "check_options", "check_retry"]
-
-_ROUTES_KEPT = 4096
 _SEQUENCES = (tuple, list)
-
-
-class RouteCache(dict[str, dict[str, str]]):
-    """The routing keys of the services that a client has called, by kind and name.
-
-    Only plain texts become keys: an object that equals a text, such as a member of an enumeration, may lead to another
-    route than that text, and is looked up anew each time.
-    """
-
-    def add(self, func_name: str, kind: FunctionKind) -> str:
-        """Return a routing key that is not cached, and cache it.
-
-        Raises:
-            ConfigurationError: no service can have this name, or the kind is unknown.
-        """
-        route = routing_key(_plain(func_name), _plain(kind))  # type: ignore[arg-type] # it checks the kind
-        if type(func_name) is str and type(kind) is str:
-            routes = self.setdefault(kind, {})
-            if len(routes) >= _ROUTES_KEPT:
-                routes.clear()
-            routes[func_name] = route
-        return route
-
-
-def _plain(text: str) -> str:
-    return str.__str__(text) if isinstance(text, str) else text
 
 
 def check_arguments(func_name: str, args: object, kwargs: Mapping[str, object]) -> None:

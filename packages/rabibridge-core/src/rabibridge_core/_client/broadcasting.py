@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.broadcast import Broadcast, BroadcastReply
+from rabibridge_core._client.routes import kind_of
 from rabibridge_core._client.timeouts import call_timeout_error
 from rabibridge_core._protocol.broker_texts import NO_ROUTE
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
@@ -61,7 +62,9 @@ class Broadcaster:
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
         """
         preparation = self._preparation
+        options = (kind_of(options[0]), *options[1:])  # every worker gets it, whatever its class
         route = preparation.route(func_name, args, kwargs, options)
+        _, options = preparation.inherited(func_name, route, options)
         preparation.timeout(options[1], self._timeout, inherit=False)
 
         def send(state: BroadcastState) -> AsyncGenerator[BroadcastReply[Any], None]:

@@ -9,13 +9,14 @@ from rabibridge_core._client.idempotency import IdempotencyKeys
 from rabibridge_core._client.ids import correlation_ids
 from rabibridge_core._client.refusals import RefusalHandler
 from rabibridge_core._client.resend import ResendQueue
+from rabibridge_core._client.routes import ClassRoutes
 from rabibridge_core._client.silence import SilentServices
 from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.errors import CallError, ConnectionLostError, ContentRejectedError
+from rabibridge_core.errors import CallError, ConnectionLostError, ContentRejectedError, NoRouteError
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class CallTable:
         idempotency: keys of calls that may run twice.
         refusals: decides what happens to refused calls.
         silent: services that have not answered in time.
+        classes: the classes of criticality that services do not have.
         deadlines: ends calls that run out of time; set by :meth:`start`.
     """
 
@@ -95,7 +97,8 @@ class CallTable:
         self.stray_replies = 0
         self.admission = AdmissionLimiter(max_pending, self.pending)
         self.idempotency = IdempotencyKeys()
-        self.silent = SilentServices()
+        self.classes = ClassRoutes()
+        self.silent = SilentServices(self.classes)
         self._resend = ResendQueue(self.pending, self.idempotency, name)
         self.refusals = RefusalHandler(self._resend, name)
         self.deadlines: DeadlineWheel[bytes]
@@ -158,9 +161,22 @@ class CallTable:
         """Called by the transport for each request that the broker did not accept."""
         call = self.pending.get(correlation_id)
         if call is not None and not call.future.done():
-            self.refusals.refused(call, refusal, detail)
+            if not (issubclass(refusal, NoRouteError) and self._sent_otherwise(call)):
+                self.refusals.refused(call, refusal, detail)
         elif (broadcast := self.broadcasts.get(correlation_id)) is not None:
             broadcast.refused(refusal)
+
+    def _sent_otherwise(self, call: PendingCall) -> bool:
+        """Send a call whose service does not have the class that it names to the service itself, if it does so."""
+        caller = self.caller
+        if caller is None:
+            return False
+        route = self.classes.instead_of(call.request.routing_key, call.future.get_loop())
+        if route is None:
+            return False
+        call.request = call.request._replace(routing_key=route)
+        self._resend.again(call, caller)
+        return True
 
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         """Called by the transport when the broker has refused a request that is larger than it accepts."""
@@ -216,6 +232,7 @@ class CallTable:
         self.lost(ConnectionLostError(f"{self._name} was closed while the call was pending"), unconfirmed)
         self.admission.open()
         self.silent.end()
+        self.classes.forget()
         if caller is not None:
             self.deadlines.clear()
         await self._resend.close()

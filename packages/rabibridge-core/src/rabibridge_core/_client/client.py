@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._client.arguments import RouteCache, check_arguments, check_options
+from rabibridge_core._client.arguments import check_arguments, check_options
 from rabibridge_core._client.call_table import CallTable
 from rabibridge_core._client.pending import PendingCall
 from rabibridge_core._client.preparation import Preparation
-from rabibridge_core._client.timeouts import (
-    TIMEOUT_MAX,
-    call_timeout_error,
-    normalize_timeout,
-    seconds_of,
-    within_inherited,
-)
+from rabibridge_core._client.routes import RouteCache
+from rabibridge_core._client.timeouts import TIMEOUT_MAX, call_timeout_error, normalize_timeout, seconds_of
 from rabibridge_core._concurrency.background import CloseOnce, SharedTask
 from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
 from rabibridge_core._observability.call_context import current_call_var
@@ -83,7 +78,7 @@ class Client:
         self._idempotency = calls.idempotency
         self._unanswered = calls.silent.unanswered
         self._ids = calls.ids
-        self._routes = RouteCache()
+        self._routes = RouteCache(calls.classes)
         self._home = home or HomeLoop(name)
         self.preparation = Preparation(self, codec, hooks, call_timeout)
         self._connecting, self._closing = SharedTask(f"{name}-connect"), CloseOnce()
@@ -197,8 +192,9 @@ class Client:
             timeout = self.call_timeout
         else:
             timeout = given if type(given) is float or type(given) is int else seconds_of(given)
-        if inherit_deadline and current_call_var.get() is not None:
-            timeout = within_inherited(timeout)
+        if current_call_var.get() is not None:
+            timeout = self.preparation.timeout(timeout, None, inherit=inherit_deadline)
+            route, headers = self._routes.inherited(func_name, kind, route, headers)
         time_left = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)
         caller = calls.caller
         if caller is None or caller.paused or len(pending) >= self._admission.limit:

@@ -38,7 +38,7 @@ async def notify(
         RabiBridgeError: as :meth:`Client.call`, except for errors of the function, of which nobody is told.
     """
     calls, loop = preparation.client.calls, asyncio.get_running_loop()
-    route = preparation.route(func_name, args, kwargs, options)
+    route, options = preparation.inherited(func_name, preparation.route(func_name, args, kwargs, options), options)
     given, inherit, retry = options[1], options[5], options[6]
     timeout = preparation.timeout(given, preparation.call_timeout, inherit=inherit)
     own = None if given is None else limit_of(seconds_of(given))

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 from rabibridge_core._client.arguments import check_options
+from rabibridge_core._client.routes import critical
 from rabibridge_core._client.timeouts import seconds_of
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
-from rabibridge_core._protocol.naming import FunctionKind
+from rabibridge_core._protocol.naming import FunctionKind, is_class_name
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class CallOptions(NamedTuple):
     """How one call is made; everything about it but the function and its arguments.
 
     Attributes:
-        kind: ``"async"``, ``"sync"``, or ``"any"``.
+        kind: ``"async"``, ``"sync"``, or ``"any"``, and the class of criticality, if one is named
+            (:func:`~rabibridge_core._client.routes.critical`).
         timeout: for the whole call, in seconds or as a timedelta; ``None``: the client's ``call_timeout``.
         idempotent: running the call twice does no harm: it is sent again after a lost connection. So are calls of
             services whose last reply said that they are idempotent.
@@ -65,6 +67,7 @@ class OptionArguments(TypedDict, total=False):
     inherit_deadline: bool | None
     retry: RetryRefused | Literal[False] | None
     headers: Headers | None
+    criticality: str | None
 
 
 class GivenOptions(NamedTuple):
@@ -78,6 +81,7 @@ class GivenOptions(NamedTuple):
     inherit_deadline: bool | None = None
     retry: RetryRefused | Literal[False] | None = None
     headers: Headers | None = None
+    criticality: str | None = None
 
     def check(self) -> None:
         """Check every option.
@@ -85,7 +89,7 @@ class GivenOptions(NamedTuple):
         Raises:
             ConfigurationError: one has a wrong type or value.
         """
-        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers = self
+        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers, criticality = self
         if kind is not None and kind not in _KINDS:
             raise ConfigurationError(f"kind is {kind!r}; it must be 'async', 'sync', or 'any' if it is not known")
         if timeout is not None:
@@ -99,6 +103,11 @@ class GivenOptions(NamedTuple):
             if not isinstance(headers, Mapping):
                 raise ConfigurationError(f"headers is {repr(headers)[:80]}; it must be a dict of names and values")
             check_call_headers(headers)
+        if criticality is not None and not is_class_name(criticality):
+            raise ConfigurationError(
+                f"criticality is {repr(criticality)[:80]}; it must be the name of a class: 1 to 32 of the characters "
+                "A-Z, a-z, 0-9, '_', '.' and '-'"
+            )
 
     def over(self, before: GivenOptions) -> GivenOptions:
         """Return these options over others: what is not chosen here stays, and headers add up."""
@@ -106,14 +115,17 @@ class GivenOptions(NamedTuple):
             return self
         chosen = [old if new is None else new for new, old in zip(self, before, strict=True)]
         if self.headers is not None and before.headers is not None:
-            chosen[-1] = {**before.headers, **self.headers}
+            chosen[7] = {**before.headers, **self.headers}
         return GivenOptions(*chosen)  # type: ignore[arg-type]
 
     def of_a_call(self, kind: FunctionKind, retry: RetryRefused | None) -> AnyOptions:
         """Return the options of a call of a function of that kind, by a client that retries so."""
-        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers = self
+        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality = self
+        kind = given or kind
+        if criticality is not None:
+            kind, headers = critical(kind, criticality, headers)
         return (
-            given or kind,
+            kind,
             timeout,
             idempotent or False,
             key,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from rabibridge_core._client.arguments import RouteCache, check_arguments, check_options
+from rabibridge_core._client.arguments import check_arguments, check_options
+from rabibridge_core._client.routes import RouteCache
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
     call_timeout_error,
@@ -79,7 +80,7 @@ class Preparation:
         self.call_timeout = call_timeout
         self.codec = codec
         self.hooks = hooks
-        self._routes = RouteCache()
+        self._routes = RouteCache(client.calls.classes)
 
     def route(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> str:
         """Check what the user gave, and return the routing key.
@@ -99,6 +100,14 @@ class Preparation:
             return self._routes[kind][func_name]
         except (KeyError, TypeError):
             return self._routes.add(func_name, kind)
+
+    def inherited(self, func_name: str, route: str, options: AnyOptions) -> tuple[str, AnyOptions]:
+        """Return the routing key and the options of what is sent by the call being processed here; unchanged: by none.
+
+        It must follow :meth:`route`, which checks the headers.
+        """
+        route, headers = self._routes.inherited(func_name, options[0], route, options[7])
+        return route, (*options[:7], headers)
 
     def timeout(self, given: float | timedelta | None, default: float | None, *, inherit: bool) -> float | None:
         """Return how long to wait for the end of what is sent, in seconds; ``None``: without limit.

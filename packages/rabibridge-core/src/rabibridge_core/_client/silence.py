@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._client.consumer_counts import ConsumerCounts, kinds_of
 from rabibridge_core._concurrency.background import TaskSet
-from rabibridge_core._protocol.naming import queue_name
+from rabibridge_core._protocol.naming import of_class, queue_name, split_class
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._client.pending import PendingCall
+    from rabibridge_core._client.routes import ClassRoutes
     from rabibridge_core.transport import Caller
 
 __all__ = ["SilentServices"]
@@ -27,6 +28,10 @@ _log = get_logger(__name__)
 _PATIENCE = 0.1
 _FRESH = 5.0
 _SERVICES_KEPT = 4096
+_LEFT_CLASS = (
+    "no worker serves the class that the call names, although the service has workers: it has lost that class, and "
+    "calls that name it are sent to the first class of the service now"
+)
 
 
 class SilentServices:
@@ -37,8 +42,9 @@ class SilentServices:
         counts: how many workers services have.
     """
 
-    def __init__(self) -> None:
-        """Nothing is known yet."""
+    def __init__(self, classes: ClassRoutes) -> None:
+        """Nothing is known yet; ``classes`` is told which classes of criticality nobody serves any more."""
+        self._classes = classes
         self.unanswered: set[str] = set()
         self._found: dict[str, tuple[float, str]] = {}
         self._waiting: dict[str, list[Callable[[str], None]]] = {}
@@ -77,10 +83,15 @@ class SilentServices:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _look(self, func_name: str, route: str, caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
-        found = ""
+        found, (plain, criticality) = "", split_class(route)
+        queues = [queue_name(func_name, is_async=is_async) for is_async in kinds_of(func_name, plain)]
         try:
-            for is_async in kinds_of(func_name, route):
-                state = await caller.look(queue_name(func_name, is_async=is_async))
+            if criticality:
+                found = await self._look_at_class([of_class(queue, criticality) for queue in queues], queues, caller)
+                if found == _LEFT_CLASS:
+                    self._classes.instead_of(route, loop)
+            for queue in queues if not found else ():
+                state = await caller.look(queue)
                 if state is not None:
                     found = _described(*state)
                     break
@@ -90,6 +101,16 @@ class SilentServices:
             self._found.clear()
         self._found[route] = loop.time(), found
         self._tell(route, found)
+
+    @staticmethod
+    async def _look_at_class(queues: list[str], of_service: list[str], caller: Caller) -> str:
+        """Return what is known about the queue of a class; empty: there is none."""
+        for queue, plain in zip(queues, of_service, strict=True):
+            state = await caller.look(queue)
+            if state is not None:
+                service = None if state[0] else await caller.look(plain)
+                return _LEFT_CLASS if service is not None and service[0] else _described(*state)
+        return ""
 
     def _tell(self, route: str, found: str) -> None:
         for tell in self._waiting.pop(route, ()):

@@ -7,7 +7,8 @@ from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from rabibridge_core._protocol.headers import RESENT, is_call_header
+from rabibridge_core._protocol.headers import CRITICALITY, RESENT, CheckedHeaders, is_call_header
+from rabibridge_core._protocol.naming import is_class_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import Headers, IncomingRequest
 
-__all__ = ["CurrentCall", "current_call", "current_call_var", "inherited_headers", "inherited_time"]
+__all__ = [
+    "CurrentCall",
+    "current_call",
+    "current_call_var",
+    "inherited_criticality",
+    "inherited_headers",
+    "inherited_time",
+]
 
 
 _OF_ONE_MESSAGE = frozenset(("cc", "bcc", "traceparent", "tracestate"))
@@ -94,6 +102,16 @@ class CurrentCall:
         """
         return self._request.redelivered or self._request.headers.get(RESENT) is True
 
+    @property
+    def criticality(self) -> str | None:
+        """The class of criticality that the caller has named or inherited, whether this service has classes or not.
+
+        Calls that are made here are of this class, too, unless they name another one. ``None``: the caller has named
+        none.
+        """
+        named = self._request.headers.get(CRITICALITY)
+        return named if is_class_name(named) else None
+
     def bind(self, func: Callable[ParamsT, ResultT], /) -> Callable[ParamsT, ResultT]:
         """Return ``func`` for use in another thread, where it is part of this call as it is here.
 
@@ -171,6 +189,12 @@ def inherited_time() -> float | None:
     return None if call is None or call.over else call.time_left
 
 
+def inherited_criticality() -> str | None:
+    """Return the class of criticality that a call made now inherits; ``None``: none."""
+    call = current_call_var.get()
+    return None if call is None or call.over else call.criticality
+
+
 def inherited_headers(headers: Headers | None) -> Headers | None:
     """Return ``headers`` and, below them, those that the caller gave the call that is being processed here.
 
@@ -185,4 +209,6 @@ def inherited_headers(headers: Headers | None) -> Headers | None:
         for name, value in call.headers.items()
         if is_call_header(name, value) and name.lower() not in _OF_ONE_MESSAGE and not name.lower().startswith("x-")
     }
+    if type(headers) is CheckedHeaders:
+        return CheckedHeaders({**given, **headers})
     return {**given, **headers} if headers else given or headers

@@ -12,8 +12,11 @@ from rabibridge_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rabibridge_core.transport import HeaderValue
+
 __all__ = [
     "ACCEPT_ENCODING",
+    "CRITICALITY",
     "ERROR_CODE",
     "ERROR_FIELDS",
     "ERROR_KIND",
@@ -28,6 +31,7 @@ __all__ = [
     "RESERVED_PREFIX",
     "WORKER",
     "WORKER_ID",
+    "CheckedHeaders",
     "check_call_headers",
     "check_idempotency_key",
     "is_call_header",
@@ -38,6 +42,9 @@ RESERVED_PREFIX: Final = "rb-"
 """Header names that begin with this belong to RabiBridge."""
 ACCEPT_ENCODING: Final = "rb-accept-encoding"
 """In a request: the content encodings that the caller reads, separated by commas; ``identity`` always is one."""
+CRITICALITY: Final = "rb-criticality"
+"""In a request: the class of criticality that its caller names, whether the service has classes or not. Calls that the
+function makes inherit it."""
 IDEMPOTENCY_KEY: Final = "rb-key"
 """In a request: a worker runs one of the calls with the same key and answers all of them."""
 KEY_LEARNED: Final = "rb-key-learned"
@@ -72,6 +79,12 @@ _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _TEXT_MAX = 8192
 
 
+class CheckedHeaders(dict[str, "HeaderValue"]):
+    """Headers of a call that were checked before RabiBridge added its own to them."""
+
+    __slots__ = ()
+
+
 def check_idempotency_key(key: object) -> None:
     """Check an idempotency key that a caller chose.
 
@@ -96,6 +109,8 @@ def check_call_headers(headers: Mapping[str, object]) -> None:
         ConfigurationError: a name is not 1 to 128 printable ASCII characters or is reserved, or a value is not a text
             or bytes of at most 8 KiB, an integer of 64 bits, a float or a bool.
     """
+    if type(headers) is CheckedHeaders:
+        return
     for name, value in headers.items():
         if not _is_header_name(name):
             raise ConfigurationError(

@@ -2,30 +2,35 @@
 
 Keys of the two kinds begin with ``async_`` and ``sync_``, as in RabiBridge 0.1.2. Keys for callers that do not know the
 kind begin with ``any:``. No service name contains a colon, so that no name makes a key of one sort equal to one of
-another sort.
+another sort. The keys and the queue of a class of criticality are those of its service, a colon, and the name of the
+class; the first class has those of the service as well.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 
 from rabibridge_core.errors import ConfigurationError
 
 __all__ = [
     "FunctionKind",
     "check_service_name",
+    "is_class_name",
+    "of_class",
     "queue_name",
     "routing_key",
     "routing_keys",
     "service_of_queue",
     "service_of_routing_key",
+    "split_class",
 ]
 
 FunctionKind: TypeAlias = Literal["async", "sync", "any"]
 
 _ANY_PREFIX = "any:"
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_CLASS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
 def check_service_name(name: object) -> str:
@@ -66,22 +71,44 @@ def routing_key(name: str, kind: FunctionKind) -> str:
     return f"{kind}_{name}"
 
 
+def is_class_name(name: object) -> TypeGuard[str]:
+    """Tell whether ``name`` can be the name of a class of criticality: 1 to 32 of ``A-Z a-z 0-9 _ . -``.
+
+    With it, the longest routing key, behind ``cancel:``, has the 255 bytes that AMQP allows.
+    """
+    return isinstance(name, str) and _CLASS_NAME.fullmatch(name) is not None
+
+
+def of_class(key: str, class_name: str) -> str:
+    """Return the queue name or routing key of a class, from that of its service."""
+    return f"{key}:{class_name}"
+
+
+def split_class(key: str) -> tuple[str, str]:
+    """Return the queue name or routing key of the service, and the class that is named in ``key``; empty: none."""
+    at = key.find(":", len(_ANY_PREFIX) if key.startswith(_ANY_PREFIX) else 0)
+    return (key, "") if at < 0 else (key[:at], key[at + 1 :])
+
+
 _QUEUE_PREFIXES = tuple(queue_name("", is_async=is_async) for is_async in (True, False))
 _KEY_PREFIXES = (*(routing_keys("", is_async=is_async)[0] for is_async in (True, False)), _ANY_PREFIX)
 
 
 def service_of_queue(queue: str) -> str:
-    """Return the name of the service that :func:`queue_name` made this queue name from."""
+    """Return the name of the service that :func:`queue_name` made this queue name from, also with a class."""
     return _without_prefix(queue, _QUEUE_PREFIXES)
 
 
 def service_of_routing_key(key: str) -> str:
-    """Return the name of the service that :func:`routing_key` made this key from; any other text as it is."""
+    """Return the name of the service that :func:`routing_key` made this key from, also with a class.
+
+    Any other text is returned as it is.
+    """
     return _without_prefix(key, _KEY_PREFIXES)
 
 
 def _without_prefix(text: str, prefixes: tuple[str, ...]) -> str:
     for prefix in prefixes:
         if text.startswith(prefix):
-            return text[len(prefix) :]
+            return text[len(prefix) :].partition(":")[0]
     return text

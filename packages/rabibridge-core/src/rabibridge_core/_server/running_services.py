@@ -10,6 +10,8 @@ from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.caller_clocks import CallerClocks
+from rabibridge_core._server.classed_service import ClassedServiceRunner
+from rabibridge_core._server.left_queues import delete_left, left_queues
 from rabibridge_core._server.process_scope import ProcessScope
 from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.injection import injections_of
@@ -101,19 +103,22 @@ class RunningServices:
             self.registry.replace(schema)
             return
         try:
-            await self._transport.declare(replace(schema.queue, redeclare=False))
+            for queue in schema.queues:
+                await self._transport.declare(replace(queue, redeclare=False))
         except ConfigurationError:
             if not schema.re_register:
                 raise  # the running service continues unchanged
-        await self._drop(self.runners.pop(schema.name))
+        finishing = await self._drop(self.runners.pop(schema.name))
         try:
             await self._start(schema, after=running)
+            if left := left_queues(running.schema, schema):
+                self._changes.spawn(delete_left(self._transport, left, finishing))
         except ConfigurationError:  # for example because another worker serves the queue
             await self._start(replace(running.schema, re_register=False), after=running)
             raise
 
     async def _start(self, schema: ServiceSchema, after: ServiceRunner | None = None) -> None:
-        runner = ServiceRunner(
+        runner = (ClassedServiceRunner if schema.classes else ServiceRunner)(
             schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
         )
         if after is not None:

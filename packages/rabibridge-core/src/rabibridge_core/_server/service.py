@@ -70,8 +70,7 @@ class ServiceRunner:
         """
         self.consumer: Consumer | None = None
         self._loop = asyncio.get_running_loop()
-        self._cancelled_calls = CancelledCalls(clock)
-        self._cancellations = CancellationBatch(self._stop_cancelled)
+        self._cancelled_calls, self._cancellations = CancelledCalls(clock), CancellationBatch(self._stop_cancelled)
         self._deduplication = DeduplicationCache[ActiveRequest](clock)
         clocks = CallerClocks() if clocks is None else clocks
         self._processor = RequestProcessor(
@@ -84,16 +83,14 @@ class ServiceRunner:
             shutting_down=lambda: self.shutting_down,
         ))  # fmt: skip
         self._active = self._processor.active
-        self._name = schema.name
-        self._at_most_once = schema.delivery == "at-most-once"
+        self._name, self._at_most_once = schema.name, schema.delivery == "at-most-once"
         self._limiter: ConcurrencyLimiter | None = None
         """``None``: the broker delivers no more requests than may run at a time."""
         if self._at_most_once or schema.fetch_ahead > 0:
             self._limiter = ConcurrencyLimiter(schema.concurrency, self._start_queued)
             self._processor.notifies_owner = True
         self._stopper = RequestStopper(self._processor, self._drop_queued)
-        self._takeover = Takeover()
-        self._drain = Drain()
+        self._takeover, self._drain = Takeover(), Drain()
         self._maintenance: asyncio.Task[None] | None = None
         """Runs as long as the service. When a program ends, its event loop cancels all tasks at once, and so this."""
         self._outlasting = OutlastingHandlers(schema.name)
@@ -132,7 +129,7 @@ class ServiceRunner:
 
     async def start(self, transport: Transport) -> None:
         """Declare the queue and start to consume."""
-        opening = self._loop.create_task(transport.serve(self.schema.queue, self))
+        opening = self._loop.create_task(self._open(transport))
         try:
             self.consumer = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -143,10 +140,13 @@ class ServiceRunner:
             raise
         self._maintenance = self._loop.create_task(repeat(MAINTENANCE_INTERVAL, self._maintain))
 
+    async def _open(self, transport: Transport) -> Consumer:
+        return await transport.serve(self.schema.queue, self)
+
     def can_go_on_as(self, schema: ServiceSchema) -> bool:
         """Tell whether :meth:`replace_handler` is enough to become ``schema``: its queue and limits are the same."""
         before = self.schema
-        return before.queue == schema.queue and (self._at_most_once or before.concurrency == schema.concurrency)
+        return before.queues == schema.queues and (self._at_most_once or before.concurrency == schema.concurrency)
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""
@@ -244,7 +244,7 @@ class ServiceRunner:
 
         An accepted request (at most once) continues, as no other worker will run it.
         """
-        void = [active for active in self._active if active.request.void and not active.accepted]
+        void = [one for one in self._active if one.request.void and not (one.accepted or one.stop_reason)]
         if void:
             _log.warning("service %r: %d calls are stopped and will be redelivered: %s", self._name, len(void), error)
         for active in void:

@@ -71,7 +71,9 @@ class ServiceSet(RunningServices):
 
         The caller holds :attr:`lock`.
         """
-        ends = await side_by_side("declared", [self._transport.declare(schema.queue) for schema in self.registry])
+        ends = await side_by_side(
+            "declared", [self._transport.declare(queue) for schema in self.registry for queue in schema.queues]
+        )
         return refusals(ends)
 
     async def start(self) -> None:
@@ -113,7 +115,8 @@ class ServiceSet(RunningServices):
         if name in self.registry:  # it was added again meanwhile
             return True
         assert isinstance(self._transport, QueueDeleter)
-        return not await self._transport.delete_unused(schema.queue)
+        deleted = [await self._transport.delete_unused(queue) for queue in schema.queues]
+        return not all(deleted)
 
     async def update(self, name: str, change: Callable[[ServiceSchema], ServiceSchema]) -> ServiceSchema:
         """Change limits of a service that live on this worker; return the service as it is now.

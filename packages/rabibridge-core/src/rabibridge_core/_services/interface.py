@@ -19,7 +19,7 @@ from rabibridge_core._services.marks import marked_services
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import timedelta
     from typing import Unpack
 
@@ -58,6 +58,7 @@ class LimitArguments(TypedDict, total=False):
     queue_type: QueueType | None
     fetch_ahead: int | None
     raises: tuple[type[ServiceError], ...]
+    classes: Mapping[str, int | None] | None
 
 
 @overload

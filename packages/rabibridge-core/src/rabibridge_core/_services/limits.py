@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, get_args
 
 from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.error_fields import restorers_of
+from rabibridge_core._services.classes import check_classes
 from rabibridge_core.errors import RegistrationError, ServiceError
 from rabibridge_core.transport import Delivery, QueueType
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
 __all__ = ["DEFAULT_FETCH_SIZE", "DEFAULT_REDELIVERY_LIMIT", "DEFAULT_SYNC_FETCH_SIZE", "ServiceLimits"]
@@ -46,6 +48,7 @@ class ServiceLimits:
     queue_type: QueueType | None = None
     fetch_ahead: int | None = None
     raises: tuple[type[ServiceError], ...] = ()
+    classes: Mapping[str, int | None] | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -56,8 +59,9 @@ class ServiceLimits:
         """Return these limits, with those that are not given taken from ``defaults``."""
         if defaults is None:
             return self
+        bounded = self.queue_size is not None or self.classes is not None  # either says what bounds the service
         return ServiceLimits(
-            defaults.queue_size if self.queue_size is None else self.queue_size,
+            self.queue_size if bounded else defaults.queue_size,
             defaults.fetch_size if self.fetch_size is None else self.fetch_size,
             defaults.timeout if self.timeout is None else self.timeout,
             self.validate or defaults.validate,
@@ -68,6 +72,7 @@ class ServiceLimits:
             self.queue_type or defaults.queue_type,
             defaults.fetch_ahead if self.fetch_ahead is None else self.fetch_ahead,
             self.raises or defaults.raises,
+            self.classes if bounded else defaults.classes,
         )
 
     def check(self, name: str) -> None:
@@ -92,6 +97,7 @@ class ServiceLimits:
         _check_choice(name, "delivery", self.delivery, get_args(Delivery))
         _check_choice(name, "queue_type", self.queue_type, get_args(QueueType))
         _check_raises(name, self.raises)
+        check_classes(name, self.classes, self.queue_size)
         if self.fetch_ahead and self.delivery == "at-most-once":
             raise RegistrationError(
                 f"service {name!r}: fetch_ahead cannot be combined with delivery='at-most-once', which always fetches "

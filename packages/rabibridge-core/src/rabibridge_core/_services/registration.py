@@ -8,7 +8,7 @@ from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.marks import mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
 
     from rabibridge_core.errors import ServiceError
@@ -37,6 +37,7 @@ def register_call(
     queue_type: QueueType | None = None,
     fetch_ahead: int | None = None,
     raises: tuple[type[ServiceError], ...] = (),
+    classes: Mapping[str, int | None] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -52,6 +53,7 @@ def register_call(
     queue_type: QueueType | None = None,
     fetch_ahead: int | None = None,
     raises: tuple[type[ServiceError], ...] = (),
+    classes: Mapping[str, int | None] | None = None,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -112,6 +114,12 @@ def register_call(
         raises: the subclasses of :class:`~rabibridge_core.errors.ServiceError` that the function raises on purpose.
             They belong to its interface: schemas and stubs show them, and the worker logs them at DEBUG only. One that
             is not listed reaches its caller all the same, and is logged as a warning, like any other exception.
+        classes: classes of criticality, the most important first, each with a bound of its own in the place of
+            ``queue_size``: ``{"interactive": 100, "batch": 1000}``. Each waits in a queue of its own. Callers choose
+            one by ``options(criticality="batch")``; who chooses none, or one that the service does not have, gets the
+            first. A worker starts a call only while none of a more important class waits here, except that each class
+            gets at least one of 20 starts, and leaves an eighth of ``fetch_size``, at least one if there are two or
+            more, to the classes above it. ``None`` (the default): no classes.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, a generator function, something without a
@@ -122,7 +130,7 @@ def register_call(
         return mark(queue_size, None, ServiceLimits())
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-        fetch_ahead, raises,
+        fetch_ahead, raises, classes,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

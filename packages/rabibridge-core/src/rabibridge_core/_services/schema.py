@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._protocol.naming import check_service_name, queue_name, routing_keys
+from rabibridge_core._protocol.naming import check_service_name, of_class, queue_name, routing_keys
 from rabibridge_core._services.callables import is_async, place_of, refuse_what_cannot_be_served
+from rabibridge_core._services.classes import classes_of, slots_of
 from rabibridge_core._services.limits import (
     DEFAULT_FETCH_SIZE,
     DEFAULT_REDELIVERY_LIMIT,
@@ -19,6 +20,7 @@ from rabibridge_core.transport import ServiceQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rabibridge_core._services.classes import Classes
     from rabibridge_core._services.injection import Injections
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
@@ -37,7 +39,8 @@ class ServiceSchema:
     Attributes:
         name: the name that clients call.
         func_ptr: the function.
-        queue_size: maximum number of calls in the queue; more are refused with QueueFullError. ``None``: no limit.
+        queue_size: maximum number of calls in the queue; more are refused with QueueFullError. ``None``: no limit. That
+            of the first class, if there are classes.
         fetch_size: maximum number of calls that one worker runs at a time. ``None``: :data:`DEFAULT_FETCH_SIZE`, or
             :data:`DEFAULT_SYNC_FETCH_SIZE` if the function runs in threads.
         timeout: maximum time in seconds that a call may wait in the queue. ``None``: no limit.
@@ -51,6 +54,7 @@ class ServiceSchema:
         queue_type: ``"classic"`` or ``"quorum"``; ``None``: the server's setting.
         fetch_ahead: number of calls that one worker fetches in addition to those that it runs.
         raises: the errors that the function raises on purpose, which belong to its interface.
+        classes: the classes of criticality and the bounds of their queues, the most important first; empty: none.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
 
@@ -69,6 +73,7 @@ class ServiceSchema:
     queue_type: QueueType | None = None
     fetch_ahead: int = 0
     raises: tuple[type[ServiceError], ...] = ()
+    classes: Classes = ()
 
     injections: Injections | None = field(default=None, compare=False, repr=False)
 
@@ -87,10 +92,11 @@ class ServiceSchema:
             raise RegistrationError(f"{place_of(func_ptr)} cannot be a service: {error}{way_out}") from None
         limits.check(name)
         runs_on_loop = is_async(func_ptr)
+        classes = classes_of(limits.classes)
         return cls(
             name=name,
             func_ptr=func_ptr,
-            queue_size=limits.queue_size,
+            queue_size=classes[0][1] if classes else limits.queue_size,
             fetch_size=limits.fetch_size,
             timeout=limits.seconds,
             re_register=limits.re_register,
@@ -103,6 +109,7 @@ class ServiceSchema:
             queue_type=limits.queue_type,
             fetch_ahead=limits.fetch_ahead or 0,
             raises=tuple(limits.raises),
+            classes=classes,
         )
 
     def with_limits(
@@ -159,7 +166,30 @@ class ServiceSchema:
             queue_type=self.queue_type or "classic",
             redeclare=self.re_register,
             redelivery_limit=None if at_most_once else self.redelivery_limit,
-            any_key=keys[1],
+            any_keys=keys[1:],
             other_queue=queue_name(self.name, is_async=not self.is_async),
             preferred=self.is_async,
         )
+
+    @property
+    def queues(self) -> tuple[ServiceQueue, ...]:
+        """The queues of the classes, in their order, for the transport; one, if there are no classes.
+
+        That of the first class is the queue of the service, which its name leads to as well: callers that name no class
+        get it, and callers of versions that know of none.
+        """
+        own = self.queue
+        if not self.classes:
+            return (own,)
+        keys = [tuple(of_class(key, name) for key in own.routing_keys) for name, _ in self.classes]
+        first = replace(own, routing_keys=(*own.routing_keys, *keys[0]), any_keys=(*own.any_keys, *keys[0][1:]))
+        return (first, *(self._queue_of_class(own, index, keys[index]) for index in range(1, len(keys))))
+
+    def _queue_of_class(self, own: ServiceQueue, index: int, keys: tuple[str, ...]) -> ServiceQueue:
+        name, bound = self.classes[index]
+        prefetch = min(slots_of(index, self.concurrency) + self.fetch_ahead, own.fetch_size)
+        other = None if own.other_queue is None else of_class(own.other_queue, name)
+        return replace(
+            own, name=of_class(own.name, name), routing_keys=keys, any_keys=keys[1:], other_queue=other,
+            queue_size=bound, fetch_size=prefetch,
+        )  # fmt: skip

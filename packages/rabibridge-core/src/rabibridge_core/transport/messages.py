@@ -38,11 +38,11 @@ class ServiceQueue:
         redeclare: if the queue exists with other limits, delete it with its contents and declare it again.
         redelivery_limit: how often a request may be redelivered before the engine dead-letters it; the transport
             counts (:attr:`IncomingRequest.deliveries`). ``None``: redeliveries need not be counted.
-        any_key: the one of :attr:`routing_keys` that :attr:`other_queue` may have, too. A request that is sent to it
-            must reach exactly one of the two queues. ``None``: no other queue has any of the keys.
+        any_keys: those of :attr:`routing_keys` that :attr:`other_queue` may have, too. A request that is sent to one of
+            them must reach exactly one of the two queues. Empty: no other queue has any of the keys.
         other_queue: the queue of a service of the same name and the other kind (async or sync). ``None``: there is no
             such kind.
-        preferred: whether it, and not :attr:`other_queue`, gets the requests of :attr:`any_key` while both are served.
+        preferred: whether it, and not :attr:`other_queue`, gets the requests of :attr:`any_keys` while both are served.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ServiceQueue:
     queue_type: QueueType = "classic"
     redeclare: bool = False
     redelivery_limit: int | None = None
-    any_key: str | None = None
+    any_keys: tuple[str, ...] = ()
     other_queue: str | None = None
     preferred: bool = True
 

@@ -48,7 +48,7 @@ class OtherKinds:
             ConnectionLostError: the connection is lost.
         """
         other = queue.other_queue
-        if other is None or queue.any_key is None:
+        if other is None or not queue.any_keys:
             return
         try:
             with translated(f"the queue {other!r} cannot be checked"):
@@ -88,9 +88,8 @@ class OtherKinds:
         found = await channel.queue_declare(other, passive=True)
         if found.consumer_count:
             return both_served(*(queue.name, other) if queue.preferred else (other, queue.name))
-        any_key = str(queue.any_key)
-        if not queue.preferred:
-            await channel.queue_unbind(other, ANY_EXCHANGE, any_key)
+        for key in queue.any_keys if not queue.preferred else ():
+            await channel.queue_unbind(other, ANY_EXCHANGE, key)
         if found.message_count:
             return left_behind(queue.name, other, found.message_count)
         # A quorum queue cannot be deleted on condition. A call that arrives just now would never be answered, anyway.

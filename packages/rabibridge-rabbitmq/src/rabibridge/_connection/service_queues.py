@@ -129,11 +129,11 @@ class ServiceQueues:
     @staticmethod
     def _bindings(queue: ServiceQueue, *, with_any: bool) -> list[bytes]:
         """Return the methods that bind a queue, of which the broker answers the last."""
-        key, found = queue.any_key, list[bytes]()
-        if key is not None and with_any:
-            destination = ANY_EXCHANGE if queue.preferred else ANY_SECOND_EXCHANGE
-            found = [bind_exchange(ANY_EXCHANGE, _EXCHANGE, key), bind_queue(queue.name, destination, key, nowait=True)]
-        *others, last = (one for one in queue.routing_keys if one != key)
+        found = list[bytes]()
+        destination = ANY_EXCHANGE if queue.preferred else ANY_SECOND_EXCHANGE
+        for key in queue.any_keys if with_any else ():
+            found += bind_exchange(ANY_EXCHANGE, _EXCHANGE, key), bind_queue(queue.name, destination, key, nowait=True)
+        *others, last = (one for one in queue.routing_keys if one not in queue.any_keys)
         found += [bind_queue(queue.name, _EXCHANGE, one, nowait=True) for one in others]
         return [*found, bind_queue(queue.name, _EXCHANGE, last, nowait=False)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
+from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.injection import injections_of, longer_lived
 from rabibridge_core._services.limits import ServiceLimits
@@ -69,6 +70,7 @@ class FakeBroker(MemoryBroker):
         queue_type: QueueType | None = None,
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
+        classes: Mapping[str, int | None] | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -90,6 +92,7 @@ class FakeBroker(MemoryBroker):
         queue_type: QueueType | None = None,
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
+        classes: Mapping[str, int | None] | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
@@ -113,6 +116,7 @@ class FakeBroker(MemoryBroker):
             queue_type: ``"classic"`` or ``"quorum"``; ``None``: classic.
             fetch_ahead: how many more calls the worker holds, which wait there until a running one ends; ``None``: 0.
             raises: the subclasses of ServiceError that it raises on purpose.
+            classes: the classes of criticality, each with the maximum number of calls that wait.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -120,7 +124,7 @@ class FakeBroker(MemoryBroker):
         """
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises,
+            fetch_ahead, raises, classes,
         )  # fmt: skip
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
         return added[0] if service_object(func) is None else added
@@ -155,8 +159,9 @@ class FakeBroker(MemoryBroker):
             self._worker = None
             await worker.stop()
             for schema in self._schemas.values():
-                if queue := self.queues.get(schema.queue_name):
-                    queue.purge()
+                for spec in schema.queues:
+                    if queue := self.queues.get(spec.name):
+                        queue.purge()
 
     @on_the_loop
     def shut_down(self) -> None:
@@ -181,7 +186,8 @@ class FakeBroker(MemoryBroker):
                 "has no lifespan: add the service to a server, and use 'async with server.serving():'"
             )
         schema = replace(schema, injections=injections)
-        self.declare(schema.queue)
+        for queue in schema.queues:
+            self.declare(queue)
         self._schemas[schema.name] = schema
         self._serve_soon()
         return schema
@@ -216,8 +222,14 @@ class _Worker:
     def serve(self, schemas: Mapping[str, ServiceSchema]) -> None:
         for name, schema in schemas.items():
             if name not in self._services:
-                service = self._services[name] = ServiceRunner(schema, self._codec, self._hooks, worker="fake_broker")
-                service.consumer = self.transport.consume(schema.queue, service)
+                service: ServiceRunner
+                if schema.classes:
+                    service = ClassedServiceRunner(schema, self._codec, self._hooks, worker="fake_broker")
+                    service.consumer = service.consume(self.transport, self.transport.consume)
+                else:
+                    service = ServiceRunner(schema, self._codec, self._hooks, worker="fake_broker")
+                    service.consumer = self.transport.consume(schema.queue, service)
+                self._services[name] = service
 
     async def stop(self) -> None:
         for service in self._services.values():

@@ -92,14 +92,14 @@ class Router(FaultControls, Generic[TransportT]):
     def _settle_other_kind(self, spec: ServiceQueue) -> None:
         """Remove the queue of the service's other kind if it is unused and empty, as a worker on RabbitMQ does."""
         other = self._queues.get(spec.other_queue or "")
-        if other is None or spec.any_key is None or other.consumers:
+        if other is None or not spec.any_keys or other.consumers:
             return
         if not other:
             self.delete_queue(other.spec.name)
             return
         _log.warning("%s", left_behind(spec.name, other.spec.name, len(other)))
-        if not spec.preferred:
-            self._routes.unbind(spec.any_key, other)
+        for key in spec.any_keys if not spec.preferred else ():
+            self._routes.unbind(key, other)
 
     def delete_queue(self, name: str) -> None:
         """Delete a queue with its waiting requests; its workers declare it again.

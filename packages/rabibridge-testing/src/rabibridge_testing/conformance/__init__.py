@@ -52,6 +52,8 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestTypedCalls(TypedCallConformance): ...
     class TestNotifications(NotificationConformance): ...
     class TestBroadcasts(BroadcastConformance): ...
+    class TestClasses(ClassConformance): ...
+    class TestClassEndings(ClassEndingConformance): ...
 
 The first four classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -66,6 +68,8 @@ from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.changes import ChangeConformance
+from rabibridge_testing.conformance.class_endings import ClassEndingConformance
+from rabibridge_testing.conformance.classes import ClassConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.deadlines import DeadlineConformance
 from rabibridge_testing.conformance.declared_errors import DeclaredErrorConformance
@@ -93,6 +97,8 @@ __all__ = [
     "CallConformance",
     "CancellationConformance",
     "ChangeConformance",
+    "ClassConformance",
+    "ClassEndingConformance",
     "ContentConformance",
     "DeadlineConformance",
     "DeclaredErrorConformance",

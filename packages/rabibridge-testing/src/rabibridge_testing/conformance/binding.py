@@ -9,6 +9,8 @@ from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
 from rabibridge_testing.conformance.changes import ChangeConformance
+from rabibridge_testing.conformance.class_endings import ClassEndingConformance
+from rabibridge_testing.conformance.classes import ClassConformance
 from rabibridge_testing.conformance.content import ContentConformance
 from rabibridge_testing.conformance.deadlines import DeadlineConformance
 from rabibridge_testing.conformance.declared_errors import DeclaredErrorConformance
@@ -59,6 +61,8 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestTypedCalls": TypedCallConformance,
     "TestNotifications": NotificationConformance,
     "TestBroadcasts": BroadcastConformance,
+    "TestClasses": ClassConformance,
+    "TestClassEndings": ClassEndingConformance,
 }
 
 
