@@ -6,11 +6,19 @@ import copy
 import inspect
 import pickle
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from rabibridge_core import ConfigurationError, RegistrationError, SerializationError, current_call, register_call
+from rabibridge_core import (
+    ConfigurationError,
+    Depends,
+    RegistrationError,
+    SerializationError,
+    current_call,
+    register_call,
+)
 from rabibridge_core.rpc import RpcClient
 
 if TYPE_CHECKING:
@@ -137,6 +145,26 @@ async def test_a_stub_looks_like_its_function(served: FakeBroker) -> None:
         assert stub.__name__ == "add"
         assert repr(stub) == f"<Stub of 'add' by {client.options()!r}>"
         assert str(inspect.signature(client.stub("add"))) == "(*args, **kwargs)"
+
+
+async def test_a_stub_hides_what_the_server_fills_in(fake_broker: FakeBroker) -> None:
+    def unit(name: str = Depends(tenant)) -> str:
+        return name
+
+    async def order(
+        article: str, count: int = 1, /, left: Point = Depends(), *, note: str = "", by: Annotated[str, Depends(unit)]
+    ) -> int:
+        return len(article) * count
+
+    class Shop:
+        async def order(self, article: str, *, left: Annotated[Point, Depends()]) -> int:
+            return left.x
+
+    async with RpcClient() as client:
+        for stub in (client.stub(order), client.stub(client.stub(order)), client.stub(partial(order), name="order")):
+            assert str(inspect.signature(stub)) == "(article: 'str', count: 'int' = 1, /, *, note: 'str' = '') -> 'int'"
+        proxy = client.service(Shop)
+        assert str(inspect.signature(proxy.order)) == "(article: 'str') -> 'int'"
 
 
 async def test_a_stub_can_be_served(served: FakeBroker) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import os
 import pickle
 import threading
@@ -72,13 +73,32 @@ def test_stubs(client: Client, fake_broker: FakeBroker) -> None:
     assert copy.copy(stub) is copy.deepcopy(stub) is stub
     assert client.options(timeout=PATIENCE).stub("add")(1) == 1
     assert client.stub(stub, timeout=PATIENCE)(1) == 1
-    with pytest.raises(TypeError, match="cannot be pickled"):
-        pickle.dumps(stub)
+    assert inspect.signature(stub) == inspect.signature(add)
     with pytest.raises(SerializationError):
         client.stub(wrong)()
     assert client.stub(wrong, validate=False)() == "no number"  # type: ignore[comparison-overlap]
     with fake_broker.drop_replies(), pytest.raises(CallTimeoutError):
         stub.options(timeout=0.05)(1)
+
+
+def test_a_stub_is_pickled_without_its_client(client: Client) -> None:
+    for stub in (
+        client.stub(add, timeout=PATIENCE),
+        client.stub("add", timeout=PATIENCE),
+        client.stub(add).bind(client),
+    ):
+        arrived = pickle.loads(pickle.dumps(stub))
+        assert "no client" in repr(arrived)
+        with pytest.raises(ConfigurationError, match=r"'add' has no client.*bind\(client\)"):
+            arrived(1, 2)
+        assert arrived.bind(client)(1, 2) == 3
+        bound = arrived.options(timeout=30).bind(client.options(persistent=True))
+        assert bound(1, 2) == 3
+        assert (bound._calls._given.timeout, bound._calls._given.persistent) == (30, True)
+    with pytest.raises(SerializationError):
+        pickle.loads(pickle.dumps(client.stub(wrong))).bind(client)()
+    assert pickle.loads(pickle.dumps(client.stub(wrong, validate=False))).bind(client)() == "no number"
+    assert pickle.loads(pickle.dumps(client.service(Counter).count)).bind(client)(1) == 2
 
 
 def test_proxies(client: Client) -> None:

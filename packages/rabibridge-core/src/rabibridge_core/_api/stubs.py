@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._client.options import chosen_options
 from rabibridge_core._client.targets import CallTarget, HasTarget, as_listed_by, explain_options, target_of
 from rabibridge_core._codec.annotations import result_adapter
-from rabibridge_core._services.callables import is_unbound_method
 from rabibridge_core.errors import ConfigurationError, RemoteExecutionError
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ __all__ = ["Stub", "make_stub"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_ANY_ARGUMENTS = inspect.signature(lambda *args, **kwargs: None)
 
 
 def make_stub(
@@ -76,16 +73,6 @@ class Stub(HasTarget, Generic[P, R]):
     @property
     def _listing(self) -> object:
         return self._func
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        """The signature of the function; that of any arguments, if only the name is known."""
-        if isinstance(self._func, str):
-            return _ANY_ARGUMENTS
-        signature = inspect.signature(self._func)
-        if is_unbound_method(self._func):
-            return signature.replace(parameters=list(signature.parameters.values())[1:])
-        return signature
 
     def __repr__(self) -> str:
         """Show the service, the client and the options."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast
 
 from rabibridge_core._api.proxies import ServiceProxy
+from rabibridge_core._api.sync_call_base import SyncCallBase
 from rabibridge_core._client.options import chosen_options
 from rabibridge_core._client.targets import CallTarget, HasTarget, target_of
+from rabibridge_core._codec.annotations import result_adapter
+from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from rabibridge_core._api.sync_call_base import SyncCallBase
-    from rabibridge_core._client.options import OptionArguments
+    from rabibridge_core._client.options import GivenOptions, OptionArguments
+    from rabibridge_core._protocol.naming import FunctionKind
 
 __all__ = ["SyncServiceProxy", "SyncStub", "make_sync_stub"]
 
@@ -41,7 +44,10 @@ class SyncStub(HasTarget, Generic[P, R]):
     """A function on a server, as a callable with the signature of the function; made by ``client.stub``.
 
     ``stub(1, 2)`` calls the function as ``client.call`` does, with the options of the stub. A stub is immutable, may be
-    shared by all threads, and works after a fork. It cannot be pickled, as its client cannot.
+    shared by all threads, and works after a fork.
+
+    A stub can be pickled if its function can, that is if it is defined at the top of a module. Its client stays behind:
+    :meth:`bind` gives the stub that arrives another one.
     """
 
     __slots__ = ("__weakref__", "_calls", "_func")
@@ -69,6 +75,7 @@ class SyncStub(HasTarget, Generic[P, R]):
         """Call the function on one of the servers, wait, and return its result.
 
         Raises:
+            ConfigurationError: the stub was unpickled, and is not bound to a client yet.
             RabiBridgeError: as in ``client.call``.
         """
         return cast("R", self._calls._call(self._func, self._target, args, kwargs))
@@ -85,14 +92,51 @@ class SyncStub(HasTarget, Generic[P, R]):
         """
         return SyncStub(self._calls._view(chosen_options(options)), self._func, self._target)
 
+    def bind(self, client: SyncCallBase) -> SyncStub[P, R]:
+        """Return a stub of the same function with the same options that calls by another client.
+
+        Args:
+            client: the client, or a view of it, whose options the options of this stub are added to.
+        """
+        return SyncStub(client._view(self._calls._given), self._func, self._target)
+
     def __copy__(self) -> Self:
         return self
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self!r} cannot be pickled: make it by client.stub() in the other process")
+    def __reduce__(self) -> tuple[Any, ...]:
+        name, kind, adapt = self._target
+        return _unbound_stub, (self._func, name, kind, adapt is not None, self._calls._given)
+
+
+class _NoClient(SyncCallBase):
+    """In the place of the client of a stub that was unpickled."""
+
+    __slots__ = ("_given", "_name")
+
+    def __init__(self, name: str, given: GivenOptions) -> None:
+        self._name = name
+        self._given = given
+
+    def __repr__(self) -> str:
+        return "no client"
+
+    def _prepare(self, kind: FunctionKind) -> NoReturn:
+        raise ConfigurationError(
+            f"the stub of {self._name!r} has no client, as it was unpickled: give it one by stub.bind(client)"
+        )
+
+    def _view(self, given: GivenOptions) -> SyncCallBase:
+        return _NoClient(self._name, given.over(self._given))
+
+
+def _unbound_stub(
+    func: Callable[..., Any] | str, name: str, kind: FunctionKind, validate: bool, given: GivenOptions
+) -> SyncStub[..., Any]:
+    adapt = result_adapter(func) if validate and not isinstance(func, str) else None
+    return SyncStub(_NoClient(name, given), func, CallTarget(name, kind, adapt))
 
 
 class SyncServiceProxy(ServiceProxy):

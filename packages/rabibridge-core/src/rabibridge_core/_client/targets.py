@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from types import BuiltinFunctionType, CoroutineType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
@@ -11,6 +12,7 @@ from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._protocol.service_errors import as_listed
 from rabibridge_core._services.callables import is_async, is_generator, is_unbound_method, place_of
+from rabibridge_core._services.injection import signature_for_callers
 from rabibridge_core._services.interface import service_of_method
 from rabibridge_core._services.marks import listed_errors, marked_names
 from rabibridge_core.errors import ConfigurationError, InvalidArgumentsError
@@ -26,6 +28,7 @@ __all__ = ["CallTarget", "HasTarget", "as_listed_by", "explain_options", "target
 
 
 _new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
+_ANY_ARGUMENTS = inspect.signature(lambda *args, **kwargs: None)
 
 
 class CallTarget(NamedTuple):
@@ -53,6 +56,12 @@ class HasTarget:
     def _listing(self) -> object:
         """The function that lists the errors of the service, or its name."""
         raise NotImplementedError
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The signature of the function as callers see it; that of any arguments, if only the name is known."""
+        func: Any = self._listing
+        return _ANY_ARGUMENTS if isinstance(func, str) else signature_for_callers(func)
 
 
 _known: dict[int, tuple[ref[Any], CallTarget]] = {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._codec.annotation_names import raw_annotations, resolved_annotation
-from rabibridge_core._services.callables import place_of
+from rabibridge_core._services.callables import is_unbound_method, place_of
 from rabibridge_core._services.depends import Dependency
 from rabibridge_core._services.providers import ByType, Provider
 from rabibridge_core.errors import RegistrationError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._services.providers import Need
 
-__all__ = ["Injections", "injections_of", "longer_lived", "provider_of"]
+__all__ = ["Injections", "injections_of", "longer_lived", "provider_of", "signature_for_callers"]
 
 _KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _POSITIONAL = (
@@ -62,6 +62,23 @@ def injections_of(func: Callable[..., Any]) -> Injections | None:
         return None
     parameters = [parameter for name, parameter in signature.parameters.items() if name not in needs]
     return Injections(needs, signature.replace(parameters=parameters))
+
+
+def signature_for_callers(func: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of ``func`` without what callers do not give: what the server fills in, and ``self``.
+
+    Providers are not looked at, as callers need not have them.
+
+    Raises:
+        TypeError: ``func`` has no signature.
+        ValueError: the same, for some built-in functions.
+        RegistrationError: an annotation with Depends names something that is not found.
+    """
+    signature = _signature(func)
+    parameters = list(signature.parameters.values())
+    if is_unbound_method(func):
+        del parameters[0]
+    return signature.replace(parameters=[each for each in parameters if _mark_of(func, each) is None])
 
 
 def provider_of(mark: Dependency, what: str, path: tuple[Any, ...] = ()) -> Provider:
