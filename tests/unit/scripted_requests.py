@@ -60,6 +60,8 @@ class ScriptedRequest:
         self.events: list[str] = []
         """What was done with the request, in order: accepted, replied, discarded, requeued, rejected, dead, probed."""
         self.replies: list[Reply] = []
+        self.parts: list[Reply] = []
+        self.address = ""
         self.reason = ""
         self._codec = codec
 
@@ -83,6 +85,11 @@ class ScriptedRequest:
     def reply(self, reply: Reply, /) -> None:
         self._settle("replied")
         self.replies.append(reply)
+
+    def reply_part(self, reply: Reply, /) -> asyncio.Future[None] | None:
+        if not (self.void or self.settled):
+            self.parts.append(reply)
+        return None
 
     def accept(self) -> None:
         assert not self.settled, self.events

@@ -21,6 +21,8 @@ class ScriptedTransport:
         self.sent: list[Request] = []
         self.notified: list[Request] = []
         self.broadcasts: list[Request] = []
+        self.fed: list[Request] = []
+        self.streams = True
         self.cancelled: list[tuple[str, bytes]] = []
         self.cancelled_before_closing = 0
         self.paused = False
@@ -89,6 +91,11 @@ class ScriptedTransport:
         if self.fails is not None:
             raise self.fails
         self.broadcasts.append(request)
+
+    def feed(self, request: Request, /) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.fed.append(request)
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
         self.looked.append(queue)

@@ -41,6 +41,12 @@ class _Events:
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         self.told.append((correlation_id, refusal))
 
+    def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+        self.told.append((correlation_id, refusal))
+
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
+        self.told.append((correlation_id, message.body))
+
     def broadcast_received(self, request: IncomingBroadcast, /) -> None:
         self.received_requests.append(request)
 

@@ -1,9 +1,10 @@
 """Faults to inject into the in-memory broker: delays, duplicates, refusals, lost and corrupt replies.
 
-Every request and reply passes through all active faults as a :class:`Passage`, which each fault may change. Faults are
-applied in the order in which they were created, and their effects add up. A fault ends with :meth:`Fault.stop`, at the
-end of its ``with`` block, or after ``times`` uses. To write a fault, subclass :class:`Fault`, define
-:meth:`Fault.strike`, and append an instance to ``broker.faults``.
+Every request and reply, and every feed (what a caller sends to the worker that streams to it), passes through all
+active faults as a :class:`Passage`, which each fault may change. Faults are applied in the order in which they were
+created, and their effects add up. A fault ends with :meth:`Fault.stop`, at the end of its ``with`` block, or after
+``times`` uses. To write a fault, subclass :class:`Fault`, define :meth:`Fault.strike`, and append an instance to
+``broker.faults``.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ __all__ = [
     "Refuse",
 ]
 
-Kind: TypeAlias = Literal["request", "reply"]
+Kind: TypeAlias = Literal["request", "reply", "feed"]
 FaultT = TypeVar("FaultT", bound="Fault")
 
 
 @dataclass(slots=True)
 class Passage:
-    """A request or a reply on its way through the broker.
+    """A request or a reply on its way through the broker, or a further message of a call: a feed.
 
     Attributes:
-        kind: ``"request"`` or ``"reply"``.
-        service: the name of the service.
-        reply: the reply, which a fault may replace; ``None`` for a request.
+        kind: ``"request"``, ``"reply"`` or ``"feed"``.
+        service: the name of the service; for a feed, the address that it was sent to.
+        reply: the reply, which a fault may replace; ``None`` for others.
         copies: how many copies arrive; 0: it is lost.
         delay: the delay before it arrives, in seconds.
-        refusal: the error to refuse a request with; ``None``: accept it.
+        refusal: the error to refuse a request or a feed with; ``None``: accept it.
     """
 
     kind: Kind
@@ -73,7 +74,7 @@ class Fault:
 
         Args:
             service: only this service; ``None``: all services.
-            kind: only requests, or only replies; ``None``: both.
+            kind: only requests, only replies, or only feeds: what callers send to a worker that streams. ``None``: all.
             times: how often the fault is applied; ``None``: until it is stopped.
         """
         self.service = service

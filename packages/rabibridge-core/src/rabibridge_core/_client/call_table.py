@@ -75,6 +75,7 @@ class CallTable:
         caller: sends them; ``None`` while the client is not connected.
         closed: whether the client is closed; no lost call is sent again then.
         stray_replies: the number of replies that matched no pending call: late, duplicate or forged ones.
+        refused_feeds: the number of further messages of calls that the broker has refused.
         admission: makes calls wait while too many are pending.
         idempotency: keys of calls that may run twice.
         refusals: decides what happens to refused calls.
@@ -95,6 +96,7 @@ class CallTable:
         self.caller: Caller | None = None
         self.closed = False
         self.stray_replies = 0
+        self.refused_feeds = 0
         self.admission = AdmissionLimiter(max_pending, self.pending)
         self.idempotency = IdempotencyKeys()
         self.classes = ClassRoutes()
@@ -177,6 +179,10 @@ class CallTable:
         call.request = call.request._replace(routing_key=route)
         self._resend.again(call, caller)
         return True
+
+    def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+        """Called by the transport for each further message of a call that the broker did not accept."""
+        self.refused_feeds += 1
 
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         """Called by the transport when the broker has refused a request that is larger than it accepts."""

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ["NO_ROUTE", "QUEUE_FULL", "both_served", "left_behind", "limits_differ", "served_elsewhere", "too_large"]
+__all__ = [
+    "FEED_REFUSED",
+    "NO_ROUTE",
+    "QUEUE_FULL",
+    "WORKER_GONE",
+    "both_served",
+    "left_behind",
+    "limits_differ",
+    "served_elsewhere",
+    "too_large",
+]
 
 NO_ROUTE = "no worker has registered a service of that name and kind on this virtual host"
 """Detail of NoRouteError."""
 
 QUEUE_FULL = "the queue of the service is full; the call was not queued, retry it later"
 """Detail of QueueFullError."""
+
+WORKER_GONE = "the connection of the worker is gone"
+"""Detail of NoRouteError, for a further message of a call."""
+
+FEED_REFUSED = "too much that the worker has not read yet waits for it"
+"""Detail of QueueFullError, for a further message of a call."""
 
 
 def too_large(what: str, size: int, limit: int) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
     from rabibridge_core.plugins.call_hooks import CallHooks
-    from rabibridge_core.transport import Consumer, IncomingBroadcast, IncomingRequest, Transport
+    from rabibridge_core.transport import Consumer, IncomingBroadcast, IncomingRequest, Reply, Transport
 
 __all__ = ["MAINTENANCE_INTERVAL", "ServiceRunner"]
 
@@ -84,8 +84,8 @@ class ServiceRunner:
         ))  # fmt: skip
         self._active = self._processor.active
         self._name, self._at_most_once = schema.name, schema.delivery == "at-most-once"
-        self._limiter: ConcurrencyLimiter | None = None
-        """``None``: the broker delivers no more requests than may run at a time."""
+        self._limiter: ConcurrencyLimiter | None = None  # None: the broker delivers no more than may run at a time
+        self.stray_feeds = 0
         if self._at_most_once or schema.fetch_ahead > 0:
             self._limiter = ConcurrencyLimiter(schema.concurrency, self._start_queued)
             self._processor.notifies_owner = True
@@ -171,11 +171,7 @@ class ServiceRunner:
             await self.consumer.stop()
 
     async def stop(self, drain_timeout: float) -> int:
-        """Stop consuming, finish the active requests within ``drain_timeout`` seconds, and requeue the others.
-
-        Returns:
-            The number of requests that were not finished.
-        """
+        """Stop consuming, finish the requests within ``drain_timeout`` seconds, and requeue and count the others."""
         began, unfinished = monotonic(), 0
         try:
             await self.stop_consuming()
@@ -260,6 +256,10 @@ class ServiceRunner:
             self._broadcasts.cancelled(caller, correlation_id)
             self._cancellations.add_call(caller, correlation_id)
             self._cancelled_calls.add_call(caller, correlation_id)
+
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
+        """Called with a further message of a caller; no service takes any yet."""
+        self.stray_feeds += 1
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller has disconnected: stops its calls, or drops them on arrival, except persistent ones."""

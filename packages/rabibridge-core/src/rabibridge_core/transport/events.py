@@ -32,6 +32,13 @@ class CallerEvents(Protocol):
         """Called when the broker has refused a request for this reason; it is in no queue."""
         ...
 
+    def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+        """Called when the broker has refused a message that was sent by :meth:`Caller.feed`.
+
+        NoRouteError: the connection of the worker is gone. QueueFullError: too much that it has not read waits for it.
+        """
+        ...
+
     def confirmed(self, correlation_id: bytes, /) -> None:
         """Called when the broker has accepted a notification or a broadcast; it is not called for other requests.
 
@@ -90,6 +97,14 @@ class ConsumerEvents(Protocol):
 
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
         """Called when a caller has cancelled a call. It may be in flight here or elsewhere, or may yet arrive."""
+        ...
+
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
+        """Called with a message that a caller has sent to the :attr:`IncomingRequest.address` of this request.
+
+        Those of one caller arrive in the order in which they were sent. It may be for a request that is not, or no
+        longer, processed here.
+        """
         ...
 
     def caller_gone(self, caller: bytes, /) -> None:

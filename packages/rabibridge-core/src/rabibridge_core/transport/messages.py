@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = [
     "Delivery",
@@ -43,6 +46,7 @@ class ServiceQueue:
         other_queue: the queue of a service of the same name and the other kind (async or sync). ``None``: there is no
             such kind.
         preferred: whether it, and not :attr:`other_queue`, gets the requests of :attr:`any_keys` while both are served.
+        streams: whether its requests have an :attr:`~IncomingRequest.address`, to which callers send further messages.
     """
 
     name: str
@@ -56,6 +60,7 @@ class ServiceQueue:
     any_keys: tuple[str, ...] = ()
     other_queue: str | None = None
     preferred: bool = True
+    streams: bool = False
 
 
 class Request(NamedTuple):
@@ -170,6 +175,28 @@ class IncomingRequest(Protocol):
     @property
     def wants_reply(self) -> bool:
         """Whether the sender expects a reply."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Where the caller can send further messages to this worker: the routing key of :meth:`Caller.feed`.
+
+        It is unguessable, the same for all requests of one connection, and another one after a reconnection. Empty if
+        the queue was not served with :attr:`ServiceQueue.streams`, and once the request is settled.
+        """
+        ...
+
+    def reply_part(self, reply: Reply, /) -> asyncio.Future[None] | None:
+        """Send a reply that others follow; the request stays unsettled.
+
+        Parts arrive in the order in which they were sent, and before the reply that settles the request; that may be
+        sent without waiting for the future. If the request is void or settled, nothing is sent.
+
+        Returns:
+            ``None``: it is on its way. A future: the transport takes a slower way, for example because the broker is
+            not known to accept a body of this size; it is done when the next part may be sent. It raises
+            ContentRejectedError if the broker does not accept the part; further parts and the reply can still be sent.
+        """
         ...
 
     def reply(self, reply: Reply, /) -> None:

@@ -102,6 +102,23 @@ class Caller(Protocol):
         """
         ...
 
+    def feed(self, request: Request, /) -> None:
+        """Send a further message of a call to the worker that processes it.
+
+        Args:
+            request: its routing key is the :attr:`~rabibridge_core.transport.IncomingRequest.address` of the request,
+                and its correlation id that of the call.
+
+        A message that the broker refuses is reported by ``feed_refused``, and nothing else is reported about it: it is
+        not among the :attr:`unconfirmed` requests.
+
+        Raises:
+            ConnectionLostError: as :meth:`send`.
+            ConfigurationError: as :meth:`send`.
+            ContentRejectedError: as :meth:`send`.
+        """
+        ...
+
     async def look(self, queue: str, /) -> tuple[int, int] | None:
         """Return how many consumers and how many waiting requests a queue has; ``None`` if that cannot be found out.
 
@@ -157,6 +174,11 @@ class Transport(Protocol):
     @property
     def last_error(self) -> Exception | None:
         """The last error; ``None`` while ready."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether it carries streams: :meth:`Caller.feed`, and addresses of requests."""
         ...
 
     async def connect(self) -> None:

@@ -24,11 +24,13 @@ __all__ = [
     "DEAD_LETTERS",
     "EXCHANGE",
     "SERVER_NAMED",
+    "STREAM_PREFIX",
     "declare_any_exchanges",
     "declare_cancel_queue",
     "declare_dead_letters",
     "declare_exchange",
     "declare_reply_queue",
+    "declare_stream_queue",
     "unused_callback",
 ]
 
@@ -59,6 +61,8 @@ _ANY_EXCHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 CANCEL_PREFIX = "cancel:"
 """Prefix of a service's routing key; cancellations of its calls are published to the resulting key."""
+STREAM_PREFIX = b"stream:"
+"""Prefix of the keys to which callers publish further messages of calls; the name of no service contains a colon."""
 SERVER_NAMED = b"amq.gen-"
 """Prefix of queue names that the broker generates. Unlike other names, they are never used again."""
 _CANCEL_QUEUE_ARGUMENTS: dict[str, Any] = {
@@ -69,6 +73,8 @@ _CANCEL_QUEUE_ARGUMENTS: dict[str, Any] = {
     "x-max-length-bytes": 2**20,
     "x-overflow": "reject-publish",
 }
+_STREAM_QUEUE_MESSAGES = 32_768
+_STREAM_QUEUE_SIZE_MIN = 64 * 2**20
 
 
 async def unused_callback(message: DeliveredMessage) -> None:
@@ -129,6 +135,23 @@ async def declare_reply_queue(channel: AbstractChannel, *, direct: bool) -> byte
 async def declare_cancel_queue(channel: AbstractChannel) -> str:
     """Declare an exclusive queue for cancellations, consume from it on the channel, and return its name."""
     declared = await channel.queue_declare("", exclusive=True, arguments=_CANCEL_QUEUE_ARGUMENTS)
+    assert declared.queue is not None
+    await channel.basic_consume(declared.queue, unused_callback, no_ack=True)
+    return declared.queue
+
+
+async def declare_stream_queue(channel: AbstractChannel, max_body: int) -> str:
+    """Declare an exclusive queue for further messages of calls, consume from it, and return its name.
+
+    Callers send no more than the worker allows them, so that its limits are met only if the worker stands still, or if
+    somebody breaks the rules. A message of ``max_body`` bytes, the largest that the worker accepts, always fits in.
+    """
+    arguments: dict[str, Any] = {
+        "x-max-length": _STREAM_QUEUE_MESSAGES,
+        "x-max-length-bytes": max(_STREAM_QUEUE_SIZE_MIN, 2 * max_body),
+        "x-overflow": "reject-publish",
+    }
+    declared = await channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments)
     assert declared.queue is not None
     await channel.basic_consume(declared.queue, unused_callback, no_ack=True)
     return declared.queue

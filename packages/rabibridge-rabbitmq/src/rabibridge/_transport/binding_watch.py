@@ -106,6 +106,7 @@ class BindingWatch:
             self._next += count
         for consumer in chosen:
             await self._bind(consumer)
+        await self._worker_session.streams.restore()
         for queue in list(self._worker_session.other_kinds.found.values()):
             await self._worker_session.other_kinds.settle(session, queues, queue)
 

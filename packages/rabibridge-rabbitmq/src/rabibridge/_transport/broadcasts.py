@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
-    from rabibridge._transport.interfaces import Done, ServedQueue
+    from rabibridge._transport.interfaces import Done, PartFeeder, ServedQueue
     from rabibridge._transport.replies import Replies
     from rabibridge_core.transport import Reply
 
@@ -22,10 +22,14 @@ class _NoDelivery:
 
     open = False
     via_default_exchange = False
+    address = ""
 
     def __init__(self, consumer: ServedQueue, user_id: bytes) -> None:
         self.consumer = consumer
         self.user_id = user_id
+
+    def feeds_to(self, properties: Properties, sender: PartFeeder) -> None:
+        pass
 
     def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
         return b""
@@ -82,6 +86,11 @@ class RabbitBroadcast(RabbitRequest):
             self._replies.send(self.properties, reply, lambda _: None)
         else:
             self._consumer.reply_late(self.properties, reply)
+
+    def reply_part(self, reply: Reply, /) -> None:
+        """Send a reply; others follow. It has the size of a progress report: broadcasts are no streams."""
+        if self._channel is not None:
+            self.announce(reply)
 
     def reply(self, reply: Reply, /) -> None:
         """Send the reply."""

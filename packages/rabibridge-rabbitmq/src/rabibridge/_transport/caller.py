@@ -124,6 +124,13 @@ class RabbitCaller:
             raise self._no_channel()
         channel.broadcast(request)
 
+    def feed(self, request: Request, /) -> None:
+        """Publish a further message of a call to the address of its worker."""
+        channel = self._channel
+        if channel is None or not channel.open:
+            raise self._no_channel()
+        channel.feed(request)
+
     def _no_channel(self) -> ConfigurationError | ConnectionLostError:
         if self._refusal is not None:
             error = ConfigurationError(str(self._refusal))

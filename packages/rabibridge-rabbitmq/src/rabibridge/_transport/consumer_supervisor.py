@@ -84,8 +84,7 @@ class ConsumerSupervisor:
             for task in self.tasks:
                 task.cancel()
         if self._worker_session is not None:
-            await self._worker_session.replies.drain()
-            await self._worker_session.publisher.drain()
+            await self._worker_session.drain()
         await self.idle()
 
     async def idle(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rabibridge._amqp.field_tables import decode_table_or_empty
 from rabibridge._amqp.headers import (
@@ -19,78 +19,20 @@ from rabibridge._amqp.headers import (
 )
 from rabibridge._amqp.properties import parse_user_id
 from rabibridge._connection.topology import SERVER_NAMED
+from rabibridge._transport.parts import PartSender
 from rabibridge_core.errors import ContentRejectedError
 
 if TYPE_CHECKING:
-    from rabibridge._amqp.frames import Frames
+    import asyncio
+
     from rabibridge._amqp.properties import Properties
-    from rabibridge._transport.interfaces import Done, ServedQueue
+    from rabibridge._transport.interfaces import DeliveryChannel
     from rabibridge_core.transport import Headers, Reply
 
-__all__ = ["DeliveryChannel", "RabbitRequest"]
+__all__ = ["RabbitRequest"]
 
 _DELIVERIES_MAX = 2**31
 _NO_HEADERS: Headers = MappingProxyType({})
-
-
-class DeliveryChannel(Protocol):
-    """What a request and the redelivery counter use of the channel on which requests arrive."""
-
-    open: bool
-    via_default_exchange: bool
-
-    @property
-    def user_id(self) -> bytes:
-        """The user of this connection."""
-        ...
-
-    @property
-    def consumer(self) -> ServedQueue:
-        """The consumer whose channel it is."""
-        ...
-
-    def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
-        """Return the frames that send a reply to the request with these properties.
-
-        Nothing is returned if the broker may close the channel for it: :meth:`reply_apart` sends it.
-        """
-        ...
-
-    def reply_apart(self, properties: Properties, reply: Reply, done: Done) -> None:
-        """Send a reply where that harms no other request, and call ``done`` with the outcome."""
-        ...
-
-    def write(self, frames: Frames) -> None:
-        """Send complete frames of this channel; they are dropped if it is closed."""
-        ...
-
-    def flush(self) -> None:
-        """Send the buffered frames now."""
-        ...
-
-    async def synchronize(self) -> None:
-        """Wait until the broker has processed all that was sent on the channel."""
-        ...
-
-    def settle(self, frames: Frames, tag: int) -> None:
-        """Send ``frames``, then acknowledge the request with this tag unless it is 0; the request is settled."""
-        ...
-
-    def accept(self, tag: int) -> None:
-        """Acknowledge a request whose reply follows later."""
-        ...
-
-    def reject(self, tag: int, *, requeue: bool) -> None:
-        """Reject a request; it is settled."""
-        ...
-
-    def dead_letter(self, request: RabbitRequest, reason: str, done: Done) -> None:
-        """Publish a request to the dead-letter queue and call ``done`` with the outcome."""
-        ...
-
-    def probe(self, reply_to: bytes) -> None:
-        """Find out whether a caller is still connected."""
-        ...
 
 
 class RabbitRequest:
@@ -103,10 +45,10 @@ class RabbitRequest:
     )  # fmt: skip
 
     def __init__(
-        self, channel: DeliveryChannel, tag: int, redelivered: bool, properties: Properties, body: bytes
+        self, channel: DeliveryChannel[RabbitRequest], tag: int, redelivered: bool, properties: Properties, body: bytes
     ) -> None:
         """Wrap a delivery; ``tag`` is its delivery tag on ``channel``."""
-        self._channel: DeliveryChannel | None = channel  # None: settled
+        self._channel: DeliveryChannel[RabbitRequest] | None = channel  # None: settled
         self._tag = tag  # 0: acknowledged
         self._reply_refused = False
         self.properties = properties
@@ -131,7 +73,7 @@ class RabbitRequest:
         else:
             self._read_headers(channel, table, properties.expiration)
 
-    def _read_headers(self, channel: DeliveryChannel, table: bytes, expiration: bytes) -> None:
+    def _read_headers(self, channel: DeliveryChannel[RabbitRequest], table: bytes, expiration: bytes) -> None:
         """Parse other headers: a sender may encode the deadline differently, or set only an expiration."""
         headers = self.headers = decode_table_or_empty(table)
         self._probe_allowed = DEADLINE_HEADER in headers or headers.get(PROBE_HEADER) is True
@@ -163,6 +105,23 @@ class RabbitRequest:
         """Whether it can no longer be settled because its channel is closed: the broker redelivers it."""
         return self._channel is not None and not self._channel.open and self._tag != 0
 
+    @property
+    def address(self) -> str:
+        """Where its caller can send further messages."""
+        return self._channel.address if self._channel is not None else ""
+
+    def reply_part(self, reply: Reply, /) -> asyncio.Future[None] | None:
+        """Send a reply that others follow."""
+        channel = self._channel
+        if channel is None or self.void:
+            return None
+        if not (self._tag or channel.open):
+            channel.consumer.reply_late(self.properties, reply)
+            return None
+        if not isinstance(channel, PartSender):
+            channel = self._channel = PartSender(channel, self.properties)
+        return channel.send(reply)
+
     def reply(self, reply: Reply, /) -> None:
         """Send the reply, then settle."""
         channel = self._channel
@@ -177,7 +136,7 @@ class RabbitRequest:
             self._channel = None
             channel.settle(frames, self._tag)
 
-    def _reply_apart(self, channel: DeliveryChannel, reply: Reply) -> None:
+    def _reply_apart(self, channel: DeliveryChannel[RabbitRequest], reply: Reply) -> None:
         """Settle only when the broker has accepted the reply: it may refuse one that is too large."""
 
         def done(refusal: Exception | None) -> None:
@@ -193,7 +152,7 @@ class RabbitRequest:
 
         channel.reply_apart(self.properties, reply, done)
 
-    def _reply_late(self, channel: DeliveryChannel, reply: Reply) -> None:
+    def _reply_late(self, channel: DeliveryChannel[RabbitRequest], reply: Reply) -> None:
         """Reply to an accepted request whose channel is closed: it is never redelivered, so only this worker can."""
         channel.consumer.reply_late(self.properties, reply)
         self._channel = None

@@ -21,12 +21,12 @@ from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._amqp.properties import Properties, encode_properties, with_user_id
 from rabibridge._connection.error_translation import permission_error
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE
+from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, STREAM_PREFIX
 from rabibridge._transport.request_checks import check_headers, check_size
 from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
-from rabibridge_core._protocol.broker_texts import NO_ROUTE, QUEUE_FULL
+from rabibridge_core._protocol.broker_texts import FEED_REFUSED, NO_ROUTE, QUEUE_FULL, WORKER_GONE
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 from rabibridge_core.transport import Reply
@@ -78,6 +78,8 @@ class PublishChannel(FastChannel):
         self._lowest = 1  # no tag below it is unconfirmed
         self._published = 0
         self.unconfirmed: dict[int, bytes] = {}
+        self._feeds: dict[int, bytes] = {}
+        """The further messages of calls that are not confirmed: delivery tag and correlation id."""
         self._reported: set[bytes] = set()
         """The correlation ids whose confirm is reported."""
         self._unroutable = UnroutableKeys()
@@ -122,6 +124,17 @@ class PublishChannel(FastChannel):
         # Cancellations of the same keys arrive in the same queues, and have no headers.
         request = request._replace(headers={**(request.headers or {}), BROADCAST_HEADER: key}, persistent=False)
         self._publish_reported(request.correlation_id, self._encode(method, request, self.reply_to, self._probe_table))
+
+    def feed(self, request: Request) -> None:
+        """Publish a further message of a call; only a refusal is reported."""
+        route = request.routing_key
+        method = self._publish_methods.get(route) or self._add_publish_method(
+            route, EXCHANGE, route.encode(), mandatory=True
+        )
+        frames = self._encode(method, request, self.reply_to, b"")
+        self._published = tag = self._published + 1
+        self._feeds[tag] = request.correlation_id
+        self._multiplexer.write(frames)
 
     def _publish_reported(self, correlation_id: bytes, frames: Frames) -> None:
         self._published = tag = self._published + 1
@@ -185,8 +198,17 @@ class PublishChannel(FastChannel):
             correlation_id = unconfirmed.pop(confirmed_tag, None)
             if (reported or not accepted) and correlation_id is not None:
                 self._report(correlation_id, accepted=accepted)
+        if self._feeds:
+            self._feeds_confirmed(tag, multiple=multiple, accepted=accepted)
         if not unconfirmed:  # so that the next multiple confirm does not visit the tags that were confirmed one by one
             self._lowest = self._published + 1
+
+    def _feeds_confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
+        feeds = self._feeds
+        for confirmed_tag in [known for known in feeds if known <= tag] if multiple else (tag,):
+            correlation_id = feeds.pop(confirmed_tag, None)
+            if correlation_id is not None and not accepted:
+                self._events.feed_refused(correlation_id, QueueFullError, FEED_REFUSED)
 
     def _report(self, correlation_id: bytes, *, accepted: bool) -> None:
         if not accepted:
@@ -197,6 +219,9 @@ class PublishChannel(FastChannel):
             self._events.confirmed(correlation_id)
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
+        if key.startswith(STREAM_PREFIX):
+            self._events.feed_refused(properties.correlation_id, NoRouteError, WORKER_GONE)  # it is confirmed, too
+            return
         self._reported.discard(properties.correlation_id)  # the broker confirms it, too
         self._events.refused(properties.correlation_id, NoRouteError, NO_ROUTE)
         route = key.decode()
@@ -209,6 +234,7 @@ class PublishChannel(FastChannel):
         proven = self._published > 0 and 1 not in self.unconfirmed
         unconfirmed = tuple(self.unconfirmed.values())
         self.unconfirmed.clear()
+        self._feeds.clear()
         self._caller.names_user &= not self.user_id_refused
         if self.session.learn_max_message(self.close_code, self.close_text):
             limit = self.session.max_message

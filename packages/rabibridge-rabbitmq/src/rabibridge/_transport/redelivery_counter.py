@@ -14,7 +14,8 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
-    from rabibridge._transport.incoming import DeliveryChannel, RabbitRequest
+    from rabibridge._transport.incoming import RabbitRequest
+    from rabibridge._transport.interfaces import DeliveryChannel
     from rabibridge._transport.worker_session import WorkerSession
 
 __all__ = ["RedeliveryCounter"]
@@ -26,7 +27,7 @@ _Key: TypeAlias = tuple[bytes, bytes, int]
 class RedeliveryCounter:
     """Counts the deliveries of one channel."""
 
-    def __init__(self, channel: DeliveryChannel, worker_session: WorkerSession) -> None:
+    def __init__(self, channel: DeliveryChannel[RabbitRequest], worker_session: WorkerSession) -> None:
         """Count on ``channel``."""
         self._channel = channel
         self._worker_session = worker_session

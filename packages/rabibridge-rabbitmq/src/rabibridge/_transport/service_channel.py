@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
-    from rabibridge._transport.interfaces import Done
+    from rabibridge._transport.interfaces import Done, PartFeeder
     from rabibridge._transport.worker_session import WorkerSession
     from rabibridge_core.errors import ConfigurationError
     from rabibridge_core.transport import ConsumerEvents, IncomingRequest, Reply, ServiceQueue
@@ -103,6 +103,15 @@ class ServiceChannel(OwnChannel):
     def user_id(self) -> bytes:
         """The user of this connection."""
         return self._worker_session.session.user_id
+
+    @property
+    def address(self) -> str:
+        """Where callers can send further messages of their calls; empty if the service takes none."""
+        return self._worker_session.streams.address if self.consumer.queue.streams else ""
+
+    def feeds_to(self, properties: Properties, sender: PartFeeder) -> None:
+        """Pass the further messages of a call to the consumer of ``sender``, as long as that exists."""
+        self._worker_session.feeding[properties.reply_to, properties.correlation_id] = sender
 
     def _accept_reply_to(self, request: RabbitRequest) -> bool:
         """Check an address that a request names for the first time; set the request aside if it is not allowed."""
@@ -211,6 +220,7 @@ class _Refusing:
         self.lost = events.lost
         self.cancelled = events.cancelled
         self.caller_gone = events.caller_gone
+        self.fed = events.fed
         self.broadcast_received = events.broadcast_received
         self.reply_refused = events.reply_refused
 

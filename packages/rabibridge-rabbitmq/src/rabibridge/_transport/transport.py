@@ -56,6 +56,11 @@ class RabbitMQTransport:
         session = self._connection.session
         return session.error if session is not None and self._connection.state is ConnectionState.READY else None
 
+    @property
+    def streams(self) -> bool:
+        """Whether it carries streams: it does."""
+        return True
+
     async def connect(self) -> None:
         """Connect, and stay connected from then on."""
         await self._connection.connect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from aiormq.exceptions import ChannelAccessRefused
 
@@ -16,6 +17,7 @@ from rabibridge._transport.broadcasts import RabbitBroadcast
 from rabibridge._transport.cancellation import CancellationListener
 from rabibridge._transport.confirmed_publisher import ConfirmedPublisher
 from rabibridge._transport.replies import Replies
+from rabibridge._transport.stream_queue import StreamQueue
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.other_kind import OtherKinds
     from rabibridge._connection.session import Session
-    from rabibridge._transport.interfaces import ServedQueue
-    from rabibridge_core.transport import ServiceQueue
+    from rabibridge._transport.interfaces import PartFeeder, ServedQueue
+    from rabibridge_core.transport import Reply, ServiceQueue
 
 __all__ = ["WorkerSession"]
 
@@ -59,6 +61,9 @@ class WorkerSession:
         self.replies = Replies(session, name)
         pipeline = self.queues.pipeline
         self.cancellations = CancellationListener(session, pipeline, self._on_cancelled, self._on_broadcast)
+        self.streams = StreamQueue(session, pipeline, self._on_fed)
+        self.feeding: WeakValueDictionary[tuple[bytes, bytes], PartFeeder] = WeakValueDictionary()
+        """Requests to which parts of replies were sent, by caller and correlation id: others get no messages."""
         self.other_kinds = other_kinds
         self.cancelling = asyncio.Semaphore(_CANCELLED_AT_ONCE)
         """How many services may be stopped at a time, so that a thousand have not timed out before their turn comes."""
@@ -91,7 +96,15 @@ class WorkerSession:
             self.queues.take_declared(queue)
             await self.other_kinds.settle(self.session, self.queues, queue)
         await self.cancellations.listen_for(queue)
+        if queue.streams:
+            await self.streams.open()
         return found
+
+    async def drain(self) -> None:
+        """Wait a few seconds at most until nothing that is sent with care is on its way."""
+        await self.streams.close()
+        await self.replies.drain()
+        await self.publisher.drain()
 
     def forget_reply_permission(self) -> None:
         """Check again before the next service starts whether replies may be published: one was refused."""
@@ -130,6 +143,12 @@ class WorkerSession:
         for consumer in self._consumers():
             if key in consumer.queue.routing_keys:
                 consumer.events.cancelled(caller, correlation_id)
+
+    def _on_fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
+        """Pass a further message of a call to the service that processes the call."""
+        sender = self.feeding.get((caller, correlation_id))
+        if sender is not None:
+            sender.consumer.events.fed(caller, correlation_id, message)
 
     def _on_broadcast(self, properties: Properties, body: bytes) -> None:
         """Pass a broadcast to the services that it is for, unless they have stopped or do not receive calls."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
 
+    from rabibridge_core.transport import Reply
     from rabibridge_testing._memory.messages import Message
 
 __all__ = ["AttachedTransport"]
@@ -18,13 +19,19 @@ class AttachedTransport(Protocol):
     Attributes:
         name: the name of the transport, used in errors.
         loop: the event loop that the transport is connected on.
+        address: where callers send further messages of calls that it processes; empty without a connection.
     """
 
     name: str
     loop: asyncio.AbstractEventLoop
+    address: str
 
     def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
         """Called when ``caller`` has cancelled a call to the service of ``routing_key``."""
+        ...
+
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
+        """Called when ``caller`` has sent a further message of a call."""
         ...
 
     def serves(self, routing_key: str) -> bool:

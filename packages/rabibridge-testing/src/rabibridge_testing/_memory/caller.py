@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
+from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ class CallerRouter(Protocol):
     Attributes:
         name: the name of the broker, used in errors.
         alarm: why the broker accepts no requests; ``None`` while it does.
+        max_message_size: the largest body that it accepts, in bytes; ``None``: no limit.
     """
 
     name: str
     alarm: str | None
+    max_message_size: int | None
 
     @property
     def queues(self) -> Mapping[str, MemoryQueue]:
@@ -39,6 +42,10 @@ class CallerRouter(Protocol):
 
     def broadcast(self, request: Request, reply_to: int) -> None:
         """Pass a request on to every worker of its service."""
+        ...
+
+    def feed(self, request: Request, sender: int) -> None:
+        """Pass a further message of a call on to the worker at its address."""
         ...
 
     def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
@@ -153,9 +160,26 @@ class MemoryCaller:
         self._reported.add(request.correlation_id)
         self.transport.broker.broadcast(request, address)
 
+    def feed(self, request: Request, /) -> None:
+        """Send a further message of a call to the worker that processes it.
+
+        Raises:
+            ConnectionLostError: as :meth:`send`.
+            ContentRejectedError: the body is larger than the broker accepts.
+        """
+        if self.address is None:
+            raise self._no_connection()
+        broker, size = self.transport.broker, len(request.body)
+        if broker.max_message_size is not None and size > broker.max_message_size:
+            raise ContentRejectedError(too_large("the message", size, broker.max_message_size))
+        broker.feed(request, self.address)
+
+    def _no_connection(self) -> ConnectionLostError:
+        return ConnectionLostError(f"{self.transport.name} has no connection: nothing was sent", executed=False)
+
     def _sending(self, request: Request) -> int:
         if self.address is None:
-            raise ConnectionLostError(f"{self.transport.name} has no connection: nothing was sent", executed=False)
+            raise self._no_connection()
         self._unconfirmed.add(request.correlation_id)
         return self.address
 
@@ -193,6 +217,11 @@ class MemoryCaller:
         if address == self.address:
             self._unconfirmed.discard(correlation_id)
             self.events.too_large(limit, [correlation_id])
+
+    def feed_refused(self, address: int, correlation_id: bytes, refusal: Refusal, detail: str) -> None:
+        """Called when a further message of a call was refused."""
+        if address == self.address:
+            self.events.feed_refused(correlation_id, refusal, detail)
 
     def refusal_arrived(self, address: int, correlation_id: bytes, refusal: Refusal, detail: str) -> None:
         """Called with a refusal; it is dropped if the connection that it was sent to is lost."""

@@ -48,9 +48,11 @@ class ConsumerHost(Protocol):
 
     Attributes:
         loop: the event loop that the transport is connected on.
+        address: where callers send further messages of calls that it processes.
     """
 
     loop: asyncio.AbstractEventLoop
+    address: str
 
     @property
     def broker(self) -> ConsumerRouter:
@@ -105,6 +107,11 @@ class MemoryConsumer:
     def live(self) -> bool:
         """Whether requests arrive."""
         return self._consuming
+
+    @property
+    def address(self) -> str:
+        """Where callers send further messages of their calls; empty if the service takes none."""
+        return self.transport.address if self.spec.streams else ""
 
     @property
     def busy(self) -> bool:
@@ -204,6 +211,10 @@ class MemoryConsumer:
     def cancelled(self, caller: bytes, correlation_id: bytes) -> None:
         """Called when a call to this service was cancelled."""
         self._events.cancelled(caller, correlation_id)
+
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
+        """Called with a further message of a call."""
+        self._events.fed(caller, correlation_id, message)
 
     def caller_gone(self, caller: bytes) -> None:
         """Called when a caller has disconnected."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_testing._memory.messages import caller_name
@@ -23,6 +24,11 @@ class DeliveryOwner(Protocol):
     @property
     def queue(self) -> MemoryQueue:
         """The queue that requests are taken from."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Where callers send further messages of their calls; empty if the service takes none."""
         ...
 
     def refusal(self, reply: Reply) -> ContentRejectedError | None:
@@ -117,6 +123,24 @@ class Delivery:
     def redelivered(self) -> bool:
         """Whether a worker received it before."""
         return self.deliveries > 0
+
+    @property
+    def address(self) -> str:
+        """Where its caller sends further messages; empty once it is settled or void."""
+        return "" if self.settled or self.void else self._consumer.address
+
+    def reply_part(self, reply: Reply, /) -> asyncio.Future[None] | None:
+        """Send a reply that others follow."""
+        if self.settled or self.void:
+            return None
+        refusal = self._consumer.refusal(reply)
+        if refusal is None:
+            self._consumer.send_reply(self.message, reply)
+            return None
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refused.set_exception(refusal)
+        refused.exception()  # whoever settles at once does not wait for it: asyncio need not log that
+        return refused
 
     def reply(self, reply: Reply, /) -> None:
         """Send the reply, then settle; the first one that is too large is replaced by another one."""

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import ServiceQueue
     from rabibridge_testing._memory.messages import Message
 
-__all__ = ["MemoryQueue", "QueueConsumer"]
+__all__ = ["MemoryQueue", "QueueConsumer", "limit_differences"]
+
+_LIMITS = ("queue_size", "timeout", "queue_type")
+_QUORUM_LIMITS = (*_LIMITS, "redelivery_limit")
 
 _by_sequence = attrgetter("sequence")
 
@@ -167,3 +170,13 @@ class MemoryQueue:
         ready = self._ready
         while ready and (expires := ready[0].expires) is not None and expires <= time.monotonic():
             ready.popleft()
+
+
+def limit_differences(existing: ServiceQueue, requested: ServiceQueue) -> str:
+    """Return which limits of a queue differ from the requested ones, as text; empty if none does."""
+    limits = _QUORUM_LIMITS if existing.queue_type == requested.queue_type == "quorum" else _LIMITS
+    return ", ".join(
+        f"{limit} is {getattr(existing, limit)!r} on the broker, {getattr(requested, limit)!r} here"
+        for limit in limits
+        if getattr(existing, limit) != getattr(requested, limit)
+    )

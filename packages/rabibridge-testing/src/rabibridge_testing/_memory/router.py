@@ -8,14 +8,23 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rabibridge_core._protocol.broker_texts import NO_ROUTE, QUEUE_FULL, left_behind, limits_differ, served_elsewhere
+from rabibridge_core._protocol.broker_texts import (
+    FEED_REFUSED,
+    NO_ROUTE,
+    QUEUE_FULL,
+    WORKER_GONE,
+    left_behind,
+    limits_differ,
+    served_elsewhere,
+)
 from rabibridge_core._protocol.naming import service_of_queue, service_of_routing_key
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
+from rabibridge_core.transport import Reply
 from rabibridge_testing._memory.attached import AttachedTransport
 from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.messages import CallTrace, DeadLetter, Message, caller_name
-from rabibridge_testing._memory.queue import MemoryQueue
+from rabibridge_testing._memory.queue import MemoryQueue, limit_differences
 from rabibridge_testing._memory.routes import Routes
 from rabibridge_testing.faults import FaultControls, Passage
 
@@ -23,14 +32,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
-    from rabibridge_core.transport import Refusal, Reply, Request, ServiceQueue
+    from rabibridge_core.transport import Refusal, Request, ServiceQueue
     from rabibridge_testing._memory.consumer import ConsumerHost
 
 __all__ = ["Router"]
 
 _log = get_logger(__name__)
-_LIMITS = ("queue_size", "timeout", "queue_type")
-_QUORUM_LIMITS = (*_LIMITS, "redelivery_limit")
 _OTHER_LOOP = (
     "{transport} is connected to the memory broker {broker!r} on another event loop: run all clients and servers that "
     "share a memory broker on the same loop"
@@ -75,7 +82,7 @@ class Router(FaultControls, Generic[TransportT]):
             ConfigurationError: it exists with other limits, and ``spec.redeclare`` is false.
         """
         queue = self._queues.get(spec.name)
-        if queue is not None and (differences := _differences(queue.spec, spec)):
+        if queue is not None and (differences := limit_differences(queue.spec, spec)):
             if not spec.redeclare:
                 raise ConfigurationError(limits_differ(spec.name, differences))
             if queue.consumers:
@@ -187,6 +194,27 @@ class Router(FaultControls, Generic[TransportT]):
             transport.loop.call_soon(transport.broadcast_arrived, message)
         self._tell_caller(message, MemoryCaller.confirm_arrived)
 
+    def feed(self, request: Request, sender: int) -> None:
+        """Pass a further message of a call on to the worker at its address, or tell the caller that it is gone."""
+        passage = Passage("feed", self._service(request.routing_key))
+        message = Message(request, sender, next(self._numbers), None)
+        if self.faults:
+            passage = self.struck(passage)
+        if passage.refusal is not None:
+            self._tell_caller(message, MemoryCaller.feed_refused, passage.refusal, FEED_REFUSED)
+            return
+        for _ in range(passage.copies):
+            self._later(message, passage.delay, self._feed, message)
+
+    def _feed(self, message: Message) -> None:
+        request = message.request
+        for transport in self.transports:
+            if transport.address == request.routing_key:
+                fed = Reply(request.body, request.content_type, request.content_encoding, request.headers)
+                transport.loop.call_soon(transport.fed, caller_name(message.sender), request.correlation_id, fed)
+                return
+        self._tell_caller(message, MemoryCaller.feed_refused, NoRouteError, WORKER_GONE)
+
     def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
         """Tell all workers of a service that the caller at ``address`` has cancelled a call."""
         for transport in self.transports:
@@ -267,12 +295,3 @@ class Router(FaultControls, Generic[TransportT]):
     def _service(self, routing_key: str) -> str:
         queue = self._routes.find(routing_key)
         return service_of_routing_key(routing_key) if queue is None else queue.service
-
-
-def _differences(existing: ServiceQueue, requested: ServiceQueue) -> str:
-    limits = _QUORUM_LIMITS if existing.queue_type == requested.queue_type == "quorum" else _LIMITS
-    return ", ".join(
-        f"{limit} is {getattr(existing, limit)!r} on the broker, {getattr(requested, limit)!r} here"
-        for limit in limits
-        if getattr(existing, limit) != getattr(requested, limit)
-    )

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.consumer import MemoryConsumer
+from rabibridge_testing._memory.receivers import Receivers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rabibridge_core.transport import CallerEvents, ConsumerEvents, ServiceQueue
-    from rabibridge_testing._memory.messages import Message
     from rabibridge_testing._memory.router import Router
 
 __all__ = ["MemoryTransport"]
 
 
-class MemoryTransport:
+class MemoryTransport(Receivers):
     """A connection to a :class:`~rabibridge_testing.MemoryBroker` that reconnects until it is closed.
 
     Attributes:
         broker: the broker.
         name: the name of the transport, used in errors.
         loop: the event loop that it was connected on.
+        address: where callers send further messages of calls that it processes; empty without a connection.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -35,10 +35,10 @@ class MemoryTransport:
         """Create a transport to ``broker``, not connected yet."""
         self.broker = broker
         self.name = name
-        self._state = ConnectionState.IDLE
+        self.address = ""
+        super().__init__()
         self._last_error: Exception | None = None
         self._callers: list[MemoryCaller] = []
-        self._consumers: list[MemoryConsumer] = []
         self._ready_or_closed = asyncio.Event()
         self._closed = asyncio.Event()
         self._unblocked = asyncio.Event()
@@ -55,6 +55,11 @@ class MemoryTransport:
     def last_error(self) -> Exception | None:
         """The last error of the connection, ``None`` while it is ready."""
         return self._last_error
+
+    @property
+    def streams(self) -> bool:
+        """Whether it carries streams: it does."""
+        return True
 
     @property
     def consumers(self) -> int:
@@ -219,32 +224,6 @@ class MemoryTransport:
             if consumer.error is not None:
                 self.loop.call_soon(self._resume, consumer)
 
-    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
-        """Called when a call was cancelled: tell the consumers that receive requests with that routing key."""
-        if self._state is ConnectionState.READY:
-            for consumer in list(self._consumers):
-                if routing_key in consumer.spec.routing_keys:
-                    consumer.cancelled(caller, correlation_id)
-
-    def serves(self, routing_key: str) -> bool:
-        """Tell whether it receives broadcasts to the service of ``routing_key``."""
-        return self._state is ConnectionState.READY and any(self._receivers(routing_key))
-
-    def broadcast_arrived(self, message: Message) -> None:
-        """Called when a broadcast has arrived: pass it to the consumers of its service."""
-        if self._state is ConnectionState.READY:
-            for consumer in list(self._receivers(message.request.routing_key)):
-                consumer.broadcast_arrived(message)
-
-    def _receivers(self, routing_key: str) -> Iterator[MemoryConsumer]:
-        return (known for known in self._consumers if not known.stopped and routing_key in known.spec.routing_keys)
-
-    def caller_gone(self, caller: bytes) -> None:
-        """Called when a caller has disconnected: tell all consumers."""
-        if self._state is ConnectionState.READY:
-            for consumer in list(self._consumers):
-                consumer.caller_gone(caller)
-
     def unblocked(self) -> None:
         """Called when the broker accepts requests again."""
         self._unblocked.set()
@@ -262,11 +241,13 @@ class MemoryTransport:
 
     def _set_ready(self) -> None:
         self._state = ConnectionState.READY
+        self.address = f"stream:{secrets.token_hex(16)}"
         self._last_error = None
         self._ready_or_closed.set()
 
     def _disconnect(self, state: ConnectionState) -> None:
         self._state = state
+        self.address = ""
         self._ready_or_closed.clear()
         for caller in self._callers:
             self.broker.unbind_caller(caller)

@@ -33,6 +33,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestQueues(QueueConformance): ...
     class TestSignals(SignalConformance): ...
     class TestReconnection(ReconnectionConformance): ...
+    class TestParts(PartConformance): ...
     class TestCalls(CallConformance): ...
     class TestKinds(KindConformance): ...
     class TestLimits(LimitConformance): ...
@@ -55,7 +56,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestClasses(ClassConformance): ...
     class TestClassEndings(ClassEndingConformance): ...
 
-The first four classes test the transport protocol, in bytes; the others run the client and server engines on the
+The first five classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
 service names and leaves its queues on the broker.
 """
@@ -83,6 +84,7 @@ from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.notifications import NotificationConformance
 from rabibridge_testing.conformance.outage import OutageConformance
+from rabibridge_testing.conformance.parts import PartConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
@@ -112,6 +114,7 @@ __all__ = [
     "MessageSizeConformance",
     "NotificationConformance",
     "OutageConformance",
+    "PartConformance",
     "QueueConformance",
     "ReconnectionConformance",
     "SeamConformance",

@@ -23,6 +23,7 @@ from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.notifications import NotificationConformance
 from rabibridge_testing.conformance.outage import OutageConformance
+from rabibridge_testing.conformance.parts import PartConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
@@ -42,6 +43,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestQueues": QueueConformance,
     "TestSignals": SignalConformance,
     "TestReconnection": ReconnectionConformance,
+    "TestParts": PartConformance,
     "TestCalls": CallConformance,
     "TestKinds": KindConformance,
     "TestLimits": LimitConformance,

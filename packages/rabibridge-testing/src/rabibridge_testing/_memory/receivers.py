@@ -1,0 +1,58 @@
+"""Passes on what goes to several consumers of one connection: cancellations, broadcasts, further messages of calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rabibridge_core.transport import ConnectionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rabibridge_core.transport import Reply
+    from rabibridge_testing._memory.consumer import MemoryConsumer
+    from rabibridge_testing._memory.messages import Message
+
+__all__ = ["Receivers"]
+
+
+class Receivers:
+    """The consumers of one connection. While there is none, what is for them is lost."""
+
+    def __init__(self) -> None:
+        """Start without consumers and without a connection."""
+        self._state = ConnectionState.IDLE
+        self._consumers: list[MemoryConsumer] = []
+
+    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
+        """Called when a call was cancelled: tell the consumers that receive requests with that routing key."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._consumers):
+                if routing_key in consumer.spec.routing_keys:
+                    consumer.cancelled(caller, correlation_id)
+
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
+        """Called with a further message of a call: tell the consumers that take such messages."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._consumers):
+                if consumer.spec.streams:
+                    consumer.fed(caller, correlation_id, message)
+
+    def serves(self, routing_key: str) -> bool:
+        """Tell whether it receives broadcasts to the service of ``routing_key``."""
+        return self._state is ConnectionState.READY and any(self._receivers(routing_key))
+
+    def broadcast_arrived(self, message: Message) -> None:
+        """Called when a broadcast has arrived: pass it to the consumers of its service."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._receivers(message.request.routing_key)):
+                consumer.broadcast_arrived(message)
+
+    def _receivers(self, routing_key: str) -> Iterator[MemoryConsumer]:
+        return (known for known in self._consumers if not known.stopped and routing_key in known.spec.routing_keys)
+
+    def caller_gone(self, caller: bytes) -> None:
+        """Called when a caller has disconnected: tell all consumers."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._consumers):
+                consumer.caller_gone(caller)
