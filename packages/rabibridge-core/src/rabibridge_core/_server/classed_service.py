@@ -41,6 +41,7 @@ class _Lane:
         self.lost = runner.lost
         self.reply_refused = runner.reply_refused
         self.cancelled = runner.cancelled
+        self.fed = runner.fed
 
     def received(self, request: IncomingRequest, /) -> None:
         """Called when a request of the class arrives."""

@@ -212,6 +212,11 @@ class MemoryConsumer:
         """Called when a call to this service was cancelled."""
         self._events.cancelled(caller, correlation_id)
 
+    def holds(self, caller: bytes, correlation_id: bytes) -> bool:
+        """Tell whether a request is being processed here."""
+        held = (*self.unsettled, *self.answering)
+        return any(one.handed_over and (one.caller, one.correlation_id) == (caller, correlation_id) for one in held)
+
     def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
         """Called with a further message of a call."""
         self._events.fed(caller, correlation_id, message)

@@ -32,11 +32,12 @@ class Receivers:
                     consumer.cancelled(caller, correlation_id)
 
     def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
-        """Called with a further message of a call: tell the consumers that take such messages."""
+        """Called with a further message of a call: tell the consumer that has its request."""
         if self._state is ConnectionState.READY:
-            for consumer in list(self._consumers):
-                if consumer.spec.streams:
+            for consumer in self._consumers:
+                if consumer.spec.streams and consumer.holds(caller, correlation_id):
                     consumer.fed(caller, correlation_id, message)
+                    return
 
     def serves(self, routing_key: str) -> bool:
         """Tell whether it receives broadcasts to the service of ``routing_key``."""
