@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -20,6 +20,7 @@ from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.rpc import RpcClient
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply, Request, ServiceQueue, Transport
+from rabibridge_testing.conformance.waiting import PATIENCE, soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -50,24 +51,6 @@ Unreachable: TypeAlias = Callable[[Transport], AbstractAsyncContextManager[objec
 DeleteQueue: TypeAlias = Callable[[str], Awaitable[None]]
 LimitMessages: TypeAlias = Callable[[int], Awaitable[None]]
 DeadLetters: TypeAlias = Callable[[str], Awaitable[list[tuple[bytes, str]]]]
-
-PATIENCE = 30.0
-"""Timeout in seconds for everything that a test waits for. A correct transport needs far less."""
-
-ResultT = TypeVar("ResultT")
-
-
-async def soon(awaitable: Awaitable[ResultT]) -> ResultT:
-    """Return the result of ``awaitable``; raise TimeoutError after :data:`PATIENCE` seconds."""
-    async with asyncio.timeout(PATIENCE):
-        return await awaitable
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until ``condition()`` is true; raise TimeoutError after :data:`PATIENCE` seconds."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - nothing signals the change that is waited for
-            await asyncio.sleep(0.01)
 
 
 class Refused(NamedTuple):
