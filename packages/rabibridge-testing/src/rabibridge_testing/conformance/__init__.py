@@ -51,6 +51,8 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestDeclaredErrors(DeclaredErrorConformance): ...
     class TestBulk(BulkConformance): ...
     class TestTypedCalls(TypedCallConformance): ...
+    class TestValues(ValueConformance): ...
+    class TestProviders(ProviderConformance): ...
     class TestNotifications(NotificationConformance): ...
     class TestBroadcasts(BroadcastConformance): ...
     class TestClasses(ClassConformance): ...
@@ -85,11 +87,13 @@ from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.notifications import NotificationConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.parts import PartConformance
+from rabibridge_testing.conformance.providers import ProviderConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
 from rabibridge_testing.conformance.typed_calls import TypedCallConformance
+from rabibridge_testing.conformance.values import ValueConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
 
 __all__ = [
@@ -115,11 +119,13 @@ __all__ = [
     "NotificationConformance",
     "OutageConformance",
     "PartConformance",
+    "ProviderConformance",
     "QueueConformance",
     "ReconnectionConformance",
     "SeamConformance",
     "SignalConformance",
     "TypedCallConformance",
+    "ValueConformance",
     "VersionsConformance",
     "Worker",
     "bind",

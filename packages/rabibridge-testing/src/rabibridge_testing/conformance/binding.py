@@ -24,11 +24,13 @@ from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.notifications import NotificationConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.parts import PartConformance
+from rabibridge_testing.conformance.providers import ProviderConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
 from rabibridge_testing.conformance.typed_calls import TypedCallConformance
+from rabibridge_testing.conformance.values import ValueConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestDeclaredErrors": DeclaredErrorConformance,
     "TestBulk": BulkConformance,
     "TestTypedCalls": TypedCallConformance,
+    "TestValues": ValueConformance,
+    "TestProviders": ProviderConformance,
     "TestNotifications": NotificationConformance,
     "TestBroadcasts": BroadcastConformance,
     "TestClasses": ClassConformance,
