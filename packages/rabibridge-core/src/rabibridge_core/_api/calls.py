@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rabibridge_core._api.bulk_calls import BulkCalls
 from rabibridge_core._api.other_calls import OtherCalls
+from rabibridge_core._api.stream_calls import StreamCalls
 from rabibridge_core._api.typed_calls import TypedCalls
 from rabibridge_core._client.options import GivenOptions
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "ClientView"]
 
 
-class Calls(TypedCalls, OtherCalls, BulkCalls):
+class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
     """All ways of calling: what a client and its views have in common."""
 
     __slots__ = ()
@@ -40,6 +41,7 @@ class Calls(TypedCalls, OtherCalls, BulkCalls):
         retry: RetryRefused | Literal[False] | None = None,
         headers: Headers | None = None,
         criticality: str | None = None,
+        idle_timeout: float | timedelta | None = None,
     ) -> ClientView:
         """Return a view of this client whose calls are made with these options.
 
@@ -67,12 +69,23 @@ class Calls(TypedCalls, OtherCalls, BulkCalls):
             criticality: the class that the call belongs to, such as ``"batch"``: it waits in the queue of that class,
                 behind more important ones. A service without that class serves it as a call that names none. Calls
                 that the function makes are of this class, too, unless they name another one.
+            idle_timeout: of streams: the longest wait for an item, the first one included, in seconds or as a
+                timedelta; ``timeout`` is for the whole stream.
 
         Raises:
             ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
         """
         chosen = GivenOptions(
-            kind, timeout, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers, criticality
+            kind,
+            timeout,
+            idempotent,
+            idempotency_key,
+            persistent,
+            inherit_deadline,
+            retry,
+            headers,
+            criticality,
+            idle_timeout,
         )
         chosen.check()
         return self._view(chosen)

@@ -164,6 +164,7 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
         retry: RetryRefused | Literal[False] | None = None,
         headers: Headers | None = None,
         criticality: str | None = None,
+        idle_timeout: float | timedelta | None = None,
     ) -> SyncClientView:
         """Return a view of this client whose calls are made with these options.
 
@@ -184,12 +185,23 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
             criticality: the class that the call belongs to, such as ``"batch"``: it waits in the queue of that class,
                 behind more important ones. A service without that class serves it as a call that names none. Calls
                 that the function makes are of this class, too, unless they name another one.
+            idle_timeout: of streams: the longest wait for an item, the first one included, in seconds or as a
+                timedelta; ``timeout`` is for the whole stream.
 
         Raises:
             ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
         """
         chosen = GivenOptions(
-            kind, timeout, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers, criticality
+            kind,
+            timeout,
+            idempotent,
+            idempotency_key,
+            persistent,
+            inherit_deadline,
+            retry,
+            headers,
+            criticality,
+            idle_timeout,
         )
         chosen.check()
         return self._view(chosen)

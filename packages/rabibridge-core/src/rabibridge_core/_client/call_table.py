@@ -135,7 +135,7 @@ class CallTable:
         """
         if call.future.cancelled():
             if call.wants_reply:
-                self._cancel(call)
+                self.cancel(call)
         elif call.lost is not None:
             if isinstance(error, CallError) and error.executed is False:
                 error.executed = None
@@ -183,6 +183,9 @@ class CallTable:
     def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         """Called by the transport for each further message of a call that the broker did not accept."""
         self.refused_feeds += 1
+        call = self.pending.get(correlation_id)
+        if call is not None:
+            call.feed_refused(refusal, detail)
 
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         """Called by the transport when the broker has refused a request that is larger than it accepts."""
@@ -206,7 +209,9 @@ class CallTable:
             if call.future.done():
                 continue
             accepted = correlation_id not in unknown and not self.refusals.waits(call)
-            if gone is not None and (call in self.refusals or self._resend.take(call, gone, accepted=accepted)):
+            if gone is not None and (
+                call in self.refusals or (call.resends and self._resend.take(call, gone, accepted=accepted))
+            ):
                 again += 1
             else:
                 ended += 1
@@ -243,7 +248,7 @@ class CallTable:
             self.deadlines.clear()
         await self._resend.close()
 
-    def _cancel(self, call: PendingCall) -> None:
+    def cancel(self, call: PendingCall) -> None:
         """Tell the workers that nobody waits for this call any longer."""
         if self.caller is not None and not self.refusals.waits(call):
             self.caller.cancel(call.request.routing_key, call.request.correlation_id)
@@ -253,7 +258,7 @@ class CallTable:
         if call is None or call.future.done():
             return
         caller, waits = self.caller, self.refusals.waits(call)
-        if caller is None or caller.paused or waits or not call.wants_reply:
+        if caller is None or caller.paused or waits or not call.silent:
             why_paused = caller.why_paused if caller is not None else ""
             call.future.set_exception(expired_call_error(call, waits=waits, why=why_paused))
         else:
@@ -272,4 +277,4 @@ class CallTable:
         self._cancels_counted_at = now
         if self._cancels_left >= 1.0:
             self._cancels_left -= 1.0
-            self._cancel(call)
+            self.cancel(call)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, get
 
 from rabibridge_core._client.arguments import check_options
 from rabibridge_core._client.routes import critical
-from rabibridge_core._client.timeouts import seconds_of
+from rabibridge_core._client.timeouts import check_idle_timeout, seconds_of
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
 from rabibridge_core._protocol.naming import FunctionKind, is_class_name
 from rabibridge_core.errors import ConfigurationError
@@ -68,6 +68,7 @@ class OptionArguments(TypedDict, total=False):
     retry: RetryRefused | Literal[False] | None
     headers: Headers | None
     criticality: str | None
+    idle_timeout: float | timedelta | None
 
 
 class GivenOptions(NamedTuple):
@@ -82,6 +83,7 @@ class GivenOptions(NamedTuple):
     retry: RetryRefused | Literal[False] | None = None
     headers: Headers | None = None
     criticality: str | None = None
+    idle_timeout: float | timedelta | None = None
 
     def check(self) -> None:
         """Check every option.
@@ -89,7 +91,7 @@ class GivenOptions(NamedTuple):
         Raises:
             ConfigurationError: one has a wrong type or value.
         """
-        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers, criticality = self
+        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers, criticality, idle_timeout = self
         if kind is not None and kind not in _KINDS:
             raise ConfigurationError(f"kind is {kind!r}; it must be 'async', 'sync', or 'any' if it is not known")
         if timeout is not None:
@@ -108,6 +110,8 @@ class GivenOptions(NamedTuple):
                 f"criticality is {repr(criticality)[:80]}; it must be the name of a class: 1 to 32 of the characters "
                 "A-Z, a-z, 0-9, '_', '.' and '-'"
             )
+        if idle_timeout is not None:
+            check_idle_timeout(idle_timeout)
 
     def over(self, before: GivenOptions) -> GivenOptions:
         """Return these options over others: what is not chosen here stays, and headers add up."""
@@ -115,12 +119,12 @@ class GivenOptions(NamedTuple):
             return self
         chosen = [old if new is None else new for new, old in zip(self, before, strict=True)]
         if self.headers is not None and before.headers is not None:
-            chosen[7] = {**before.headers, **self.headers}
+            chosen[_HEADERS] = {**before.headers, **self.headers}
         return GivenOptions(*chosen)  # type: ignore[arg-type]
 
     def of_a_call(self, kind: FunctionKind, retry: RetryRefused | None) -> AnyOptions:
         """Return the options of a call of a function of that kind, by a client that retries so."""
-        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality = self
+        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality, _ = self
         kind = given or kind
         if criticality is not None:
             kind, headers = critical(kind, criticality, headers)
@@ -136,6 +140,7 @@ class GivenOptions(NamedTuple):
         )
 
 
+_HEADERS = GivenOptions._fields.index("headers")
 NOTHING_GIVEN = GivenOptions()
 """No option was chosen."""
 

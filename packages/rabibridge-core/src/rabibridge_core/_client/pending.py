@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.backlog import BacklogEstimate
     from rabibridge_core._client.retry import RetryRefused
-    from rabibridge_core.transport import Caller, Reply, Request
+    from rabibridge_core.transport import Caller, Refusal, Reply, Request
 
 __all__ = ["PendingCall", "PendingNotification", "RetryState"]
 
@@ -59,6 +59,12 @@ class PendingCall:
 
     wants_reply = True
     """Whether a reply ends it, and not the confirm of the broker."""
+    resends = True
+    """Whether the table sends it again after a lost connection, if it may run twice."""
+    answers_at_once = True
+    """Whether the time to its end tells how long the queue of its service is."""
+    awaited = "reply"
+    """What it waits for, for errors."""
 
     def __init__(
         self,
@@ -86,6 +92,14 @@ class PendingCall:
         """The error of the last attempt whose outcome is unknown, for a call that is sent again after it."""
         self.retry_state: RetryState | None = None
         """Set while its service refuses calls, or if it is sent again when it is refused."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether no worker has said anything, so that an error should say why, if that is known."""
+        return self.wants_reply
+
+    def feed_refused(self, refusal: Refusal, detail: str) -> None:
+        """Called when the broker has refused a further message of it; a plain call has none."""
 
     def send_again(self, caller: Caller, time_left: float | None) -> None:
         """Send it again, with the time that it has left, in seconds."""
@@ -133,6 +147,8 @@ class PendingNotification(PendingCall):
     __slots__ = ("expires_at",)
 
     wants_reply = False
+    answers_at_once = False
+    awaited = "confirm of the broker, so that it may be in the queue and run,"
 
     expires_at: float | None
     """The deadline that travels with it, on the clock of the event loop; ``None``: none."""

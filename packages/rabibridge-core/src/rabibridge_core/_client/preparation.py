@@ -65,7 +65,7 @@ class Prepared(NamedTuple):
 
 
 class Preparation:
-    """Prepares the notifications and broadcasts of one client."""
+    """Prepares the notifications, broadcasts and streams of one client."""
 
     def __init__(self, client: Sender, codec: Codec, hooks: CallHooks, call_timeout: float | None) -> None:
         """Prepare what ``client`` sends.
@@ -128,8 +128,19 @@ class Preparation:
         timeout: float | None,
         *,
         keyed: bool,
+        streams: bool = False,
     ) -> Prepared:
-        """Wait until something may be sent, and encode it; ``keyed``: with an idempotency key where a call has one.
+        """Wait until something may be sent, and encode it.
+
+        Args:
+            func_name: the name of the service.
+            route: its routing key.
+            args: the positional arguments.
+            kwargs: the keyword arguments.
+            options: how to call it.
+            timeout: how long to wait for the end of what is sent, in seconds; ``None``: without limit.
+            keyed: whether it has an idempotency key where a call has one.
+            streams: whether the caller wants a stream, or feeds an argument.
 
         Raises:
             CallTimeoutError: nothing could be sent within the timeout.
@@ -146,7 +157,9 @@ class Preparation:
         correlation_id = calls.free_id(next(calls.ids))
         if time_left is not None and time_left <= 0:
             raise call_timeout_error(func_name, correlation_id, timeout, "", sent=False)
-        body, content_type, content_encoding = encode_request(self.codec, args, kwargs, correlation_id, func_name)
+        body, content_type, content_encoding = encode_request(
+            self.codec, args, kwargs, correlation_id, func_name, streams=streams
+        )
         headers, started = self._headers(route, options, keyed=keyed), None
         if self.hooks.active:
             started, headers = self.hooks.call_sent(func_name, correlation_id, time_left, headers)

@@ -57,7 +57,7 @@ class RefusalHandler:
     def watch(self, call: PendingCall, retry: RetryRefused | None, caller: Caller) -> None:
         """Called before ``caller`` sends a call for the first time; keeps a retry state for it if one is needed."""
         route, now = call.request.routing_key, call.future.get_loop().time()
-        backlog = self.backlogs.watched(route, now) if call.wants_reply else None
+        backlog = self.backlogs.watched(route, now) if call.answers_at_once else None
         if retry is not None:
             self._budgets.earn(retry, route)
         elif backlog is None:
@@ -134,7 +134,7 @@ class RefusalHandler:
         # The time that it waits for a paused caller says nothing about the service.
         backlog = (
             None
-            if state.caller.paused or not call.wants_reply
+            if state.caller.paused or not call.answers_at_once
             else self.backlogs.watched(call.request.routing_key, now)
         )
         state.sent(backlog, now)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.errors import RemoteExecutionError
 
-__all__ = ["CallTarget", "HasTarget", "as_listed_by", "explain_options", "target_of"]
+__all__ = ["CallTarget", "HasTarget", "as_listed_by", "explain_options", "name_of", "target_of"]
 
 
 _new_tuple = tuple.__new__  # takes half the time of a NamedTuple's constructor
@@ -138,6 +138,23 @@ def _of_method(bound: MethodType) -> CallTarget:
 def _find(func: Any, name: str | None) -> CallTarget:
     if isinstance(func, staticmethod):
         func = func.__func__
+    found = name_of(func, name)
+    if is_generator(func):
+        raise TypeError(
+            f"{place_of(func)} is a generator function, which gives its values one by one, and a call returns one "
+            f'result: read them by "async for item in client.stream({getattr(func, "__name__", "function")}, ...)"'
+        )
+    kind: FunctionKind = "async" if is_async(func) else "sync"
+    return CallTarget(found, kind if marked_names(func) else "any", result_adapter(func))
+
+
+def name_of(func: Any, name: str | None) -> str:
+    """Return the name of the service that a function stands for; ``name`` if that is not ``None``.
+
+    Raises:
+        TypeError: it stands for no service.
+        ConfigurationError: no service can have the name.
+    """
     _refuse_what_is_no_service(func)
     names = marked_names(func)
     if name is None and len(names) > 1:
@@ -147,7 +164,7 @@ def _find(func: Any, name: str | None) -> CallTarget:
         )
     own = next(iter(names), None) or getattr(func, "__name__", None)
     try:
-        found = check_service_name(own if name is None else name)
+        return check_service_name(own if name is None else name)
     except ConfigurationError as error:
         if name is not None:
             raise
@@ -156,7 +173,6 @@ def _find(func: Any, name: str | None) -> CallTarget:
             f"{place_of(func)} stands for no service: {why}. Call the service by its name, as in "
             'client.call("name", ...), or give the name to a stub: client.stub(function, name="name")'
         ) from None
-    return CallTarget(found, ("async" if is_async(func) else "sync") if names else "any", result_adapter(func))
 
 
 def _refuse_what_is_no_service(func: Any) -> None:
@@ -191,11 +207,6 @@ def _refuse_what_is_no_service(func: Any) -> None:
             f"{place_of(function)} is a method without its object: call it by a proxy, as in "
             f"client.service({function.__qualname__.rpartition('.')[0]}).{function.__name__}(...), or give the name of "
             "the service"
-        )
-    if is_generator(func):
-        raise TypeError(
-            f"{place_of(func)} is a generator function, which gives its values one by one; a call returns one result: "
-            "let the function return a list"
         )
 
 

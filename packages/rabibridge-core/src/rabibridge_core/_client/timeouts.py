@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TIMEOUT_MAX",
     "call_timeout_error",
+    "check_idle_timeout",
     "expired_call_error",
     "normalize_timeout",
     "seconds_of",
@@ -45,6 +46,21 @@ def seconds_of(timeout: object) -> float:
     seconds = as_seconds(timeout)
     if seconds is None:
         raise _not_a_timeout(timeout)
+    return seconds
+
+
+def check_idle_timeout(idle_timeout: object) -> float:
+    """Return the longest wait for an item of a stream, in seconds.
+
+    Raises:
+        ConfigurationError: it is no positive time.
+    """
+    seconds = as_seconds(idle_timeout)
+    if seconds is None or not seconds > 0:
+        raise ConfigurationError(
+            f"idle_timeout is {idle_timeout!r}; it must be a positive number of seconds or a timedelta, or None for no "
+            "limit but the timeout"
+        )
     return seconds
 
 
@@ -107,7 +123,6 @@ def expired_call_error(call: PendingCall, *, waits: bool, why: str) -> CallTimeo
         first = "it was refused" if call.lost is None else "the connection was lost"
         why = f"{first} and it could not be sent again{': ' if why else ''}{why}"
     sent = call.lost is not None or not waits  # a call that was only ever refused has not run
-    awaited = "reply" if call.wants_reply else "confirm of the broker, so that it may be in the queue and run,"
     return call_timeout_error(
-        call.func_name, call.request.correlation_id, call.timeout, why, sent=sent, awaited=awaited
+        call.func_name, call.request.correlation_id, call.timeout, why, sent=sent, awaited=call.awaited
     )

@@ -20,7 +20,7 @@ from rabibridge_core._codec.annotation_names import result_annotation
 from rabibridge_core._codec.arrays import with_arrays
 from rabibridge_core.errors import RegistrationError, SerializationError
 
-__all__ = ["ResultAdapter", "place_of_error", "result_adapter"]
+__all__ = ["ResultAdapter", "item_adapter", "item_annotation", "place_of_error", "result_adapter"]
 
 _AS_THEY_ARE: frozenset[type] = frozenset(
     {
@@ -31,6 +31,10 @@ _AS_THEY_ARE: frozenset[type] = frozenset(
 """Types whose values arrive as they were sent."""
 _UNIONS = (typing.Union, types.UnionType)
 _ANYTHING = (Any, object, inspect.Parameter.empty, typing.NoReturn, typing.Never, typing.Self)
+_ITEMS = (
+    *(collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator),
+    *(collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator),
+)
 _AWAITABLES = (collections.abc.Awaitable, collections.abc.Coroutine)
 _TYPING_MODULES = ("typing", "types", "typing_extensions")
 _MOST_STEPS = 20
@@ -144,6 +148,37 @@ def result_adapter(subject: Any, *, name: str | None = None, what: str = "result
     if _is_anything(annotation):
         return None
     return ResultAdapter(annotation, name or "", what)
+
+
+def item_annotation(annotation: Any) -> Any:
+    """Return what the items are of an annotation such as ``AsyncIterator[int]``; ``None`` if it is none of items.
+
+    Any iterator, iterable or generator of :mod:`collections.abc` or :mod:`typing` is one, async or not; a list is not.
+    Without arguments, its items are ``Any``.
+    """
+    origin = typing.get_origin(annotation) or annotation
+    if origin not in _ITEMS:
+        return None
+    arguments = typing.get_args(annotation)
+    return arguments[0] if arguments else Any
+
+
+def item_adapter(subject: Any, *, name: str | None = None) -> ResultAdapter | None:
+    """Return what restores the items of a function that gives them one by one; see :func:`result_adapter`.
+
+    Raises:
+        TypeError: its annotation says that it gives one result.
+        RegistrationError: as :func:`result_adapter`.
+    """
+    annotation = result_annotation(subject)
+    if annotation is inspect.Parameter.empty or annotation is Any:
+        return None
+    item = item_annotation(annotation)
+    if item is None:
+        raise TypeError(f"the annotation of its result is {annotation!r}")
+    if name is None:
+        name = getattr(subject, "__qualname__", None) or repr(subject)
+    return result_adapter(item, name=name, what="item")
 
 
 def place_of_error(error: Any, place: str) -> str:

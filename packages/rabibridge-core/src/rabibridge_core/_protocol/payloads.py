@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core.transport import Headers, IncomingRequest
+    from rabibridge_core.transport import Headers, IncomingRequest, Request
 
 __all__ = [
     "StoredReply",
@@ -37,6 +37,7 @@ __all__ = [
     "encode_result",
     "read_idempotency_key",
     "readdress_reply",
+    "readdress_request",
     "reply_headers",
 ]
 
@@ -100,6 +101,15 @@ def encode_request(
         return codec.encode([args, kwargs, True] if streams else [args, kwargs], correlation_id)
     except SerializationError as error:
         raise _located(codec, {"args": args, "kwargs": kwargs}, None, f"call of {func_name!r}", error) from error
+
+
+def readdress_request(codec: Codec, request: Request, correlation_id: bytes) -> Request:
+    """Return the same request as another call, of this id: a signed body is valid for one call alone."""
+    body = request.body
+    if is_signed(request.content_type):
+        value = codec.decode(body, request.content_type, request.content_encoding, request.correlation_id)
+        body, _, _ = codec.encode(value, correlation_id, request.content_type)
+    return request._replace(correlation_id=correlation_id, body=body)
 
 
 def decode_request(

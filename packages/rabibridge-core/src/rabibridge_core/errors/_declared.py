@@ -90,7 +90,7 @@ class ServiceError(RemoteExecutionError):
         # Comparing and hashing are not generated: an exception that cannot be hashed breaks code that handles it.
         dataclasses.dataclass(eq=False, repr=False, kw_only=kw_only)(cls)
         for field in fields_of(cls):
-            if hasattr(ServiceError, field.name):
+            if hasattr(ServiceError, field.name) and field.name != "received":  # it is newer than programs
                 raise RegistrationError(
                     f"{place_of_class(cls)}: its field {field.name!r} has the name of an attribute of every error; "
                     "give it another name"

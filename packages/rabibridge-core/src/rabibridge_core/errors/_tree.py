@@ -30,7 +30,14 @@ def _rebuild(cls: type[RabiBridgeError], args: tuple[Any, ...], state: dict[str,
 
 
 class RabiBridgeError(Exception):
-    """The root of the tree: ``except RabiBridgeError`` catches everything that this library raises on purpose."""
+    """The root of the tree: ``except RabiBridgeError`` catches everything that this library raises on purpose.
+
+    Attributes:
+        received: if it has ended a stream, how many items its reader had got: complete, in order and each once.
+            ``None``: it has ended no stream.
+    """
+
+    received: int | None = None
 
     def __init__(self, *args: object) -> None:
         """Store the message; not cooperative, because mixed-in bases have constructors of their own."""
