@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core._client.stream import Stream
 from rabibridge_core._client.stream_opening import open_stream
-from rabibridge_core._codec.codec import Codec
 from rabibridge_core._protocol.streams import part_context
 from rabibridge_core.transport import Reply
 from tests.unit.client_support import CODEC, PATIENCE, turns
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._client.client import Client
+    from rabibridge_core._codec.codec import Codec
     from rabibridge_core.transport import Headers, Request
     from tests.unit.scripted_transport import ScriptedTransport
 

@@ -9,12 +9,14 @@ from rabibridge_core._api.base import RpcBase
 from rabibridge_core._api.calls import ClientView
 from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.server import RpcServer
+from rabibridge_core._api.stream_stubs import StreamStub
 from rabibridge_core._api.stubs import Stub
 from rabibridge_core._api.sync_broadcast import SyncBroadcast
 from rabibridge_core._api.sync_calls import SyncClientView
 from rabibridge_core._api.sync_client import SyncRpcClient
 from rabibridge_core._api.sync_stubs import SyncStub
 from rabibridge_core._client.broadcast import Broadcast, BroadcastReply
+from rabibridge_core._client.stream import Stream
 
 __all__ = [
     "Broadcast",
@@ -23,6 +25,8 @@ __all__ = [
     "RpcBase",
     "RpcClient",
     "RpcServer",
+    "Stream",
+    "StreamStub",
     "Stub",
     "SyncBroadcast",
     "SyncClientView",
@@ -37,6 +41,8 @@ for _class in (
     RpcBase,
     RpcClient,
     RpcServer,
+    Stream,
+    StreamStub,
     Stub,
     SyncBroadcast,
     SyncClientView,

@@ -38,7 +38,7 @@ from rabibridge_core.errors import (
     ServiceError,
     StreamError,
 )
-from rabibridge_core.rpc import Broadcast, BroadcastReply, ClientView, Stub
+from rabibridge_core.rpc import Broadcast, BroadcastReply, ClientView, Stream, StreamStub, Stub
 from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
 
 __all__ = [
@@ -73,7 +73,9 @@ __all__ = [
     "SerializationError",
     "ServiceError",
     "ServiceSchema",
+    "Stream",
     "StreamError",
+    "StreamStub",
     "Stub",
     "__version__",
     "current_call",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from rabibridge_core._api.stream_stubs import StreamStub
 from rabibridge_core._api.stubs import Stub
 from rabibridge_core._client.options import chosen_options
+from rabibridge_core._client.stream_targets import gives_items, stream_target_of
 from rabibridge_core._client.targets import CallTarget
 from rabibridge_core._services.interface import interface_of
 
@@ -64,14 +66,21 @@ class ServiceProxy:
         """Return a method; it is made when it is first used."""
         method = self._method(attribute)
         interface = self._interface
-        adapt = interface.adapters()[attribute] if self._validate else None
-        target = CallTarget(interface.service_name(method), method.kind, adapt)
-        stub: Stub[..., Any] = self._stub(method.function, target)
+        stub: Stub[..., Any]
+        if gives_items(method.function):
+            items = stream_target_of(method.function, interface.service_name(method))
+            stub = self._stream_stub(method.function, items if self._validate else items._replace(adapt=None))
+        else:
+            adapt = interface.adapters()[attribute] if self._validate else None
+            stub = self._stub(method.function, CallTarget(interface.service_name(method), method.kind, adapt))
         self.__dict__[attribute] = stub
         return stub
 
     def _stub(self, function: Callable[..., Any], target: CallTarget) -> Any:
         return Stub[..., Any](self._calls, function, target)
+
+    def _stream_stub(self, function: Callable[..., Any], target: CallTarget) -> Any:
+        return StreamStub[..., Any](self._calls, function, target)
 
     def _method(self, attribute: str) -> ServiceMethod:
         if attribute.startswith("_"):

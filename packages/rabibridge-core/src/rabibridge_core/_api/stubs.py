@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.options import GivenOptions, OptionArguments
     from rabibridge_core._protocol.naming import FunctionKind
 
-__all__ = ["Stub", "make_stub"]
+__all__ = ["NoClient", "Stub", "make_stub"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,16 +127,18 @@ class Stub(HasTarget, Generic[P, R]):
         return _unbound_stub, (self._func, name, kind, adapt is not None, self._calls._given)
 
 
-class _NoClient(CallBase):
+class NoClient(CallBase):
     """In the place of the client of a stub that was unpickled."""
 
     __slots__ = ("_given", "_name")
 
     def __init__(self, name: str, given: GivenOptions) -> None:
+        """Stand in for the client of the stub of that service, with these options."""
         self._name = name
         self._given = given
 
     def __repr__(self) -> str:
+        """Say that there is none."""
         return "no client"
 
     def _prepare(self, kind: FunctionKind) -> NoReturn:
@@ -145,11 +147,11 @@ class _NoClient(CallBase):
         )
 
     def _view(self, given: GivenOptions) -> CallBase:
-        return _NoClient(self._name, given.over(self._given))
+        return NoClient(self._name, given.over(self._given))
 
 
 def _unbound_stub(
     func: Callable[..., Any] | str, name: str, kind: FunctionKind, validate: bool, given: GivenOptions
 ) -> Stub[..., Any]:
     adapt = result_adapter(func) if validate and not isinstance(func, str) else None
-    return Stub(_NoClient(name, given), func, CallTarget(name, kind, adapt))
+    return Stub(NoClient(name, given), func, CallTarget(name, kind, adapt))

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._api.proxies import make_proxy
+from rabibridge_core._api.stream_stubs import StreamStub, make_stream_stub
 from rabibridge_core._api.stubs import Stub, make_stub
+from rabibridge_core._client.stream_targets import gives_items
 from rabibridge_core._client.targets import as_listed_by, explain_options, target_of
 from rabibridge_core.errors import RemoteExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 
     from rabibridge_core._client.options import OptionArguments
 
@@ -73,6 +75,26 @@ class TypedCalls(CallBase):
         return result if adapt is None or type(result) in adapt.exact else adapt(result)
 
     @overload
+    def stub(  # type: ignore[overload-overlap]  # any other function has a result
+        self,
+        func: Callable[P, AsyncIterable[R]],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> StreamStub[P, R]: ...
+    @overload
+    def stub(  # type: ignore[overload-overlap]  # as above
+        self,
+        func: Callable[P, Iterator[R]],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> StreamStub[P, R]: ...
+    @overload
     def stub(
         self,
         func: Callable[P, Awaitable[R]],
@@ -102,8 +124,10 @@ class TypedCalls(CallBase):
         name: str | None = None,
         validate: bool = True,
         **options: Unpack[OptionArguments],
-    ) -> Stub[..., Any]:
+    ) -> Stub[..., Any] | StreamStub[..., Any]:
         """Return the remote function as a callable with the signature of the function.
+
+        That of a generator function returns a :class:`Stream`, as :meth:`stream` does.
 
         Example::
 
@@ -122,6 +146,8 @@ class TypedCalls(CallBase):
             ConfigurationError: no service can have the name, or an option has a wrong type or value.
             RegistrationError: the return annotation names something that is not found, or cannot be used.
         """
+        if not isinstance(func, str) and gives_items(func):
+            return make_stream_stub(self, func, name=name, validate=validate, options=options)
         return make_stub(self, func, name=name, validate=validate, options=options)
 
     # A Callable, as mypy takes no protocol or abstract class for a type[ServiceT].

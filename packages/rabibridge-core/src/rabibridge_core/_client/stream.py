@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -101,8 +101,8 @@ class Stream(Generic[ItemT_co]):
 
     def __del__(self) -> None:
         """Stop the function in the next turn of the event loop: this may run in the middle of anything."""
-        source: Any = getattr(self, "_source", None)
+        source: Streaming | None = getattr(self, "_source", None)
         loop = None if source is None else source.loop
-        if loop is not None and self._pid == os.getpid():
+        if source is not None and loop is not None and self._pid == os.getpid():
             with suppress(RuntimeError):  # the loop is closed, and its connections are gone
                 loop.call_soon_threadsafe(source.close, context=Context())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._client.streaming import StreamCall, Streaming
+from rabibridge_core._client.stream_request import StreamCall
+from rabibridge_core._client.streaming import Streaming
 from rabibridge_core._client.timeouts import check_idle_timeout
 from rabibridge_core.errors import ConfigurationError
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import collections.abc
 from types import MethodType
-from typing import Any
+from typing import Any, get_origin
 from weakref import ref
 
 from rabibridge_core._client.targets import CallTarget, HasTarget, name_of
+from rabibridge_core._codec.annotation_names import result_annotation
 from rabibridge_core._codec.annotations import item_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._services.callables import is_generator, place_of
 from rabibridge_core._services.interface import service_of_method
 from rabibridge_core._services.marks import marked_names
 
-__all__ = ["HasStreamTarget", "stream_target_of"]
+__all__ = ["HasStreamTarget", "gives_items", "stream_target_of"]
 
+_SURE = (
+    *(collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator),
+    *(collections.abc.Iterator, collections.abc.Generator),
+)
 _known: dict[tuple[int, int], tuple[ref[Any], CallTarget]] = {}
 """The targets by the ids of the function and, of a bound method, of its class."""
 
@@ -53,6 +59,23 @@ def stream_target_of(func: object, name: str | None = None) -> CallTarget:
     if name is None:
         _keep(function, owner, target)
     return target
+
+
+def gives_items(func: Any) -> bool:
+    """Tell whether a function gives items one by one, so that a stub of it returns a stream.
+
+    It is a generator function, or a mere signature, whose annotation is an async iterable or an iterator. A function
+    that is annotated ``Iterable[T]`` may as well return a list.
+
+    Raises:
+        RegistrationError: its annotation names something that is not found.
+    """
+    if isinstance(func, HasStreamTarget) or is_generator(func):
+        return True
+    if isinstance(func, str | HasTarget) or not callable(func) or isinstance(func, type) or marked_names(func):
+        return False
+    annotation = result_annotation(func)
+    return (get_origin(annotation) or annotation) in _SURE
 
 
 def _parts(func: Any) -> tuple[Any, Any]:

@@ -1,65 +1,28 @@
-"""Sends the request for a stream, again where that is possible, and gives out what arrives until the end or an error."""
+"""Sends the request for a stream, again where that is possible, and gives out what arrives."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.stream_errors import StreamErrors, again
+from rabibridge_core._client.stream_request import StreamRequests
 from rabibridge_core._client.stream_run import PartsFuture, PendingStream, StreamRun
 from rabibridge_core._client.stream_state import StreamState
-from rabibridge_core._client.timeouts import call_timeout_error
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
-from rabibridge_core._protocol.payloads import decode_reply, readdress_request
+from rabibridge_core._protocol.payloads import decode_reply
 from rabibridge_core._protocol.remote_errors import STREAM_STOPPED
-from rabibridge_core._protocol.streams import (
-    DEFAULT_WINDOW,
-    START,
-    STREAM,
-    TOTAL,
-    UPLOAD,
-    decode_items,
-    part_context,
-    read_index,
-)
+from rabibridge_core._protocol.streams import DEFAULT_WINDOW, TOTAL, decode_items, part_context, read_index
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, RemoteExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from rabibridge_core._client.options import AnyOptions
-    from rabibridge_core._client.preparation import Preparation, Prepared
-    from rabibridge_core._client.uploading import Uploading
+    from rabibridge_core._client.preparation import Preparation
+    from rabibridge_core._client.stream_request import StreamCall
     from rabibridge_core._protocol.streams import Window
-    from rabibridge_core.transport import Headers, Request
 
-__all__ = ["StreamCall", "Streaming"]
-
-
-class StreamCall(NamedTuple):
-    """What is called, and how.
-
-    Attributes:
-        func: the function or its name, as the user gave it.
-        func_name: the name of the service.
-        route: its routing key.
-        args: the positional arguments.
-        kwargs: the keyword arguments.
-        options: how to call it.
-        idle_timeout: the longest wait for an item, in seconds; ``None``: no limit but the timeout.
-        upload: feeds one of the arguments; ``None``: none is fed.
-    """
-
-    func: object
-    func_name: str
-    route: str
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    options: AnyOptions
-    idle_timeout: float | None = None
-    upload: Uploading | None = None
+__all__ = ["Streaming"]
 
 
 class Streaming:
@@ -82,9 +45,7 @@ class Streaming:
         self._window = window
         self._turn = asyncio.Lock()
         self._decoded = 0
-        self._prepared: Prepared | None = None
-        self._timeout: float | None = None
-        self._ends_at: float | None = None
+        self._requests = StreamRequests(preparation, call, window)
         self._run: StreamRun | None = None
         self._waiting: asyncio.Timeout | None = None
         self._over = False
@@ -158,12 +119,7 @@ class Streaming:
             self._call.upload.close()
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
-        self._tell_finished(error)
-
-    def _tell_finished(self, error: BaseException | None) -> None:
-        if self._prepared is not None:
-            self._preparation.finished(self._call.func_name, self._prepared, error)
-            self._prepared = None
+        self._requests.finished(error)
 
     async def _proceed(self) -> None:
         """Do the next step: send, take a message, come to the end, or wait."""
@@ -259,53 +215,24 @@ class Streaming:
         calls, options, loop = self._preparation.client.calls, self._call.options, asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as self._waiting:
-                request, time_left = await self._next_request(loop)
+                request, time_left = await self._requests.next(self._first)
         finally:
             self._waiting = None
         if self._over:
-            self._tell_finished(asyncio.CancelledError("the stream was closed before it was sent"))
+            self._requests.finished(asyncio.CancelledError("the stream was closed before it was sent"))
             return
         self._loop = loop
         state = StreamState(self._first, self._window)
         future = PartsFuture(state.arrived, loop)
         correlation_id = request.correlation_id
         slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
-        call = PendingStream(request._replace(timeout=time_left), future, self._call.func_name, self._timeout, slot)
+        call = PendingStream(
+            request._replace(timeout=time_left), future, self._call.func_name, self._requests.timeout, slot
+        )
         run = self._run = StreamRun(calls, call, state, self._preparation.client.connected(), self._ended)
         if self._call.upload is not None:
             self._call.upload.attach(run)
         run.send(options[6])
-
-    async def _next_request(self, loop: asyncio.AbstractEventLoop) -> tuple[Request, float | None]:
-        preparation, call = self._preparation, self._call
-        client, calls = preparation.client, preparation.client.calls
-        if self._prepared is None:
-            given, inherit = call.options[1], call.options[5]
-            self._timeout = preparation.timeout(given, preparation.call_timeout, inherit=inherit)
-            prepared = await preparation.prepare(
-                call.func_name, call.route, call.args, call.kwargs, call.options, self._timeout,
-                keyed=False, streams=True,
-            )  # fmt: skip
-            self._prepared, time_left = prepared, prepared.time_left
-            self._ends_at = None if time_left is None else loop.time() + time_left
-            request = prepared.request
-        else:
-            time_left = None if self._ends_at is None else self._ends_at - loop.time()
-            caller = client.connected()
-            if caller.paused or len(calls.pending) >= calls.admission.limit:
-                time_left = await client.admitted(call.func_name, self._timeout, time_left)
-            request = readdress_request(preparation.codec, self._prepared.request, calls.free_id(next(calls.ids)))
-        if time_left is not None and time_left <= 0:
-            raise call_timeout_error(call.func_name, request.correlation_id, self._timeout, "", sent=self._first > 0)
-        return request._replace(headers=self._headers(self._prepared.request.headers), persistent=False), time_left
-
-    def _headers(self, headers: Headers | None) -> Headers:
-        own: dict[str, Any] = {**(headers or {}), STREAM: str(self._window)}
-        if self._first:
-            own[START] = self._first
-        if self._call.upload is not None:
-            own[UPLOAD] = self._call.upload.argument
-        return own
 
     def _ended(self) -> None:
         """Called when the run has ended by itself."""
@@ -317,6 +244,9 @@ class Streaming:
             self._decoded -= len(self.items)
             self.items.clear()
             state.drop()
-        elif isinstance(run.error, ConnectionLostError) and not (state.taken or state.resumable):
-            if self._may_run_twice(state):  # from its beginning
-                state.drop()
+        elif (
+            isinstance(run.error, ConnectionLostError)
+            and not (state.taken or state.resumable)
+            and self._may_run_twice(state)
+        ):
+            state.drop()  # it begins again
