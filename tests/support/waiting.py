@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from rabibridge_testing.conformance.waiting import longer
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["PATIENCE", "soon", "until", "until_true"]
+__all__ = ["PATIENCE", "longer", "soon", "until", "until_true"]
 
 PATIENCE = 30.0
 """How long a test waits for what must happen, in seconds. What must happen happens much sooner."""

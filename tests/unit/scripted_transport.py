@@ -29,6 +29,7 @@ class ScriptedTransport:
         self.why_paused = ""
         self.unconfirmed: list[bytes] = []
         self.looked: list[str] = []
+        self.on_look: Callable[[], None] | None = None
         self.looking = asyncio.Event()
         self.looking.set()
         self.queue_state: tuple[int, int] | None = None
@@ -99,6 +100,8 @@ class ScriptedTransport:
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
         self.looked.append(queue)
+        if self.on_look is not None:
+            self.on_look()
         await self.looking.wait()
         return self.queue_state
 

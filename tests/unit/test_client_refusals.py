@@ -20,7 +20,10 @@ from tests.unit.client_support import PATIENCE, begin, reply, sent, turns
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rabibridge_core._client.client import Client
+    from rabibridge_core.transport import Request
 
 AT_ONCE = RetryRefused(attempts=4, base=1e-9, cap=1e-9)
 FAR_OFF = RetryRefused(base=1e9, cap=1e9)
@@ -44,6 +47,19 @@ async def _refused(client: Client, transport: ScriptedTransport, retry: RetryRef
     call = begin(client, retry=retry)
     client.calls.refused(await _next(transport), QueueFullError, "full")
     return call
+
+
+def _refusing(client: Client, before: Callable[[], None] = lambda: None) -> Callable[[Request], None]:
+    """Return what refuses each request in the turn of the loop after it was sent: before any deadline that passes."""
+
+    def refuse(correlation_id: bytes) -> None:
+        before()
+        client.calls.refused(correlation_id, QueueFullError, "full")
+
+    def sending(request: Request) -> None:
+        asyncio.get_running_loop().call_soon(refuse, request.correlation_id)
+
+    return sending
 
 
 async def _retry_after(client: Client, transport: ScriptedTransport) -> float | None:
@@ -195,8 +211,8 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(client: Client, transport
 
 async def test_a_backlog_beyond_the_deadline_is_not_waited_for(client: Client, transport: ScriptedTransport) -> None:
     await _full_time(client, transport, at_least=0.5)
+    transport.sending = _refusing(client)
     call = begin(client, timeout=0.4, retry=AT_ONCE)
-    client.calls.refused(await _next(transport), QueueFullError, "full")
     with pytest.raises(QueueFullError, match="its time would be over"):
         await call
 
@@ -261,10 +277,8 @@ async def test_what_it_may_send_is_taken_away_while_it_waits(client: Client, tra
 
 
 async def test_the_deadline_passes_while_nothing_can_be_sent(client: Client, transport: ScriptedTransport) -> None:
+    transport.sending = _refusing(client, lambda: transport.pause("the broker is short of memory"))
     call = begin(client, timeout=0.3, retry=AT_ONCE)
-    (correlation_id,) = await sent(transport)
-    transport.pause("the broker is short of memory")
-    client.calls.refused(correlation_id, QueueFullError, "full")
     with pytest.raises(
         CallTimeoutError, match="it was refused and it could not be sent again: the broker is short of memory"
     ) as late:

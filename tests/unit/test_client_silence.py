@@ -75,11 +75,8 @@ async def test_it_does_not_ask_while_nothing_can_be_sent(client: Client, transpo
 
 async def test_a_reply_that_comes_while_it_asks_is_the_result(client: Client, transport: ScriptedTransport) -> None:
     transport.looking.clear()
-    call = begin(client, timeout=0.02)
-    (correlation_id,) = await sent(transport)
-    await turns(lambda: bool(transport.looked))
-    client.calls.replied(correlation_id, reply("just in time"))
-    assert await call == "just in time"
+    transport.on_look = lambda: client.calls.replied(transport.sent[0].correlation_id, reply("just in time"))
+    assert await begin(client, timeout=0.02) == "just in time"
     transport.looking.set()
 
 

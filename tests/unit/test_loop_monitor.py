@@ -11,7 +11,7 @@ from rabibridge_core._observability.loop_monitor import LoopMonitor
 from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, make_service, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import pytest
 
@@ -38,6 +38,22 @@ def _watched(service_of: Callable[[asyncio.Task[object]], str | None], seen: _Se
     return watch
 
 
+async def _told(seen: _Seen, who: str, block: Callable[[], Awaitable[None]]) -> tuple[str, str]:
+    """Block the loop until the watch has said who does; return that and what it says afterwards.
+
+    It names nobody after a pause of the whole process, in which it cannot have looked: then the loop is blocked again.
+    """
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            del seen.texts[:]
+            seen.noticed.clear()
+            await block()
+            await until(lambda: any("in total" in text for text in seen.texts))
+            texts = [text for text in seen.texts if who in text]
+            if len(texts) >= 2:
+                return texts[0], texts[1]
+
+
 async def _end(watch: LoopMonitor, seen: _Seen) -> None:
     watch.stop()
     logging.getLogger("rabibridge_core._observability.loop_monitor").removeHandler(seen)
@@ -52,14 +68,17 @@ async def test_the_service_the_place_and_the_time_are_told() -> None:
 
     service = make_service(greedy)
     watch = _watched(lambda task: "greedy" if service.runs(task) else None, seen)
-    request = ScriptedRequest()
-    try:
+
+    async def block() -> None:
+        request = ScriptedRequest()
         service.received(request)
-        await until(lambda: len(seen.texts) >= 2)
+        await until(lambda: request.settled)
+        assert request.answer == [0, True]  # it was told while the loop stood still
+
+    try:
+        while_blocked, after = await _told(seen, "greedy", block)
     finally:
         await _end(watch, seen)
-    while_blocked, after = seen.texts[:2]
-    assert request.answer == [0, True]  # it was told while the loop stood still
     assert "handler of service 'greedy'" in while_blocked
     assert f"{__file__}:" in while_blocked
     assert "test_the_service_the_place_and_the_time_are_told.<locals>.greedy" in while_blocked
@@ -70,32 +89,34 @@ async def test_the_service_the_place_and_the_time_are_told() -> None:
 async def test_what_is_no_handler_is_named_as_what_it_is() -> None:
     seen = _Seen()
     watch = _watched(lambda task: None, seen)
-    loop, blocked = asyncio.get_running_loop(), asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-    def callback() -> None:
-        seen.noticed.wait(PATIENCE)
-        blocked.set()
+    async def in_a_callback() -> None:
+        blocked = asyncio.Event()
 
-    try:
+        def callback() -> None:
+            seen.noticed.wait(PATIENCE)
+            blocked.set()
+
         loop.call_soon(callback)
         await blocked.wait()
-        await until(lambda: len(seen.texts) >= 2)
-        assert "a callback" in seen.texts[0]
-        del seen.texts[:]
-        seen.noticed.clear()
+
+    async def in_this_task() -> None:
+        seen.noticed.wait(PATIENCE)
+
+    try:
+        assert "has blocked" in (await _told(seen, "a callback", in_a_callback))[0]
         task = asyncio.current_task()
         assert task is not None
         task.set_name("mine")
-        seen.noticed.wait(PATIENCE)
-        await until(lambda: len(seen.texts) >= 2)
-        assert "the task 'mine'" in seen.texts[0]
+        assert "has blocked" in (await _told(seen, "the task 'mine'", in_this_task))[0]
     finally:
         await _end(watch, seen)
 
 
 async def test_a_loop_that_turns_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     seen = _Seen()
-    watch = LoopMonitor(lambda task: None, pause=0.001)
+    watch = LoopMonitor(lambda task: None, limit=PATIENCE, pause=0.001)
     watch.start()
     for _ in range(20):
         await asyncio.sleep(0.005)

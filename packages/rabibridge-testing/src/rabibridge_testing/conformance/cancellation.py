@@ -146,14 +146,15 @@ class CancellationConformance(ConformanceBase):
                 await soon(call)
 
         async def answer_until_stopped() -> None:
+            wait = 0.2
             for _ in telling:  # an undeliverable reply tells the worker; the broker may notice the loss late
                 release.put_nowait(None)
                 try:
-                    async with asyncio.timeout(0.2):
+                    async with asyncio.timeout(wait):
                         await stops.ended.get()
                     return
                 except TimeoutError:
-                    continue
+                    wait *= 1.3  # of twenty waits the last takes half a minute
             raise AssertionError("no undeliverable reply has told the worker that its caller has disconnected")
 
         await soon(answer_until_stopped())
