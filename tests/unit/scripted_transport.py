@@ -91,6 +91,8 @@ class ScriptedTransport:
     def broadcast(self, request: Request, /) -> None:
         if self.fails is not None:
             raise self.fails
+        if self.sending is not None:
+            self.sending(request)
         self.broadcasts.append(request)
 
     def feed(self, request: Request, /) -> None:

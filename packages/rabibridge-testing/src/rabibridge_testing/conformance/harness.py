@@ -69,6 +69,7 @@ class Inbox:
         """Start without events."""
         self.replies: asyncio.Queue[tuple[bytes, Reply]] = asyncio.Queue()
         self.refusals: asyncio.Queue[Refused] = asyncio.Queue()
+        self.refused_feeds: asyncio.Queue[Refused] = asyncio.Queue()
         self.losses: asyncio.Queue[ConnectionLostError | ConfigurationError] = asyncio.Queue()
         self.confirms: asyncio.Queue[bytes] = asyncio.Queue()
         self.limits: asyncio.Queue[int] = asyncio.Queue()
@@ -82,6 +83,10 @@ class Inbox:
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         """Called when the broker has refused a request."""
         self.refusals.put_nowait(Refused(bytes(correlation_id), refusal, detail))
+
+    def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+        """Called when the broker has refused a further message of a call."""
+        self.refused_feeds.put_nowait(Refused(bytes(correlation_id), refusal, detail))
 
     def confirmed(self, correlation_id: bytes, /) -> None:
         """Called when the broker has accepted a notification or a broadcast."""
@@ -107,6 +112,7 @@ class Worker:
         self.losses: asyncio.Queue[ConnectionLostError] = asyncio.Queue()
         self.cancels: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         self.gone: asyncio.Queue[bytes] = asyncio.Queue()
+        self.fed_messages: asyncio.Queue[tuple[bytes, bytes, Reply]] = asyncio.Queue()
         self.refused_replies: asyncio.Queue[tuple[IncomingRequest, ContentRejectedError]] = asyncio.Queue()
 
     def received(self, request: IncomingRequest, /) -> None:
@@ -128,6 +134,10 @@ class Worker:
     def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
         """Called when the broker has refused a reply because of its size."""
         self.refused_replies.put_nowait((request, error))
+
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
+        """Called with a further message of a caller."""
+        self.fed_messages.put_nowait((bytes(caller), bytes(correlation_id), message))
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller has disconnected."""
