@@ -16,7 +16,7 @@ from rabibridge_core.errors import (
     NoRouteError,
     QueueFullError,
 )
-from tests.unit.client_support import PATIENCE, begin, reply, sent, turns
+from tests.unit.client_support import GONE, PATIENCE, begin, reply, sent, turns
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = RetryRefused(attempts=4, base=1e-9, cap=1e-9)
 FAR_OFF = RetryRefused(base=1e9, cap=1e9)
-GONE = ConnectionLostError("the cable was cut")
 
 
 @pytest.fixture
@@ -50,14 +49,11 @@ async def _refused(client: Client, transport: ScriptedTransport, retry: RetryRef
 
 
 def _refusing(client: Client, before: Callable[[], None] = lambda: None) -> Callable[[Request], None]:
-    """Return what refuses each request in the turn of the loop after it was sent: before any deadline that passes."""
-
-    def refuse(correlation_id: bytes) -> None:
-        before()
-        client.calls.refused(correlation_id, QueueFullError, "full")
+    """Return what refuses each request in the next turn of the loop: before any deadline that passes."""
 
     def sending(request: Request) -> None:
-        asyncio.get_running_loop().call_soon(refuse, request.correlation_id)
+        before()
+        asyncio.get_running_loop().call_soon(client.calls.refused, request.correlation_id, QueueFullError, "full")
 
     return sending
 
