@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -32,6 +32,10 @@ class Service:
     """Requests that a server prefetches in addition, if this is configurable."""
     timeout: float = 10.0
     """Timeout of a call, in seconds."""
+    classes: Mapping[str, int | None] | None = None
+    """Classes of criticality in the place of ``queue_size``; RabiBridge only."""
+    criticality: str | None = None
+    """The class that calls name."""
 
     @property
     def name(self) -> str:

@@ -20,10 +20,15 @@ class _Client:
         self._client = client
         self._name = service.name
         self._timeout = service.timeout
+        self._named = None
+        if service.criticality is not None:
+            self._named = client.options(criticality=service.criticality, timeout=service.timeout)
         self._idle_tasks = len(asyncio.all_tasks())
 
     async def call(self, x: Any) -> Any:
         try:
+            if self._named is not None:
+                return await self._named.remote_call(self._name, (x,))
             return await self._client.remote_call(self._name, (x,), timeout=self._timeout)
         except QueueFullError as error:
             raise RefusedError from error
@@ -57,7 +62,10 @@ class _Server:
 @asynccontextmanager
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     server = RMQServer(url=url)
-    server.add_service(service.function, service.queue_size, service.fetch_size, fetch_ahead=service.fetch_ahead)
+    bound = service.queue_size if service.classes is None else None
+    server.add_service(
+        service.function, bound, service.fetch_size, fetch_ahead=service.fetch_ahead, classes=service.classes
+    )
     async with server, asyncio.TaskGroup() as group:
         group.create_task(server.run_serve())
         yield _Server(server, service)

@@ -2,7 +2,8 @@
 
 One after the other, RabiBridge and its peers serve a service with a capacity of 500 calls per second, under loads from
 half to twenty times that capacity. Each load has its own queue and processes. Then RabiBridge serves two services at
-once, one of which is flooded. The figures are printed and, by default, written to docs/ and benchmarks/results/.
+once, one of which is flooded, and one service with two classes of criticality, one of which is flooded. The figures are
+printed and, by default, written to docs/ and benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from benchmarks.environments import UnavailableError, interpreter
-from benchmarks.overload import cell, neighbours, record
+from benchmarks.overload import cell, criticality, neighbours, record
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.targets import targets
 from benchmarks.overload.terms import LOADS, RAMP
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.overload.cell import Cell
+    from benchmarks.overload.criticality import Shared
     from benchmarks.overload.neighbours import Neighbours
     from tools.broker import Broker
 
-_NEIGHBOURS = "neighbours"
+_NEIGHBOURS, _CRITICALITY = "neighbours", "criticality"
 
 
 def _say(text: str) -> None:
@@ -67,17 +69,28 @@ def _beside(broker: Broker, seconds: float) -> dict[str, Neighbours]:
     return done
 
 
+def _shared(broker: Broker, seconds: float) -> dict[str, list[Shared]]:
+    done: dict[str, list[Shared]] = {arrangement: [] for arrangement in criticality.ARRANGEMENTS}
+    for number in range(criticality.ROUNDS):
+        for arrangement, rounds in done.items():
+            _say(f"two classes, interactive calls {arrangement}, round {number + 1}")
+            rounds.append(criticality.run(broker, arrangement, seconds))
+    return done
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help=f"of each load; the first {RAMP:g} are not counted")
     parser.add_argument("--loads", default=",".join(f"{load:g}" for load in LOADS), help="as multiples of the capacity")
     parser.add_argument(
-        "--only", default=",".join((*LINEUP, _NEIGHBOURS)), help="run only these, separated by commas: %(default)s"
+        "--only",
+        default=",".join((*LINEUP, _NEIGHBOURS, _CRITICALITY)),
+        help="run only these, separated by commas: %(default)s",
     )
     parser.add_argument("--no-write", action="store_true", help="do not change docs/ and benchmarks/results/")
     options = parser.parse_args()
     options.only = options.only.split(",")
-    if unknown := set(options.only) - {*LINEUP, _NEIGHBOURS}:
+    if unknown := set(options.only) - {*LINEUP, _NEIGHBOURS, _CRITICALITY}:
         parser.error(f"--only: unknown: {', '.join(sorted(unknown))}")
     if options.seconds <= RAMP:
         parser.error(f"--seconds must be more than {RAMP:g}")
@@ -103,10 +116,11 @@ def main() -> int:
         about = record.about(broker, names)
         cells = _cells(broker, names, options.loads, options.seconds)
         beside = _beside(broker, options.seconds / 2) if _NEIGHBOURS in options.only else {}
-    found = targets(cells)
-    print(record.page(about, cells, beside, found))
+        shared = _shared(broker, options.seconds / 2) if _CRITICALITY in options.only else {}
+    found = targets(cells, shared)
+    print(record.page(about, cells, beside, shared, found))
     if not options.no_write:
-        record.write(about, cells, beside, found, options.seconds)
+        record.write(about, cells, beside, shared, found, options.seconds)
     return 0
 
 

@@ -11,13 +11,21 @@ from benchmarks.compare.machine import describe
 from benchmarks.environments import ROOT
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.pictures import charts
-from benchmarks.overload.tables import detail_table, errors_of, goodput_table, neighbours_table, targets_table
+from benchmarks.overload.tables import (
+    criticality_table,
+    detail_table,
+    errors_of,
+    goodput_table,
+    neighbours_table,
+    targets_table,
+)
 from benchmarks.overload.terms import BOUND, CAPACITY, FETCH_SIZE, HANDLER_TIME, QUEUE_SIZE, RAMP, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchmarks.overload.cell import Cell
+    from benchmarks.overload.criticality import Shared
     from benchmarks.overload.neighbours import Neighbours
     from benchmarks.overload.targets import Target
     from tools.broker import Broker
@@ -34,7 +42,11 @@ def about(broker: Broker, contenders: Sequence[str]) -> dict[str, str]:
 
 
 def page(
-    told: Mapping[str, str], cells: Sequence[Cell], beside: Mapping[str, Neighbours], found: Sequence[Target]
+    told: Mapping[str, str],
+    cells: Sequence[Cell],
+    beside: Mapping[str, Neighbours],
+    shared: Mapping[str, Sequence[Shared]],
+    found: Sequence[Target],
 ) -> str:
     """Return all tables."""
     facts = ", ".join(f"{name} {value}" for name, value in told.items() if name != "date")
@@ -49,6 +61,8 @@ def page(
         parts.append("Errors that were neither refusals nor timeouts: " + "; ".join(errors) + ".")
     if beside:
         parts += ["### Two services on one server", neighbours_table(beside)]
+    if shared:
+        parts += ["### Two classes of one service", criticality_table(shared)]
     return "\n\n".join(parts)
 
 
@@ -56,6 +70,7 @@ def write(
     told: Mapping[str, str],
     cells: Sequence[Cell],
     beside: Mapping[str, Neighbours],
+    shared: Mapping[str, Sequence[Shared]],
     found: Sequence[Target],
     seconds: float,
 ) -> None:
@@ -69,9 +84,9 @@ def write(
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise ValueError(f"{PAGE} must contain the lines {_BEGIN} and {_END}")
-    PAGE.write_text(f"{before}{begin}\n\n{page(told, cells, beside, found)}\n\n{end}{after}")
+    PAGE.write_text(f"{before}{begin}\n\n{page(told, cells, beside, shared, found)}\n\n{end}{after}")
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(_rounded(_results(told, cells, beside, found, seconds)), indent=1) + "\n")
+    RESULTS.write_text(json.dumps(_rounded(_results(told, cells, beside, shared, found, seconds)), indent=1) + "\n")
     draw(charts(PICTURES, cells, seconds))
 
 
@@ -79,6 +94,7 @@ def _results(
     told: Mapping[str, str],
     cells: Sequence[Cell],
     beside: Mapping[str, Neighbours],
+    shared: Mapping[str, Sequence[Shared]],
     found: Sequence[Target],
     seconds: float,
 ) -> dict[str, Any]:
@@ -92,6 +108,7 @@ def _results(
         "targets": [asdict(one) for one in found],
         "cells": [asdict(one) for one in cells],
         "neighbours": {arrangement: asdict(one) for arrangement, one in beside.items()},
+        "criticality": {arrangement: [asdict(one) for one in rounds] for arrangement, rounds in shared.items()},
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.compare.page import table
+from benchmarks.overload.criticality import median, slower
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.terms import CAPACITY
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from benchmarks.overload.cell import Cell
+    from benchmarks.overload.criticality import Shared
     from benchmarks.overload.figures import Percentiles
     from benchmarks.overload.neighbours import Neighbours
     from benchmarks.overload.targets import Target
@@ -87,6 +89,24 @@ def targets_table(found: Iterable[Target]) -> str:
             for one in found
         ],
     )
+
+
+def criticality_table(found: Mapping[str, Sequence[Shared]]) -> str:
+    """Render what interactive callers get while batch callers flood the same service."""
+    rows = []
+    for arrangement, rounds in found.items():
+        one = median(rounds)
+        rows.append([
+            arrangement, _rate(one.interactive.offered), _rate(one.interactive.good), _rate(one.lost),
+            _ms(one.interactive.latency, "p50", "p95", "p99"),
+            f"{slower(found['alone'], rounds):.2f} x" if one.interactive.latency else "-",
+            _rate(one.batch.offered) if one.batch else "-", _rate(one.batch.good) if one.batch else "-",
+        ])  # fmt: skip
+    header = [
+        "Interactive calls", "offered/s", "good/s", "not good/s", "time to result, ms", "p99 against alone",
+        "batch offered/s", "batch good/s",
+    ]  # fmt: skip
+    return table(header, rows)
 
 
 def neighbours_table(found: Mapping[str, Neighbours]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.overload.criticality import BATCH, INTERACTIVE, SLOWER, slower
 from benchmarks.overload.terms import BOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from benchmarks.overload.cell import Cell
+    from benchmarks.overload.criticality import Shared
 
 GOOD_SHARE = 0.95
 LATENCY = 1.2 * BOUND
@@ -30,8 +32,30 @@ class Target:
     reached: bool
 
 
-def targets(cells: Iterable[Cell]) -> list[Target]:
-    """Return each target with the worst figure over all loads that have one."""
+def targets(cells: Iterable[Cell], shared: Mapping[str, Sequence[Shared]] | None = None) -> list[Target]:
+    """Return each target with the worst figure over all loads that have one.
+
+    Args:
+        cells: the runs of all contenders.
+        shared: the rounds in which two classes share a service.
+    """
+    return [*_of_loads(cells), *_of_classes(shared or {})]
+
+
+def _of_classes(shared: Mapping[str, Sequence[Shared]]) -> list[Target]:
+    together = shared.get("with batch calls, in classes", ())
+    if not together:
+        return []
+    ratio, lost = slower(shared["alone"], together), max(one.lost for one in together)
+    text = f"99th percentile of interactive calls, with batch calls at {BATCH:g} x against alone"
+    lost_text = "interactive calls without a result in time, in the worst round"
+    return [
+        Target(text, f"below {SLOWER:g} x", f"{ratio:.2f} x", INTERACTIVE, ratio < SLOWER),
+        Target(lost_text, "none", f"{lost:.2f}/s", INTERACTIVE, lost == 0),
+    ]
+
+
+def _of_loads(cells: Iterable[Cell]) -> list[Target]:
     ours = [cell for cell in cells if cell.contender == "ours"]
     if not ours:
         return []

@@ -47,10 +47,23 @@ async def calm(x: Any) -> Any:
     return x
 
 
+async def shared(x: Any) -> Any:
+    """Sleep for the time of one request. It is the service that callers of two classes share."""
+    await asyncio.sleep(HANDLER_TIME)
+    return x
+
+
 SERVICES = {
     function.__name__: Service(
         function, queue_size=QUEUE_SIZE, fetch_size=FETCH_SIZE, fetch_ahead=FETCH_AHEAD, timeout=TIMEOUT
     )
     for function in (work, calm)
 }
-"""The services by name."""
+SERVICES |= {
+    criticality: Service(
+        shared, fetch_size=FETCH_SIZE, fetch_ahead=FETCH_AHEAD, timeout=TIMEOUT,
+        classes={"interactive": QUEUE_SIZE, "batch": QUEUE_SIZE}, criticality=criticality,
+    )
+    for criticality in ("interactive", "batch")
+}  # fmt: skip
+"""The services by name; by the name of the class, the one that has classes."""

@@ -42,10 +42,11 @@ async def limited(first: int, /, *rest: str) -> list[str]:
     return [*rest, str(first)]
 
 
-@register_call(delivery="at-most-once", redelivery_limit=3, queue_type="quorum")
+@register_call(delivery="at-most-once", redelivery_limit=3, queue_type="quorum", classes={"high": 1, "low": None})
 async def once() -> bool:
     assert_type(current_call(), CurrentCall)
     assert_type(current_call().time_left, float | None)
+    assert_type(current_call().criticality, str | None)
     return current_call().cancelled
 
 
@@ -89,6 +90,7 @@ def wrong_arguments_are_errors() -> None:
     called()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     called(number="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     register_call(queue_size="10")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+    register_call(classes={1: 2})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
     register_call(1, 2, 3, True)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
 
 

@@ -44,6 +44,7 @@ def results_have_the_types_of_the_functions(client: Client) -> None:
 def views_call_like_their_client(client: SyncRpcClient) -> None:
     view = client.options(timeout=1.5, idempotent=True, retry=RetryRefused(), headers={"tenant": "a", "size": 1})
     assert_type(view, SyncClientView)
+    assert_type(view.options(criticality="batch"), SyncClientView)
     assert_type(view.options(retry=False), SyncClientView)
     assert_type(view.call(add, 1, 2), int)
     assert_type(view.remote_call("add", (1, 2)), Any)

@@ -109,7 +109,7 @@ async def all_arguments_belong_to_the_function(client: RMQClient) -> None:
 async def views_call_like_their_client(client: RpcClient) -> None:
     view = client.options(
         kind="any", timeout=1.5, idempotent=True, idempotency_key="a", persistent=True, inherit_deadline=False,
-        retry=RetryRefused(), headers={"tenant": "a", "size": 1},
+        retry=RetryRefused(), headers={"tenant": "a", "size": 1}, criticality="batch",
     )  # fmt: skip
     assert_type(view, ClientView)
     assert_type(view.options(retry=False), ClientView)
@@ -138,3 +138,4 @@ def wrong_options_are_errors(client: RMQClient) -> None:
     client.options(timeout="1")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.options(kind="both")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.options(retry=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.options(criticality=7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

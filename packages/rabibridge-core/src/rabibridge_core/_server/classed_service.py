@@ -144,8 +144,7 @@ class ClassedServiceRunner(ServiceRunner):
 
     def request_finished(self, active: ActiveRequest, /) -> None:
         """Called when the processing of a request ends."""
-        assert isinstance(active, ClassedRequest)
-        self._slots.finished(active.class_index)
+        self._slots.release()
         self._drain.check(self._active)
         absent = self._slots.absent
         for index in [one for one in absent if self._slots.is_next(one)] if absent else ():

@@ -1,7 +1,9 @@
 """The classes of criticality of a service: each has a queue and a bound of its own, and the first comes first.
 
 What a class may use of the slots of a worker is decided here. A call cannot be interrupted for a more important one, so
-some slots are kept free for it: each class leaves an eighth of ``fetch_size`` to those above, at least one.
+some slots are kept free for it: a call starts only if an eighth of ``fetch_size``, at least one slot, stays free for
+each class above its own. To limit only the running calls of a class would not do: it would take each slot that becomes
+free, and the next important call would find all of them taken.
 """
 
 from __future__ import annotations
@@ -64,6 +66,6 @@ def classes_of(given: Mapping[str, int | None] | None) -> Classes:
 
 
 def slots_of(index: int, concurrency: int) -> int:
-    """Return how many of ``concurrency`` calls may be of the class number ``index`` or of classes below it."""
+    """Return how many of ``concurrency`` slots may be taken, at most, after a start of the class number ``index``."""
     free = max(1, concurrency // _KEPT_FREE)
     return max(1, concurrency - index * free)

@@ -117,9 +117,9 @@ def register_call(
         classes: classes of criticality, the most important first, each with a bound of its own in the place of
             ``queue_size``: ``{"interactive": 100, "batch": 1000}``. Each waits in a queue of its own. Callers choose
             one by ``options(criticality="batch")``; who chooses none, or one that the service does not have, gets the
-            first. A worker starts a call only while none of a more important class waits here, except that each class
-            gets at least one of 20 starts, and leaves an eighth of ``fetch_size``, at least one if there are two or
-            more, to the classes above it. ``None`` (the default): no classes.
+            first. A worker starts a call only while none of a more important class waits here, and while an eighth of
+            ``fetch_size``, at least one slot, stays free for each class above; but each class gets at least one of 20
+            starts. ``None`` (the default): no classes.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, a generator function, something without a
