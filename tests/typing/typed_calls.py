@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar, assert_type, overload
 
-from rabibridge import ClientView, RetryRefused, RMQClient, register_call
+from rabibridge import ClientView, Progress, RetryRefused, RMQClient, current_call, register_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -139,3 +139,23 @@ def wrong_options_are_errors(client: RMQClient) -> None:
     client.options(kind="both")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.options(retry=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.options(criticality=7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def take(progress: Progress) -> None:
+    assert_type(progress.fraction, float | None)
+    assert_type(progress.text, str)
+
+
+async def take_later(progress: Progress) -> bool:
+    return bool(progress.text)
+
+
+async def progress(client: RMQClient) -> None:
+    assert_type(await client.options(on_progress=take).call(add, 1), int)
+    assert_type(await client.options(on_progress=take_later).call(add, 1), int)
+    assert_type(await client.stub(add, on_progress=take_later)(1), int)
+    client.options(on_progress=lambda report: report.fraction)
+    client.options(on_progress="print")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    current_call().progress(0.4, "rows read")
+    current_call().progress(text="rows read")
+    current_call().progress("0.4")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -17,6 +17,7 @@ from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
 from rabibridge_core._observability.health import Health
 from rabibridge_core._protocol.naming import FunctionKind
+from rabibridge_core._protocol.progress import Progress
 from rabibridge_core._services.depends import Depends
 from rabibridge_core._services.interface import service
 from rabibridge_core._services.registration import register_call
@@ -61,6 +62,7 @@ __all__ = [
     "InvalidArgumentsError",
     "NoRouteError",
     "PluginError",
+    "Progress",
     "QueueFullError",
     "QueueType",
     "RMQBase",

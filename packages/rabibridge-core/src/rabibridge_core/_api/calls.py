@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.client import Client
     from rabibridge_core._client.options import AnyOptions
+    from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.transport import Headers
@@ -42,6 +43,7 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
         headers: Headers | None = None,
         criticality: str | None = None,
         idle_timeout: float | timedelta | None = None,
+        on_progress: OnProgress | None = None,
     ) -> ClientView:
         """Return a view of this client whose calls are made with these options.
 
@@ -71,6 +73,10 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
                 that the function makes are of this class, too, unless they name another one.
             idle_timeout: of streams: the longest wait for an item, the first one included, in seconds or as a
                 timedelta; ``timeout`` is for the whole stream.
+            on_progress: called with a :class:`~rabibridge_core.Progress` for what the function reports with
+                ``current_call().progress()``. It may be a coroutine function. While it runs, newer reports
+                replace each other; what it raises is logged. ``map``, ``starmap``, ``notify`` and ``broadcast`` do
+                without.
 
         Raises:
             ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
@@ -86,6 +92,7 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
             headers,
             criticality,
             idle_timeout,
+            on_progress,
         )
         chosen.check()
         return self._view(chosen)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._api.sync_progress import call_with_progress
 from rabibridge_core._client.options import NOTHING_GIVEN, GivenOptions
+from rabibridge_core._client.progress import ProgressHeaders
 from rabibridge_core._client.targets import as_listed_by, explain_options
 from rabibridge_core.errors import InvalidArgumentsError, RemoteExecutionError
 
@@ -34,11 +36,24 @@ class SyncCallBase(ABC):
     def _view(self, given: GivenOptions) -> SyncCallBase:
         """Return a view with these options over those that were chosen before."""
 
+    def _run(
+        self,
+        connection: SyncConnection,
+        name: str,
+        args: tuple[Any, ...] | list[Any],
+        kwargs: dict[str, Any],
+        options: AnyOptions,
+    ) -> Any:
+        headers = options[7]
+        if type(headers) is ProgressHeaders:
+            return call_with_progress(connection, name, args, kwargs, options, headers)
+        return connection.run(connection.remote_call, name, args, kwargs, options)
+
     def _call(self, func: object, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, kind, adapt = target
         connection, options = self._prepare(kind)
         try:
-            result = connection.run(connection.remote_call, name, args, kwargs, options)
+            result = self._run(connection, name, args, kwargs, options)
         except InvalidArgumentsError as error:
             explain_options(error, kwargs)
             raise

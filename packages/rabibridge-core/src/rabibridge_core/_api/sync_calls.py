@@ -10,6 +10,7 @@ from rabibridge_core._api.sync_bulk_calls import SyncBulkCalls
 from rabibridge_core._api.sync_other_calls import SyncOtherCalls
 from rabibridge_core._api.sync_stubs import SyncServiceProxy, SyncStub, make_sync_stub
 from rabibridge_core._client.options import GivenOptions
+from rabibridge_core._client.progress import ProgressHeaders
 from rabibridge_core._client.targets import target_of
 from rabibridge_core._observability.call_context import current_call_var, inherited_headers
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._api.sync_connection import SyncConnection
     from rabibridge_core._client.options import AnyOptions, OptionArguments
+    from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.transport import Headers
@@ -165,6 +167,7 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
         headers: Headers | None = None,
         criticality: str | None = None,
         idle_timeout: float | timedelta | None = None,
+        on_progress: OnProgress | None = None,
     ) -> SyncClientView:
         """Return a view of this client whose calls are made with these options.
 
@@ -187,6 +190,10 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
                 that the function makes are of this class, too, unless they name another one.
             idle_timeout: of streams: the longest wait for an item, the first one included, in seconds or as a
                 timedelta; ``timeout`` is for the whole stream.
+            on_progress: called with a :class:`~rabibridge_core.Progress` for what the function reports with
+                ``current_call().progress()``, in the thread that waits for the result. While it runs, newer reports
+                replace each other; what it raises is logged. ``map``, ``starmap``, ``notify`` and ``broadcast`` do
+                without.
 
         Raises:
             ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
@@ -202,6 +209,7 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
             headers,
             criticality,
             idle_timeout,
+            on_progress,
         )
         chosen.check()
         return self._view(chosen)
@@ -234,7 +242,7 @@ class SyncClientView(SyncCalls):
     def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
         options = self._given.of_a_call(kind, self._of._retry)
         if current_call_var.get() is not None:
-            options = (*options[:7], inherited_headers(options[7]))
+            options = (*options[:7], _inheriting(options[7]))
         return self._of._here, options
 
     def _view(self, given: GivenOptions) -> SyncClientView:
@@ -254,7 +262,7 @@ class SyncClientView(SyncCalls):
             TypeError: as there.
         """
         connection, options = self._prepare(ftype)
-        return connection.run(connection.remote_call, func_name, args, kwargs, options)
+        return self._run(connection, func_name, args, kwargs, options)
 
     def try_remote_call(
         self,
@@ -274,3 +282,9 @@ class SyncClientView(SyncCalls):
             return True, (1, error)
         except RabiBridgeError as error:
             return False, (1, error)
+
+
+def _inheriting(headers: Headers | None) -> Headers | None:
+    if isinstance(headers, ProgressHeaders):
+        return ProgressHeaders(inherited_headers(headers.plain), headers.on_progress)
+    return inherited_headers(headers)

@@ -6,6 +6,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._client.progress import plain_headers
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
     call_timeout_error,
@@ -93,7 +94,7 @@ class SyncConnection(LoopThread):
             options = await self._connect_for(name, options)
             if given.timeout is not None:
                 given = given._replace(timeout=options[1])
-        return self.client._view(given._replace(headers=options[7]))
+        return self.client._view(given._replace(headers=plain_headers(options[7]), on_progress=None))
 
     async def _connect_for(self, func_name: str, options: AnyOptions) -> AnyOptions:
         """Connect within the timeout of a call; return its options with the time left."""

@@ -9,6 +9,8 @@ from rabibridge_core._client.arguments import check_arguments, check_options
 from rabibridge_core._client.call_table import CallTable
 from rabibridge_core._client.pending import PendingCall
 from rabibridge_core._client.preparation import Preparation
+from rabibridge_core._client.progress import ProgressHeaders
+from rabibridge_core._client.progress_call import call_with_progress
 from rabibridge_core._client.routes import RouteCache
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, call_timeout_error, normalize_timeout, seconds_of
 from rabibridge_core._concurrency.background import CloseOnce, SharedTask
@@ -187,6 +189,8 @@ class Client:
         if idempotency_key is not None:
             check_idempotency_key(idempotency_key)
         if headers is not None:
+            if type(headers) is ProgressHeaders:
+                return await call_with_progress(self.preparation, func_name, args, kwargs, options, headers)
             check_call_headers(headers)
         if given is None:
             timeout = self.call_timeout

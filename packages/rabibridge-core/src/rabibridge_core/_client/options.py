@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 from rabibridge_core._client.arguments import check_options
+from rabibridge_core._client.progress import OnProgress, ProgressHeaders
 from rabibridge_core._client.routes import critical
 from rabibridge_core._client.timeouts import check_idle_timeout, seconds_of
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
@@ -69,6 +70,7 @@ class OptionArguments(TypedDict, total=False):
     headers: Headers | None
     criticality: str | None
     idle_timeout: float | timedelta | None
+    on_progress: OnProgress | None
 
 
 class GivenOptions(NamedTuple):
@@ -84,6 +86,7 @@ class GivenOptions(NamedTuple):
     headers: Headers | None = None
     criticality: str | None = None
     idle_timeout: float | timedelta | None = None
+    on_progress: OnProgress | None = None
 
     def check(self) -> None:
         """Check every option.
@@ -91,7 +94,7 @@ class GivenOptions(NamedTuple):
         Raises:
             ConfigurationError: one has a wrong type or value.
         """
-        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers, criticality, idle_timeout = self
+        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers, criticality, idle, report = self
         if kind is not None and kind not in _KINDS:
             raise ConfigurationError(f"kind is {kind!r}; it must be 'async', 'sync', or 'any' if it is not known")
         if timeout is not None:
@@ -110,8 +113,10 @@ class GivenOptions(NamedTuple):
                 f"criticality is {repr(criticality)[:80]}; it must be the name of a class: 1 to 32 of the characters "
                 "A-Z, a-z, 0-9, '_', '.' and '-'"
             )
-        if idle_timeout is not None:
-            check_idle_timeout(idle_timeout)
+        if idle is not None:
+            check_idle_timeout(idle)
+        if report is not None and not callable(report):
+            raise ConfigurationError(f"on_progress is {repr(report)[:80]}; it must be a function of one argument")
 
     def over(self, before: GivenOptions) -> GivenOptions:
         """Return these options over others: what is not chosen here stays, and headers add up."""
@@ -124,10 +129,12 @@ class GivenOptions(NamedTuple):
 
     def of_a_call(self, kind: FunctionKind, retry: RetryRefused | None) -> AnyOptions:
         """Return the options of a call of a function of that kind, by a client that retries so."""
-        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality, _ = self
+        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality, _, report = self
         kind = given or kind
         if criticality is not None:
             kind, headers = critical(kind, criticality, headers)
+        if report is not None:
+            headers = ProgressHeaders(headers, report)
         return (
             kind,
             timeout,

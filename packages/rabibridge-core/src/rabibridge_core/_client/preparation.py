@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rabibridge_core._client.arguments import check_arguments, check_options
+from rabibridge_core._client.progress import plain_headers
 from rabibridge_core._client.routes import RouteCache
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
@@ -90,6 +91,7 @@ class Preparation:
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
         """
         kind, _, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers = options
+        headers = plain_headers(headers)
         check_arguments(func_name, args, kwargs)
         check_options(idempotent, persistent, inherit_deadline, retry)
         if idempotency_key is not None:
@@ -106,7 +108,7 @@ class Preparation:
 
         It must follow :meth:`route`, which checks the headers.
         """
-        route, headers = self._routes.inherited(func_name, options[0], route, options[7])
+        route, headers = self._routes.inherited(func_name, options[0], route, plain_headers(options[7]))
         return route, (*options[:7], headers)
 
     def timeout(self, given: float | timedelta | None, default: float | None, *, inherit: bool) -> float | None:

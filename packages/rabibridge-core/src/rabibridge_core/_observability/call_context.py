@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic, time
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, SupportsFloat, TypeVar
 
+from rabibridge_core._observability.progress import ProgressSender
 from rabibridge_core._protocol.headers import CRITICALITY, RESENT, CheckedHeaders, is_call_header
 from rabibridge_core._protocol.naming import is_class_name
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
     from concurrent.futures import Executor
 
@@ -36,7 +38,9 @@ ResultT = TypeVar("ResultT")
 class CurrentCall:
     """The call that a handler is processing."""
 
-    __slots__ = ("_request", "cancelled", "ends_at", "over", "service")
+    __slots__ = ("_progress", "_request", "cancelled", "ends_at", "over", "service")
+
+    _progress: ProgressSender  # set by the first report: most calls make none
 
     def __init__(self, service: str, request: IncomingRequest) -> None:
         """Describe ``request`` of ``service``; created by the engine."""
@@ -112,6 +116,42 @@ class CurrentCall:
         named = self._request.headers.get(CRITICALITY)
         return named if is_class_name(named) else None
 
+    def progress(self, fraction: float | None = None, text: str = "") -> None:
+        """Tell the caller how far the call has come, if it wants to know: see ``client.options(on_progress=...)``.
+
+        It returns at once, in the handler and in any thread, and may be called as often as the handler likes: the
+        caller gets at most 20 reports in a second, each of them the newest. A report may get lost. After the end of
+        the call it has no effect.
+
+        Args:
+            fraction: which part of the work is done: 0.4 is 40 %. What is below 0 or above 1 counts as 0 or 1;
+                ``None``: it is not known.
+            text: what is being done, for people; it is cut after 1,024 characters.
+
+        Raises:
+            TypeError: ``fraction`` is no number, or ``text`` is no text.
+            ValueError: ``fraction`` is not a number (NaN).
+        """
+        if fraction is not None:
+            fraction = _as_fraction(fraction)
+        if not isinstance(text, str):
+            raise TypeError(f"text is {repr(text)[:80]}; it must be a text")
+        if self.over:
+            return
+        try:
+            sender = self._progress
+        except AttributeError:
+            loop = self._home_loop()
+            if loop is None:
+                return
+            sender = self._progress = ProgressSender(self._request, loop)
+        if not sender.over:
+            sender.report(fraction, text)
+
+    def _home_loop(self) -> AbstractEventLoop | None:
+        """Return the event loop that processes the call; ``None``: it is not processed any more."""
+        return None
+
     def bind(self, func: Callable[ParamsT, ResultT], /) -> Callable[ParamsT, ResultT]:
         """Return ``func`` for use in another thread, where it is part of this call as it is here.
 
@@ -163,6 +203,15 @@ class CurrentCall:
     def headers(self) -> Headers:
         """The headers of the call."""
         return self._request.headers
+
+
+def _as_fraction(value: float) -> float:
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, SupportsFloat)):
+        raise TypeError(f"fraction is {repr(value)[:80]}; it must be a number from 0 to 1, or None if it is not known")
+    fraction = float(value)
+    if fraction != fraction:
+        raise ValueError("fraction is NaN; it must be a number from 0 to 1, or None if it is not known")
+    return min(1.0, max(0.0, fraction))
 
 
 current_call_var: ContextVar[CurrentCall | None] = ContextVar("rabibridge_current_call", default=None)

@@ -62,3 +62,7 @@ class ActiveRequest(CurrentCall):
         """The work that was submitted to a thread."""
         self.task: asyncio.Task[None] | None = None
         """The task that processes it; ``None`` while it is queued."""
+
+    def _home_loop(self) -> asyncio.AbstractEventLoop | None:
+        task = self.task
+        return None if task is None else task.get_loop()

@@ -55,6 +55,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestProviders(ProviderConformance): ...
     class TestNotifications(NotificationConformance): ...
     class TestBroadcasts(BroadcastConformance): ...
+    class TestProgress(ProgressConformance): ...
     class TestClasses(ClassConformance): ...
     class TestClassEndings(ClassEndingConformance): ...
 
@@ -87,6 +88,7 @@ from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.notifications import NotificationConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.parts import PartConformance
+from rabibridge_testing.conformance.progress import ProgressConformance
 from rabibridge_testing.conformance.providers import ProviderConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
@@ -119,6 +121,7 @@ __all__ = [
     "NotificationConformance",
     "OutageConformance",
     "PartConformance",
+    "ProgressConformance",
     "ProviderConformance",
     "QueueConformance",
     "ReconnectionConformance",

@@ -24,6 +24,7 @@ from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.notifications import NotificationConformance
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.parts import PartConformance
+from rabibridge_testing.conformance.progress import ProgressConformance
 from rabibridge_testing.conformance.providers import ProviderConformance
 from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
@@ -67,6 +68,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestProviders": ProviderConformance,
     "TestNotifications": NotificationConformance,
     "TestBroadcasts": BroadcastConformance,
+    "TestProgress": ProgressConformance,
     "TestClasses": ClassConformance,
     "TestClassEndings": ClassEndingConformance,
 }

@@ -1,0 +1,129 @@
+"""Reports of progress on the calling side: how a caller asks for them, and how its function is called with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import copy_context
+from inspect import isawaitable
+from typing import TYPE_CHECKING, TypeAlias
+
+from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._protocol.progress import Progress, is_progress, read_progress
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.transport import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from rabibridge_core.transport import Headers
+
+__all__ = ["OnProgress", "ProgressHeaders", "ProgressReceiver", "ReplyFuture", "plain_headers"]
+
+_log = get_logger(__name__)
+OnProgress: TypeAlias = Callable[[Progress], object]
+"""What a caller wants to be called with each report; a coroutine function is awaited."""
+
+_running = TaskSet()
+
+
+class ProgressHeaders(dict[str, "str | int | float | bool | bytes"]):
+    """Headers of a call that wants reports of progress: so the options of a call need no further field.
+
+    Attributes:
+        plain: the headers themselves.
+        on_progress: what is called with the reports.
+    """
+
+    __slots__ = ("on_progress", "plain")
+
+    def __init__(self, plain: Headers | None, on_progress: OnProgress) -> None:
+        """Let ``on_progress`` be called with the reports of a call with the headers ``plain``."""
+        super().__init__(plain or {})
+        self.plain = plain
+        self.on_progress = on_progress
+
+
+def plain_headers(headers: Headers | None) -> Headers | None:
+    """Return the headers of a call as such."""
+    return headers.plain if type(headers) is ProgressHeaders else headers
+
+
+class ProgressReceiver:
+    """Calls a function with the reports of one call. While it runs, newer reports replace each other.
+
+    It runs in the context of the task that made the call. What it raises is logged: the call goes on.
+    """
+
+    def __init__(self, on_progress: OnProgress, func_name: str) -> None:
+        """Call ``on_progress`` on the running event loop; ``func_name`` is the name of the service, for the log."""
+        self._on_progress = on_progress
+        self._func_name = func_name
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._newest: Progress | None = None
+        self._running = False
+        self._closed = False
+
+    def received(self, reply: Reply) -> None:
+        """Called with a part of a reply that is a report."""
+        if self._closed:
+            return
+        self._newest = read_progress(reply.headers or {})
+        if not self._running:
+            self._running = True
+            self._loop.call_soon(self._report, context=self._context)
+
+    def close(self) -> None:
+        """Pass on nothing more: the call has ended. If the function is running, it runs to its end."""
+        self._closed = True
+
+    def _report(self) -> None:
+        newest, self._newest = self._newest, None
+        if newest is None or self._closed:
+            self._running = False
+            return
+        try:
+            running = self._on_progress(newest)
+        except Exception:  # noqa: BLE001 - the call goes on, whatever its caller does with reports
+            self._log_failure()
+        else:
+            if isawaitable(running):
+                task = self._loop.create_task(self._finish(running), context=self._context)
+                _running.add(task)
+                task.add_done_callback(_running.discard)
+                return
+        self._report_next()
+
+    async def _finish(self, running: Awaitable[object]) -> None:
+        try:
+            await running
+        except Exception:  # noqa: BLE001 - as above
+            self._log_failure()
+        finally:
+            self._report_next()
+
+    def _report_next(self) -> None:
+        if self._newest is None:
+            self._running = False
+        else:
+            self._loop.call_soon(self._report, context=self._context)
+
+    def _log_failure(self) -> None:
+        _log.exception("call of %r: on_progress has raised; the call goes on", self._func_name)
+
+
+class ReplyFuture(asyncio.Future[Reply]):
+    """Takes the reply to a call, and passes on the reports of progress that come before it."""
+
+    def __init__(self, receiver: ProgressReceiver) -> None:
+        """Pass reports to ``receiver``; it belongs to the running event loop."""
+        super().__init__(loop=asyncio.get_running_loop())
+        self._receiver = receiver
+
+    def set_result(self, reply: Reply, /) -> None:
+        """Take the reply, or pass on the report."""
+        if is_progress(reply.headers):
+            self._receiver.received(reply)
+        else:
+            super().set_result(reply)
