@@ -12,7 +12,8 @@ import pytest
 
 from rabibridge import CallTimeoutError, ConfigurationError, Progress, RemoteExecutionError, RMQClient, current_call
 from rabibridge.sync import Client
-from rabibridge_core._client.progress import ProgressReceiver, ReplyFuture
+from rabibridge_core._client.progress import ProgressReceiver
+from rabibridge_core._client.stream_run import PartsFuture
 from rabibridge_core._observability.progress import ProgressSender
 from rabibridge_core._protocol.progress import encode_progress, read_progress
 from rabibridge_core.errors import ContentRejectedError
@@ -91,7 +92,7 @@ async def test_a_thread_that_has_outlived_its_worker_reports_to_nobody() -> None
 
 async def test_the_future_of_a_call_takes_reports_and_one_reply() -> None:
     seen: list[Progress] = []
-    future = ReplyFuture(ProgressReceiver(seen.append, "work"))
+    future = PartsFuture(ProgressReceiver(seen.append, "work").received, asyncio.get_running_loop())
     future.set_result(encode_progress(0.5, ""))
     assert not future.done()
     await turns()

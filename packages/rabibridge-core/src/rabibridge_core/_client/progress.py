@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._protocol.progress import Progress, is_progress, read_progress
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from rabibridge_core.transport import Headers
+    from rabibridge_core.transport import Headers, Reply
 
-__all__ = ["OnProgress", "ProgressHeaders", "ProgressReceiver", "ReplyFuture", "plain_headers"]
+__all__ = ["OnProgress", "ProgressHeaders", "ProgressReceiver", "plain_headers"]
 
 _log = get_logger(__name__)
 OnProgress: TypeAlias = Callable[[Progress], object]
@@ -66,8 +65,8 @@ class ProgressReceiver:
         self._closed = False
 
     def received(self, reply: Reply) -> None:
-        """Called with a part of a reply that is a report."""
-        if self._closed:
+        """Called with each part of the reply; what is no report is dropped."""
+        if self._closed or not is_progress(reply.headers):
             return
         self._newest = read_progress(reply.headers or {})
         if not self._running:
@@ -111,19 +110,3 @@ class ProgressReceiver:
 
     def _log_failure(self) -> None:
         _log.exception("call of %r: on_progress has raised; the call goes on", self._func_name)
-
-
-class ReplyFuture(asyncio.Future[Reply]):
-    """Takes the reply to a call, and passes on the reports of progress that come before it."""
-
-    def __init__(self, receiver: ProgressReceiver) -> None:
-        """Pass reports to ``receiver``; it belongs to the running event loop."""
-        super().__init__(loop=asyncio.get_running_loop())
-        self._receiver = receiver
-
-    def set_result(self, reply: Reply, /) -> None:
-        """Take the reply, or pass on the report."""
-        if is_progress(reply.headers):
-            self._receiver.received(reply)
-        else:
-            super().set_result(reply)

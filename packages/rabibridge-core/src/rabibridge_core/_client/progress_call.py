@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.pending import PendingCall
-from rabibridge_core._client.progress import ProgressReceiver, ReplyFuture
+from rabibridge_core._client.progress import ProgressReceiver
+from rabibridge_core._client.stream_run import PartsFuture
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import decode_reply
 from rabibridge_core._protocol.progress import WANTS_PROGRESS
@@ -52,7 +54,7 @@ async def call_with_progress(
     headers = {**(request.headers or {}), WANTS_PROGRESS: True}
     request = request._replace(timeout=time_left, headers=headers)
     correlation_id, receiver = request.correlation_id, ProgressReceiver(wanted.on_progress, func_name)
-    future = ReplyFuture(receiver)
+    future = PartsFuture(receiver.received, asyncio.get_running_loop())
     slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
     call = calls.pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot)
     error: BaseException | None = None
