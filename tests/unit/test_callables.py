@@ -123,20 +123,33 @@ def test_the_kind_is_what_a_call_gives(func: Any, is_async: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("func", "is_async"),
+    [
+        (agenerator, True),
+        (generator, False),
+        (functools.partial(generator), False),
+        (functools.partial(agenerator), True),
+        (GeneratorObject(), False),
+    ],
+    ids=_id,
+)
+def test_generator_functions_stream(func: Any, is_async: bool) -> None:
+    schema = _add(func, "service")
+    assert (schema.streams, schema.queue.streams, schema.is_async) == (True, True, is_async)
+    assert schema.queue_name == ("rpc_async_service" if is_async else "rpc_sync_service")
+    assert not _add(work, "other").queue.streams
+
+
+@pytest.mark.parametrize(
     ("func", "says"),
     [
-        (agenerator, "async generator"),
-        (generator, "a generator"),
-        (functools.partial(generator), "a generator"),
-        (functools.partial(agenerator), "async generator"),
-        (GeneratorObject(), "a generator"),
         (Account, "is a class"),
         (dict, "is a class"),
         (5, "not callable"),
     ],
     ids=_id,
 )
-def test_what_has_no_one_result_is_refused(func: Any, says: str) -> None:
+def test_what_is_no_function_is_refused(func: Any, says: str) -> None:
     with pytest.raises(RegistrationError, match=says):
         register_call(name="service")(func)
     with pytest.raises(RegistrationError, match=says):

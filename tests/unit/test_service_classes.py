@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import pytest
 
 from rabibridge_core import RegistrationError, register_call, service
-from rabibridge_core._services.interface import declared_interface
+from rabibridge_core._services.interface import declared_interface, interface_of
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of
 from rabibridge_core.rpc import RpcServer
@@ -185,20 +185,6 @@ def test_what_is_no_service_class() -> None:
 
             def _private(self) -> None: ...
 
-    with pytest.raises(RegistrationError, match=r"Streams.rows .* is a generator function.*list"):
-
-        @service
-        class Streams:
-            async def rows(self) -> AsyncIterator[int]:
-                yield 1
-
-    with pytest.raises(RegistrationError, match="generator"):
-
-        @service
-        class OtherStreams:
-            def rows(self) -> Iterator[int]:
-                yield 1
-
     with pytest.raises(RegistrationError, match=r"Named.work .* cannot be a service: 'a b.work'"):
 
         @service(name="a b")
@@ -263,3 +249,20 @@ def test_objects_in_plugin_files_are_served(tmp_path: Path) -> None:
     )
     server.load_plugins(tmp_path)
     assert [each.name for each in server.services] == ["plug.work"]
+
+
+def test_generator_methods_stream() -> None:
+    @service
+    class Streams:
+        async def rows(self) -> AsyncIterator[int]:
+            yield 1
+
+        def pages(self) -> Iterator[int]:
+            yield 1
+
+        async def count(self) -> int:
+            return 1
+
+    rows, pages, count = schemas_of(Streams(), ServiceLimits())
+    assert [(one.streams, one.is_async) for one in (rows, pages, count)] == [(True, True), (True, False), (False, True)]
+    assert [name for name, adapter in interface_of(Streams).adapters().items() if adapter is not None] == ["count"]

@@ -137,6 +137,7 @@ class RpcServer(ServingBase):
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
         classes: Mapping[str, int | None] | None = None,
+        resumable: bool = False,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -159,6 +160,7 @@ class RpcServer(ServingBase):
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
         classes: Mapping[str, int | None] | None = None,
+        resumable: bool = False,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -190,6 +192,7 @@ class RpcServer(ServingBase):
             raises: as in ``register_call``; ``()``: what its ``@register_call`` says.
             classes: as in ``register_call``; ``None``: what its ``@register_call`` says, unless ``queue_size`` is
                 given.
+            resumable: as in ``register_call``.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -201,7 +204,7 @@ class RpcServer(ServingBase):
         self._check_serving_here()
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises, classes,
+            fetch_ahead, raises, classes, resumable,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

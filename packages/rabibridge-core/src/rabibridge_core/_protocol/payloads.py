@@ -35,6 +35,7 @@ __all__ = [
     "encode_failure",
     "encode_request",
     "encode_result",
+    "item_error",
     "read_idempotency_key",
     "readdress_reply",
     "readdress_request",
@@ -187,6 +188,13 @@ def _located(
         if found is not None:
             return SerializationError(f"{what}: {found[0]}: {found[1]}")
     return SerializationError(f"{what}: {error}")
+
+
+def item_error(
+    codec: Codec, request: IncomingRequest, item: object, index: int, error: SerializationError, name: str
+) -> SerializationError:
+    """Return the error of an item of a stream that cannot be encoded; the text says which part of it."""
+    return _located(codec, {"item": item}, request.content_type, f"service {name!r}: item {index}", error)
 
 
 def encode_result(

@@ -13,6 +13,7 @@ __all__ = [
     "NotStartedError",
     "ProviderFailedError",
     "TooLateError",
+    "UnsendableItemError",
 ]
 
 
@@ -34,3 +35,7 @@ class InterruptedStartError(Exception):
 
 class ProviderFailedError(ConfigurationError):
     """A provider that lives as long as the process has raised ``__cause__``: the services that need it do not start."""
+
+
+class UnsendableItemError(Exception):
+    """An item of a stream cannot be encoded, or is too large. ``__cause__`` says why."""

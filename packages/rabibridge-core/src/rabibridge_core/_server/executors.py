@@ -17,6 +17,7 @@ from rabibridge_core._codec.annotation_names import annotated_function, argument
 from rabibridge_core._codec.arrays import with_arrays
 from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
+from rabibridge_core._server.upload_iterators import fed_annotation
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
@@ -38,11 +39,16 @@ class HandlerExecutor:
     (32 by default), so that a slow service does not take the threads of another.
     """
 
-    def __init__(self, schema: ServiceSchema) -> None:
-        """Prepare to run the handler of ``schema``; pydantic is imported here if the service validates."""
-        self._handler = schema.func_ptr
+    def __init__(self, schema: ServiceSchema, handler: Callable[..., Any] | None = None) -> None:
+        """Prepare to run the handler of ``schema``; pydantic is imported here if the service validates.
+
+        Args:
+            schema: the service.
+            handler: called in place of its function, with the same arguments; ``None``: the function itself.
+        """
+        self._handler = schema.func_ptr if handler is None else handler
         self._validate = validator(schema) if schema.validate else None
-        self.inline = schema.func_ptr if schema.is_async and not schema.validate else None
+        self.inline = self._handler if schema.is_async and not schema.validate else None
         """The handler, if :meth:`run` does no more than to call and await it: the processor then saves two calls."""
         self.problem = ""
         """Why no handler can be started now, after an attempt that failed; empty: nothing is known."""
@@ -135,7 +141,9 @@ def _no_result(handler: Callable[..., Any], returned: Any) -> TypeError:
             f"{name} is not a coroutine function, and returned a {what}, which nobody awaits: declare it "
             "with 'async def', and let its decorators do the same"
         )
-    return TypeError(f"{name} returned a {what}: a service must return one result, such as a list")
+    return TypeError(
+        f"{name} returned a {what}: a service returns one result, such as a list, or is a generator function itself"
+    )
 
 
 # Pydantic keeps the local names of the function that calls it, to look up annotations: ours would be found by mistake,
@@ -162,7 +170,12 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
     try:
         injected = () if schema.injections is None else schema.injections.needs
         annotations = argument_annotations(handler, without=injected)
-        capture.__annotations__ = {name: with_arrays(annotation) for name, annotation in annotations.items()}
+        capture.__annotations__ = {
+            name: fed_annotation(annotation, on_loop=schema.is_async)
+            if name in schema.uploads
+            else with_arrays(annotation)
+            for name, annotation in annotations.items()
+        }
         capture.__module__, capture.__qualname__ = function.__module__, schema.name
         # A partial that update_wrapper() was applied to would show the signature of the whole function.
         signature = inspect.signature(handler, follow_wrapped=not isinstance(handler, functools.partial))

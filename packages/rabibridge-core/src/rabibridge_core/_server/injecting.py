@@ -14,7 +14,7 @@ from rabibridge_core._server.executors import HandlerExecutor, run_in_thread
 from rabibridge_core._server.process_scope import ProcessScope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._services.injection import Injections
@@ -23,11 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["executor_for"]
 
 
-def executor_for(schema: ServiceSchema, process: ProcessScope | None) -> HandlerExecutor:
-    """Return what runs the function of a service; ``process``: what lives longer than its calls."""
+def executor_for(
+    schema: ServiceSchema, process: ProcessScope | None, *, handler: Callable[..., Any] | None = None
+) -> HandlerExecutor:
+    """Return what runs the function of a service.
+
+    Args:
+        schema: the service.
+        process: what lives longer than its calls.
+        handler: called in place of the function, with the same arguments; ``None``: the function itself.
+    """
     if schema.injections is None:
-        return HandlerExecutor(schema)
-    return InjectingExecutor(schema, schema.injections, ProcessScope() if process is None else process)
+        return HandlerExecutor(schema, handler)
+    return InjectingExecutor(schema, schema.injections, ProcessScope() if process is None else process, handler)
 
 
 class InjectingExecutor(HandlerExecutor):
@@ -38,9 +46,15 @@ class InjectingExecutor(HandlerExecutor):
     thread of the function, as objects that belong to one thread require.
     """
 
-    def __init__(self, schema: ServiceSchema, injections: Injections, process: ProcessScope) -> None:
-        """Prepare to run the function of ``schema``."""
-        super().__init__(schema)
+    def __init__(
+        self,
+        schema: ServiceSchema,
+        injections: Injections,
+        process: ProcessScope,
+        handler: Callable[..., Any] | None = None,
+    ) -> None:
+        """Prepare to run the function of ``schema``, or ``handler`` in its place."""
+        super().__init__(schema, handler)
         self.inline = None
         self._name = schema.name
         self._injections = injections

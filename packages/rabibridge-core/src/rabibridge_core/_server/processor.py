@@ -10,19 +10,29 @@ from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
-from rabibridge_core._protocol.payloads import StoredReply, decode_request, read_idempotency_key, readdress_reply
+from rabibridge_core._protocol.payloads import (
+    StoredReply,
+    decode_request,
+    decode_stream_request,
+    read_idempotency_key,
+    readdress_reply,
+)
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
 from rabibridge_core._server.executors import is_signature_error
 from rabibridge_core._server.injecting import executor_for
 from rabibridge_core._server.settlement import RequestSettler
+from rabibridge_core._server.stream_sessions import StreamSessions
+from rabibridge_core._server.stream_settlement import StreamSettler
+from rabibridge_core._server.streaming import StreamingExecutor, has_key_of_its_own
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._server.caller_clocks import CallerClocks
     from rabibridge_core._server.cancelled_calls import CancelledCalls
+    from rabibridge_core._server.executors import HandlerExecutor
     from rabibridge_core._server.process_scope import ProcessScope
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
@@ -83,18 +93,23 @@ class RequestProcessor:
             process: what lives longer than a call, for handlers with providers; ``None``: nothing.
         """
         self.schema = schema
-        self.settler = RequestSettler(schema, codec)
+        self.sessions = StreamSessions() if schema.queue.streams else None
+        """The streams and uploads; ``None``: the service has none."""
+        self._decode = decode_request if self.sessions is None else decode_stream_request
+        self.settler = (
+            RequestSettler(schema, codec) if self.sessions is None else StreamSettler(schema, codec, self.sessions)
+        )
         self.active: set[ActiveRequest] = set()
         """The requests that are queued or processed. A request is removed by the last step of its task."""
         self.notifies_owner = False
         """Whether to call :meth:`ProcessorOwner.request_finished`."""
         self._at_most_once = schema.delivery == "at-most-once"
-        self._executor = executor_for(schema, process)
         self._process = process
         self._deduplication = deduplication
         self._cancelled_calls = cancelled_calls
         self._clocks = clocks
         self._codec = codec
+        self._executor = self._executor_of(schema)
         self._hooks = hooks
         self.owner = owner
         self._loop = asyncio.get_running_loop()
@@ -107,10 +122,15 @@ class RequestProcessor:
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on. What the old one was given finishes."""
-        old, self._executor = self._executor, executor_for(schema, self._process)
+        old, self._executor = self._executor, self._executor_of(schema)
         self.schema = schema
         self.settler.use(schema)
         old.close(drop_waiting=False)
+
+    def _executor_of(self, schema: ServiceSchema) -> HandlerExecutor | StreamingExecutor:
+        if self.sessions is None:
+            return executor_for(schema, self._process)
+        return StreamingExecutor(schema, self._process, self._codec, self.sessions)
 
     def close(self) -> None:
         """Let the threads end, cancel the work that waits for one, and disarm all deadlines."""
@@ -185,9 +205,9 @@ class RequestProcessor:
             if request.redelivered and (error := self.settler.dead_letter_exhausted(request)) is not None:
                 return
             try:
-                args, kwargs = decode_request(self._codec, request)
+                args, kwargs = self._decode(self._codec, request)
             except LargeBodyError:
-                args, kwargs = await off_loop(decode_request, self._codec, request)
+                args, kwargs = await off_loop(self._decode, self._codec, request)
             if self._at_most_once:
                 if IDEMPOTENCY_KEY in request.headers:
                     if request.headers.get(KEY_LEARNED) is not True:
@@ -245,6 +265,8 @@ class RequestProcessor:
 
     async def _leads(self, active: ActiveRequest, key: str) -> bool:
         """Tell whether to run the handler; ``False``: the request got the reply of another one with its key."""
+        if self.sessions is not None and not has_key_of_its_own(active.request):
+            return True
         user, digest = active.request.user, digest_of(active.request)
         while (found := self._deduplication.find(user, key, digest)) is not None:
             reply = await self._follow(active, found) if isinstance(found, SharedExecution) else found

@@ -14,6 +14,7 @@ from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.left_queues import delete_left, left_queues
 from rabibridge_core._server.process_scope import ProcessScope
 from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._server.stream_sessions import FILLED
 from rabibridge_core._services.injection import injections_of
 from rabibridge_core._services.registry import Registry
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
@@ -87,7 +88,9 @@ class RunningServices:
         Raises:
             RegistrationError: a parameter cannot be filled in.
         """
-        injections = injections_of(schema.func_ptr) if schema.injections is None else schema.injections
+        injections = schema.injections
+        if injections is None:
+            injections = injections_of(schema.func_ptr, filled=FILLED if schema.resumable else {})
         return replace(schema, queue_type=schema.queue_type or self._queue_type, injections=injections)
 
     async def _put(self, schema: ServiceSchema) -> None:

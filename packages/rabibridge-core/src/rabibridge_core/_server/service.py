@@ -85,7 +85,6 @@ class ServiceRunner:
         self._active = self._processor.active
         self._name, self._at_most_once = schema.name, schema.delivery == "at-most-once"
         self._limiter: ConcurrencyLimiter | None = None  # None: the broker delivers no more than may run at a time
-        self.stray_feeds = 0
         if self._at_most_once or schema.fetch_ahead > 0:
             self._limiter = ConcurrencyLimiter(schema.concurrency, self._start_queued)
             self._processor.notifies_owner = True
@@ -258,8 +257,9 @@ class ServiceRunner:
             self._cancelled_calls.add_call(caller, correlation_id)
 
     def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
-        """Called with a further message of a caller; no service takes any yet."""
-        self.stray_feeds += 1
+        """Called with a further message of a caller, for one of its streams or uploads."""
+        if (sessions := self._processor.sessions) is not None:
+            sessions.fed(caller, correlation_id, message)
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller has disconnected: stops its calls, or drops them on arrival, except persistent ones."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._protocol.payloads import (
     StoredReply,
+    StreamRequestError,
     UnreadableRequestError,
     encode_failure,
     encode_result,
@@ -140,6 +141,12 @@ class RequestSettler:
         if cls is ArgumentsRefusedError:
             self._settle_failure(active, _cause(error), INVALID_ARGUMENTS)
             self.failures.refused(active.request.correlation_id, _cause(error))
+        elif cls is StreamRequestError:
+            refused = TypeError(
+                f"the service {self._name!r} neither streams nor can be fed: use client.call, with values"
+            )
+            self._settle_failure(active, refused, INVALID_ARGUMENTS)
+            self.failures.refused(active.request.correlation_id, refused)
         elif cls is UnreadableRequestError:
             self._refuse_unreadable(active, _cause(error))
         elif cls is NotStartedError or not ran:

@@ -45,6 +45,9 @@ class RequestStopper:
             return
         active.stop_reason = reason
         active.cancelled = True
+        sessions = self._processor.sessions
+        if sessions is not None and (session := sessions.of(active)) is not None:
+            session.stop()
         if active.task is None:
             self._drop_queued(active)
             self.settle_early(active, reason)

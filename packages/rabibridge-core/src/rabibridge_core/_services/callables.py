@@ -16,14 +16,21 @@ from rabibridge_core.errors import RegistrationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["is_async", "is_generator", "is_unbound_method", "place_of", "refuse_what_cannot_be_served"]
+__all__ = [
+    "is_async",
+    "is_generator",
+    "is_unbound_method",
+    "place_of",
+    "refuse_what_cannot_be_served",
+    "runs_on_loop",
+]
 
 
 def refuse_what_cannot_be_served(func: Any) -> None:
-    """Check that a call of ``func`` can give one result.
+    """Check that ``func`` can be called.
 
     Raises:
-        RegistrationError: it is not callable, is a class, or is a generator function.
+        RegistrationError: it is not callable, or is a class.
     """
     if isinstance(func, type):
         raise RegistrationError(
@@ -32,13 +39,6 @@ def refuse_what_cannot_be_served(func: Any) -> None:
         )
     if not callable(func):
         raise RegistrationError(f"{func!r} is not callable: a service must be a function")
-    for layer in layers(func):
-        if inspect.isasyncgenfunction(layer) or inspect.isgeneratorfunction(layer):
-            kind = "an async generator" if inspect.isasyncgenfunction(layer) else "a generator"
-            raise RegistrationError(
-                f"{place_of(func)} is {kind} function, which gives its values one by one; a service must return one "
-                "result, such as a list of them"
-            )
 
 
 def is_async(func: Any) -> bool:
@@ -46,8 +46,13 @@ def is_async(func: Any) -> bool:
     return any(inspect.iscoroutinefunction(layer) for layer in layers(func))
 
 
+def runs_on_loop(func: Any) -> bool:
+    """Tell whether a service that is ``func`` runs on the event loop: a coroutine or async generator function."""
+    return any(inspect.iscoroutinefunction(layer) or inspect.isasyncgenfunction(layer) for layer in layers(func))
+
+
 def is_generator(func: Any) -> bool:
-    """Tell whether calling ``func`` gives a generator, sync or async."""
+    """Tell whether calling ``func`` gives a generator, sync or async: a service that is such a function streams."""
     return any(inspect.isasyncgenfunction(layer) or inspect.isgeneratorfunction(layer) for layer in layers(func))
 
 

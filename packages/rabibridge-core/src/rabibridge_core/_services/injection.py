@@ -10,6 +10,7 @@ import functools
 import inspect
 import typing
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._codec.annotation_names import raw_annotations, resolved_annotation
@@ -31,6 +32,7 @@ _POSITIONAL = (
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
     inspect.Parameter.VAR_POSITIONAL,
 )
+_NONE: Mapping[str, Dependency] = MappingProxyType({})
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -47,8 +49,12 @@ class Injections:
     signature: inspect.Signature = field(repr=False)
 
 
-def injections_of(func: Callable[..., Any]) -> Injections | None:
+def injections_of(func: Callable[..., Any], *, filled: Mapping[str, Dependency] = _NONE) -> Injections | None:
     """Return which parameters of ``func`` the server fills in; ``None``: there are none.
+
+    Args:
+        func: the function.
+        filled: parameters without a mark that the server fills in, with the marks that they get.
 
     Raises:
         RegistrationError: a parameter cannot be filled in, or a provider cannot be used.
@@ -57,7 +63,7 @@ def injections_of(func: Callable[..., Any]) -> Injections | None:
         signature = _signature(func)
     except (TypeError, ValueError):
         return None  # a built-in function, which has no marks
-    needs = _needs(func, signature, ())
+    needs = _needs(func, signature, (), filled)
     if not needs:
         return None
     parameters = [parameter for name, parameter in signature.parameters.items() if name not in needs]
@@ -126,11 +132,13 @@ def longer_lived(needs: Mapping[str, Need]) -> list[str]:
     ]
 
 
-def _needs(func: Any, signature: inspect.Signature, path: tuple[Any, ...]) -> dict[str, Need]:
+def _needs(
+    func: Any, signature: inspect.Signature, path: tuple[Any, ...], filled: Mapping[str, Dependency] = _NONE
+) -> dict[str, Need]:
     given = _given_by_partial(func)
     needs: dict[str, Need] = {}
     for name, parameter in signature.parameters.items():
-        mark = None if name in given else _mark_of(func, parameter)
+        mark = filled.get(name) or (None if name in given else _mark_of(func, parameter))
         what = f"the argument {name!r} of {place_of(func)}"
         if mark is None:
             if needs and not path and parameter.kind in _POSITIONAL:

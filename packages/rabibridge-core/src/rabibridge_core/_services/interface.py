@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_origin, overload
 
 from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._protocol.naming import check_service_name
-from rabibridge_core._services.callables import is_async, is_generator, place_of
+from rabibridge_core._services.callables import is_generator, place_of, runs_on_loop
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.marks import marked_services
 from rabibridge_core.errors import ConfigurationError, RegistrationError
@@ -102,8 +102,8 @@ def service(
         **limits: the limits of ``@register_call``, for all methods that do not have their own.
 
     Raises:
-        RegistrationError: it is no class, it has no public method, a method cannot be a service (a generator), or a
-            name or limit is out of range. It is raised when the class is defined.
+        RegistrationError: it is no class, it has no public method, or a name or limit is out of range. It is raised
+            when the class is defined.
     """
     given = ServiceLimits(**limits)
 
@@ -174,12 +174,6 @@ class ServiceInterface:
                 f"{described.__qualname__} has no public method, and a service consists of them: define one whose name "
                 "has no leading underscore"
             )
-        for method in methods:
-            if is_generator(method.function):
-                raise RegistrationError(
-                    f"{place_of(method.function)} is a generator function, which gives its values one by one; a "
-                    "service must return one result: let it return a list, or begin its name with an underscore"
-                )
         found = cls(described, described.__name__ if name is None else name, _plain_version(version), methods)
         for method in methods:
             found.service_name(method)
@@ -207,13 +201,18 @@ class ServiceInterface:
             raise RegistrationError(f"{place_of(method.function)} cannot be a service: {error}") from None
 
     def adapters(self) -> dict[str, ResultAdapter | None]:
-        """Return what restores the results of the methods, by the names of the methods.
+        """Return what restores the results of the methods, by the names of the methods; nothing for those that stream.
 
         Raises:
             RegistrationError: the annotation of a result names something that is not found, or cannot be used.
         """
         if not self._adapters:
-            self._adapters.update({method.attribute: result_adapter(method.function) for method in self.methods})
+            self._adapters.update(
+                {
+                    method.attribute: None if is_generator(method.function) else result_adapter(method.function)
+                    for method in self.methods
+                }
+            )
         return self._adapters
 
 
@@ -255,7 +254,7 @@ def _methods(cls: type, defaults: ServiceLimits, *, only_signatures: bool) -> It
         function = value.func if isinstance(value, functools.partialmethod) else value
         function = function.__func__ if isinstance(function, staticmethod | classmethod) else function
         unknown = only_signatures or getattr(function, "__isabstractmethod__", False)
-        kind: FunctionKind = "any" if unknown else "async" if is_async(function) else "sync"
+        kind: FunctionKind = "any" if unknown else "async" if runs_on_loop(function) else "sync"
         marked = marked_services(function) or {None: ServiceLimits()}
         for suffix, limits in marked.items():
             yield ServiceMethod(attribute, suffix or attribute, function, kind, limits.with_defaults(defaults))

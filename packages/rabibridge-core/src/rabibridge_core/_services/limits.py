@@ -49,6 +49,7 @@ class ServiceLimits:
     fetch_ahead: int | None = None
     raises: tuple[type[ServiceError], ...] = ()
     classes: Mapping[str, int | None] | None = None
+    resumable: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -73,6 +74,7 @@ class ServiceLimits:
             defaults.fetch_ahead if self.fetch_ahead is None else self.fetch_ahead,
             self.raises or defaults.raises,
             self.classes if bounded else defaults.classes,
+            self.resumable or defaults.resumable,
         )
 
     def check(self, name: str) -> None:
@@ -81,7 +83,7 @@ class ServiceLimits:
         Raises:
             RegistrationError: a limit is out of range, or two limits contradict each other.
         """
-        for what in ("validate", "re_register", "idempotent"):
+        for what in ("validate", "re_register", "idempotent", "resumable"):
             _check_bool(name, what, getattr(self, what))
         _check_int(name, "queue_size", self.queue_size, 0, _QUEUE_SIZE_MAX)
         _check_int(name, "fetch_size", self.fetch_size, 1, _FETCH_SIZE_MAX)
@@ -107,6 +109,11 @@ class ServiceLimits:
             raise RegistrationError(
                 f"service {name!r}: idempotent=True allows a call to run twice, delivery='at-most-once' forbids it; "
                 "choose one of them"
+            )
+        if self.resumable and self.delivery == "at-most-once":
+            raise RegistrationError(
+                f"service {name!r}: resumable=True lets a stream run in several parts, delivery='at-most-once' forbids "
+                "it; choose one of them"
             )
 
 

@@ -38,6 +38,7 @@ def register_call(
     fetch_ahead: int | None = None,
     raises: tuple[type[ServiceError], ...] = (),
     classes: Mapping[str, int | None] | None = None,
+    resumable: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -54,6 +55,7 @@ def register_call(
     fetch_ahead: int | None = None,
     raises: tuple[type[ServiceError], ...] = (),
     classes: Mapping[str, int | None] | None = None,
+    resumable: bool = False,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -62,7 +64,9 @@ def register_call(
     ``add_service``; the service has the name of the function, or ``name``.
 
     An ``async def`` function runs on the event loop of the server. Any other function runs in a thread. That holds for
-    the function in a ``functools.partial``, and for the ``__call__`` of an object, too.
+    the function in a ``functools.partial``, and for the ``__call__`` of an object, too. A generator function, of either
+    kind, streams: its caller gets what it yields, item by item, and its ``yield`` waits while the caller does not keep
+    up. A call counts against ``fetch_size`` as long as its stream runs.
 
     The decorator belongs on top of other decorators, so that what they make of the function is served. It works on
     functions, static methods, class methods and methods; a method is offered for one object, by
@@ -120,17 +124,20 @@ def register_call(
             first. A worker starts a call only while none of a more important class waits here, and while an eighth of
             ``fetch_size``, at least one slot, stays free for each class above; but each class gets at least one of 20
             starts. ``None`` (the default): no classes.
+        resumable: for generator functions: if the worker or a connection is lost in the middle of a stream, the client
+            lets another worker go on. The function must have a parameter ``start_at``, which the server fills in: the
+            index of the first item to yield, 0 for a new stream.
 
     Raises:
-        RegistrationError: what is decorated cannot be a service (a class, a generator function, something without a
-            name), or cannot be marked (a built-in function, a bound method: give those to ``add_service``), or an
-            argument is out of range. It is raised when the function is defined.
+        RegistrationError: what is decorated cannot be a service (a class, something without a name), or cannot be
+            marked (a built-in function, a bound method: give those to ``add_service``), or an argument is out of
+            range. It is raised when the function is defined.
     """
     if callable(queue_size) or isinstance(queue_size, classmethod):
         return mark(queue_size, None, ServiceLimits())
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-        fetch_ahead, raises, classes,
+        fetch_ahead, raises, classes, resumable,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._protocol.naming import check_service_name, of_class, queue_name, routing_keys
-from rabibridge_core._services.callables import is_async, place_of, refuse_what_cannot_be_served
+from rabibridge_core._services.callables import is_generator, place_of, refuse_what_cannot_be_served, runs_on_loop
 from rabibridge_core._services.classes import classes_of, slots_of
 from rabibridge_core._services.limits import (
     DEFAULT_FETCH_SIZE,
@@ -14,6 +14,7 @@ from rabibridge_core._services.limits import (
     DEFAULT_SYNC_FETCH_SIZE,
     ServiceLimits,
 )
+from rabibridge_core._services.streams import check_resumable, upload_parameters
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 from rabibridge_core.transport import ServiceQueue
 
@@ -46,7 +47,7 @@ class ServiceSchema:
         timeout: maximum time in seconds that a call may wait in the queue. ``None``: no limit.
         re_register: whether to delete and redeclare a queue that exists with different limits.
         validate: whether to check the arguments by the annotations before the function runs.
-        is_async: whether the function is a coroutine function; others run in a thread.
+        is_async: whether the function is a coroutine or async generator function; others run in a thread.
         queue_name: the name of the queue on the broker.
         delivery: ``"at-least-once"``: acknowledged after the reply; ``"at-most-once"``: before the function starts.
         idempotent: whether running a call twice does no harm; clients send it again after a lost connection.
@@ -55,6 +56,9 @@ class ServiceSchema:
         fetch_ahead: number of calls that one worker fetches in addition to those that it runs.
         raises: the errors that the function raises on purpose, which belong to its interface.
         classes: the classes of criticality and the bounds of their queues, the most important first; empty: none.
+        streams: whether the function is a generator function, async or not: its items are streamed.
+        resumable: whether another worker can go on with a stream that has broken off.
+        uploads: the parameters that callers can feed with items.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
 
@@ -74,6 +78,9 @@ class ServiceSchema:
     fetch_ahead: int = 0
     raises: tuple[type[ServiceError], ...] = ()
     classes: Classes = ()
+    streams: bool = False
+    resumable: bool = False
+    uploads: tuple[str, ...] = ()
 
     injections: Injections | None = field(default=None, compare=False, repr=False)
 
@@ -91,8 +98,10 @@ class ServiceSchema:
             way_out = "" if name is not None else "; give it one: name=..."
             raise RegistrationError(f"{place_of(func_ptr)} cannot be a service: {error}{way_out}") from None
         limits.check(name)
-        runs_on_loop = is_async(func_ptr)
         classes = classes_of(limits.classes)
+        on_loop = runs_on_loop(func_ptr)
+        if limits.resumable:
+            check_resumable(func_ptr)
         return cls(
             name=name,
             func_ptr=func_ptr,
@@ -101,8 +110,8 @@ class ServiceSchema:
             timeout=limits.seconds,
             re_register=limits.re_register,
             validate=limits.validate,
-            is_async=runs_on_loop,
-            queue_name=queue_name(name, is_async=runs_on_loop),
+            is_async=on_loop,
+            queue_name=queue_name(name, is_async=on_loop),
             delivery=limits.delivery or "at-least-once",
             idempotent=limits.idempotent,
             redelivery_limit=(DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit),
@@ -110,6 +119,9 @@ class ServiceSchema:
             fetch_ahead=limits.fetch_ahead or 0,
             raises=tuple(limits.raises),
             classes=classes,
+            streams=is_generator(func_ptr),
+            resumable=limits.resumable,
+            uploads=upload_parameters(func_ptr, on_loop=on_loop),
         )
 
     def with_limits(
@@ -133,6 +145,7 @@ class ServiceSchema:
             idempotent=self.idempotent if idempotent is None else idempotent,
             redelivery_limit=self.redelivery_limit if redelivery_limit is None else redelivery_limit,
             delivery=self.delivery,
+            resumable=self.resumable,
         )
         limits.check(self.name)
         return replace(
@@ -169,6 +182,7 @@ class ServiceSchema:
             any_keys=keys[1:],
             other_queue=queue_name(self.name, is_async=not self.is_async),
             preferred=self.is_async,
+            streams=self.streams or bool(self.uploads),
         )
 
     @property

@@ -71,6 +71,7 @@ class FakeBroker(MemoryBroker):
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
         classes: Mapping[str, int | None] | None = None,
+        resumable: bool = False,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -93,6 +94,7 @@ class FakeBroker(MemoryBroker):
         fetch_ahead: int | None = None,
         raises: tuple[type[ServiceError], ...] = (),
         classes: Mapping[str, int | None] | None = None,
+        resumable: bool = False,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
@@ -117,6 +119,7 @@ class FakeBroker(MemoryBroker):
             fetch_ahead: how many more calls the worker holds, which wait there until a running one ends; ``None``: 0.
             raises: the subclasses of ServiceError that it raises on purpose.
             classes: the classes of criticality, each with the maximum number of calls that wait.
+            resumable: another worker can go on with a stream that has broken off.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -124,7 +127,7 @@ class FakeBroker(MemoryBroker):
         """
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises, classes,
+            fetch_ahead, raises, classes, resumable,
         )  # fmt: skip
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
         return added[0] if service_object(func) is None else added

@@ -1,0 +1,42 @@
+"""Sends the replies of one request that others follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rabibridge_core._protocol.streams import OPEN, PART
+from rabibridge_core.transport import Reply
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from rabibridge_core.transport import HeaderValue, IncomingRequest
+
+__all__ = ["PartWriter"]
+
+
+class PartWriter:
+    """Sends replies to one request that others follow. The first one says where further messages can be sent."""
+
+    __slots__ = ("_first", "_request", "begun")
+
+    def __init__(self, request: IncomingRequest, first: dict[str, HeaderValue]) -> None:
+        """Reply to ``request``; ``first`` are the headers of the first part."""
+        self._request = request
+        self._first = first
+        self.begun = False
+        """Whether a part was sent."""
+
+    def write(self, headers: dict[str, HeaderValue], body: Reply | None = None) -> asyncio.Future[None] | None:
+        """Send one part; a future says when the next one may be sent, if that is not at once."""
+        if not self.begun:
+            self.begun = True
+            headers |= self._first
+        if body is None:
+            return self._request.reply_part(Reply(b"", None, None, headers))
+        return self._request.reply_part(body._replace(headers=headers))
+
+    def open(self) -> None:
+        """Tell the caller that the request has begun, unless a part has."""
+        if not self.begun:
+            self.write({PART: OPEN})

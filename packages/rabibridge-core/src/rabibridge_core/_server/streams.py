@@ -1,0 +1,277 @@
+"""Sends the items of one stream: gathers them, and waits while its caller does not keep up.
+
+What is yielded in one iteration of the event loop leaves in one message, without a timer. While as much is on its way
+as the caller allows, items are gathered up to one message, and then the producer waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from rabibridge_core._protocol.accept_encoding import as_accepted
+from rabibridge_core._protocol.payloads import item_error
+from rabibridge_core._protocol.streams import GATHERED_BYTES, GATHERED_ITEMS, INDEX, ITEMS, PART, part_context
+from rabibridge_core._server.exceptions import UnsendableItemError
+from rabibridge_core.errors import SerializationError
+from rabibridge_core.transport import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._protocol.streams import Window
+    from rabibridge_core._server.stream_parts import PartWriter
+    from rabibridge_core.transport import IncomingRequest
+
+__all__ = ["StreamSender"]
+
+_TURN: Final = 0.002
+"""A function that yields without waiting lets other work run on the event loop after this time, in seconds."""
+
+
+class StreamSender:
+    """Sends the items of one stream, within the window of its caller. All methods belong to the event loop."""
+
+    __slots__ = (
+        "_codec", "_consumed", "_encoder", "_failed", "_gate", "_items", "_joins", "_loop", "_name", "_outstanding",
+        "_parts", "_queue", "_request", "_scheduled", "_size", "_sizes", "_stopped", "_turn_ends", "_waiter", "_window",
+        "encode", "failure", "on_room", "sent",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        parts: PartWriter,
+        codec: Codec,
+        request: IncomingRequest,
+        *,
+        name: str,
+        window: Window,
+        start: int,
+        failed: Callable[[], None],
+    ) -> None:
+        """Send items in reply to ``request``, from the index ``start`` on.
+
+        Args:
+            parts: sends the parts.
+            codec: encodes them.
+            request: the request.
+            name: the service, for errors.
+            window: what the caller allows to be on its way.
+            start: the index of the first item.
+            failed: called when an item that was accepted cannot be sent; :attr:`failure` says why.
+        """
+        self._parts = parts
+        self._codec = codec
+        self._encoder = codec.items(request.content_type)
+        self.encode = self._encoder.encode
+        """Encodes one item; may be called from any thread."""
+        self._joins = self._encoder.joins
+        self._request = request
+        self._name = name
+        self._window = window
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self.sent = start
+        """The index of the next item to send: so many items were sent, in this run and those before it."""
+        self.failure: BaseException | None = None
+        self.on_room: Callable[[], None] | None = None
+        """Called when there is room again and nobody awaits :meth:`room`."""
+        self._items: list[bytes] = []
+        self._size = 0
+        self._queue: deque[list[bytes]] = deque()
+        """Messages that are complete and wait."""
+        self._sizes: deque[int] = deque()
+        """The sizes of the messages that were sent and not reported as consumed."""
+        self._outstanding = 0
+        self._consumed = 0
+        self._gate: asyncio.Future[None] | None = None
+        """The transport takes its time with the last part."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._stopped = False
+        self._turn_ends = monotonic() + _TURN
+        self._scheduled = True
+        self._loop.call_soon(self._turn)
+
+    @property
+    def full(self) -> bool:
+        """Whether the producer has to wait before the next item."""
+        return bool(self._queue) or self._size >= GATHERED_BYTES or len(self._items) >= GATHERED_ITEMS
+
+    @property
+    def next_index(self) -> int:
+        """The index of the next item to add."""
+        return self.sent + len(self._items) + sum(map(len, self._queue))
+
+    def add(self, value: Any) -> bool:
+        """Encode and send one item, now or with others; return whether :meth:`room` must be awaited before the next.
+
+        Raises:
+            UnsendableItemError: it cannot be encoded, or is too large.
+        """
+        try:
+            item = self.encode(value)
+        except Exception as error:  # noqa: BLE001 - a serializer may raise anything
+            raise UnsendableItemError from self.explained(value, self.next_index, error)
+        return self.append(item)
+
+    def explained(self, value: Any, index: int, error: Exception) -> Exception:
+        """Return the error of an item that could not be encoded, with the place in it."""
+        if isinstance(error, SerializationError):
+            return item_error(self._codec, self._request, value, index, error, self._name)
+        return error
+
+    def append(self, item: bytes) -> bool:
+        """Do what :meth:`add` does, with an item that :attr:`encode` has returned."""
+        size = len(item)
+        if self._items and (self._size + size > GATHERED_BYTES or not self._joins):
+            self._complete()
+        self._items.append(item)
+        self._size += size
+        if not self._scheduled:
+            self._scheduled = True
+            self._turn_ends = monotonic() + _TURN
+            self._loop.call_soon(self._turn)
+        if self.full:
+            self._send(partly=False)
+            if self.full:
+                return True
+        return monotonic() > self._turn_ends
+
+    async def room(self) -> None:
+        """Wait until the next item may be added, at least until other work on the event loop had its turn.
+
+        Raises:
+            UnsendableItemError: what was added before cannot be sent.
+        """
+        if not self.full:
+            await asyncio.sleep(0)
+        while self.full and self.failure is None:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self.check()
+
+    def check(self) -> None:
+        """Raise the error of what could not be sent.
+
+        Raises:
+            UnsendableItemError: there is one.
+        """
+        if self.failure is not None:
+            raise UnsendableItemError from self.failure
+
+    def credit(self, consumed: int) -> None:
+        """Called when the caller says how many messages it has consumed so far. A number that cannot be is ignored."""
+        if consumed <= self._consumed or consumed > self._consumed + len(self._sizes):
+            return
+        for _ in range(consumed - self._consumed):
+            self._outstanding -= self._sizes.popleft()
+        self._consumed = consumed
+        self._go_on()
+
+    async def finish(self) -> None:
+        """Send what was gathered; it does not wait for the caller, so that a slow one holds no place here.
+
+        Raises:
+            UnsendableItemError: an item cannot be sent.
+        """
+        self._complete()
+        while not self._stopped and (self._queue or self._gate is not None):
+            if self._gate is not None:
+                await asyncio.wait((self._gate,))
+            else:
+                self._send(beyond=True)
+            self.check()
+        self.check()
+
+    def stop(self) -> None:
+        """Send nothing from now on."""
+        self._stopped = True
+        self._items, self._size = [], 0
+        self._queue.clear()
+        self._wake()
+
+    def _complete(self) -> None:
+        if self._items:
+            self._queue.append(self._items)
+            self._items, self._size = [], 0
+
+    def _turn(self) -> None:
+        """Send what was added in this iteration of the event loop."""
+        self._scheduled = False
+        if self._stopped:
+            return
+        self._go_on()
+        if not self._parts.begun and self.failure is None:
+            try:
+                self._parts.open()
+            except Exception as error:  # noqa: BLE001 - of the transport
+                self._fail(error)
+
+    def _go_on(self) -> None:
+        self._send()
+        if not self.full:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+        elif self.on_room is not None:
+            self.on_room()
+
+    def _send(self, *, partly: bool = True, beyond: bool = False) -> None:
+        """Send messages while the window allows it.
+
+        Args:
+            partly: also a message that more items can be gathered in.
+            beyond: without regard to the window.
+        """
+        window = self._window
+        while self._gate is None and not self._stopped and self.failure is None and (partly or self.full):
+            if not beyond and (len(self._sizes) >= window.messages or self._outstanding >= window.size):
+                return
+            if self._queue:
+                items = self._queue.popleft()
+            elif self._items:
+                items, self._items, self._size = self._items, [], 0
+            else:
+                return
+            try:
+                self._send_items(items)
+            except Exception as error:  # noqa: BLE001 - of the codec or the transport; the stream ends with it
+                self._fail(error)
+
+    def _send_items(self, items: list[bytes]) -> None:
+        index, request = self.sent, self._request
+        body: tuple[bytes, str | None, str | None]
+        body = self._encoder.join(items, part_context(request.correlation_id, index))
+        reply = as_accepted(self._codec, request, Reply(*body))
+        gate = self._parts.write({PART: ITEMS, INDEX: index}, reply)
+        self.sent = index + len(items)
+        size = len(reply.body)
+        self._sizes.append(size)
+        self._outstanding += size
+        if gate is not None:
+            self._gate = gate
+            gate.add_done_callback(self._gate_opened)
+
+    def _gate_opened(self, gate: asyncio.Future[None]) -> None:
+        self._gate = None
+        error = None if gate.cancelled() else gate.exception()
+        if self._stopped:
+            return
+        if error is not None:
+            self._fail(error)
+        else:
+            self._go_on()
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = error
+        self._failed()
+        self._wake()
