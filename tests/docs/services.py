@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import TYPE_CHECKING, Any
 
 from rabibridge import RMQServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
 
 
 async def add(a: float, b: float) -> float:
@@ -27,7 +31,14 @@ def divide(dividend: float, divisor: float) -> float:
     return dividend / divisor
 
 
-SERVICES = {function.__name__: function for function in (add, echo, fibonacci, divide)}
+async def count(number: int) -> AsyncIterator[int]:
+    for index in range(number):
+        yield index
+
+
+SERVICES: dict[str, Callable[..., Any]] = {
+    function.__name__: function for function in (add, echo, fibonacci, divide, count)
+}
 
 
 async def main(names: list[str]) -> None:

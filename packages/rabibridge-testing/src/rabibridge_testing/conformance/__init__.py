@@ -58,6 +58,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestProgress(ProgressConformance): ...
     class TestClasses(ClassConformance): ...
     class TestClassEndings(ClassEndingConformance): ...
+    class TestStreamEndings(StreamEndingConformance): ...
 
 The first five classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -94,6 +95,7 @@ from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
+from rabibridge_testing.conformance.stream_endings import StreamEndingConformance
 from rabibridge_testing.conformance.typed_calls import TypedCallConformance
 from rabibridge_testing.conformance.values import ValueConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
@@ -127,6 +129,7 @@ __all__ = [
     "ReconnectionConformance",
     "SeamConformance",
     "SignalConformance",
+    "StreamEndingConformance",
     "TypedCallConformance",
     "ValueConformance",
     "VersionsConformance",

@@ -30,6 +30,7 @@ from rabibridge_testing.conformance.queues import QueueConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
+from rabibridge_testing.conformance.stream_endings import StreamEndingConformance
 from rabibridge_testing.conformance.typed_calls import TypedCallConformance
 from rabibridge_testing.conformance.values import ValueConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
@@ -71,6 +72,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestProgress": ProgressConformance,
     "TestClasses": ClassConformance,
     "TestClassEndings": ClassEndingConformance,
+    "TestStreamEndings": StreamEndingConformance,
 }
 
 
