@@ -22,7 +22,7 @@ from rabibridge_core.errors import (
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, soon, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator
 
     from rabibridge_core._server.server import Server
     from rabibridge_testing.conformance.harness import Bench, BreakConnection
@@ -51,7 +51,7 @@ class _Source:
                 await asyncio.sleep(0)
                 yield item
 
-    def _in_thread(self, number: int = 10**9, *, start_at: int = 0) -> Iterator[Any]:
+    def _in_thread(self, number: int = 10**9, *, start_at: int = 0) -> Generator[Any, None, None]:
         self.running += 1
         self.runs += 1
         try:
