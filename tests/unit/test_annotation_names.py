@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 from collections.abc import Awaitable, Callable, Coroutine  # noqa: TC003 - annotations are resolved in these tests
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pytest
 
+from rabibridge_core._codec.annotation_names import argument_annotations, result_annotation
 from rabibridge_core._codec.annotations import result_adapter
 from rabibridge_core._server.executors import validator
 from rabibridge_core._services.limits import ServiceLimits
@@ -16,6 +18,9 @@ from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import RegistrationError
 from tests.unit import annotated_elsewhere
 from tests.unit.annotated_elsewhere import Elsewhere, logged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
 
 def adapt(func: Callable[..., Any], value: object) -> object:
@@ -150,3 +155,12 @@ def test_arguments_of_a_running_function_and_of_wrappers_are_validated() -> None
     for func in (takes, logged(takes), functools.partial(takes)):
         validate = validator(ServiceSchema.of(func, ServiceLimits(validate=True), "takes"))
         assert validate(({"value": 1}, {"value": 2}), {}) == ((Local(1), Elsewhere(2)), {})
+
+
+def test_iterators_that_are_imported_for_type_checkers_only_are_known() -> None:
+    def stream(items: AsyncIterator[int], more: Iterable[bytes]) -> Iterator[str]:
+        raise NotImplementedError
+
+    found = {"items": collections.abc.AsyncIterator[int], "more": collections.abc.Iterable[bytes]}
+    assert argument_annotations(stream) == found
+    assert result_annotation(stream) == collections.abc.Iterator[str]

@@ -2,11 +2,13 @@
 
 Annotations are text under ``from __future__ import annotations``, and in quotes. Their names are looked up in the type
 parameters and the closure of the function, in the function around it as long as that one runs, in its module, and in
-its class. A name that exists for type checkers only is an error that says which one, and where.
+its class. A name that exists for type checkers only is an error that says which one, and where; the iterators of
+``collections.abc`` are known anyway.
 """
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import importlib
 import inspect
@@ -31,6 +33,15 @@ __all__ = [
 
 _RESULT = "return"
 _LOCALS = ".<locals>."
+_ITERATORS: dict[str, Any] = {
+    each.__name__: each
+    for each in (
+        *(collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator),
+        *(collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator),
+    )
+}
+"""Found by these names even if a function's module imports them for type checkers only, as linters ask for: the
+annotations of functions that stream or are fed would be of no use otherwise."""
 
 
 def result_annotation(func: Callable[..., Any]) -> Any:
@@ -131,7 +142,7 @@ def _namespace(function: Any) -> Mapping[str, Any]:
         around, class_path = outer.removesuffix(".<locals>"), ""
     scope = _running(around, inner.__globals__) if around else {}
     nested = _nested_classes(class_path, {**inner.__globals__, **scope})
-    return ChainMap(*found, scope, inner.__globals__, outer_globals, nested)
+    return ChainMap(*found, scope, inner.__globals__, outer_globals, nested, _ITERATORS)
 
 
 def _closure(function: FunctionType) -> dict[str, Any]:
