@@ -14,6 +14,8 @@ from rabibridge_core._api.stubs import Stub
 from rabibridge_core._api.sync_broadcast import SyncBroadcast
 from rabibridge_core._api.sync_calls import SyncClientView
 from rabibridge_core._api.sync_client import SyncRpcClient
+from rabibridge_core._api.sync_stream_stubs import SyncStreamStub
+from rabibridge_core._api.sync_streams import SyncStream
 from rabibridge_core._api.sync_stubs import SyncStub
 from rabibridge_core._client.broadcast import Broadcast, BroadcastReply
 from rabibridge_core._client.stream import Stream
@@ -31,6 +33,8 @@ __all__ = [
     "SyncBroadcast",
     "SyncClientView",
     "SyncRpcClient",
+    "SyncStream",
+    "SyncStreamStub",
     "SyncStub",
 ]
 
@@ -47,6 +51,8 @@ for _class in (
     SyncBroadcast,
     SyncClientView,
     SyncRpcClient,
+    SyncStream,
+    SyncStreamStub,
     SyncStub,
 ):
     _class.__module__ = __name__  # where users find them: the modules may move

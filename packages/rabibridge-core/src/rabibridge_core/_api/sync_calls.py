@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Un
 from rabibridge_core._api.proxies import make_proxy
 from rabibridge_core._api.sync_bulk_calls import SyncBulkCalls
 from rabibridge_core._api.sync_other_calls import SyncOtherCalls
+from rabibridge_core._api.sync_stream_stubs import SyncStreamStub, make_sync_stream_stub
+from rabibridge_core._api.sync_streams import SyncStreamCalls
 from rabibridge_core._api.sync_stubs import SyncServiceProxy, SyncStub, make_sync_stub
 from rabibridge_core._client.options import GivenOptions
 from rabibridge_core._client.progress import ProgressHeaders
+from rabibridge_core._client.stream_targets import gives_items
 from rabibridge_core._client.targets import target_of
 from rabibridge_core._observability.call_context import current_call_var, inherited_headers
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
     from datetime import timedelta
 
     from rabibridge_core._api.sync_connection import SyncConnection
@@ -33,7 +36,7 @@ R = TypeVar("R")
 ServiceT = TypeVar("ServiceT")
 
 
-class SyncCalls(SyncOtherCalls, SyncBulkCalls):
+class SyncCalls(SyncStreamCalls, SyncOtherCalls, SyncBulkCalls):
     """All ways of calling: what a synchronous client and its views have in common."""
 
     __slots__ = ()
@@ -72,6 +75,16 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
         return self._call(func, target_of(func), args, kwargs)
 
     @overload
+    def stub(  # type: ignore[overload-overlap]  # any other function has a result
+        self,
+        func: Callable[P, AsyncIterable[R] | Iterator[R]],
+        /,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+        **options: Unpack[OptionArguments],
+    ) -> SyncStreamStub[P, R]: ...
+    @overload
     def stub(
         self,
         func: Callable[P, Awaitable[R]],
@@ -103,8 +116,10 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
         name: str | None = None,
         validate: bool = True,
         **options: Unpack[OptionArguments],
-    ) -> SyncStub[..., Any]:
+    ) -> SyncStub[..., Any] | SyncStreamStub[..., Any]:
         """Return the remote function as a callable with the signature of the function, which blocks.
+
+        That of a generator function returns a :class:`SyncStream`, as :meth:`stream` does.
 
         Args:
             func: the function, or the name of the service, as in :meth:`call`.
@@ -117,6 +132,8 @@ class SyncCalls(SyncOtherCalls, SyncBulkCalls):
             ConfigurationError: no service can have the name, or an option has a wrong type or value.
             RegistrationError: the return annotation names something that is not found, or cannot be used.
         """
+        if not isinstance(func, str) and gives_items(func):
+            return make_sync_stream_stub(self, func, name=name, validate=validate, options=options)
         return make_sync_stub(self, func, name=name, validate=validate, options=options)
 
     # A Callable, as mypy takes no protocol or abstract class for a type[ServiceT].

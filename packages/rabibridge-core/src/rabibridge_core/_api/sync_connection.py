@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.progress import plain_headers
+from rabibridge_core._client.stream_opening import open_stream
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
     call_timeout_error,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rabibridge_core._api.client import RpcClient
     from rabibridge_core._client.broadcast import Broadcast
     from rabibridge_core._client.options import AnyOptions, GivenOptions
+    from rabibridge_core._client.streaming import Streaming
 
 __all__ = ["SyncConnection"]
 
@@ -81,6 +83,19 @@ class SyncConnection(LoopThread):
     ) -> Broadcast[Any]:
         """Make a broadcast by a view of the client with the options that were given."""
         return (await self.view(given, options, name)).broadcast(func, *args, **kwargs)
+
+    async def stream(
+        self,
+        given: GivenOptions,
+        options: AnyOptions,
+        name: str,
+        func: object,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Streaming:
+        """Return a stream that is read by a view of the client with the options that were given."""
+        client, options = (await self.view(given, options, name))._prepare("any")
+        return open_stream(client, func, name, args, kwargs, options, given.idle_timeout)
 
     async def view(self, given: GivenOptions, options: AnyOptions, name: str) -> ClientView:
         """Connect, if that is needed, and return a view of the client.

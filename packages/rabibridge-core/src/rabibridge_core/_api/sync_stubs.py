@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeV
 
 from rabibridge_core._api.proxies import ServiceProxy
 from rabibridge_core._api.sync_call_base import SyncCallBase
+from rabibridge_core._api.sync_stream_stubs import SyncStreamStub
 from rabibridge_core._client.options import chosen_options
 from rabibridge_core._client.targets import CallTarget, HasTarget, target_of
 from rabibridge_core._codec.annotations import result_adapter
@@ -144,3 +145,6 @@ class SyncServiceProxy(ServiceProxy):
 
     def _stub(self, function: Callable[..., Any], target: CallTarget) -> Any:
         return SyncStub[..., Any](cast("Any", self._calls), function, target)
+
+    def _stream_stub(self, function: Callable[..., Any], target: CallTarget) -> Any:
+        return SyncStreamStub[..., Any](cast("Any", self._calls), function, target)

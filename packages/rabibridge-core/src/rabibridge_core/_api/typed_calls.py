@@ -77,17 +77,7 @@ class TypedCalls(CallBase):
     @overload
     def stub(  # type: ignore[overload-overlap]  # any other function has a result
         self,
-        func: Callable[P, AsyncIterable[R]],
-        /,
-        *,
-        name: str | None = None,
-        validate: bool = True,
-        **options: Unpack[OptionArguments],
-    ) -> StreamStub[P, R]: ...
-    @overload
-    def stub(  # type: ignore[overload-overlap]  # as above
-        self,
-        func: Callable[P, Iterator[R]],
+        func: Callable[P, AsyncIterable[R] | Iterator[R]],
         /,
         *,
         name: str | None = None,
