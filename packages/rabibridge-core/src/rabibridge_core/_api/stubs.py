@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeV
 
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._client.options import chosen_options
+from rabibridge_core._client.stream_opening import call_with_upload
 from rabibridge_core._client.targets import CallTarget, HasTarget, as_listed_by, explain_options, target_of
+from rabibridge_core._client.upload_arguments import find_upload
 from rabibridge_core._codec.annotations import result_adapter
-from rabibridge_core.errors import ConfigurationError, RemoteExecutionError
+from rabibridge_core.errors import ConfigurationError, RemoteExecutionError, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +96,13 @@ class Stub(HasTarget, Generic[P, R]):
                 explain_options(error, kwargs)
                 raise
             raise as_listed_by(self, error) from error.__cause__
+        except SerializationError:
+            found = find_upload(args, kwargs)
+            if found is None:
+                raise
+        else:
+            return result if adapt is None or type(result) in adapt.exact else adapt(result)
+        result = await call_with_upload(client, self, name, found, options)
         return result if adapt is None or type(result) in adapt.exact else adapt(result)
 
     def options(self, **options: Unpack[OptionArguments]) -> Stub[P, R]:

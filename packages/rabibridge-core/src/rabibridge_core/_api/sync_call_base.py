@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._api.sync_progress import call_with_progress
+from rabibridge_core._api.sync_uploads import call_with_drawn, is_drawn_here
 from rabibridge_core._client.options import NOTHING_GIVEN, GivenOptions
 from rabibridge_core._client.progress import ProgressHeaders
 from rabibridge_core._client.targets import as_listed_by, explain_options
-from rabibridge_core.errors import InvalidArgumentsError, RemoteExecutionError
+from rabibridge_core._client.upload_arguments import find_upload
+from rabibridge_core.errors import InvalidArgumentsError, RemoteExecutionError, SerializationError
 
 if TYPE_CHECKING:
     from rabibridge_core._api.sync_connection import SyncConnection
@@ -53,7 +56,16 @@ class SyncCallBase(ABC):
         name, kind, adapt = target
         connection, options = self._prepare(kind)
         try:
-            result = self._run(connection, name, args, kwargs, options)
+            try:
+                result = self._run(connection, name, args, kwargs, options)
+            except SerializationError:
+                found = find_upload(args, kwargs)
+                if found is None:
+                    raise
+            else:
+                return result if adapt is None or type(result) in adapt.exact else adapt(result)
+            call = partial(connection.call_with_upload, func, name, options)
+            result = call_with_drawn(connection, call, found) if is_drawn_here(found) else connection.run(call, found)
         except InvalidArgumentsError as error:
             explain_options(error, kwargs)
             raise

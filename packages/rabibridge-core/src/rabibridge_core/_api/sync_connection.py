@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.progress import plain_headers
-from rabibridge_core._client.stream_opening import open_stream
+from rabibridge_core._client.stream_opening import call_with_upload, open_stream
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
     call_timeout_error,
@@ -19,13 +19,14 @@ from rabibridge_core._hosting.loop_thread import LoopThread
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from rabibridge_core._api.calls import ClientView
     from rabibridge_core._api.client import RpcClient
     from rabibridge_core._client.broadcast import Broadcast
     from rabibridge_core._client.options import AnyOptions, GivenOptions
     from rabibridge_core._client.streaming import Streaming
+    from rabibridge_core._client.upload_arguments import UploadArgument
 
 __all__ = ["SyncConnection"]
 
@@ -84,6 +85,12 @@ class SyncConnection(LoopThread):
         """Make a broadcast by a view of the client with the options that were given."""
         return (await self.view(given, options, name)).broadcast(func, *args, **kwargs)
 
+    async def call_with_upload(self, func: object, name: str, options: AnyOptions, found: UploadArgument) -> Any:
+        """Call a function one of whose arguments is fed; the timeout includes the time to connect."""
+        if not self._connected or self.client.state is ConnectionState.CLOSED:
+            options = await self._connect_for(name, options)
+        return await call_with_upload(self._engine, func, name, found, options)
+
     async def stream(
         self,
         given: GivenOptions,
@@ -92,10 +99,25 @@ class SyncConnection(LoopThread):
         func: object,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        found: UploadArgument | None,
+        source: AsyncIterator[Any] | None,
     ) -> Streaming:
-        """Return a stream that is read by a view of the client with the options that were given."""
+        """Return a stream that is read by a view of the client with the options that were given.
+
+        Args:
+            given: the options of the view.
+            options: those of a call that is made so.
+            name: the name of the service.
+            func: the function, or its name.
+            args: the positional arguments.
+            kwargs: the keyword arguments.
+            found: the argument that is fed, if one is.
+            source: feeds it; ``None``: itself.
+        """
         client, options = (await self.view(given, options, name))._prepare("any")
-        return open_stream(client, func, name, args, kwargs, options, given.idle_timeout)
+        if found is not None and source is not None:
+            found = found._replace(source=source)
+        return open_stream(client, func, name, args, kwargs, options, given.idle_timeout, found)
 
     async def view(self, given: GivenOptions, options: AnyOptions, name: str) -> ClientView:
         """Connect, if that is needed, and return a view of the client.

@@ -37,7 +37,8 @@ class Iteration(Generic[T]):
         """Return ``("item", item)``, ``("end", None)``, ``("error", error)``, or ``("wanted", None)``.
 
         Args:
-            given: the answer to the last event, if that was ``wanted``: a list of one input, empty after the last.
+            given: the answer to the last event, if that was ``wanted``: a list of inputs, empty after the last; or the
+                exception that the inputs have raised.
         """
         if self._task is None:
             self._events = asyncio.Queue(1)
@@ -56,9 +57,12 @@ class Iteration(Generic[T]):
             self._given = asyncio.get_running_loop().create_future()
             await self._events.put(("wanted", None))
             given = await self._given
+            if isinstance(given, Exception):
+                raise given
             if not given:
                 return
-            yield given[0]
+            for one in given:
+                yield one
 
     async def close(self) -> None:
         """Cancel it, and wait until it has cleaned up."""
@@ -92,6 +96,7 @@ def iterate(
     connection: LoopThread,
     begin: Callable[[Iteration[T]], AsyncIterator[T]],
     inputs: Iterator[Any] | None = None,
+    draw: Callable[[Iterator[Any]], list[Any] | Exception] | None = None,
 ) -> Generator[T]:
     """Iterate over what ``begin`` returns. However the iteration is left, it ends on the loop, too.
 
@@ -99,9 +104,10 @@ def iterate(
         connection: runs it.
         begin: makes the async iterator, on the loop.
         inputs: what :meth:`Iteration.inputs` gives there; it is iterated over in this thread.
+        draw: draws from the inputs when some are wanted; ``None``: one at a time.
     """
     iteration = Iteration(begin)
-    given: list[Any] | None = None
+    given: list[Any] | Exception | None = None
     over = False
     try:
         while True:
@@ -116,7 +122,7 @@ def iterate(
                 yield value
             elif what == "wanted":
                 assert inputs is not None
-                given = list(_one_of(inputs))
+                given = list(_one_of(inputs)) if draw is None else draw(inputs)
             else:
                 over = True
                 if what == "error":

@@ -10,14 +10,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from rabibridge_core._api.sync_call_base import SyncCallBase
+from rabibridge_core._api.sync_iteration import iterate
+from rabibridge_core._api.sync_uploads import Drawing, is_drawn_here
 from rabibridge_core._client.stream_targets import stream_target_of
+from rabibridge_core._client.upload_arguments import find_upload
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator
     from types import TracebackType
 
     from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._api.sync_iteration import Iteration
     from rabibridge_core._client.streaming import Streaming
     from rabibridge_core._client.targets import CallTarget
     from rabibridge_core._codec.annotations import ResultAdapter
@@ -28,6 +32,45 @@ P = ParamSpec("P")
 R = TypeVar("R")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 _NO_TYPES: frozenset[type] = frozenset()
+
+
+class _Reader:
+    """The side of the loop: its coroutine functions run there."""
+
+    def __init__(self, make: Callable[[Any], Coroutine[Any, Any, Streaming]]) -> None:
+        """Read what ``make`` returns; its argument feeds an argument of the function, if it is not ``None``."""
+        self.source: Streaming | None = None
+        self._make = make
+
+    async def next_items(self) -> tuple[Any, ...]:
+        """Wait for the next items; none: the stream is at its end."""
+        try:
+            if self.source is None:
+                self.source = await self._make(None)
+            return _taken(self.source) if await self.source.fetch() else ()
+        except asyncio.CancelledError:  # the thread was interrupted
+            await self.end()
+            raise
+
+    async def read_and_feed(self, iteration: Iteration[Any]) -> AsyncGenerator[tuple[Any, ...]]:
+        """Read the whole stream, and feed it with the inputs of the iteration."""
+        self.source = source = await self._make(iteration.inputs())
+        try:
+            while await source.fetch():
+                yield _taken(source)
+        finally:
+            source.close()
+
+    async def end(self) -> None:
+        """Close the stream."""
+        if self.source is not None:
+            self.source.close()
+
+
+def _taken(source: Streaming) -> tuple[Any, ...]:
+    items = tuple(source.items)
+    source.items.clear()
+    return items
 
 
 class SyncStream(Generic[ItemT_co]):
@@ -41,19 +84,34 @@ class SyncStream(Generic[ItemT_co]):
     def __init__(
         self,
         connection: SyncConnection,
-        make: Callable[[], Coroutine[Any, Any, Streaming]],
+        make: Callable[[Any], Coroutine[Any, Any, Streaming]],
         name: str,
         adapt: ResultAdapter | None,
+        inputs: Iterator[Any] | None = None,
     ) -> None:
-        """Read what ``make`` returns, on the loop of ``connection``, with items restored by ``adapt``."""
+        """Read a stream on the loop of ``connection``. Made by the client.
+
+        Args:
+            connection: runs it.
+            make: makes it there; its argument feeds one of the function, if ``inputs`` are given.
+            name: the name of the service.
+            adapt: restores items; ``None``: they stay as they are.
+            inputs: what feeds an argument; it is drawn from in the thread that reads.
+        """
         self._connection = connection
-        self._make = make
+        self._reader = _Reader(make)
         self._name = name
         self._adapt = adapt
         self._exact = _NO_TYPES if adapt is None else adapt.exact
         self._items: deque[Any] = deque()
-        self._source: Streaming | None = None
         self._closed = False
+        self._chunks: Generator[tuple[Any, ...]] | None = None
+        if inputs is not None:
+            self._chunks = iterate(connection, self._reader.read_and_feed, inputs, Drawing())
+
+    @property
+    def _source(self) -> Streaming | None:
+        return self._reader.source
 
     def __repr__(self) -> str:
         """Show the service and how far it has come."""
@@ -98,9 +156,12 @@ class SyncStream(Generic[ItemT_co]):
         self._items.clear()
         if self._source is None or self._source.over or self._connection.pid != os.getpid():
             return
+        if self._chunks is not None:
+            with suppress(ValueError):  # another thread reads it
+                self._chunks.close()
         try:
             with suppress(ConnectionLostError):  # the client is closed: nothing runs there any more
-                self._connection.run(self._end)
+                self._connection.run(self._reader.end)
         except ConfigurationError:  # this thread runs an event loop
             self._connection.call_soon(self._source.close)
 
@@ -116,8 +177,8 @@ class SyncStream(Generic[ItemT_co]):
 
     def __del__(self) -> None:
         """Stop the function soon, without waiting: this may run in any thread."""
-        source: Streaming | None = getattr(self, "_source", None)
-        if source is not None and not source.over:
+        reader: _Reader | None = getattr(self, "_reader", None)
+        if reader is not None and (source := reader.source) is not None and not source.over:
             self._connection.call_soon(source.close)
 
     def _fetch(self) -> bool:
@@ -128,7 +189,8 @@ class SyncStream(Generic[ItemT_co]):
                 "forked from: begin a new one"
             )
         try:
-            items = self._connection.run(self._next_items)
+            chunks, reader = self._chunks, self._reader
+            items = self._connection.run(reader.next_items) if chunks is None else next(chunks, ())
         except BaseException as error:
             if not isinstance(error, Exception):
                 self._closed = True
@@ -137,24 +199,6 @@ class SyncStream(Generic[ItemT_co]):
             raise
         self._items.extend(items)
         return bool(items)
-
-    async def _next_items(self) -> tuple[Any, ...]:
-        try:
-            if self._source is None:
-                self._source = await self._make()
-            if not await self._source.fetch():
-                return ()
-        except asyncio.CancelledError:  # the thread was interrupted
-            if self._source is not None:
-                self._source.close()
-            raise
-        items = tuple(self._source.items)
-        self._source.items.clear()
-        return items
-
-    async def _end(self) -> None:
-        if self._source is not None:
-            self._source.close()
 
     def _misfit(self, error: Exception) -> None:
         """End the stream because of an item that is not what the annotation says."""
@@ -205,5 +249,7 @@ def make_sync_stream(
 ) -> SyncStream[Any]:
     """Return a stream of ``target``, which ``func`` stands for, by ``calls``."""
     connection, options = calls._prepare(target.kind)
-    make = partial(connection.stream, calls._given, options, target.name, func, args, kwargs)
-    return SyncStream(connection, make, target.name, target.adapt)
+    found = find_upload(args, kwargs)
+    inputs = iter(found.source) if found is not None and is_drawn_here(found) else None
+    make = partial(connection.stream, calls._given, options, target.name, func, args, kwargs, found)
+    return SyncStream(connection, make, target.name, target.adapt, inputs)

@@ -8,9 +8,11 @@ from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._api.proxies import make_proxy
 from rabibridge_core._api.stream_stubs import StreamStub, make_stream_stub
 from rabibridge_core._api.stubs import Stub, make_stub
+from rabibridge_core._client.stream_opening import call_with_upload
 from rabibridge_core._client.stream_targets import gives_items
 from rabibridge_core._client.targets import as_listed_by, explain_options, target_of
-from rabibridge_core.errors import RemoteExecutionError
+from rabibridge_core._client.upload_arguments import find_upload
+from rabibridge_core.errors import RemoteExecutionError, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
@@ -45,6 +47,9 @@ class TypedCalls(CallBase):
         Type checkers see the signature of the function: ``await client.call(add, 1, 2)`` has the type that ``add``
         returns, whether it is a ``def`` or an ``async def``; and what arrives is checked and converted by that type.
 
+        One argument may be an async iterable or an iterator, if the function reads it as one: it is drawn from as the
+        function reads, and closed at the end. What it raises ends the call.
+
         Example::
 
             total = await client.call(add, 1, b=2)
@@ -72,6 +77,13 @@ class TypedCalls(CallBase):
                 explain_options(error, kwargs)
                 raise
             raise as_listed_by(func, error) from error.__cause__
+        except SerializationError:
+            found = find_upload(args, kwargs)
+            if found is None:
+                raise
+        else:
+            return result if adapt is None or type(result) in adapt.exact else adapt(result)
+        result = await call_with_upload(client, func, name, found, options)
         return result if adapt is None or type(result) in adapt.exact else adapt(result)
 
     @overload

@@ -55,16 +55,20 @@ class StreamErrors:
         self._call = call
         self._ended_by: BaseException | None = None
 
-    def complete(self, error: BaseException, received: int) -> None:
-        """Add to the error that ends the stream how many items came before; it may be raised again later."""
+    def complete(self, error: BaseException, received: int | None) -> None:
+        """Add to the error that ends the stream how many items came before; it may be raised again later.
+
+        ``None``: it was no stream, but a call that feeds an argument.
+        """
         if isinstance(error, RabiBridgeError):
-            if not (isinstance(error, ServiceError) and "received" in error.fields):  # a field of that name stays
+            own_field = isinstance(error, ServiceError) and "received" in error.fields
+            if received is not None and not own_field:
                 error.received = received
             if received and isinstance(error, CallError | ConnectionLostError) and error.executed is False:
                 error.executed = None
             self._ended_by = again(error)
         elif isinstance(error, Exception):
-            self._ended_by = self._error(f"it has ended with {type(error).__name__} before", received=received)
+            self._ended_by = self._error(f"it has ended with {type(error).__name__} before", received=received or 0)
 
     def raise_again(self) -> None:
         """Raise the error that has ended the stream, if one has."""

@@ -42,6 +42,10 @@ class Upload(Protocol):
         """Feed nothing more; the call has ended."""
         ...
 
+    async def wait_closed(self) -> None:
+        """Wait until the iterator is closed."""
+        ...
+
 
 class StreamCall(NamedTuple):
     """What is called, and how.

@@ -160,6 +160,11 @@ class StreamRun:
             self._calls.cancel(self.call)
         self.leave()
 
+    def abandon(self) -> None:
+        """End it before its end, without a word to the workers."""
+        self.call.future.cancel()
+        self.leave()
+
     def leave(self) -> None:
         """Leave the table; no effect if it has."""
         if self._left:

@@ -33,13 +33,17 @@ class Streaming:
     item on if the service is resumable. What had arrived before is given out first, whatever happened since; except
     that the timeout ends the stream at once.
 
+    A call that feeds an argument and wants one result is a stream without items, which has a result at its end.
+
     Attributes:
         items: items that have arrived and that the reader has not taken.
+        result: what the function has returned, if that is wanted.
     """
 
-    def __init__(self, preparation: Preparation, call: StreamCall, window: Window = DEFAULT_WINDOW) -> None:
-        """Send nothing yet."""
+    def __init__(self, preparation: Preparation, call: StreamCall, window: Window | None = DEFAULT_WINDOW) -> None:
+        """Send nothing yet; without a ``window``, one result is wanted."""
         self.items: deque[Any] = deque()
+        self.result: Any = None
         self._preparation = preparation
         self._call = call
         self._window = window
@@ -98,7 +102,7 @@ class Streaming:
     def fail(self, error: BaseException, *, taken: int = 0) -> None:
         """End with an error, which ``taken`` items that were taken have caused."""
         self._decoded -= taken
-        self._errors.complete(error, self.received)
+        self._errors.complete(error, None if self._window is None else self.received)
         self._finish(error)
 
     def close(self) -> None:
@@ -112,7 +116,10 @@ class Streaming:
         self.items.clear()
         run, self._run = self._run, None
         if run is not None:
-            run.cancel()
+            if self._call.upload is not None and error is self._call.upload.error:
+                run.abandon()  # the function is told so as the one that reads the upload
+            else:
+                run.cancel()
             run.state.drop()
             run.state.wake()
         if self._call.upload is not None:
@@ -128,8 +135,8 @@ class Streaming:
             await self._send()
         elif isinstance(run.error, CallTimeoutError):
             raise again(run.error)
-        elif self._call.upload is not None and self._call.upload.error is not None:
-            raise self._call.upload.error
+        elif (upload := self._call.upload) is not None and upload.error is not None and not run.call.future.done():
+            raise upload.error
         elif run.state.messages:
             await self._take(run)
         elif run.state.broken:
@@ -156,7 +163,7 @@ class Streaming:
 
     async def _take(self, run: StreamRun) -> None:
         state, codec = run.state, self._preparation.codec
-        wrong = state.check_next()
+        wrong = state.check_next() if self._window is not None else "the service gives items: use client.stream"
         if wrong:
             raise self._errors.broken(wrong)
         message, context = state.messages[0], part_context(run.call.request.correlation_id, state.next_index)
@@ -190,12 +197,16 @@ class Streaming:
                 return
             codec, name, correlation_id = self._preparation.codec, self._call.func_name, run.call.request.correlation_id
             try:
-                decode_reply(codec, reply, name, correlation_id)
+                result = decode_reply(codec, reply, name, correlation_id)
             except LargeBodyError:
-                await off_loop(decode_reply, codec, reply, name, correlation_id)
-            if not self._over:
+                result = await off_loop(decode_reply, codec, reply, name, correlation_id)
+            if self._over:
+                return
+            if self._window is None:
+                self.result = result
+            else:
                 self._errors.check_total(read_index(headers, TOTAL), state, correlation_id)
-                self._finish(None)
+            self._finish(None)
 
     def _go_on(self, run: StreamRun, error: Exception) -> None:
         """Send it again, or raise ``error``."""
@@ -222,7 +233,7 @@ class Streaming:
             self._requests.finished(asyncio.CancelledError("the stream was closed before it was sent"))
             return
         self._loop = loop
-        state = StreamState(self._first, self._window)
+        state = StreamState(self._first, self._window or DEFAULT_WINDOW)
         future = PartsFuture(state.arrived, loop)
         correlation_id = request.correlation_id
         slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
@@ -230,6 +241,8 @@ class Streaming:
             request._replace(timeout=time_left), future, self._call.func_name, self._requests.timeout, slot
         )
         run = self._run = StreamRun(calls, call, state, self._preparation.client.connected(), self._ended)
+        if self._window is None:
+            run.awaited = "reply"
         if self._call.upload is not None:
             self._call.upload.attach(run)
         run.send(options[6])

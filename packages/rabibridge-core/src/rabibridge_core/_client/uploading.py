@@ -1,0 +1,271 @@
+"""Feeds one argument of a call from an iterator of the caller, as fast as the function reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from contextvars import Context, copy_context
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._protocol.headers import ERROR_MESSAGE, ERROR_TYPE
+from rabibridge_core._protocol.remote_errors import encode_error
+from rabibridge_core._protocol.streams import (
+    END,
+    ERROR,
+    GATHERED_BYTES,
+    GATHERED_ITEMS,
+    INDEX,
+    ITEMS,
+    PART,
+    WINDOW,
+    feed_context,
+    read_index,
+    read_window,
+)
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConnectionLostError, RabiBridgeError, StreamError
+from rabibridge_core.transport import Request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from rabibridge_core._client.stream_run import StreamRun
+    from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._protocol.streams import Window
+    from rabibridge_core.transport import Headers
+
+__all__ = ["Uploading"]
+
+_log = get_logger(__name__)
+_REPLY_WITHIN = 2.0
+"""How long after a worker is gone its reply may still arrive, in seconds."""
+
+
+class Uploading:
+    """Draws items from an iterator in one task, from its beginning to its end, and sends them as the worker grants.
+
+    What the iterator gives in one turn of the event loop leaves in one message. While the window is used up, items are
+    gathered up to 64 KiB or 4,096 of them; then the iterator has to wait. It is closed however the call ends.
+
+    Attributes:
+        argument: which argument it feeds: its index as text, or its name.
+        error: why the call must end: what the iterator has raised, or why the upload cannot go on.
+        begun: whether the iterator was asked for an item, so that the call cannot be sent again.
+    """
+
+    def __init__(self, source: Any, argument: str, codec: Codec, func_name: str) -> None:
+        """Feed ``argument`` from ``source``, an async iterable or an iterator, in the context of the caller."""
+        self.argument = argument
+        self.error: BaseException | None = None
+        self.begun = False
+        self._source = source
+        self._encoder = codec.items(None)
+        self._func_name = func_name
+        self._context = copy_context()
+        self._task: asyncio.Task[None] | None = None
+        self._run: StreamRun | None = None
+        self._address = ""
+        self._window: Window | None = None
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self._index = 0
+        self._sent: deque[int] = deque()
+        self._sent_bytes = self._acknowledged = 0
+        self._flushing = False
+        self._room: asyncio.Future[None] | None = None
+        self._closed = False
+        self._gone: asyncio.TimerHandle | None = None
+
+    def attach(self, run: StreamRun, /) -> None:
+        """Feed this request from now on."""
+        self._run = run
+        self._address = ""
+        run.state.on_upload = self._told
+        run.feed_refused = self._refused
+
+    def close(self) -> None:
+        """Send nothing more, and close the iterator."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+        if self._gone is not None:
+            self._gone.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until the iterator is closed."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    def _told(self, headers: Headers) -> None:
+        """Called with the headers of the first part of a run, and of each credit."""
+        run = self._run
+        if run is None or self._closed:
+            return
+        if WINDOW not in headers:
+            self._acknowledge(read_index(headers) or 0)
+        elif self.begun:
+            self._fail(
+                StreamError(
+                    f"call of {self._func_name!r}: its worker is gone, and the broker has given it to another one; an "
+                    "upload of which items were drawn cannot be sent again",
+                    func_name=self._func_name,
+                )
+            )
+        else:
+            self._begin(run, headers)
+
+    def _begin(self, run: StreamRun, headers: Headers) -> None:
+        try:
+            self._window = read_window(headers[WINDOW])
+        except RabiBridgeError as error:
+            self._fail(error)
+            return
+        self._address = run.state.address
+        self.begun = True
+        loop = run.call.future.get_loop()
+        self._task = loop.create_task(self._pump(run), name=f"upload to {self._func_name}", context=self._context)
+
+    async def _pump(self, run: StreamRun) -> None:
+        items = _items_of(self._source)
+        try:
+            async for item in items:
+                await self._add(run, self._encoder.encode(item))
+            await self._send_gathered(run)
+            self._feed(run, {PART: END, INDEX: self._index})
+        except asyncio.CancelledError as error:
+            if not self._closed:  # the iterator has raised it, or the event loop ends
+                self._fail(self._stopped("its iterator was cancelled"))
+                self._tell_failed(run, error)
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller gets it
+            self._fail(error)
+            self._tell_failed(run, error)
+        finally:
+            await self._close_source(items)
+
+    async def _add(self, run: StreamRun, encoded: bytes) -> None:
+        """Gather one item, and wait until there is room for more."""
+        if self._gathered and self._gathered_bytes + len(encoded) > GATHERED_BYTES:
+            await self._send_gathered(run)
+        self._gathered.append(encoded)
+        self._gathered_bytes += len(encoded)
+        full = self._gathered_bytes >= GATHERED_BYTES or len(self._gathered) >= GATHERED_ITEMS
+        if full or not self._encoder.joins:
+            await self._send_gathered(run)
+            await asyncio.sleep(0)  # an iterator that never waits must not hold up the loop
+        elif not self._flushing:
+            self._flushing = True
+            run.call.future.get_loop().call_soon(self._flush_soon, run)
+
+    async def _send_gathered(self, run: StreamRun) -> None:
+        self._flush(run)
+        while self._gathered:
+            await self._wait_for_room()
+            self._flush(run)
+
+    def _flush_soon(self, run: StreamRun) -> None:
+        self._flushing = False
+        if self._closed or self.error is not None:
+            return
+        try:
+            self._flush(run)
+        except RabiBridgeError as error:
+            self._fail(error)
+            self._tell_failed(run, error)
+
+    def _flush(self, run: StreamRun) -> None:
+        """Send what is gathered, if the window allows it."""
+        window = self._window
+        if not self._gathered or window is None:
+            return
+        if len(self._sent) >= window.messages or self._sent_bytes >= window.size:
+            return
+        context = feed_context(run.call.request.correlation_id, self._index)
+        body, content_type, encoding = self._encoder.join(self._gathered, context)
+        self._feed(run, {PART: ITEMS, INDEX: self._index}, body, content_type, encoding)
+        self._index += len(self._gathered)
+        self._sent.append(len(body))
+        self._sent_bytes += len(body)
+        self._gathered, self._gathered_bytes = [], 0
+
+    def _feed(
+        self,
+        run: StreamRun,
+        headers: Headers,
+        body: bytes = b"",
+        content_type: str = "application/octet-stream",
+        encoding: str | None = None,
+    ) -> None:
+        correlation_id = run.call.request.correlation_id
+        with suppress(ConnectionLostError):  # the table of pending calls is told so, too, and ends the call
+            run.caller.feed(Request(self._address, correlation_id, body, content_type, encoding, None, headers))
+
+    def _tell_failed(self, run: StreamRun, error: BaseException) -> None:
+        """Let the function that reads the upload fail, too."""
+        _, described = encode_error(error, "upload")
+        self._feed(run, {PART: ERROR, ERROR_TYPE: described[ERROR_TYPE], ERROR_MESSAGE: described[ERROR_MESSAGE]})
+
+    async def _wait_for_room(self) -> None:
+        self._room = asyncio.get_running_loop().create_future()
+        try:
+            await self._room
+        finally:
+            self._room = None
+
+    def _acknowledge(self, consumed: int) -> None:
+        while self._acknowledged < consumed and self._sent:
+            self._acknowledged += 1
+            self._sent_bytes -= self._sent.popleft()
+        run = self._run
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        elif run is not None and self._gathered and not self._flushing:
+            self._flush_soon(run)
+
+    def _refused(self, detail: str) -> None:
+        """Called when a message was refused: ``detail`` says why its worker is gone; empty: it does not read."""
+        run = self._run
+        if run is None or self._closed or self._gone is not None:
+            return
+        if not detail:
+            self._fail(self._stopped("its worker does not read what waits for it"))
+            return
+        gone = self._stopped(f"the connection of its worker is gone ({detail})")
+        loop = run.call.future.get_loop()
+        self._gone = loop.call_later(_REPLY_WITHIN, self._fail, gone, context=Context())
+
+    def _stopped(self, why: str) -> StreamError:
+        return StreamError(
+            f"call of {self._func_name!r}: {why}; an upload of which items were drawn cannot be sent again",
+            func_name=self._func_name,
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        if self.error is None and not self._closed:
+            self.error = error
+            if self._run is not None:
+                self._run.state.wake()
+
+    async def _close_source(self, items: AsyncIterator[Any]) -> None:
+        """Close the iterator if it can be closed; of synchronous ones, a generator: a file belongs to the caller."""
+        try:
+            if (aclose := getattr(items, "aclose", None)) is not None:
+                await aclose()
+            if isinstance(self._source, GeneratorType):
+                self._source.close()
+        except Exception:  # noqa: BLE001 - the call has its outcome
+            _log.exception("the iterator that feeds %r has failed when it was closed", self._func_name)
+
+
+def _items_of(source: Any) -> AsyncIterator[Any]:
+    if hasattr(type(source), "__aiter__"):
+        found: AsyncIterator[Any] = aiter(source)
+        return found
+    return _of_iterator(source)
+
+
+async def _of_iterator(source: Iterator[Any]) -> AsyncIterator[Any]:
+    for item in source:
+        yield item
