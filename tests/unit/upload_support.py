@@ -12,13 +12,13 @@ from rabibridge_core._client.upload_arguments import find_upload
 from rabibridge_core._protocol.streams import decode_items, feed_context
 from rabibridge_core.transport import Reply
 from tests.unit.client_support import CODEC, PATIENCE
-from tests.unit.stream_support import Playing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from rabibridge_core._client.client import Client
     from tests.unit.scripted_transport import ScriptedTransport
+    from tests.unit.stream_support import Playing
 
 WINDOW = {"window": "2,1048576"}
 OTHER: contextvars.ContextVar[str] = contextvars.ContextVar("OTHER", default="")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from rabibridge_core._client.progress import ProgressHeaders
 from rabibridge_core._client.timeouts import call_timeout_error
 from rabibridge_core._protocol.payloads import readdress_request
+from rabibridge_core._protocol.progress import WANTS_PROGRESS
 from rabibridge_core._protocol.streams import START, STREAM, UPLOAD
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ class StreamRequests:
             own[STREAM] = str(self._window)
         if first:
             own[START] = first
+        if type(self._call.options[7]) is ProgressHeaders:
+            own[WANTS_PROGRESS] = True
         if self._call.upload is not None:
             own[UPLOAD] = self._call.upload.argument
         return request._replace(headers=own, persistent=False), time_left

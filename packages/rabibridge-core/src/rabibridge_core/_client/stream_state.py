@@ -11,6 +11,7 @@ from rabibridge_core._protocol.streams import (
     CREDIT,
     ITEMS,
     PART,
+    PROGRESS,
     RESUMABLE,
     WINDOW,
     read_index,
@@ -46,9 +47,10 @@ class StreamState:
         restarted: whether another run has begun after items of the first one were taken.
         broken: why the messages cannot be those of a stream, as a clause; empty: they can.
         on_upload: called with the headers of the first part, and of each credit for an upload, if there is one.
+        on_progress: called with reports of progress, if they are wanted.
     """
 
-    def __init__(self, start: int, window: Window, on_upload: Callable[[Headers], None] | None = None) -> None:
+    def __init__(self, start: int, window: Window) -> None:
         """Wait for the items from ``start`` on, in messages that ``window`` allows."""
         self.start = self.next_index = start
         self.messages: deque[Reply] = deque()
@@ -57,7 +59,8 @@ class StreamState:
         self.resumable = False
         self.restarted = False
         self.broken = ""
-        self.on_upload = on_upload
+        self.on_upload: Callable[[Headers], None] | None = None
+        self.on_progress: Callable[[Reply], None] | None = None
         self._window = window
         self._waiter: asyncio.Future[None] | None = None
         self._buffered = 0
@@ -82,6 +85,8 @@ class StreamState:
             self._add(part)
         elif kind == CREDIT and self.on_upload is not None:
             self.on_upload(headers)
+        elif kind == PROGRESS and self.on_progress is not None:
+            self.on_progress(part)
         self.wake()
 
     def take(self, count: int) -> None:

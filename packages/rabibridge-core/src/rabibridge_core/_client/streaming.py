@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._client.progress import ProgressHeaders, ProgressReceiver
 from rabibridge_core._client.stream_errors import StreamErrors, again
 from rabibridge_core._client.stream_request import StreamRequests
 from rabibridge_core._client.stream_run import PartsFuture, PendingStream, StreamRun
@@ -55,6 +56,7 @@ class Streaming:
         self._over = False
         self._first = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._progress: ProgressReceiver | None = None
         self._errors = StreamErrors(call)
 
     @property
@@ -124,6 +126,8 @@ class Streaming:
             run.state.wake()
         if self._call.upload is not None:
             self._call.upload.close()
+        if self._progress is not None:
+            self._progress.close()
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
         self._requests.finished(error)
@@ -243,6 +247,11 @@ class Streaming:
         run = self._run = StreamRun(calls, call, state, self._preparation.client.connected(), self._ended)
         if self._window is None:
             run.awaited = "reply"
+        wanted = options[7]
+        if type(wanted) is ProgressHeaders:
+            if self._progress is None:
+                self._progress = ProgressReceiver(wanted.on_progress, name)
+            state.on_progress = self._progress.received
         if self._call.upload is not None:
             self._call.upload.attach(run)
         run.send(options[6])
