@@ -250,7 +250,7 @@ class Streaming:
         wanted = options[7]
         if type(wanted) is ProgressHeaders:
             if self._progress is None:
-                self._progress = ProgressReceiver(wanted.on_progress, name)
+                self._progress = ProgressReceiver(wanted.on_progress, self._call.func_name)
             state.on_progress = self._progress.received
         if self._call.upload is not None:
             self._call.upload.attach(run)

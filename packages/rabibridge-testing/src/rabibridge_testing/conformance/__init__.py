@@ -56,6 +56,8 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestNotifications(NotificationConformance): ...
     class TestBroadcasts(BroadcastConformance): ...
     class TestProgress(ProgressConformance): ...
+    class TestStreams(StreamConformance): ...
+    class TestUploads(UploadConformance): ...
     class TestClasses(ClassConformance): ...
     class TestClassEndings(ClassEndingConformance): ...
     class TestStreamEndings(StreamEndingConformance): ...
@@ -96,7 +98,9 @@ from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
 from rabibridge_testing.conformance.stream_endings import StreamEndingConformance
+from rabibridge_testing.conformance.streams import StreamConformance
 from rabibridge_testing.conformance.typed_calls import TypedCallConformance
+from rabibridge_testing.conformance.uploads import UploadConformance
 from rabibridge_testing.conformance.values import ValueConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
 
@@ -129,8 +133,10 @@ __all__ = [
     "ReconnectionConformance",
     "SeamConformance",
     "SignalConformance",
+    "StreamConformance",
     "StreamEndingConformance",
     "TypedCallConformance",
+    "UploadConformance",
     "ValueConformance",
     "VersionsConformance",
     "Worker",

@@ -31,7 +31,9 @@ from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
 from rabibridge_testing.conformance.stream_endings import StreamEndingConformance
+from rabibridge_testing.conformance.streams import StreamConformance
 from rabibridge_testing.conformance.typed_calls import TypedCallConformance
+from rabibridge_testing.conformance.uploads import UploadConformance
 from rabibridge_testing.conformance.values import ValueConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
 
@@ -70,6 +72,8 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestNotifications": NotificationConformance,
     "TestBroadcasts": BroadcastConformance,
     "TestProgress": ProgressConformance,
+    "TestStreams": StreamConformance,
+    "TestUploads": UploadConformance,
     "TestClasses": ClassConformance,
     "TestClassEndings": ClassEndingConformance,
     "TestStreamEndings": StreamEndingConformance,
