@@ -57,6 +57,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestBroadcasts(BroadcastConformance): ...
     class TestProgress(ProgressConformance): ...
     class TestStreams(StreamConformance): ...
+    class TestStreamLosses(StreamLossConformance): ...
     class TestUploads(UploadConformance): ...
     class TestClasses(ClassConformance): ...
     class TestClassEndings(ClassEndingConformance): ...
@@ -98,6 +99,7 @@ from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
 from rabibridge_testing.conformance.stream_endings import StreamEndingConformance
+from rabibridge_testing.conformance.stream_losses import StreamLossConformance
 from rabibridge_testing.conformance.streams import StreamConformance
 from rabibridge_testing.conformance.typed_calls import TypedCallConformance
 from rabibridge_testing.conformance.uploads import UploadConformance
@@ -135,6 +137,7 @@ __all__ = [
     "SignalConformance",
     "StreamConformance",
     "StreamEndingConformance",
+    "StreamLossConformance",
     "TypedCallConformance",
     "UploadConformance",
     "ValueConformance",

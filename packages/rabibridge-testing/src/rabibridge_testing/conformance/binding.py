@@ -31,6 +31,7 @@ from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
 from rabibridge_testing.conformance.stream_endings import StreamEndingConformance
+from rabibridge_testing.conformance.stream_losses import StreamLossConformance
 from rabibridge_testing.conformance.streams import StreamConformance
 from rabibridge_testing.conformance.typed_calls import TypedCallConformance
 from rabibridge_testing.conformance.uploads import UploadConformance
@@ -73,6 +74,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestBroadcasts": BroadcastConformance,
     "TestProgress": ProgressConformance,
     "TestStreams": StreamConformance,
+    "TestStreamLosses": StreamLossConformance,
     "TestUploads": UploadConformance,
     "TestClasses": ClassConformance,
     "TestClassEndings": ClassEndingConformance,

@@ -14,31 +14,31 @@ import pytest
 
 from rabibridge_core.errors import (
     CallTimeoutError,
-    ConnectionLostError,
     InvalidArgumentsError,
     NoRouteError,
     RemoteExecutionError,
-    StreamError,
 )
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from rabibridge_testing.conformance.harness import Bench, BreakConnection
+    from rabibridge_testing.conformance.harness import Bench
 
-__all__ = ["StreamConformance"]
+__all__ = ["Endless", "StreamConformance", "function_of", "read_all"]
 
 
-class _Endless:
+class Endless:
     """A function that gives numbers until it is stopped, and notes how far it came."""
 
     def __init__(self, size: int = 0) -> None:
+        """Give numbers, or bodies of that size."""
         self.given = 0
         self.ended = asyncio.Event()
         self._body = os.urandom(size) if size else None
 
     async def run(self) -> AsyncGenerator[Any]:
+        """Give them."""
         self.given = 0
         try:
             while True:
@@ -67,10 +67,10 @@ class StreamConformance(ConformanceBase):
         await bench.server(service(count, name), service(rows, in_thread))
         client = await bench.rpc_client()
         source = client.stream(name, 10_000)
-        assert await soon(_all(source)) == list(range(10_000))
+        assert await soon(read_all(source)) == list(range(10_000))
         assert source.received == 10_000
-        assert await soon(_all(client.stream(in_thread, 500))) == [f"row {number}" for number in range(500)]
-        assert await soon(_all(client.stream(name, 0))) == []
+        assert await soon(read_all(client.stream(in_thread, 500))) == [f"row {number}" for number in range(500)]
+        assert await soon(read_all(client.stream(name, 0))) == []
         assert client.pending == 0
 
     async def test_items_of_many_sizes(self, bench: Bench) -> None:
@@ -83,7 +83,7 @@ class StreamConformance(ConformanceBase):
 
         await bench.server(service(blobs, name))
         client = await bench.rpc_client()
-        assert await soon(_all(client.stream(name))) == items
+        assert await soon(read_all(client.stream(name))) == items
 
     async def test_an_item_arrives_before_the_next_one_is_made(self, bench: Bench) -> None:
         name, go_on = bench.name(), asyncio.Event()
@@ -97,11 +97,11 @@ class StreamConformance(ConformanceBase):
         source = (await bench.rpc_client()).stream(name)
         assert await soon(anext(source)) == 1
         go_on.set()
-        assert await soon(_all(source)) == [2]
+        assert await soon(read_all(source)) == [2]
 
     async def test_a_reader_that_waits_stops_the_function(self, bench: Bench) -> None:
-        name, endless = bench.name(), _Endless(64 * 1024)
-        await bench.server(service(_of(endless), name))
+        name, endless = bench.name(), Endless(64 * 1024)
+        await bench.server(service(function_of(endless), name))
         source = (await bench.rpc_client()).stream(name)
         await soon(anext(source))
         await _still(lambda: endless.given)
@@ -114,22 +114,22 @@ class StreamConformance(ConformanceBase):
         await soon(endless.ended.wait())
 
     async def test_one_that_nobody_reads_does_not_hold_up_another(self, bench: Bench) -> None:
-        name, endless, other = bench.name(), _Endless(64 * 1024), bench.name()
+        name, endless, other = bench.name(), Endless(64 * 1024), bench.name()
 
         async def blobs() -> AsyncIterator[bytes]:
             for _ in range(200):
                 yield bytes(64 * 1024)
 
-        await bench.server(service(_of(endless), name), service(blobs, other))
+        await bench.server(service(function_of(endless), name), service(blobs, other))
         client = await bench.rpc_client()
         unread = client.stream(name)
         await soon(anext(unread))
-        assert len(await soon(_all(client.stream(other)))) == 200
+        assert len(await soon(read_all(client.stream(other)))) == 200
         await unread.aclose()
 
     async def test_leaving_the_loop_stops_the_function(self, bench: Bench) -> None:
-        name, endless = bench.name(), _Endless()
-        await bench.server(service(_of(endless), name, fetch_size=1))
+        name, endless = bench.name(), Endless()
+        await bench.server(service(function_of(endless), name, fetch_size=1))
         client = await bench.rpc_client()
         for _ in range(5):
             async for item in client.stream(name):
@@ -171,11 +171,11 @@ class StreamConformance(ConformanceBase):
         assert (error.received, error.error_message) == (2, "no more")
 
     async def test_the_timeout_ends_it_on_both_sides(self, bench: Bench) -> None:
-        name, endless = bench.name(), _Endless()
-        await bench.server(service(_of(endless), name))
+        name, endless = bench.name(), Endless()
+        await bench.server(service(function_of(endless), name))
         source = (await bench.rpc_client()).options(timeout=1.0).stream(name)
         with pytest.raises(CallTimeoutError, match="no end of the stream") as caught:
-            await soon(_all(source))
+            await soon(read_all(source))
         assert caught.value.received == source.received > 0
         await soon(endless.ended.wait())
 
@@ -208,97 +208,15 @@ class StreamConformance(ConformanceBase):
 
         await bench.server(service(plain, name), service(items, streaming))
         client = await bench.rpc_client()
-        for refused in (_all(client.stream(name)), client.call(streaming)):
+        for refused in (read_all(client.stream(name)), client.call(streaming)):
             with pytest.raises(InvalidArgumentsError, match="use client") as caught:
                 await soon(refused)
             assert caught.value.executed is False
         with pytest.raises(NoRouteError):
-            await soon(_all(client.stream(bench.name())))
-
-    async def test_the_connection_of_the_caller_is_lost(self, bench: Bench, break_connection: BreakConnection) -> None:
-        name, endless = bench.name(), _Endless()
-        await bench.server(service(_of(endless), name))
-        client = await bench.rpc_client()
-        source = client.stream(name)
-        assert await soon(anext(source)) == 0
-        await break_connection(client._client.transport)
-        with pytest.raises(ConnectionLostError) as caught:
-            await soon(_all(source))
-        assert caught.value.received == source.received > 0
-        await soon(endless.ended.wait())
-
-    async def test_a_resumable_one_goes_on_after_a_loss(self, bench: Bench, break_connection: BreakConnection) -> None:
-        name, begun = bench.name(), list[int]()
-
-        async def work(start_at: int) -> AsyncIterator[int]:
-            begun.append(start_at)
-            for number in range(start_at, 20_000):
-                yield number
-
-        await bench.server(service(work, name, resumable=True))
-        client = await bench.rpc_client()
-        source = client.options(timeout=PATIENCE).stream(name)
-        got = [await soon(anext(source)) for _ in range(5000)]
-        await break_connection(client._client.transport)
-        got += await soon(_all(source))
-        assert got == list(range(20_000))
-        assert len(begun) == 2
-        assert begun[1] >= 5000
-
-    async def test_the_connection_of_the_worker_is_lost(self, bench: Bench, break_connection: BreakConnection) -> None:
-        name, endless = bench.name(), _Endless()
-        server = await bench.server(service(_of(endless), name))
-        client = await bench.rpc_client()
-        source = client.stream(name)
-        assert await soon(anext(source)) == 0
-        await break_connection(server.transport)
-        with pytest.raises(StreamError, match="another one has begun it again") as caught:
-            await soon(_all(source))
-        assert caught.value.received == source.received > 0
-
-    async def test_a_resumable_one_goes_on_with_another_worker(
-        self, bench: Bench, break_connection: BreakConnection
-    ) -> None:
-        name = bench.name()
-
-        async def work(start_at: int) -> AsyncIterator[int]:
-            for number in range(start_at, 20_000):
-                yield number
-
-        server = await bench.server(service(work, name, resumable=True))
-        client = await bench.rpc_client()
-        source = client.options(timeout=PATIENCE).stream(name)
-        got = [await soon(anext(source)) for _ in range(5000)]
-        await break_connection(server.transport)
-        got += await soon(_all(source))
-        assert got == list(range(20_000))
-
-    async def test_a_worker_that_drains_gives_it_away(self, bench: Bench) -> None:
-        name, resumable = bench.name(), bench.name()
-
-        async def work() -> AsyncIterator[int]:
-            yield 1
-            await asyncio.Event().wait()
-
-        async def again(start_at: int) -> AsyncIterator[int]:
-            yield start_at
-            if not start_at:
-                await asyncio.Event().wait()
-
-        services = service(work, name), service(again, resumable, resumable=True)
-        first = await bench.server(*services, drain_timeout=0.1)
-        client = await bench.rpc_client()
-        lost, goes_on = client.stream(name), client.options(timeout=PATIENCE).stream(resumable)
-        assert [await soon(anext(lost)), await soon(anext(goes_on))] == [1, 0]
-        await bench.server(*services)
-        await soon(first.close())
-        with pytest.raises(StreamError, match="was stopped") as caught:
-            await soon(anext(lost))
-        assert caught.value.received == 1
-        assert await soon(_all(goes_on)) == [1]
+            await soon(read_all(client.stream(bench.name())))
 
 
-def _of(endless: _Endless) -> Any:
+def function_of(endless: Endless) -> Any:
     """Return a function of its own for a service: a bound method cannot be renamed."""
 
     async def run() -> AsyncIterator[Any]:
@@ -318,7 +236,8 @@ async def _still(figure: Any) -> None:
             await asyncio.sleep(0.3)
 
 
-async def _all(source: Any) -> list[Any]:
+async def read_all(source: Any) -> list[Any]:
+    """Read a stream to its end."""
     return [item async for item in source]
 
 
