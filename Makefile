@@ -25,7 +25,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 	$(1)/$(notdir $(BIN))/python -m tools.ran_on; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak
+.PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak stream-memory
 .PHONY: bench compare compare-sync bench-check overload scaling broker build clean
 
 help:  ## Show this list
@@ -84,6 +84,9 @@ chaos: $(STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 
 soak: $(STAMP)  ## Random faults for ten minutes; longer, with a seed: ARGS='3600 --seed 7'
 	@$(BIN)/python -m tools.soak $(ARGS)
+
+stream-memory: $(STAMP)  ## Stream 1 GiB in several ways, with 32 MiB for each side; ARGS='64 random' for less
+	@$(BIN)/python -m tools.stream_memory $(ARGS)
 
 bench: $(STAMP)  ## Measure the parts; `make compare` measures whole calls, against other libraries
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"

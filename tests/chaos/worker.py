@@ -20,7 +20,7 @@ from rabibridge import ConfigurationError, RMQServer, current_call, register_cal
 from tests.chaos.runs import RunWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 _MANY = 1000
 """A ``redelivery_limit`` for services that do nothing wrong: these tests take a call from its worker time and again."""
@@ -109,10 +109,32 @@ async def die(call_id: int, nonce: str, seconds: float) -> None:
         os._exit(9)
 
 
+@register_call(redelivery_limit=_MANY)
+async def stream(call_id: int, count: int, pause: float) -> AsyncIterator[list[int]]:
+    """Give ``count`` items; after every tenth it waits ``pause`` seconds."""
+    with _runs.run(call_id):
+        for number in range(count):
+            yield [number, os.getpid()]
+            if number % 10 == 9:
+                await asyncio.sleep(pause)
+
+
+@register_call(resumable=True, redelivery_limit=_MANY)
+async def resumable(call_id: int, count: int, pause: float, start_at: int) -> AsyncIterator[list[int]]:
+    """Give the items from ``start_at`` to ``count``."""
+    with _runs.run(call_id):
+        for number in range(start_at, count):
+            yield [number, os.getpid()]
+            if number % 10 == 9:
+                await asyncio.sleep(pause)
+
+
 _SERVICES: dict[str, Callable[..., Any]] = {
     service.__name__: service
-    for service in (echo, work, once, safe, thread, never, block, leave, leave_thread, interrupt, odd, die)
-}
+    for service in (
+        echo, work, once, safe, thread, never, block, leave, leave_thread, interrupt, odd, die, stream, resumable,
+    )
+}  # fmt: skip
 
 
 def _say(**what: Any) -> None:
