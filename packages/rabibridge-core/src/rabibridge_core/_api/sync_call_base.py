@@ -50,7 +50,7 @@ class SyncCallBase(ABC):
         headers = options[7]
         if type(headers) is ProgressHeaders:
             return call_with_progress(connection, name, args, kwargs, options, headers)
-        return connection.run(connection.remote_call, name, args, kwargs, options)
+        return connection.call(name, args, kwargs, options)
 
     def _call(self, func: object, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, kind, adapt = target

@@ -218,7 +218,7 @@ class SyncRpcClient(SyncCalls):
             headers = inherited_headers(headers)
         options = (ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again, headers)
         connection = self._here
-        return connection.run(connection.remote_call, func_name, args, kwargs, options)
+        return connection.call(func_name, args, kwargs, options)
 
     def try_remote_call(
         self,

@@ -19,7 +19,7 @@ from rabibridge_core._hosting.loop_thread import LoopThread
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from rabibridge_core._api.calls import ClientView
     from rabibridge_core._api.client import RpcClient
@@ -52,6 +52,15 @@ class SyncConnection(LoopThread):
         await client.connect()
         self._engine = client._client  # connect() makes another one after the connection was given up
         self._connected = True
+
+    def call(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> Any:
+        """Run :meth:`remote_call` on the loop, as :meth:`run` does."""
+        return self._run(self.remote_call, (func_name, args, kwargs, options), direct=True)
+
+    def _direct_function(self) -> Callable[..., Coroutine[Any, Any, Any]] | None:
+        engine = self._engine
+        # It waits for nothing but its reply then. Plug-ins that observe calls may expect to run in a task.
+        return engine.call if engine.calls.sends_at_once and not engine.preparation.hooks.active else None
 
     async def remote_call(
         self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions

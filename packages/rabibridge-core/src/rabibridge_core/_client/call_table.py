@@ -122,6 +122,12 @@ class CallTable:
         """Called in a forked child: send nothing more, since the connection is that of the parent."""
         self.caller = None
 
+    @property
+    def sends_at_once(self) -> bool:
+        """Whether a call can be sent now, without waiting for the connection or for other calls."""
+        caller = self.caller
+        return caller is not None and not caller.paused and len(self.pending) < self.admission.limit
+
     def free_id(self, correlation_id: bytes) -> bytes:
         """Return the next id that no pending call has."""
         while correlation_id in self.pending or correlation_id in self.broadcasts:
