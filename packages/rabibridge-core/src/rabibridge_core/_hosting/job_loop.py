@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from time import monotonic
+from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
@@ -29,8 +29,8 @@ _THREADS = 8
 _WAKING_MAX = 0.001
 """How long threads are woken before the loop looks after everything else again, in seconds."""
 _BUSY_AFTER = 0.005
-"""Waking a thread gives it the GIL. If it keeps it for so many seconds, which is how long Python lets a thread have it,
-threads compute for long between their calls, and the loop would have to wait for each of them in turn."""
+"""Waking a thread gives it the GIL. If threads compute for so many seconds before the loop has it again, which is how
+long Python lets a thread have it, the loop would have to wait for each of them in turn."""
 _BUSY_FIRST, _BUSY_MAX = 0.1, 60.0
 """How long threads wait for locks then, in seconds; the double each time."""
 
@@ -164,14 +164,14 @@ class JobLoop:
         assert loop is not None
         self._notified = True
         self._waking = False
-        began = now = monotonic()
+        began, computed = monotonic(), process_time()
         try:
             while finished and not self._exiting:
                 finished.popleft().waker.wake()
-                before, now = now, monotonic()
-                if now - before > _BUSY_AFTER and self._hands_over:
-                    self._take_locks(loop, now)
+                now = monotonic()
                 if now - began > _WAKING_MAX:
+                    if process_time() - computed > _BUSY_AFTER and self._hands_over:
+                        self._take_locks(loop, now)
                     break
         finally:
             if finished and not self._exiting:
