@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from rabibridge_core._api.stream_stubs import StreamStub
 from rabibridge_core._api.stubs import Stub
 from rabibridge_core._client.options import chosen_options
-from rabibridge_core._client.stream_targets import gives_items, stream_target_of
+from rabibridge_core._client.stream_targets import gives_items
 from rabibridge_core._client.targets import CallTarget
+from rabibridge_core._codec.annotations import item_adapter
 from rabibridge_core._services.interface import interface_of
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class ServiceProxy:
         interface = self._interface
         stub: Stub[..., Any]
         if gives_items(method.function):
-            items = stream_target_of(method.function, interface.service_name(method))
-            stub = self._stream_stub(method.function, items if self._validate else items._replace(adapt=None))
+            adapt = item_adapter(method.function) if self._validate else None
+            stub = self._stream_stub(method.function, CallTarget(interface.service_name(method), "any", adapt))
         else:
             adapt = interface.adapters()[attribute] if self._validate else None
             stub = self._stub(method.function, CallTarget(interface.service_name(method), method.kind, adapt))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import collections.abc
 from types import MethodType
-from typing import Any, get_origin
+from typing import Any
 from weakref import ref
 
 from rabibridge_core._client.targets import CallTarget, HasTarget, name_of
-from rabibridge_core._codec.annotation_names import result_annotation
-from rabibridge_core._codec.annotations import item_adapter
+from rabibridge_core._codec.annotations import announces_items, item_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._services.callables import is_generator, place_of
 from rabibridge_core._services.interface import service_of_method
@@ -17,10 +15,6 @@ from rabibridge_core._services.marks import marked_names
 
 __all__ = ["HasStreamTarget", "gives_items", "stream_target_of"]
 
-_SURE = (
-    *(collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator),
-    *(collections.abc.Iterator, collections.abc.Generator),
-)
 _known: dict[tuple[int, int], tuple[ref[Any], CallTarget]] = {}
 """The targets by the ids of the function and, of a bound method, of its class."""
 
@@ -74,8 +68,7 @@ def gives_items(func: Any) -> bool:
         return True
     if isinstance(func, str | HasTarget) or not callable(func) or isinstance(func, type) or marked_names(func):
         return False
-    annotation = result_annotation(func)
-    return (get_origin(annotation) or annotation) in _SURE
+    return announces_items(func)
 
 
 def _parts(func: Any) -> tuple[Any, Any]:

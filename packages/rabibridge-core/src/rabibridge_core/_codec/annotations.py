@@ -20,7 +20,7 @@ from rabibridge_core._codec.annotation_names import result_annotation
 from rabibridge_core._codec.arrays import with_arrays
 from rabibridge_core.errors import RegistrationError, SerializationError
 
-__all__ = ["ResultAdapter", "item_adapter", "item_annotation", "place_of_error", "result_adapter"]
+__all__ = ["ResultAdapter", "announces_items", "item_adapter", "item_annotation", "place_of_error", "result_adapter"]
 
 _AS_THEY_ARE: frozenset[type] = frozenset(
     {
@@ -161,6 +161,17 @@ def item_annotation(annotation: Any) -> Any:
         return None
     arguments = typing.get_args(annotation)
     return arguments[0] if arguments else Any
+
+
+def announces_items(func: Any) -> bool:
+    """Tell whether the annotation of a function says that it gives items one by one, and not a list of them.
+
+    Raises:
+        RegistrationError: it names something that is not found.
+    """
+    annotation = result_annotation(func)
+    origin = typing.get_origin(annotation) or annotation
+    return origin in _ITEMS and origin is not collections.abc.Iterable
 
 
 def item_adapter(subject: Any, *, name: str | None = None) -> ResultAdapter | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_origin, overload
 
-from rabibridge_core._codec.annotations import result_adapter
+from rabibridge_core._codec.annotations import announces_items, result_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._services.callables import is_generator, place_of, runs_on_loop
 from rabibridge_core._services.limits import ServiceLimits
@@ -209,11 +209,15 @@ class ServiceInterface:
         if not self._adapters:
             self._adapters.update(
                 {
-                    method.attribute: None if is_generator(method.function) else result_adapter(method.function)
+                    method.attribute: None if _gives_items(method) else result_adapter(method.function)
                     for method in self.methods
                 }
             )
         return self._adapters
+
+
+def _gives_items(method: ServiceMethod) -> bool:
+    return is_generator(method.function) or (method.kind == "any" and announces_items(method.function))
 
 
 def service_of_method(bound: MethodType) -> tuple[ServiceInterface, ServiceMethod] | None:
