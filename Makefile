@@ -26,7 +26,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak stream-memory
-.PHONY: bench compare compare-sync bench-check overload scaling broker build clean
+.PHONY: bench compare compare-sync compare-streams bench-check overload scaling broker build clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +97,9 @@ compare: $(STAMP)  ## Measure against other libraries; writes docs/performance.m
 
 compare-sync: $(STAMP)  ## Measure synchronous callers alone, against nameko, Celery and kombu; two minutes
 	@$(BIN)/python -m benchmarks.synchronous $(ARGS)
+
+compare-streams: $(STAMP)  ## Measure streams alone, against grpc.aio and nats-py; a minute
+	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 bench-check: $(STAMP)  ## Fail if the ratios recorded by `make compare` have dropped
 	@$(BIN)/python -m benchmarks.check $(ARGS)

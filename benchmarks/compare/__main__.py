@@ -20,6 +20,8 @@ from benchmarks.compare.rounds import measure, say
 from benchmarks.compare.stage import Stage
 from benchmarks.environments import ROOT, UnavailableError
 from benchmarks.roster import BASELINE, ENTRIES, US
+from benchmarks.streams.__main__ import compare as compare_streams
+from benchmarks.streams.roster import CONTENDERS as STREAMS
 from benchmarks.synchronous.__main__ import compare as compare_synchronous
 from benchmarks.synchronous.roster import CONTENDERS as SYNCHRONOUS
 from tools.broker import Broker, BrokerError, provide_broker
@@ -46,6 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--no-payloads", action="store_true", help="skip large arguments")
     parser.add_argument("--no-footprint", action="store_true", help="skip imports and idle clients")
     parser.add_argument("--no-synchronous", action="store_true", help="skip synchronous callers")
+    parser.add_argument("--no-streams", action="store_true", help="skip streams")
     parser.add_argument("--no-write", action="store_true", help="change no file; print the tables to standard output")
     return parser.parse_args()
 
@@ -84,6 +87,10 @@ def main() -> int:
                 broker, only=list(SYNCHRONOUS), threads=[1, 16], rounds=options.rounds, seconds=options.seconds,
                 keep=not options.no_write,
             )  # fmt: skip
+        if not options.no_streams:
+            compare_streams(
+                broker, only=list(STREAMS), rounds=options.rounds, seconds=options.seconds, keep=not options.no_write
+            )
     if not report.measured.rounds:
         return 1
     if not options.no_write:

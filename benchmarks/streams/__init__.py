@@ -1,0 +1,1 @@
+"""The comparison of streams with those of other libraries."""

@@ -1,0 +1,139 @@
+"""Measures streams: all contenders stay connected and take turns."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from benchmarks.compare.rounds import say
+from benchmarks.environments import UnavailableError, interpreter, nats_server
+from benchmarks.processes import Process
+from benchmarks.streams.roster import CONTENDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.compare.stage import Stage
+
+__all__ = ["LARGE", "SMALL", "StreamMeasured", "StreamRound", "measure"]
+
+SMALL, LARGE = 16, 64 * 1024
+"""Sizes of items, in bytes."""
+_PROBE = {SMALL: 2_000, LARGE: 200}
+"""Items of the stream that is read before the rounds, to learn how many take a round."""
+_TIMES = 200
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class StreamRound:
+    """One round.
+
+    Attributes:
+        items: small items per second.
+        cpu: CPU seconds of the reader for each of them.
+        mib: MiB per second, with large items.
+        first: median time to the first item, in seconds.
+        call: median time of a call, in seconds.
+    """
+
+    items: float
+    cpu: float
+    mib: float
+    first: float
+    call: float
+
+
+@dataclass(frozen=True)
+class StreamMeasured:
+    """The rounds by contender; the versions; who was left out, and why."""
+
+    rounds: dict[str, list[StreamRound]]
+    versions: dict[str, str]
+    left_out: dict[str, str]
+
+
+class _Program(Process):
+    """A server or a reader of a contender."""
+
+    def __init__(self, role: Literal["serve", "read"], name: str, url: str) -> None:
+        home = interpreter(CONTENDERS[name].home)
+        arguments = [home.python, "-m", "benchmarks.streams.program", role, name, url]
+        super().__init__(f"{name} {role}", arguments, home.variables)
+        self._rates: dict[int, float] = {}
+
+    def warm_up(self) -> None:
+        """Learn how many items per second there are."""
+        for size, count in _PROBE.items():
+            self._read(size, count)
+            self._read(size, count)
+        self.tell("first", times=20)
+
+    def round(self, seconds: float) -> StreamRound:
+        """Read a stream of each size for about that time, and measure how long first items take."""
+        small, count = self._read(SMALL, self._count(SMALL, seconds))
+        large, many = self._read(LARGE, self._count(LARGE, seconds))
+        took = self.tell("first", times=_TIMES)
+        return StreamRound(
+            items=count / small["seconds"],
+            cpu=small["cpu"] / count,
+            mib=many * LARGE / _MIB / large["seconds"],
+            first=took["first"],
+            call=took["call"],
+        )
+
+    def _count(self, size: int, seconds: float) -> int:
+        return max(_PROBE[size], int(self._rates[size] * seconds))
+
+    def _read(self, size: int, count: int) -> tuple[dict[str, float], int]:
+        done = self.tell("read", count=count, size=size)
+        self._rates[size] = count / done["seconds"]
+        return done, count
+
+
+def measure(stage: Stage, names: list[str], rounds: int, seconds: float) -> StreamMeasured:
+    """Let the contenders take turns; one that cannot be installed or fails is left out, and the others continue."""
+    measured = StreamMeasured({}, {}, {})
+    with contextlib.ExitStack() as stack:
+        readers: dict[str, _Program] = {}
+        for name in names:
+            entry = CONTENDERS[name]
+            say(f"starting {entry.title}")
+            with _leaving_out(name, measured):
+                if entry.through == "NATS":
+                    nats_server()
+                measured.versions[str(entry.distribution)] = _version(name)
+                url = stage.url(entry)
+                stack.enter_context(_Program("serve", name, url))
+                readers[name] = stack.enter_context(_Program("read", name, url))
+                readers[name].warm_up()
+                measured.rounds[name] = []
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}")
+            for name in list(measured.rounds)[:: -1 if number % 2 else 1]:
+                with _leaving_out(name, measured):
+                    measured.rounds[name].append(readers[name].round(seconds))
+    return measured
+
+
+def _version(name: str) -> str:
+    entry = CONTENDERS[name]
+    if entry.home == "main":
+        return importlib.metadata.version(str(entry.distribution))
+    home = interpreter(entry.home)
+    script = f"import importlib.metadata; print(importlib.metadata.version({entry.distribution!r}))"
+    done = subprocess.run([home.python, "-c", script], capture_output=True, text=True, check=True, env=home.variables)
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def _leaving_out(name: str, measured: StreamMeasured) -> Iterator[None]:
+    try:
+        yield
+    except (UnavailableError, RuntimeError) as error:
+        say(f"{CONTENDERS[name].title} is left out: {error}")
+        measured.left_out[name] = str(error)
+        measured.rounds.pop(name, None)

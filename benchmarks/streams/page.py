@@ -1,0 +1,91 @@
+"""Renders the figures of streams as Markdown, between two markers of a page."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from benchmarks.compare.page import table
+from benchmarks.streams.roster import CONTENDERS, GRPC, US
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.streams.measure import StreamMeasured, StreamRound
+
+__all__ = ["markdown", "targets", "write"]
+
+_BEGIN, _END = "<!-- streams: begin -->", "<!-- streams: end -->"
+_SMALL_TIMES, _LARGE_TIMES, _LARGE_MIB, _FIRST_TIMES = 12.0, 3.0, 500.0, 1.2
+"""Targets: times the small items/s of grpc.aio; times its MiB/s, or that many MiB/s, whichever is less; and at most so
+many times as long to the first item as a call takes."""
+
+
+def write(page: Path, text: str) -> None:
+    """Replace the text between the markers.
+
+    Raises:
+        ValueError: the page has no markers.
+    """
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no markers {_BEGIN} and {_END}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def targets(measured: StreamMeasured) -> list[str]:
+    """Return what was reached of each target, as sentences."""
+    ours, theirs = measured.rounds.get(US), measured.rounds.get(GRPC)
+    if not ours:
+        return []
+    first = _median(ours, "first") / _median(ours, "call")
+    found = [
+        f"The first item takes {first:.2f} times as long as a call; the target, at most {_FIRST_TIMES:g} times, is "
+        f"{_reached(first <= _FIRST_TIMES)}."
+    ]
+    if theirs:
+        small, large = (_median(ours, what) / _median(theirs, what) for what in ("items", "mib"))
+        wanted = min(_LARGE_MIB, _LARGE_TIMES * _median(theirs, "mib"))
+        found += [
+            f"Small items: {small:.1f} times as many per second as grpc.aio; the target, at least {_SMALL_TIMES:g} "
+            f"times, is {_reached(small >= _SMALL_TIMES)}.",
+            f"Items of 64 KiB: {large:.2f} times as many MiB/s as grpc.aio; the target, {wanted:,.0f} MiB/s "
+            f"({_LARGE_TIMES:g} times, or {_LARGE_MIB:g} MiB/s if that is less), is "
+            f"{_reached(_median(ours, 'mib') >= wanted)}.",
+        ]
+    return found
+
+
+def markdown(measured: StreamMeasured, date: str, rounds: int, seconds: float) -> str:
+    """Return the tables."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(measured.versions.items()))
+    text = f"Measured on {date}, {rounds} rounds of {seconds:g} s: {versions}.\n\n"
+    head = [
+        "", "items of 16 bytes per s", "CPU of the reader per item in µs", "MiB/s, items of 64 KiB",
+        "first item in µs", "a call in µs",
+    ]  # fmt: skip
+    rows = []
+    for name, known in measured.rounds.items():
+        rates = [one.items for one in known]
+        rows.append([
+            CONTENDERS[name].title,
+            f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})",
+            f"{1e6 * _median(known, 'cpu'):,.1f}",
+            f"{_median(known, 'mib'):,.0f}",
+            f"{1e6 * _median(known, 'first'):,.0f}",
+            f"{1e6 * _median(known, 'call'):,.0f}",
+        ])  # fmt: skip
+    text += "\n\n".join([table(head, rows), *targets(measured)])
+    for name, reason in measured.left_out.items():
+        text += f"\n\nLeft out: {CONTENDERS[name].title}, {reason.splitlines()[0]}"
+    does = [[CONTENDERS[name].title, CONTENDERS[name].does, CONTENDERS[name].lacks] for name in measured.rounds]
+    return text + "\n\n" + table(["", "what it does for a stream", "what it lacks"], does, numbers=False) + "\n"
+
+
+def _median(rounds: list[StreamRound], what: str) -> float:
+    return statistics.median(getattr(one, what) for one in rounds)
+
+
+def _reached(is_reached: bool) -> str:
+    return "reached" if is_reached else "**not reached**"
