@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import AsyncIterator  # noqa: TC003 - the annotation of items() is read when a program runs
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
 
