@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 from collections.abc import AsyncIterator  # noqa: TC003 - the annotation of items() is read when a program runs
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -35,8 +36,8 @@ class StreamContender(Protocol):
 
 
 async def items(count: int, size: int) -> AsyncIterator[bytes]:
-    """Yield so many items of so many bytes: the stream of all contenders."""
-    item = bytes(size)
+    """Yield so many items of so many bytes that cannot be compressed: the stream of all contenders."""
+    item = random.Random(0).randbytes(size)
     for _ in range(count):
         yield item
 
