@@ -84,7 +84,8 @@ def markdown(measured: StreamMeasured, date: str, rounds: int, seconds: float) -
 
 
 def _median(rounds: list[StreamRound], what: str) -> float:
-    return statistics.median(getattr(one, what) for one in rounds)
+    found: float = statistics.median(getattr(one, what) for one in rounds)
+    return found
 
 
 def _reached(is_reached: bool) -> str:

@@ -60,7 +60,7 @@ async def main(role: str, name: str, url: str) -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             command: dict[str, Any] = json.loads(line)
             assert client is not None
-            operation = {"read": read, "first": first}[command.pop("op")]
+            operation: Any = {"read": read, "first": first}[command.pop("op")]
             print(json.dumps(await operation(client, **command)), flush=True)
 
 
