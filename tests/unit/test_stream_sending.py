@@ -232,3 +232,22 @@ async def test_a_thread_that_waits_blocks_no_other_thread_of_the_service() -> No
     assert seen.wait(PATIENCE)
     service.cancelled(stuck.caller, stuck.correlation_id)
     await until(lambda: not service.active_requests)
+
+
+async def test_many_functions_that_never_wait_share_the_loop() -> None:
+    async def func() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+
+    service = make_streaming(func)
+    requests = [StreamRequest(correlation_id=b"%d" % number) for number in range(50)]
+    for request in requests:
+        service.received(request)
+    await until(lambda: all(request.messages for request in requests))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (loop.time() - began) / 5 < 1.0
+    service.caller_gone(b"caller")
+    await until(lambda: not service.active_requests)

@@ -160,7 +160,7 @@ class StreamingExecutor:
                 raise UnreadableRequestError from error
             session.sender = StreamSender(
                 session.parts, self._codec, request,
-                name=schema.name, window=window, start=start, failed=session.failed,
+                name=schema.name, window=window, start=start, failed=session.failed, others=self._sessions.__len__,
             )  # fmt: skip
             if not schema.is_async:
                 session.thread_items = ThreadItems(session.sender)

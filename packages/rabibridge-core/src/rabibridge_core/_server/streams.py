@@ -30,15 +30,19 @@ __all__ = ["StreamSender"]
 
 _TURN: Final = 0.002
 """A function that yields without waiting lets other work run on the event loop after this time, in seconds."""
+_ALL_TURNS: Final = 0.01
+"""If several do that, they share this time, ..."""
+_SHORTEST_TURN: Final = 0.0001
+"""... but none gets less than this."""
 
 
 class StreamSender:
     """Sends the items of one stream, within the window of its caller. All methods belong to the event loop."""
 
     __slots__ = (
-        "_codec", "_consumed", "_encoder", "_failed", "_gate", "_items", "_joins", "_loop", "_name", "_outstanding",
-        "_parts", "_queue", "_request", "_scheduled", "_size", "_sizes", "_stopped", "_turn_ends", "_waiter", "_window",
-        "encode", "failure", "on_room", "sent",
+        "_codec", "_consumed", "_encoder", "_failed", "_gate", "_items", "_joins", "_loop", "_name", "_others",
+        "_outstanding", "_parts", "_queue", "_request", "_scheduled", "_size", "_sizes", "_stopped", "_turn_ends",
+        "_waiter", "_window", "encode", "failure", "on_room", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +55,7 @@ class StreamSender:
         window: Window,
         start: int,
         failed: Callable[[], None],
+        others: Callable[[], int],
     ) -> None:
         """Send items in reply to ``request``, from the index ``start`` on.
 
@@ -62,6 +67,7 @@ class StreamSender:
             window: what the caller allows to be on its way.
             start: the index of the first item.
             failed: called when an item that was accepted cannot be sent; :attr:`failure` says why.
+            others: returns how many streams the service has now, this one included.
         """
         self._parts = parts
         self._codec = codec
@@ -73,6 +79,7 @@ class StreamSender:
         self._name = name
         self._window = window
         self._failed = failed
+        self._others = others
         self._loop = asyncio.get_running_loop()
         self.sent = start
         """The index of the next item to send: so many items were sent, in this run and those before it."""
@@ -125,16 +132,17 @@ class StreamSender:
 
     def append(self, item: bytes) -> bool:
         """Do what :meth:`add` does, with an item that :attr:`encode` has returned."""
-        size = len(item)
-        if self._items and (self._size + size > GATHERED_BYTES or not self._joins):
+        items, size = self._items, self._size + len(item)
+        if items and (size > GATHERED_BYTES or not self._joins):
             self._complete()
-        self._items.append(item)
-        self._size += size
+            items, size = self._items, len(item)
+        items.append(item)
+        self._size = size
         if not self._scheduled:
             self._scheduled = True
-            self._turn_ends = monotonic() + _TURN
+            self._turn_ends = monotonic() + min(_TURN, max(_SHORTEST_TURN, _ALL_TURNS / (self._others() or 1)))
             self._loop.call_soon(self._turn)
-        if self.full:
+        if size >= GATHERED_BYTES or len(items) >= GATHERED_ITEMS or self._queue:
             self._send(partly=False)
             if self.full:
                 return True
