@@ -85,7 +85,7 @@ chaos: $(STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 soak: $(STAMP)  ## Random faults for ten minutes; longer, with a seed: ARGS='3600 --seed 7'
 	@$(BIN)/python -m tools.soak $(ARGS)
 
-stream-memory: $(STAMP)  ## Stream 1 GiB in several ways, with 32 MiB for each side; ARGS='64 random' for less
+stream-memory: $(STAMP)  ## Stream 1 GiB in four ways, with 32 MiB for each side; ARGS='64 random' for less
 	@$(BIN)/python -m tools.stream_memory $(ARGS)
 
 bench: $(STAMP)  ## Measure the parts; `make compare` measures whole calls, against other libraries

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "items", "read"]
 
-KINDS = ("random", "steady", "mixed")
-"""64 KiB items to a reader that sleeps at random; to one that is always a bit slower than the function; and items of
-one byte and of one MiB by turns."""
+KINDS = ("random", "steady", "mixed", "upload")
+"""64 KiB items to a reader that sleeps at random; to one that is always a bit slower than the function; items of one
+byte and of one MiB by turns; and 64 KiB items from the caller to a function that sleeps at random."""
 _ITEM = 64 * 1024
 _LARGE = 2**20
 _SLEEPS = 0.002
