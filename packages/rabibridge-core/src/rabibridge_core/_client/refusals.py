@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._client.backlog import BacklogEstimates
 from rabibridge_core._client.pending import RetryState
 from rabibridge_core._client.retry import RetryBudgets
+from rabibridge_core._protocol.naming import split_class
 from rabibridge_core.errors import ConnectionLostError, QueueFullError
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class RefusalHandler:
         """Called when a call was refused: end it with its error, or schedule a retry."""
         attempts = 1 if call.retry_state is None else call.retry_state.attempts
         times = f" {attempts} times" if attempts > 1 else ""
-        message, correlation_id = f"call of {call.func_name!r} refused{times}: {detail}", call.request.correlation_id
+        _, criticality = split_class(call.request.routing_key)
+        what = f"call of {call.func_name!r}" + (f", class {criticality!r}," if criticality else "")
+        message, correlation_id = f"{what} refused{times}: {detail}", call.request.correlation_id
         if not issubclass(refusal, QueueFullError):
             error = refusal(message, func_name=call.func_name, correlation_id=correlation_id.decode())
             call.future.set_exception(error)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._protocol.headers import CRITICALITY
+from rabibridge_core._protocol.naming import is_class_name
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.class_limiter import ClassedRequest, ClassLimiter
 from rabibridge_core._server.service import ServiceRunner
@@ -36,6 +37,8 @@ class _Lane:
         self.head: ActiveRequest | None = None
         """The first of its requests that waited when they were last looked at."""
         self.error: Exception | None = None
+        self.given_back = False
+        """Whether its consumer has stopped because the class is absent, and may be started again."""
         self._runner, self._index = runner, index
         self.broadcast_received = runner.broadcast_received
         self.lost = runner.lost
@@ -130,8 +133,8 @@ class ClassedServiceRunner(ServiceRunner):
         if self._at_most_once and request.redelivered:
             self._processor.settler.refuse_redelivered(request)
             return
-        if not index and (named := request.headers.get(CRITICALITY)) is not None and named not in self._names:
-            self._report_unknown(str(named))
+        if not index and is_class_name(named := request.headers.get(CRITICALITY)) and named not in self._names:
+            self._report_unknown(named)
         active = ClassedRequest(self._name, request)
         active.class_index = index
         self._active.add(active)
@@ -146,9 +149,15 @@ class ClassedServiceRunner(ServiceRunner):
         """Called when the processing of a request ends."""
         self._slots.release()
         self._drain.check(self._active)
-        absent = self._slots.absent
-        for index in [one for one in absent if self._slots.is_next(one)] if absent else ():
-            absent.discard(index)
+        for index in list(self._slots.absent) if self._slots.absent else ():
+            self._fetch_if_next(index)
+
+    def _fetch_if_next(self, index: int) -> None:
+        """Fetch requests of an absent class again if one of them could start now."""
+        lane = self._lanes[index]
+        if lane.given_back and self._slots.is_next(index):
+            lane.given_back = False
+            self._slots.absent.discard(index)
             self._tasks.spawn(self._fetch_again(index))
 
     def _look_at_waiting(self) -> None:
@@ -167,6 +176,7 @@ class ClassedServiceRunner(ServiceRunner):
         lane = self._lanes[index]
         if lane.consumer is not None:
             await lane.consumer.stop()
+        lane.given_back = True
         given_back = [one for one in self._slots.waiting[index] if not one.request.redelivered]  # each one once
         for active in given_back:
             self.stop_request(active, "requeued")
@@ -175,6 +185,7 @@ class ClassedServiceRunner(ServiceRunner):
                 "service %r: %d calls of the class %r are given back, as calls of more important classes take all "
                 "slots", self._name, len(given_back), self.schema.classes[index][0],
             )  # fmt: skip
+        self._fetch_if_next(index)
 
     async def _fetch_again(self, index: int) -> None:
         lane, transport = self._lanes[index], self._transport

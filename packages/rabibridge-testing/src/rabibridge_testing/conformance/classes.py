@@ -75,7 +75,7 @@ class ClassConformance(ConformanceBase):
         await until(lambda: sum(call.done() for call in calls) == 3)  # one runs, one waits
         refused = [call for call in calls if call.done()]
         for call in refused:
-            with pytest.raises(QueueFullError):
+            with pytest.raises(QueueFullError, match="class 'batch'"):
                 await call
         important = calling(client, name, "interactive")
         assert await soon(gate.started.get()) == "ran"  # at once, in the slot that is kept free
