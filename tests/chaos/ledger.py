@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rabibridge import RMQClient
     from tests.chaos.runs import Run
 
-__all__ = ["ECHO", "KEYED", "LASTING", "ONCE", "SAFE", "THREAD", "WORK", "Entry", "Ledger", "Plan"]
+__all__ = ["ECHO", "KEYED", "LASTING", "ONCE", "PLENTY", "SAFE", "THREAD", "WORK", "Entry", "Ledger", "Plan"]
 
 GRACE = 10.0
 """How long after its timeout a call may end on a machine that is busy with other things, in seconds."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge import RMQClient, RMQServer
 from tests.interop.test_previous import line, previous, running
+from tests.support.broadcasts import in_time
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
@@ -37,17 +38,17 @@ async def test_a_server_of_the_version_before_is_counted_and_runs_notifications(
                 await asyncio.sleep(0.05)
             runs = await soon(client.call(prefix + "count"))
             for number in range(3):
-                alone = client.options(timeout=1.0).broadcast(prefix + "add", number, 1)
-                assert await soon(_all(alone)) == {}
+                alone, answers = await _in_time(client, 1.0, prefix + "add", number, 1)
+                assert answers == {}
                 assert (alone.missing, alone.silent, alone.complete) == ((), 1, False)
             for body in ("x" * 60_000, "y" * 100):  # one that is longer than what it reads of a cancellation
-                await soon(_all(client.options(timeout=0.5).broadcast(prefix + "count", body)))
+                await _in_time(client, 0.5, prefix + "count", body)
             ours = RMQServer(url=vhost_url, name="ours")
             ours.add_service(_add, queue_size=1000, fetch_size=10, timeout=60, name=prefix + "add")
             async with ours.serving():
                 await soon(ours.wait_serving())
-                mixed = client.options(timeout=2.0).broadcast(prefix + "add", 1, 2)
-                assert await soon(_all(mixed)) == {"ours": 3}
+                mixed, answers = await _in_time(client, 2.0, prefix + "add", 1, 2, answers=1)
+                assert answers == {"ours": 3}
                 assert (mixed.missing, mixed.silent) == ((), 1)
                 results = [client.call(prefix + "add", number, 1, times=2) for number in range(50)]
                 assert await soon(asyncio.gather(*results)) == [2 * (number + 1) for number in range(50)]
@@ -58,15 +59,21 @@ async def test_a_server_of_version_0_1_2_is_counted(
     peers: Peers, client: RMQClient, service_name: str, serve: Callable[..., Awaitable[RMQServer]]
 ) -> None:
     await asyncio.to_thread(peers.server, service_name)
-    alone = client.options(timeout=1.0, kind="async").broadcast(service_name, "echo", 1)
-    assert await soon(_all(alone)) == {}
+    alone, answers = await _in_time(client.options(kind="async"), 1.0, service_name, "echo", 1)
+    assert answers == {}
     assert (alone.missing, alone.silent) == ((), 1)
     server = await serve(_echo)
     await soon(server.wait_serving())
-    mixed = client.options(timeout=2.0, kind="async").broadcast(service_name, "echo", 2)
-    assert await soon(_all(mixed)) == {server.name: 2}
+    mixed, answers = await _in_time(client.options(kind="async"), 2.0, service_name, "echo", 2, answers=1)
+    assert answers == {server.name: 2}
     assert mixed.silent == 1
     assert [await soon(client.remote_call(service_name, ("echo", number))) for number in range(10)] == [*range(10)]
+
+
+async def _in_time(
+    calls: Any, least: float, name: str, *args: Any, answers: int = 0
+) -> tuple[Broadcast[Any], dict[str, Any]]:
+    return await in_time(least, lambda seconds: calls.options(timeout=seconds).broadcast(name, *args), answers=answers)
 
 
 async def _add(left: Any, right: Any, *, times: int = 1) -> Any:

@@ -211,9 +211,9 @@ def forks_in_a_signal_handler() -> None:
         os.fork()
 
     signal.signal(signal.SIGUSR1, on_signal)
-    threading.Timer(0.3, os.kill, (parent, signal.SIGUSR1)).start()
+    report(ready=True)
     try:
-        client.remote_call(_HOLD, timeout=2.0 if os.getpid() == parent else None)
+        client.remote_call(_HOLD, timeout=6.0)
     except RabiBridgeError as error:
         if os.getpid() == parent:
             os.wait()

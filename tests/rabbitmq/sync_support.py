@@ -39,7 +39,10 @@ class SyncPrograms:
         self, program: str, loop: str = "uvloop", *, log: str = "", **variables: str
     ) -> tuple[list[dict[str, Any]], int]:
         """Run a program to its end; return its reports and its exit code. It logs one line with ``log``, or none."""
-        process = await self.start(program, loop, **variables)
+        return await self.rest(await self.start(program, loop, **variables), log=log)
+
+    async def rest(self, process: Process, *, log: str = "") -> tuple[list[dict[str, Any]], int]:
+        """Return the reports that a program has still to make, and its exit code."""
         reports = []
         while report := await process.says(2 * PATIENCE):
             reports.append(report)

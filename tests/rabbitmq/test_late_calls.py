@@ -32,7 +32,7 @@ class Elsewhere:
     def __init__(self, url: str) -> None:
         self.url = url
         self.ran: list[int] = []
-        self.held = threading.Event()
+        self.held, self.release = threading.Event(), threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -41,9 +41,9 @@ class Elsewhere:
             self.ran.append(number)
             return number
 
-        async def hold(seconds: float) -> None:
+        async def hold() -> None:
             self.held.set()
-            time.sleep(seconds)  # noqa: ASYNC251 - it is what the test is about
+            self.release.wait(PATIENCE)  # it blocks the loop: that is what the test is about
 
         self.loop = asyncio.get_running_loop()
         self.server = RMQServer(url=self.url)
@@ -85,9 +85,11 @@ async def _works(client: RMQClient) -> None:
 async def test_the_loop_of_the_worker_is_held(worker: Elsewhere, caplog: pytest.LogCaptureFixture) -> None:
     async with RMQClient(url=worker.url) as known, RMQClient(url=worker.url) as new:
         await _works(known)
-        holding = asyncio.create_task(known.remote_call("hold", (2.0,), timeout=PATIENCE))
+        holding = asyncio.create_task(known.remote_call("hold", timeout=PATIENCE))
         await asyncio.to_thread(worker.held.wait, PATIENCE)
         await asyncio.gather(_all_time_out(known, 0.3), _all_time_out(new, 0.3, persistent=True))
+        await asyncio.sleep(1.5)
+        worker.release.set()
         await soon(holding)
         await _works(new)
         await _works(known)

@@ -11,8 +11,8 @@ import aiormq
 import pytest
 
 from rabibridge import CallTimeoutError, QueueFullError, RetryRefused
-from tests.rabbitmq.support import Gate, until_waiting
-from tests.support.waiting import PATIENCE, soon
+from tests.rabbitmq.support import Gate, until_call_gives, until_waiting
+from tests.support.waiting import PATIENCE, longer, soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,20 +149,20 @@ async def test_the_queue_timeout_drops_what_waited_too_long(stage: Stage) -> Non
         await gate.wait()
         return what
 
-    name = await stage.serve(work, fetch_size=1, timeout=0.1)
+    name = stage.register(work, fetch_size=1, timeout=0.1)
+    await (await stage.server(work)).wait_serving()
     client = await stage.client()
     (first,) = _calls(client, name, ["first"])
     await gate.holds(1)
     (late,) = _calls(client, name, ["late"], timeout=3)
-    await _drained(stage, name)
-    assert not late.done()  # the broker drops it without a word: the caller's own timeout tells it
+    await _drained(stage, name)  # the broker drops it without a word: the caller's own timeout tells it
     gate.opened.set()
     assert await soon(first) == "first"
     with pytest.raises(CallTimeoutError) as timed_out:
         await soon(late)
     assert timed_out.value.timeout == 3
     assert isinstance(timed_out.value, asyncio.TimeoutError)
-    assert await soon(client.remote_call(name, ("next",))) == "next"
+    await until_call_gives(client, name, "next", "next")
     assert ran == ["first", "next"]
     assert client.pending == 0
 
@@ -198,14 +198,16 @@ async def test_the_deadline_stops_the_function_too(stage: Stage) -> None:
     name = await stage.serve(gate.function(), fetch_size=1)
     client = await stage.client()
     for round_ in range(3):  # each shows that the one before is not in hand any more
-        with pytest.raises(CallTimeoutError):
-            await soon(client.remote_call(name, timeout=0.2))
-        await gate.holds(1)
+        for timeout in longer(0.2):
+            with pytest.raises(CallTimeoutError):
+                await soon(client.remote_call(name, timeout=timeout))
+            if gate.started.qsize() > round_:  # it was in time
+                break
         assert client.pending == 0
         assert gate.cancelled >= round_
     gate.opened.set()
     assert await soon(client.remote_call(name, ("in time",))) == "in time"
-    assert gate.cancelled == 3
+    assert gate.cancelled == gate.started.qsize() - 1 >= 3
     assert client.stray_replies == 0
 
 
@@ -220,9 +222,11 @@ async def test_a_sync_function_beyond_its_deadline_answers_nobody(stage: Stage) 
 
     name = await stage.serve(work, fetch_size=1)
     client = await stage.client()
-    with pytest.raises(CallTimeoutError):
-        await soon(client.remote_call(name, ("late",), ftype="sync", timeout=0.2))
-    await soon(started.wait())
+    for timeout in longer(0.2):
+        with pytest.raises(CallTimeoutError):
+            await soon(client.remote_call(name, ("late",), ftype="sync", timeout=timeout))
+        if started.is_set():  # it was in time
+            break
     release.set()
     assert await soon(client.remote_call(name, ("in time",), ftype="sync")) == "in time"
     assert client.stray_replies == 0
@@ -246,11 +250,12 @@ async def test_a_timeout_of_nothing(stage: Stage) -> None:
 
 
 async def test_a_handler_that_will_not_stop_answers_late_and_its_reply_is_dropped(stage: Stage) -> None:
-    release, refused = asyncio.Event(), asyncio.Event()
+    release, began, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def stubborn(wait: bool) -> str:
         try:
             if wait:
+                began.set()
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
             refused.set()
@@ -259,8 +264,11 @@ async def test_a_handler_that_will_not_stop_answers_late_and_its_reply_is_droppe
 
     name = await stage.serve(stubborn, fetch_size=1)
     client = await stage.client()
-    with pytest.raises(CallTimeoutError):
-        await soon(client.remote_call(name, (True,), timeout=0.2))
+    for timeout in longer(0.2):
+        with pytest.raises(CallTimeoutError):
+            await soon(client.remote_call(name, (True,), timeout=timeout))
+        if began.is_set():  # it was in time
+            break
     await soon(refused.wait())
     release.set()
     assert await soon(client.remote_call(name, (False,))) == "done"

@@ -17,7 +17,7 @@ from tests.support.waiting import soon, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from rabibridge import RMQServer, ServiceSchema
+    from rabibridge import RMQClient, RMQServer, ServiceSchema
     from tools.broker import Broker
 
 
@@ -43,7 +43,7 @@ async def test_during_a_memory_alarm_calls_wait_or_time_out_and_then_flow(
             assert await soon(client.remote_call(name, (0,))) == 0
             await alarmed(True)
             first = asyncio.create_task(client.remote_call(name, (1,)))  # it makes the broker block the connection
-            await asyncio.sleep(0.5)
+            await until(lambda: _blocked(client))
             for _ in range(3):
                 with pytest.raises(CallTimeoutError) as failure:
                     await client.remote_call(name, (2,), timeout=0.2)
@@ -76,7 +76,7 @@ async def test_a_server_that_is_blocked_by_an_alarm_is_closed_within_the_drain_t
         await gate.holds(1)
         await alarmed(True)
         gate.opened.set()  # the reply makes the broker block the server's connection
-        await asyncio.sleep(0.5)
+        await until(lambda: _blocked(server))
         await soon(server.close())
         call.cancel()
     finally:
@@ -139,7 +139,7 @@ def _add(server: RMQServer, gate: Gate, delivery: str | None = None) -> str:
     return added.name
 
 
-def _blocked(server: RMQServer) -> bool:
-    transport: Any = server._transport
+def _blocked(one: RMQClient | RMQServer) -> bool:
+    transport: Any = one._transport
     session = transport._connection.session
     return session is not None and session.multiplexer.blocked is not None

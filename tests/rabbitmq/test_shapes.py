@@ -15,12 +15,12 @@ from yarl import URL
 from rabibridge import RMQClient, RMQServer
 from tests.rabbitmq.support import Gate, ctl, vhost_of
 from tests.rabbitmq.workers import started
+from tests.support.broadcasts import all_results, in_time
 from tests.support.waiting import soon, until, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge import Broadcast
     from tests.rabbitmq.support import Stage
     from tests.rabbitmq.users import Users
     from tests.rabbitmq.workers import Workers
@@ -39,10 +39,6 @@ asyncio.run(main())
 """
 
 
-async def _all(broadcast: Broadcast[Any]) -> dict[str, Any]:
-    return {reply.worker: reply.result async for reply in broadcast}
-
-
 async def _queues(broker: Broker, url: str) -> list[list[str]]:
     return await ctl(broker, "list_queues", "-p", vhost_of(url), "name")
 
@@ -50,8 +46,8 @@ async def _queues(broker: Broker, url: str) -> list[list[str]]:
 async def test_one_that_is_killed_after_it_has_received_it_is_named(stage: Stage, workers: Workers) -> None:
     killed, other = await workers.start(), await workers.start()
     client = await stage.client()
-    broadcast = client.options(timeout=4.0).broadcast(f"work_{workers.name}", 1)
-    answers = asyncio.ensure_future(_all(broadcast))
+    broadcast = client.options(timeout=10.0).broadcast(f"work_{workers.name}", 1)
+    answers = asyncio.ensure_future(all_results(broadcast))
     await started(killed, 1)
     await started(other, 1)
     await until(lambda: len(broadcast.missing) == 2)
@@ -67,13 +63,15 @@ async def test_one_that_is_frozen_is_counted(stage: Stage, workers: Workers) -> 
     client = await stage.client()
     frozen.send(signal.SIGSTOP)
     try:
-        broadcast = client.options(timeout=3.0).broadcast(f"work_in_a_thread_{workers.name}", 1)
-        assert [pid for _, pid in (await soon(_all(broadcast))).values()] == [other.pid]
+        broadcast, answers = await in_time(
+            3.0, lambda seconds: client.options(timeout=seconds).broadcast(f"work_in_a_thread_{workers.name}", 1)
+        )
+        assert [pid for _, pid in answers.values()] == [other.pid]
         assert (broadcast.missing, broadcast.silent, broadcast.complete) == ((), 1, False)
     finally:
         frozen.send(signal.SIGCONT)
     broadcast = client.broadcast(f"work_in_a_thread_{workers.name}", 2)
-    assert {pid for _, pid in (await soon(_all(broadcast))).values()} == {frozen.pid, other.pid}
+    assert {pid for _, pid in (await soon(all_results(broadcast))).values()} == {frozen.pid, other.pid}
     assert await started(frozen, 1) == ["started 2"]  # the time of the first one was over when it woke
 
 
@@ -84,7 +82,7 @@ async def test_one_that_loses_its_connection_answers_on_the_next(stage: Stage) -
     server = await stage.server(function)
     await server.wait_serving()
     client = await stage.client()
-    answers = asyncio.ensure_future(_all(client.options(timeout=30.0).broadcast(name, "kept")))
+    answers = asyncio.ensure_future(all_results(client.options(timeout=30.0).broadcast(name, "kept")))
     assert await gate.holds(1) == ["kept"]
     server._transport.abort()  # type: ignore[attr-defined]
     await until(lambda: not server.health().ok)
@@ -115,7 +113,7 @@ async def test_killed_askers_leave_nothing_behind(
     await until(lambda: server._server.active_requests == 0)
     await until_true(lambda: _are(rabbitmq, stage.url, before))
     client = await stage.client()
-    assert await soon(_all(client.broadcast(name, "still there"))) == {server.name: "still there"}
+    assert await soon(all_results(client.broadcast(name, "still there"))) == {server.name: "still there"}
     assert [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
@@ -139,7 +137,7 @@ async def test_a_caller_who_may_only_write_to_the_exchange(
     client = await stage.client(url=await users.add(own, "^rpc$", own))
     for number in range(3):
         broadcast = client.broadcast(name, number)
-        assert await soon(_all(broadcast)) == {"worker 0": number, "worker 1": number}
+        assert await soon(all_results(broadcast)) == {"worker 0": number, "worker 1": number}
         assert broadcast.complete
     while not gate.started.empty():
         gate.started.get_nowait()
@@ -158,8 +156,8 @@ async def test_a_worker_without_a_queue_of_its_own_is_counted(stage: Stage, user
     lesser = await stage.server(function, name="lesser", url=url)
     await lesser.wait_serving()
     client = await stage.client()
-    broadcast = client.options(timeout=1.5).broadcast(name, 1)
-    assert await soon(_all(broadcast)) == {"full": 1}
+    broadcast, answers = await in_time(1.5, lambda seconds: client.options(timeout=seconds).broadcast(name, 1))
+    assert answers == {"full": 1}
     assert (broadcast.missing, broadcast.silent) == ((), 1)
 
 
@@ -223,5 +221,5 @@ async def test_what_is_no_broadcast_harms_no_worker(stage: Stage, raw: Any) -> N
             basic = aiormq.spec.Basic.Properties(content_type="application/json", **properties)
             await raw.basic_publish(body, exchange="rpc", routing_key=f"cancel:{key}", properties=basic)
     client = await stage.client(url=str(URL(stage.url)))
-    assert await soon(_all(client.broadcast(name, "fine"))) == {server.name: "fine"}
+    assert await soon(all_results(client.broadcast(name, "fine"))) == {server.name: "fine"}
     assert server.health().ok

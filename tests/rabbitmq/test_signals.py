@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.rabbitmq.workers import started
-from tests.support.waiting import soon
+from tests.support.waiting import PATIENCE, soon
 
 if TYPE_CHECKING:
     from tests.rabbitmq.support import Stage
@@ -63,7 +63,7 @@ async def test_a_signal_stops_all_servers_of_the_process(stage: Stage) -> None:
     client = await stage.client()
     assert [await soon(client.remote_call(name)) for name in names] == ["one", "other"]
     os.kill(os.getpid(), signal.SIGTERM)
-    done, running = await asyncio.wait(serving, timeout=5, return_when=asyncio.ALL_COMPLETED)
+    done, running = await asyncio.wait(serving, timeout=PATIENCE)
     for server in servers:
         server.stop()
     await soon(asyncio.gather(*serving))

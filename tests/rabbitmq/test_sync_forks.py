@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,11 @@ async def test_many_forks_while_many_threads_call(programs: SyncPrograms, loop: 
 
 
 async def test_a_fork_in_the_middle_of_a_wait(programs: SyncPrograms) -> None:
-    reports, code = await programs.reports("forks_in_a_signal_handler", **QUIET)
+    process = await programs.start("forks_in_a_signal_handler", **QUIET)
+    await process.ready()
+    await programs.gate.holds(1)
+    process.send(signal.SIGUSR1)
+    reports, code = await programs.rest(process)
     parent = next(report for report in reports if report["parent"])
     child = next(report for report in reports if not report["parent"])
     assert "was waiting when process" in child["error"]

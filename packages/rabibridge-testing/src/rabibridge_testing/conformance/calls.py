@@ -18,7 +18,7 @@ from rabibridge_core.errors import (
     NoRouteError,
     RemoteExecutionError,
 )
-from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, longer, service, soon
 
 if TYPE_CHECKING:
     from rabibridge_testing.conformance.harness import Bench
@@ -116,9 +116,10 @@ class CallConformance(ConformanceBase):
         assert ran == ["in time"]
 
     async def test_a_timeout_while_it_runs_stops_it(self, bench: Bench) -> None:
-        stopped = asyncio.Event()
+        began, stopped = asyncio.Event(), asyncio.Event()
 
         async def forever() -> None:
+            began.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -128,9 +129,13 @@ class CallConformance(ConformanceBase):
         await bench.server(service(forever, name, fetch_size=1))
         client = await bench.client()
         for _ in range(2):  # the second call shows that the first one has freed its slot
+            began.clear()
             stopped.clear()
-            with pytest.raises(CallTimeoutError):
-                await client.call(name, (), {}, CallOptions("async", 0.3))
+            for timeout in longer(0.3):
+                with pytest.raises(CallTimeoutError):
+                    await client.call(name, (), {}, CallOptions("async", timeout))
+                if began.is_set():  # it was in time
+                    break
             await soon(stopped.wait())
         assert client.pending == 0
 

@@ -13,7 +13,7 @@ from rabibridge_core._client.options import CallOptions
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, NoRouteError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing.conformance.gate import Gate
-from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, longer, service, soon, until
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
@@ -118,8 +118,13 @@ class OutageConformance(ConformanceBase):
         name, gate = bench.name("gate"), Gate()
         server = await bench.server(gate.service(name))
         client = await bench.client()
-        call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", 1.0)))
-        await soon(gate.started.get())
+        for timeout in longer(1.0):
+            call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", timeout)))
+            await until(lambda call=call: call.done() or not gate.started.empty())  # type: ignore[misc]
+            if not gate.started.empty():
+                break
+            with pytest.raises(CallTimeoutError):
+                await call
         async with cut_off(server.transport):
             await soon(server.close())
         assert gate.running == 0
