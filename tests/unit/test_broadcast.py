@@ -108,11 +108,11 @@ async def test_one_who_starts_meanwhile_gets_it(client: Client, transport: Scrip
 
 async def test_one_who_goes_without_a_word_is_not_waited_for(client: Client, transport: ScriptedTransport) -> None:
     asking = Asking(client, transport, 2)
-    transport.on_look = lambda: asking.workers(1 if len(transport.looked) > 2 else 2)  # it goes after it was counted
+    transport.on_look = lambda: asking.workers(1 if len(transport.looked) > 1 else 2)  # it goes after it was counted
     await asking.confirmed()
     asking.answer("a")
     await soon(asking.task)
-    assert len(transport.looked) == 3
+    assert 2 <= len(transport.looked) <= 3  # before, right after and, unless that was late, half a second later
     assert asking.broadcast.complete
     assert len(transport.broadcasts) == 1
 

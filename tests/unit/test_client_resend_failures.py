@@ -185,10 +185,10 @@ async def test_the_queue_stays_full_until_its_time_is_over(client: Client, trans
     transport.sending = lose_or_refuse
     for timeout in longer(0.3):
         transport.sent.clear()
-        with pytest.raises(CallTimeoutError, match="could not be sent again") as late:
+        with pytest.raises(CallTimeoutError) as late:
             await begin(client, idempotent=True, timeout=timeout)
         assert late.value.executed is None
-        if len(transport.sent) > 1:  # it was sent again before its time was over
+        if "could not be sent again" in str(late.value) and len(transport.sent) > 1:  # its time was enough for that
             break
     assert len(transport.sent) < 10 + 30 * timeout
     assert len({request.correlation_id for request in transport.sent}) == 1
