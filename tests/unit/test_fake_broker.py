@@ -189,9 +189,9 @@ async def test_delay(pair: Pair, kind: Any) -> None:
         started = loop.time()
         assert await pair.echo(1) == 1
         assert loop.time() - started >= 0.1
-        with pytest.raises(CallTimeoutError):
-            await pair.echo(2, timeout=0.02)
-    assert fault.struck >= 2
+        while fault.struck < 2:  # else it was not delivered in time
+            with pytest.raises(CallTimeoutError):
+                await pair.echo(2, timeout=0.02)
     assert await pair.echo(3) == 3
     if kind == "request":
         assert pair.ran == [1, 3]

@@ -138,7 +138,7 @@ async def test_a_left_over_queue_with_calls_is_kept_and_logged(caplog: pytest.Lo
     async with Peer(script) as peer:
         transport = await _connected(peer)
         consumer = await soon(transport.serve(_queue("service"), Worker()))
-        assert consumer.live
+        await until(lambda: consumer.live)
         (text,) = [record.getMessage() for record in caplog.records if "rpc_sync_service" in record.getMessage()]
         assert "3 calls wait in the queue 'rpc_sync_service', which no worker serves" in text
         await soon(transport.close())
