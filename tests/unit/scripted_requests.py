@@ -12,6 +12,7 @@ from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.plugins.manager import PluginManager
+from tests.support.waiting import longer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,6 +155,19 @@ async def until(condition: Callable[[], object]) -> None:
         while not condition():
             turn += 1
             await asyncio.sleep(0 if turn < 100 else 0.002)
+
+
+async def outlasting(
+    service: ServiceRunner, began: Callable[[], object], least: float, **options: Any
+) -> ScriptedRequest:
+    """Return a request whose time ends while it runs: it gets more of it until that is enough to begin."""
+    for time_left in longer(least):
+        request = ScriptedRequest(time_left=time_left, **options)
+        service.received(request)
+        await until(lambda request=request: began() or request.events)  # type: ignore[misc]
+        if began():
+            break
+    return request
 
 
 async def turns(number: int = 10) -> None:

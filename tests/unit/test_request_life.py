@@ -28,7 +28,7 @@ from tests.unit.request_faults import (
     UnpublishableRequest,
     odd_exceptions,
 )
-from tests.unit.scripted_requests import CODEC, ScriptedRequest, keyed, make_service, until
+from tests.unit.scripted_requests import CODEC, ScriptedRequest, keyed, make_service, outlasting, until
 
 if TYPE_CHECKING:
     from rabibridge_core._server.service import ServiceRunner
@@ -256,7 +256,7 @@ async def test_logging_a_failure(raised: type[BaseException]) -> None:
 
 @each_error
 async def test_cancelling_what_a_function_awaits(raised: type[BaseException]) -> None:
-    began = asyncio.Event()
+    began = list[Any]()
     release = asyncio.get_running_loop().create_future()
 
     class Waited(asyncio.Future[None]):
@@ -268,14 +268,12 @@ async def test_cancelling_what_a_function_awaits(raised: type[BaseException]) ->
             return what
         waited = Waited()
         release.add_done_callback(lambda _: waited.set_result(None))
-        began.set()
+        began.append(what)
         await waited
 
     service = make_service(wait, fetch_size=PLACES)
-    stubborn, other = ScriptedRequest(time_left=0.01), ScriptedRequest(time_left=0.01, correlation_id=b"2")
-    service.received(stubborn)
-    service.received(other)
-    await began.wait()
+    stubborn = await outlasting(service, lambda: began, 0.01)
+    other = await outlasting(service, lambda: len(began) > 1, 0.01, correlation_id=b"2")
     await until(lambda: len(service._processor._deadlines) == 0)  # both have expired: one does not disturb the other
     release.set_result(None)
     await _settled_once(service, stubborn, other)

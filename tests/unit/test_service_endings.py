@@ -13,7 +13,16 @@ from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._observability.call_context import current_call
 from rabibridge_core._protocol.remote_errors import DEAD, EXECUTION, REQUEST_REJECTED
 from rabibridge_core.errors import ConnectionLostError
-from tests.unit.scripted_requests import PATIENCE, ScriptedRequest, ThreadWork, Work, make_service, turns, until
+from tests.unit.scripted_requests import (
+    PATIENCE,
+    ScriptedRequest,
+    ThreadWork,
+    Work,
+    make_service,
+    outlasting,
+    turns,
+    until,
+)
 
 RAISED = [
     ValueError("x"),
@@ -172,9 +181,9 @@ async def test_a_channel_without_requests_is_lost(caplog: pytest.LogCaptureFixtu
 async def test_an_expired_handler_is_stopped_and_a_late_request_never_begins() -> None:
     work = Work()
     service = make_service(work.work)
-    expires, late = ScriptedRequest(time_left=0.02), ScriptedRequest(time_left=0.0)
-    service.received(expires)
+    late = ScriptedRequest(time_left=0.0)
     service.received(late)
+    expires = await outlasting(service, lambda: work.started, 0.02)
     await until(lambda: not service.active_requests)
     assert (work.started, work.cancelled) == ([None], [None])
     assert expires.events == late.events == ["discarded"]
@@ -188,8 +197,7 @@ async def test_a_handler_in_a_thread_sees_that_its_call_expired() -> None:
         seen.append((current_call().cancelled, current_call().time_left))
 
     service = make_service(look)
-    request = ScriptedRequest(time_left=0.02)
-    service.received(request)
+    request = await outlasting(service, lambda: work.started, 0.02)
     (active,) = service._active
     await until(lambda: active.cancelled)
     work.release.set()

@@ -19,6 +19,7 @@ from tests.unit.scripted_requests import (
     Work,
     keyed,
     make_service,
+    outlasting,
     turns,
     until,
 )
@@ -199,11 +200,11 @@ async def test_a_shared_execution_has_the_latest_deadline(work: Work) -> None:
 
 async def test_an_expired_execution_leaves_no_reply(work: Work) -> None:
     service = make_service(work.work)
-    await _done(service, keyed(time_left=0.02))
+    await outlasting(service, lambda: work.started, 0.02, headers={"rb-key": "key"})
+    await _done(service)
     assert work.cancelled == [None]
     work.release.set()
-    again = keyed()
-    await _done(service, again)
+    await _done(service, again := keyed())
     assert again.answer == [0, "done None"]
 
 
