@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rabibridge_core._api.lifespan import Lifespan
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._services.interface import LimitArguments
+    from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
@@ -138,6 +139,8 @@ class RpcServer(ServingBase):
         raises: tuple[type[ServiceError], ...] = (),
         classes: Mapping[str, int | None] | None = None,
         resumable: bool = False,
+        executor: HandlerPlace | None = None,
+        max_calls_per_child: int | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -161,6 +164,8 @@ class RpcServer(ServingBase):
         raises: tuple[type[ServiceError], ...] = (),
         classes: Mapping[str, int | None] | None = None,
         resumable: bool = False,
+        executor: HandlerPlace | None = None,
+        max_calls_per_child: int | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -193,6 +198,8 @@ class RpcServer(ServingBase):
             classes: as in ``register_call``; ``None``: what its ``@register_call`` says, unless ``queue_size`` is
                 given.
             resumable: as in ``register_call``.
+            executor: as in ``register_call``; ``None``: what its ``@register_call`` says.
+            max_calls_per_child: as in ``register_call``.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -204,7 +211,7 @@ class RpcServer(ServingBase):
         self._check_serving_here()
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises, classes, resumable,
+            fetch_ahead, raises, classes, resumable, executor, max_calls_per_child,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

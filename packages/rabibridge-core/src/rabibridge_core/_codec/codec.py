@@ -10,8 +10,10 @@ Bodies of ``trusted_only`` serializers are signed if there is a key. The signatu
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from rabibridge_core._codec.codec_settings import positive
 from rabibridge_core._codec.compression import MAGIC, compress, looks_incompressible
 from rabibridge_core._codec.decoding_cost import UNMEASURED
 from rabibridge_core._codec.failures import checked_bytes, unencodable
@@ -54,6 +56,7 @@ class Codec:
 
     __slots__ = (
         "_accept",
+        "_given",
         "_quick",
         "_reader",
         "_signer",
@@ -103,10 +106,11 @@ class Codec:
             ConfigurationError: an unknown serializer, a limit that is not positive, a key that is too short, or a
                 serializer that runs code with neither a key nor trust in the broker.
         """
+        self._given: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("self", "known")}
         self._accept = AcceptList(serializer, accept, known=known, any_map_keys=any_map_keys)
         self.serializer = self._accept.default
-        self.max_body = _positive("max_body", max_body)
-        self.max_decompressed = _positive("max_decompressed", max_decompressed)
+        self.max_body = positive("max_body", max_body)
+        self.max_decompressed = positive("max_decompressed", max_decompressed)
         if compress_threshold is None:
             compress_threshold = sys.maxsize
         elif compress_threshold < 0:
@@ -119,7 +123,7 @@ class Codec:
             trust_broker=trust_broker,
             max_body=max_body,
             max_decompressed=max_decompressed,
-            max_decoded=_positive("max_decoded", max_decoded),
+            max_decoded=positive("max_decoded", max_decoded),
         )
         self._unmeasured = min(max_body, max_decompressed, UNMEASURED)
         self._small = min(compress_threshold, max_body, max_decompressed)
@@ -174,6 +178,10 @@ class Codec:
         accepted = ", ".join(serializer.name for serializer in self._accept)
         signed = "signed" if self._signer else "unsigned"
         return f"<Codec {self.serializer.name}, reads {accepted}, max_body={self.max_body}, {signed}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what makes it again, with the key, for the child processes of this one."""
+        return partial(type(self), **{**self._given, **self._accept.portable()}), ()
 
     def accepts(self, content_type: str | None) -> bool:
         """Tell whether bodies with this content type (``None``: without one) are accepted."""
@@ -288,9 +296,3 @@ class Codec:
                 f"the value takes {len(body)} bytes on the wire, more than max_body={self.max_body}"
             )
         return body, content_type, encoding
-
-
-def _positive(name: str, size: int) -> int:
-    if size <= 0:
-        raise ConfigurationError(f"{name} must be a positive number of bytes, not {size}")
-    return size

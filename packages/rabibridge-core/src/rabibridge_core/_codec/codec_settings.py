@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["CodecSettings", "SigningKey"]
+from rabibridge_core.errors import ConfigurationError
+
+__all__ = ["CodecSettings", "SigningKey", "positive"]
+
+
+def positive(name: str, size: int) -> int:
+    """Return a size.
+
+    Raises:
+        ConfigurationError: it is not positive.
+    """
+    if size <= 0:
+        raise ConfigurationError(f"{name} must be a positive number of bytes, not {size}")
+    return size
 
 
 class SigningKey(Protocol):

@@ -38,6 +38,7 @@ _CONTENT_TYPE_MAX = 200
 """AMQP's short strings hold 255 bytes, and the parameter that announces a signature must fit in as well."""
 
 
+_OWN = f"{__package__}."
 _OTHER_NAMES = {
     "application/x-msgpack": "application/msgpack",
     "application/vnd.msgpack": "application/msgpack",
@@ -217,6 +218,18 @@ class AcceptList:
                     f"two accepted serializers, {taken.name!r} and {serializer.name!r}, "
                     f"share the content type {serializer.content_type}"
                 )
+
+    def portable(self) -> dict[str, Any]:
+        """Return the serializers as the arguments of a codec that can be pickled: built-in ones by their names."""
+        built_in = (
+            MsgpackSerializer,
+            AnyKeysMsgpackSerializer,
+            JsonSerializer,
+            PickleSerializer,
+            CloudpickleSerializer,
+        )
+        first, *others = (each.name if type(each) in built_in else each for each in self)
+        return {"serializer": first, "accept": others}
 
     def __iter__(self) -> Iterator[Serializer]:
         """Iterate over the accepted serializers, the default first."""

@@ -190,6 +190,8 @@ class _SourceLoader(SourceFileLoader):
 
     def __init__(self, name: str, file: str, package: FilePackage, unit: str) -> None:
         super().__init__(name, file)
+        self.rabibridge_folder = str(package.folder)
+        """Tells child processes, which import the module by its name, to load this folder as a package first."""
         self._package = package
         self._unit = unit
 

@@ -23,6 +23,7 @@ __all__ = [
     "ERROR_MESSAGE",
     "ERROR_TYPE",
     "ERROR_TYPES",
+    "EXIT_CODE",
     "IDEMPOTENCY_KEY",
     "IDEMPOTENT",
     "KEY_LEARNED",
@@ -66,6 +67,8 @@ ERROR_CODE: Final = "rb-error-code"
 """In a reply: the code of the declared error that the function raised."""
 ERROR_FIELDS: Final = "rb-error-fields"
 """In a reply: the fields of that error, a map: text is JSON, bytes are msgpack. An empty text: they cannot be sent."""
+EXIT_CODE: Final = "rb-exit-code"
+"""In a reply of the kind ``crashed``: the exit code of the process that ran the call, negative for a signal."""
 WORKER: Final = "rb-worker"
 """In a reply to a broadcast: the name of the worker."""
 WORKER_ID: Final = "rb-worker-id"

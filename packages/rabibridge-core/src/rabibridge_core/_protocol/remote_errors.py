@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE, ERROR_TYPES
+from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE, ERROR_TYPES, EXIT_CODE
 from rabibridge_core._protocol.service_errors import as_declared
 from rabibridge_core._reporting.error_text import class_names, message_of, traceback_of
-from rabibridge_core.errors import ConnectionLostError, InvalidArgumentsError, RemoteExecutionError
+from rabibridge_core.errors import (
+    ConnectionLostError,
+    InvalidArgumentsError,
+    RemoteExecutionError,
+    WorkerCrashedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers
 
 __all__ = [
+    "CRASHED",
     "DEAD",
     "EXECUTION",
     "INVALID_ARGUMENTS",
@@ -41,6 +47,8 @@ REQUEST_REJECTED: Final = "request"
 RESULT_UNSENDABLE: Final = "result"
 """The handler ran; its result cannot be encoded or is too large."""
 
+CRASHED: Final = "crashed"
+"""The child process that ran the handler has crashed."""
 REDELIVERED: Final = "redelivered"
 """The request of an at-most-once service may have been started by a worker that is gone; it is not run again."""
 DEAD: Final = "dead"
@@ -56,6 +64,10 @@ _TYPES_LIMIT = 768
 _CUT = " [...]"
 """The end of a header value that was cut."""
 _TRACEBACK_LIMIT = 64 * 1024
+_CLASSES: dict[str, type[RemoteExecutionError]] = {
+    INVALID_ARGUMENTS: InvalidArgumentsError,
+    CRASHED: WorkerCrashedError,
+}
 _NOT_RUN = (INVALID_ARGUMENTS, REQUEST_REJECTED)
 
 
@@ -70,7 +82,8 @@ def encode_error(error: BaseException, kind: str, remark: str = "") -> tuple[str
         remark: the message to report if the exception has none.
     """
     names, message = class_names(type(error)), message_of(error) or remark
-    text = f"{names[0]}: {_short(message)}" if kind == REQUEST_REJECTED else remote_traceback(error)
+    in_worker = kind in (REQUEST_REJECTED, CRASHED)
+    text = f"{names[0]}: {_short(message)}" if in_worker else remote_traceback(error)
     return text, failure_headers(kind, names, message)
 
 
@@ -154,7 +167,7 @@ def decode_error(
         error_type, _, message = (
             lines[-1].partition(": ") if lines else ("", "", "the reply is not of the form [code, result]")
         )
-    cls = InvalidArgumentsError if kind == INVALID_ARGUMENTS else RemoteExecutionError
+    cls = _CLASSES.get(kind, RemoteExecutionError)
     error = cls(
         f"{func_name!r} failed on the worker: {error_type}: {message}" if error_type else f"{func_name!r}: {message}",
         func_name=func_name,
@@ -166,6 +179,9 @@ def decode_error(
     )
     if kind in _NOT_RUN:
         error.executed = False
+    elif isinstance(error, WorkerCrashedError):
+        code = headers.get(EXIT_CODE)
+        error.exit_code = code if isinstance(code, int) and not isinstance(code, bool) else None
     elif kind == DEAD:
         error.executed = None
     if remote_traceback:

@@ -170,6 +170,7 @@ class BroadcastLane:
             _log.warning(what, self._name, unfinished)
             await self._stopper.requeue_all()
         self.processor.close()
+        await self.processor.wait_closed()
         self.processor.settler.failures.summarize()
         return unfinished
 

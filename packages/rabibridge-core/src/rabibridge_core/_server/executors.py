@@ -1,4 +1,4 @@
-"""Runs handlers: coroutine functions on the event loop, sync functions in the threads of their service.
+"""Runs handlers: coroutine functions on the event loop, sync functions there or in the threads of their service.
 
 Arguments are validated here, if the service asks for it. Deadlines, replies and settling belong to the processor.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["HandlerExecutor", "invoke", "is_signature_error", "run_in_thread", "validator"]
+__all__ = ["HandlerExecutor", "invoke", "is_signature_error", "on_loop", "run_in_thread", "validator"]
 
 
 _UNFINISHED = (CoroutineType, GeneratorType, AsyncGeneratorType)
@@ -35,8 +35,8 @@ _UNFINISHED = (CoroutineType, GeneratorType, AsyncGeneratorType)
 class HandlerExecutor:
     """Runs the handler of one service.
 
-    A sync handler never runs on the event loop. Each service has its own threads, as many as its ``fetch_size``
-    (32 by default), so that a slow service does not take the threads of another.
+    A sync handler runs on the event loop only if its service says so. Each service has its own threads, as many as its
+    ``fetch_size`` (32 by default), so that a slow service does not take the threads of another.
     """
 
     def __init__(self, schema: ServiceSchema, handler: Callable[..., Any] | None = None) -> None:
@@ -46,14 +46,17 @@ class HandlerExecutor:
             schema: the service.
             handler: called in place of its function, with the same arguments; ``None``: the function itself.
         """
+        self._on_loop = schema.executor != "thread"
         self._handler = schema.func_ptr if handler is None else handler
+        if self._on_loop and not schema.is_async:
+            self._handler = on_loop(self._handler)
         self._validate = validator(schema) if schema.validate else None
-        self.inline = self._handler if schema.is_async and not schema.validate else None
+        self.inline = self._handler if self._on_loop and not schema.validate else None
         """The handler, if :meth:`run` does no more than to call and await it: the processor then saves two calls."""
         self.problem = ""
         """Why no handler can be started now, after an attempt that failed; empty: nothing is known."""
         self._threads: DaemonThreadPool | None = None
-        if not schema.is_async:
+        if not self._on_loop:
             self._threads = DaemonThreadPool(schema.concurrency, f"rabibridge-{schema.name}")
 
     async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], active: ActiveRequest) -> Any:
@@ -86,6 +89,21 @@ class HandlerExecutor:
         finally:
             del raised, future  # a frame that keeps the exception which keeps the frame is a cycle
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to wait for, after :meth:`close`."""
+        return True
+
+    async def start(self) -> None:
+        """Start what must be there before the first call: nothing, unless calls run in other processes.
+
+        Raises:
+            RegistrationError: these cannot run the handler.
+        """
+
+    async def wait_closed(self) -> None:
+        """Wait, after :meth:`close`, until all that must end is gone. Threads cannot be waited for."""
+
     def close(self, *, drop_waiting: bool) -> None:
         """Let the threads end after the handlers that run in them, which cannot be interrupted.
 
@@ -108,6 +126,19 @@ def invoke(handler: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
         if is_signature_error(error):
             raise ArgumentsRefusedError from error
         raise
+
+
+def on_loop(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an async function that runs a sync handler at once, on the event loop."""
+
+    @functools.wraps(handler)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        result = invoke(handler, args, kwargs)
+        if isinstance(result, _UNFINISHED):
+            raise _no_result(handler, result)
+        return result
+
+    return run
 
 
 def is_signature_error(error: TypeError) -> bool:

@@ -11,11 +11,13 @@ from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
 from rabibridge_core._server.call_scope import CallScope, runs_in_thread
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError
 from rabibridge_core._server.executors import HandlerExecutor, run_in_thread
+from rabibridge_core._server.process_executor import ProcessExecutor
 from rabibridge_core._server.process_scope import ProcessScope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._services.injection import Injections
     from rabibridge_core._services.schema import ServiceSchema
@@ -24,15 +26,23 @@ __all__ = ["executor_for"]
 
 
 def executor_for(
-    schema: ServiceSchema, process: ProcessScope | None, *, handler: Callable[..., Any] | None = None
+    schema: ServiceSchema,
+    process: ProcessScope | None,
+    codec: Codec | None = None,
+    *,
+    handler: Callable[..., Any] | None = None,
 ) -> HandlerExecutor:
     """Return what runs the function of a service.
 
     Args:
         schema: the service.
         process: what lives longer than its calls.
+        codec: what child processes decode and encode with.
         handler: called in place of the function, with the same arguments; ``None``: the function itself.
     """
+    if schema.executor == "process":
+        assert codec is not None
+        return ProcessExecutor(schema, codec, ProcessScope() if process is None else process)
     if schema.injections is None:
         return HandlerExecutor(schema, handler)
     return InjectingExecutor(schema, schema.injections, ProcessScope() if process is None else process, handler)
@@ -59,7 +69,6 @@ class InjectingExecutor(HandlerExecutor):
         self._name = schema.name
         self._injections = injections
         self._process = process
-        self._is_async = schema.is_async
         self._pool = self._threads or DaemonThreadPool(schema.concurrency, f"rabibridge-{schema.name}")
         self._running = 0
         self._closed = False
@@ -75,7 +84,7 @@ class InjectingExecutor(HandlerExecutor):
         try:
             async with CallScope(self._process, active, self._pool) as scope:
                 needs = self._injections.needs.items()
-                if self._is_async:
+                if self._on_loop:
                     values = {name: await scope.value(need) for name, need in needs}
                     return await self._handler(*args, **kwargs, **values)
                 return await self._in_thread(scope, args, kwargs, active)

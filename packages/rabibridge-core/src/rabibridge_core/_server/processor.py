@@ -10,22 +10,15 @@ from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
-from rabibridge_core._protocol.payloads import (
-    StoredReply,
-    decode_request,
-    decode_stream_request,
-    read_idempotency_key,
-    readdress_reply,
-)
+from rabibridge_core._protocol.payloads import StoredReply, read_idempotency_key, readdress_reply
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
 from rabibridge_core._server.executors import is_signature_error
 from rabibridge_core._server.injecting import executor_for
-from rabibridge_core._server.settlement import RequestSettler
 from rabibridge_core._server.stream_sessions import StreamSessions
-from rabibridge_core._server.stream_settlement import StreamSettler
 from rabibridge_core._server.streaming import StreamingExecutor, has_key_of_its_own
+from rabibridge_core._server.ways import ways_of
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
@@ -95,10 +88,7 @@ class RequestProcessor:
         self.schema = schema
         self.sessions = StreamSessions() if schema.queue.streams else None
         """The streams and uploads; ``None``: the service has none."""
-        self._decode = decode_request if self.sessions is None else decode_stream_request
-        self.settler = (
-            RequestSettler(schema, codec) if self.sessions is None else StreamSettler(schema, codec, self.sessions)
-        )
+        self._decode, self.settler = ways_of(schema, codec, self.sessions)
         self.active: set[ActiveRequest] = set()
         """The requests that are queued or processed. A request is removed by the last step of its task."""
         self.notifies_owner = False
@@ -110,6 +100,8 @@ class RequestProcessor:
         self._clocks = clocks
         self._codec = codec
         self._executor = self._executor_of(schema)
+        self._prepared: HandlerExecutor | StreamingExecutor | None = None
+        self._retired: list[HandlerExecutor | StreamingExecutor] = []
         self._hooks = hooks
         self.owner = owner
         self._loop = asyncio.get_running_loop()
@@ -122,20 +114,39 @@ class RequestProcessor:
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on. What the old one was given finishes."""
-        old, self._executor = self._executor, self._executor_of(schema)
+        old, self._executor = self._executor, self._prepared or self._executor_of(schema)
+        self._prepared = None
         self.schema = schema
         self.settler.use(schema)
         old.close(drop_waiting=False)
+        self._retired = [each for each in (*self._retired, old) if not each.finished]
 
     def _executor_of(self, schema: ServiceSchema) -> HandlerExecutor | StreamingExecutor:
         if self.sessions is None:
-            return executor_for(schema, self._process)
+            return executor_for(schema, self._process, self._codec)
         return StreamingExecutor(schema, self._process, self._codec, self.sessions)
+
+    async def prepare(self, schema: ServiceSchema | None = None) -> None:
+        """Start what must be there before the first call, or before :meth:`replace_handler`; raise why it cannot be."""
+        if schema is None:
+            await self._executor.start()
+            return
+        executor = self._executor_of(schema)
+        self._retired.append(executor)  # until it is used, it is closed together with the others
+        await executor.start()
+        self._retired.remove(executor)
+        self._prepared = executor
 
     def close(self) -> None:
         """Let the threads end, cancel the work that waits for one, and disarm all deadlines."""
-        self._executor.close(drop_waiting=True)
+        for executor in (self._executor, *self._retired):
+            executor.close(drop_waiting=True)
         self._deadlines.clear()
+
+    async def wait_closed(self) -> None:
+        """Wait, after :meth:`close`, until child processes are gone."""
+        for executor in (self._executor, *self._retired):
+            await executor.wait_closed()
 
     def arm_deadline(self, active: ActiveRequest) -> bool:
         """Stop the request when the time of its caller is over; return whether it must be held before it runs.

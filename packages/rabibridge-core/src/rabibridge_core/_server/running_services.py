@@ -17,7 +17,7 @@ from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._server.stream_sessions import FILLED
 from rabibridge_core._services.injection import injections_of
 from rabibridge_core._services.registry import Registry
-from rabibridge_core.errors import ConfigurationError, RabiBridgeError
+from rabibridge_core.errors import ConfigurationError, RabiBridgeError, RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,12 +96,15 @@ class RunningServices:
     async def _put(self, schema: ServiceSchema) -> None:
         """Start a service, replace its handler, or replace it as a whole if its queue limits have changed."""
         self._failures.pop(schema.name, None)
-        await self._process.prepare(schema)
+        if schema.executor != "process":  # its child processes make what they need themselves
+            await self._process.prepare(schema)
         running = self.runners.get(schema.name)
         if running is None:
             await self._start(schema)
             return
         if running.live and running.can_go_on_as(schema):
+            if schema.executor == "process":
+                await running.processor.prepare(schema)
             running.replace_handler(schema)
             self.registry.replace(schema)
             return
@@ -116,7 +119,7 @@ class RunningServices:
             await self._start(schema, after=running)
             if left := left_queues(running.schema, schema):
                 self._changes.spawn(delete_left(self._transport, left, finishing))
-        except ConfigurationError:  # for example because another worker serves the queue
+        except (ConfigurationError, RegistrationError):  # for example because another worker serves the queue
             await self._start(replace(running.schema, re_register=False), after=running)
             raise
 
@@ -129,9 +132,12 @@ class RunningServices:
         self.registry.replace(schema)
         self.runners[schema.name] = runner  # before it starts, so that stop() also drains a service that is starting
         try:
+            await runner.processor.prepare()
             await runner.start(self._transport)
         except Exception:
             del self.runners[schema.name]
+            runner.processor.close()
+            await runner.processor.wait_closed()
             raise
 
     async def _drop(self, runner: ServiceRunner) -> asyncio.Task[int]:
@@ -145,7 +151,9 @@ class RunningServices:
         try:
             if self._aborted:
                 runner.abort_drain()
-            return await runner.stop(self._drain_timeout)
+            unfinished = await runner.stop(self._drain_timeout)
+            await runner.processor.wait_closed()
+            return unfinished
         finally:
             self._stopping.discard(runner)
 
@@ -194,7 +202,7 @@ class RunningServices:
         if runner is not None and runner.live:
             return f"service {name!r}: {runner.problem}" if runner.problem else ""
         error = runner.consumer.error if runner is not None and runner.consumer is not None else None
-        error = error or self._failures.get(name)
+        error = error or self._failures.get(name) or (runner and runner.processor.problem)
         return f"service {name!r} receives no calls: {error or 'it is starting, or its queue is being redeclared'}"
 
     def processes(self, call: CurrentCall) -> bool:

@@ -73,7 +73,7 @@ class ServiceRunner:
         self._cancelled_calls, self._cancellations = CancelledCalls(clock), CancellationBatch(self._stop_cancelled)
         self._deduplication = DeduplicationCache[ActiveRequest](clock)
         clocks = CallerClocks() if clocks is None else clocks
-        self._processor = RequestProcessor(
+        self.processor = self._processor = RequestProcessor(
             schema, codec, hooks,
             owner=self, deduplication=self._deduplication, cancelled_calls=self._cancelled_calls,
             clocks=clocks, process=process,
@@ -145,7 +145,8 @@ class ServiceRunner:
     def can_go_on_as(self, schema: ServiceSchema) -> bool:
         """Tell whether :meth:`replace_handler` is enough to become ``schema``: its queue and limits are the same."""
         before = self.schema
-        return before.queues == schema.queues and (self._at_most_once or before.concurrency == schema.concurrency)
+        same = (before.queues, before.executor) == (schema.queues, schema.executor)
+        return same and (self._at_most_once or before.concurrency == schema.concurrency)
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""

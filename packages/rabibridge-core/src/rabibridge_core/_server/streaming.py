@@ -130,6 +130,19 @@ class StreamingExecutor:
             session.stop()
         return result
 
+    @property
+    def finished(self) -> bool:
+        """See :attr:`HandlerExecutor.finished`."""
+        return self._executor.finished
+
+    async def start(self) -> None:
+        """Start what must be there before the first call."""
+        await self._executor.start()
+
+    async def wait_closed(self) -> None:
+        """See :meth:`HandlerExecutor.wait_closed`."""
+        await self._executor.wait_closed()
+
     def close(self, *, drop_waiting: bool) -> None:
         """Let the threads end after the functions that run in them."""
         self._executor.close(drop_waiting=drop_waiting)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_origin, overload
 from rabibridge_core._codec.annotations import announces_items, result_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._services.callables import is_generator, place_of, runs_on_loop
-from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.limits import HandlerPlace, ServiceLimits
 from rabibridge_core._services.marks import marked_services
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 
@@ -59,6 +59,8 @@ class LimitArguments(TypedDict, total=False):
     fetch_ahead: int | None
     raises: tuple[type[ServiceError], ...]
     classes: Mapping[str, int | None] | None
+    executor: HandlerPlace | None
+    max_calls_per_child: int | None
 
 
 @overload

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.error_fields import restorers_of
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
-__all__ = ["DEFAULT_FETCH_SIZE", "DEFAULT_REDELIVERY_LIMIT", "DEFAULT_SYNC_FETCH_SIZE", "ServiceLimits"]
+__all__ = [
+    "DEFAULT_FETCH_SIZE",
+    "DEFAULT_REDELIVERY_LIMIT",
+    "DEFAULT_SYNC_FETCH_SIZE",
+    "HandlerPlace",
+    "ServiceLimits",
+    "usable_cpus",
+]
+
+HandlerPlace: TypeAlias = Literal["loop", "thread", "process"]
+"""Where the function of a service runs."""
 
 DEFAULT_FETCH_SIZE = 256
 """Default ``fetch_size`` of an async service: it bounds the number of tasks when the queue is long."""
@@ -50,6 +61,8 @@ class ServiceLimits:
     raises: tuple[type[ServiceError], ...] = ()
     classes: Mapping[str, int | None] | None = None
     resumable: bool = False
+    executor: HandlerPlace | None = None
+    max_calls_per_child: int | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -75,6 +88,8 @@ class ServiceLimits:
             self.raises or defaults.raises,
             self.classes if bounded else defaults.classes,
             self.resumable or defaults.resumable,
+            self.executor or defaults.executor,
+            defaults.max_calls_per_child if self.max_calls_per_child is None else self.max_calls_per_child,
         )
 
     def check(self, name: str) -> None:
@@ -97,6 +112,8 @@ class ServiceLimits:
         _check_int(name, "fetch_ahead", self.fetch_ahead, 0, ahead_max)
         _check_int(name, "redelivery_limit", self.redelivery_limit, 0, 1_000_000)
         _check_choice(name, "delivery", self.delivery, get_args(Delivery))
+        _check_int(name, "max_calls_per_child", self.max_calls_per_child, 1, 2**31 - 1)
+        _check_choice(name, "executor", self.executor, get_args(HandlerPlace))
         _check_choice(name, "queue_type", self.queue_type, get_args(QueueType))
         _check_raises(name, self.raises)
         check_classes(name, self.classes, self.queue_size)
@@ -150,3 +167,10 @@ def _check_int(name: str, what: str, value: int | None, low: int, high: int) -> 
         raise RegistrationError(
             f"service {name!r}: {what} is {value!r}; it must be a whole number from {low} to {high}"
         )
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use: the default ``fetch_size`` of a service that runs in processes."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
+    from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -39,6 +40,8 @@ def register_call(
     raises: tuple[type[ServiceError], ...] = (),
     classes: Mapping[str, int | None] | None = None,
     resumable: bool = False,
+    executor: HandlerPlace | None = None,
+    max_calls_per_child: int | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -56,6 +59,8 @@ def register_call(
     raises: tuple[type[ServiceError], ...] = (),
     classes: Mapping[str, int | None] | None = None,
     resumable: bool = False,
+    executor: HandlerPlace | None = None,
+    max_calls_per_child: int | None = None,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -63,10 +68,10 @@ def register_call(
     returned unchanged, so local calls work as before. A server offers it after ``load_services``, ``load_plugins`` or
     ``add_service``; the service has the name of the function, or ``name``.
 
-    An ``async def`` function runs on the event loop of the server. Any other function runs in a thread. That holds for
-    the function in a ``functools.partial``, and for the ``__call__`` of an object, too. A generator function, of either
-    kind, streams: its caller gets what it yields, item by item, and its ``yield`` waits while the caller does not keep
-    up. A call counts against ``fetch_size`` as long as its stream runs.
+    An ``async def`` function runs on the event loop of the server. Any other function runs in a thread, unless
+    ``executor`` says otherwise. That holds for the function in a ``functools.partial``, and for the ``__call__`` of an
+    object, too. A generator function, of either kind, streams: its caller gets what it yields, item by item, and its
+    ``yield`` waits while the caller does not keep up. A call counts against ``fetch_size`` as long as its stream runs.
 
     The decorator belongs on top of other decorators, so that what they make of the function is served. It works on
     functions, static methods, class methods and methods; a method is offered for one object, by
@@ -84,7 +89,8 @@ def register_call(
             with QueueFullError. ``None`` (the default): no limit; the queue grows as long as the broker has room.
             0 refuses every call, even while workers are idle, as RabbitMQ delivers no message without queueing it.
         fetch_size: maximum number of calls that one worker process runs at a time. A small value protects the
-            resources behind the service. ``None`` (the default): 256, or 32 for a function that runs in threads.
+            resources behind the service. ``None`` (the default): 256, or 32 for a function that runs in threads, or
+            the number of CPUs for one that runs in child processes.
         timeout: maximum time, in seconds or as a timedelta, that a call may wait in the queue. A call that waits longer
             is dropped, and its caller gets CallTimeoutError when its own timeout ends: give calls a timeout, too.
             ``None`` (the default): no limit.
@@ -127,6 +133,13 @@ def register_call(
         resumable: for generator functions: if the worker or a connection is lost in the middle of a stream, the client
             lets another worker go on. The function must have a parameter ``start_at``, which the server fills in: the
             index of the first item to yield, 0 for a new stream.
+        executor: where the function runs. ``"loop"``: on the event loop, the only place for async functions beside
+            ``"process"``; a ``def`` function must return at once there, as it blocks all calls of the worker.
+            ``"thread"``: in a thread, the default for ``def`` functions. ``"process"``: in one of ``fetch_size`` child
+            processes, for functions that compute for long, must really stop at their deadline, or may crash; see
+            docs/processes.md. ``None`` (the default): ``"loop"`` for async functions, else ``"thread"``.
+        max_calls_per_child: how many calls a child process runs before it is replaced by a new one, which gives back
+            memory that the function leaks. ``None`` (the default): no limit.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, something without a name), or cannot be
@@ -137,7 +150,7 @@ def register_call(
         return mark(queue_size, None, ServiceLimits())
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-        fetch_ahead, raises, classes, resumable,
+        fetch_ahead, raises, classes, resumable, executor, max_calls_per_child,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

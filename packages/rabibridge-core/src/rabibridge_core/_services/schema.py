@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rabibridge_core._services.limits import (
     DEFAULT_REDELIVERY_LIMIT,
     DEFAULT_SYNC_FETCH_SIZE,
     ServiceLimits,
+    usable_cpus,
 )
 from rabibridge_core._services.streams import check_resumable, upload_parameters
 from rabibridge_core.errors import ConfigurationError, RegistrationError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._services.classes import Classes
     from rabibridge_core._services.injection import Injections
+    from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -43,11 +46,11 @@ class ServiceSchema:
         queue_size: maximum number of calls in the queue; more are refused with QueueFullError. ``None``: no limit. That
             of the first class, if there are classes.
         fetch_size: maximum number of calls that one worker runs at a time. ``None``: :data:`DEFAULT_FETCH_SIZE`, or
-            :data:`DEFAULT_SYNC_FETCH_SIZE` if the function runs in threads.
+            :data:`DEFAULT_SYNC_FETCH_SIZE` if the function runs in threads, or the number of CPUs if in processes.
         timeout: maximum time in seconds that a call may wait in the queue. ``None``: no limit.
         re_register: whether to delete and redeclare a queue that exists with different limits.
         validate: whether to check the arguments by the annotations before the function runs.
-        is_async: whether the function is a coroutine or async generator function; others run in a thread.
+        is_async: whether the function is a coroutine or async generator function.
         queue_name: the name of the queue on the broker.
         delivery: ``"at-least-once"``: acknowledged after the reply; ``"at-most-once"``: before the function starts.
         idempotent: whether running a call twice does no harm; clients send it again after a lost connection.
@@ -59,6 +62,8 @@ class ServiceSchema:
         streams: whether the function is a generator function, async or not: its items are streamed.
         resumable: whether another worker can go on with a stream that has broken off.
         uploads: the parameters that callers can feed with items.
+        executor: where the function runs.
+        max_calls_per_child: how many calls a child process runs before it is replaced; ``None``: no limit.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
 
@@ -81,6 +86,8 @@ class ServiceSchema:
     streams: bool = False
     resumable: bool = False
     uploads: tuple[str, ...] = ()
+    executor: HandlerPlace = "loop"
+    max_calls_per_child: int | None = None
 
     injections: Injections | None = field(default=None, compare=False, repr=False)
 
@@ -99,7 +106,8 @@ class ServiceSchema:
             raise RegistrationError(f"{place_of(func_ptr)} cannot be a service: {error}{way_out}") from None
         limits.check(name)
         classes = classes_of(limits.classes)
-        on_loop = runs_on_loop(func_ptr)
+        on_loop, place = runs_on_loop(func_ptr), _place(func_ptr, name, limits)
+        usual = place == ("loop" if on_loop else "thread")  # elsewhere, an iterable is a value as any other
         if limits.resumable:
             check_resumable(func_ptr)
         return cls(
@@ -121,7 +129,9 @@ class ServiceSchema:
             classes=classes,
             streams=is_generator(func_ptr),
             resumable=limits.resumable,
-            uploads=upload_parameters(func_ptr, on_loop=on_loop),
+            uploads=upload_parameters(func_ptr, on_loop=on_loop) if usual else (),
+            executor=place,
+            max_calls_per_child=limits.max_calls_per_child,
         )
 
     def with_limits(
@@ -160,7 +170,9 @@ class ServiceSchema:
     @property
     def concurrency(self) -> int:
         """Maximum number of calls that one worker runs at a time."""
-        return self.fetch_size or (DEFAULT_FETCH_SIZE if self.is_async else DEFAULT_SYNC_FETCH_SIZE)
+        if self.fetch_size is None and self.executor == "process":
+            return usable_cpus()
+        return self.fetch_size or (DEFAULT_SYNC_FETCH_SIZE if self.executor == "thread" else DEFAULT_FETCH_SIZE)
 
     @property
     def queue(self) -> ServiceQueue:
@@ -207,3 +219,32 @@ class ServiceSchema:
             own, name=of_class(own.name, name), routing_keys=keys, any_keys=keys[1:], other_queue=other,
             queue_size=bound, fetch_size=prefetch,
         )  # fmt: skip
+
+
+def _place(func: Callable[..., Any], name: str, limits: ServiceLimits) -> HandlerPlace:
+    """Return where a function runs.
+
+    Raises:
+        RegistrationError: it cannot run there.
+    """
+    place = limits.executor or ("loop" if runs_on_loop(func) else "thread")
+    if place == "thread" and runs_on_loop(func):
+        raise RegistrationError(
+            f"service {name!r}: {place_of(func)} is async, and an async function runs on the event loop "
+            "(executor='loop') or in child processes (executor='process'), not in a thread: leave executor= out"
+        )
+    if place != "thread" and not runs_on_loop(func) and is_generator(func):
+        raise RegistrationError(
+            f"service {name!r}: {place_of(func)} is a generator function, which runs in a thread: leave executor= out"
+        )
+    if place == "process":
+        if is_generator(func):
+            raise RegistrationError(
+                f"service {name!r}: {place_of(func)} is a generator function, and a child process gives one result for "
+                "a call: leave executor= out, or return a list"
+            )
+        if os.name != "posix":
+            raise RegistrationError(f"service {name!r}: executor='process' needs Linux, macOS or another POSIX system")
+    elif limits.max_calls_per_child is not None:
+        raise RegistrationError(f"service {name!r}: max_calls_per_child= needs executor='process', and it is {place!r}")
+    return place

@@ -16,6 +16,7 @@
        ├─ StreamError                     a stream or an upload ended before its end
        └─ RemoteExecutionError
           ├─ InvalidArgumentsError
+          ├─ WorkerCrashedError           the child process that ran the call has crashed
           └─ ServiceError                  what services raise on purpose: programs declare subclasses
 
 All of them can be pickled with their fields. A failure on the remote side is data: it is never rebuilt by importing the
@@ -40,6 +41,7 @@ from rabibridge_core.errors._tree import (
     RemoteExecutionError,
     SerializationError,
     StreamError,
+    WorkerCrashedError,
 )
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "SerializationError",
     "ServiceError",
     "StreamError",
+    "WorkerCrashedError",
 ]
 
 for _name in __all__:

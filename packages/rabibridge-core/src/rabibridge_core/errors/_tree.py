@@ -19,6 +19,7 @@ __all__ = [
     "RemoteExecutionError",
     "SerializationError",
     "StreamError",
+    "WorkerCrashedError",
 ]
 
 
@@ -216,6 +217,25 @@ class InvalidArgumentsError(RemoteExecutionError):
     """The arguments do not fit the function's signature, or its validation rejected them: it did not run."""
 
     executed: bool | None = False
+
+
+class WorkerCrashedError(RemoteExecutionError):
+    """The child process that ran the call has crashed or was killed: the function may have run in part.
+
+    Only services with ``executor="process"`` raise it. The call is not run again by RabiBridge, as it may have caused
+    the crash; the service itself goes on with a new child process.
+
+    Attributes:
+        exit_code: the exit code of the process: positive as given to ``os._exit``, negative for a signal, such as -11
+            for SIGSEGV, or -9 for SIGKILL, which the kernel sends when memory runs out. ``None``: it is not known.
+    """
+
+    executed: bool | None = None
+
+    def __init__(self, message: str, *, exit_code: int | None = None, **fields: Any) -> None:
+        """Store the exit code, and what :class:`RemoteExecutionError` has."""
+        self.exit_code = exit_code
+        super().__init__(message, **fields)
 
 
 class StreamError(CallError):

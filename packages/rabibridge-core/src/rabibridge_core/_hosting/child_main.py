@@ -1,0 +1,157 @@
+"""What a child process does: it imports the function of a service, and runs one call after the other.
+
+It runs in the main thread, on an event loop of its own. The worker decides when it ends: signals that a terminal or an
+operator sends to it have no effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import pickle
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._concurrency.background import repeat
+from rabibridge_core._hosting.child_channel import ChildChannel, LogForwarder
+from rabibridge_core._hosting.child_request import ChildRequest
+from rabibridge_core._hosting.file_package import package_of
+from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._protocol.payloads import decode_request
+from rabibridge_core._reporting.error_text import message_of
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._server.active_request import ActiveRequest
+from rabibridge_core._server.injecting import executor_for
+from rabibridge_core._server.process_scope import ProcessScope
+from rabibridge_core._server.settlement import RequestSettler
+from rabibridge_core._services.importable import ImportPath
+from rabibridge_core._services.injection import injections_of
+from rabibridge_core._services.limits import ServiceLimits
+from rabibridge_core._services.schema import ServiceSchema
+
+if TYPE_CHECKING:
+    import socket
+
+    from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._server.executors import HandlerExecutor
+
+__all__ = ["main"]
+
+_log = get_logger(__name__)
+_SUMMARY_INTERVAL = 5.0
+_PR_SET_PDEATHSIG = 1
+
+
+def main(connection: socket.socket, parent: int) -> None:
+    """Serve until the worker wants nothing more; ``parent`` is its process id."""
+    channel = ChildChannel(connection)
+    _prepare_signals(channel)
+    _die_with_worker()
+    if os.getppid() != parent:
+        sys.exit(0)  # it was gone before
+    first = channel.receive()
+    if first is None:
+        sys.exit(0)
+    _forward_logs(channel, first[0]["levels"])
+    try:
+        asyncio.run(_serve(channel, *first))
+    except (BrokenPipeError, ConnectionResetError):
+        sys.exit(0)  # the worker is gone, and nobody waits for an answer
+
+
+def _prepare_signals(channel: ChildChannel) -> None:
+    # Not SIG_IGN, which programs that the function starts would inherit, so that nobody could end them.
+    signal.signal(signal.SIGINT, _ignore)
+    signal.signal(signal.SIGTERM, _ignore)
+
+    def after_fork() -> None:  # multiprocessing ends its processes by SIGTERM, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        channel.forget()
+
+    os.register_at_fork(after_in_child=after_fork)
+
+
+def _ignore(number: int, frame: object) -> None:
+    pass
+
+
+def _die_with_worker() -> None:
+    """Have this process killed when its worker is, even in the middle of native code. Only Linux can do that."""
+    if sys.platform != "linux":
+        return
+    try:
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (ImportError, OSError, AttributeError) as error:
+        _log.debug("this process is not killed together with its worker by the kernel: %s", error)
+
+
+def _forward_logs(channel: ChildChannel, levels: dict[str, int]) -> None:
+    logging.root.addHandler(LogForwarder(channel))
+    for name, level in levels.items():
+        logging.getLogger(name or None).setLevel(level)
+
+
+def _found(path: list[str]) -> Any:
+    return ImportPath(path[0], path[1], ()).find(importlib.import_module(path[0]))
+
+
+def _service(told: dict[str, Any]) -> ServiceSchema:
+    for folder in told["folders"]:
+        package_of(Path(folder))
+    function = _found(told["function"])
+    raises = tuple(map(_found, told["raises"]))
+    schema = ServiceSchema.of(function, ServiceLimits(validate=told["validate"], raises=raises), told["service"])
+    return replace(schema, executor="loop", uploads=(), injections=injections_of(function))
+
+
+async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) -> None:
+    scope = ProcessScope()
+    async with scope:
+        try:
+            codec: Codec = pickle.loads(pickled)
+            schema = _service(told)
+            preparing = asyncio.ensure_future(scope.prepare(schema))
+            await scope.attend((preparing,))
+            preparing.result()
+            executor = executor_for(schema, scope)
+        except BaseException as error:  # noqa: BLE001 - a module may raise anything when it is imported
+            _log.error("service %r cannot run in a child process", told["service"], exc_info=error)
+            channel.send({"kind": "failed", "text": f"{type(error).__name__}: {message_of(error)}"})
+            return
+        settler = RequestSettler(schema, codec)
+        summaries = asyncio.ensure_future(repeat(_SUMMARY_INTERVAL, settler.failures.summarize))
+        channel.send({"kind": "ready"})
+        while (received := await channel.next()) is not None:
+            request = ChildRequest(*received)
+            await asyncio.create_task(_run(schema.name, request, codec, executor, settler), name=schema.name)
+            channel.send(request.answer, request.answer_body)
+        summaries.cancel()
+        settler.failures.summarize()
+
+
+async def _run(
+    service: str, request: ChildRequest, codec: Codec, executor: HandlerExecutor, settler: RequestSettler
+) -> None:
+    """Run one call, and settle it. It raises nothing."""
+    active = ActiveRequest(service, request)
+    if request.time_left is not None:
+        active.ends_at = monotonic() + request.time_left
+    current_call_var.set(active)
+    ran = False
+    try:
+        args, kwargs = decode_request(codec, request, on_loop=False)
+        ran = True
+        settler.settle_result(active, await executor.run(args, kwargs, active))
+    except BaseException as error:  # noqa: BLE001 - a function may raise anything, also SystemExit
+        settler.settle_error(active, error, ran=ran, shutting_down=False)
+    finally:
+        active.over = True

@@ -1,0 +1,70 @@
+"""A request as a child process has it: with everything that the worker told, and settled by an answer to the worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from rabibridge_core.transport import Headers, Reply
+
+__all__ = ["ChildRequest"]
+
+
+class ChildRequest:
+    """An :class:`rabibridge_core.transport.IncomingRequest` in a child process."""
+
+    def __init__(self, fields: dict[str, Any], body: bytes) -> None:
+        """Read what the worker has sent."""
+        self.body = body
+        self.caller: bytes = fields["caller"]
+        self.user: str = fields["user"]
+        self.correlation_id: bytes = fields["correlation_id"]
+        self.content_type: str | None = fields["content_type"]
+        self.content_encoding: str | None = fields["content_encoding"]
+        self.headers: Headers = fields["headers"]
+        self.redelivered: bool = fields["redelivered"]
+        self.deliveries: int = fields["deliveries"]
+        self.persistent: bool = fields["persistent"]
+        self.time_left: float | None = fields["time_left"]
+        self.wants_reply: bool = fields["wants_reply"]
+        self.deadline = None
+        self.void = False
+        self.address = ""
+        self.answer: dict[str, Any] = {"kind": "discard"}
+        """What to tell the worker."""
+        self.answer_body = b""
+
+    def reply(self, reply: Reply, /) -> None:
+        """Let the worker send a reply."""
+        body, content_type, content_encoding, headers = reply
+        self.answer = {
+            "kind": "reply",
+            "content_type": content_type,
+            "content_encoding": content_encoding,
+            "headers": dict(headers or {}),
+        }
+        self.answer_body = body
+
+    def reply_part(self, reply: Reply, /) -> asyncio.Future[None] | None:
+        """Send nothing: a child process gives one reply."""
+        return None
+
+    def dead_letter(self, reason: str, reply: Reply | None = None, /) -> None:
+        """Let the worker move the request to the dead-letter queue."""
+        self.answer, self.answer_body = {"kind": "discard", "reason": reason}, b""
+
+    def discard(self) -> None:
+        """Let the worker settle the request without a reply."""
+        self.answer, self.answer_body = {"kind": "discard"}, b""
+
+    def reject(self, *, requeue: bool) -> None:
+        """Let the worker settle the request: what is requeued, it decides itself."""
+        self.discard()
+
+    def accept(self) -> None:
+        """Do nothing: the worker has done it."""
+
+    def probe(self) -> None:
+        """Do nothing: the worker does it."""

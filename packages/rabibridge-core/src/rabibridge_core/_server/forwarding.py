@@ -1,0 +1,85 @@
+"""Settles requests whose arguments and results only a child process encodes and decodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._protocol.headers import ERROR_KIND, EXIT_CODE
+from rabibridge_core._protocol.remote_errors import CRASHED, RESULT_UNSENDABLE, decode_error
+from rabibridge_core._protocol.service_errors import without_fields
+from rabibridge_core._server.settlement import RequestSettler
+from rabibridge_core.errors import ContentRejectedError, WorkerCrashedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._server.active_request import ActiveRequest
+    from rabibridge_core.transport import IncomingRequest, Reply
+
+__all__ = ["ChildAnswer", "ForwardingSettler", "leave_encoded"]
+
+
+def leave_encoded(codec: Codec, request: IncomingRequest, on_loop: bool = True) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Decode nothing: the child process does it."""
+    return (), {}
+
+
+@dataclass(frozen=True, slots=True)
+class ChildAnswer:
+    """How a child process has settled a request.
+
+    Attributes:
+        reply: the reply; ``None``: none.
+        dead_letter: why the request belongs into the dead-letter queue; empty: it does not.
+    """
+
+    reply: Reply | None
+    dead_letter: str = ""
+
+
+class ForwardingSettler(RequestSettler):
+    """Passes on what a child process has encoded."""
+
+    __slots__ = ()
+
+    def settle_result(self, active: ActiveRequest, result: ChildAnswer) -> BaseException | None:
+        """Send the answer of the child. Return the error that it reports, or that it cannot be sent."""
+        reason, request = active.stop_reason, active.request
+        if reason is not None and (active.settled or reason == "cancelled"):
+            self.settle_stopped(active, reason)
+            return None
+        try:
+            if result.dead_letter and not request.wants_reply:
+                request.dead_letter(result.dead_letter)
+                return None
+            if result.reply is None:
+                request.discard()
+                return None
+            reply = result.reply._replace(headers={**(result.reply.headers or {}), **(self._headers or {})})
+            try:
+                self._send(active, reply)
+            except ContentRejectedError as too_large:  # the broker allows smaller headers than usual
+                self.failures.unsendable(too_large)
+                self._send(active, without_fields(reply))
+        except BaseException as error:  # noqa: BLE001 - whatever the transport raises
+            self._settle_failure(active, error, RESULT_UNSENDABLE)
+            self.failures.unsendable(error)
+            return error
+        headers = reply.headers or {}
+        if ERROR_KIND not in headers:
+            return None
+        return decode_error(None, headers, self._name, request.correlation_id.decode("utf-8", "backslashreplace"))
+
+    def _report(self, active: ActiveRequest, error: BaseException, *, ran: bool) -> None:
+        if type(error) is WorkerCrashedError:  # nothing else raises it here
+            self._settle_failure(active, error, CRASHED)
+        else:
+            super()._report(active, error, ran=ran)
+
+    def _error_reply(self, request: IncomingRequest, error: BaseException, kind: str, remark: str = "") -> Reply:
+        reply = super()._error_reply(request, error, kind, remark)
+        if isinstance(error, WorkerCrashedError) and error.exit_code is not None:
+            return reply._replace(headers={**(reply.headers or {}), EXIT_CODE: error.exit_code})
+        return reply
