@@ -29,6 +29,7 @@ from rabibridge_core.errors import (
     RemoteExecutionError,
     SerializationError,
     ServiceError,
+    WorkerCrashedError,
 )
 from rabibridge_core.plugins import hookimpl, plugin_manager
 from rabibridge_core.transport import (
@@ -88,6 +89,7 @@ __all__ = [
     "ServiceQueue",
     "ServiceSchema",
     "Transport",
+    "WorkerCrashedError",
     "current_call",
     "hookimpl",
     "plugin_manager",

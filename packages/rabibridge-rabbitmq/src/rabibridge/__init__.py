@@ -38,6 +38,7 @@ from rabibridge_core.errors import (
     SerializationError,
     ServiceError,
     StreamError,
+    WorkerCrashedError,
 )
 from rabibridge_core.rpc import Broadcast, BroadcastReply, ClientView, Stream, StreamStub, Stub
 from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
@@ -79,6 +80,7 @@ __all__ = [
     "StreamError",
     "StreamStub",
     "Stub",
+    "WorkerCrashedError",
     "__version__",
     "current_call",
     "register_call",

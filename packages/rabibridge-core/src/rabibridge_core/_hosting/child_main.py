@@ -152,6 +152,9 @@ async def _run(
         ran = True
         settler.settle_result(active, await executor.run(args, kwargs, active))
     except BaseException as error:  # noqa: BLE001 - a function may raise anything, also SystemExit
-        settler.settle_error(active, error, ran=ran, shutting_down=False)
+        cause = error.__cause__
+        # What a coroutine must not raise, a function may, as it may in a thread.
+        raised = cause if type(cause) is StopIteration and type(error) is RuntimeError else error
+        settler.settle_error(active, raised, ran=ran, shutting_down=False)
     finally:
         active.over = True

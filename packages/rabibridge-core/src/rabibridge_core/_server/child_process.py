@@ -11,14 +11,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.child_exit import ChildGuard, how_it_ended, kill_group, watch_exit
 from rabibridge_core._server.child_frames import FrameReceiver, MalformedFrameError, pack
-
-if TYPE_CHECKING:
-    from collections.abc import Buffer
 
 __all__ = ["ChildGoneError", "ChildLaunch", "ChildProcess", "ChildStartError"]
 
@@ -221,7 +218,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def get_buffer(self, sizehint: int) -> Buffer:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Called by asyncio."""
         return self._receiver.space()
 

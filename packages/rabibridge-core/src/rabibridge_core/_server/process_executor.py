@@ -85,16 +85,19 @@ class ProcessExecutor(HandlerExecutor):
         try:
             await self._pool.start()
         except ChildStartError as error:
-            raise RegistrationError(
-                f"service {self._name!r}: {self._place} cannot be served with executor='process': a child process "
-                f"cannot serve: {error}"
-            ) from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: ChildStartError) -> RegistrationError:
+        return RegistrationError(
+            f"service {self._name!r}: {self._place} cannot be served with executor='process': a child process "
+            f"cannot serve: {error}"
+        )
 
     async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], active: ActiveRequest) -> ChildAnswer:
         """Return how a child has settled the request; the arguments are those of no request.
 
         Raises:
-            NotStartedError: a provider is overridden in this process.
+            NotStartedError: a provider is overridden in this process, or no child could be started.
             TooLateError: there is no time left.
             WorkerCrashedError: the child has crashed.
             CancelledError: the request was stopped; the child is gone.
@@ -110,6 +113,8 @@ class ProcessExecutor(HandlerExecutor):
         request = active.request
         try:
             fields, body = await self._pool.run(_described(active, request, time_left), request.body)
+        except ChildStartError as error:
+            raise NotStartedError from self._unusable(error)
         except ChildGoneError as error:
             raise WorkerCrashedError(
                 f"the child process that ran this call {error}", func_name=self._name, exit_code=error.exit_code

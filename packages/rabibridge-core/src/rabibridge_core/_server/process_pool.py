@@ -59,6 +59,8 @@ class ProcessPool:
         self._closing = asyncio.Event()
         self._running = 0
         self._finishing = False
+        self._served = False
+        """Whether a child could be called at any time."""
 
     @property
     def empty(self) -> bool:
@@ -110,6 +112,8 @@ class ProcessPool:
             await child.start()
         except ChildStartError as error:
             self._last_error = str(error)
+            if not self._served:
+                self._refuse_waiting(error)
             if not began.done():
                 began.set_exception(error)
             elif not self._closing.is_set():
@@ -118,6 +122,7 @@ class ProcessPool:
             return
         if not began.done():
             began.set_result(None)
+        self._served = True
         self._children.add(child)
         if self._closing.is_set():
             child.leave()
@@ -134,6 +139,13 @@ class ProcessPool:
             self._last_error = f"a child process {child.describe_end()}"
             _log.error("service %r: child process %d %s", self._service, child.pid, child.describe_end())
         self._report()
+
+    def _refuse_waiting(self, error: ChildStartError) -> None:
+        """End the calls that wait for the first child: the next attempt would most likely fail like this one."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(ChildStartError(str(error)))
+        self._waiting.clear()
 
     async def _pause(self, delay: float) -> None:
         if delay:
@@ -158,6 +170,7 @@ class ProcessPool:
 
         Raises:
             ChildGoneError: the child has crashed.
+            ChildStartError: no child could be started since the pool was made.
         """
         self._running += 1
         try:

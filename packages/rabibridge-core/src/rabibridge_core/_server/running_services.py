@@ -202,8 +202,8 @@ class RunningServices:
         if runner is not None and runner.live:
             return f"service {name!r}: {runner.problem}" if runner.problem else ""
         error = runner.consumer.error if runner is not None and runner.consumer is not None else None
-        error = error or self._failures.get(name) or (runner and runner.processor.problem)
-        return f"service {name!r} receives no calls: {error or 'it is starting, or its queue is being redeclared'}"
+        why = str(error or self._failures.get(name) or "") or ("" if runner is None else runner.problem)
+        return f"service {name!r} receives no calls: {why or 'it is starting, or its queue is being redeclared'}"
 
     def processes(self, call: CurrentCall) -> bool:
         """Tell whether this call is one of the active requests."""

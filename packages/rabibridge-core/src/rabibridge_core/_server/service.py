@@ -90,8 +90,7 @@ class ServiceRunner:
             self._processor.notifies_owner = True
         self._stopper = RequestStopper(self._processor, self._drop_queued)
         self._takeover, self._drain = Takeover(), Drain()
-        self._maintenance: asyncio.Task[None] | None = None
-        """Runs as long as the service. When a program ends, its event loop cancels all tasks at once, and so this."""
+        self._maintenance: asyncio.Task[None] | None = None  # cancelled when its program ends, as all tasks are
         self._outlasting = OutlastingHandlers(schema.name)
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.executors import validator
+from rabibridge_core._server.process_executor import check_can_run_in_child
 from rabibridge_core._server.running_services import RunningServices
 from rabibridge_core._server.side_by_side import refusals, side_by_side, together, unknown_service
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
@@ -62,6 +63,8 @@ class ServiceSet(RunningServices):
             RegistrationError: see :meth:`add`.
         """
         schema = self._completed(schema)
+        if schema.executor == "process":
+            check_can_run_in_child(schema)
         if schema.validate:
             validator(schema)
         return schema

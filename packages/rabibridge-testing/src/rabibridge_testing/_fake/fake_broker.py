@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from rabibridge_core._server.classed_service import ClassedServiceRunner
+from rabibridge_core._server.process_executor import check_can_run_in_child
 from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._services.injection import injections_of, longer_lived
 from rabibridge_core._services.limits import ServiceLimits
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._services.interface import LimitArguments
+    from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.settings import Settings
@@ -72,6 +74,8 @@ class FakeBroker(MemoryBroker):
         raises: tuple[type[ServiceError], ...] = (),
         classes: Mapping[str, int | None] | None = None,
         resumable: bool = False,
+        executor: HandlerPlace | None = None,
+        max_calls_per_child: int | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -95,6 +99,8 @@ class FakeBroker(MemoryBroker):
         raises: tuple[type[ServiceError], ...] = (),
         classes: Mapping[str, int | None] | None = None,
         resumable: bool = False,
+        executor: HandlerPlace | None = None,
+        max_calls_per_child: int | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
@@ -120,6 +126,8 @@ class FakeBroker(MemoryBroker):
             raises: the subclasses of ServiceError that it raises on purpose.
             classes: the classes of criticality, each with the maximum number of calls that wait.
             resumable: another worker can go on with a stream that has broken off.
+            executor: where it runs: ``"loop"``, ``"thread"`` or ``"process"``.
+            max_calls_per_child: how many calls a child process runs before it is replaced.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -127,7 +135,7 @@ class FakeBroker(MemoryBroker):
         """
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises, classes, resumable,
+            fetch_ahead, raises, classes, resumable, executor, max_calls_per_child,
         )  # fmt: skip
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
         return added[0] if service_object(func) is None else added
@@ -189,6 +197,8 @@ class FakeBroker(MemoryBroker):
                 "has no lifespan: add the service to a server, and use 'async with server.serving():'"
             )
         schema = replace(schema, injections=injections)
+        if schema.executor == "process":
+            check_can_run_in_child(schema)
         for queue in schema.queues:
             self.declare(queue)
         self._schemas[schema.name] = schema
@@ -237,4 +247,5 @@ class _Worker:
     async def stop(self) -> None:
         for service in self._services.values():
             await service.stop(0)
+            await service.processor.wait_closed()
         await self.transport.close()
