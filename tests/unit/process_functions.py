@@ -142,6 +142,13 @@ def described() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def reports(count: int) -> int:
+    for number in range(count):
+        current_call().progress(number / count, f"step {number}")
+        time.sleep(0.1)
+    return count
+
+
 def logs(text: str) -> None:
     log.info("at INFO: %s", text)
     log.debug("at DEBUG: %s", text)

@@ -95,6 +95,16 @@ async def test_current_call_knows_the_call() -> None:
         assert told["main"] == "MainThread"
 
 
+async def test_progress_reaches_the_caller_while_the_function_computes() -> None:
+    told: list[tuple[float | None, str]] = []
+    async with served(functions.reports) as (_, client):
+        progress = client.options(on_progress=lambda report: told.append((report.fraction, report.text)))
+        assert await progress.call(functions.reports, 5) == 5
+    assert told[0] == (0.0, "step 0")
+    assert len(told) > 1
+    assert told == sorted(told)
+
+
 async def test_log_records_of_a_child_pass_through_the_loggers_of_the_worker(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with served(functions.logs) as (_, client):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._hosting.child_channel import ChildChannel, LogForwarder
-from rabibridge_core._hosting.child_request import ChildRequest
+from rabibridge_core._hosting.child_request import ChildProgress, ChildRequest
 from rabibridge_core._hosting.file_package import package_of
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.payloads import decode_request
@@ -132,17 +132,18 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
         channel.send({"kind": "ready"})
         while (received := await channel.next()) is not None:
             request = ChildRequest(*received)
-            await asyncio.create_task(_run(schema.name, request, codec, executor, settler), name=schema.name)
+            active = ActiveRequest(schema.name, request)
+            active._progress = ChildProgress(request, asyncio.get_running_loop(), channel.send)
+            await asyncio.create_task(_run(active, request, codec, executor, settler), name=schema.name)
             channel.send(request.answer, request.answer_body)
         summaries.cancel()
         settler.failures.summarize()
 
 
 async def _run(
-    service: str, request: ChildRequest, codec: Codec, executor: HandlerExecutor, settler: RequestSettler
+    active: ActiveRequest, request: ChildRequest, codec: Codec, executor: HandlerExecutor, settler: RequestSettler
 ) -> None:
     """Run one call, and settle it. It raises nothing."""
-    active = ActiveRequest(service, request)
     if request.time_left is not None:
         active.ends_at = monotonic() + request.time_left
     current_call_var.set(active)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._observability.progress import ProgressSender
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from rabibridge_core.transport import Headers, Reply
 
-__all__ = ["ChildRequest"]
+__all__ = ["ChildProgress", "ChildRequest"]
+
+_INTERVAL = 0.005
+"""Shortest time between two reports to the worker, in seconds."""
 
 
 class ChildRequest:
@@ -68,3 +76,26 @@ class ChildRequest:
 
     def probe(self) -> None:
         """Do nothing: the worker does it."""
+
+
+class ChildProgress(ProgressSender):
+    """Sends the reports of one call to the worker, at once: a function that computes lets no event loop run."""
+
+    __slots__ = ("_last", "_tell")
+
+    def __init__(
+        self, request: ChildRequest, loop: asyncio.AbstractEventLoop, tell: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Send by ``tell``."""
+        super().__init__(request, loop)
+        self._tell = tell
+        self._last = 0.0
+
+    def report(self, fraction: float | None, text: str) -> None:
+        """Send a report, unless one was sent just now."""
+        now = monotonic()
+        if now - self._last >= _INTERVAL:
+            self._last = now
+            told = text[:1024].encode("utf-8", "backslashreplace").decode()
+            with suppress(OSError):  # the worker is gone, and so is whoever wants to know
+                self._tell({"kind": "progress", "fraction": fraction, "text": told})

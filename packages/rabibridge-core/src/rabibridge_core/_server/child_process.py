@@ -11,11 +11,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.child_exit import ChildGuard, how_it_ended, kill_group, watch_exit
 from rabibridge_core._server.child_frames import FrameReceiver, MalformedFrameError, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["ChildGoneError", "ChildLaunch", "ChildProcess", "ChildStartError"]
 
@@ -79,6 +82,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         self._writable.set()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._reply: asyncio.Future[tuple[dict[str, Any], bytes]] | None = None
+        self._progress: Callable[[float | None, str], None] | None = None
         self._exited = self._lost = False
         self._malformed = ""
         self.gone: asyncio.Future[None] = self._loop.create_future()
@@ -145,15 +149,18 @@ class ChildProcess(asyncio.BufferedProtocol):
         self._transport.write(json.dumps([sys.path, sys.argv]).encode() + b"\n")
         await self._send({**self._launch.fields, "levels": _log_levels()}, self._launch.codec)
 
-    async def call(self, fields: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    async def call(
+        self, fields: dict[str, Any], body: bytes, progress: Callable[[float | None, str], None]
+    ) -> tuple[dict[str, Any], bytes]:
         """Let it run one call; return the fields and the body of its answer.
 
-        If this is cancelled, the child runs on: kill it.
+        ``progress`` is called with what the function reports meanwhile. Who cancels this must kill the child.
 
         Raises:
             ChildGoneError: it has ended before it answered.
         """
         self._reply = self._loop.create_future()
+        self._progress = progress
         if self.gone.done():
             raise ChildGoneError(self.describe_end(), self.exit_code)
         await self._send(fields, body)
@@ -252,6 +259,9 @@ class ChildProcess(asyncio.BufferedProtocol):
         kind = fields.get("kind")
         if kind == "log":
             _handle_record(fields, self.pid)
+        elif kind == "progress":
+            if self._reply is not None and self._progress is not None:
+                self._progress(fields["fraction"], fields["text"])
         elif kind == "ready" and not self._ready.done():
             self._ready.set_result(None)
         elif kind == "failed" and not self._ready.done():

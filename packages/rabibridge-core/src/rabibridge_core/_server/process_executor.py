@@ -112,7 +112,7 @@ class ProcessExecutor(HandlerExecutor):
             raise TooLateError
         request = active.request
         try:
-            fields, body = await self._pool.run(_described(active, request, time_left), request.body)
+            fields, body = await self._pool.run(_described(active, request, time_left), request.body, active.progress)
         except ChildStartError as error:
             raise NotStartedError from self._unusable(error)
         except ChildGoneError as error:

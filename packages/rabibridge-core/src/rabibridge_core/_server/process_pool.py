@@ -163,8 +163,12 @@ class ProcessPool:
             problem = f"no child process can be called, one is being started: {self._last_error or 'see the log'}"
         self._tell_problem(problem)
 
-    async def run(self, fields: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    async def run(
+        self, fields: dict[str, Any], body: bytes, progress: Callable[[float | None, str], None]
+    ) -> tuple[dict[str, Any], bytes]:
         """Run one call in a child; return the fields and the body of its answer.
+
+        ``progress`` is called with what the function reports meanwhile.
 
         If this is cancelled, the child is killed, and the cancellation goes on when it is gone.
 
@@ -176,7 +180,7 @@ class ProcessPool:
         try:
             child = await self._acquire()
             try:
-                answer = await child.call(fields, body)
+                answer = await child.call(fields, body, progress)
             except ChildGoneError:
                 raise
             except BaseException:
