@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rabibridge import CallError, Progress, RMQClient
 from tools.previous import PreviousError, previous_python
 
 if TYPE_CHECKING:
@@ -85,3 +86,19 @@ async def test_every_kind_of_call(
         assert "ready" in await line(worker)
         async with running(pythons[caller], "calls.py", config) as client:
             assert await line(client) == expected
+
+
+async def test_what_is_new_on_a_worker_of_the_previous_version(
+    previous: Path, vhost_url: str, unique_name: Callable[[str], str]
+) -> None:
+    config = {"url": vhost_url, "prefix": unique_name("previous") + "_", "any": "any"}
+    name, reports = config["prefix"] + "add", list[Progress]()
+    async with running(previous, "serves.py", config) as worker, RMQClient(url=vhost_url) as client:
+        assert "ready" in await line(worker)
+        assert await client.options(on_progress=reports.append, criticality="batch").call(name, 1, 2) == 3
+        assert reports == []
+        with pytest.raises(CallError) as refused:
+            async for _ in client.options(timeout=_PATIENCE).stream(name, 1, 2):
+                pass
+        assert refused.value.executed is False
+        assert refused.value.received == 0
