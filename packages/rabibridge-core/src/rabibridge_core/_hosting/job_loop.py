@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
-from rabibridge_core._hosting.wakers import LockWaker, WakerPool
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from rabibridge_core._hosting.jobs import Job
-    from rabibridge_core._hosting.wakers import Waker
 
 __all__ = ["JobLoop", "new_event_loop"]
 
@@ -26,13 +23,6 @@ _CANCEL_TIMEOUT = 1.0
 """How long tasks may take to end that are left when the loop ends, in seconds."""
 _THREADS = 8
 """Threads of the loop's executor, which look up host names."""
-_WAKING_MAX = 0.001
-"""How long threads are woken before the loop looks after everything else again, in seconds."""
-_BUSY_AFTER = 0.005
-"""Waking a thread gives it the GIL. If threads compute for so many seconds before the loop has it again, which is how
-long Python lets a thread have it, the loop would have to wait for each of them in turn."""
-_BUSY_FIRST, _BUSY_MAX = 0.1, 60.0
-"""How long threads wait for locks then, in seconds; the double each time."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -70,13 +60,6 @@ class JobLoop:
         self._at_end = at_end
         self._loop_factory = loop_factory or new_event_loop
         self._jobs: deque[Job] = deque()
-        self._finished: deque[Job] = deque()
-        """Jobs whose threads are still to be woken."""
-        self._waking = False  # they will be, in the next turn of the loop
-        self._wakers = WakerPool()
-        self._hands_over = True  # the GIL, to the threads that it wakes
-        self._busy_until = 0.0
-        self._busy_for = _BUSY_FIRST
         self._notified = True  # the loop looks for jobs when it starts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False  # the loop takes jobs
@@ -111,18 +94,13 @@ class JobLoop:
                 _log.exception("the event loop of %s has ended", self.name)
         finally:
             self._ended, self._open = True, False
-            self._wake_left()
             if loop is not None:
                 self._clear(loop)
             self._refuse_left()
-            self._wakers.close()
 
     def _direct_function(self) -> Callable[..., Coroutine[Any, Any, Any]] | None:
         """Return what makes the coroutine of a direct job, if it can do now without a task: see :meth:`Job.begin`."""
         return None
-
-    def _new_waker(self) -> Waker:
-        return self._wakers.take() if self._hands_over else LockWaker()
 
     def _start_jobs(self) -> None:
         self._notified = False
@@ -148,52 +126,9 @@ class JobLoop:
             self._job_ended(job)
 
     def _job_ended(self, job: Job) -> None:
-        """Wake its thread when the loop has done everything else: it would contend with the loop for the GIL."""
         job.finished = True
-        self._finished.append(job)
-        if self._ended:
-            self._wake_left()
-        elif not self._waking:
-            self._waking = True
-            assert self._loop is not None
-            self._loop.call_soon(self._wake_threads)
-
-    def _wake_threads(self) -> None:
-        """Wake the threads whose jobs have ended, and start what they ask for next, without going round the loop."""
-        finished, loop = self._finished, self._loop
-        assert loop is not None
-        self._notified = True
-        self._waking = False
-        began, computed = monotonic(), process_time()
-        try:
-            while finished and not self._exiting:
-                finished.popleft().waker.wake()
-                now = monotonic()
-                if now - began > _WAKING_MAX:
-                    if process_time() - computed > _BUSY_AFTER and self._hands_over:
-                        self._take_locks(loop, now)
-                    break
-        finally:
-            if finished and not self._exiting:
-                self._waking = True
-                loop.call_soon(self._wake_threads)
-            self._start_jobs()
-
-    def _take_locks(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
-        """Wake threads by locks for a while: they hold the GIL for long."""
-        again_soon = now - self._busy_until < 10 * self._busy_for
-        self._busy_for = min(_BUSY_MAX, 2 * self._busy_for) if again_soon else _BUSY_FIRST
-        self._busy_until = now + self._busy_for
-        self._hands_over = False
-        loop.call_later(self._busy_for, self._hand_over)
-
-    def _hand_over(self) -> None:
-        self._hands_over = True
-
-    def _wake_left(self) -> None:
-        """Wake those whose jobs ended in the last turn of the loop."""
-        while self._finished and not self._exiting:
-            self._finished.popleft().waker.wake()
+        if not self._exiting:
+            job.lock.release()
 
     def _end_soon(self) -> None:
         if self._ending is None:
@@ -230,7 +165,7 @@ class JobLoop:
                 return
             job.error = self._ended_error(executed=False)
             job.finished = True
-            job.waker.wake()
+            job.lock.release()
 
     def _ended_error(self, *, executed: bool | None) -> ConnectionLostError:
         if self._exiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
     from threading import Lock
-
-    from rabibridge_core._hosting.wakers import Waker
 
 __all__ = ["Job"]
 
@@ -21,7 +20,7 @@ class Job:
     Attributes:
         function: makes the coroutine.
         args: the arguments of ``function``.
-        waker: wakes the thread when the coroutine has ended.
+        lock: held until the coroutine has ended; the thread waits for it.
         direct: the loop may take its ``direct`` function instead, which has the same arguments.
         context: the context of the thread.
         queued: the loop will see it, or has seen it.
@@ -34,21 +33,21 @@ class Job:
 
     __slots__ = (
         "_awaited", "_coroutine", "_ended", "_left", "abandoned", "args", "context", "direct", "error", "finished",
-        "function", "queued", "result", "task", "waker",
+        "function", "lock", "queued", "result", "task",
     )  # fmt: skip
 
     def __init__(
         self,
         function: Callable[..., Coroutine[Any, Any, Any]],
         args: tuple[Any, ...],
-        waker: Waker,
         *,
         direct: bool,
     ) -> None:
         """Queue nothing yet."""
         self.function = function
         self.args = args
-        self.waker = waker
+        self.lock = allocate_lock()
+        self.lock.acquire()
         self.direct = direct
         self.context = copy_context()
         self.queued = self.abandoned = self.finished = False

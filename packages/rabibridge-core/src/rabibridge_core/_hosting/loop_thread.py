@@ -2,7 +2,7 @@
 
 It takes no lock on the way in: a signal handler or a finalizer may call it in the middle of a call, and a process may
 be forked at any moment. Jobs go through a deque, whose operations are atomic; the loop is woken once for all jobs of a
-burst; each waiting thread has a waker of its own (:mod:`rabibridge_core._hosting.wakers`).
+burst; each waiting thread blocks on a lock of its own job.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakSet
 
-from rabibridge_core._concurrency.forks import call_after_fork
 from rabibridge_core._hosting.blocking import check_may_block
 from rabibridge_core._hosting.job_loop import JobLoop
 from rabibridge_core._hosting.jobs import Job
@@ -31,6 +30,9 @@ __all__ = ["LoopThread"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_SLICE = 0.5
+"""A waiting thread wakes up after so many seconds: an exception that was set for it from another thread gets through
+then, as Ctrl-C does on Windows, and a process that was forked while it waits learns that nobody will answer."""
 _CANCEL_TIMEOUT = 1.0
 """How long a thread that was interrupted waits until its call is cancelled, in seconds."""
 _EXIT_TIMEOUT = 0.5
@@ -56,12 +58,6 @@ class LoopThread(JobLoop):
         self._role = [None]
         """Whoever takes the one entry runs the loop: several threads may be started at once, and all others end."""
         self._thread: threading.Thread | None = None
-        self._forked = False
-        call_after_fork(self)
-
-    def after_fork(self) -> None:
-        """Called in a forked child, where this does nothing more."""
-        self._forked = True
 
     def run(self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]], *args: *Ts) -> T:
         """Run ``function(*args)`` on the loop, in the context of this thread, and return its result.
@@ -84,8 +80,8 @@ class LoopThread(JobLoop):
         """Do what :meth:`run` describes; ``direct`` is described by :class:`Job`."""
         if _get_running_loop() is not None:
             check_may_block(self.name)
-        waker = self._new_waker()
-        job = Job(function, args, waker, direct=direct)
+        job = Job(function, args, direct=direct)
+        acquire = job.lock.acquire
         try:
             if not self._open:
                 self._start()
@@ -96,11 +92,8 @@ class LoopThread(JobLoop):
                 self._wake()
             if self._ended:  # since it was open
                 self._refuse_left()
-            while not waker.wait():
+            while not acquire(True, _SLICE):
                 self._check_alive()
-            if self._forked:
-                self._check_alive()
-            self._wakers.put(waker)
         except BaseException:
             self._abandon(job)
             raise
@@ -199,7 +192,6 @@ class LoopThread(JobLoop):
     def _abandon(self, job: Job) -> None:
         """Cancel the job of this thread, which has been interrupted, and wait until that has been sent."""
         job.abandoned = True
-        self._wakers.forget(job.waker)
         loop = self._loop
         if loop is None or job.finished or not job.queued or self.pid != os.getpid():
             return
