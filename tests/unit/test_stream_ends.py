@@ -13,12 +13,12 @@ from rabibridge_core.errors import (
     ConnectionLostError,
     RabiBridgeError,
 )
-from tests.unit.client_support import lose, turns
+from tests.unit.client_support import lose, make_client, turns
+from tests.unit.scripted_transport import ScriptedTransport
 from tests.unit.stream_support import asked, read, rest, stream
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
-    from tests.unit.scripted_transport import ScriptedTransport
 
 
 async def test_breaking_off_stops_the_producer_at_once(client: Client, transport: ScriptedTransport) -> None:
@@ -186,3 +186,29 @@ class _Hooks:
 
     def call_finished(self, name: str, correlation_id: bytes, started: float, error: Any) -> None:
         self._heard.append(error)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_loop_that_ends_with_open_streams_is_silent(waiting: bool, caplog: pytest.LogCaptureFixture) -> None:
+    held: list[Any] = []
+
+    async def main() -> None:
+        transport = ScriptedTransport()
+        client = make_client(transport)
+        await client.connect()
+        for number in range(3):
+            source = stream(client, (item for item in range(3)) if number else 1)
+            first = asyncio.create_task(anext(source))
+            worker = await asked(client, transport, number + 1)
+            worker.items(1, 2, window="16,1000")
+            await first
+            if waiting:
+                held.append(asyncio.ensure_future(rest(source)))
+                await turns()
+            held.append(source)
+
+    asyncio.run(main())
+    held.clear()
+    gc.collect()
+    assert caplog.records == []
