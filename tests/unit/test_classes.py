@@ -33,6 +33,8 @@ from tests.unit.client_support import make_client, reply, sent, turns
 from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from rabibridge_core._client.client import Client
     from rabibridge_testing import FakeBroker
 
@@ -235,3 +237,17 @@ async def test_every_shape_of_call_names_the_class(fake_broker: FakeBroker) -> N
     assert seen == ["batch"] * 9 + [None]
     keys = [trace.request.routing_key for trace in fake_broker.traces]
     assert {key.rpartition(":")[2] for key in keys} == {"batch", "Shop.price"}
+
+
+async def test_a_stream_is_of_a_class_also_where_the_service_has_none() -> None:
+    async def count(n: int) -> AsyncIterator[tuple[int, str | None]]:
+        for number in range(n):
+            yield number, current_call().criticality
+
+    server = RpcServer(url="memory://streams-of-classes")
+    for name, classes in (("classed", {"interactive": 5, "batch": 5}), ("plain", None)):
+        server.add_service(count, name=name, classes=classes)
+    async with server.serving(), RpcClient(url="memory://streams-of-classes") as client:
+        batch = client.options(criticality="batch", timeout=30)
+        for name in ("classed", "plain"):
+            assert [item async for item in batch.stream(name, 2)] == [[0, "batch"], [1, "batch"]]
