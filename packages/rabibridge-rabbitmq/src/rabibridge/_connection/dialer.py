@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -89,8 +90,34 @@ class _Attempt:
         self.socket.close()
 
 
+# getaddrinfo() and sock_connect() of uvloop are not used: they start threads of libuv, for which a forked child that
+# exits waits in vain, as they run in its parent only (uv__threadpool_cleanup; seen with glibc 2.43).
+
+
 async def _look_up(host: str, port: int) -> list[Any]:
-    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:  # a name, not an address
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        return await asyncio.get_running_loop().run_in_executor(None, look_up)
+
+
+async def _sock_connect(sock: socket.socket, address: Any) -> None:
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, asyncio.BaseEventLoop):
+        return await loop.sock_connect(sock, address)
+    try:
+        sock.connect(address)
+    except (BlockingIOError, InterruptedError):
+        ready = asyncio.Event()
+        loop.add_writer(sock, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_writer(sock)
+        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, f"Connect call failed {address}") from None
+    return None
 
 
 async def _connect(address: _Address) -> socket.socket:
@@ -99,7 +126,7 @@ async def _connect(address: _Address) -> socket.socket:
     try:
         attempt.socket.setblocking(False)
         attempt.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(attempt.socket, where)
+        await _sock_connect(attempt.socket, where)
     except BaseException:
         attempt.socket.close()
         raise
