@@ -16,8 +16,9 @@ from rabibridge import (
     RMQClient,
     RMQServer,
 )
+from rabibridge.sync import Client
 from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.plugins.resolver import is_overridden
+from rabibridge_core.plugins.resolver import current_override, override_transport
 from rabibridge_core.transport import ConnectionState, Request, ServiceQueue
 from rabibridge_testing import FakeBroker
 from rabibridge_testing.conformance import Inbox, Worker
@@ -107,6 +108,25 @@ async def test_configured_clients_use_it_too(fake_broker: FakeBroker) -> None:
     fake_broker.add_service(add)
     async with RMQClient(host="nowhere.invalid", port=1, username="u", password="p") as client:
         assert await client.remote_call("add", (1, 2)) == 3
+
+
+def test_those_of_a_module_that_was_imported_before_use_it_too() -> None:
+    url = "amqp://user:password@nowhere.invalid"
+    client, synchronous, server = RMQClient(url=url), Client(url=url), RMQServer(url=url)
+    server.add_service(add, name="of_a_server")
+
+    async def call() -> Any:
+        async with server.serving(), client:
+            return await client.remote_call("of_a_server", (1, 2)), await client.remote_call("add", (3, 4))
+
+    for _ in range(2):  # tests
+        broker = FakeBroker()
+        broker.add_service(add)
+        with override_transport(broker.transport_for):
+            assert asyncio.run(call()) == (3, 7)
+            assert synchronous.remote_call("add", (1, 2)) == 3
+        broker.shut_down()
+    synchronous.close()
 
 
 async def test_a_server_and_a_client_meet(fake_broker: FakeBroker) -> None:
@@ -206,6 +226,6 @@ def test_it_ends_without_an_event_loop() -> None:
 
 
 def test_without_the_fixture_nothing_is_faked() -> None:
-    assert not is_overridden()
+    assert current_override() is None
     with pytest.raises(ConfigurationError):
         RMQClient()

@@ -19,9 +19,10 @@ pytest.register_assert_rewrite("rabibridge_testing.conformance")
 
 @pytest.fixture
 def fake_broker() -> Iterator[FakeBroker]:
-    """Connect every client and server created in this test to an in-memory broker, and return that broker.
+    """Connect every client and server that connects in this test to an in-memory broker, and return that broker.
 
-    The configured broker is not used. The fixture is synchronous, so it works with every pytest plug-in that runs async
+    Those that a module made when it was imported are among them, unless they were connected before the test. The
+    configured broker is not used. The fixture is synchronous, so it works with every pytest plug-in that runs async
     tests on asyncio.
     """
     broker = FakeBroker()

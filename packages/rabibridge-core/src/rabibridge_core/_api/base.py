@@ -16,7 +16,7 @@ from rabibridge_core._observability.health import Health
 from rabibridge_core._reporting.error_frames import drop_frames
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.plugins import plugin_manager
-from rabibridge_core.plugins.resolver import is_overridden, resolve_transport
+from rabibridge_core.plugins.resolver import current_override, resolve_transport
 from rabibridge_core.settings import Settings, load_settings
 from rabibridge_core.transport import Abandonable, ConnectionState
 
@@ -113,6 +113,7 @@ class RpcBase:
         self.name = self._given_name or f"{type(self).__name__}@{socket.gethostname()}:{os.getpid()}"
         self._home = HomeLoop(self.name)
         self._connected = self._closing = self._closed = False
+        self._made_by = current_override()
         self._transport = self._given_transport or resolve_transport(self.settings, self.name)
         self._engine = self._make_engine()
 
@@ -182,7 +183,9 @@ class RpcBase:
         if home.gone or home.pid != os.getpid() or self._closing:
             return True
         if state is ConnectionState.IDLE:
-            return home.loop not in (None, loop)  # it could not connect there
+            override = None if self._given_transport else current_override()
+            made_before = override is not None and override is not self._made_by  # a client of a module, now in a test
+            return made_before or home.loop not in (None, loop)  # it could not connect there
         return state is ConnectionState.CLOSED and self._given_transport is None
 
     def _leave_behind(self) -> None:
@@ -251,4 +254,4 @@ def _at_exit() -> None:
 
 def needs_broker(transport: Transport | None) -> bool:
     """Tell whether the settings must name a broker: not if a transport is given or a test has replaced it."""
-    return transport is None and not is_overridden()
+    return transport is None and current_override() is None

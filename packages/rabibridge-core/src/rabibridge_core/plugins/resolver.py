@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rabibridge_core.settings import Settings
     from rabibridge_core.transport import Transport
 
-__all__ = ["TransportFactory", "is_overridden", "override_transport", "resolve_transport"]
+__all__ = ["TransportFactory", "current_override", "override_transport", "resolve_transport"]
 
 TransportFactory: TypeAlias = "Callable[[Settings, str], Transport]"
 
@@ -22,10 +22,11 @@ _overrides: list[TransportFactory] = []
 
 @contextmanager
 def override_transport(factory: TransportFactory) -> Iterator[None]:
-    """Let ``factory(settings, name)`` make the transport of every client and server created inside the block.
+    """Let ``factory(settings, name)`` make the transport of every client and server that connects inside the block.
 
-    For tests: whatever the settings say, and even if there are none, no broker is contacted. The override applies to
-    the whole process. Blocks may be nested; the innermost one applies.
+    For tests: whatever the settings say, and even if there are none, no broker is contacted. A client or server that
+    was made before the block uses it, too, unless it was connected before. The override applies to the whole process.
+    Blocks may be nested; the innermost one applies.
     """
     _overrides.append(factory)
     try:
@@ -34,9 +35,9 @@ def override_transport(factory: TransportFactory) -> Iterator[None]:
         _overrides.remove(factory)
 
 
-def is_overridden() -> bool:
-    """Tell whether an :func:`override_transport` block is open."""
-    return bool(_overrides)
+def current_override() -> TransportFactory | None:
+    """Return what makes transports in the innermost :func:`override_transport` block; ``None`` outside of all."""
+    return _overrides[-1] if _overrides else None
 
 
 def resolve_transport(settings: Settings, name: str) -> Transport:
@@ -45,6 +46,6 @@ def resolve_transport(settings: Settings, name: str) -> Transport:
     Raises:
         ConfigurationError: no installed plug-in handles the scheme.
     """
-    if _overrides:
-        return _overrides[-1](settings, name)
+    if (override := current_override()) is not None:
+        return override(settings, name)
     return plugin_manager().transport(settings.endpoints[0].scheme, settings, name)
