@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 endif
 MEMBERS := packages/rabibridge-core packages/rabibridge-rabbitmq packages/rabibridge-testing
 STAMP := $(VENV)/.installed
+# What only tests need, which takes a while to install.
+TESTS_STAMP := $(VENV)/.installed-environments
 # Several processes, each with nodes of its own. They take whole files in the order of the folders: the longest come first.
 PYTEST := $(BIN)/python -m pytest -p no:benchmark -n auto --dist loadfile --no-loadscope-reorder
 UNIT := tests/unit tests/conformance tests/packaging/test_imports.py tests/packaging/test_repository.py tests/tools
@@ -39,7 +41,12 @@ $(STAMP): pyproject.toml tools/dev_requirements.py $(MEMBERS:%=%/pyproject.toml)
 	@$(BIN)/python -m pip install --quiet -r $(VENV)/dev-requirements.txt $(MEMBERS:%=-e %)
 	@touch $@
 
-install: $(STAMP)  ## Create the virtual environment
+$(TESTS_STAMP): $(STAMP)
+	@$(BIN)/python tools/dev_requirements.py environments > $(VENV)/environment-requirements.txt
+	@$(BIN)/python -m pip install --quiet -r $(VENV)/environment-requirements.txt
+	@touch $@
+
+install: $(TESTS_STAMP)  ## Create the virtual environment
 
 demo: $(STAMP)  ## Run a RabbitMQ, a server and a client, and show their calls
 	@$(BIN)/python -m tools.demo
@@ -57,11 +64,11 @@ format: $(STAMP)  ## Format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-pytest: $(STAMP)  ## Only the tests; ARGS='...' is passed to pytest
+pytest: $(TESTS_STAMP)  ## Only the tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(PYTEST) $(ARGS)
 
-unit: $(STAMP)  ## The tests that need no RabbitMQ, in less than a minute; ARGS='...' is passed to pytest
+unit: $(TESTS_STAMP)  ## The tests that need no RabbitMQ, in less than a minute; ARGS='...' is passed to pytest
 	$(PYTEST) $(UNIT) -m 'not rabbitmq' $(ARGS)
 
 test-latest:  ## The tests on the newest Python, 3.14 or later where it can be had; LATEST=3.15 asks for that one
@@ -75,10 +82,10 @@ test-lowest:  ## The tests with the lowest versions of the dependencies, on Pyth
 	$(MAKE) --no-print-directory install PYTHON=$$oldest VENV=.venv-lowest
 	@$(call test-in,.venv-lowest,)
 
-test-rabbitmq4: $(STAMP)  ## The tests of the transport on the newest RabbitMQ; SUITE=trixie, STRICT=1
+test-rabbitmq4: $(TESTS_STAMP)  ## The tests of the transport on the newest RabbitMQ; SUITE=trixie, STRICT=1
 	@$(BIN)/python -m tools.rabbitmq4 $(if $(SUITE),--suite $(SUITE)) $(if $(STRICT),--strict) $(ARGS)
 
-chaos: $(STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
+chaos: $(TESTS_STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	$(PYTEST) tests/chaos $(ARGS)
 
@@ -111,6 +118,12 @@ overload: $(STAMP)  ## Load a service with up to twenty times its capacity, agai
 scaling: $(STAMP)  ## Measure throughput against processes, queues and nodes; writes docs/scaling.md
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.scaling $(ARGS)
+
+.PHONY: soak-sync
+soak-sync: $(STAMP)  ## The synchronous client: 1,000 forks, 100,000 timeouts that race with replies; ten minutes
+	@$(BIN)/python -m tools.broker --install --check
+	SYNC_FORKS=1000 SYNC_RACES=100000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 3600 -v --durations=0 \
+		tests/rabbitmq/test_sync_races.py tests/rabbitmq/test_sync_forks.py -k 'races or often or beside' $(ARGS)
 
 broker: $(STAMP)  ## Start a RabbitMQ, print its URL, run until Ctrl-C
 	@$(BIN)/python -m tools.broker --install

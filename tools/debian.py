@@ -18,7 +18,7 @@ from tools.apt import apt_install
 MIRROR_VARIABLE = "DEBOOTSTRAP_MIRROR"
 NEWEST_SUITE = "sid"
 
-_FOLDER = Path(__file__).parents[1] / ".debian"
+DEBIAN_FOLDER = Path(__file__).parents[1] / ".debian"
 _APT = Path("/etc/apt")
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
 _TIMEOUT = 1800.0
@@ -38,7 +38,7 @@ def debian_root(suite: str, package: str) -> Path:
     Raises:
         ImpossibleError: this machine cannot have it.
     """
-    root = _FOLDER / f"{suite}-{package}"
+    root = DEBIAN_FOLDER / f"{suite}-{package}"
     if root.exists():
         return root
     if sys.platform != "linux" or os.geteuid() != 0:

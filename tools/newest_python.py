@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.debian import NEWEST_SUITE, ImpossibleError, debian_root
+from tools.debian import DEBIAN_FOLDER, NEWEST_SUITE, ImpossibleError, debian_root
 
 _PROBE = "import ensurepip, ssl, sys, venv; print(*sys.version_info[:3]); print(sys.version_info.releaselevel)"
 _PROBE_TIMEOUT = 30.0
@@ -36,6 +36,16 @@ def _candidates() -> list[str]:
         for path in sorted(folder.iterdir())
         if re.fullmatch(r"python3(\.\d+)?", path.name)
     ]
+
+
+def installed_pythons() -> dict[str, str]:
+    """Return the programs of the installed Pythons, 3.11 or later: of each minor version, such as ``3.12``, the newest.
+
+    A Python of Debian sid counts once it was made for ``make test-latest``.
+    """
+    candidates = [*_candidates(), *map(str, DEBIAN_FOLDER.glob(f"{NEWEST_SUITE}-python3*/usr/local/bin/python3.*"))]
+    found = sorted((number, path) for path in candidates if (number := _version(path)) is not None)
+    return {f"{major}.{minor}": path for (major, minor, *_), path in found}
 
 
 def _version(python: str) -> tuple[int, ...] | None:

@@ -18,10 +18,15 @@ class VenvError(RuntimeError):
     """A virtual environment could not be made, as without a package registry."""
 
 
-def venv_python(folder: Path, requirements: tuple[str, ...]) -> Path:
+def venv_python(folder: Path, requirements: tuple[str, ...], base: str = sys.executable) -> Path:
     """Return the interpreter of the virtual environment ``folder``, in which ``requirements`` are installed.
 
     Several processes may ask at once; the first makes it.
+
+    Args:
+        folder: where it is.
+        requirements: arguments of ``pip install``.
+        base: the Python to make it of.
 
     Raises:
         VenvError: it could not be made.
@@ -31,7 +36,7 @@ def venv_python(folder: Path, requirements: tuple[str, ...]) -> Path:
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
-            _run(sys.executable, "-m", "venv", str(folder))
+            _run(base, "-m", "venv", str(folder))
             pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
             _run(*pip, "--retries", "1", "--timeout", "15", *requirements)
             stamp.write_text(wanted)

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rabbitmq.sync_support import LOOPS, programs
+from tests.rabbitmq.sync_support import LOOPS, ON_EVERY_PYTHON, programs, python
 
 if TYPE_CHECKING:
     from tests.rabbitmq.sync_support import SyncPrograms
 
-__all__ = ["programs"]
+__all__ = ["programs", "python"]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 
 # Python 3.12 and later warn of every fork of a process with threads, which is what these tests do.
 QUIET = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
-FORKS = "150"
+FORKS = os.environ.get("SYNC_FORKS", "150")  # `make soak-sync` has more
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@ON_EVERY_PYTHON
 async def test_a_fork_while_a_call_is_in_flight(programs: SyncPrograms, loop: str) -> None:
     process = await programs.start("forks", loop, **QUIET)
     before = await process.says()
@@ -63,7 +63,7 @@ async def test_a_fork_in_the_middle_of_a_wait(programs: SyncPrograms) -> None:
     assert code == 0
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@ON_EVERY_PYTHON
 async def test_children_of_multiprocessing(programs: SyncPrograms, loop: str) -> None:
     reports, code = await programs.reports("multiprocessing_children", loop, **QUIET)
     first, *children, last = reports

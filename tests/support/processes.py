@@ -88,12 +88,12 @@ class Processes:
         self._numbers = itertools.count()
         self._reaper = Reaper()
 
-    async def start(self, module: str, environment: dict[str, str]) -> Process:
-        """Run a module of this repository as a program; it is not at work yet."""
+    async def start(self, module: str, environment: dict[str, str], python: Path | None = None) -> Process:
+        """Run a module of this repository as a program, on this Python or another one; it is not at work yet."""
         log = self._folder / f"{module.rpartition('.')[2]}-{next(self._numbers)}.log"
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module,
+                python or sys.executable, "-m", module,
                 cwd=_ROOT, env=os.environ | environment, start_new_session=True,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
             )  # fmt: skip
