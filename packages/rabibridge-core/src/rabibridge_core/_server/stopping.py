@@ -68,11 +68,18 @@ class RequestStopper:
         requests = list(self._processor.active)
         for active in requests:
             self.stop_request(active, "requeued")
-        # A handler in a thread cannot be interrupted; all other tasks settle their requests themselves.
+        # A handler in a thread cannot be interrupted, unless it is a generator, which ends at its next yield; all other
+        # tasks settle their requests themselves.
+        sessions = self._processor.sessions
         tasks = [
             active.task
             for active in requests
-            if active.task is not None and (active.thread_future is None or active.thread_future.cancelled())
+            if active.task is not None
+            and (
+                active.thread_future is None
+                or active.thread_future.cancelled()
+                or (sessions is not None and sessions.of(active) is not None)
+            )
         ]
         if tasks:
             await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
