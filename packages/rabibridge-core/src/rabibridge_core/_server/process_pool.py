@@ -89,8 +89,13 @@ class ProcessPool:
         began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = asyncio.get_running_loop().create_task(self._keep(began), name=f"child of {self._service}")
         self._places.add(task)
-        task.add_done_callback(self._places.discard)
+        task.add_done_callback(self._place_ended)
         return began
+
+    def _place_ended(self, task: asyncio.Task[None]) -> None:
+        self._places.discard(task)
+        if not self._places and self._closing.is_set():
+            self._guard.close()
 
     async def _keep(self, began: asyncio.Future[None]) -> None:
         backoff = Backoff(_BACKOFF_FIRST, _BACKOFF_MAX, immediate=True)
@@ -250,7 +255,6 @@ class ProcessPool:
         """Wait until all children are gone, after :meth:`close`."""
         if self._places:
             await asyncio.wait(self._places)
-        self._guard.close()
 
 
 def _noted(began: asyncio.Future[None]) -> None:

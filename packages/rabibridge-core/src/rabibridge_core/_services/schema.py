@@ -62,7 +62,7 @@ class ServiceSchema:
         streams: whether the function is a generator function, async or not: its items are streamed.
         resumable: whether another worker can go on with a stream that has broken off.
         uploads: the parameters that callers can feed with items.
-        executor: where the function runs.
+        executor: where the function runs; ``None``: on the event loop if it is async, else in a thread.
         max_calls_per_child: how many calls a child process runs before it is replaced; ``None``: no limit.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
@@ -86,10 +86,15 @@ class ServiceSchema:
     streams: bool = False
     resumable: bool = False
     uploads: tuple[str, ...] = ()
-    executor: HandlerPlace = "loop"
+    executor: HandlerPlace | None = None
     max_calls_per_child: int | None = None
 
     injections: Injections | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Let an async function run on the event loop, and any other one in a thread, unless it says where."""
+        if self.executor is None:
+            object.__setattr__(self, "executor", "loop" if self.is_async else "thread")
 
     @classmethod
     def of(cls, func_ptr: Callable[..., Any], limits: ServiceLimits, name: str | None = None) -> ServiceSchema:
