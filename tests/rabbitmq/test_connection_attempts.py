@@ -39,7 +39,9 @@ def dead_url() -> Iterator[str]:
 async def test_attempts_and_the_time_left_are_logged(
     dead_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for seconds in longer(5):
+    timeouts = longer(5)
+    while True:
+        seconds = next(timeouts)
         monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", str(seconds))
         client = RMQClient(url=dead_url)
         caplog.clear()

@@ -27,7 +27,9 @@ async def in_time(
 
     That is one in which so many workers have answered, and those that have said nothing were counted.
     """
-    for timeout in longer(least):
+    timeouts = longer(least)
+    while True:
+        timeout = next(timeouts)
         broadcast = begin(timeout)
         try:
             results = await soon(all_results(broadcast))

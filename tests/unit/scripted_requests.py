@@ -161,7 +161,9 @@ async def outlasting(
     service: ServiceRunner, began: Callable[[], object], least: float, **options: Any
 ) -> ScriptedRequest:
     """Return a request whose time ends while it runs: it gets more of it until that is enough to begin."""
-    for time_left in longer(least):
+    times_left = longer(least)
+    while True:
+        time_left = next(times_left)
         request = ScriptedRequest(time_left=time_left, **options)
         service.received(request)
         await until(lambda request=request: began() or request.events)  # type: ignore[misc]

@@ -78,7 +78,9 @@ async def test_replies_without_a_worker_do_not_count(client: Client, transport: 
 
 
 async def test_one_who_says_nothing_is_counted_and_asked_again(client: Client, transport: ScriptedTransport) -> None:
-    for timeout in longer(1.3):
+    timeouts = longer(1.3)
+    while True:
+        timeout = next(timeouts)
         del transport.broadcasts[:]
         asking = Asking(client, transport, 2, timeout=timeout)
         answer_at_once(asking)
@@ -134,7 +136,9 @@ async def test_one_who_leaves_right_after_receiving_does_not_stand_for_another(
 
 
 async def test_the_count_is_not_known(client: Client, transport: ScriptedTransport) -> None:
-    for timeout in longer(0.3):
+    timeouts = longer(0.3)
+    while True:
+        timeout = next(timeouts)
         del transport.looked[:]
         asking = Asking(client, transport, None, timeout=timeout)
         answer_at_once(asking)

@@ -94,7 +94,9 @@ async def test_a_call_waits_no_longer_than_its_timeout() -> None:
     """All of a thousand calls are refused for good: few are sent again, since what waits counts in the budget."""
     retry = RetryRefused(base=0.01, cap=0.2, ratio=0.2, burst=20)
     async with _system(_work, retry, queue_size=0) as (client, transport), asyncio.timeout(1.5 * PATIENCE):
-        for timeout in longer(1.0):
+        timeouts = longer(1.0)
+        while True:
+            timeout = next(timeouts)
             transport.sent = 0
             bulk = client.options(timeout=timeout).map("work", range(1000), concurrency=1000, return_exceptions=True)
             errors = [each async for each in bulk]

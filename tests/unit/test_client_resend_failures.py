@@ -183,7 +183,9 @@ async def test_the_queue_stays_full_until_its_time_is_over(client: Client, trans
             loop.call_soon(client.calls.refused, request.correlation_id, QueueFullError, "full")
 
     transport.sending = lose_or_refuse
-    for timeout in longer(0.3):
+    timeouts = longer(0.3)
+    while True:
+        timeout = next(timeouts)
         transport.sent.clear()
         with pytest.raises(CallTimeoutError) as late:
             await begin(client, idempotent=True, timeout=timeout)

@@ -109,7 +109,9 @@ async def test_its_time_goes_on_while_it_waits(fake_broker: FakeBroker) -> None:
 
     fake_broker.add_service(work)
     async with RMQClient(retry=RetryRefused(base=0.01, cap=0.01)) as client:
-        for timeout in longer(0.5):
+        timeouts = longer(0.5)
+        while True:
+            timeout = next(timeouts)
             before = len(fake_broker.calls)
             fault = fake_broker.refuse("work", times=2)
             with pytest.raises(CallTimeoutError, match=rf"within {timeout:g} s") as late:

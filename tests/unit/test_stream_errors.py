@@ -98,7 +98,9 @@ async def test_nobody_answers(client: Client, transport: ScriptedTransport) -> N
 
 
 async def test_the_idle_timeout_is_for_each_item(client: Client, transport: ScriptedTransport) -> None:
-    for idle in longer(0.15):
+    idle_times = longer(0.15)
+    while True:
+        idle = next(idle_times)
         source = stream(client, idle_timeout=idle)
         first = asyncio.create_task(anext(source))
         worker = await asked(client, transport, len(transport.sent) + 1)

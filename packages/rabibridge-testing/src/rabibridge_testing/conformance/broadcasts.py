@@ -171,7 +171,9 @@ class BroadcastConformance(ConformanceBase):
         gate, name = Gate(), bench.name()
         slow, quick = await bench.server(gate.service(name)), await bench.server(service(nothing, name))
         client = await bench.rpc_client()
-        for timeout in longer(1.0):
+        timeouts = longer(1.0)
+        while True:
+            timeout = next(timeouts)
             broadcast = client.options(timeout=timeout).broadcast(name)
             answered = await answered_in_time(broadcast)
             if answered and broadcast.missing and broadcast.silent is not None:  # all but the slow one were in time
@@ -187,7 +189,9 @@ class BroadcastConformance(ConformanceBase):
         deaf = Worker()
         await soon((await bench.transport()).serve(schema.queue, deaf))
         client = await bench.rpc_client()
-        for timeout in longer(2.0):
+        timeouts = longer(2.0)
+        while True:
+            timeout = next(timeouts)
             broadcast = client.options(timeout=timeout).broadcast(name)
             answered = await answered_in_time(broadcast)
             if answered and broadcast.silent is not None:  # the answer and the number of workers were in time

@@ -149,7 +149,9 @@ class IdempotencyConformance(ConformanceBase):
         name, gate = bench.name("gate"), Gate()
         await bench.server(gate.service(name), drain_timeout=0)
         client = await bench.client()
-        for timeout in longer(0.5):
+        timeouts = longer(0.5)
+        while True:
+            timeout = next(timeouts)
             call = _call(client, name, idempotent=True, timeout=timeout)
             await until(lambda call=call: call.done() or not gate.started.empty())  # type: ignore[misc]
             if not gate.started.empty():

@@ -118,7 +118,9 @@ class OutageConformance(ConformanceBase):
         name, gate = bench.name("gate"), Gate()
         server = await bench.server(gate.service(name))
         client = await bench.client()
-        for timeout in longer(1.0):
+        timeouts = longer(1.0)
+        while True:
+            timeout = next(timeouts)
             call = asyncio.create_task(client.call(name, (), {}, CallOptions("async", timeout)))
             await until(lambda call=call: call.done() or not gate.started.empty())  # type: ignore[misc]
             if not gate.started.empty():
