@@ -274,17 +274,19 @@ class Codec:
         except BaseException as error:
             raise unencodable(serializer.name, value, error) from error
 
-    def _finish(self, serializer: Serializer, body: bytes, context: bytes) -> tuple[bytes, str, str | None]:
+    def _finish(
+        self, serializer: Serializer, body: bytes, context: bytes, *, compressible: bool = True
+    ) -> tuple[bytes, str, str | None]:
         if len(body) > self.max_decompressed:
             raise ContentRejectedError(
-                f"the value takes {len(body)} bytes as {serializer.name}, more than "
-                f"max_decompressed={self.max_decompressed}"
+                f"the value takes {len(body)} bytes as {serializer.name}, more than max_decompressed="
+                f"{self.max_decompressed}"
             )
         content_type, encoding = serializer.content_type, None
-        # A body that happens to begin with zstd's magic number is compressed at any size, since a reader would take it
-        # for a frame. No built-in serializer writes one.
+        # Such a body is compressed at any size, since a reader would take it for a frame. No built-in one writes it.
         disguised = body[:4] == MAGIC
-        if disguised or (len(body) > self._threshold and (len(body) > self.max_body or not looks_incompressible(body))):
+        tried = len(body) > self.max_body or (compressible and not looks_incompressible(body))
+        if disguised or (tried and len(body) > self._threshold):
             compressed = compress(body)
             if disguised or len(compressed) < len(body):
                 body, encoding = compressed, "zstd"

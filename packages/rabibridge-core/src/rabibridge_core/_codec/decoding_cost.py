@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from rabibridge_core.errors import SerializationError
 
-__all__ = ["EXTENSION_TYPE", "UNMEASURED", "Cost", "has_many_claims", "json_cost", "msgpack_cost"]
+__all__ = ["EXTENSION_TYPE", "UNMEASURED", "Cost", "has_many_claims", "is_one_string", "json_cost", "msgpack_cost"]
 
 UNMEASURED: Final = 256 * 1024
 """Bodies of up to this many bytes are decoded without being measured."""
@@ -175,6 +175,13 @@ def has_many_claims(data: bytes | bytearray | memoryview) -> bool:
     """
     plain = bytes(data) if isinstance(data, memoryview) else data
     return plain.count(b"\xdc") + plain.count(b"\xdd") > _CLAIMS
+
+
+def is_one_string(data: bytes | bytearray | memoryview) -> bool:
+    """Tell whether a body of MessagePack is a list of one long text or byte string, as one item of a stream is."""
+    if len(data) < 2 or data[0] != 0x91 or (width := _LENGTHS.get(data[1], 0)) < 2 or data[1] in _EXTENSION_HEADS:
+        return False
+    return int.from_bytes(data[2 : 2 + width], "big") == len(data) - 2 - width
 
 
 def json_cost(data: bytes | bytearray | memoryview, limit: int) -> Cost:

@@ -5,7 +5,7 @@ Each is encoded when it is yielded, as it is then, and sent together with others
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rabibridge_core._codec.json_serializer import JsonSerializer
 from rabibridge_core._codec.msgpack_serializer import AnyKeysMsgpackSerializer, MsgpackSerializer
@@ -18,19 +18,35 @@ if TYPE_CHECKING:
 
 __all__ = ["ItemEncoder"]
 
-Finish: TypeAlias = "Callable[[Serializer, bytes, bytes], tuple[bytes, str, str | None]]"
+
+class Finish(Protocol):
+    """Makes an encoded value the body of a message: compresses it, signs it and checks its size."""
+
+    def __call__(
+        self, serializer: Serializer, body: bytes, context: bytes, *, compressible: bool = True
+    ) -> tuple[bytes, str, str | None]:
+        """Return body, content type and content encoding; not ``compressible``: do not try to compress it."""
+        ...
+
 
 _HEADER_MAX: Final = 5
 """The header of a list takes at most so many bytes more than that of each item."""
+_LONG: Final = 16 * 1024
+"""Trying to compress a body of so many bytes takes longer than all the rest."""
+_UNTRIED_MAX: Final = 64
 _SHORT_ARRAY: Final = 0x90
 _ARRAY_16: Final = b"\xdc"
 _ARRAY_32: Final = b"\xdd"
 
 
 class ItemEncoder:
-    """Encodes the items of one stream or upload, in one format. It keeps no state, and may be used by any thread."""
+    """Encodes the items of one stream or upload, in one format.
 
-    __slots__ = ("_dumps", "_finish", "_join", "_max_item", "_serializer")
+    :meth:`encode` may be called by any thread, :meth:`join` by one at a time: where compressing was in vain, it is not
+    tried for a while.
+    """
+
+    __slots__ = ("_dumps", "_finish", "_in_vain", "_join", "_max_item", "_serializer", "_untried")
 
     def __init__(
         self, serializer: Serializer, dumps: Callable[[Any], bytes], finish: Finish, *, max_decompressed: int
@@ -49,6 +65,8 @@ class ItemEncoder:
         self._dumps = dumps if self._join is None else serializer.dumps
         self._finish = finish
         self._max_item = max_decompressed - _HEADER_MAX
+        self._in_vain = 0  # so many long bodies in a row could not be compressed
+        self._untried = 0  # so many bodies follow that are not compressed
 
     @property
     def joins(self) -> bool:
@@ -83,7 +101,18 @@ class ItemEncoder:
             (body,) = items
         else:
             body = self._join(items)
-        return self._finish(self._serializer, body, context)
+        if len(body) < _LONG:
+            return self._finish(self._serializer, body, context)
+        if self._untried:
+            self._untried -= 1
+            return self._finish(self._serializer, body, context, compressible=False)
+        finished = self._finish(self._serializer, body, context)
+        if len(finished[0]) >= len(body):
+            self._in_vain += 1
+            self._untried = min(2**self._in_vain, _UNTRIED_MAX)
+        else:
+            self._in_vain = 0
+        return finished
 
 
 def _join_msgpack(items: Sequence[bytes]) -> bytes:
