@@ -26,7 +26,7 @@ __all__ = ["AnyKeysMsgpackSerializer", "MsgpackSerializer"]
 # The packer doubles its buffer when needed; a small one avoids allocating the default of 256 KiB.
 _BUFFER = 1024
 _KEPT = 128 * 1024
-"""A packer that has encoded a larger body is not used again, because its buffer stays as large. To make a buffer of this
+"""A packer that has encoded a larger body is not used again, because its buffer stays as large. To make one of this
 size takes ten times as long as to fill it, and messages of streams are half as large."""
 _UNCHECKED_CLAIMS = 4096
 _STEP = 256 * 1024
