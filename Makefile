@@ -53,7 +53,7 @@ demo: $(STAMP)  ## Run a RabbitMQ, a server and a client, and show their calls
 
 test: check pytest  ## Everything that must pass: make check, then the tests
 
-check: $(STAMP)  ## Lint, format check, types, layers
+check: $(TESTS_STAMP)  ## Lint, format check, types, layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if "serve" in sys.argv:  # nameko serves on eventlet; its proxy is for programs without it
-    import eventlet
+    import eventlet  # pyright: ignore[reportMissingImports]
 
     eventlet.monkey_patch()
 
