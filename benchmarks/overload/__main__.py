@@ -3,7 +3,7 @@
 One after the other, RabiBridge and its peers serve a service with a capacity of 500 calls per second, under loads from
 half to twenty times that capacity. Each load has its own queue and processes. Then RabiBridge serves two services at
 once, one of which is flooded, and one service with two classes of criticality, one of which is flooded. The figures are
-printed and, by default, written to docs/ and benchmarks/results/.
+printed and, by default, written to docs/ and benchmarks/results/; what is not measured keeps its figures there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks.environments import UnavailableError, interpreter
 from benchmarks.overload import cell, criticality, neighbours, record
 from benchmarks.overload.lineup import LINEUP
-from benchmarks.overload.targets import targets
+from benchmarks.overload.runs import Run
 from benchmarks.overload.terms import LOADS, RAMP
 from benchmarks.processes import pid_of
 from tools.broker import BrokerError, provide_broker
@@ -117,10 +117,10 @@ def main() -> int:
         cells = _cells(broker, names, options.loads, options.seconds)
         beside = _beside(broker, options.seconds / 2) if _NEIGHBOURS in options.only else {}
         shared = _shared(broker, options.seconds / 2) if _CRITICALITY in options.only else {}
-    found = targets(cells, shared)
-    print(record.page(about, cells, beside, shared, found))
+    run = Run(about, record.terms(options.seconds), cells, beside, shared)
+    print(record.page([run]))
     if not options.no_write:
-        record.write(about, cells, beside, shared, found, options.seconds)
+        record.write(run)
     return 0
 
 

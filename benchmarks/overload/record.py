@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.charts import draw
 from benchmarks.compare.machine import describe
 from benchmarks.environments import ROOT
+from benchmarks.overload import runs as runs_file
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.pictures import charts
+from benchmarks.overload.runs import Run, all_cells, merged
 from benchmarks.overload.tables import (
     criticality_table,
     detail_table,
@@ -19,15 +19,14 @@ from benchmarks.overload.tables import (
     neighbours_table,
     targets_table,
 )
+from benchmarks.overload.targets import targets
 from benchmarks.overload.terms import BOUND, CAPACITY, FETCH_SIZE, HANDLER_TIME, QUEUE_SIZE, RAMP, TIMEOUT
+from benchmarks.roster import US
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
-    from benchmarks.overload.cell import Cell
-    from benchmarks.overload.criticality import Shared
-    from benchmarks.overload.neighbours import Neighbours
-    from benchmarks.overload.targets import Target
     from tools.broker import Broker
 
 PAGE = ROOT / "docs/overload.md"
@@ -37,21 +36,25 @@ _BEGIN, _END = "<!-- figures of the last run -->", "<!-- end of the figures -->"
 
 
 def about(broker: Broker, contenders: Sequence[str]) -> dict[str, str]:
-    """Return the date, the machine and the versions."""
-    return describe(broker, [LINEUP[name].entry.name for name in contenders])
+    """Return the date, the machine, and the versions of these contenders and of RabiBridge."""
+    return describe(broker, list(dict.fromkeys([US, *(LINEUP[name].entry.name for name in contenders)])))
 
 
-def page(
-    told: Mapping[str, str],
-    cells: Sequence[Cell],
-    beside: Mapping[str, Neighbours],
-    shared: Mapping[str, Sequence[Shared]],
-    found: Sequence[Target],
-) -> str:
-    """Return all tables."""
-    facts = ", ".join(f"{name} {value}" for name, value in told.items() if name != "date")
-    parts = [f"Measured on {told['date']}. {facts}."]
-    if found:
+def terms(seconds: float) -> dict[str, float]:
+    """Return what is offered to which service in a run with loads of ``seconds``."""
+    return {
+        "capacity": CAPACITY, "fetch_size": FETCH_SIZE, "handler_time": HANDLER_TIME, "timeout": TIMEOUT,
+        "queue_size": QUEUE_SIZE, "bound": BOUND, "seconds": seconds, "ramp": RAMP,
+    }  # fmt: skip
+
+
+def page(runs: Sequence[Run]) -> str:
+    """Return all tables; they say when each part was measured."""
+    cells = all_cells(runs)
+    beside = next((run.neighbours for run in runs if run.neighbours), {})
+    shared = next((run.criticality for run in runs if run.criticality), {})
+    parts = [_measured(run, alone=len(runs) == 1) for run in runs]
+    if found := targets(cells, shared):
         parts += ["### Targets", targets_table(found)]
     if cells:
         parts += ["### Good results", goodput_table(cells)]
@@ -66,55 +69,27 @@ def page(
     return "\n\n".join(parts)
 
 
-def write(
-    told: Mapping[str, str],
-    cells: Sequence[Cell],
-    beside: Mapping[str, Neighbours],
-    shared: Mapping[str, Sequence[Shared]],
-    found: Sequence[Target],
-    seconds: float,
-) -> None:
-    """Write the page, the results and the charts.
+def _measured(run: Run, *, alone: bool) -> str:
+    facts = ", ".join(f"{name} {value}" for name, value in run.about.items() if name != "date")
+    what = "" if alone else f": {'; '.join(run.parts)}"
+    return f"Measured on {run.about['date']}{what}. {facts}."
+
+
+def write(run: Run, *, file: Path = RESULTS, page_file: Path = PAGE) -> None:
+    """Write the page and the results, with what the run has not measured of those before, and the charts.
 
     Raises:
-        ValueError: docs/overload.md has no markers.
+        ValueError: the page has no markers, or the file of the results holds something else.
         UnavailableError: the charts cannot be drawn.
     """
-    before, begin, rest = PAGE.read_text().partition(_BEGIN)
+    runs = merged(runs_file.read(file), run)
+    before, begin, rest = page_file.read_text().partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{PAGE} must contain the lines {_BEGIN} and {_END}")
-    PAGE.write_text(f"{before}{begin}\n\n{page(told, cells, beside, shared, found)}\n\n{end}{after}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(_rounded(_results(told, cells, beside, shared, found, seconds)), indent=1) + "\n")
-    draw(charts(PICTURES, cells, seconds))
-
-
-def _results(
-    told: Mapping[str, str],
-    cells: Sequence[Cell],
-    beside: Mapping[str, Neighbours],
-    shared: Mapping[str, Sequence[Shared]],
-    found: Sequence[Target],
-    seconds: float,
-) -> dict[str, Any]:
-    terms = {
-        "capacity": CAPACITY, "fetch_size": FETCH_SIZE, "handler_time": HANDLER_TIME, "timeout": TIMEOUT,
-        "queue_size": QUEUE_SIZE, "bound": BOUND, "seconds": seconds, "ramp": RAMP,
-    }  # fmt: skip
-    return {
-        "about": dict(told),
-        "terms": terms,
-        "targets": [asdict(one) for one in found],
-        "cells": [asdict(one) for one in cells],
-        "neighbours": {arrangement: asdict(one) for arrangement, one in beside.items()},
-        "criticality": {arrangement: [asdict(one) for one in rounds] for arrangement, rounds in shared.items()},
-    }
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 5)
-    if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
+        raise ValueError(f"{page_file} must contain the lines {_BEGIN} and {_END}")
+    page_file.write_text(f"{before}{begin}\n\n{page(runs)}\n\n{end}{after}")
+    shared = next((one.criticality for one in runs if one.criticality), {})
+    cells = all_cells(runs)
+    runs_file.write(file, runs, targets(cells, shared))
+    if run.cells:
+        draw(charts(PICTURES, cells, max(one.terms["seconds"] for one in runs if one.cells)))
