@@ -27,7 +27,7 @@ def _documented() -> dict[str, set[str]]:
         if match := re.fullmatch(r"(\w+)/", line):
             package = match[1]
             found[package] = set()
-        elif match := re.match(r"[├└]─ (\w+)(/?)", line):
+        elif match := re.match(r"[├└]─ (\w+(?:/\w+)*)(/?)", line):
             entry = f"{package}/{match[1]}"
             if match[2]:
                 found[entry] = set()

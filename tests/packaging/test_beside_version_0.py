@@ -60,4 +60,4 @@ def test_what_programs_for_version_0_import() -> None:
     assert ByItsOldPath is RemoteExecutionError
     assert __version__ == importlib.metadata.version("rabibridge-rabbitmq")
     with pytest.raises(AttributeError, match="no_such_name"):
-        rabibridge.no_such_name  # noqa: B018
+        rabibridge.no_such_name  # type: ignore[attr-defined]  # noqa: B018

@@ -1,6 +1,8 @@
-"""The ``rabibridge`` command: arguments, output and exit codes.
+"""The ``rabibridge`` command: arguments, output and exit statuses.
 
-Serving and calling belong in the packages below; the command uses only their public classes.
+Serving and calling belong in the packages below; the command uses only their public classes. Each command is a module
+in ``commands``, and imports what it needs when it is called, so that ``rabibridge --help`` and shell completion are
+quick.
 """
 
 from __future__ import annotations
@@ -16,4 +18,4 @@ def main() -> None:
     """Run the command with the command-line arguments of the process."""
     from rabibridge.cli.app import app
 
-    app()
+    app(prog_name="rabibridge")
