@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tools.venv import VenvError, venv_python
 
-PREVIOUS = "17532f8"
+PREVIOUS = "bcf56ea"
 """The commit whose clients and servers must work with ours, in both directions."""
 
 _ROOT = Path(__file__).parents[1]

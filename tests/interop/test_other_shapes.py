@@ -1,4 +1,4 @@
-"""Notifications and broadcasts beside clients and servers that know none: 0.1.2, and the version before this one."""
+"""Broadcasts to servers of more than one version: 0.1.2, which knows none, the version before, and this one."""
 
 from __future__ import annotations
 
@@ -20,39 +20,23 @@ if TYPE_CHECKING:
 __all__ = ["previous"]  # the fixture of the tests below
 
 
-async def _all(broadcast: Broadcast[Any]) -> dict[str, Any]:
-    return {reply.worker: reply.result async for reply in broadcast}
-
-
-async def test_a_server_of_the_version_before_is_counted_and_runs_notifications(
+async def test_workers_of_this_and_of_the_version_before_answer_one_broadcast(
     previous: Path, vhost_url: str, unique_name: Callable[[str], str]
 ) -> None:
     prefix = unique_name("shapes") + "_"
     config = {"url": vhost_url, "prefix": prefix, "any": "any"}
-    async with running(previous, "serves.py", config) as worker:
+    ours = RMQServer(url=vhost_url, name="ours")
+    ours.add_service(_add, queue_size=1000, fetch_size=10, timeout=60, name=prefix + "add")
+    async with running(previous, "serves.py", config) as worker, RMQClient(url=vhost_url) as client:
         assert "ready" in await line(worker)
-        async with RMQClient(url=vhost_url) as client:
-            await soon(client.options(kind="async").notify(prefix + "count"))
-            await soon(client.options(timeout=20.0).notify(prefix + "count"))
-            while await soon(client.call(prefix + "count")) < 3:  # noqa: ASYNC110 - the notifications run beside the calls
-                await asyncio.sleep(0.05)
-            runs = await soon(client.call(prefix + "count"))
-            for number in range(3):
-                alone, answers = await _in_time(client, 1.0, prefix + "add", number, 1)
-                assert answers == {}
-                assert (alone.missing, alone.silent, alone.complete) == ((), 1, False)
-            for body in ("x" * 60_000, "y" * 100):  # one that is longer than what it reads of a cancellation
-                await _in_time(client, 0.5, prefix + "count", body)
-            ours = RMQServer(url=vhost_url, name="ours")
-            ours.add_service(_add, queue_size=1000, fetch_size=10, timeout=60, name=prefix + "add")
-            async with ours.serving():
-                await soon(ours.wait_serving())
-                mixed, answers = await _in_time(client, 2.0, prefix + "add", 1, 2, answers=1)
-                assert answers == {"ours": 3}
-                assert (mixed.missing, mixed.silent) == ((), 1)
-                results = [client.call(prefix + "add", number, 1, times=2) for number in range(50)]
-                assert await soon(asyncio.gather(*results)) == [2 * (number + 1) for number in range(50)]
-            assert await soon(client.call(prefix + "count")) == runs + 1  # no broadcast has run there
+        async with ours.serving():
+            await soon(ours.wait_serving())
+            mixed, answers = await _in_time(client, 2.0, prefix + "add", 1, 2, answers=2)
+            assert list(answers.values()) == [3, 3]
+            assert "ours" in answers
+            assert (mixed.missing, mixed.silent) == ((), 0)
+            results = [client.call(prefix + "add", number, 1, times=2) for number in range(50)]
+            assert await soon(asyncio.gather(*results)) == [2 * (number + 1) for number in range(50)]
 
 
 async def test_a_server_of_version_0_1_2_is_counted(

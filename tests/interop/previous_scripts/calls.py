@@ -30,6 +30,13 @@ async def main() -> None:
                 return found
             return ["no error"]
 
+        async def everywhere(name: str, *args: Any) -> list[Any]:
+            for seconds in (5, 20, PATIENCE):  # a slow machine may take longer
+                broadcast = client.options(timeout=seconds).broadcast(config["prefix"] + name, *args)
+                if found := [reply.result async for reply in broadcast]:
+                    return found
+            return []
+
         large = "x" * 3_000_000
         held = asyncio.create_task(call("hold"))
         outcomes = {
@@ -46,7 +53,10 @@ async def main() -> None:
             "idempotent": [await call("count", idempotent=True) for _ in range(2)],
             "persistent": await call("add", 3, 4, persistent=True),
             "deadline": await call("time_left"),
+            "broadcast": await everywhere("add", 1, 2),
         }
+        await client.options(timeout=PATIENCE).notify(config["prefix"] + "notice")
+        outcomes["notified"] = await call("was_notified")
         held.cancel()
         await asyncio.gather(held, return_exceptions=True)
         outcomes["cancelled on the worker"] = await call("was_cancelled")

@@ -8,15 +8,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import rabibridge
-from rabibridge import RMQServer, current_call, register_call
+from rabibridge import RMQServer, ServiceError, current_call, register_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 config = json.loads(sys.argv[1])
 runs = 0
-cancelled = asyncio.Event()
+cancelled, notified = asyncio.Event(), asyncio.Event()
 
 
 async def add(left: Any, right: Any, *, times: int = 1) -> Any:
@@ -32,12 +31,7 @@ async def boom() -> None:
 
 
 async def declared(sku: str) -> None:
-    """Raise a declared error; the previous version has none, and raises what programs raised then."""
-    base: Any = getattr(rabibridge, "ServiceError", None)
-    if base is None:
-        raise LookupError(sku)
-
-    class OutOfStock(base, code="interop.out_of_stock"):  # type: ignore[call-arg,misc] # pyright: ignore
+    class OutOfStock(ServiceError, code="interop.out_of_stock"):
         sku: str
         left: int
 
@@ -69,10 +63,22 @@ async def was_cancelled() -> bool:
     return True
 
 
+async def notice() -> None:
+    notified.set()
+
+
+async def was_notified() -> bool:
+    async with asyncio.timeout(30):
+        await notified.wait()
+    return True
+
+
 async def main() -> None:
     server = RMQServer(url=config["url"])
     limits: dict[str, Any] = {"queue_size": 1000, "fetch_size": 10, "timeout": 60}
-    functions: list[Callable[..., Any]] = [add, add_sync, boom, declared, time_left, hold, was_cancelled]
+    functions: list[Callable[..., Any]] = [
+        add, add_sync, boom, declared, time_left, hold, was_cancelled, notice, was_notified,
+    ]  # fmt: skip
     for function in functions:
         function.__name__ = config["prefix"] + function.__name__
         server.add_service(register_call(**limits)(function))

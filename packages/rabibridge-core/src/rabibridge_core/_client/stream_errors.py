@@ -79,6 +79,11 @@ class StreamErrors:
         """Return the error of the function as the class that the function lists."""
         if error.code is None:
             explain_options(error, self._call.kwargs)
+            if error.executed is False and error.error_type.endswith(".SerializationError"):
+                error.add_note(
+                    "A server of a version without streams and uploads cannot read such a request: update it, or use "
+                    "client.call and give values, such as a list."
+                )
             return error
         return as_listed_by(self._call.func, error)
 
