@@ -69,7 +69,7 @@ def _of(rig: Rig, reader: _Reader) -> Process:
     return next(worker for worker in rig.workers if worker.pid == reader.pids[-1])
 
 
-async def _all_stopped(rig: Rig, *call_ids: int) -> None:
+async def all_stopped(rig: Rig, *call_ids: int) -> None:
     """Wait until every run of these streams has ended, except those whose process is gone."""
     pids = {worker.pid for worker in rig.workers}
     await until(
@@ -91,7 +91,7 @@ async def test_a_worker_is_killed_in_the_middle(rig: Rig) -> None:
     await asyncio.gather(plain.ended(StreamError), resumed.ended())
     assert len(resumed.items) == MANY
     assert len(set(resumed.pids)) == 2
-    await _all_stopped(rig, plain.call_id, resumed.call_id)
+    await all_stopped(rig, plain.call_id, resumed.call_id)
     await rig.check()
 
 
@@ -105,7 +105,7 @@ async def test_the_connection_of_the_worker_is_cut_in_the_middle(rig: Rig) -> No
     network.cut()
     await asyncio.gather(plain.ended(StreamError), resumed.ended())
     assert len(resumed.items) == MANY
-    await _all_stopped(rig, plain.call_id, resumed.call_id)
+    await all_stopped(rig, plain.call_id, resumed.call_id)
     await rig.check()
 
 
@@ -119,17 +119,17 @@ async def test_the_connection_of_the_reader_is_cut_in_the_middle(rig: Rig) -> No
     network.cut()
     await asyncio.gather(plain.ended(ConnectionLostError), resumed.ended())
     assert len(resumed.items) == MANY
-    await _all_stopped(rig, plain.call_id, resumed.call_id)
+    await all_stopped(rig, plain.call_id, resumed.call_id)
     await rig.check()
 
 
 async def test_the_reader_is_killed_in_the_middle(rig: Rig) -> None:
     await _two(rig)
-    reader = await rig.launch("stream_caller", CHAOS_FIRST=str(_FIRST))
+    reader = await rig.launch("stream_caller", CHAOS_FIRST=str(_FIRST), CHAOS_CALLED="stream")
     await reader.ready()
     assert [run.end for run in rig.runs()[_FIRST]] == [None]
     reader.kill()
-    await _all_stopped(rig, _FIRST)
+    await all_stopped(rig, _FIRST)
     await rig.check()
 
 
@@ -140,7 +140,7 @@ async def test_the_reader_leaves_in_the_middle(rig: Rig) -> None:
     for reader in readers:
         await reader.stream.aclose()
     await asyncio.gather(*(reader.ended() for reader in readers))
-    await _all_stopped(rig, *(reader.call_id for reader in readers))
+    await all_stopped(rig, *(reader.call_id for reader in readers))
     last = _Reader(client, "stream", 100, ENOUGH)  # the places are free again
     await last.ended()
     assert len(last.items) == ENOUGH
@@ -156,7 +156,7 @@ async def test_the_time_of_a_stream_is_over_in_the_middle(rig: Rig) -> None:
     ]
     await asyncio.gather(*(reader.ended(CallTimeoutError) for reader in readers))
     assert len(readers[2].items) == 10
-    await _all_stopped(rig, *(reader.call_id for reader in readers))
+    await all_stopped(rig, *(reader.call_id for reader in readers))
     await rig.check()
 
 
@@ -199,5 +199,5 @@ async def test_the_broker_is_restarted_in_the_middle(rig: Rig) -> None:
     await asyncio.to_thread(rig.chaos_broker.node.start)
     await resumed.ended()
     assert len(resumed.items) == MANY
-    await _all_stopped(rig, plain.call_id, resumed.call_id)
+    await all_stopped(rig, plain.call_id, resumed.call_id)
     await rig.check()

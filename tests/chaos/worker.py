@@ -129,10 +129,31 @@ async def resumable(call_id: int, count: int, pause: float, start_at: int) -> As
                 await asyncio.sleep(pause)
 
 
+@register_call(redelivery_limit=_MANY)
+async def store(call_id: int, items: AsyncIterator[int]) -> list[int]:
+    """Check that the items count from 0, and return how many came, and to which process."""
+    with _runs.run(call_id):
+        count = 0
+        async for item in items:
+            if item != count:
+                raise ValueError(f"item {item} after {count} items")
+            count += 1
+        return [count, os.getpid()]
+
+
+@register_call(redelivery_limit=_MANY)
+async def converse(call_id: int, items: AsyncIterator[int]) -> AsyncIterator[list[int]]:
+    """Answer each item."""
+    with _runs.run(call_id):
+        async for item in items:
+            yield [item, os.getpid()]
+
+
 _SERVICES: dict[str, Callable[..., Any]] = {
     service.__name__: service
     for service in (
         echo, work, once, safe, thread, never, block, leave, leave_thread, interrupt, odd, die, stream, resumable,
+        store, converse,
     )
 }  # fmt: skip
 

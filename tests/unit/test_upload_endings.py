@@ -72,6 +72,7 @@ async def test_another_worker_begins_it_again(client: Client, transport: Scripte
     with pytest.raises(StreamError, match="an upload of which items were drawn cannot be sent again"):
         await task
     assert source.closed.is_set()
+    assert len(transport.cancelled) == 1, "or the second function would wait for the upload"
 
 
 async def test_messages_that_are_refused(client: Client, transport: ScriptedTransport) -> None:

@@ -30,11 +30,13 @@ class Upload(Protocol):
         argument: which one it is: its index as text, or its name.
         error: what the iterator of the caller has raised; ``None``: nothing.
         begun: whether anything was drawn from that iterator, so that the call cannot be sent again.
+        told: whether the function that reads was told of the error.
     """
 
     argument: str
     error: BaseException | None
     begun: bool
+    told: bool
 
     def attach(self, run: StreamRun, /) -> None:
         """Feed this request from now on."""

@@ -118,8 +118,8 @@ class Streaming:
         self.items.clear()
         run, self._run = self._run, None
         if run is not None:
-            if self._call.upload is not None and error is self._call.upload.error:
-                run.abandon()  # the function is told so as the one that reads the upload
+            if (upload := self._call.upload) is not None and upload.told and error is upload.error:
+                run.abandon()  # the function fails with that error
             else:
                 run.cancel()
             run.state.drop()

@@ -53,6 +53,7 @@ class Uploading:
         argument: which argument it feeds: its index as text, or its name.
         error: why the call must end: what the iterator has raised, or why the upload cannot go on.
         begun: whether the iterator was asked for an item, so that the call cannot be sent again.
+        told: whether the function that reads was told of the error.
     """
 
     def __init__(self, source: Any, argument: str, codec: Codec, func_name: str) -> None:
@@ -60,6 +61,7 @@ class Uploading:
         self.argument = argument
         self.error: BaseException | None = None
         self.begun = False
+        self.told = False
         self._source = source
         self._encoder = codec.items(None)
         self._func_name = func_name
@@ -204,6 +206,7 @@ class Uploading:
 
     def _tell_failed(self, run: StreamRun, error: BaseException) -> None:
         """Let the function that reads the upload fail, too."""
+        self.told = True
         _, described = encode_error(error, "upload")
         self._feed(run, {PART: ERROR, ERROR_TYPE: described[ERROR_TYPE], ERROR_MESSAGE: described[ERROR_MESSAGE]})
 
