@@ -77,13 +77,6 @@ def _env(url: str) -> dict[str, str]:
     return environment | {"RABIBRIDGE_URL": url}
 
 
-def test_call_prints_the_result_as_json(
-    rabibridge: Callable[..., subprocess.CompletedProcess[str]], serving: subprocess.Popen[str]
-) -> None:
-    assert json.loads(rabibridge("call", "add", "1", "--kwargs", '{"b": 41}').stdout) == 42
-    assert json.loads(rabibridge("call", "shout", "hello", "--kind", "sync").stdout) == "HELLO"
-
-
 def test_targets_are_files_of_any_name_and_folders(
     rabibridge: Callable[..., subprocess.CompletedProcess[str]], vhost_url: str, tmp_path: Path
 ) -> None:
@@ -96,31 +89,6 @@ def test_targets_are_files_of_any_name_and_folders(
         (tmp_path / folder / f"{name}.py").write_text(service.format(f"f{number}"))
     with _serving(vhost_url, tmp_path, "one/tasks.py", "two/tasks.py", "three/queue.py", "plugins"):
         assert [rabibridge("call", f"f{number}").stdout.strip() for number in range(4)] == ["0", "1", "2", "3"]
-
-
-def test_call_reports_a_failure_with_the_remote_traceback_and_its_own_status(
-    rabibridge: Callable[..., subprocess.CompletedProcess[str]], serving: subprocess.Popen[str]
-) -> None:
-    failed = rabibridge("call", "fail")
-    assert failed.returncode == 1
-    assert "builtins.LookupError: nothing here" in failed.stderr
-    assert "services.py" in failed.stderr
-    unknown = rabibridge("call", "nothing_of_that_name")
-    assert unknown.returncode == 6
-    assert "nothing_of_that_name" in unknown.stderr
-    assert "Traceback" not in unknown.stderr
-
-
-def test_call_prints_no_characters_that_control_a_terminal(
-    rabibridge: Callable[..., subprocess.CompletedProcess[str]], serving: subprocess.Popen[str]
-) -> None:
-    text = "\x9b31M \u202e \U000e0001 \xc9"
-    printed = rabibridge("call", "shout", text, "--kind", "sync").stdout
-    assert json.loads(printed) == text
-    assert printed.rstrip("\n").isprintable()
-    unknown = rabibridge("call", "nothing\n\x1b[31mforged").stderr
-    assert r"nothing\n\x1b[31mforged" in unknown
-    assert unknown.rstrip("\n").isprintable()
 
 
 def test_run_ends_cleanly_on_sigterm(serving: subprocess.Popen[str]) -> None:

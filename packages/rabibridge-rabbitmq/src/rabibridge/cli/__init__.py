@@ -16,6 +16,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command with the command-line arguments of the process."""
-    from rabibridge.cli.app import app
+    try:
+        from rabibridge.cli.app import app
 
-    app(prog_name="rabibridge")
+        app(prog_name="rabibridge")
+    except KeyboardInterrupt:  # while something was imported; commands handle it themselves
+        raise SystemExit(130) from None

@@ -18,6 +18,7 @@ __all__ = ["app"]
 COMMANDS = commands_of(
     run="Serve functions until SIGTERM or SIGINT.",
     call="Call a function and print its result as JSON.",
+    notify="Let a function run without waiting for its result.",
     ping="Connect to the broker and print how long it took.",
     version="Print the version.",
 )
@@ -61,6 +62,10 @@ def before(
         str | None,
         typer.Option(metavar="FILE", help="The configuration file; `none` reads none. Default: RABIBRIDGE_CONFIG."),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The profile of the configuration file. Default: RABIBRIDGE_PROFILE."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -68,3 +73,5 @@ def before(
     """Serve and call functions over RabbitMQ."""
     if config is not None:
         os.environ["RABIBRIDGE_CONFIG"] = config  # for the processes that a command starts, too
+    if profile is not None:
+        os.environ["RABIBRIDGE_PROFILE"] = profile

@@ -6,11 +6,13 @@ as escapes. Colour and boxes are for terminals alone, and ``NO_COLOR`` switches 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
 from rabibridge_core._reporting.error_text import printable
 
 if TYPE_CHECKING:
@@ -18,7 +20,16 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["StdoutClosedError", "console", "print_json", "print_line", "print_table", "print_warning"]
+__all__ = [
+    "StdoutClosedError",
+    "StdoutWriter",
+    "console",
+    "json_text",
+    "print_json",
+    "print_line",
+    "print_table",
+    "print_warning",
+]
 
 
 class StdoutClosedError(Exception):
@@ -50,8 +61,37 @@ def print_json(value: Any) -> None:
 
 def json_text(value: Any) -> str:
     """Return strict JSON in one line, without characters that control a terminal."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=not _has_all_characters(), allow_nan=False)
     return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+class StdoutWriter:
+    """Writes lines without holding up the event loop, however long a reader such as ``less`` takes for them.
+
+    It bypasses the buffer of ``sys.stdout``, whose lock a thread would still hold when the interpreter exits after
+    Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        """Start the thread that writes."""
+        self._thread = DaemonExecutor(1, "rabibridge-stdout")
+        self._descriptor = sys.stdout.fileno()
+
+    async def write(self, line: str) -> None:
+        """Write one line, and return when it is written.
+
+        Raises:
+            StdoutClosedError: nobody reads it.
+        """
+        data = (line + "\n").encode(sys.stdout.encoding, "backslashreplace")
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._write, data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except BrokenPipeError as error:
+            raise StdoutClosedError from error
 
 
 def print_warning(text: str) -> None:
@@ -91,6 +131,10 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else 1000
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+
+
+def _has_all_characters() -> bool:
+    return sys.stdout.encoding.lower().startswith("utf")
 
 
 def _cell(value: object) -> str:

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from rabibridge.cli.exit_codes import ExitCode, exit_code_of
-from rabibridge.cli.output import StdoutClosedError, json_text, print_warning
-from rabibridge_core._reporting.error_text import printable
-from rabibridge_core.errors import (
-    CallError,
-    ConfigurationError,
-    ConnectionLostError,
-    QueueFullError,
-    RabiBridgeError,
-    RemoteExecutionError,
-)
+from rabibridge.cli.error_report import report
+from rabibridge.cli.exit_codes import ExitCode
+from rabibridge.cli.output import StdoutClosedError
+from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -48,41 +41,6 @@ def run(work: Coroutine[Any, Any, T], *, json_errors: bool = False) -> T:
         raise typer.Exit(ExitCode.BROKEN_PIPE) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(ExitCode.INTERRUPTED) from error
-
-
-def report(error: RabiBridgeError, *, as_json: bool = False) -> typer.Exit:
-    """Print an error on standard error, and return what ends the command with its exit status."""
-    code = exit_code_of(error)
-    if as_json:
-        print_warning(json_text({"error": _fields(error, code)}))
-        return typer.Exit(code)
-    text = str(error) if isinstance(error, ConfigurationError) else printable(str(error))  # ours alone has lines
-    print_warning(f"error: {type(error).__name__}{_whether_it_ran(error)}: {text}")
-    if isinstance(error, RemoteExecutionError) and error.remote_traceback:
-        print_warning(error.remote_traceback.rstrip())
-    return typer.Exit(code)
-
-
-def _fields(error: RabiBridgeError, code: ExitCode) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "type": f"{type(error).__module__}.{type(error).__qualname__}",
-        "message": str(error),
-        "exit_status": int(code),
-        "executed": getattr(error, "executed", None),
-    }
-    if isinstance(error, QueueFullError):
-        fields["retry_after"] = error.retry_after
-    if isinstance(error, RemoteExecutionError):
-        fields |= {"remote_type": error.error_type, "remote_traceback": error.remote_traceback}
-    if error.received is not None:
-        fields["received"] = error.received
-    return fields
-
-
-def _whether_it_ran(error: RabiBridgeError) -> str:
-    if not isinstance(error, CallError | ConnectionLostError):
-        return ""
-    return {False: " (it did not run)", True: " (it ran)", None: " (it may have run)"}[error.executed]
 
 
 def loop_factory() -> Any:

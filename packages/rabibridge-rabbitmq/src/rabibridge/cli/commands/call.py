@@ -2,57 +2,107 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rabibridge.cli.call_arguments import (
+    ArgsArgument,
+    CallCommand,
+    CriticalityOption,
+    HeaderOption,
+    KindOption,
+    KwargsOption,
+    NameArgument,
+    TimeoutOption,
+    read_arguments,
+    read_headers,
+    view_of,
+)
+from rabibridge.cli.json_values import to_json
 from rabibridge.cli.lazy import command_app
-from rabibridge.cli.output import print_line
+from rabibridge.cli.output import StdoutWriter, json_text, print_json, print_warning
 from rabibridge.cli.runtime import run
 from rabibridge.mq import RMQClient
+from rabibridge_core._reporting.error_text import printable
+
+if TYPE_CHECKING:
+    from rabibridge_core._protocol.progress import Progress
 
 __all__ = ["app"]
 
 app = command_app()
 
+_EXAMPLES = """\b
+Examples:
+  rabibridge call add 1 -2
+  rabibridge call greet Ann --kwargs '{"loud": true}'
+  rabibridge call resize @photo.json --timeout 60
+  rabibridge call report 2024 --stream | head -3
 
-@app.command()
+The exit status is 1 if the function raised an exception, 5 if its queue is full, 6 if nobody serves it, 7 after the
+timeout, and 8 if the arguments do not fit.
+"""
+
+
+@app.command(cls=CallCommand, epilog=_EXAMPLES)
 def call(
-    name: Annotated[str, typer.Argument(help="Name of the service.")],
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(help="Positional arguments as JSON; anything that is not valid JSON is passed as a string."),
+    name: NameArgument,
+    args: ArgsArgument = None,
+    kwargs: KwargsOption = "{}",
+    kind: KindOption = "any",
+    timeout: TimeoutOption = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="The function is a generator: print each item as one line, at once.")
+    ] = False,
+    idle_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Of a stream: longest wait for an item.", show_default=False)
     ] = None,
-    kwargs: Annotated[str, typer.Option(help="Keyword arguments as a JSON object.")] = "{}",
-    kind: Annotated[Literal["async", "sync", "any"], typer.Option(help="Kind of the function.")] = "any",
-    timeout: Annotated[float, typer.Option(help="Timeout of the whole call, in seconds.")] = 10.0,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Of all calls with this key, a worker runs one; the call survives a lost connection.",
+            show_default=False,
+        ),
+    ] = None,
+    criticality: CriticalityOption = None,
+    header: HeaderOption = None,
+    json_errors: Annotated[bool, typer.Option("--json", help="Print an error as JSON, too.")] = False,
 ) -> None:
     """Call a function and print its result as JSON."""
-    try:
-        keywords = json.loads(kwargs)
-    except ValueError as error:
-        raise typer.BadParameter(f"not valid JSON: {error}", param_hint="--kwargs") from error
-    if not isinstance(keywords, dict):
-        raise typer.BadParameter(f'must be a JSON object such as {{"b": 1}}, got {kwargs}', param_hint="--kwargs")
+    positional, keywords = read_arguments(args, kwargs)
+    options = {
+        "kind": kind,
+        "timeout": timeout if timeout is not None else math.inf if stream else 10.0,
+        "idle_timeout": idle_timeout,
+        "idempotency_key": idempotency_key,
+        "criticality": criticality,
+        "headers": read_headers(header),
+        "on_progress": _print_progress,
+    }
 
     async def call_it() -> Any:
-        async with RMQClient() as client:
-            return await client.remote_call(
-                name, [_value(text) for text in args or []], keywords, kind, timeout=timeout
-            )
+        client = RMQClient()
+        view = view_of(client, **options)
+        async with client:
+            return await view.call(name, *positional, **keywords)
 
-    print_line(_json(run(call_it())))
+    async def print_items() -> None:
+        client = RMQClient()
+        view = view_of(client, **options)
+        writer = StdoutWriter()
+        async with client, view.stream(name, *positional, **keywords) as items:
+            async for item in items:
+                await writer.write(json_text(to_json(item)))
+
+    if stream:
+        run(print_items(), json_errors=json_errors)
+    else:
+        print_json(to_json(run(call_it(), json_errors=json_errors)))
 
 
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _json(result: Any) -> str:
-    """Return a result as JSON without characters that control a terminal."""
-    text = json.dumps(result, ensure_ascii=False, default=repr)
-    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+def _print_progress(progress: Progress) -> None:
+    share = "" if progress.fraction is None else f"{progress.fraction:.0%} "
+    print_warning(f"progress: {share}{printable(progress.text)}".rstrip())
