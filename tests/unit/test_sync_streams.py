@@ -6,6 +6,7 @@ import asyncio
 import copy
 import gc
 import os
+import pickle
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -187,6 +188,19 @@ def test_stubs_and_proxies_give_streams(client: Client) -> None:
         client.call(count, 3)
     with pytest.raises(TypeError, match=r"Use client\.call"):
         client.stream(total, [1])  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def test_a_stub_is_pickled_without_its_client(client: Client) -> None:
+    for stub in (client.stub(count, timeout=PATIENCE), client.service(Reports).year):
+        arrived = pickle.loads(pickle.dumps(stub))
+        with pytest.raises(ConfigurationError, match=r"has no client, as it was unpickled: give it one by stub\.bind"):
+            arrived(1)
+        assert repr(arrived) == f"<SyncStreamStub of {stub.__name__!r} by no client>"
+        assert list(arrived.bind(client)(1)) == list(stub(1))
+    assert "timeout=30" in repr(pickle.loads(pickle.dumps(client.stub(count, timeout=30))).bind(client))
+    with pytest.raises(SerializationError, match="the item does not fit"):
+        list(pickle.loads(pickle.dumps(client.stub(wrong))).bind(client)())
+    assert list(pickle.loads(pickle.dumps(client.stub(wrong, validate=False))).bind(client)()) == [1, "two"]
 
 
 def test_uploads(client: Client) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from rabibridge_core._api.stream_stubs import StreamStub
 from rabibridge_core._api.stubs import Stub
@@ -13,18 +13,11 @@ from rabibridge_core._codec.annotations import item_adapter
 from rabibridge_core._services.interface import interface_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rabibridge_core._client.options import GivenOptions, OptionArguments
+    from rabibridge_core._api.stub_base import MakesViews
+    from rabibridge_core._client.options import OptionArguments
     from rabibridge_core._services.interface import ServiceInterface, ServiceMethod
 
 __all__ = ["ServiceProxy", "make_proxy"]
-
-
-class MakesViews(Protocol):
-    """A client, synchronous or not, or a view of it."""
-
-    def _view(self, given: GivenOptions) -> Any: ...
 
 
 def make_proxy(
@@ -57,6 +50,9 @@ def make_proxy(
 class ServiceProxy:
     """The remote methods of a service class, each as a :class:`~rabibridge_core.rpc.Stub`."""
 
+    _stub: ClassVar[type[Any]] = Stub
+    _stream_stub: ClassVar[type[Any]] = StreamStub
+
     def __init__(self, calls: Any, interface: ServiceInterface, validate: bool) -> None:
         """Call the methods of ``interface`` by ``calls``, a view of a client."""
         self._calls = calls
@@ -70,18 +66,14 @@ class ServiceProxy:
         stub: Stub[..., Any]
         if gives_items(method.function):
             adapt = item_adapter(method.function) if self._validate else None
-            stub = self._stream_stub(method.function, CallTarget(interface.service_name(method), "any", adapt))
+            target = CallTarget(interface.service_name(method), "any", adapt)
+            stub = self._stream_stub(self._calls, method.function, target)
         else:
             adapt = interface.adapters()[attribute] if self._validate else None
-            stub = self._stub(method.function, CallTarget(interface.service_name(method), method.kind, adapt))
+            target = CallTarget(interface.service_name(method), method.kind, adapt)
+            stub = self._stub(self._calls, method.function, target)
         self.__dict__[attribute] = stub
         return stub
-
-    def _stub(self, function: Callable[..., Any], target: CallTarget) -> Any:
-        return Stub[..., Any](self._calls, function, target)
-
-    def _stream_stub(self, function: Callable[..., Any], target: CallTarget) -> Any:
-        return StreamStub[..., Any](self._calls, function, target)
 
     def _method(self, attribute: str) -> ServiceMethod:
         if attribute.startswith("_"):

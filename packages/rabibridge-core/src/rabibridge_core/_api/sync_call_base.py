@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._api.sync_progress import call_with_progress
-from rabibridge_core._api.sync_uploads import call_with_drawn, is_drawn_here
+from rabibridge_core._api.sync_progress import wanted_reports
+from rabibridge_core._api.sync_uploads import is_drawn_here
+from rabibridge_core._api.sync_waiting import call_with_thread
 from rabibridge_core._client.options import NOTHING_GIVEN, GivenOptions
-from rabibridge_core._client.progress import ProgressHeaders
 from rabibridge_core._client.targets import as_listed_by, explain_options
 from rabibridge_core._client.upload_arguments import find_upload
 from rabibridge_core.errors import InvalidArgumentsError, RemoteExecutionError, SerializationError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rabibridge_core._api.sync_connection import SyncConnection
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.targets import CallTarget
+    from rabibridge_core._client.upload_arguments import UploadArgument
     from rabibridge_core._protocol.naming import FunctionKind
 
 __all__ = ["SyncCallBase"]
@@ -47,10 +48,19 @@ class SyncCallBase(ABC):
         kwargs: dict[str, Any],
         options: AnyOptions,
     ) -> Any:
-        headers = options[7]
-        if type(headers) is ProgressHeaders:
-            return call_with_progress(connection, name, args, kwargs, options, headers)
-        return connection.call(name, args, kwargs, options)
+        if wanted_reports(options) is None:
+            return connection.call(name, args, kwargs, options)
+        return call_with_thread(
+            connection, lambda chosen, _: connection.remote_call(name, args, kwargs, chosen), name, options
+        )
+
+    def _feed(
+        self, connection: SyncConnection, func: object, name: str, found: UploadArgument, options: AnyOptions
+    ) -> Any:
+        call = partial(connection.call_with_upload, func, name, found)
+        if is_drawn_here(found) or wanted_reports(options) is not None:
+            return call_with_thread(connection, call, name, options, found)
+        return connection.run(call, options, None)
 
     def _call(self, func: object, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, kind, adapt = target
@@ -64,8 +74,7 @@ class SyncCallBase(ABC):
                     raise
             else:
                 return result if adapt is None or type(result) in adapt.exact else adapt(result)
-            call = partial(connection.call_with_upload, func, name, options)
-            result = call_with_drawn(connection, call, found) if is_drawn_here(found) else connection.run(call, found)
+            result = self._feed(connection, func, name, found, options)
         except InvalidArgumentsError as error:
             explain_options(error, kwargs)
             raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ov
 
 from rabibridge_core._api.sync_bulk_calls import SyncBulkCalls
 from rabibridge_core._api.sync_other_calls import SyncOtherCalls
+from rabibridge_core._api.sync_progress import check_on_progress
 from rabibridge_core._api.sync_streams import SyncStreamCalls
 from rabibridge_core._api.sync_stub_calls import SyncStubCalls
 from rabibridge_core._client.options import GivenOptions
@@ -146,7 +147,12 @@ class SyncClientView(SyncCalls):
     __slots__ = ("_given", "_of")
 
     def __init__(self, of: Viewed, given: GivenOptions) -> None:
-        """Call by the client ``of``, with the options that were given."""
+        """Call by the client ``of``, with the options that were given.
+
+        Raises:
+            ConfigurationError: ``on_progress`` is an async function.
+        """
+        check_on_progress(given.on_progress)
         self._of = of
         self._given = given
 

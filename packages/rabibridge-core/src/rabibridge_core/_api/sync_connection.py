@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rabibridge_core._api.client import RpcClient
     from rabibridge_core._client.broadcast import Broadcast
     from rabibridge_core._client.options import AnyOptions, GivenOptions
+    from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.streaming import Streaming
     from rabibridge_core._client.upload_arguments import UploadArgument
 
@@ -94,10 +95,21 @@ class SyncConnection(LoopThread):
         """Make a broadcast by a view of the client with the options that were given."""
         return (await self.view(given, options, name)).broadcast(func, *args, **kwargs)
 
-    async def call_with_upload(self, func: object, name: str, options: AnyOptions, found: UploadArgument) -> Any:
-        """Call a function one of whose arguments is fed; the timeout includes the time to connect."""
+    async def call_with_upload(
+        self, func: object, name: str, found: UploadArgument, options: AnyOptions, source: AsyncIterator[Any] | None
+    ) -> Any:
+        """Call a function one of whose arguments is fed; the timeout includes the time to connect.
+
+        Args:
+            func: the function, or its name.
+            name: the name of the service.
+            found: the argument that is fed.
+            options: how to call it.
+            source: feeds it; ``None``: itself.
+        """
         if not self._connected or self.client.state is ConnectionState.CLOSED:
             options = await self._connect_for(name, options)
+        found = found if source is None else found._replace(source=source)
         return await call_with_upload(self._engine, func, name, found, options)
 
     async def stream(
@@ -110,6 +122,7 @@ class SyncConnection(LoopThread):
         kwargs: dict[str, Any],
         found: UploadArgument | None,
         source: AsyncIterator[Any] | None,
+        on_progress: OnProgress | None,
     ) -> Streaming:
         """Return a stream that is read by a view of the client with the options that were given.
 
@@ -122,8 +135,10 @@ class SyncConnection(LoopThread):
             kwargs: the keyword arguments.
             found: the argument that is fed, if one is.
             source: feeds it; ``None``: itself.
+            on_progress: called with the reports of its progress, on the loop; ``None``: they are not wanted.
         """
-        client, options = (await self.view(given, options, name))._prepare("any")
+        view = await self.view(given, options, name)
+        client, options = (view if on_progress is None else view.options(on_progress=on_progress))._prepare("any")
         if found is not None and source is not None:
             found = found._replace(source=source)
         return open_stream(client, func, name, args, kwargs, options, given.idle_timeout, found)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 
     from rabibridge_core._hosting.loop_thread import LoopThread
 
@@ -26,9 +26,14 @@ T = TypeVar("T")
 class Iteration(Generic[T]):
     """The side of the loop. Its coroutine functions and :meth:`cancel` run there."""
 
-    def __init__(self, begin: Callable[[Iteration[T]], AsyncIterator[T]]) -> None:
-        """Run what ``begin`` returns, when it is asked for the first time."""
+    def __init__(
+        self,
+        begin: Callable[[Iteration[T]], AsyncIterator[T]],
+        interrupted: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        """Run what ``begin`` returns, when it is asked for the first time; ``interrupted`` is run by :meth:`end`."""
         self._begin = begin
+        self._interrupted = interrupted
         self._task: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[tuple[str, Any]]
         self._given: asyncio.Future[Any]
@@ -48,7 +53,7 @@ class Iteration(Generic[T]):
         try:
             return await self._events.get()
         except BaseException:
-            self.cancel()
+            await self.end()
             raise
 
     async def inputs(self) -> AsyncGenerator[Any]:
@@ -69,6 +74,12 @@ class Iteration(Generic[T]):
         self.cancel()
         if self._task is not None:
             await asyncio.wait((self._task,))
+
+    async def end(self) -> None:
+        """Close it because the thread was interrupted."""
+        if self._interrupted is not None:
+            await self._interrupted()
+        await self.close()
 
     def cancel(self) -> None:
         """Cancel it."""
@@ -97,16 +108,20 @@ def iterate(
     begin: Callable[[Iteration[T]], AsyncIterator[T]],
     inputs: Iterator[Any] | None = None,
     draw: Callable[[Iterator[Any]], list[Any] | Exception] | None = None,
+    interrupted: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> Generator[T]:
     """Iterate over what ``begin`` returns. However the iteration is left, it ends on the loop, too.
+
+    If the thread is interrupted, what is sent for that has left before the exception goes on, or a second has passed.
 
     Args:
         connection: runs it.
         begin: makes the async iterator, on the loop.
         inputs: what :meth:`Iteration.inputs` gives there; it is iterated over in this thread.
         draw: draws from the inputs when some are wanted; ``None``: one at a time.
+        interrupted: run on the loop, before the iteration is closed, if the thread is interrupted.
     """
-    iteration = Iteration(begin)
+    iteration = Iteration(begin, interrupted)
     given: list[Any] | Exception | None = None
     over = False
     try:
@@ -116,7 +131,13 @@ def iterate(
                     f"{connection.name}: this iteration is that of process {connection.pid}, which this one was forked "
                     "from: begin a new one"
                 )
-            what, value = connection.run(iteration.next, given)
+            try:
+                what, value = connection.run_or_end(iteration.end, iteration.next, given)
+            except ConfigurationError:  # this thread runs an event loop
+                raise
+            except BaseException:  # interrupted, or the loop has ended
+                over = True
+                raise
             given = None
             if what == "item":
                 yield value
@@ -128,6 +149,11 @@ def iterate(
                 if what == "error":
                     raise value
                 return
+    except BaseException as error:
+        if not over and not isinstance(error, Exception | GeneratorExit):  # interrupted while it did not wait
+            over = True
+            connection.end_soon(iteration.end)
+        raise
     finally:
         if not over and connection.pid == os.getpid():
             _close(connection, iteration)

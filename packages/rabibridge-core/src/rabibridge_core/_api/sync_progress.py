@@ -1,85 +1,97 @@
-"""A call by a thread that waits, whose reports of progress arrive in that thread."""
+"""Reports of progress for a thread that waits: they arrive in that thread, when it is free to take them."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+import inspect
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from rabibridge_core._api.sync_iteration import iterate
-from rabibridge_core._client.progress import ProgressHeaders
+from rabibridge_core._client.progress import ProgressHeaders, plain_headers
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Coroutine
 
-    from rabibridge_core._api.sync_connection import SyncConnection
-    from rabibridge_core._api.sync_iteration import Iteration
     from rabibridge_core._client.options import AnyOptions
+    from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._protocol.progress import Progress
 
-__all__ = ["call_with_progress"]
+__all__ = ["Outcome", "Reports", "check_on_progress", "take_report", "wanted_reports"]
 
 _log = get_logger(__name__)
+T = TypeVar("T")
 
 
-class _Result(NamedTuple):
-    value: Any
+class Outcome(NamedTuple, Generic[T]):
+    """What the work has returned that the reports are about."""
+
+    value: T
 
 
-def call_with_progress(
-    connection: SyncConnection,
-    name: str,
-    args: tuple[Any, ...] | list[Any],
-    kwargs: dict[str, Any],
-    options: AnyOptions,
-    wanted: ProgressHeaders,
-) -> Any:
-    """Call, and let the function that wants the reports run in this thread while it waits.
+class Reports:
+    """The newest report of a call, on the loop, until the thread takes it: newer ones replace it."""
 
-    Meanwhile newer reports replace each other. What it raises is logged, and the call goes on, unless that is to end
-    the thread, as KeyboardInterrupt is.
-    """
+    def __init__(self) -> None:
+        """Have none yet."""
+        self._newest: Progress | None = None
+        self._changed = asyncio.Event()
 
-    def begin(_: Iteration[Any]) -> AsyncGenerator[Progress | _Result]:
-        return _reports_and_result(connection, name, args, kwargs, options, wanted.plain)
+    def received(self, progress: Progress) -> None:
+        """Called with each report."""
+        self._newest = progress
+        self._changed.set()
 
-    for item in iterate(connection, begin):
-        if isinstance(item, _Result):
-            return item.value
+    def options(self, options: AnyOptions) -> AnyOptions:
+        """Return the options of a call whose reports come here."""
+        return (*options[:7], ProgressHeaders(plain_headers(options[7]), self.received))
+
+    async def beside(self, work: Coroutine[Any, Any, T]) -> AsyncGenerator[Progress | Outcome[T]]:
+        """Do the work; give the reports that come meanwhile, and the outcome last.
+
+        Raises:
+            BaseException: what the work raises.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(lambda _: self._changed.set())
         try:
-            wanted.on_progress(item)
-        except Exception:  # noqa: BLE001 - the call goes on, whatever its caller does with reports
-            _log.exception("call of %r: on_progress has raised; the call goes on", name)
-    raise AssertionError("a call has ended without a result and without an error")
+            while not task.done() or self._newest is not None:
+                await self._changed.wait()
+                self._changed.clear()
+                if self._newest is not None:
+                    reported, self._newest = self._newest, None
+                    yield reported
+            yield Outcome(task.result())
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
 
 
-async def _reports_and_result(
-    connection: SyncConnection,
-    name: str,
-    args: tuple[Any, ...] | list[Any],
-    kwargs: dict[str, Any],
-    options: AnyOptions,
-    headers: Any,
-) -> AsyncGenerator[Progress | _Result]:
-    newest: Progress | None = None
-    changed = asyncio.Event()
+def wanted_reports(options: AnyOptions) -> OnProgress | None:
+    """Return what a call with these options wants to be called with its reports; ``None``: it wants none."""
+    headers = options[7]
+    return headers.on_progress if type(headers) is ProgressHeaders else None
 
-    def report(progress: Progress) -> None:
-        nonlocal newest
-        newest = progress
-        changed.set()
 
-    options = (*options[:7], ProgressHeaders(headers, report))
-    call = asyncio.get_running_loop().create_task(connection.remote_call(name, args, kwargs, options))
-    call.add_done_callback(lambda _: changed.set())
+def take_report(on_progress: OnProgress, progress: Progress, func_name: str) -> None:
+    """Call the function of a caller with a report, in this thread.
+
+    What it raises is logged, and the call goes on, unless that is to end the thread, as KeyboardInterrupt is.
+    """
     try:
-        while not call.done() or newest is not None:
-            await changed.wait()
-            changed.clear()
-            if newest is not None:
-                reported, newest = newest, None
-                yield reported
-        yield _Result(call.result())
-    finally:
-        call.cancel()
-        await asyncio.wait((call,))
+        on_progress(progress)
+    except Exception:  # noqa: BLE001 - the call goes on, whatever its caller does with reports
+        _log.exception("call of %r: on_progress has raised; the call goes on", func_name)
+
+
+def check_on_progress(on_progress: OnProgress | None) -> None:
+    """Check that a thread can call this.
+
+    Raises:
+        ConfigurationError: it is a coroutine function.
+    """
+    if on_progress is not None and inspect.iscoroutinefunction(on_progress):
+        raise ConfigurationError(
+            f"on_progress is {on_progress!r}, an async function; the thread that waits for the call runs it, so that "
+            "it must be a function that is not async"
+        )

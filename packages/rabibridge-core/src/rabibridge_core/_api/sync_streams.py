@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import deque
 from contextlib import suppress
@@ -11,17 +10,20 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overlo
 
 from rabibridge_core._api.sync_call_base import SyncCallBase
 from rabibridge_core._api.sync_iteration import iterate
+from rabibridge_core._api.sync_progress import take_report
+from rabibridge_core._api.sync_stream_reader import StreamReader
 from rabibridge_core._api.sync_uploads import Drawing, is_drawn_here
 from rabibridge_core._client.stream_targets import stream_target_of
 from rabibridge_core._client.upload_arguments import find_upload
+from rabibridge_core._protocol.progress import Progress
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator
     from types import TracebackType
 
     from rabibridge_core._api.sync_connection import SyncConnection
-    from rabibridge_core._api.sync_iteration import Iteration
+    from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.streaming import Streaming
     from rabibridge_core._client.targets import CallTarget
     from rabibridge_core._codec.annotations import ResultAdapter
@@ -32,45 +34,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 _NO_TYPES: frozenset[type] = frozenset()
-
-
-class _Reader:
-    """The side of the loop: its coroutine functions run there."""
-
-    def __init__(self, make: Callable[[Any], Coroutine[Any, Any, Streaming]]) -> None:
-        """Read what ``make`` returns; its argument feeds an argument of the function, if it is not ``None``."""
-        self.source: Streaming | None = None
-        self._make = make
-
-    async def next_items(self) -> tuple[Any, ...]:
-        """Wait for the next items; none: the stream is at its end."""
-        try:
-            if self.source is None:
-                self.source = await self._make(None)
-            return _taken(self.source) if await self.source.fetch() else ()
-        except asyncio.CancelledError:  # the thread was interrupted
-            await self.end()
-            raise
-
-    async def read_and_feed(self, iteration: Iteration[Any]) -> AsyncGenerator[tuple[Any, ...]]:
-        """Read the whole stream, and feed it with the inputs of the iteration."""
-        self.source = source = await self._make(iteration.inputs())
-        try:
-            while await source.fetch():
-                yield _taken(source)
-        finally:
-            source.close()
-
-    async def end(self) -> None:
-        """Close the stream."""
-        if self.source is not None:
-            self.source.close()
-
-
-def _taken(source: Streaming) -> tuple[Any, ...]:
-    items = tuple(source.items)
-    source.items.clear()
-    return items
 
 
 class SyncStream(Generic[ItemT_co]):
@@ -84,30 +47,32 @@ class SyncStream(Generic[ItemT_co]):
     def __init__(
         self,
         connection: SyncConnection,
-        make: Callable[[Any], Coroutine[Any, Any, Streaming]],
+        make: Callable[[Any, Any], Coroutine[Any, Any, Streaming]],
         name: str,
         adapt: ResultAdapter | None,
         inputs: Iterator[Any] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Read a stream on the loop of ``connection``. Made by the client.
 
         Args:
             connection: runs it.
-            make: makes it there; its argument feeds one of the function, if ``inputs`` are given.
+            make: makes it there; its arguments feed one of the function, if ``inputs`` are given, and take reports.
             name: the name of the service.
             adapt: restores items; ``None``: they stay as they are.
             inputs: what feeds an argument; it is drawn from in the thread that reads.
+            on_progress: called with the reports of progress, in the thread that reads.
         """
         self._connection = connection
-        self._reader = _Reader(make)
+        self._reader = StreamReader(make, name)
         self._name = name
         self._adapt = adapt
         self._exact = _NO_TYPES if adapt is None else adapt.exact
         self._items: deque[Any] = deque()
         self._closed = False
-        self._chunks: Generator[tuple[Any, ...]] | None = None
-        if inputs is not None:
-            self._chunks = iterate(connection, self._reader.read_and_feed, inputs, Drawing())
+        self._inputs = inputs
+        self._on_progress = on_progress
+        self._chunks: Generator[tuple[Any, ...] | Progress] | None = None
 
     @property
     def _source(self) -> Streaming | None:
@@ -139,14 +104,20 @@ class SyncStream(Generic[ItemT_co]):
                 raise StopIteration
         try:
             item: ItemT_co = self._items.popleft()
+            if self._adapt is None or type(item) in self._exact:
+                return item
         except IndexError:  # another thread was faster
             return next(self)
-        if self._adapt is None or type(item) in self._exact:
-            return item
+        except BaseException:  # the thread was interrupted, and may have lost an item
+            self._end(partial(self._reader.fail, len(self._items) + 1))
+            raise
         try:
             adapted: ItemT_co = self._adapt(item)
         except Exception as error:
             self._misfit(error)
+            raise
+        except BaseException:
+            self._end(partial(self._reader.fail, len(self._items) + 1))
             raise
         return adapted
 
@@ -161,7 +132,7 @@ class SyncStream(Generic[ItemT_co]):
                 self._chunks.close()
         try:
             with suppress(ConnectionLostError):  # the client is closed: nothing runs there any more
-                self._connection.run(self._reader.end)
+                self._connection.run_or_end(self._reader.end, self._reader.end)
         except ConfigurationError:  # this thread runs an event loop
             self._connection.call_soon(self._source.close)
 
@@ -177,7 +148,7 @@ class SyncStream(Generic[ItemT_co]):
 
     def __del__(self) -> None:
         """Stop the function soon, without waiting: this may run in any thread."""
-        reader: _Reader | None = getattr(self, "_reader", None)
+        reader: StreamReader | None = getattr(self, "_reader", None)
         if reader is not None and (source := reader.source) is not None and not source.over:
             self._connection.call_soon(source.close)
 
@@ -189,24 +160,49 @@ class SyncStream(Generic[ItemT_co]):
                 "forked from: begin a new one"
             )
         try:
-            chunks, reader = self._chunks, self._reader
-            items = self._connection.run(reader.next_items) if chunks is None else next(chunks, ())
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                self._closed = True
-            if self._source is not None and not self._source.over:
-                self._connection.call_soon(self._source.close)
+            items = self._next_items()
+            self._items.extend(items)
+        except ConfigurationError:  # this thread runs an event loop
             raise
-        self._items.extend(items)
+        except BaseException:
+            self._end(partial(self._reader.fail, 0))  # no effect if it is at its end
+            raise
         return bool(items)
+
+    def _next_items(self) -> tuple[Any, ...]:
+        """Return the items of the next message; meanwhile, do what is wanted of this thread."""
+        connection, reader, on_progress = self._connection, self._reader, self._on_progress
+        if (self._inputs is None and on_progress is None) or (self._chunks is None and reader.source is not None):
+            return connection.run_or_end(reader.interrupt, reader.next_items)
+        if self._chunks is None:
+            read = partial(reader.read_with_thread, fed=self._inputs is not None, reporting=on_progress is not None)
+            self._chunks = iterate(connection, read, self._inputs, Drawing(), reader.interrupt)
+        try:
+            for given in self._chunks:
+                if not isinstance(given, Progress):
+                    return given
+                assert on_progress is not None
+                try:
+                    take_report(on_progress, given, self._name)
+                except BaseException as error:  # noqa: BLE001 - it goes on when the stream has been ended
+                    self._chunks.throw(error)
+        except BaseException:
+            self._chunks = None
+            raise
+        self._chunks = None
+        return ()
+
+    def _end(self, work: Callable[[], object]) -> None:
+        """End it on the loop, without waiting."""
+        self._items.clear()
+        self._connection.call_soon(work)
 
     def _misfit(self, error: Exception) -> None:
         """End the stream because of an item that is not what the annotation says."""
-        source, left = self._source, len(self._items)
+        source, left = self._source, len(self._items) + 1
         if source is not None:
-            self._connection.call_soon(partial(source.fail, error, taken=left + 1))
-            error.received = source.received - left - 1  # type: ignore[attr-defined] # pyright: ignore
-        self._items.clear()
+            self._end(partial(source.fail, error, taken=left))
+            error.received = source.received - left  # type: ignore[attr-defined] # pyright: ignore
 
 
 class SyncStreamCalls(SyncCallBase):
@@ -252,4 +248,4 @@ def make_sync_stream(
     found = find_upload(args, kwargs)
     inputs = iter(found.source) if found is not None and is_drawn_here(found) else None
     make = partial(connection.stream, calls._given, options, target.name, func, args, kwargs, found)
-    return SyncStream(connection, make, target.name, target.adapt, inputs)
+    return SyncStream(connection, make, target.name, target.adapt, inputs, calls._given.on_progress)

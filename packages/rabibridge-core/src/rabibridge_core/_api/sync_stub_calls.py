@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
-from rabibridge_core._api.proxies import make_proxy
+from rabibridge_core._api.proxies import ServiceProxy, make_proxy
 from rabibridge_core._api.sync_call_base import SyncCallBase
-from rabibridge_core._api.sync_stream_stubs import SyncStreamStub, make_sync_stream_stub
-from rabibridge_core._api.sync_stubs import SyncServiceProxy, SyncStub, make_sync_stub
+from rabibridge_core._api.sync_stream_stubs import SyncStreamStub
+from rabibridge_core._api.sync_stubs import SyncStub
 from rabibridge_core._client.stream_targets import gives_items
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class SyncStubCalls(SyncCallBase):
             RegistrationError: the return annotation names something that is not found, or cannot be used.
         """
         if not isinstance(func, str) and gives_items(func):
-            return make_sync_stream_stub(self, func, name=name, validate=validate, options=options)
-        return make_sync_stub(self, func, name=name, validate=validate, options=options)
+            return SyncStreamStub[..., Any]._make(self, func, name=name, validate=validate, options=options)
+        return SyncStub[..., Any]._make(self, func, name=name, validate=validate, options=options)
 
     # A Callable, as mypy takes no protocol or abstract class for a type[ServiceT].
     def service(
@@ -123,3 +123,10 @@ class SyncStubCalls(SyncCallBase):
             self, cls, name=name, version=version, validate=validate, options=options, kind=SyncServiceProxy
         )
         return proxy  # type: ignore[no-any-return]
+
+
+class SyncServiceProxy(ServiceProxy):
+    """The remote methods of a service class, each as a :class:`~rabibridge_core.rpc.SyncStub`."""
+
+    _stub = SyncStub
+    _stream_stub = SyncStreamStub

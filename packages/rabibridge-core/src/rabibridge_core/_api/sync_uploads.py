@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from sys import getsizeof
 from time import monotonic
-from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._api.sync_iteration import iterate
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import Iterator
 
-    from rabibridge_core._api.sync_connection import SyncConnection
     from rabibridge_core._client.upload_arguments import UploadArgument
 
-__all__ = ["Drawing", "call_with_drawn", "is_drawn_here"]
+__all__ = ["Drawing", "is_drawn_here"]
 
 _ITEMS, _BYTES, _SECONDS = 1024, 64 * 1024, 0.001
 """How much is drawn at a time: what comes first. An iterator that takes its time gives one item at a time."""
@@ -49,22 +45,3 @@ class Drawing:
 def is_drawn_here(found: UploadArgument | None) -> bool:
     """Tell whether an argument is fed from an iterator of this thread, and not from an async one."""
     return found is not None and not hasattr(type(found.source), "__aiter__")
-
-
-def call_with_drawn(
-    connection: SyncConnection, call: Callable[[UploadArgument], Coroutine[Any, Any, Any]], found: UploadArgument
-) -> Any:
-    """Return what ``call`` does on the loop, where the argument is fed with what this thread draws."""
-
-    async def one_result(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        yield await call(found._replace(source=source))
-
-    try:
-        for result in iterate(
-            connection, lambda iteration: one_result(iteration.inputs()), iter(found.source), Drawing()
-        ):
-            return result
-    finally:
-        if isinstance(found.source, GeneratorType):
-            found.source.close()
-    raise AssertionError("a call has one result")

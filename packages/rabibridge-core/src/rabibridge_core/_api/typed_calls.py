@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._api.proxies import make_proxy
-from rabibridge_core._api.stream_stubs import StreamStub, make_stream_stub
-from rabibridge_core._api.stubs import Stub, make_stub
+from rabibridge_core._api.stream_stubs import StreamStub
+from rabibridge_core._api.stubs import Stub
 from rabibridge_core._client.stream_opening import call_with_upload
 from rabibridge_core._client.stream_targets import gives_items
 from rabibridge_core._client.targets import as_listed_by, explain_options, target_of
@@ -149,8 +149,8 @@ class TypedCalls(CallBase):
             RegistrationError: the return annotation names something that is not found, or cannot be used.
         """
         if not isinstance(func, str) and gives_items(func):
-            return make_stream_stub(self, func, name=name, validate=validate, options=options)
-        return make_stub(self, func, name=name, validate=validate, options=options)
+            return StreamStub[..., Any]._make(self, func, name=name, validate=validate, options=options)
+        return Stub[..., Any]._make(self, func, name=name, validate=validate, options=options)
 
     # A Callable, as mypy takes no protocol or abstract class for a type[ServiceT].
     def service(

@@ -74,10 +74,36 @@ class LoopThread(JobLoop):
         result: T = self._run(function, args)
         return result
 
+    def run_or_end(
+        self,
+        end: Callable[[], Coroutine[Any, Any, None]],
+        function: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
+        *args: *Ts,
+    ) -> T:
+        """Do what :meth:`run` does; if the waiting is interrupted, run ``end()`` on the loop, within the same second.
+
+        Raises:
+            BaseException: as :meth:`run`.
+        """
+        result: T = self._run(function, args, end=end)
+        return result
+
+    def end_soon(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``end()`` on the loop for a thread that was interrupted while it did not wait.
+
+        It waits until what is sent for that has left, for a second at most.
+        """
+        self._abandon(None, end)
+
     def _run(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], *, direct: bool = False
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        args: tuple[Any, ...],
+        *,
+        direct: bool = False,
+        end: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Any:
-        """Do what :meth:`run` describes; ``direct`` is described by :class:`Job`."""
+        """Do what :meth:`run` and :meth:`run_or_end` describe; ``direct`` is described by :class:`Job`."""
         if _get_running_loop() is not None:
             check_may_block(self.name)
         job = Job(function, args, direct=direct)
@@ -95,7 +121,7 @@ class LoopThread(JobLoop):
             while not acquire(True, _SLICE):
                 self._check_alive()
         except BaseException:
-            self._abandon(job)
+            self._abandon(job, end)
             raise
         error = job.error
         if error is None:
@@ -189,17 +215,35 @@ class LoopThread(JobLoop):
             if self._thread is not None and not self._thread.is_alive():
                 raise self._ended_error(executed=None)
 
-    def _abandon(self, job: Job) -> None:
-        """Cancel the job of this thread, which has been interrupted, and wait until that has been sent."""
-        job.abandoned = True
+    def _abandon(self, job: Job | None, end: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+        """Cancel the job of this thread, which has been interrupted, then run ``end``; wait until that is sent."""
+        if job is not None:
+            job.abandoned = True
+            if end is None and (job.finished or not job.queued):
+                return
         loop = self._loop
-        if loop is None or job.finished or not job.queued or self.pid != os.getpid():
+        if loop is None or self.pid != os.getpid():
             return
         left: Any = allocate_lock()
         left.acquire()
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(job.cancel, left)
+            if end is None:
+                assert job is not None
+                loop.call_soon_threadsafe(job.cancel, left)
+            else:
+                loop.call_soon_threadsafe(self._cancel_and_end, job, end, left)
             left.acquire(True, _CANCEL_TIMEOUT)
+
+    def _cancel_and_end(self, job: Job | None, end: Callable[[], Coroutine[Any, Any, None]], left: Any) -> None:
+        async def cancel_and_end() -> None:
+            if job is not None and job.task is not None:
+                job.task.cancel()
+                await asyncio.wait((job.task,))
+            await end()
+
+        loop = asyncio.get_running_loop()
+        ending = loop.create_task(cancel_and_end())
+        ending.add_done_callback(lambda _: loop.call_soon(loop.call_soon, left.release))
 
 
 _running: WeakSet[LoopThread] = WeakSet()
