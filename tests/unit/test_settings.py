@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge.settings import RabbitMQSettings
-from rabibridge_core.settings import Secret, Settings, load_settings
+from rabibridge_core.settings import Secret, load_settings
 from tests.unit.settings_support import LOGIN, URL, broker_file, error_of, hosts, only, write_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("clean_place")
 
@@ -57,43 +56,6 @@ def test_application_settings_follow_the_same_order(spelling: str, env: Any) -> 
     assert (settings.serializer, settings.compress_threshold, settings.drain_timeout) == ("pickle", 7, 1.5)
     assert settings.cid_max == 5000
     assert load_settings(serializer="cloudpickle", require_broker=False).serializer == "cloudpickle"
-
-
-def test_every_application_setting_can_come_from_a_variable_and_from_the_file(env: Any) -> None:
-    values = {
-        "cid_max": 4096,
-        "compress_threshold": 1,
-        "serializer": "json",
-        "log_level": "ERROR",
-        "max_body": 2048,
-        "max_decompressed": 4096,
-        "max_decoded": 2097152,
-        "any_map_keys": True,
-        "heartbeat": 2.5,
-        "connect_timeout": 3.5,
-        "drain_timeout": 0.0,
-        "signing_key": "k" * 32,
-        "trust_broker": True,
-        "direct_reply": True,
-        "max_pending": 100,
-        "call_timeout": 2.5,
-        "queue_type": "quorum",
-        "reply_queues": "replies.*, mine",
-    }
-    expected = {**values, "signing_key": Secret("k" * 32), "reply_queues": ("replies.*", "mine")}
-    of_rabbitmq = {item.name for item in fields(RabbitMQSettings)}
-    assert set(values) == ({item.name for item in fields(Settings)} - {"endpoints", "transport"}) | of_rabbitmq
-
-    literals = {name: f'"{value}"' if isinstance(value, str) else str(value).lower() for name, value in values.items()}
-    write_file("[app]\n" + "\n".join(f"{name.upper()} = {literal}" for name, literal in literals.items()))
-    env(RABIBRIDGE_CONFIG="rabibridge.toml")  # only a file that was named may set trust_broker
-    from_file = load_settings(require_broker=False)
-    env(RABIBRIDGE_CONFIG="none", **{f"RABIBRIDGE_{name.upper()}": str(value) for name, value in values.items()})
-    from_environment = load_settings(require_broker=False)
-
-    found = {name: getattr(from_file.transport if name in of_rabbitmq else from_file, name) for name in values}
-    assert found == expected
-    assert from_environment == from_file
 
 
 def test_the_first_configuration_file_that_exists_is_read(env: Any, tmp_path: Path) -> None:
@@ -158,7 +120,7 @@ def test_empty_variables_and_keys_count_as_not_set(env: Any) -> None:
     assert str(only(load_settings())) == "amqp://file-user@file-host:1003/"
 
 
-# ---- import and documentation
+# ---- import
 
 
 def test_import_reads_nothing_and_loads_nothing_heavy(tmp_path: Path) -> None:
@@ -170,15 +132,3 @@ def test_import_reads_nothing_and_loads_nothing_heavy(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RABIBRIDGE_CONFIG": "nowhere.toml"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path, timeout=60)
-
-
-def test_the_documentation_names_every_setting_with_its_default() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    for item in (*fields(Settings), *fields(RabbitMQSettings)):
-        if item.metadata:
-            (row,) = re.findall(rf"^\|[^|]*\| `RABIBRIDGE_{item.name.upper()}`.*$", text, re.MULTILINE)
-            default = "INFO" if item.name == "log_level" else str(item.default)  # what None means there
-            shown = {"None": "none", "False": "false", "()": "none"}.get(default, default.removesuffix(".0"))
-            assert f"| {shown} |" in row
-    for name in ("HOST", "PORT", "USERNAME", "PASSWORD", "VIRTUALHOST", "SSL"):
-        assert f"| `RABBITMQ_{name}` |" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -94,18 +93,6 @@ def test_an_encrypted_password_of_an_old_file_is_explained(env: Any) -> None:
     assert load_settings(require_broker=False).endpoints == ()
     env(RABBITMQ_PASSWORD="plain")
     assert only(load_settings()).password == Secret("plain")
-
-
-def test_unknown_keys_are_logged_and_those_of_old_files_are_not(caplog: pytest.LogCaptureFixture) -> None:
-    broker_file(more=f'RABBITMQ_HOTS = "{PASSWORD}"\n[app]\nDEBUG_MODE = true\nCID_MAXX = 1\n[extra]\nx = 1\n')
-    with caplog.at_level(logging.WARNING):
-        load_settings()
-    (record,) = caplog.records
-    message = record.getMessage()
-    assert "[rabbitmq] RABBITMQ_HOTS, [app] CID_MAXX" in message
-    assert "[extra]" in message
-    assert "DEBUG_MODE" not in message
-    assert PASSWORD not in message
 
 
 # ---- ranges

@@ -1,8 +1,8 @@
 """Configuration is checked by one rule, wherever a setting comes from.
 
 A blank text is not set in a variable and in the file, and an error as an argument. What cannot be used is refused when
-a client or server is made, by the name of the setting. Unknown names are warned of. What decides about trust, hosts and
-secrets comes only from places that nobody else may write.
+a client or server is made, by the name of the setting. What decides about trust, hosts and secrets comes only from
+places that nobody else may write.
 """
 
 from __future__ import annotations
@@ -83,13 +83,6 @@ def test_a_url_with_bytes_that_are_not_utf_8_is_refused(env: Any) -> None:
     assert "RABIBRIDGE_URL" in error_of()
 
 
-def test_unknown_variables_are_warned_of_as_unknown_keys_are(env: Any, caplog: pytest.LogCaptureFixture) -> None:
-    env(RABIBRIDGE_SERIALISATION="json", RABIBRIDGE_TEST_URL="amqp://u:p@h/", RABIBRIDGE_MAX_BODY="2048")
-    load_settings(require_broker=False)
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning == "Unknown environment variables are ignored: RABIBRIDGE_SERIALISATION"
-
-
 # ---- the file
 
 
@@ -149,3 +142,17 @@ def test_a_file_that_was_not_named_cannot_declare_the_broker_trusted(env: Any) -
     assert load_settings(require_broker=False).trust_broker is True
     env(RABIBRIDGE_CONFIG="", RABIBRIDGE_TRUST_BROKER="no")
     assert load_settings(require_broker=False).trust_broker is False
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("app", "LOG_CONFIG"), ("app", "SIGNING_KEY_FILE"), ("rabbitmq", "RABBITMQ_PASSWORD_FILE")],
+)
+def test_a_file_that_was_not_named_cannot_name_further_files(table: str, key: str, env: Any, tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("k" * 16)
+    write_file(f'[{table}]\n{key} = "private"\n')
+    text = error_of(require_broker=False)
+    assert f"{key} under [{table}]" in text
+    assert "is not accepted" in text
+    env(RABIBRIDGE_CONFIG=FILE)
+    load_settings(require_broker=False)

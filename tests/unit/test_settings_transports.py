@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,15 +138,15 @@ def test_what_is_missing_is_named_with_its_places() -> None:
 
 
 @pytest.mark.usefixtures("toy")
-def test_its_keys_of_a_shared_file_are_known(caplog: pytest.LogCaptureFixture) -> None:
-    Path("rabibridge.toml").write_text(
-        '[toy]\nTOY_HOST = "h"\nTOY_HOTS = "h"\n[app]\nPOOL_SIZE = 5\nHEARTBEAT = 5\n[rabbitmq]\nRABBITMQ_HOST = "h"\n',
-        encoding="utf-8",
+def test_its_keys_of_a_shared_file_are_known() -> None:
+    text = (
+        '[toy]\nTOY_HOST = "h"\n[app]\nPOOL_SIZE = 5\nHEARTBEAT = 5\n[rabbitmq]\nRABBITMQ_HOST = "h"\n'
+        "[profile.x]\nTOY_PORT = 7\n"
     )
-    with caplog.at_level(logging.WARNING):
-        load_settings(transport_name="toy")
-    (message,) = caplog.messages
-    assert message.endswith("are ignored: [toy] TOY_HOTS")
+    Path("rabibridge.toml").write_text(text, encoding="utf-8")
+    assert only(load_settings(transport_name="toy", profile="x")).port == 7
+    Path("rabibridge.toml").write_text(text + "TOY_HOTS = 1\n", encoding="utf-8")
+    assert "did you mean TOY_HOST?" in error_of(transport_name="toy", profile="x")
 
 
 @pytest.mark.usefixtures("toy")

@@ -33,24 +33,31 @@ def _parse_patterns(value: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RabbitMQSettings(TransportSettings):
-    """The settings that only RabbitMQ has.
-
-    Attributes:
-        heartbeat: seconds between AMQP heartbeats. A URL may give it as a query parameter.
-        direct_reply: ``True`` makes a client receive its replies through RabbitMQ's direct reply-to instead of a queue
-            of its own; it then needs no permission except to write to the exchange ``rpc``.
-        reply_queues: names of reply queues that callers declare themselves, separated by commas; ``*`` and ``?`` are
-            wildcards. A server replies only to these, to queues that the broker names (``amq.gen-...``), to those of
-            aio-pika's robust connections (``amq_`` and 32 hexadecimal digits), and to direct reply-to addresses.
+    """The settings that only RabbitMQ has. docs/configuration.md has a table of them.
 
     Raises:
         ConfigurationError: a value is outside its range.
     """
 
-    heartbeat: float = seconds_setting(1, 65535, default=10.0, in_url=True)
-    direct_reply: bool = boolean_setting(default=False)
+    heartbeat: float = seconds_setting(
+        1,
+        65535,
+        default=10.0,
+        in_url=True,
+        meaning="time between heartbeats; a dead connection is detected after two to two and a half of them. Also the "
+        "query parameter `heartbeat` of a URL, which takes precedence",
+    )
+    direct_reply: bool = boolean_setting(
+        default=False,
+        meaning="a client receives its replies by RabbitMQ's direct reply-to instead of its own queue: its user then "
+        "needs only the permission to write to the exchange `rpc`",
+    )
     reply_queues: tuple[str, ...] = setting(
-        default=(), parse=_parse_patterns, allowed="names of queues, separated by commas, with the wildcards * and ?"
+        default=(),
+        parse=_parse_patterns,
+        allowed="names of queues, separated by commas, with the wildcards * and ?",
+        meaning="reply queues that callers name themselves and that a server may reply to, besides those in "
+        "[the protocol](protocol.md#where-replies-arrive); a request that names any other queue is dead-lettered",
     )
 
 

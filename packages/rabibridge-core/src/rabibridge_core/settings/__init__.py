@@ -8,11 +8,13 @@ from rabibridge_core.settings.endpoints import Endpoint, Secret
 from rabibridge_core.settings.fields import (
     SettingRule,
     boolean_setting,
+    choice_setting,
     integer_setting,
     seconds_setting,
     setting,
 )
-from rabibridge_core.settings.settings import Settings, load_settings
+from rabibridge_core.settings.loading import load_settings
+from rabibridge_core.settings.settings import Settings
 from rabibridge_core.settings.transports import TransportDeclaration, TransportSettings
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "TransportDeclaration",
     "TransportSettings",
     "boolean_setting",
+    "choice_setting",
     "integer_setting",
     "load_settings",
     "seconds_setting",

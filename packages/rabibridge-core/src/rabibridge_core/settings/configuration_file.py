@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.settings.toml_lines import lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["ConfigurationFile", "is_blank"]
+__all__ = ["ConfigurationFile", "find_file", "flaw_of_mode", "read_file"]
 
 _log = get_logger(__name__)
 
@@ -26,64 +28,76 @@ _FILES = ("rabibridge.toml", "config/env.toml")
 _NONE = "none"
 
 
-def is_blank(value: object) -> bool:
-    """Tell whether a value is a text without any visible character."""
-    return isinstance(value, str) and not value.strip()
-
-
+@dataclass(frozen=True, slots=True)
 class ConfigurationFile:
-    """The configuration file that applies: the named one, else the first in the current folder that may be read.
+    """What was read of a configuration file, or that there is none.
 
     Attributes:
         path: the file; ``None``: there is none.
-        named: whether the environment variable RABIBRIDGE_CONFIG names it.
-        tables: its content; empty without a file.
+        named: whether somebody named it, rather than that it was found in the current folder.
+        content: its tables; empty without a file.
+        lines: the line of each table and key, by path.
+        note: a sentence that names the file that was read, or the files that were looked for.
     """
 
-    def __init__(self, tables: Sequence[str]) -> None:
-        """Find and read the file.
+    path: Path | None
+    named: bool
+    note: str
+    content: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, repr=False)
 
-        Args:
-            tables: the tables that the file may have, for error messages.
+    def line_of(self, path: tuple[str, ...]) -> int | None:
+        """Return the line of a table or key, or that of the table that it is written in."""
+        return next((self.lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
 
-        Raises:
-            ConfigurationError: the file is named but missing, no file, or writable by others; or it is unreadable or
-                not TOML.
-        """
-        given = os.environ.get("RABIBRIDGE_CONFIG", "").strip()
-        self._switched_off = given.lower() == _NONE
-        self.named = bool(given) and not self._switched_off
-        self.path = None if self._switched_off else _named(given) if given else _discovered()
-        self.tables = _read_toml(self.path, tables) if self.path else {}
-        if self.path:
-            _log.info("The configuration file %s was read", self.path)
 
-    @property
-    def note(self) -> str:
-        """A sentence that names the file that was read, or the files that were looked for."""
-        if self.path:
-            return f"The configuration file that was read is {self.path}."
-        if self._switched_off:
-            return "No configuration file was looked for, because RABIBRIDGE_CONFIG is none."
+def find_file(environ: Mapping[str, str], tables: Sequence[str]) -> ConfigurationFile:
+    """Find and read the file that applies: the named one, else the first in the current folder that may be read.
+
+    Args:
+        environ: the environment variables.
+        tables: the tables that the file may have, for error messages.
+
+    Raises:
+        ConfigurationError: the file is named but missing, no file, or writable by others; or it is unreadable or not
+            TOML.
+    """
+    given = environ.get("RABIBRIDGE_CONFIG", "").strip()
+    if given.lower() == _NONE:
+        note = "No configuration file was looked for, because RABIBRIDGE_CONFIG is none."
+        return ConfigurationFile(None, named=False, note=note)
+    path = Path(given).absolute() if given else _discovered()
+    if path is None:
         places = " and ".join(f"./{name}" for name in _FILES)
-        return f"No configuration file was found: RABIBRIDGE_CONFIG is not set; looked for {places} in {Path.cwd()}."
-
-
-def _named(given: str) -> Path:
-    path = Path(given).absolute()
-    problem = ""
-    if path.is_dir():
-        problem = "is a folder: name the file in it"
-    elif not path.exists():
-        problem = f"does not exist (relative to {Path.cwd()})"
-    elif flaw := _writable_by_others(path.stat()):
-        problem = flaw
-    if problem:
+        note = f"No configuration file was found: RABIBRIDGE_CONFIG is not set; looked for {places} in {Path.cwd()}."
+        return ConfigurationFile(None, named=False, note=note)
+    if given and (problem := flaw_of_path(path)):
         raise ConfigurationError(
             f"RABIBRIDGE_CONFIG names the configuration file {given!r}, which {problem}; correct the environment "
             "variable or the file, or remove the variable"
         )
-    return path
+    found = read_file(path, tables, named=bool(given))
+    _log.info("The configuration file %s was read", path)
+    return found
+
+
+def read_file(path: Path, tables: Sequence[str], *, named: bool) -> ConfigurationFile:
+    """Read a file.
+
+    Raises:
+        ConfigurationError: it is unreadable or not TOML, or has keys outside its tables.
+    """
+    content, lines = _read_toml(path, tables)
+    return ConfigurationFile(path, named, f"The configuration file that was read is {path}.", content, lines)
+
+
+def flaw_of_path(path: Path) -> str:
+    """Say what keeps a file that was named from being read; empty: nothing."""
+    if path.is_dir():
+        return "is a folder: name the file in it"
+    if not path.exists():
+        return f"does not exist (relative to {Path.cwd()})"
+    return flaw_of_mode(path.stat())
 
 
 def _discovered() -> Path | None:
@@ -92,7 +106,7 @@ def _discovered() -> Path | None:
         if not path.is_file():
             continue
         status = path.stat()
-        flaw = _writable_by_others(status) or _of_another_user(status)
+        flaw = flaw_of_mode(status) or _of_another_user(status)
         if not flaw:
             return path
         _log.warning(
@@ -103,7 +117,8 @@ def _discovered() -> Path | None:
     return None
 
 
-def _writable_by_others(status: os.stat_result) -> str:
+def flaw_of_mode(status: os.stat_result) -> str:
+    """Say that others than the owner may write a file; empty: they may not."""
     # A group with the number of the owner is the owner's own, as most systems set up users.
     group = stat.S_IWGRP if status.st_gid not in (status.st_uid, 0) else 0
     if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IWOTH | group):
@@ -117,19 +132,23 @@ def _of_another_user(status: os.stat_result) -> str:
     return ""
 
 
-def _read_toml(path: Path, known: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _read_toml(path: Path, known: Sequence[str]) -> tuple[dict[str, dict[str, Any]], dict[tuple[str, ...], int]]:
     import tomllib
 
     # Only the reason is kept: in some versions of Python the exception holds the text of the file, passwords included.
+    tables: dict[str, Any] = {}
+    lines: dict[tuple[str, ...], int] = {}
+    problem = ""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        problem = ""
+        text = path.read_text(encoding="utf-8-sig")
+        tables = tomllib.loads(text)
+        lines = lines_of(text)
     except tomllib.TOMLDecodeError as error:
-        tables, problem = {}, f"is not valid TOML: {error}"
+        problem = f"is not valid TOML: {error}"
     except UnicodeDecodeError:
-        tables, problem = {}, "is not UTF-8 text"
+        problem = "is not UTF-8 text"
     except OSError as error:
-        tables, problem = {}, f"cannot be read: {error.strerror}"
+        problem = f"cannot be read: {error.strerror}"
     stray = [name for name, table in tables.items() if not isinstance(table, dict)]
     if stray:
         problem = (
@@ -137,4 +156,4 @@ def _read_toml(path: Path, known: Sequence[str]) -> dict[str, dict[str, Any]]:
         )
     if problem:
         raise ConfigurationError(f"the configuration file {path} {problem}")
-    return tables
+    return tables, lines

@@ -16,7 +16,8 @@ from rabibridge_core.settings.connection_errors import (
 )
 from rabibridge_core.settings.endpoints import Endpoint, Secret
 from rabibridge_core.settings.fields import parse_boolean
-from rabibridge_core.settings.sources import SourcedValue, Sources
+from rabibridge_core.settings.origins import Rank, SourcedValue
+from rabibridge_core.settings.sources import secret_from_file
 from rabibridge_core.settings.transports import CONNECTION_FIELDS
 from rabibridge_core.settings.urls import ParsedURL, is_encodable, parse_hosts, parse_urls
 
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     import ssl as _ssl
     from collections.abc import Mapping
 
+    from rabibridge_core.settings.sources import Sources
     from rabibridge_core.settings.transports import TransportCatalog, TransportDeclaration
 
 __all__ = ["ConnectionSettings", "resolve_connection"]
 
+_PASSWORD_FILE = "RABIBRIDGE_PASSWORD_FILE"
 _REQUIRABLE = ("host", "port", "username", "password")
 
 
@@ -39,12 +42,14 @@ class ConnectionSettings:
         transport: declaration of the transport; ``None`` if no installed one can be meant.
         endpoints: the brokers; empty if there is a ``problem``.
         parameters: values of the transport's own settings from the query of the URLs, by name.
+        given: the URL, and the single fields that are used, as they were given.
         problem: what is missing, as text for an error.
     """
 
     transport: TransportDeclaration | None
     endpoints: tuple[Endpoint, ...] = ()
     parameters: Mapping[str, SourcedValue] = field(default_factory=dict)
+    given: Mapping[str, SourcedValue] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -62,7 +67,7 @@ def resolve_connection(sources: Sources, transports: TransportCatalog, name: str
     arguments = {key: value for key in CONNECTION_FIELDS if (value := sources.argument(key))}
     url = sources.argument("url") or sources.variable("RABIBRIDGE_URL")
     if url is not None:
-        return _from_urls(url, arguments, transports)
+        return _from_urls(url, arguments, transports, sources)
     transport = transports.for_fields(name)
     if transport is None:
         return ConnectionSettings(None, problem=no_transport(name, transports, sources))
@@ -70,7 +75,7 @@ def resolve_connection(sources: Sources, transports: TransportCatalog, name: str
     if "host" not in given:
         url = next(filter(None, map(sources.variable, transport.url_variables)), None)
         if url is not None:
-            return _from_urls(url, arguments, transports)
+            return _from_urls(url, arguments, transports, sources)
     if not transport.variable_prefix:
         return ConnectionSettings(transport, problem=url_needed(transport))
     return _from_fields(sources, transport, given)
@@ -82,7 +87,11 @@ def _configured(
     if not transport.variable_prefix:
         return {}
     keys = {name: transport.variable(name) for name in CONNECTION_FIELDS if name not in arguments}
-    return {name: found for name, key in keys.items() if (found := sources.find([key], transport.name, [key]))}
+    found = {name: sources.find([key], transport.name, [key]) for name, key in keys.items() if name != "password"}
+    if "password" in keys:
+        key = keys["password"]
+        found["password"] = sources.find_secret([key], transport.name, [key], [_PASSWORD_FILE])
+    return {name: value for name, value in found.items() if value}
 
 
 def _from_fields(
@@ -100,7 +109,7 @@ def _from_fields(
     if missing:
         return ConnectionSettings(transport, problem=missing_fields(missing, transport, sources))
     password = given.get("password")
-    if password and password.rank == 2 and sources.key("secret", "SECRET"):
+    if password and password.rank > Rank.VARIABLE and sources.key("secret", "SECRET"):
         return ConnectionSettings(transport, problem=encrypted_password(password, transport))
 
     # The port in "host:port" is for that host, unless a place that takes precedence over the host's gives another port.
@@ -114,16 +123,17 @@ def _from_fields(
         ssl=context,
     )
     default = port or transport.schemes[scheme]
-    return ConnectionSettings(
-        transport, tuple(replace(template, host=host, port=override or own or default) for host, own in hosts)
-    )
+    endpoints = tuple(replace(template, host=host, port=override or own or default) for host, own in hosts)
+    return ConnectionSettings(transport, endpoints, given=given)
 
 
 def _from_urls(
-    url: SourcedValue, arguments: Mapping[str, SourcedValue], transports: TransportCatalog
+    url: SourcedValue, arguments: Mapping[str, SourcedValue], transports: TransportCatalog, sources: Sources
 ) -> ConnectionSettings:
     transport, urls = parse_urls(url.value, url.source, transports)
     _refuse_conflicts(transport, url, urls, arguments)
+    if transport.is_networked and "password" not in arguments and (file := sources.variable(_PASSWORD_FILE)):
+        arguments = {**arguments, **_password_from_file(file, url, urls)}
     port = _port(arguments.get("port"))
     username, password, virtualhost = (
         _text(name, arguments.get(name)) for name in ("username", "password", "virtualhost")
@@ -150,13 +160,24 @@ def _from_urls(
     if incomplete:
         return ConnectionSettings(transport, problem=no_credentials(transport, url, incomplete, len(urls)))
     endpoints = tuple(_endpoint(one, arguments, url, transport) for one in urls)
-    return ConnectionSettings(transport, endpoints, _parameters(urls, url))
+    return ConnectionSettings(transport, endpoints, _parameters(urls, url), {"url": url, **arguments})
+
+
+def _password_from_file(file: SourcedValue, url: SourcedValue, urls: list[ParsedURL]) -> dict[str, SourcedValue]:
+    """Return the password for URLs that have none. A URL that was given as an argument with one keeps it."""
+    if not any(one.password for one in urls):
+        return {"password": secret_from_file(file)}
+    if url.rank == file.rank:
+        raise ConfigurationError(
+            f"{url.source} has a password, and {file.source} names a file with one: remove one of them"
+        )
+    return {}
 
 
 def _refuse_conflicts(
     transport: TransportDeclaration, url: SourcedValue, urls: list[ParsedURL], arguments: Mapping[str, SourcedValue]
 ) -> None:
-    if url.rank == 0:
+    if url.rank < Rank.VARIABLE:
         clash = [name for name in _REQUIRABLE if name in arguments]
         virtualhost = arguments.get("virtualhost")
         if virtualhost and any(one.virtualhost not in (None, virtualhost.value) for one in urls):
@@ -220,9 +241,7 @@ def _virtualhost(transport: TransportDeclaration, given: str | None, source: Sou
 def _parameters(urls: list[ParsedURL], url: SourcedValue) -> dict[str, SourcedValue]:
     parameters: dict[str, SourcedValue] = {}
     for name, value in (pair for one in urls for pair in one.parameters):
-        known = parameters.setdefault(
-            name, SourcedValue(value, f"the query parameter {name} of {url.source}", url.rank)
-        )
+        known = parameters.setdefault(name, SourcedValue(value, replace(url.origin, parameter=name)))
         if known.value != value:
             raise ConfigurationError(
                 f"the URLs of {url.source} have different values of {name}; give the same one in all of them, or in one"
@@ -257,7 +276,7 @@ def _ssl_setting(found: SourcedValue | None) -> _ssl.SSLContext | bool | None:
     import ssl
 
     value: object = found.value
-    if found.rank == 0 and isinstance(value, ssl.SSLContext):
+    if found.rank < Rank.VARIABLE and isinstance(value, ssl.SSLContext):
         return value
     try:
         return parse_boolean(value)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_core.settings.origins import Rank
+
 if TYPE_CHECKING:
-    from rabibridge_core.settings.sources import SourcedValue, Sources
+    from rabibridge_core.settings.origins import SourcedValue
+    from rabibridge_core.settings.sources import Sources
     from rabibridge_core.settings.transports import TransportCatalog, TransportDeclaration
 
 __all__ = ["encrypted_password", "missing_fields", "no_credentials", "no_transport", "url_needed"]
@@ -62,7 +65,10 @@ def no_credentials(transport: TransportDeclaration, url: SourcedValue, numbers: 
     which = f" (URL number {', '.join(map(str, numbers))} of {count})" if count > 1 else ""
     required = [name for name in _WORDS if name in transport.required]
     words = " and ".join(_WORDS[name] for name in required)
-    also = "" if url.rank == 0 else f", or give them as arguments: {', '.join(f'{name}=' for name in required)}"
+    arguments = ", ".join(f"{name}=" for name in required)
+    also = "" if url.rank < Rank.VARIABLE else f", or give them as arguments: {arguments}"
+    if "password" in required:
+        also += ", or the password in a file that RABIBRIDGE_PASSWORD_FILE names"
     elsewhere = ""
     if transport.variable_prefix:
         elsewhere = f", nor to {' and '.join(map(transport.variable, required))} or the configuration file"

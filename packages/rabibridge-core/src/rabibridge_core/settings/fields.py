@@ -8,20 +8,24 @@ settings are read from the same places and fail with the same words.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Unpack
 
 __all__ = [
     "CheckedSettings",
     "SettingRule",
     "boolean_setting",
+    "choice_setting",
     "integer_setting",
+    "is_none",
     "parse_boolean",
     "parse_number",
     "rules_of",
@@ -30,6 +34,7 @@ __all__ = [
 ]
 
 _RULE = "rabibridge_rule"
+_MULTIPLES = {"k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -44,7 +49,11 @@ class SettingRule:
         allowed: what is allowed, in words for error messages: ``"1 to 60 seconds"``.
         aliases: further names of the setting in upper case, for variables and for keys in the file.
         in_url: whether a URL may carry the setting as a query parameter.
-        secret: whether error messages hide the value.
+        secret: whether error messages hide the value. A secret can also be given as the name of a file that holds it:
+            ``SIGNING_KEY_FILE``.
+        meaning: what the setting does, in Markdown, for the tables of docs/configuration.md.
+        group: the table of docs/configuration.md that lists it; empty: the main one of its class.
+        shown_default: the default in words, where its value does not say it.
     """
 
     parse: Callable[[Any], Any]
@@ -52,6 +61,9 @@ class SettingRule:
     aliases: tuple[str, ...] = ()
     in_url: bool = False
     secret: bool = False
+    meaning: str = ""
+    group: str = ""
+    shown_default: str = ""
 
     def check(self, name: str, value: object, source: str) -> Any:
         """Return the value to keep.
@@ -74,6 +86,14 @@ class SettingRule:
         raise ConfigurationError(f"{name} is {shown} (from {source}); allowed: {self.allowed}")
 
 
+class RuleTexts(TypedDict, total=False):
+    """What :class:`SettingRule` holds for the documentation."""
+
+    meaning: str
+    group: str
+    shown_default: str
+
+
 def setting(
     *,
     default: Any,
@@ -82,24 +102,37 @@ def setting(
     aliases: Sequence[str] = (),
     in_url: bool = False,
     secret: bool = False,
+    **texts: Unpack[RuleTexts],
 ) -> Any:
     """Make a field of a settings class; the arguments are those of :class:`SettingRule`, and the default value."""
-    return field(default=default, metadata={_RULE: SettingRule(parse, allowed, tuple(aliases), in_url, secret)})
+    rule = SettingRule(parse, allowed, tuple(aliases), in_url, secret, **texts)
+    return field(default=default, metadata={_RULE: rule})
 
 
-def integer_setting(low: int, high: int, *, default: int, unit: str, in_url: bool = False) -> Any:
-    """Make a field for a whole number from ``low`` to ``high``; ``unit`` is a word for error messages: ``"bytes"``."""
+def integer_setting(
+    low: int, high: int, *, default: int | None, unit: str, in_url: bool = False, **texts: Unpack[RuleTexts]
+) -> Any:
+    """Make a field for a whole number from ``low`` to ``high``; ``unit`` is a word for error messages: ``"bytes"``.
 
-    def parse(value: Any) -> int:
-        number: int = parse_number(value, int)
+    Numbers of bytes may also be texts such as ``"8MiB"``. With the default ``None``, which means no limit, the text
+    ``"none"`` is allowed too.
+    """
+
+    def parse(value: Any) -> int | None:
+        if default is None and is_none(value):
+            return None
+        number: int = parse_number(_without_suffix(value) if unit == "bytes" else value, int)
         if not low <= number <= high:
             raise ValueError
         return number
 
-    return setting(default=default, parse=parse, allowed=f"a whole number from {low} to {high} ({unit})", in_url=in_url)
+    allowed = f"a whole number from {low} to {high} ({unit}){', or none' if default is None else ''}"
+    return setting(default=default, parse=parse, allowed=allowed, in_url=in_url, **texts)
 
 
-def seconds_setting(low: float, high: float, *, default: float, in_url: bool = False) -> Any:
+def seconds_setting(
+    low: float, high: float, *, default: float, in_url: bool = False, **texts: Unpack[RuleTexts]
+) -> Any:
     """Make a field for a duration from ``low`` to ``high`` seconds, which is kept as a float."""
 
     def parse(value: Any) -> float:
@@ -108,12 +141,35 @@ def seconds_setting(low: float, high: float, *, default: float, in_url: bool = F
             raise ValueError
         return number
 
-    return setting(default=default, parse=parse, allowed=f"{low} to {high} seconds", in_url=in_url)
+    return setting(default=default, parse=parse, allowed=f"{low} to {high} seconds", in_url=in_url, **texts)
 
 
-def boolean_setting(*, default: bool, in_url: bool = False) -> Any:
+def boolean_setting(*, default: bool, in_url: bool = False, **texts: Unpack[RuleTexts]) -> Any:
     """Make a field for true or false; as texts also yes, no, on, off, 1 and 0."""
-    return setting(default=default, parse=parse_boolean, allowed="true or false", in_url=in_url)
+    return setting(default=default, parse=parse_boolean, allowed="true or false", in_url=in_url, **texts)
+
+
+def choice_setting(*choices: str, default: str, **texts: Unpack[RuleTexts]) -> Any:
+    """Make a field for one of several words, which are in lower case."""
+
+    def parse(value: Any) -> str:
+        word = str(value).strip().lower()
+        if not isinstance(value, str) or word not in choices:
+            raise ValueError
+        return word
+
+    allowed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return setting(default=default, parse=parse, allowed=allowed, **texts)
+
+
+def is_none(value: object) -> bool:
+    """Tell whether a value says that there is none: ``None``, or the text ``"none"``."""
+    return value is None or (isinstance(value, str) and value.strip().lower() == "none")
+
+
+def _without_suffix(value: Any) -> Any:
+    found = re.fullmatch(r"\s*(\d+)\s*([KMG]i?)B\s*", value, re.IGNORECASE) if isinstance(value, str) else None
+    return int(found[1]) * _MULTIPLES[found[2].lower()] if found else value
 
 
 def parse_boolean(value: object) -> bool:

@@ -1,41 +1,31 @@
-"""The places that settings come from: arguments, environment variables and the configuration file."""
+"""The places that settings come from: options, arguments, environment variables and the configuration file."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
-from rabibridge_core.settings.configuration_file import ConfigurationFile, is_blank
+from rabibridge_core.settings.configuration_file import find_file
+from rabibridge_core.settings.layers import layers_of
+from rabibridge_core.settings.origins import Origin, Rank, SourcedValue
+from rabibridge_core.settings.secret_files import read_secret
+from rabibridge_core.settings.unknown_names import VARIABLES, is_service_link
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["SourcedValue", "Sources"]
+    from rabibridge_core.settings.configuration_file import ConfigurationFile
 
-_log = get_logger(__name__)
+__all__ = ["FILE_SUFFIX", "Sources", "is_blank", "secret_from_file"]
 
-_VARIABLES = "RABIBRIDGE_"
-_NO_SETTINGS = frozenset({"RABIBRIDGE_URL", "RABIBRIDGE_CONFIG"})
-"""Variables that have no key in the file."""
-_TOLERATED = ("RABIBRIDGE_TEST_",)
+FILE_SUFFIX = "_FILE"
+"""What the name of a secret ends in, where its value is the name of a file that holds the secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourcedValue:
-    """A value and where it was found.
-
-    Attributes:
-        value: the value as it was given.
-        source: the place, in words for error messages.
-        rank: precedence of the place: 0 for an argument, 1 for a variable, 2 for the file. The lowest wins.
-    """
-
-    value: Any = field(repr=False)
-    source: str
-    rank: int
+def is_blank(value: object) -> bool:
+    """Tell whether a value is a text without any visible character."""
+    return isinstance(value, str) and not value.strip()
 
 
 class Sources:
@@ -43,84 +33,151 @@ class Sources:
 
     A variable or a key with a blank text counts as not set: templates and compose files leave such. A blank argument is
     an error.
+
+    Attributes:
+        arguments: the arguments that were given, by name.
+        file: the configuration file.
+        profile: the profile that is selected, if any.
+        layers: the layers of the file that apply.
     """
 
-    def __init__(self, arguments: Mapping[str, object], tables: Sequence[str]) -> None:
+    def __init__(
+        self,
+        arguments: Mapping[str, object],
+        known: Mapping[str, set[str]],
+        *,
+        options: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] | None = None,
+        file: ConfigurationFile | None = None,
+    ) -> None:
         """Take the arguments that are not ``None`` and read the file.
 
         Args:
-            arguments: arguments by name.
-            tables: the tables that the file may have, for error messages.
+            arguments: arguments by name; ``profile`` selects one of the file.
+            known: the keys that each table of the file may have.
+            options: values from a command line by the name of the setting.
+            environ: the environment variables; ``None``: those of the process.
+            file: the configuration file; ``None``: the one that applies.
 
         Raises:
             ConfigurationError: an argument is an empty text, or the file is named but missing, unreadable, not TOML, or
-                writable by others.
+                writable by others, or it has not the profile.
         """
         self.arguments = {name: value for name, value in arguments.items() if value is not None}
+        self._options = {name: value for name, value in (options or {}).items() if value is not None}
+        self._environ = os.environ if environ is None else environ
         for name, value in self.arguments.items():
             if is_blank(value):
                 raise ConfigurationError(
                     f"the argument {name}= is empty; leave it out to take the setting from elsewhere"
                 )
-        self._file = ConfigurationFile(tables)
+        self.file = file or find_file(self._environ, [table for table in known if table != "secret"])
+        self.profile = self.argument("profile") or self.variable(f"{VARIABLES}PROFILE")
+        self.layers = layers_of(self.file, self.profile, known)
 
     @property
     def file_note(self) -> str:
         """A sentence that names the file that was read, or the files that were looked for."""
-        return self._file.note
+        return self.file.note
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment variables."""
+        return self._environ
 
     def argument(self, name: str) -> SourcedValue | None:
-        """Return the argument ``name`` if it was given."""
-        if name not in self.arguments:
-            return None
-        return SourcedValue(self.arguments[name], f"the argument {name}=", 0)
+        """Return the option or argument ``name`` if it was given."""
+        if name in self._options:
+            return SourcedValue(self._options[name], Origin(Rank.OPTION, name))
+        if name in self.arguments:
+            return SourcedValue(self.arguments[name], Origin(Rank.ARGUMENT, name))
+        return None
 
     def variable(self, name: str) -> SourcedValue | None:
         """Return the environment variable ``name`` if it is set and not empty."""
-        value = os.environ.get(name, "")
-        return None if is_blank(value) else SourcedValue(value, f"the environment variable {name}", 1)
+        value = self._environ.get(name, "")
+        if is_blank(value) or is_service_link(name, value):
+            return None
+        return SourcedValue(value, Origin(Rank.VARIABLE, name))
 
     def key(self, table: str, name: str) -> SourcedValue | None:
         """Return the key ``name`` of the file's ``table`` if it is there and not empty."""
-        value = self._file.tables.get(table, {}).get(name, "")
-        return None if is_blank(value) else SourcedValue(value, f"{name} under [{table}] in {self._file.path}", 2)
-
-    def refuse_unnamed(self, table: str, names: Sequence[str]) -> None:
-        """Refuse keys that only a file that was named may have.
-
-        Raises:
-            ConfigurationError: the file was found in the current folder, and has one of them.
-        """
-        for name in names:
-            if not self._file.named and (found := self.key(table, name)) and found.value not in (False, "false"):
-                raise ConfigurationError(
-                    f"{found.source} is not accepted: the file was found in the current folder, and whoever puts a "
-                    "file there must not decide whose code runs here. Name the file in the environment variable "
-                    f"RABIBRIDGE_CONFIG, or set the environment variable {_VARIABLES}{name}"
-                )
+        return next((found for layer in self._keys(table, [name]) for found in layer), None)
 
     def find(self, variables: Sequence[str], table: str, keys: Sequence[str]) -> SourcedValue | None:
         """Return the first that is set: the variables in their order, then the keys of the table in their order."""
-        places = [*map(self.variable, variables), *(self.key(table, key) for key in keys)]
-        return next((found for found in places if found), None)
+        return next((found for place in self._places(variables, table, keys) for found in place), None)
 
-    def warn_of_unknown_keys(self, known: Mapping[str, set[str]]) -> None:
-        """Log one warning for the file and one for the environment that name everything that is not a setting.
+    def find_secret(
+        self, variables: Sequence[str], table: str, keys: Sequence[str], more: Sequence[str] = ()
+    ) -> SourcedValue | None:
+        """Return a secret, of which each place may have the name of a file instead.
 
         Args:
-            known: the keys of each table of the file.
+            variables: the variables that hold the secret itself.
+            table: the table of the file.
+            keys: the keys that hold the secret itself.
+            more: further variables that hold the name of a file.
+
+        Raises:
+            ConfigurationError: one place has both, or the file cannot be used.
         """
-        tables = self._file.tables
-        unknown = [f"[{table}]" for table in tables if table not in known]
-        for table in known:
-            unknown += [f"[{table}] {key}" for key in tables.get(table, {}) if key not in known[table]]
-        if unknown:
-            _log.warning("Unknown settings in %s are ignored: %s", self._file.path, ", ".join(unknown))
-        variables = _NO_SETTINGS | {_VARIABLES + key for key in known["app"]}
-        stray = [
-            name
-            for name in sorted(os.environ)
-            if name.startswith(_VARIABLES) and name not in variables and not name.startswith(_TOLERATED)
+        files = [[f"{name}{FILE_SUFFIX}" for name in names] for names in (variables, keys)]
+        direct = self._places(variables, table, keys)
+        named = self._places([*files[0], *more], table, files[1])
+        for texts, names in zip(direct, named, strict=True):
+            given = [*texts, *names]
+            if len({found.origin for found in given}) > 1 and names:
+                raise ConfigurationError(
+                    f"{given[0].source} and {given[-1].source} contradict each other: remove one of them"
+                )
+            if names:
+                return secret_from_file(names[0])
+            if texts:
+                return texts[0]
+        return None
+
+    def refuse_unnamed(self, table: str, name: str, variable: str, decision: str) -> None:
+        """Refuse a key that only a file that was named may have, unless a variable takes precedence over it.
+
+        Args:
+            table: table of the key.
+            name: the key.
+            variable: the variable that has the same meaning.
+            decision: what the key decides, in words for the error message.
+
+        Raises:
+            ConfigurationError: the file was found in the current folder, and has the key.
+        """
+        if self.file.named or self.variable(variable):
+            return
+        found = self.key(table, name)
+        if found and found.value not in (False, "false"):
+            raise ConfigurationError(
+                f"{found.source} is not accepted: the file was found in the current folder, and whoever puts a file "
+                f"there must not decide {decision}. Name the file in the environment variable RABIBRIDGE_CONFIG, or "
+                f"set the environment variable {variable}"
+            )
+
+    def _places(self, variables: Iterable[str], table: str, keys: Sequence[str]) -> list[list[SourcedValue]]:
+        return [list(filter(None, map(self.variable, variables))), *self._keys(table, keys)]
+
+    def _keys(self, table: str, keys: Sequence[str]) -> list[list[SourcedValue]]:
+        """Return what the keys hold in each layer of the file."""
+        return [
+            [
+                SourcedValue(entry.value, entry.origin)
+                for key in keys
+                if (entry := layer.tables.get(table, {}).get(key)) and not is_blank(entry.value)
+            ]
+            for layer in self.layers
         ]
-        if stray:
-            _log.warning("Unknown environment variables are ignored: %s", ", ".join(stray))
+
+
+def secret_from_file(name: SourcedValue) -> SourcedValue:
+    """Return the secret in the file that a place names."""
+    text: Any = read_secret(name.value, name.source)
+    origin = name.origin
+    return SourcedValue(
+        text, Origin(origin.rank, origin.name, origin.file, origin.table, origin.line, secret_file=str(name.value))
+    )

@@ -25,8 +25,16 @@ __all__ = [
     "provide_transports",
 ]
 
-CONNECTION_FIELDS = ("host", "port", "username", "password", "virtualhost", "ssl")
-"""The settings of a connection that is configured without a URL, each by itself."""
+CONNECTION_FIELDS = {
+    "host": "host name or address; several as `a,b`, or as a list in an argument or in the file",
+    "port": "TCP port of the hosts that do not specify one",
+    "username": "user name",
+    "password": "password; see [secrets](#secrets)",
+    "virtualhost": "virtual host",
+    "ssl": "`true` for TLS with the system's certificates and host name verification; as an argument also an "
+    "`ssl.SSLContext`",
+}
+"""The settings of a connection that is configured without a URL, each by itself, and what each one means."""
 
 _RESERVED_TABLES = ("app", "secret")
 

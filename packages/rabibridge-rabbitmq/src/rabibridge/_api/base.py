@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from rabibridge.settings import RABBITMQ
 from rabibridge_core._api.base import RpcBase, needs_broker
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rabibridge_core._codec.serializers import Serializer
+    from rabibridge_core.settings import Settings
     from rabibridge_core.transport import Transport
 
 __all__ = ["ConnectionOptions", "RMQBase"]
@@ -31,6 +32,7 @@ class ConnectionOptions(TypedDict, total=False):
     accept: Sequence[str | Serializer] | None
     transport: Transport | None
     name: str | None
+    settings: Settings | None
 
 
 class RMQBase(RpcBase):
@@ -56,6 +58,7 @@ class RMQBase(RpcBase):
         accept: Sequence[str | Serializer] | None = None,
         transport: Transport | None = None,
         name: str | None = None,
+        settings: Settings | None = None,
     ) -> None:
         """Collect the settings.
 
@@ -76,25 +79,31 @@ class RMQBase(RpcBase):
             transport: a transport to use instead of the configured broker, not connected yet.
             name: the name of this connection on the broker and in logs; ``None``: class, host and
                 process id, as in ``RMQClient@host:4711``.
+            settings: complete settings, as :func:`rabibridge_core.settings.load_settings` returns them; nothing is read
+                from elsewhere then. Not together with arguments of the connection.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
+        connection: dict[str, Any] = {
+            "host": host, "port": port, "username": username, "password": password, "url": url,
+            "virtualhost": virtualhost, "ssl": ssl,
+        }  # fmt: skip
         try:
-            settings = load_settings(
-                host=host,
-                port=port,
-                username=username,
-                password=password,
-                url=url,
-                virtualhost=virtualhost,
-                ssl=ssl,
-                serializer=serializer if isinstance(serializer, str) else None,
-                require_broker=needs_broker(transport),
-                transport_name=RABBITMQ.name,
-            )
+            if settings is None:
+                settings = load_settings(
+                    **connection,
+                    serializer=serializer if isinstance(serializer, str) else None,
+                    require_broker=needs_broker(transport),
+                    transport_name=RABBITMQ.name,
+                )
+            elif given := [f"{key}=" for key, value in connection.items() if value is not None]:
+                raise ConfigurationError(
+                    f"settings= stands for the whole configuration: leave out {', '.join(given)}, or give them to "
+                    "load_settings()"
+                )
         finally:
-            del url, password  # an error carries this frame, whose variables may be reported
+            del url, password, connection  # an error carries this frame, whose variables may be reported
         self.loop = loop
         super().__init__(settings=settings, serializer=serializer, accept=accept, transport=transport, name=name)
 

@@ -56,7 +56,8 @@ class RMQServer(RMQBase, RpcServer):
                 ``contextlib.asynccontextmanager`` makes it, or an async generator function. It is entered before the
                 first call is taken, and left after the last one was answered; an error that it raises ends serving.
                 What it yields, one object or a tuple of several, goes to parameters that :func:`Depends` marks.
-            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport`` and ``name``.
+            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name`` and
+                ``settings``.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.

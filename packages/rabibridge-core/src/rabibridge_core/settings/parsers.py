@@ -1,0 +1,76 @@
+"""How the values of core's settings are read: each function returns the value to keep, or raises as a rule may."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from datetime import timedelta
+from typing import Any, Literal
+
+from rabibridge_core._codec.signing import MIN_KEY_SIZE
+from rabibridge_core.settings.endpoints import Secret
+from rabibridge_core.settings.fields import is_none, parse_number
+
+__all__ = ["parse_key", "parse_level", "parse_limit", "parse_name", "parse_path", "parse_workers"]
+
+_MAX_WORKERS = 1024
+
+
+def parse_name(value: Any) -> str:
+    """Return the name of a serializer in lower case."""
+    name = str(value).strip().lower()
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9_.-]{1,64}", name):
+        raise ValueError
+    return name
+
+
+def parse_level(value: Any) -> str | None:
+    """Return the name of a log level in upper case, or ``None``."""
+    if value is None:
+        return None
+    name = str(value).strip().upper()
+    if logging.getLevelNamesMapping()[name] == logging.NOTSET:
+        raise ValueError
+    return name
+
+
+def parse_limit(value: Any) -> float | None:
+    """Return a number of seconds above 0, or ``None`` for no limit."""
+    if is_none(value):
+        return None
+    number = float(parse_number(value.total_seconds() if isinstance(value, timedelta) else value, float))
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError
+    return number
+
+
+def parse_key(value: Any) -> Secret | None:
+    """Return a signing key that is long enough, or ``None``."""
+    if value is None:
+        return None
+    key = value if isinstance(value, Secret) else Secret(value) if isinstance(value, str) else Secret("")
+    if len(key.reveal().encode()) < MIN_KEY_SIZE:
+        raise ValueError
+    return key
+
+
+def parse_path(value: Any) -> str | None:
+    """Return the name of a file, or ``None``."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError
+    return value
+
+
+def parse_workers(value: Any) -> int | Literal["auto"] | None:
+    """Return a number of processes, ``"auto"``, or ``None``."""
+    if is_none(value):
+        return None
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    number: int = parse_number(value, int)
+    if not 1 <= number <= _MAX_WORKERS:
+        raise ValueError
+    return number
