@@ -136,9 +136,9 @@ class Command(NamedTuple):
                 process.kill()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def worker(rabbitmq: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """The command beside a worker of :data:`SERVICES`, which the tests of a file share."""
+    """The command beside a worker of :data:`SERVICES`, which all tests of a process share."""
     command = Command(rabbitmq.fresh_vhost(), tmp_path_factory.mktemp("worker"))
     (command.folder / "services.py").write_text(SERVICES)
     with command.serving("services.py"):

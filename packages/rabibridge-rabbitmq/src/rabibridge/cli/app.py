@@ -19,6 +19,8 @@ COMMANDS = commands_of(
     run="Serve functions until SIGTERM or SIGINT.",
     call="Call a function and print its result as JSON.",
     notify="Let a function run without waiting for its result.",
+    new="Make a small project: services, client, gateway and tests.",
+    bench="Measure how fast a function answers, by real calls.",
     ping="Connect to the broker and print how long it took.",
     version="Print the version.",
 )

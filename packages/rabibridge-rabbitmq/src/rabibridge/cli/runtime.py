@@ -17,7 +17,7 @@ from rabibridge_core.errors import RabiBridgeError
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["check_log_level", "log_to_stderr", "loop_factory", "run", "set_log_level"]
+__all__ = ["check_log_level", "log_to_stderr", "loop_factory", "report", "run", "set_log_level"]
 
 T = TypeVar("T")
 
