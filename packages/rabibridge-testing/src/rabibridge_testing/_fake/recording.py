@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._codec.serializers import registry
 from rabibridge_core._protocol.broker_texts import too_large
+from rabibridge_core._protocol.headers import CRITICALITY, IDEMPOTENCY_KEY, KEY_LEARNED, is_call_header
+from rabibridge_core._protocol.naming import FunctionKind
+from rabibridge_core._protocol.progress import WANTS_PROGRESS
 from rabibridge_core._protocol.remote_errors import decode_error
+from rabibridge_core._protocol.streams import ITEMS, PART, START, STREAM, UPLOAD, decode_items, part_context, read_index
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.serializers import Serializer
     from rabibridge_core.errors import RabiBridgeError
     from rabibridge_core.settings import Settings
-    from rabibridge_core.transport import Reply
+    from rabibridge_core.transport import Headers, Reply, Request
     from rabibridge_testing._memory.messages import CallTrace
 
 __all__ = ["Outcome", "RecordedCall", "codec_of", "decode"]
@@ -31,13 +35,22 @@ class RecordedCall:
         service: the name of the service.
         args: the positional arguments; empty if the request cannot be decoded, which ``error`` then says.
         kwargs: the keyword arguments.
-        outcome: ``"pending"``: no reply was sent so far, as for all notifications; ``"result"``: the worker replied
-            with a result; ``"error"``: the worker replied with an error; ``"refused"``: the broker did not accept the
-            call.
-        result: the result; ``None`` unless the outcome is ``"result"``.
+        outcome: ``"pending"``: no reply was sent so far, as for all notifications, or a stream is not at its end;
+            ``"result"``: the worker replied with a result; ``"error"``: the worker replied with an error;
+            ``"refused"``: the broker did not accept the call.
+        result: the result, of a stream the list of its items; ``None`` unless the outcome is ``"result"``.
         error: the error that the caller gets, if the reply reaches it; ``None`` if there is none.
         timeout: the timeout of the call, in seconds; ``None``: no limit.
         correlation_id: the correlation id of the call.
+        kind: which functions the caller has asked for: ``"async"``, ``"sync"`` or ``"any"``.
+        criticality: the class that the caller named, or took over from the call in which it was made; ``None``: none.
+        idempotent: whether the caller said that running the call twice does no harm.
+        idempotency_key: the key of an idempotent call, as its caller chose it, or a key of its own; ``None``: none.
+        persistent: whether the call survives a restart of the broker.
+        headers: the headers that the caller and its plug-ins gave, without those of RabiBridge.
+        stream: whether it was made by ``client.stream``.
+        upload: the argument that was fed, as its index or its name; its value is ``None`` here. ``None``: none was.
+        wants_progress: whether the caller listens to reports of progress.
     """
 
     service: str
@@ -48,6 +61,15 @@ class RecordedCall:
     error: RabiBridgeError | None
     timeout: float | None
     correlation_id: str
+    kind: FunctionKind = "any"
+    criticality: str | None = None
+    idempotent: bool = False
+    idempotency_key: str | None = None
+    persistent: bool = False
+    headers: Headers = field(default_factory=dict)
+    stream: bool = False
+    upload: int | str | None = None
+    wants_progress: bool = False
 
 
 def codec_of(settings: Settings | None = None) -> Codec:
@@ -72,7 +94,7 @@ def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
     error: RabiBridgeError | None = None
     correlation_id = request.correlation_id.decode("utf-8", "backslashreplace")
     try:
-        given, kwargs = codec.decode(
+        given, kwargs, *_ = codec.decode(
             request.body, request.content_type, request.content_encoding, request.correlation_id
         )
         args = tuple(given)
@@ -85,20 +107,51 @@ def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
         outcome, error = "refused", refusal(detail, func_name=trace.service, correlation_id=correlation_id)
     elif trace.too_large is not None:
         outcome, error = "refused", ContentRejectedError(too_large("the request", len(request.body), trace.too_large))
-    elif trace.replies:
-        result, error = _answer(trace, trace.replies[0], codec, correlation_id)
+    elif (reply := next((one for one in trace.replies if PART not in (one.headers or {})), None)) is not None:
+        result, error = _answer(trace, reply, codec, correlation_id)
         outcome = "result" if error is None else "error"
-    return RecordedCall(trace.service, args, kwargs, outcome, result, error, request.timeout, correlation_id)
+    return RecordedCall(
+        trace.service, args, kwargs, outcome, result, error, request.timeout, correlation_id, **_options(request)
+    )
+
+
+def _options(request: Request) -> dict[str, Any]:
+    headers, key = request.headers or {}, request.routing_key
+    upload = headers.get(UPLOAD)
+    return {
+        "kind": next((kind for kind in get_args(FunctionKind) if key.startswith((f"{kind}_", f"{kind}:"))), "any"),
+        "criticality": headers.get(CRITICALITY),
+        "idempotent": IDEMPOTENCY_KEY in headers and not headers.get(KEY_LEARNED),
+        "idempotency_key": headers.get(IDEMPOTENCY_KEY),
+        "persistent": request.persistent,
+        "headers": {name: value for name, value in headers.items() if is_call_header(name, value)},
+        "stream": STREAM in headers,
+        "upload": int(upload) if isinstance(upload, str) and upload.isdecimal() else upload,
+        "wants_progress": headers.get(WANTS_PROGRESS) is True,
+    }
 
 
 def _answer(trace: CallTrace, reply: Reply, codec: Codec, correlation_id: str) -> tuple[Any, RabiBridgeError | None]:
     try:
         answer = codec.decode(reply.body, reply.content_type, reply.content_encoding, trace.request.correlation_id)
+        if isinstance(answer, list | tuple) and len(answer) == 2 and answer[0] in (0, 1):
+            code, value = answer
+            if code == 1:
+                return None, decode_error(value, reply.headers or {}, trace.service, correlation_id)
+            return _items(trace, codec) if STREAM in (trace.request.headers or {}) else value, None
     except (SerializationError, ContentRejectedError) as error:
         return None, error
-    if isinstance(answer, list | tuple) and len(answer) == 2 and answer[0] in (0, 1):
-        code, value = answer
-        if code == 0:
-            return value, None
-        return None, decode_error(value, reply.headers or {}, trace.service, correlation_id)
     return None, SerializationError("the reply body must have the form [code, result]")
+
+
+def _items(trace: CallTrace, codec: Codec) -> list[Any]:
+    """Return the items of a stream; those of a second run, of a redelivered request, replace the first ones."""
+    items: list[Any] = []
+    first = read_index(trace.request.headers, START) or 0
+    for reply in trace.replies:
+        if (reply.headers or {}).get(PART) == ITEMS:
+            index = read_index(reply.headers) or 0
+            items[index - first :] = decode_items(
+                codec, reply, part_context(trace.request.correlation_id, index), False
+            )
+    return items

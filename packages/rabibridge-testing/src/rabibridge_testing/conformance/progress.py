@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,8 @@ from rabibridge_core.errors import CallTimeoutError, RemoteExecutionError
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon, until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from rabibridge_testing.conformance.harness import Bench, BreakConnection
 
 __all__ = ["ProgressConformance"]
@@ -164,3 +166,104 @@ class ProgressConformance(ConformanceBase):
         await break_connection(client._client.transport)
         go_on.set()
         assert await soon(call) == "done"
+
+    async def test_reports_of_a_stream(self, bench: Bench) -> None:
+        name, go_on = bench.name(), asyncio.Event()
+
+        async def rows() -> AsyncIterator[int]:
+            current_call().progress(0.0, "before the first")
+            await go_on.wait()
+            go_on.clear()
+            yield 1
+            current_call().progress(0.5, "between")
+            await go_on.wait()
+            yield 2
+
+        await bench.server(service(rows, name))
+        client, reports = await bench.rpc_client(), asyncio.Queue[Progress]()
+        async with client.options(on_progress=reports.put_nowait).stream(name) as stream:
+            first = asyncio.ensure_future(anext(stream))
+            assert await soon(reports.get()) == Progress(0.0, "before the first")
+            assert not first.done()
+            go_on.set()
+            assert await soon(first) == 1
+            assert await soon(reports.get()) == Progress(0.5, "between")
+            go_on.set()
+            assert await soon(anext(stream)) == 2
+            with pytest.raises(StopAsyncIteration):
+                await soon(anext(stream))
+            assert stream.received == 2
+        assert client.pending == client._client.stray_replies == 0
+
+    async def test_reports_need_no_reader_of_the_items(self, bench: Bench) -> None:
+        name = bench.name()
+
+        async def rows() -> AsyncIterator[bytes]:
+            for number in range(1, 1000):
+                current_call().progress(number / 1000)
+                yield bytes(64 * 1024)
+
+        await bench.server(service(rows, name))
+        client, reports = await bench.rpc_client(), list[Progress]()
+        async with client.options(on_progress=reports.append).stream(name) as stream:
+            assert len(await soon(anext(stream))) == 64 * 1024
+            await until(lambda: len(reports) >= 2)  # the window is used up long before the end
+            assert (reports[-1].fraction or 0) < 0.5
+        assert client.pending == 0
+
+    async def test_reports_of_uploads(self, bench: Bench) -> None:
+        reading, both, go_on, heard = bench.name(), bench.name(), asyncio.Event(), asyncio.Event()
+
+        async def total(items: AsyncIterator[int]) -> int:
+            added = await anext(items)
+            current_call().progress(text="reading")
+            await go_on.wait()
+            return added + sum([item async for item in items])
+
+        async def doubled(items: AsyncIterator[int]) -> AsyncIterator[int]:
+            async for item in items:
+                current_call().progress(text=f"item {item}")
+                await heard.wait()
+                yield 2 * item
+
+        async def numbers(end: int) -> AsyncIterator[int]:
+            for number in range(end):
+                yield number
+
+        await bench.server(service(total, reading), service(doubled, both))
+        client, reports = await bench.rpc_client(), asyncio.Queue[Progress]()
+        view = client.options(on_progress=reports.put_nowait)
+        call = asyncio.ensure_future(view.call(reading, numbers(5)))
+        assert await soon(reports.get()) == Progress(None, "reading")
+        go_on.set()
+        assert await soon(call) == 10
+        async with view.stream(both, numbers(3)) as stream:
+            rest = asyncio.ensure_future(_rest(stream))
+            assert await soon(reports.get()) == Progress(None, "item 0")
+            heard.set()
+            assert await soon(rest) == [0, 2, 4]
+        assert client.pending == 0
+
+    async def test_nothing_is_reported_after_the_end_of_a_stream(self, bench: Bench) -> None:
+        name, ended = bench.name(), asyncio.Event()
+
+        async def rows() -> AsyncIterator[int]:
+            try:
+                while True:
+                    current_call().progress(0.5)
+                    yield 1
+            finally:
+                ended.set()
+
+        await bench.server(service(rows, name))
+        client, reports = await bench.rpc_client(), list[Progress]()
+        async with client.options(on_progress=reports.append).stream(name) as stream:
+            await soon(anext(stream))
+        seen = len(reports)
+        await soon(ended.wait())
+        await asyncio.sleep(0)
+        assert len(reports) == seen
+
+
+async def _rest(stream: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in stream]
