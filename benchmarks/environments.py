@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.roster import ENTRIES, Home
 from tools.apt import apt_install
@@ -71,14 +72,15 @@ def requirements(file: Path) -> tuple[str, ...]:
     return tuple(line for line in file.read_text().splitlines() if line and not line.startswith("#"))
 
 
-def compiled_client() -> Path:
-    """Return the C client; compile it first if its source is newer.
+def compiled(name: Literal["rpc", "stream"]) -> Path:
+    """Return a program in C on librabbitmq; compile it first if its source is newer.
 
     Raises:
         UnavailableError: the compiler or librabbitmq is missing.
     """
-    source, program = _BENCHMARKS / "librabbitmq/rpc.c", ROOT / ".librabbitmq/rpc"
-    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+    source, program = _BENCHMARKS / f"librabbitmq/{name}.c", ROOT / f".librabbitmq/{name}"
+    newest = max(one.stat().st_mtime for one in (source, source.with_name("connection.h")))
+    if program.exists() and program.stat().st_mtime >= newest:
         return program
     program.parent.mkdir(exist_ok=True)
     command = ["cc", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-o", str(program), str(source), "-lrabbitmq"]
@@ -123,6 +125,6 @@ def ready(contender: str) -> None:
     if entry.through == "NATS":
         nats_server()
     if entry.home == "c":
-        compiled_client()
+        compiled("rpc")
     else:
         interpreter(entry.home)

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from benchmarks.environments import ROOT, compiled_client, interpreter_of
+from benchmarks.environments import ROOT, compiled, interpreter_of
 from benchmarks.roster import ENTRIES
 from benchmarks.usage import cpu_seconds_of
 from tools.broker import BrokerError
@@ -89,7 +89,7 @@ class Program(Process):
     def __init__(self, role: Literal["serve", "call"], contender: str, url: str) -> None:
         name = f"{contender} {role}"
         if ENTRIES[contender].home == "c":
-            super().__init__(name, [str(compiled_client()), role, url])
+            super().__init__(name, [str(compiled("rpc")), role, url])
         else:
             interpreter = interpreter_of(contender)
             arguments = [interpreter.python, "-m", "benchmarks.program", role, contender, url]

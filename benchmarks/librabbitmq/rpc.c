@@ -8,16 +8,8 @@
  * bounded and refuses more. Each publish and each acknowledgement is sent immediately, the only way that librabbitmq
  * offers.
  */
-#include <amqp.h>
-#include <amqp_framing.h>
-#include <amqp_tcp_socket.h>
+#include "connection.h"
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
 #define QUEUE "echo"
 #define QUEUE_SIZE 10000
@@ -26,51 +18,6 @@
 #define MAX_IN_FLIGHT 65536
 #define MAX_UNCONFIRMED (1 << 18)
 #define BODY 5
-
-static amqp_connection_state_t connection;
-
-static void die(const char *what) {
-    fprintf(stderr, "rpc: %s\n", what);
-    exit(1);
-}
-
-static void check(int status, const char *what) {
-    if (status == AMQP_STATUS_OK) return;
-    fprintf(stderr, "rpc: %s: %s\n", what, amqp_error_string2(status));
-    exit(1);
-}
-
-static void check_reply(const char *what) {
-    if (amqp_get_rpc_reply(connection).reply_type != AMQP_RESPONSE_NORMAL) die(what);
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static double cpu_seconds(void) {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
-
-static void open_connection(char *url) {
-    struct amqp_connection_info at;
-    amqp_rpc_reply_t reply;
-    amqp_socket_t *socket;
-
-    check(amqp_parse_url(url, &at), "the URL");
-    connection = amqp_new_connection();
-    socket = amqp_tcp_socket_new(connection);
-    check(amqp_socket_open(socket, at.host, at.port), "connecting");
-    reply = amqp_login(connection, at.vhost, 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, at.user, at.password);
-    if (reply.reply_type != AMQP_RESPONSE_NORMAL) die("logging in failed");
-    amqp_channel_open(connection, 1);
-    check_reply("opening a channel failed");
-}
 
 static void publish(amqp_bytes_t queue, const amqp_basic_properties_t *properties, amqp_bytes_t body) {
     check(amqp_basic_publish(connection, 1, amqp_empty_bytes, queue, 1, 0, properties, body), "publishing");
@@ -243,12 +190,6 @@ static void run(unsigned in_flight, double seconds) {
     qsort(latencies, calls, sizeof *latencies, by_size);
     printf("{\"calls\": %zu, \"seconds\": %.6f, \"cpu\": %.6f, \"p50\": %.7f, \"p95\": %.7f, \"p99\": %.7f}\n", calls, took,
            cpu, latencies[calls * 50 / 100], latencies[calls * 95 / 100], latencies[calls * 99 / 100]);
-}
-
-static double argument(const char *line, const char *name) {
-    const char *found = strstr(line, name);
-    if (!found) die("an argument is missing");
-    return atof(found + strlen(name));
 }
 
 static void take_commands(void) {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from benchmarks.compare.rounds import say
-from benchmarks.environments import UnavailableError, interpreter, nats_server
+from benchmarks.environments import UnavailableError, compiled, interpreter, nats_server
 from benchmarks.processes import Process
 from benchmarks.streams.roster import CONTENDERS
 
@@ -30,21 +30,21 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class StreamRound:
-    """One round.
+    """One round; ``None``: the contender does not do that.
 
     Attributes:
+        mib: MiB per second, with large items.
         items: small items per second.
         cpu: CPU seconds of the reader for each of them.
-        mib: MiB per second, with large items.
         first: median time to the first item, in seconds.
         call: median time of a call, in seconds.
     """
 
-    items: float
-    cpu: float
     mib: float
-    first: float
-    call: float
+    items: float | None = None
+    cpu: float | None = None
+    first: float | None = None
+    call: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,30 +60,37 @@ class _Program(Process):
     """A server or a reader of a contender."""
 
     def __init__(self, role: Literal["serve", "read"], name: str, url: str) -> None:
-        home = interpreter(CONTENDERS[name].home)
-        arguments = [home.python, "-m", "benchmarks.streams.program", role, name, url]
-        super().__init__(f"{name} {role}", arguments, home.variables)
+        entry = CONTENDERS[name]
+        self._in_c = entry.home == "c"
+        if self._in_c:
+            super().__init__(f"{name} {role}", [str(compiled("stream")), role, url])
+        else:
+            home = interpreter(entry.home)
+            arguments = [home.python, "-m", "benchmarks.streams.program", role, name, url]
+            super().__init__(f"{name} {role}", arguments, home.variables)
         self._rates: dict[int, float] = {}
 
     def warm_up(self) -> None:
         """Learn how many items per second there are."""
         for size, count in _PROBE.items():
-            self._read(size, count)
-            self._read(size, count)
-        self.tell("first", times=20)
+            if size == LARGE or not self._in_c:
+                self._read(size, count)
+                self._read(size, count)
+        if not self._in_c:
+            self.tell("first", times=20)
 
     def round(self, seconds: float) -> StreamRound:
-        """Read a stream of each size for about that time, and measure how long first items take."""
-        small, count = self._read(SMALL, self._count(SMALL, seconds))
+        """Read a stream of each size for about that time, and measure how long first items take.
+
+        What is written in C only transfers bytes: it does not gather, encode or decode small items.
+        """
         large, many = self._read(LARGE, self._count(LARGE, seconds))
+        mib = many * LARGE / _MIB / large["seconds"]
+        if self._in_c:
+            return StreamRound(mib)
+        small, count = self._read(SMALL, self._count(SMALL, seconds))
         took = self.tell("first", times=_TIMES)
-        return StreamRound(
-            items=count / small["seconds"],
-            cpu=small["cpu"] / count,
-            mib=many * LARGE / _MIB / large["seconds"],
-            first=took["first"],
-            call=took["call"],
-        )
+        return StreamRound(mib, count / small["seconds"], small["cpu"] / count, took["first"], took["call"])
 
     def _count(self, size: int, seconds: float) -> int:
         return max(_PROBE[size], int(self._rates[size] * seconds))
@@ -105,7 +112,8 @@ def measure(stage: Stage, names: list[str], rounds: int, seconds: float) -> Stre
             with _leaving_out(name, measured):
                 if entry.through == "NATS":
                     nats_server()
-                measured.versions[str(entry.distribution)] = _version(name)
+                if entry.distribution is not None:
+                    measured.versions[entry.distribution] = _version(name)
                 url = stage.url(entry)
                 stack.enter_context(_Program("serve", name, url))
                 readers[name] = stack.enter_context(_Program("read", name, url))

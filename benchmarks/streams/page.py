@@ -6,7 +6,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from benchmarks.compare.page import table
-from benchmarks.streams.roster import CONTENDERS, GRPC, US
+from benchmarks.streams.roster import CONTENDERS, GRPC, LIMIT, US
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,24 +36,27 @@ def write(page: Path, text: str) -> None:
 
 def targets(measured: StreamMeasured) -> list[str]:
     """Return what was reached of each target, as sentences."""
-    ours, theirs = measured.rounds.get(US), measured.rounds.get(GRPC)
+    ours, theirs, limit = (measured.rounds.get(name) for name in (US, GRPC, LIMIT))
     if not ours:
         return []
-    first = _median(ours, "first") / _median(ours, "call")
+    first = _ratio(ours, "first", ours, "call")
     found = [
         f"The first item takes {first:.2f} times as long as a call; the target, at most {_FIRST_TIMES:g} times, is "
         f"{_reached(first <= _FIRST_TIMES)}."
     ]
     if theirs:
-        small, large = (_median(ours, what) / _median(theirs, what) for what in ("items", "mib"))
-        wanted = min(_LARGE_MIB, _LARGE_TIMES * _median(theirs, "mib"))
+        small, large = (_ratio(ours, what, theirs, what) for what in ("items", "mib"))
+        wanted = min(_LARGE_MIB, _LARGE_TIMES * (_median(theirs, "mib") or 0))
         found += [
             f"Small items: {small:.1f} times as many per second as grpc.aio; the target, at least {_SMALL_TIMES:g} "
             f"times, is {_reached(small >= _SMALL_TIMES)}.",
             f"Items of 64 KiB: {large:.2f} times as many MiB/s as grpc.aio; the target, {wanted:,.0f} MiB/s "
             f"({_LARGE_TIMES:g} times, or {_LARGE_MIB:g} MiB/s if that is less), is "
-            f"{_reached(_median(ours, 'mib') >= wanted)}.",
+            f"{_reached((_median(ours, 'mib') or 0) >= wanted)}.",
         ]
+    if limit:
+        share = _ratio(ours, "mib", limit, "mib")
+        found.append(f"RabiBridge reaches {share:.2f} times the practical limit of RabbitMQ with items of 64 KiB.")
     return found
 
 
@@ -67,14 +70,12 @@ def markdown(measured: StreamMeasured, date: str, rounds: int, seconds: float) -
     ]  # fmt: skip
     rows = []
     for name, known in measured.rounds.items():
-        rates = [one.items for one in known]
+        rates = [one.items for one in known if one.items is not None]
         rows.append([
             CONTENDERS[name].title,
-            f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})",
-            f"{1e6 * _median(known, 'cpu'):,.1f}",
-            f"{_median(known, 'mib'):,.0f}",
-            f"{1e6 * _median(known, 'first'):,.0f}",
-            f"{1e6 * _median(known, 'call'):,.0f}",
+            f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})" if rates else "-",
+            _cell(known, "cpu", 1e6, 1), _cell(known, "mib", 1, 0), _cell(known, "first", 1e6, 0),
+            _cell(known, "call", 1e6, 0),
         ])  # fmt: skip
     text += "\n\n".join([table(head, rows), *targets(measured)])
     for name, reason in measured.left_out.items():
@@ -83,9 +84,18 @@ def markdown(measured: StreamMeasured, date: str, rounds: int, seconds: float) -
     return text + "\n\n" + table(["", "what it does for a stream", "what it lacks"], does, numbers=False) + "\n"
 
 
-def _median(rounds: list[StreamRound], what: str) -> float:
-    found: float = statistics.median(getattr(one, what) for one in rounds)
-    return found
+def _median(rounds: list[StreamRound], what: str) -> float | None:
+    found = [value for one in rounds if (value := getattr(one, what)) is not None]
+    return statistics.median(found) if found else None
+
+
+def _ratio(ours: list[StreamRound], what: str, theirs: list[StreamRound], other: str) -> float:
+    return (_median(ours, what) or 0) / (_median(theirs, other) or float("inf"))
+
+
+def _cell(rounds: list[StreamRound], what: str, times: float, digits: int) -> str:
+    value = _median(rounds, what)
+    return "-" if value is None else f"{times * value:,.{digits}f}"
 
 
 def _reached(is_reached: bool) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from benchmarks.roster import Entry
 
-__all__ = ["CONTENDERS", "GRPC", "US"]
+__all__ = ["CONTENDERS", "GRPC", "LIMIT", "US"]
 
-US, GRPC = "stream_ours", "stream_grpc"
+US, LIMIT, GRPC = "stream_ours", "stream_librabbitmq", "stream_grpc"
 CONTENDERS = {
     entry.name: entry
     for entry in (
@@ -15,6 +15,13 @@ CONTENDERS = {
             "the reader grants credit; order and completeness are checked; the end or an error is always told; "
             "a timeout for the whole stream that is also sent to the server",
             "-",
+        ),
+        Entry(
+            LIMIT, "practical limit of RabbitMQ: C on librabbitmq", "librabbitmq", "c", None,
+            "messages as large as RabiBridge's, mandatory; the reader grants as much credit",
+            "one stream at a time; no end but the number of bytes, no errors, no timeout; items are not encoded and "
+            "decoded",
+            loop="none",
         ),
         Entry(
             GRPC, "grpc.aio, server streaming", GRPC, "peers", "grpcio",

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.environments import ROOT
 from benchmarks.streams import page
 from benchmarks.streams.measure import StreamMeasured, StreamRound
-from benchmarks.streams.roster import CONTENDERS, GRPC, US
+from benchmarks.streams.roster import CONTENDERS, GRPC, LIMIT, US
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +50,14 @@ def test_who_is_left_out_is_named() -> None:
     text = page.markdown(measured, "2026-01-01", 5, 2.0)
     assert f"Left out: {CONTENDERS['stream_nats'].title}, it cannot be installed" in text
     assert "and more" not in text
+
+
+def test_a_contender_that_only_transfers_bytes_has_one_figure() -> None:
+    measured = _measured()
+    measured.rounds[LIMIT] = [StreamRound(mib=600.0)]
+    text = page.markdown(measured, "2026-01-01", 5, 2.0)
+    assert f"| {CONTENDERS[LIMIT].title} | - | - | 600 | - | - |" in text
+    assert "0.50 times the practical limit" in text
 
 
 def test_the_page_has_a_place_for_the_tables(tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ async def _outcome(kind: type[_Whole], data: bytes, sizes: list[int]) -> tuple[A
 
 _texts = st.text("abc/é", max_size=8)
 _properties = st.one_of(
-    st.fixed_dictionaries({"content_type": _texts, "correlation_id": _texts}),
+    st.fixed_dictionaries(
+        {"content_type": _texts, "correlation_id": _texts}, optional={"headers": st.just({"rb-part": "items"})}
+    ),
     st.fixed_dictionaries(
         {"content_type": _texts, "correlation_id": _texts, "reply_to": _texts, "expiration": _texts},
         optional={"headers": st.just({"rb-timeout": 5, "x": "y"})},
@@ -109,7 +111,8 @@ async def test_so_it_is_whichever_byte_of_a_message_is_another() -> None:
         1, 2, b"second", content_type="a/b", headers=table, correlation_id="1", reply_to="q", expiration="9"
     )
     reply = deliver_frames(1, 2, b"second", content_type="a/b", correlation_id="1")
-    for message in (request, reply):
+    part = deliver_frames(1, 2, b"second", content_type="a/b", headers={"rb-part": "items"}, correlation_id="1")
+    for message in (request, reply, part):
         for position in range(len(message)):
             for value in {0, 1, message[position] ^ 1, message[position] + 1 & 255, 0xCE, 255}:
                 stream = first + message[:position] + bytes((value,)) + message[position + 1 :]

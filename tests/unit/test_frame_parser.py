@@ -180,3 +180,16 @@ def test_a_handler_that_finds_its_payload_too_short_ends_in_a_frame_error() -> N
 
     with pytest.raises(FrameError, match="truncated"):
         FrameParser({1: _Careless()}, lambda frame: None, 50).feed(_raw(1, 1, b"x"))
+
+
+@given(
+    st.lists(st.integers(1, 60_000), min_size=1, max_size=6), st.lists(st.integers(1, 100_000), min_size=1, max_size=4)
+)
+@example([20_000, 5, 20_000], [10_000, 100_000])
+@example([5, 20_000, 20_000], [3, 100_000])
+def test_long_frames_in_any_chunking(lengths: list[int], sizes: list[int]) -> None:
+    handler = _Handler()
+    parser = FrameParser({1: handler}, lambda _: None, 60_000)
+    contents = [(3, bytes([number]) * length) for number, length in enumerate(lengths)]
+    _feed(parser, b"".join(_raw(kind, 1, payload) for kind, payload in contents), sizes)
+    assert handler.taken == contents

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from rabibridge_core._codec.codec import Codec
-from rabibridge_core._codec.decoding_cost import has_many_claims, is_one_string
+from rabibridge_core._codec.decoding_cost import has_many_claims, is_few_strings
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
 RANDOM = random.Random(7)
@@ -48,16 +48,28 @@ def test_a_body_over_the_limit_is_compressed_all_the_same() -> None:
 def test_one_long_string_claims_nothing(value: bytes | str) -> None:
     codec = Codec(compress_threshold=None)
     body = codec.encode([value])[0]
-    assert is_one_string(body)
+    assert is_few_strings(body)
     assert codec.decode(body, "application/msgpack") == [value]
 
 
-def test_a_string_with_more_behind_it_is_no_one_string() -> None:
+def test_a_few_long_strings_claim_nothing() -> None:
+    codec = Codec(compress_threshold=None)
+    values = [b"\xdc" * 5000, "\u00dc" * 5000, b"\xdd" * 70_000]
+    body = codec.encode(values)[0]
+    assert is_few_strings(body)
+    assert codec.decode(body, "application/msgpack") == values
+    assert not is_few_strings(body[:-1])
+    assert not is_few_strings(codec.encode([*values, 1])[0])
+    assert not is_few_strings(codec.encode([values] * 2)[0])
+    assert not is_few_strings(codec.encode([])[0])
+
+
+def test_a_string_with_more_behind_it_is_not_one_string() -> None:
     claims = b"\xdd\x7f\xff\xff\xff" * 2000
     inside = b"\x91\xc5" + (100).to_bytes(2, "big") + claims
-    assert not is_one_string(inside)
+    assert not is_few_strings(inside)
     assert has_many_claims(inside)
     with pytest.raises(SerializationError):
         Codec().decode(b"\x92\xc5" + (100).to_bytes(2, "big") + bytes(100) + claims, "application/msgpack")
-    assert not is_one_string(b"\x91")
-    assert not is_one_string(b"\x91\xc7\x01\x01x")
+    assert not is_few_strings(b"\x91")
+    assert not is_few_strings(b"\x91\xc7\x01\x01x")

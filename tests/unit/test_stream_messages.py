@@ -26,15 +26,15 @@ def count_in_thread(number: int) -> Iterator[int]:
 
 async def test_a_large_item_goes_alone() -> None:
     async def func() -> AsyncIterator[bytes]:
-        for size in (10, 100_000, 20, 30):
+        for size in (10, 300_000, 20, 30):
             yield b"x" * size
 
     service, request = make_streaming(func), StreamRequest()
     service.received(request)
     await until(lambda: request.settled)
     sizes = [[len(item) for item in message] for message in request.messages]
-    assert [100_000] in sizes
-    assert functools.reduce(operator.iadd, sizes, []) == [10, 100_000, 20, 30]
+    assert [300_000] in sizes
+    assert functools.reduce(operator.iadd, sizes, []) == [10, 300_000, 20, 30]
 
 
 async def test_a_slow_transport_holds_further_parts_and_the_end_back() -> None:

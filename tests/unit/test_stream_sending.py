@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_core._codec.codec import Codec
+from rabibridge_core._protocol.streams import GATHERED_BYTES
 from tests.unit.scripted_requests import PATIENCE, turns, until
 from tests.unit.stream_requests import StreamRequest, make_streaming
 
@@ -79,7 +80,7 @@ async def test_no_more_is_sent_than_the_window_allows(window: str, thread: bool)
 
     def sync() -> Iterator[bytes]:
         nonlocal yielded
-        for _ in range(500):
+        for _ in range(1500):
             yielded += 1
             yield b"x" * 2000
 
@@ -104,12 +105,12 @@ async def test_no_more_is_sent_than_the_window_allows(window: str, thread: bool)
             messages, size = map(int, window.split(","))
             assert len(sent) - consumed <= messages
             assert sum(sent[consumed:]) - (sent[-1] if sent else 0) < size
-            assert yielded * 2000 <= sum(sent) + 3 * 64 * 1024 + 4000
+            assert yielded * 2000 <= sum(sent) + 3 * GATHERED_BYTES + 4000
         if len(sent) > consumed:
             consumed += 1
             request.credit(service, consumed)
         await turns(2)
-    assert len(request.items) == 500
+    assert len(request.items) == 1500
 
 
 async def test_items_are_gathered_while_the_window_is_used_up_and_the_yield_waits_then() -> None:
@@ -123,13 +124,14 @@ async def test_items_are_gathered_while_the_window_is_used_up_and_the_yield_wait
             yield b"x" * 1000
 
     service, request = make_streaming(func), StreamRequest(window="1,1")
+    fit = GATHERED_BYTES // 1003  # each takes three bytes more when it is encoded
     service.received(request)
-    await until(lambda: yielded > 60)
+    await until(lambda: yielded > fit)
     await turns(50)
-    assert (len(request.messages[0]), yielded) == (1, 1 + 66)
+    assert (len(request.messages[0]), yielded) == (1, 1 + fit + 1)
     request.credit(service, 1)
     await turns(50)
-    assert [len(message) for message in request.messages] == [1, 65]
+    assert [len(message) for message in request.messages] == [1, fit]
     service.cancelled(request.caller, request.correlation_id)
     await until(lambda: not service.active_requests)
     assert request.events == ["discarded"]

@@ -47,7 +47,7 @@ class Uploading:
     """Draws items from an iterator in one task, from its beginning to its end, and sends them as the worker grants.
 
     What the iterator gives in one turn of the event loop leaves in one message. While the window is used up, items are
-    gathered up to 64 KiB or 4,096 of them; then the iterator has to wait. It is closed however the call ends.
+    gathered up to 240 KiB or 4,096 of them; then the iterator has to wait. It is closed however the call ends.
 
     Attributes:
         argument: which argument it feeds: its index as text, or its name.

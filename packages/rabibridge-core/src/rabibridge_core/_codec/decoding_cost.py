@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from rabibridge_core.errors import SerializationError
 
-__all__ = ["EXTENSION_TYPE", "UNMEASURED", "Cost", "has_many_claims", "is_one_string", "json_cost", "msgpack_cost"]
+__all__ = ["EXTENSION_TYPE", "UNMEASURED", "Cost", "has_many_claims", "is_few_strings", "json_cost", "msgpack_cost"]
 
 UNMEASURED: Final = 256 * 1024
 """Bodies of up to this many bytes are decoded without being measured."""
@@ -177,11 +177,21 @@ def has_many_claims(data: bytes | bytearray | memoryview) -> bool:
     return plain.count(b"\xdc") + plain.count(b"\xdd") > _CLAIMS
 
 
-def is_one_string(data: bytes | bytearray | memoryview) -> bool:
-    """Tell whether a body of MessagePack is a list of one long text or byte string, as one item of a stream is."""
-    if len(data) < 2 or data[0] != 0x91 or (width := _LENGTHS.get(data[1], 0)) < 2 or data[1] in _EXTENSION_HEADS:
+def is_few_strings(data: bytes | bytearray | memoryview) -> bool:
+    """Tell whether a body of MessagePack is a list of at most 15 texts and byte strings of 256 bytes or more.
+
+    So are the messages of a stream with long items.
+    """
+    size, position = len(data), 1
+    if not size or not 0x90 < data[0] < 0xA0:
         return False
-    return int.from_bytes(data[2 : 2 + width], "big") == len(data) - 2 - width
+    for _ in range(data[0] & 0x0F):
+        width = _LENGTHS.get(data[position], 0) if position < size else 0
+        if width < 2 or data[position] in _EXTENSION_HEADS:
+            return False
+        start = position + 1 + width
+        position = start + int.from_bytes(data[position + 1 : start], "big")
+    return position == size
 
 
 def json_cost(data: bytes | bytearray | memoryview, limit: int) -> Cost:

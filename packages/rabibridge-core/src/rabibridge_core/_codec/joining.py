@@ -123,7 +123,7 @@ def _join_msgpack(items: Sequence[bytes]) -> bytes:
         header = _ARRAY_16 + count.to_bytes(2, "big")
     else:
         header = _ARRAY_32 + count.to_bytes(4, "big")
-    return header + b"".join(items)
+    return b"".join((header, *items))
 
 
 def _join_json(items: Sequence[bytes]) -> bytes:

@@ -14,7 +14,7 @@ from msgpack import (  # type: ignore[import-untyped]  # it ships no types
     unpackb,
 )
 
-from rabibridge_core._codec.decoding_cost import EXTENSION_TYPE, has_many_claims, is_one_string
+from rabibridge_core._codec.decoding_cost import EXTENSION_TYPE, has_many_claims, is_few_strings
 from rabibridge_core._codec.failures import MalformedValueError, undecodable, unencodable
 from rabibridge_core._codec.objects import lowered
 from rabibridge_core._codec.tagged_values import TEXTS, Tagged, restored, tag_integer
@@ -27,7 +27,7 @@ __all__ = ["AnyKeysMsgpackSerializer", "MsgpackSerializer"]
 _BUFFER = 1024
 _KEPT = 128 * 1024
 """A packer that has encoded a larger body is not used again, because its buffer stays as large. To make one of this
-size takes ten times as long as to fill it, and messages of streams are half as large."""
+size takes ten times as long as to fill it."""
 _UNCHECKED_CLAIMS = 4096
 _STEP = 256 * 1024
 _TEXT_KEYS = frozenset({str, bytes})
@@ -107,7 +107,7 @@ class MsgpackSerializer:
     def loads(self, data: bytes | bytearray | memoryview) -> Any:
         """Decode ``data``; see :meth:`~rabibridge_core._codec.serializers.Serializer.loads`."""
         try:
-            if len(data) > _UNCHECKED_CLAIMS and not is_one_string(data) and has_many_claims(data):
+            if len(data) > _UNCHECKED_CLAIMS and not is_few_strings(data) and has_many_claims(data):
                 _skip(data)
             # timestamp=3 decodes to datetimes. msgpack's own Timestamp would open an attack: a sender can choose any
             # number of them with the same hash, and a map with such keys takes hours to build.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["RequestTemplate", "encode_simple_reply", "parse_common_properties"]
 
 _REPLY_FLAGS = 0x8400  # content_type, correlation_id
-_REQUEST_FLAGS = 0xA700  # the same plus headers, reply_to and expiration
+_PART_FLAGS = 0xA400  # the same plus headers
+_REQUEST_FLAGS = 0xA700  # the same plus reply_to and expiration
 _TIMEOUTS_CACHED = 256
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
@@ -38,10 +39,15 @@ def parse_common_properties(flags: int, data: bytes, start: int, end: int) -> Pr
             return None
         content_type = _text(data[start + 1 : correlation_id])
         return _new_tuple(Properties, (content_type, None, b"", data[correlation_id + 1 : end], b"", b"", False, b""))
-    if flags != _REQUEST_FLAGS:
+    if flags not in (_REQUEST_FLAGS, _PART_FLAGS):
         return None
     table = start + 1 + data[start]
     correlation_id = table + 4 + int.from_bytes(data[table : table + 4], "big")
+    if flags == _PART_FLAGS:
+        if correlation_id + 1 + data[correlation_id] != end:
+            return None
+        fields = _text(data[start + 1 : table]), None, data[table:correlation_id], data[correlation_id + 1 : end]
+        return _new_tuple(Properties, (*fields, b"", b"", False, b""))
     reply_to = correlation_id + 1 + data[correlation_id]
     expiration = reply_to + 1 + data[reply_to]
     if expiration + 1 + data[expiration] != end:

@@ -1,11 +1,12 @@
 """Header tables of any content, and the properties of messages that are republished.
 
-These are rare: ``headers`` and ``properties`` encode and parse what most calls use.
+Most calls need neither: ``headers`` and ``properties`` encode and parse what they use.
 """
 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pamqp.decode
@@ -19,20 +20,28 @@ if TYPE_CHECKING:
 
 __all__ = ["amended_properties", "amended_table", "decode_table", "decode_table_or_empty", "encode_table"]
 
+_TEXT, _LONG, _BOOLEAN = b"Slt"
 _TABLE_MAX = 32 * 1024
 """Maximum size of a header table that is decoded, in bytes; those of calls and replies take less than 4 KiB."""
 
 
 def encode_table(headers: Headers) -> bytes:
     """Encode a header table including its length. Values: text, bytes, booleans, signed 64-bit integers, doubles."""
-    entries = b"".join(short_string(name.encode()) + _encode_value(value) for name, value in headers.items())
+    entries = b"".join([_encode_name(name) + _encode_value(value) for name, value in headers.items()])
     return len(entries).to_bytes(4, "big") + entries
+
+
+@lru_cache(maxsize=256)
+def _encode_name(name: str) -> bytes:
+    return short_string(name.encode())
 
 
 def _encode_value(value: HeaderValue) -> bytes:
     if isinstance(value, str):
         text = value.encode()
         return b"S" + len(text).to_bytes(4, "big") + text
+    if type(value) is int:
+        return b"l" + value.to_bytes(8, "big", signed=True)
     if isinstance(value, bytes):
         return b"x" + len(value).to_bytes(4, "big") + value
     if isinstance(value, bool):
@@ -52,12 +61,46 @@ def decode_table(table: bytes) -> dict[str, Any]:
         return {}
     if len(table) > _TABLE_MAX:  # pamqp decodes in quadratic time
         raise FrameError(f"the headers of a message take {len(table)} bytes; at most {_TABLE_MAX} are allowed")
+    headers = _decode_plain(table)
+    if headers is not None:
+        return headers
     try:
         _, headers = pamqp.decode.field_table(table)
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, struct.error) as error:
         raise FrameError(f"the headers of a message cannot be decoded: {error}") from error
     # The transport protocol promises bytes; pamqp returns bytearrays.
     return {name: bytes(value) if isinstance(value, bytearray) else value for name, value in headers.items()}
+
+
+def _decode_plain(table: bytes) -> dict[str, Any] | None:
+    """Decode a table of texts, booleans and 64-bit integers, as our own are; ``None`` if it is any other.
+
+    It takes a fifth of the time of the general decoder, which copies what is left of the table for each field.
+    """
+    headers: dict[str, Any] = {}
+    position, end = 4, len(table)
+    if int.from_bytes(table[:4], "big") != end - 4:
+        return None
+    try:
+        while position < end:
+            start = position + 1
+            position = start + table[position]
+            name, kind = table[start:position].decode(), table[position]
+            if kind == _TEXT:
+                start = position + 5
+                position = start + int.from_bytes(table[position + 1 : start], "big")
+                headers[name] = table[start:position].decode()
+            elif kind == _LONG:
+                headers[name] = int.from_bytes(table[position + 1 : position + 9], "big", signed=True)
+                position += 9
+            elif kind == _BOOLEAN:
+                headers[name] = table[position + 1] != 0
+                position += 2
+            else:
+                return None
+    except (IndexError, UnicodeDecodeError):
+        return None
+    return headers if position == end else None
 
 
 def decode_table_or_empty(table: bytes) -> dict[str, Any]:

@@ -48,6 +48,10 @@ Frames: TypeAlias = "bytes | list[bytes | memoryview]"
 """Complete frames to send: in one piece or, for a large body, as consecutive pieces."""
 
 
+_COPIED = 16 * 1024
+"""Up to this many bytes are copied rather than handled in two pieces."""
+
+
 class FrameError(ValueError):
     """The bytes are not valid AMQP, or the frames are in an order that AMQP forbids. The connection is unusable."""
 
@@ -91,14 +95,24 @@ class FrameParser:
         Raises:
             FrameError: the bytes are not AMQP frames.
         """
-        if self._partial:
-            self._partial.append(data)
-            self._partial_size += len(data)
-            if self._partial_size < self._needed:
-                return False
-            data = b"".join(self._partial)
-            self._partial.clear()
         position, size, taken, handlers = 0, len(data), False, self._handlers
+        if self._partial:
+            self._partial_size += size
+            beyond = self._partial_size - self._needed
+            if beyond < 0:
+                self._partial.append(data)
+                return False
+            if beyond >= _COPIED and self._needed > 7:  # much follows the frame that has begun: join that one alone
+                position = size - beyond
+                self._partial.append(data[:position])
+            else:
+                self._partial.append(data)
+            joined = b"".join(self._partial)
+            self._partial.clear()
+            if position:
+                taken = self.feed(joined)
+            else:
+                data, size = joined, len(joined)
         self._needed = 7
         try:
             while size - position >= 7:
@@ -172,11 +186,18 @@ def content(channel: int, method: bytes, flags: int, properties: bytes, body: by
     """
     size = len(body)
     header = CONTENT_HEADER.pack(HEADER, channel, 14 + len(properties), 60, 0, size, flags)
-    if 0 < size <= max_payload:
+    if 0 < size <= max_payload and size < _COPIED:
         return b"".join((method, header, properties, NEXT_FRAME.pack(END, BODY, channel, size), body, b"\xce"))
-    parts: list[bytes | memoryview] = [method, header, properties, b"\xce"]
+    if not size:
+        return b"".join((method, header, properties, b"\xce"))
+    head = b"".join((method, header, properties, NEXT_FRAME.pack(END, BODY, channel, min(size, max_payload))))
+    if size <= max_payload:
+        return [head, body, b"\xce"]
+    parts: list[bytes | memoryview] = [head]
     view = memoryview(body)  # a large body reaches the socket without being copied
     for start in range(0, size, max_payload):
-        part = view[start : start + max_payload]
-        parts += (FRAME_HEAD.pack(BODY, channel, len(part)), part, b"\xce")
+        if start:
+            parts.append(NEXT_FRAME.pack(END, BODY, channel, min(size - start, max_payload)))
+        parts.append(view[start : start + max_payload])
+    parts.append(b"\xce")
     return parts

@@ -76,6 +76,7 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         self._parser = FrameParser(self.channels, self._forward, _FIRST_FRAME_MAX)
         self._buffer: list[bytes | memoryview] = []
         self._buffer_size = 0
+        self._in_pieces = False
         self._at_flush: list[Callable[[], bytes]] = []
         self._flush_scheduled = False
         self._socket_full = False
@@ -180,6 +181,7 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         if isinstance(frames, list):
             self._buffer += frames
             self._buffer_size += sum(map(len, frames))
+            self._in_pieces = True
         else:
             self._buffer.append(frames)
             self._buffer_size += len(frames)
@@ -207,10 +209,11 @@ class Multiplexer(asyncio.StreamReaderProtocol):
             self._buffer += [frames() for frames in at_flush]
         if self._buffer:
             buffer, self._buffer = self._buffer, []
-            large, self._buffer_size = self._buffer_size >= _FLUSH_AT, 0
+            pieces, self._in_pieces = self._in_pieces or self._buffer_size >= _FLUSH_AT, False
+            self._buffer_size = 0
             if self.error is None:
                 try:
-                    if large:
+                    if pieces:
                         self._socket.writelines(buffer)  # some event loops send these without copying
                     else:
                         self._socket.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
