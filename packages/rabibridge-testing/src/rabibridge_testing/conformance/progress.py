@@ -207,8 +207,8 @@ class ProgressConformance(ConformanceBase):
         client, reports = await bench.rpc_client(), list[Progress]()
         async with client.options(on_progress=reports.append).stream(name) as stream:
             assert len(await soon(anext(stream))) == 64 * 1024
-            await until(lambda: len(reports) >= 2)  # the window is used up long before the end
-            assert (reports[-1].fraction or 0) < 0.5
+            await until(lambda: bool(reports))
+            assert (reports[-1].fraction or 0) < 0.5  # the window is used up long before that
         assert client.pending == 0
 
     async def test_reports_of_uploads(self, bench: Bench) -> None:
