@@ -20,11 +20,13 @@ from rabibridge_core.settings.toml_lines import lines_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ConfigurationFile", "find_file", "flaw_of_mode", "read_file"]
+__all__ = ["FOUND_BY_NAME", "ConfigurationFile", "find_file", "flaw_of_mode", "flaw_of_path", "read_file"]
 
 _log = get_logger(__name__)
 
 _FILES = ("rabibridge.toml", "config/env.toml")
+FOUND_BY_NAME = frozenset(name.rpartition("/")[2] for name in _FILES)
+"""How files are called that are found in the current folder, rather than named."""
 _NONE = "none"
 
 

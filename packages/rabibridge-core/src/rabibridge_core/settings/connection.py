@@ -107,10 +107,10 @@ def _from_fields(
     if hosts and all(own for _, own in hosts) and "port" in missing:
         missing.remove("port")
     if missing:
-        return ConnectionSettings(transport, problem=missing_fields(missing, transport, sources))
+        return ConnectionSettings(transport, given=given, problem=missing_fields(missing, transport, sources))
     password = given.get("password")
     if password and password.rank > Rank.VARIABLE and sources.key("secret", "SECRET"):
-        return ConnectionSettings(transport, problem=encrypted_password(password, transport))
+        return ConnectionSettings(transport, given=given, problem=encrypted_password(password, transport))
 
     # The port in "host:port" is for that host, unless a place that takes precedence over the host's gives another port.
     override = port if port and given["port"].rank < given["host"].rank else None
@@ -158,7 +158,8 @@ def _from_urls(
 
     incomplete = [number for number, one in enumerate(urls, 1) if not _has_login(one, transport)]
     if incomplete:
-        return ConnectionSettings(transport, problem=no_credentials(transport, url, incomplete, len(urls)))
+        problem = no_credentials(transport, url, incomplete, len(urls))
+        return ConnectionSettings(transport, given={"url": url, **arguments}, problem=problem)
     endpoints = tuple(_endpoint(one, arguments, url, transport) for one in urls)
     return ConnectionSettings(transport, endpoints, _parameters(urls, url), {"url": url, **arguments})
 

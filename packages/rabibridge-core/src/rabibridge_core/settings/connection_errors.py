@@ -18,8 +18,9 @@ _WORDS = {"username": "user name", "password": "password"}
 
 def missing_fields(names: list[str], transport: TransportDeclaration, sources: Sources) -> str:
     """Say which fields of a connection are missing, and where each can be given."""
+    files = {"password": " or a file that RABIBRIDGE_PASSWORD_FILE names,"}
     lines = [
-        f"  {name}: the argument {name}=, the environment variable {key}, "
+        f"  {name}: the argument {name}=, the environment variable {key},{files.get(name, '')} "
         f"or {key} under [{transport.name}] in a configuration file"
         for name, key in ((name, transport.variable(name)) for name in names)
     ]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rabibridge_core.settings.origins import SourcedValue
     from rabibridge_core.settings.transports import TransportCatalog
 
-__all__ = ["Collected", "collect", "known_keys", "load_settings"]
+__all__ = ["Collected", "collect", "known_keys", "load_settings", "refuse_in_found_file"]
 
 _log = get_logger(__name__)
 
@@ -176,9 +176,7 @@ def _look_up(found: Collected, transports: TransportCatalog, transport_name: str
         found.connection = resolve_connection(sources, transports, transport_name)
         if found.connection.problem and require_broker:
             raise ConfigurationError(found.connection.problem)
-    for table, key, variable, decision in _keys_of_named_files(transports):
-        with found.faults.noted():
-            sources.refuse_unnamed(table, key, variable, decision)
+    refuse_in_found_file(sources, transports, found.faults)
     if found.connection.transport:
         found.own = found.connection.transport.settings
     for name, rule in (rules_of(Settings) | rules_of(found.own)).items():
@@ -201,6 +199,13 @@ def _refuse_unknown_options(found: Collected, options: Mapping[str, object]) -> 
     for name in options:
         if name not in right:
             found.faults.add(f"there is no setting {name!r}: {suggestion(name, right, 'the settings are')}")
+
+
+def refuse_in_found_file(sources: Sources, transports: TransportCatalog, faults: Faults) -> None:
+    """Note the keys of the file that only a file that was named may have."""
+    for table, key, variable, decision in _keys_of_named_files(transports):
+        with faults.noted():
+            sources.refuse_unnamed(table, key, variable, decision)
 
 
 def _keys_of_named_files(transports: TransportCatalog) -> list[tuple[str, str, str, str]]:

@@ -49,6 +49,7 @@ class Sources:
         options: Mapping[str, object] | None = None,
         environ: Mapping[str, str] | None = None,
         file: ConfigurationFile | None = None,
+        read_secrets: bool = True,
     ) -> None:
         """Take the arguments that are not ``None`` and read the file.
 
@@ -58,6 +59,7 @@ class Sources:
             options: values from a command line by the name of the setting.
             environ: the environment variables; ``None``: those of the process.
             file: the configuration file; ``None``: the one that applies.
+            read_secrets: ``False`` does not open files with secrets, and takes these secrets for not given.
 
         Raises:
             ConfigurationError: an argument is an empty text, or the file is named but missing, unreadable, not TOML, or
@@ -65,6 +67,7 @@ class Sources:
         """
         self.arguments = {name: value for name, value in arguments.items() if value is not None}
         self._options = {name: value for name, value in (options or {}).items() if value is not None}
+        self._read_secrets = read_secrets
         self._environ = os.environ if environ is None else environ
         for name, value in self.arguments.items():
             if is_blank(value):
@@ -132,7 +135,7 @@ class Sources:
                     f"{given[0].source} and {given[-1].source} contradict each other: remove one of them"
                 )
             if names:
-                return secret_from_file(names[0])
+                return secret_from_file(names[0]) if self._read_secrets else None
             if texts:
                 return texts[0]
         return None

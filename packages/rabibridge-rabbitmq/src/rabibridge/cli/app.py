@@ -22,6 +22,7 @@ COMMANDS = commands_of(
     new="Make a small project: services, client, gateway and tests.",
     bench="Measure how fast a function answers, by real calls.",
     ping="Connect to the broker and print how long it took.",
+    config="Show the configuration, or check a file.",
     version="Print the version.",
 )
 """Every command with its summary: the first line of its help. Its module in ``commands`` has the same name."""

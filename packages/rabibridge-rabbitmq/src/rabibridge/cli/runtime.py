@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -15,9 +16,9 @@ from rabibridge.cli.output import StdoutClosedError
 from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
-__all__ = ["check_log_level", "log_to_stderr", "loop_factory", "report", "run", "set_log_level"]
+__all__ = ["check_log_level", "log_to_stderr", "loop_factory", "report", "report_errors", "run", "set_log_level"]
 
 T = TypeVar("T")
 
@@ -32,11 +33,17 @@ def run(work: Coroutine[Any, Any, T], *, json_errors: bool = False) -> T:
         work: what to run.
         json_errors: print an error as one line of JSON.
     """
+    with report_errors(as_json=json_errors), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(work)
+
+
+@contextmanager
+def report_errors(*, as_json: bool = False) -> Iterator[None]:
+    """Let an error of the block end the command, as :func:`run` does."""
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(work)
+        yield
     except RabiBridgeError as error:
-        raise report(error, as_json=json_errors) from error
+        raise report(error, as_json=as_json) from error
     except StdoutClosedError as error:
         raise typer.Exit(ExitCode.BROKEN_PIPE) from error
     except KeyboardInterrupt as error:
