@@ -17,6 +17,7 @@ __all__ = [
     "DEAD_BY_HEADER",
     "DEAD_QUEUE_HEADER",
     "DEAD_REASON_HEADER",
+    "DEATHS_HEADER",
     "DELIVERIES_HEADER",
     "DELIVERY_COUNT_HEADER",
     "PROBE_HEADER",
@@ -48,6 +49,8 @@ DEAD_AT_HEADER: Final = "rb-dead-at"
 """When a request was dead-lettered, in milliseconds since 1970."""
 DEAD_BY_HEADER: Final = "rb-dead-by"
 """The connection name of the worker that dead-lettered a request."""
+DEATHS_HEADER: Final = "rb-deaths"
+"""How often a request was dead-lettered before an operator moved it back to its service."""
 
 # What stands in front of each value: name and type "l" (signed, 64 bits). The length of the table comes first.
 _TIMEOUT_FIELD = b"\0\0\0\x29" + short_string(TIMEOUT_HEADER.encode()) + b"l"

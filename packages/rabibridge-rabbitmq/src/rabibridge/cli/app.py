@@ -23,6 +23,9 @@ COMMANDS = commands_of(
     bench="Measure how fast a function answers, by real calls.",
     ping="Connect to the broker and print how long it took.",
     config="Show the configuration, or check a file.",
+    doctor="Find out what is wrong between here and the broker.",
+    dead="List dead letters, show one, move them back to their services, or delete them.",
+    queue="List the queues of services, empty them, or delete them.",
     version="Print the version.",
 )
 """Every command with its summary: the first line of its help. Its module in ``commands`` has the same name."""

@@ -1,0 +1,119 @@
+"""Examines a set-up from the host name to the dead letters. Each step has its time; what it declares, it deletes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rabibridge._connection.dialer import Dialer
+from rabibridge._connection.session import Session
+from rabibridge._operations.broker_checks import broker_findings, check_alarms, check_clock
+from rabibridge._operations.findings import Finding, Report, Status
+from rabibridge._operations.login_errors import login_finding
+from rabibridge._operations.operator_session import connection_name
+from rabibridge._operations.queue_checks import check_consumers, check_dead_letters, check_queue
+from rabibridge._operations.reachability import reach
+from rabibridge._operations.role_permissions import check_permissions
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rabibridge._operations.role_permissions import Role
+    from rabibridge_core.settings import Settings
+    from rabibridge_core.settings.endpoints import Endpoint
+    from rabibridge_core.transport import ServiceQueue
+
+__all__ = ["Examination", "examine"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What to examine, and how.
+
+    Attributes:
+        role: what the user is for: which permissions are tried out.
+        queues: the queues of the services that a program serves.
+        limit: the time for each step, in seconds.
+        clock: the clock of this machine.
+    """
+
+    role: Role = "both"
+    queues: Sequence[ServiceQueue] = ()
+    limit: float = 5.0
+    clock: Callable[[], float] = time.time
+
+
+async def examine(settings: Settings, what: Examination, findings: Report) -> None:
+    """Examine every host of the settings, and, through the first one that lets us in, what is on the broker."""
+    examined = False
+    for endpoint in settings.endpoints:
+        session = await _log_in(endpoint, settings, what.limit, findings)
+        if session is None:
+            continue
+        try:
+            if not examined:
+                await _examine_broker(session, what, findings)
+                examined = True
+        finally:
+            await session.close()
+    if not examined:
+        findings.append(
+            Finding("login", "", Status.FAILURE, "nothing beyond this could be checked: there is no connection")
+        )
+
+
+async def _log_in(endpoint: Endpoint, settings: Settings, limit: float, findings: Report) -> Session | None:
+    peer = await reach(endpoint, limit, findings)
+    if peer is None or peer.start is None:
+        return None
+    findings.extend(broker_findings(peer.start.server_properties or {}))
+    try:
+        session = await Session.connect(
+            endpoint, replace(settings, connect_timeout=limit), connection_name("doctor"), Dialer()
+        )
+    except (ConfigurationError, ConnectionLostError) as error:
+        findings.append(login_finding(endpoint, error, str(peer.start.mechanisms or "")))
+        return None
+    text = f"user {endpoint.username!r}, virtual host {endpoint.virtualhost!r}"
+    findings.append(Finding("login", str(endpoint), Status.OK, text))
+    return session
+
+
+async def _examine_broker(session: Session, what: Examination, findings: Report) -> None:
+    names = [queue.name for queue in what.queues]
+    watch = asyncio.create_task(_give_up_when_blocked(session))
+    try:
+        alarm = await check_alarms(session, what.limit)
+        findings.append(alarm)
+        accepts = alarm.status is not Status.FAILURE
+        await check_permissions(session, what.role, names, what.limit, findings, publishing=accepts)
+        if accepts:
+            findings.append(await check_clock(session, what.limit, what.clock))
+        for queue in what.queues:
+            findings.append(await check_queue(session, queue, what.limit))
+        findings.extend(await check_consumers(session, names))
+        findings.append(await check_dead_letters(session))
+    except RabiBridgeError as error:
+        findings.append(
+            Finding(
+                "login",
+                str(session.endpoint),
+                Status.FAILURE,
+                f"the examination was interrupted: {error}",
+                "run it again; look into the log of the broker",
+            )
+        )
+    finally:
+        watch.cancel()
+        await asyncio.wait((watch,))
+
+
+async def _give_up_when_blocked(session: Session) -> None:
+    """Lose a connection from which the broker reads nothing more, instead of waiting until it does."""
+    while session.error is None and session.multiplexer.blocked is None:
+        await session.multiplexer.flow_changed()
+    if session.multiplexer.blocked is not None:
+        session.fail(ConnectionLostError(f"the broker accepts no messages now: {session.multiplexer.blocked}"))
