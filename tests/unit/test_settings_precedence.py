@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from rabibridge import RMQClient
 from rabibridge.settings import RabbitMQSettings
+from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import Secret, Settings, load_settings
 from rabibridge_core.settings.fields import CheckedSettings, rules_of
 from rabibridge_core.settings.loading import collect
 from rabibridge_core.settings.origins import Rank
+from tests.support.secret_frames import secrets_in
 from tests.unit.settings_support import error_of, only
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -155,3 +158,19 @@ def test_sizes_may_have_a_suffix(text: str, size: int, env: Any) -> None:
 def test_other_suffixes_are_refused(text: str, env: Any) -> None:
     env(RABIBRIDGE_MAX_BODY=text)
     assert f"max_body is {text!r}" in error_of(require_broker=False)
+
+
+def test_a_client_uses_the_settings_that_it_is_given_and_nothing_else(env: Any) -> None:
+    env(RABIBRIDGE_URL="amqp://u:p@elsewhere/", RABIBRIDGE_MAX_BODY="2048")
+    settings = load_settings(url="amqp://u:p@h/", options={"max_pending": 7})
+    env(RABIBRIDGE_MAX_BODY="4096")
+    client = RMQClient(settings=settings)
+    assert client.settings is settings
+    assert (client.settings.max_body, client.settings.max_pending) == (2048, 7)
+
+
+@pytest.mark.parametrize("argument", [{"host": "h"}, {"password": "hunter2"}, {"url": "amqp://u:hunter2@h"}])
+def test_settings_exclude_the_arguments_of_a_connection(argument: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"leave out {next(iter(argument))}=") as caught:
+        RMQClient(settings=load_settings(url="memory://x"), **argument)
+    assert not secrets_in(caught.value, "hunter2")

@@ -58,7 +58,7 @@ def test_all_faults_are_told_at_once(env: Any) -> None:
 
 def test_files_of_version_0_are_read_as_before(caplog: pytest.LogCaptureFixture, env: Any) -> None:
     more = '[app]\nDEBUG_MODE = true\nCID_MAX = 2000\nSERIALISER = "json"\n[secret]\nSECRET = "old"\n'
-    broker_file(path="config/env.toml", more=f'{more}[mysql]\nHOST = "elsewhere"\n')
+    broker_file(path="config/env.toml", more=f'{more}[mysql]\nHOST = "elsewhere"\n[profile]\nname = "x"\n')
     env(RABBITMQ_PASSWORD="plain")
     settings = load_settings()
     assert (only(settings).host, settings.cid_max, settings.serializer) == ("file-host", 2000, "json")

@@ -44,8 +44,9 @@ class RabbitMQSettings(TransportSettings):
         65535,
         default=10.0,
         in_url=True,
-        meaning="time between heartbeats; a dead connection is detected after two to two and a half of them. Also the "
-        "query parameter `heartbeat` of a URL, which takes precedence",
+        meaning="time between heartbeats; a connection that falls silent is detected "
+        "[within three of them](guarantees.md#when-a-connection-is-lost). Also the query parameter `heartbeat` of a "
+        "URL, which takes precedence",
     )
     direct_reply: bool = boolean_setting(
         default=False,

@@ -27,6 +27,7 @@ _log = get_logger(__name__)
 _FILES = ("rabibridge.toml", "config/env.toml")
 FOUND_BY_NAME = frozenset(name.rpartition("/")[2] for name in _FILES)
 """How files are called that are found in the current folder, rather than named."""
+_SHARED = "env.toml"
 _NONE = "none"
 
 
@@ -47,6 +48,11 @@ class ConfigurationFile:
     note: str
     content: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other programs may have tables in the file: RabiBridge 0.1 has chosen a general name for its own."""
+        return self.path is not None and self.path.name == _SHARED
 
     def line_of(self, path: tuple[str, ...]) -> int | None:
         """Return the line of a table or key, or that of the table that it is written in."""
@@ -75,8 +81,8 @@ def find_file(environ: Mapping[str, str], tables: Sequence[str]) -> Configuratio
         return ConfigurationFile(None, named=False, note=note)
     if given and (problem := flaw_of_path(path)):
         raise ConfigurationError(
-            f"RABIBRIDGE_CONFIG names the configuration file {given!r}, which {problem}; correct the environment "
-            "variable or the file, or remove the variable"
+            f"RABIBRIDGE_CONFIG (or --config) names the configuration file {given!r}, which {problem}; correct "
+            "the environment variable or the file, or remove the variable"
         )
     found = read_file(path, tables, named=bool(given))
     _log.info("The configuration file %s was read", path)

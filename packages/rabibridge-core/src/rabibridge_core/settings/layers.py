@@ -76,6 +76,8 @@ def layers_of(file: ConfigurationFile, profile: SourcedValue | None, known: Mapp
     """
     base = {name: table for name, table in file.content.items() if name != PROFILE_TABLE}
     layers = [Layer((), {name: _entries(file, (name,), table, Rank.FILE) for name, table in base.items()})]
+    if profile is None and file.is_shared:
+        return layers  # a table [profile] may belong to another program
     profiles = profiles_of(file)
     if profile is None:
         return layers

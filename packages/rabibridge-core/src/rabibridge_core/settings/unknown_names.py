@@ -26,7 +26,6 @@ VARIABLES = "RABIBRIDGE_"
 _NO_KEYS = frozenset(f"{VARIABLES}{name}" for name in ("URL", "CONFIG", "PROFILE", "PASSWORD_FILE"))
 """Variables that have no key in the file."""
 _TESTS = "RABIBRIDGE_TEST_"
-_SHARED_FILE = "env.toml"
 _SERVICE_LINKS = re.compile(r"\w*_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
@@ -50,8 +49,7 @@ def unknown_tables(layer: Layer, known: Mapping[str, set[str]], file: Configurat
             continue
         line = file.line_of((*layer.prefix, table))
         where = f"[{'.'.join((*layer.prefix, table))}] in {file.path}{f', line {line}' if line else ''}"
-        shared = file.path is not None and file.path.name == _SHARED_FILE
-        if shared and not nearest(table, known):
+        if file.is_shared and not nearest(table, known):
             warnings.append(f"The table {where} is ignored: it is none of RabiBridge's")
         else:
             errors.append(f"unknown table {where}: {suggestion(table, known, 'the tables are')}")
