@@ -23,6 +23,7 @@ MODULES = (
     "rabibridge.settings",
     "rabibridge_core",
     "rabibridge_core.errors",
+    "rabibridge_core.introspection",
     "rabibridge_core.plugins",
     "rabibridge_core.rpc",
     "rabibridge_core.settings",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rabibridge_core._api.base import RpcBase
 from rabibridge_core._api.calls import Calls, ClientView
+from rabibridge_core._api.introspection_calls import IntrospectionCalls
 from rabibridge_core._client.arguments import check_retry
 from rabibridge_core._client.client import Client
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RpcClient"]
 
 
-class RpcClient(RpcBase, Calls):
+class RpcClient(RpcBase, Calls, IntrospectionCalls):
     """Calls functions that servers offer.
 
     A client is made for many concurrent calls on one event loop, as in a gateway: one client per process is enough. It

@@ -80,6 +80,7 @@ class RpcServer(ServingBase):
             drain_timeout=self.settings.drain_timeout,
             name=self.name,
             queue_type=self.settings.queue_type,
+            control=self.settings.control,
             registry=before.registry if before is not None else None,  # the services stay when it connects anew
             process=ProcessScope(partial(_entered, ref(self)), self._overrides),  # no cycle: it must hear of its end
         )

@@ -40,6 +40,7 @@ class SilentServices:
     Attributes:
         unanswered: the routing keys of services that were called and have never answered.
         counts: how many workers services have.
+        tasks: the looks at queues, which are cancelled when the client is closed.
     """
 
     def __init__(self, classes: ClassRoutes) -> None:
@@ -48,8 +49,8 @@ class SilentServices:
         self.unanswered: set[str] = set()
         self._found: dict[str, tuple[float, str]] = {}
         self._waiting: dict[str, list[Callable[[str], None]]] = {}
-        self._tasks = TaskSet()
-        self.counts = ConsumerCounts(self._tasks)
+        self.tasks = TaskSet()
+        self.counts = ConsumerCounts(self.tasks)
 
     def called(self, route: str) -> None:
         """Called when a service is called for the first time."""
@@ -69,7 +70,7 @@ class SilentServices:
             return
         self._waiting[route] = [tell]
         loop.call_later(_PATIENCE, self._tell, route, "", context=Context())
-        self._tasks.spawn(self._look(call.func_name, route, caller, loop))
+        self.tasks.spawn(self._look(call.func_name, route, caller, loop))
 
     def end(self) -> None:
         """Tell what is known to all calls that wait for it."""
@@ -78,9 +79,9 @@ class SilentServices:
 
     async def close(self) -> None:
         """Ask no longer; the connection is closed."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def _look(self, func_name: str, route: str, caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
         found, (plain, criticality) = "", split_class(route)

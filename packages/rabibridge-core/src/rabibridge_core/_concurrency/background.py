@@ -13,7 +13,7 @@ from rabibridge_core._reporting.loggers import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["CloseOnce", "SharedTask", "TaskSet", "repeat"]
+__all__ = ["CloseOnce", "SharedTask", "TaskSet", "repeat", "sleep_unless"]
 
 _log = get_logger(__name__)
 
@@ -110,3 +110,13 @@ async def repeat(interval: float, work: Callable[[], None]) -> None:
             work()
         except Exception:  # noqa: BLE001 - the next one may succeed
             _log.exception("%s failed, and is called again in %g s", work.__qualname__, interval)
+
+
+async def sleep_unless(seconds: float, *events: asyncio.Event) -> None:
+    """Sleep until the time is over, or one of the events is set."""
+    waiters = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ _log = get_logger(__name__)
 _LATE = 0.5
 """If the monitor wakes up this much too late, in seconds, it was blocked as well and cannot tell what blocked the
 loop."""
+_KEPT = 120
+"""How many lags are kept: those of a minute."""
 
 
 class LoopMonitor:
@@ -47,6 +50,8 @@ class LoopMonitor:
         self._changed = threading.Condition()
         self._turned = True
         self._stopped = False
+        self._asked = monotonic()
+        self._lags: deque[float] = deque(maxlen=_KEPT)
 
     def start(self) -> None:
         """Start the thread, which does not keep the process from exiting."""
@@ -58,7 +63,17 @@ class LoopMonitor:
             self._stopped = True
             self._changed.notify()
 
+    @property
+    def lag(self) -> float | None:
+        """How long the loop took to react when it was last checked, in seconds; ``None``: it was not checked yet."""
+        return self._lags[-1] if self._lags else None
+
+    def longest_lag(self) -> float | None:
+        """Return the longest lag of the last minute, in seconds; ``None``: the loop was not checked yet."""
+        return max(self._lags, default=None)
+
     def _turn(self) -> None:
+        self._lags.append(monotonic() - self._asked)
         with self._changed:
             self._turned = True
             self._changed.notify()
@@ -69,7 +84,7 @@ class LoopMonitor:
                 if self._changed.wait_for(lambda: self._stopped, self._pause):
                     return
                 self._turned = False
-            asked = monotonic()
+            asked = self._asked = monotonic()
             try:
                 self._loop.call_soon_threadsafe(self._turn)
             except RuntimeError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCEPT_ENCODING",
+    "ANSWERED_AT",
     "CRITICALITY",
     "ERROR_CODE",
     "ERROR_FIELDS",
@@ -75,6 +76,8 @@ WORKER_ID: Final = "rb-worker-id"
 """In a reply to a broadcast: a text that no other worker has, the same in all replies of one worker."""
 RECEIVED: Final = "rb-received"
 """In a reply to a broadcast: ``True`` if the worker only says that it has the broadcast; its answer follows."""
+ANSWERED_AT: Final = "rb-time"
+"""In an answer to a control request: when it was given, in seconds since 1970 by the clock of the worker."""
 
 _KEY_MAX = 200
 _NAME_MAX = 128

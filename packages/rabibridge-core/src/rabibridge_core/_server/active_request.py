@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from time import monotonic
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from rabibridge_core._observability.call_context import CurrentCall
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
     from concurrent.futures import Future
     from typing import Any
 
     from rabibridge_core._server.deduplication import SharedExecution
     from rabibridge_core.transport import IncomingRequest
 
-__all__ = ["ActiveRequest", "StopReason"]
+__all__ = ["ActiveRequest", "ProcessorOwner", "StopReason", "probe_callers"]
 
 StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void"]
 """Why a request is stopped: its deadline passed, its caller cancelled it or disconnected, the worker gives it back to
@@ -30,6 +32,7 @@ class ActiveRequest(CurrentCall):
         "execution",
         "interruptible",
         "probe_due",
+        "received_at",
         "request",
         "settled",
         "stop_reason",
@@ -45,6 +48,7 @@ class ActiveRequest(CurrentCall):
         self.ends_at = None
         self.over = False
         self._request = self.request = request
+        self.received_at = monotonic()
         self.stop_reason: StopReason | None = None
         self.interruptible = False
         """Whether its task may be cancelled: not before its first step, as it would then never settle the request, and
@@ -66,3 +70,32 @@ class ActiveRequest(CurrentCall):
     def _home_loop(self) -> asyncio.AbstractEventLoop | None:
         task = self.task
         return None if task is None else task.get_loop()
+
+
+class ProcessorOwner(Protocol):
+    """What a ``RequestProcessor`` calls in the object that gives it requests."""
+
+    def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
+        """Stop an active request; without effect if it is stopped already."""
+        ...
+
+    def request_finished(self, active: ActiveRequest, /) -> None:
+        """Called when the processing of a request ends, if its ``notifies_owner`` is set."""
+        ...
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether the event loop has cancelled all of its tasks, because its program ends."""
+        ...
+
+
+def probe_callers(requests: Iterable[ActiveRequest]) -> None:
+    """Probe the callers of requests that the maintenance before this one has seen already, each caller once."""
+    probed: set[bytes] = set()
+    for active in requests:
+        request = active.request
+        if not active.probe_due:
+            active.probe_due = True
+        elif request.caller not in probed and not (request.void or request.persistent or active.settled):
+            probed.add(request.caller)
+            request.probe()

@@ -143,8 +143,7 @@ class BroadcastLane:
 
     def _drop_queued(self, active: ActiveRequest) -> None:
         self._limiter.remove(active)
-        self.processor.disarm_deadline(active)
-        self.processor.active.discard(active)
+        self.processor.drop(active)
         self._drain.check(self.processor.active)
 
     def cancelled(self, caller: bytes, correlation_id: bytes | None = None) -> None:
@@ -193,6 +192,11 @@ class Broadcasts:
     def active(self) -> Collection[ActiveRequest]:
         """The broadcasts that run or wait."""
         return () if self._lane is None else self._lane.processor.active
+
+    @property
+    def ended(self) -> int:
+        """Number of broadcasts that have ended."""
+        return 0 if self._lane is None else self._lane.processor.statistics.ended
 
     def received(self, request: IncomingBroadcast, schema: ServiceSchema) -> None:
         """See :meth:`BroadcastLane.received`."""

@@ -131,7 +131,7 @@ class ClassedServiceRunner(ServiceRunner):
     def received_in(self, index: int, request: IncomingRequest) -> None:
         """Called when a request arrives, with the place of its class."""
         if self._at_most_once and request.redelivered:
-            self._processor.settler.refuse_redelivered(request)
+            self._processor.refuse_redelivered(request)
             return
         if not index and is_class_name(named := request.headers.get(CRITICALITY)) and named not in self._names:
             self._report_unknown(named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
@@ -16,41 +16,26 @@ from rabibridge_core._server.deduplication import DeduplicationCache, SharedExec
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
 from rabibridge_core._server.executors import is_signature_error
 from rabibridge_core._server.injecting import executor_for
+from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
 from rabibridge_core._server.streaming import StreamingExecutor, has_key_of_its_own
 from rabibridge_core._server.ways import ways_of
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._server.active_request import ActiveRequest, StopReason
+    from rabibridge_core._server.active_request import ActiveRequest, ProcessorOwner
     from rabibridge_core._server.caller_clocks import CallerClocks
     from rabibridge_core._server.cancelled_calls import CancelledCalls
     from rabibridge_core._server.executors import HandlerExecutor
     from rabibridge_core._server.process_scope import ProcessScope
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
+    from rabibridge_core.transport import IncomingRequest
 
-__all__ = ["ProcessorOwner", "RequestProcessor"]
+__all__ = ["RequestProcessor"]
 
 _HELD = 0.2
 """How long a request that may be much too late is held, in seconds, so that it can be cancelled before it runs."""
-
-
-class ProcessorOwner(Protocol):
-    """What a :class:`RequestProcessor` calls in the object that gives it requests."""
-
-    def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
-        """Stop an active request; without effect if it is stopped already."""
-        ...
-
-    def request_finished(self, active: ActiveRequest, /) -> None:
-        """Called when the processing of a request ends, if :attr:`RequestProcessor.notifies_owner` is set."""
-        ...
-
-    @property
-    def shutting_down(self) -> bool:
-        """Whether the event loop has cancelled all of its tasks, because its program ends."""
-        ...
 
 
 class RequestProcessor:
@@ -93,8 +78,8 @@ class RequestProcessor:
         """The requests that are queued or processed. A request is removed by the last step of its task."""
         self.notifies_owner = False
         """Whether to call :meth:`ProcessorOwner.request_finished`."""
-        self._at_most_once = schema.delivery == "at-most-once"
-        self._process = process
+        self.statistics = ServiceStatistics()
+        self._at_most_once, self._process = schema.delivery == "at-most-once", process
         self._deduplication = deduplication
         self._cancelled_calls = cancelled_calls
         self._clocks = clocks
@@ -183,10 +168,18 @@ class RequestProcessor:
         if clocks.reconsidered(request.caller, request.time_left, request.deadline, arrived) <= 0:
             raise TooLateError
 
-    def disarm_deadline(self, active: ActiveRequest) -> None:
-        """Disarm the deadline of a request that is not processed."""
+    def drop(self, active: ActiveRequest) -> None:
+        """Forget a request that was stopped before it was processed."""
         if active.deadline_slot is not None:
             self._deadlines.discard(active, active.deadline_slot)
+        self.active.discard(active)
+        if active.stop_reason is not None:
+            self.statistics.stopped(active.stop_reason)
+
+    def refuse_redelivered(self, request: IncomingRequest) -> None:
+        """Settle a redelivered request of an at-most-once service."""
+        self.statistics.dead += 1
+        self.settler.refuse_redelivered(request)
 
     def _expired(self, active: ActiveRequest) -> None:
         self.owner.stop_request(active, "expired")
@@ -259,6 +252,7 @@ class RequestProcessor:
                 self._deduplication.end(execution)
                 active.execution = None
             self.active.discard(active)
+            self.statistics.ended_call(active, error, ran)
             if self.notifies_owner:
                 self.owner.request_finished(active)
             if observed:

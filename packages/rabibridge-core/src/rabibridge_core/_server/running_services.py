@@ -14,6 +14,7 @@ from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.left_queues import delete_left, left_queues
 from rabibridge_core._server.process_scope import ProcessScope
 from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import FILLED
 from rabibridge_core._services.injection import injections_of
 from rabibridge_core._services.registry import Registry
@@ -76,6 +77,7 @@ class RunningServices:
         self._queue_type: QueueType = queue_type
         self._clocks = CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
+        self._statistics: dict[str, ServiceStatistics] = {}
         self._changes = TaskSet()
         self._stops = TaskSet()
         self._stopping: set[ServiceRunner] = set()
@@ -127,6 +129,7 @@ class RunningServices:
         runner = (ClassedServiceRunner if schema.classes else ServiceRunner)(
             schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
         )
+        runner.processor.statistics = self.statistics_of(schema.name)
         if after is not None:
             runner.follow(after)
         self.registry.replace(schema)
@@ -139,6 +142,10 @@ class RunningServices:
             runner.processor.close()
             await runner.processor.wait_closed()
             raise
+
+    def statistics_of(self, name: str) -> ServiceStatistics:
+        """Return what is counted for a service that is registered; it stays when the service changes."""
+        return self._statistics.setdefault(name, ServiceStatistics())
 
     async def _drop(self, runner: ServiceRunner) -> asyncio.Task[int]:
         """Stop a service. Its active requests finish in the background, in the task that is returned."""
@@ -195,9 +202,10 @@ class RunningServices:
 
     def problems(self) -> list[str]:
         """Return one sentence for each registered service that receives no calls."""
-        return [problem for schema in self.registry if (problem := self._problem(schema.name))]
+        return [problem for schema in self.registry if (problem := self.problem(schema.name))]
 
-    def _problem(self, name: str) -> str:
+    def problem(self, name: str) -> str:
+        """Return why a service receives no calls, or can run none; empty: nothing is wrong."""
         runner = self.runners.get(name)
         if runner is not None and runner.live:
             return f"service {name!r}: {runner.problem}" if runner.problem else ""

@@ -10,10 +10,12 @@ from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.loop_monitor import LoopMonitor
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._server.control import ControlResponder, answer_control
 from rabibridge_core._server.exceptions import InterruptedStartError, ProviderFailedError
 from rabibridge_core._server.process_scope import ProcessScope
 from rabibridge_core._server.service_set import ServiceSet
-from rabibridge_core._server.side_by_side import together
+from rabibridge_core._server.side_by_side import mendable, together
+from rabibridge_core._server.worker_status import WorkerReport
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
@@ -49,6 +51,7 @@ class Server:
         queue_type: QueueType = "classic",
         registry: Registry | None = None,
         process: ProcessScope | None = None,
+        control: bool = True,
     ) -> None:
         """Own ``transport``: it is connected and closed together with this server.
 
@@ -61,6 +64,7 @@ class Server:
             queue_type: the queue type of services that do not choose one.
             registry: services that are registered already; ``None``: none.
             process: the lifespan, and what overrides providers; ``None``: neither.
+            control: whether it answers control requests, if the transport can receive them.
         """
         self.transport = transport
         self.name = name
@@ -69,8 +73,10 @@ class Server:
             transport, codec, hooks,
             drain_timeout=drain_timeout, queue_type=queue_type, name=name, registry=registry, process=self.process,
         )  # fmt: skip
-        self._connected = False
-        self._running = False
+        self._control = control
+        self._responder: ControlResponder | None = None
+        self._report = WorkerReport(name, self.services, self.health, lambda: self.stopping)
+        self._connected = self._running = False
         self._started = asyncio.Event()
         self._stop_requested = asyncio.Event()
         self._close_once = CloseOnce()
@@ -139,7 +145,9 @@ class Server:
             refused = await self.services.declare()
             if refused:
                 await self.transport.close()
-                raise _mendable(together(refused))
+                raise mendable(together(refused))
+            if self._control and self._responder is None:
+                self._responder = await answer_control(self.name, self._report, self.transport)
             self._connected = True
 
     async def start(self) -> None:
@@ -155,7 +163,7 @@ class Server:
         except ProviderFailedError:
             raise  # its cause is in code of the user
         except ConfigurationError as error:
-            raise _mendable(error) from None
+            raise mendable(error) from None
 
     def _check_connected(self) -> None:
         if not self.connected:
@@ -223,7 +231,7 @@ class Server:
         starting = asyncio.ensure_future(self.start())
         closed = asyncio.ensure_future(self.transport.wait_closed())
         stopping = asyncio.ensure_future(self._stop_requested.wait())
-        monitor = LoopMonitor(self.services.service_of)
+        monitor = self._report.monitor = LoopMonitor(self.services.service_of)
         monitor.start()
         try:
             await self.process.attend((starting, stopping))
@@ -279,15 +287,6 @@ class Server:
         try:
             await self.services.stop()
         finally:
+            if self._responder is not None:
+                self._responder.close()
             await self.transport.close()
-
-
-def _mendable(error: ConfigurationError) -> ConfigurationError:
-    """Return an error that its user can mend from its text: without the traceback of what happened inside.
-
-    That is logged at DEBUG. A program that does not catch the error ends with its own frames and one sentence.
-    """
-    _log.debug("the broker refuses the services", exc_info=error)
-    error.__cause__ = None
-    error.__suppress_context__ = True
-    return error.with_traceback(None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core._server.active_request import ActiveRequest, StopReason
+from rabibridge_core._server.active_request import ActiveRequest, StopReason, probe_callers
 from rabibridge_core._server.broadcasts import BroadcastLane, Broadcasts
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.cancelled_calls import CancellationBatch, CancelledCalls
@@ -78,7 +78,7 @@ class ServiceRunner:
             owner=self, deduplication=self._deduplication, cancelled_calls=self._cancelled_calls,
             clocks=clocks, process=process,
         )  # fmt: skip
-        self._broadcasts = Broadcasts(partial(
+        self.broadcasts = Broadcasts(partial(
             BroadcastLane, codec=codec, hooks=hooks, worker=worker, clocks=clocks, clock=clock, process=process,
             shutting_down=lambda: self.shutting_down,
         ))  # fmt: skip
@@ -101,7 +101,12 @@ class ServiceRunner:
     @property
     def active_requests(self) -> int:
         """Number of requests that are processed or queued here."""
-        return len(self._active) + len(self._broadcasts.active)
+        return len(self._active) + len(self.broadcasts.active)
+
+    @property
+    def running(self) -> int:
+        """Number of requests that have a task: the others wait here."""
+        return sum(active.task is not None for active in self._active)
 
     @property
     def shutting_down(self) -> bool:
@@ -123,7 +128,7 @@ class ServiceRunner:
         return any(work is active or work is active.task for active in self._all_active())
 
     def _all_active(self) -> tuple[ActiveRequest, ...]:
-        return (*self._active, *self._broadcasts.active)
+        return (*self._active, *self.broadcasts.active)
 
     async def start(self, transport: Transport) -> None:
         """Declare the queue and start to consume."""
@@ -152,7 +157,7 @@ class ServiceRunner:
         self._processor.replace_handler(schema)
         if self._limiter is not None:
             self._limiter.resize(schema.concurrency)
-        self._broadcasts.use(schema)
+        self.broadcasts.use(schema)
 
     def follow(self, before: ServiceRunner) -> None:
         """Count the requests that ``before``, which receives no more, still has against the limit of this one."""
@@ -174,7 +179,7 @@ class ServiceRunner:
         began, unfinished = monotonic(), 0
         try:
             await self.stop_consuming()
-            broadcasts = self._broadcasts.start_stopping(drain_timeout)
+            broadcasts = self.broadcasts.start_stopping(drain_timeout)
             if self._active:
                 self._processor.notifies_owner = True
                 await self._drain.wait(drain_timeout)
@@ -197,12 +202,12 @@ class ServiceRunner:
     def abort_drain(self) -> None:
         """Make :meth:`stop`, running or called later, requeue the active requests at once."""
         self._drain.abort()
-        self._broadcasts.abort_drain()
+        self.broadcasts.abort_drain()
 
     def received(self, request: IncomingRequest, /) -> None:
         """Called when a request arrives."""
         if self._at_most_once and request.redelivered:
-            self._processor.settler.refuse_redelivered(request)
+            self._processor.refuse_redelivered(request)
             return
         active = ActiveRequest(self._name, request)
         self._active.add(active)
@@ -214,13 +219,14 @@ class ServiceRunner:
 
     def broadcast_received(self, request: IncomingBroadcast, /) -> None:
         """Called when a broadcast to the service arrives: it runs beside the calls."""
-        self._broadcasts.received(request, self.schema)
+        self.broadcasts.received(request, self.schema)
 
     def _enqueue(self, active: ActiveRequest, limiter: ConcurrencyLimiter) -> None:
         try:
             self._processor.arm_deadline(active)  # time spent in the queue counts
         except Exception as error:  # noqa: BLE001 - what a request says about its time must not harm the connection
             self._active.discard(active)
+            self._processor.statistics.ended_call(active, error, False)
             self._processor.settler.settle_error(active, error, ran=False, shutting_down=False)
         else:
             limiter.enqueue(active)
@@ -252,7 +258,7 @@ class ServiceRunner:
     def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
         """Called when a caller cancels a call: stops it, or drops its request on arrival."""
         if correlation_id:
-            self._broadcasts.cancelled(caller, correlation_id)
+            self.broadcasts.cancelled(caller, correlation_id)
             self._cancellations.add_call(caller, correlation_id)
             self._cancelled_calls.add_call(caller, correlation_id)
 
@@ -263,7 +269,7 @@ class ServiceRunner:
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller has disconnected: stops its calls, or drops them on arrival, except persistent ones."""
-        self._broadcasts.cancelled(caller)
+        self.broadcasts.cancelled(caller)
         self._cancellations.add_caller(caller)
         self._cancelled_calls.add_caller(caller)
 
@@ -274,18 +280,12 @@ class ServiceRunner:
                 self.stop_request(active, "cancelled")
 
     def _maintain(self) -> None:
+        self._processor.statistics.sample()
         self._deduplication.purge()
         self._cancelled_calls.purge()
         self._processor.settler.failures.summarize()
         self._outlasting.look(self._active, self.schema.concurrency)
-        probed: set[bytes] = set()
-        for active in self._all_active():
-            request = active.request
-            if not active.probe_due:
-                active.probe_due = True
-            elif request.caller not in probed and not (request.void or request.persistent or active.settled):
-                probed.add(request.caller)
-                request.probe()
+        probe_callers(self._all_active())
 
     def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
         """Stop an active request; without effect if it is stopped already. It raises nothing."""
@@ -294,7 +294,6 @@ class ServiceRunner:
     def _drop_queued(self, active: ActiveRequest) -> None:
         assert self._limiter is not None
         self._limiter.remove(active)
-        self._processor.disarm_deadline(active)
-        self._active.discard(active)
+        self._processor.drop(active)
         self._takeover.finished()
         self._drain.check(self._active)

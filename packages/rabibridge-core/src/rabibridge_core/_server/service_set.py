@@ -197,6 +197,7 @@ class ServiceSet(RunningServices):
         """Stop a service and forget it; return the task that finishes its active requests, if it ran."""
         self.registry.remove(name)
         self._failures.pop(name, None)
+        self._statistics.pop(name, None)
         runner = self.runners.pop(name, None)
         return None if runner is None else await self._drop(runner)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["refusals", "side_by_side", "together", "unknown_service"]
+__all__ = ["mendable", "refusals", "side_by_side", "together", "unknown_service"]
 
 _log = get_logger(__name__)
 _PROGRESS_INTERVAL = 2.0
@@ -65,3 +65,14 @@ def unknown_service(name: str, services: Iterable[ServiceSchema]) -> Configurati
     """Return the error for a name that no service of a server has."""
     known = ", ".join(sorted(schema.name for schema in services)[:_NAMES_SHOWN])
     return ConfigurationError(f"this server has no service {name!r}; it has {known or 'none'}")
+
+
+def mendable(error: ConfigurationError) -> ConfigurationError:
+    """Return an error that its user can mend from its text: without the traceback of what happened inside.
+
+    That is logged at DEBUG. A program that does not catch the error ends with its own frames and one sentence.
+    """
+    _log.debug("the broker refuses the services", exc_info=error)
+    error.__cause__ = None
+    error.__suppress_context__ = True
+    return error.with_traceback(None)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rabibridge_core._server.active_request import ActiveRequest, StopReason
+    from rabibridge_core._server.active_request import ActiveRequest, ProcessorOwner, StopReason
     from rabibridge_core._server.concurrency import ConcurrencyLimiter
-    from rabibridge_core._server.processor import ProcessorOwner
 
 __all__ = ["FollowedOwner", "Takeover"]
 

@@ -77,6 +77,10 @@ class Settings(CheckedSettings):
         default="classic",
         meaning="queue type of services that do not specify one; see [guarantees](guarantees.md#which-queue)",
     )
+    control: bool = boolean_setting(
+        default=True,
+        meaning="whether a server answers what `client.workers()`, `client.services()` and `client.ping()` ask",
+    )
     connect_timeout: float = seconds_setting(
         0.01,
         3600,

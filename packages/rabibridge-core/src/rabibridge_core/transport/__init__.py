@@ -5,6 +5,7 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 ``rabibridge_testing`` on it.
 """
 
+from rabibridge_core.transport.control import ControlReceiver, ControlRequest
 from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, Refusal
 from rabibridge_core.transport.messages import (
     Delivery,
@@ -33,6 +34,8 @@ __all__ = [
     "ConnectionState",
     "Consumer",
     "ConsumerEvents",
+    "ControlReceiver",
+    "ControlRequest",
     "Delivery",
     "HeaderValue",
     "Headers",

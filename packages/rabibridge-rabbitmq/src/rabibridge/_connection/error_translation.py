@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.settings import Endpoint
 
-__all__ = ["channel_error", "permission_error", "translated"]
+__all__ = ["channel_error", "is_missing", "permission_error", "translated"]
 
 # The broker refuses, and retrying cannot help. All other errors of aiormq mean that the connection is lost.
 _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
@@ -101,3 +101,8 @@ def permission_error(endpoint: Endpoint, exchange: str, needed_for: str, cause: 
     )
     error.__cause__ = cause
     return error
+
+
+def is_missing(error: Exception) -> bool:
+    """Return whether the broker reports that a queue or exchange does not exist."""
+    return isinstance(error.__cause__, amqp.ChannelNotFoundEntity)

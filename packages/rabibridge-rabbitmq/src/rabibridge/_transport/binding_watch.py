@@ -84,6 +84,7 @@ class BindingWatch:
             ConnectionLostError: the connection is lost.
         """
         session, queues = self._worker_session.session, self._worker_session.queues
+        await self._worker_session.cancellations.restore()
         consumers = [consumer for consumer in self._consumers() if consumer.open_on is session]
         if not consumers:
             return

@@ -9,8 +9,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.control_methods import BIND_OK, bind_queue
+from rabibridge._amqp.frames import content
 from rabibridge._amqp.headers import BROADCAST_HEADER
-from rabibridge._amqp.methods import ACCESS_REFUSED
+from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
@@ -47,6 +48,7 @@ class _CancellationChannel(FastChannel):
         super().__init__(session.multiplexer, channel, session.max_payload, BROADCAST_MAX)
         self._on_cancelled = on_cancelled
         self._on_broadcast = on_broadcast
+        self.queue_deleted = False
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         if _BROADCAST in properties.headers:
@@ -66,6 +68,7 @@ class _CancellationChannel(FastChannel):
             _log.info("no more cancellations are received on this connection: %s", error)
 
     def cancelled(self) -> None:
+        self.queue_deleted = True
         self._close(ConnectionLostError("the queue for cancellations was deleted"))
 
 
@@ -98,6 +101,35 @@ class CancellationListener:
         self._queue = ""
         self._bound: set[str] = set()
         self._opening = asyncio.Lock()
+
+    async def listen_for_control(self, key: str) -> None:
+        """Receive control requests from now on.
+
+        Raises:
+            ConnectionLostError: the connection is lost.
+        """
+        if self._channel is None or self._channel.open:
+            await self._bind([key])
+
+    def reply(self, address: bytes, flags: int, properties: bytes, body: bytes) -> bool:
+        """Send a message to a reply queue, on the channel of cancellations; return whether that could be done."""
+        channel = self._channel
+        if channel is None or not channel.open:
+            return False
+        method = publish_method(channel.number, b"", address, mandatory=False)
+        channel.write(content(channel.number, method, flags, properties, body, channel.max_payload))
+        return True
+
+    async def restore(self) -> None:
+        """Receive again what was received before, if the queue was deleted; bind the key of control requests again.
+
+        Raises:
+            ConnectionLostError: the connection is lost.
+        """
+        if self._channel is not None and not self._channel.open and self._channel.queue_deleted:
+            _log.info("the queue for cancellations was deleted; declaring it again")
+            self._channel, keys = None, list(self._bound)
+            await self._bind(keys)
 
     async def listen_for(self, queue: ServiceQueue) -> None:
         """Receive the cancellations of a service from now on.

@@ -10,14 +10,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from aiormq.exceptions import ChannelNotFoundEntity
-
+from rabibridge._connection.error_translation import is_missing
 from rabibridge._connection.other_kind import OtherKinds
 from rabibridge._connection.queue_deletion import delete_unused
 from rabibridge._transport.binding_watch import BindingWatch
 from rabibridge._transport.consumer import RabbitConsumer
 from rabibridge._transport.worker_session import WorkerSession
-from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._concurrency.background import TaskSet, sleep_unless
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from rabibridge._connection.session import Session
     from rabibridge._transport.caller import RabbitCaller
+    from rabibridge._transport.control import ControlHandler
     from rabibridge_core.transport import ConsumerEvents, ServiceQueue
 
 __all__ = ["ConsumerSupervisor"]
@@ -50,6 +50,8 @@ class ConsumerSupervisor:
         """Supervise the connection that the broker lists under ``name``; ``current_session`` returns the ready one."""
         self.tasks = TaskSet()
         """Operations on channels; they are completed before the connection is closed."""
+        self.control: ControlHandler | None = None
+        """Where control requests go; ``None``: none are received."""
         self._name = name
         self._current_session = current_session
         self._callers: list[RabbitCaller] = []
@@ -196,6 +198,11 @@ class ConsumerSupervisor:
             self.tasks.spawn(self._binding_watch.run(self._sleep, lambda: self.closing))
         return self._worker_session
 
+    async def open_control(self, session: Session) -> None:
+        """Receive control requests on a connection, if they are wanted; raise ConnectionLostError if it is lost."""
+        if self.control is not None:
+            await self._worker_session_on(session).receive_control(self.control)
+
     async def open_all(self, session: Session) -> None:
         """Open all callers and consumers on a new connection. What the broker refuses is tried again later.
 
@@ -208,6 +215,7 @@ class ConsumerSupervisor:
                     await caller.open(session)
                 except ConfigurationError as error:
                     caller.refuse(error, session)
+        await self.open_control(session)
         tried: set[RabbitConsumer] = set()
         while closed := [known for known in self._consumers if not (known.stopped or known in tried)]:
             tried.update(closed)
@@ -229,7 +237,7 @@ class ConsumerSupervisor:
             _log.error("%s: cannot open %r", self._name, consumer.queue.name, exc_info=error)
             session.fail(ConnectionLostError(f"cannot open {consumer.queue.name!r}: {error}"))  # a new one starts clean
             return
-        if _is_missing(error):
+        if is_missing(error):
             session.exchange_declared = False
         delay = consumer.next_refusal_delay()
         level = logging.DEBUG if str(error) == str(consumer.error) else logging.ERROR
@@ -265,12 +273,7 @@ class ConsumerSupervisor:
 
     async def _sleep(self, session: Session, seconds: float) -> None:
         """Sleep until the time is over, the connection is lost, or the transport is closing."""
-        waiters = [asyncio.ensure_future(event.wait()) for event in (session.lost, self._closing)]
-        try:
-            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
+        await sleep_unless(seconds, session.lost, self._closing)
 
     def reopen_caller(self, caller: RabbitCaller, session: Session, delay: float) -> None:
         """Reopen a caller after ``delay`` seconds, because the broker has refused what it published."""
@@ -292,8 +295,3 @@ class ConsumerSupervisor:
                 if not isinstance(error, ConnectionLostError):
                     _log.exception("%s: cannot reopen the channel for calls", self._name)
                 session.fail(ConnectionLostError(f"cannot reopen the channel for calls: {error}"))
-
-
-def _is_missing(error: Exception) -> bool:
-    """Return whether the broker reports that a queue or exchange does not exist."""
-    return isinstance(error.__cause__, ChannelNotFoundEntity)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rabibridge._connection.supervisor import SupervisedConnection
 from rabibridge._transport.caller import RabbitCaller
 from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
+from rabibridge._transport.control import ControlHandler
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.consumer import RabbitConsumer
     from rabibridge_core.settings import Settings
-    from rabibridge_core.transport import CallerEvents, ConsumerEvents, ServiceQueue
+    from rabibridge_core.transport import CallerEvents, ConsumerEvents, ControlRequest, ServiceQueue
 
 __all__ = ["RabbitMQTransport"]
 
@@ -129,6 +130,12 @@ class RabbitMQTransport:
             self._supervisor.tasks.spawn(consumer.stop())
             raise
         return consumer
+
+    async def receive_control(self, key: str, received: Callable[[ControlRequest], None], /) -> None:
+        """Receive control requests, on this connection and on all that follow."""
+        self._supervisor.control = ControlHandler(key, received)
+        if not self._is_lost():
+            await self._with_session(self._supervisor.open_control)
 
     def _is_lost(self) -> bool:
         return self.state is ConnectionState.LOST

@@ -16,6 +16,7 @@ from rabibridge._connection.service_queues import ServiceQueues
 from rabibridge._transport.broadcasts import RabbitBroadcast
 from rabibridge._transport.cancellation import CancellationListener
 from rabibridge._transport.confirmed_publisher import ConfirmedPublisher
+from rabibridge._transport.control import RabbitControlRequest
 from rabibridge._transport.replies import Replies
 from rabibridge._transport.stream_queue import StreamQueue
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.other_kind import OtherKinds
     from rabibridge._connection.session import Session
+    from rabibridge._transport.control import ControlHandler
     from rabibridge._transport.interfaces import PartFeeder, ServedQueue
     from rabibridge_core.transport import Reply, ServiceQueue
 
@@ -69,6 +71,7 @@ class WorkerSession:
         """How many services may be stopped at a time, so that a thousand have not timed out before their turn comes."""
         self._consumers = consumers
         self._on_unroutable = on_unroutable
+        self._control: ControlHandler | None = None
         self._may_reply = False
         self._checking = asyncio.Lock()
 
@@ -99,6 +102,15 @@ class WorkerSession:
         if queue.streams:
             await self.streams.open()
         return found
+
+    async def receive_control(self, handler: ControlHandler) -> None:
+        """Receive control requests. That the broker refuses it is logged.
+
+        Raises:
+            ConnectionLostError: the connection is lost.
+        """
+        self._control = handler
+        await self.cancellations.listen_for_control(handler.key)
 
     async def drain(self) -> None:
         """Wait a few seconds at most until nothing that is sent with care is on its way."""
@@ -154,6 +166,9 @@ class WorkerSession:
         """Pass a broadcast to the services that it is for, unless they have stopped or do not receive calls."""
         key = decode_table_or_empty(properties.headers).get(BROADCAST_HEADER)
         if not properties.reply_to or len(body) > BROADCAST_MAX or self.replies.refusal(properties.reply_to):
+            return
+        if self._control is not None and key == self._control.key:
+            self._control.received(RabbitControlRequest(self.cancellations, self.replies, properties, body))
             return
         for consumer in self._consumers():
             if key in consumer.queue.routing_keys and not consumer.stopped and consumer.open_on is self.session:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rabibridge_core.transport import ConnectionState
+from rabibridge_testing._memory.control import ControlDelivery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from rabibridge_core.transport import Reply
+    from rabibridge_core.transport import ControlRequest, Reply
     from rabibridge_testing._memory.consumer import MemoryConsumer
     from rabibridge_testing._memory.messages import Message
 
@@ -23,6 +24,7 @@ class Receivers:
         """Start without consumers and without a connection."""
         self._state = ConnectionState.IDLE
         self._consumers: list[MemoryConsumer] = []
+        self._control: tuple[str, Callable[[ControlRequest], None]] | None = None
 
     def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
         """Called when a call was cancelled: tell the consumers that receive requests with that routing key."""
@@ -41,16 +43,28 @@ class Receivers:
 
     def serves(self, routing_key: str) -> bool:
         """Tell whether it receives broadcasts to the service of ``routing_key``."""
-        return self._state is ConnectionState.READY and any(self._receivers(routing_key))
+        if self._state is not ConnectionState.READY:
+            return False
+        return self._is_control(routing_key) or any(self._receivers(routing_key))
+
+    def _is_control(self, routing_key: str) -> bool:
+        return self._control is not None and routing_key == self._control[0]
 
     def broadcast_arrived(self, message: Message) -> None:
         """Called when a broadcast has arrived: pass it to the consumers of its service."""
         if self._state is ConnectionState.READY:
+            if self._control is not None and self._is_control(message.request.routing_key):
+                self._control[1](ControlDelivery(message, self._send_answer))
+                return
             for consumer in list(self._receivers(message.request.routing_key)):
                 consumer.broadcast_arrived(message)
 
     def _receivers(self, routing_key: str) -> Iterator[MemoryConsumer]:
         return (known for known in self._consumers if not known.stopped and routing_key in known.spec.routing_keys)
+
+    def _send_answer(self, message: Message, reply: Reply) -> None:
+        """Send the answer to a control request; it is lost where there is no connection."""
+        raise NotImplementedError
 
     def caller_gone(self, caller: bytes) -> None:
         """Called when a caller has disconnected: tell all consumers."""

@@ -13,7 +13,10 @@ from rabibridge_testing._memory.consumer import MemoryConsumer
 from rabibridge_testing._memory.receivers import Receivers
 
 if TYPE_CHECKING:
-    from rabibridge_core.transport import CallerEvents, ConsumerEvents, ServiceQueue
+    from collections.abc import Callable
+
+    from rabibridge_core.transport import CallerEvents, ConsumerEvents, ControlRequest, Reply, ServiceQueue
+    from rabibridge_testing._memory.messages import Message
     from rabibridge_testing._memory.router import Router
 
 __all__ = ["MemoryTransport"]
@@ -189,6 +192,19 @@ class MemoryTransport(Receivers):
             consumer.start(self.broker.declare(queue))
         self._consumers.append(consumer)
         return consumer
+
+    async def receive_control(self, key: str, received: Callable[[ControlRequest], None], /) -> None:
+        """Receive control requests from now on, while there is a connection.
+
+        Raises:
+            ConnectionLostError: the transport was never connected, or is closed.
+        """
+        self._check_open()
+        self._control = key, received
+
+    def _send_answer(self, message: Message, reply: Reply) -> None:
+        if self._state is ConnectionState.READY:
+            self.broker.reply(message, reply, self)
 
     def abort(self, *, restore: bool = True) -> None:
         """Cut the connection, as if the network failed.

@@ -1,0 +1,199 @@
+"""Answers control requests: what clients ask a worker about itself, beside all of its services.
+
+They take no place of a call, so that a handler may ask its own worker; they never run code of a service; and they cost
+the worker little, however many arrive: one is answered in a turn of the event loop, what was just told is told again,
+and more than :data:`WAITING_MAX` at a time are dropped, as if they had been lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
+from rabibridge_core._protocol.control import (
+    ControlQuestion,
+    UnreadableControlError,
+    control_codec,
+    control_key,
+    decode_question,
+    encode_answer,
+    worker_headers,
+)
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import RabiBridgeError
+from rabibridge_core.transport import ControlReceiver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core.transport import ControlRequest, Reply, Transport
+
+__all__ = ["WAITING_MAX", "ControlResponder", "ControlSource", "answer_control"]
+
+_log = get_logger(__name__)
+WAITING_MAX = 1024
+"""How many control requests wait for their answer; more are dropped."""
+_LOG_INTERVAL = 60.0
+_SHARE = 20.0
+"""What was told is told again for this many times as long as it took to collect: a twentieth of the time at most."""
+_AGE_MIN = 0.02
+_KEPT = 256
+
+
+class ControlSource(Protocol):
+    """What a worker tells about itself, as values of JSON."""
+
+    def pong(self) -> dict[str, Any]:
+        """Return what tells that it is there."""
+        ...
+
+    def status(self, service: str, visible: Callable[[str], bool]) -> dict[str, Any]:
+        """Return its numbers; of the service of that name alone, unless it is empty."""
+        ...
+
+    def descriptions(self, service: str, visible: Callable[[str], bool]) -> Callable[[], list[dict[str, Any]]]:
+        """Return what tells what its services are; it may take long, and is called in a thread."""
+        ...
+
+
+class ControlResponder:
+    """Answers the control requests that one worker receives."""
+
+    def __init__(self, name: str, source: ControlSource) -> None:
+        """Answer in the name of this worker; must be made on the running event loop.
+
+        Args:
+            name: the name of the worker.
+            source: what it tells.
+        """
+        self.id = secrets.token_urlsafe(9)
+        """Tells it apart from other workers, and from itself before a restart."""
+        self._name = name
+        self._source = source
+        self._codec = control_codec()
+        self._threads = DaemonThreadPool(1, "rabibridge-describing")
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[ControlRequest] = deque()
+        self._tasks = TaskSet()
+        self._told: dict[ControlQuestion, tuple[float, Reply]] = {}
+        self._next_log = 0.0
+
+    def received(self, request: ControlRequest, /) -> None:
+        """Called for each control request."""
+        if len(self._waiting) >= WAITING_MAX:
+            self._log("more than %d control requests wait; the others are dropped", WAITING_MAX)
+            return
+        self._waiting.append(request)
+        if len(self._waiting) == 1:
+            self._loop.call_soon(self._answer_next)
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._waiting.clear()
+        for task in self._tasks:
+            task.cancel()
+        self._threads.close(drop_waiting=True)
+
+    def _answer_next(self) -> None:
+        """Answer one, so that calls have their turn before the next one."""
+        if not self._waiting:
+            return
+        request = self._waiting[0]
+        try:
+            self._answer(request)
+        except Exception as error:  # noqa: BLE001 - whatever is asked must not harm the worker
+            self._log("a control request is not answered: %s: %s", type(error).__name__, error)
+        finally:
+            self._waiting.popleft()
+            if self._waiting:
+                self._loop.call_soon(self._answer_next)
+
+    def _answer(self, request: ControlRequest) -> None:
+        try:
+            question = decode_question(self._codec, request)
+        except UnreadableControlError as error:
+            self._refuse(request, str(error))
+            return
+        if question.worker not in ("", self._name, self.id):
+            return
+        if (refusal := self._refusal(request, question)) is not None:
+            self._refuse(request, refusal)
+            return
+        question = question._replace(worker="")
+        told = self._told.get(question)
+        if told is not None and told[0] > self._loop.time():
+            self._send(request, told[1])
+            return
+        if question.what == "ping":
+            self._send(request, encode_answer(self._codec, self._source.pong()))
+        elif question.what == "status":
+            self._tell(request, question, self._loop.time(), {"worker": self._status(request, question)})
+        else:
+            self._tasks.spawn(self._describe(request, question))
+
+    def _refusal(self, request: ControlRequest, question: ControlQuestion) -> str | None:
+        """Decide whether a control request is admitted; return why not.
+
+        This is the only place where that is decided, for each request and each question: a worker that wants
+        signatures, or lists who may ask, checks it here.
+        """
+        return None
+
+    def _visible(self, request: ControlRequest, service: str) -> bool:
+        """Decide whether the asker may know of a service: of those that it may not call, it hears nothing."""
+        return True
+
+    def _refuse(self, request: ControlRequest, why: str) -> None:
+        self._log("a control request is refused: %s", why)
+        self._send(request, encode_answer(self._codec, {}, refused=why))
+
+    def _status(self, request: ControlRequest, question: ControlQuestion) -> dict[str, Any]:
+        return {"id": self.id, **self._source.status(question.service, lambda name: self._visible(request, name))}
+
+    def _tell(self, request: ControlRequest, question: ControlQuestion, began: float, value: dict[str, Any]) -> None:
+        reply = encode_answer(self._codec, value)
+        now = self._loop.time()
+        if len(self._told) >= _KEPT:
+            self._told.clear()
+        self._told[question] = (now + max(_AGE_MIN, _SHARE * (now - began)), reply)
+        self._send(request, reply)
+
+    def _send(self, request: ControlRequest, reply: Reply) -> None:
+        request.reply(reply._replace(headers=worker_headers(self._name, self.id, time.time())))
+
+    async def _describe(self, request: ControlRequest, question: ControlQuestion) -> None:
+        try:
+            describe = self._source.descriptions(question.service, lambda name: self._visible(request, name))
+            descriptions = await asyncio.wrap_future(self._threads.submit(describe))
+            began = self._loop.time()
+            value = {"worker": self._status(request, question), "services": descriptions}
+            self._tell(request, question, began, value)
+        except RabiBridgeError as error:
+            self._refuse(request, str(error))
+        except Exception as error:  # noqa: BLE001 - a class of the user may raise anything while it is described
+            self._log("the services cannot be described: %s: %s", type(error).__name__, error)
+            self._refuse(request, f"its services cannot be described: {type(error).__name__}")
+
+    def _log(self, text: str, *arguments: object) -> None:
+        now = self._loop.time()
+        if now >= self._next_log:
+            self._next_log = now + _LOG_INTERVAL
+            _log.warning(f"%s: {text}. Others like it are not logged for %g s", self._name, *arguments, _LOG_INTERVAL)
+
+
+async def answer_control(name: str, source: ControlSource, transport: Transport) -> ControlResponder | None:
+    """Answer the control requests of a worker; return ``None`` if its transport cannot receive any.
+
+    Raises:
+        ConnectionLostError: there is no connection.
+    """
+    if not isinstance(transport, ControlReceiver):
+        return None
+    responder = ControlResponder(name, source)
+    await transport.receive_control(control_key(), responder.received)
+    return responder

@@ -1,0 +1,175 @@
+"""What one worker tells about itself: its process, its event loop, and the numbers of its services."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+import time
+from collections import deque
+from functools import cache
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core._reporting.error_text import printable
+from rabibridge_core._server.descriptions import describe
+from rabibridge_core.introspection import ServiceOnWorker, WorkerStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rabibridge_core._observability.health import Health
+    from rabibridge_core._observability.loop_monitor import LoopMonitor
+    from rabibridge_core._server.running_services import RunningServices
+    from rabibridge_core._services.schema import ServiceSchema
+
+__all__ = ["WorkerReport"]
+
+_CPU_INTERVAL = 9.0
+_CPU_SAMPLES = 8
+_PROBLEM_MAX = 500
+_REASONS_MAX = 16
+
+
+class WorkerReport:
+    """Collects what a worker tells. It implements :class:`~rabibridge_core._server.control.ControlSource`."""
+
+    def __init__(
+        self,
+        name: str,
+        services: RunningServices,
+        health: Callable[[], Health],
+        draining: Callable[[], bool],
+    ) -> None:
+        """Report about a server.
+
+        Args:
+            name: its name.
+            services: its services.
+            health: tells whether every service receives calls.
+            draining: tells whether it finishes what it has in hand.
+        """
+        self.monitor: LoopMonitor | None = None
+        """Knows how long the event loop takes to react, while the server runs."""
+        self._name = name
+        self._services = services
+        self._health = health
+        self._draining = draining
+        self._started_at, self._made = time.time(), monotonic()
+        self._cpu: deque[tuple[float, float]] = deque([(self._made, time.process_time())], maxlen=_CPU_SAMPLES)
+        self._described: dict[str, tuple[ServiceSchema, Mapping[str, Any]]] = {}
+
+    def pong(self) -> dict[str, Any]:
+        """Return what tells that it is there."""
+        return {"host": socket.gethostname(), "pid": os.getpid(), "version": own_version()}
+
+    def status(self, service: str, visible: Callable[[str], bool]) -> dict[str, Any]:
+        """Return its numbers."""
+        health = self._health()
+        runners = [
+            self._on_worker(schema)
+            for schema in self._services.registry
+            if service in ("", schema.name) and visible(schema.name)
+        ]
+        monitor = self.monitor
+        status = WorkerStatus(
+            id="",
+            name=self._name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=own_version(),
+            python=platform.python_version(),
+            started_at=self._started_at,
+            uptime=monotonic() - self._made,
+            ready=health.ok,
+            reasons=tuple(printable(reason[:_PROBLEM_MAX]) for reason in health.reasons[:_REASONS_MAX]),
+            draining=self._draining(),
+            connection=health.state.value,
+            loop_lag=None if monitor is None else monitor.lag,
+            loop_lag_max=None if monitor is None else monitor.longest_lag(),
+            memory=resident_memory(),
+            cpu_seconds=time.process_time(),
+            cpu=self._cpu_share(),
+            in_hand=self._services.active_requests,
+            services=tuple(runners),
+        ).to_json()
+        for of_asker in ("id", "time", "answered_in", "clock_difference"):
+            del status[of_asker]
+        return status
+
+    def _on_worker(self, schema: ServiceSchema) -> ServiceOnWorker:
+        runner = self._services.runners.get(schema.name)
+        statistics = self._services.statistics_of(schema.name)
+        problem = self._services.problem(schema.name)
+        return ServiceOnWorker(
+            name=schema.name,
+            kind="async" if schema.is_async else "sync",
+            live=runner is not None and runner.live,
+            problem=printable(problem[:_PROBLEM_MAX]),
+            in_hand=0 if runner is None else runner.active_requests,
+            running=0 if runner is None else runner.running,
+            concurrency=schema.concurrency,
+            counts=statistics.counts(0 if runner is None else runner.broadcasts.ended),
+            rate=statistics.rate(),
+            rate_1m=statistics.rate(long=True),
+            latency=statistics.latency(),
+            recent=statistics.recent(),
+            failures=statistics.failures,
+        )
+
+    def _cpu_share(self) -> float | None:
+        """Return which part of one processor was used since a sample of some seconds ago, and add a sample."""
+        now, used = monotonic(), time.process_time()
+        then, before = next((one for one in reversed(self._cpu) if now - one[0] >= _CPU_INTERVAL), self._cpu[0])
+        if now - self._cpu[-1][0] >= _CPU_INTERVAL / 2:
+            self._cpu.append((now, used))
+        return (used - before) / (now - then) if now - then > 0.1 else None
+
+    def descriptions(self, service: str, visible: Callable[[str], bool]) -> Callable[[], list[dict[str, Any]]]:
+        """Return what tells what its services are."""
+        schemas = [
+            schema for schema in self._services.registry if service in ("", schema.name) and visible(schema.name)
+        ]
+        return lambda: [dict(self._description(schema)) for schema in schemas]
+
+    def _description(self, schema: ServiceSchema) -> Mapping[str, Any]:
+        """Describe a service once, since that takes long; called in a thread."""
+        found = self._described.get(schema.name)
+        if found is not None and found[0] is schema:
+            return found[1]
+        if len(self._described) > 2 * len(self._services.registry) + 16:
+            self._described.clear()
+        description = describe(schema)
+        self._described[schema.name] = (schema, description)
+        return description
+
+
+@cache
+def own_version() -> str:
+    """Return the version of RabiBridge; empty if it is not installed as a distribution."""
+    from importlib.metadata import PackageNotFoundError, version  # takes long to import
+
+    try:
+        return version("rabibridge-core")
+    except PackageNotFoundError:
+        return ""
+
+
+def resident_memory() -> int | None:
+    """Return the resident memory of this process, in bytes; ``None`` where that is not known."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return _peak_memory()
+
+
+def _peak_memory() -> int | None:
+    """Return the largest memory that this process has had, where the present one is not known: on macOS, for one."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
