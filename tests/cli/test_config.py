@@ -147,6 +147,17 @@ def test_show_prints_what_it_can_and_then_every_fault(config: Config) -> None:
     assert "there is no host, port, username, password" in done.stderr.splitlines()[1]
 
 
+def test_show_leaves_out_a_connection_that_it_cannot_tell(config: Config) -> None:
+    for variables in (
+        {"RABBITMQ_HOST": "h", "RABBITMQ_PORT": "x"},
+        {"RABIBRIDGE_URL": f"amqp://u:{PASSWORD}@h:x/"},
+    ):
+        done = config("config", "show", **variables)
+        assert done.returncode == 3
+        assert not [line for line in done.stdout.splitlines() if line.split()[:1] in (["host"], ["url"], ["broker:"])]
+        assert PASSWORD not in done.stdout + done.stderr
+
+
 def test_show_finds_what_only_a_client_would_find(config: Config) -> None:
     done = config("config", "show", RABIBRIDGE_URL="amqp://u:p@h", RABIBRIDGE_SERIALIZER="pickle")
     assert done.returncode == 3

@@ -87,6 +87,8 @@ def overview(*, transport_name: str | None = None) -> Overview:
 
 
 def _connection(found: Collected, transport_name: str | None) -> list[ShownSetting]:
+    if found.connection.transport is None and not found.connection.problem:
+        return []  # a fault tells what is wrong with it
     given = found.connection.given
     transport = found.connection.transport or installed_transports().for_fields(transport_name)
     if "url" in given:
