@@ -70,7 +70,7 @@ def generates() -> Any:
     ("func", "limits", "why"),
     [
         (asynchronous, {"executor": "thread"}, "an async function runs on the event loop"),
-        (functions.square, {"executor": "fibre"}, "executor is 'fibre'; it must be 'loop' or 'thread' or 'process'"),
+        (functions.square, {"executor": "fibre"}, "executor is 'fibre'; it must be 'loop', 'thread' or 'process'"),
         (functions.square, {"max_calls_per_child": 3}, "max_calls_per_child= needs executor='process'"),
         (functions.square, {"executor": "process", "max_calls_per_child": 0}, "max_calls_per_child is 0"),
         (generates, {"executor": "process"}, "generator function"),

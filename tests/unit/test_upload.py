@@ -45,7 +45,7 @@ async def test_items_are_sent_when_the_worker_has_begun(client: Client, transpor
 
 
 async def test_the_window_stops_the_iterator(client: Client, transport: ScriptedTransport) -> None:
-    big = [bytes([number]) * 70_000 for number in range(6)]
+    big = [bytes([number]) * 250_000 for number in range(6)]
     source = Source(*big)
     task = begin(client, source.run())
     worker = (await asked(client, transport)).open(**WINDOW)

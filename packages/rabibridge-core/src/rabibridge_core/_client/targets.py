@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from types import BuiltinFunctionType, CoroutineType, MethodType
+from types import AsyncGeneratorType, BuiltinFunctionType, CoroutineType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
@@ -142,7 +142,7 @@ def _find(func: Any, name: str | None) -> CallTarget:
     if is_generator(func):
         raise TypeError(
             f"{place_of(func)} is a generator function, which gives its values one by one, and a call returns one "
-            f'result: read them by "async for item in client.stream({getattr(func, "__name__", "function")}, ...)"'
+            f"result: read them with client.stream({getattr(func, '__name__', 'function')}, ...)"
         )
     kind: FunctionKind = "async" if is_async(func) else "sync"
     return CallTarget(found, kind if marked_names(func) else "any", result_adapter(func))
@@ -191,6 +191,11 @@ def _refuse_what_is_no_service(func: Any) -> None:
         raise TypeError(
             f"{func.__qualname__}() was called here, and gave a coroutine: give the function and its arguments, as in "
             f"client.call({func.__name__}, ...)"
+        )
+    if isinstance(func, AsyncGeneratorType | GeneratorType):
+        raise TypeError(
+            f"{func.__qualname__}() was called here, and gave a generator: give the function and its arguments, as in "
+            f"client.stream({func.__name__}, ...)"
         )
     if not callable(func) and not isinstance(func, classmethod):
         raise TypeError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Coroutine, ItemsView, Iterator, KeysView, ValuesView
+
 from rabibridge_core.errors import SerializationError
 
 __all__ = ["MalformedValueError", "SerializerFaultError", "checked_bytes", "undecodable", "unencodable"]
@@ -21,8 +23,17 @@ def unencodable(name: str, value: object, error: BaseException) -> Serialization
     plain = name in ("msgpack", "json") and type(error) in (TypeError, ValueError, OverflowError, RecursionError)
     detail = f" ({str(error)[:150]})" if plain else ""
     return SerializationError(
-        f"{name} cannot encode a value of type {type(value).__qualname__}: {type(error).__name__}{detail}"
+        f"{name} cannot encode a value of type {type(value).__qualname__}: {type(error).__name__}{detail}{_hint(value)}"
     )
+
+
+def _hint(value: object) -> str:
+    """Say what was probably meant instead of a value that cannot travel."""
+    if isinstance(value, Coroutine):
+        return ". Await it first"
+    if isinstance(value, Iterator | AsyncIterator):
+        return ". An iterator can be one of the arguments of client.call and client.stream; anywhere else, give a list"
+    return ". Give a list" if isinstance(value, range | KeysView | ValuesView | ItemsView) else ""
 
 
 def undecodable(name: str, error: BaseException) -> SerializationError:

@@ -77,9 +77,11 @@ class FailureLog:
         """A call could not be cancelled: what its handler waits for raised an exception."""
         self._guarded(self._line, f"call {_id(correlation_id)} could not be cancelled", error, logging.ERROR)
 
-    def refused(self, correlation_id: bytes, error: BaseException) -> None:
-        """The arguments of a call do not fit: its caller is told, and the log says it at DEBUG only."""
-        if _log.isEnabledFor(logging.DEBUG):
+    def refused(self, correlation_id: bytes, error: BaseException, *, told: bool) -> None:
+        """The arguments of a call do not fit. If its caller is ``told``, the log says it at DEBUG only."""
+        if not told:
+            self._guarded(self._short, "the arguments of a notification were refused", error, logging.WARNING)
+        elif _log.isEnabledFor(logging.DEBUG):
             what = f"the arguments of call {_id(correlation_id)} were refused"
             self._guarded(self._line, what, error, logging.DEBUG)
 

@@ -26,6 +26,7 @@ from rabibridge_core._protocol.service_errors import without_fields
 from rabibridge_core._reporting.error_text import class_names, message_of, printable
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
 from rabibridge_core._server.failure_log import FailureLog
+from rabibridge_core._server.upload_arguments import no_stream
 from rabibridge_core.errors import (
     CallError,
     ConnectionLostError,
@@ -139,14 +140,9 @@ class RequestSettler:
     def _report(self, active: ActiveRequest, error: BaseException, *, ran: bool) -> None:
         cls = type(error)
         if cls is ArgumentsRefusedError:
-            self._settle_failure(active, _cause(error), INVALID_ARGUMENTS)
-            self.failures.refused(active.request.correlation_id, _cause(error))
+            self._refuse_arguments(active, _cause(error))
         elif cls is StreamRequestError:
-            refused = TypeError(
-                f"the service {self._name!r} neither streams nor can be fed: use client.call, with values"
-            )
-            self._settle_failure(active, refused, INVALID_ARGUMENTS)
-            self.failures.refused(active.request.correlation_id, refused)
+            self._refuse_arguments(active, no_stream(self._name, active.request.headers))
         elif cls is UnreadableRequestError:
             self._refuse_unreadable(active, _cause(error))
         elif cls is NotStartedError or not ran:
@@ -159,6 +155,10 @@ class RequestSettler:
                 self.failures.declared(active.request.correlation_id, error, listed=issubclass(cls, self._raises))
             else:
                 self.failures.raised(error, message_of(error) or remark)
+
+    def _refuse_arguments(self, active: ActiveRequest, error: BaseException) -> None:
+        self._settle_failure(active, error, INVALID_ARGUMENTS)
+        self.failures.refused(active.request.correlation_id, error, told=active.request.wants_reply)
 
     def _settle_failure(self, active: ActiveRequest, error: BaseException, kind: str, remark: str = "") -> None:
         try:

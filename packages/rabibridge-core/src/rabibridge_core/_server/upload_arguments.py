@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.transport import Headers
 
-__all__ = ["UploadArguments"]
+__all__ = ["UploadArguments", "no_stream"]
 
 _DIGITS = 6
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -67,16 +68,14 @@ class UploadArguments:
         if isinstance(fed, str):
             if fed in kwargs:
                 name, value = fed, kwargs[fed]
-            elif (
-                fed.isascii() and fed.isdecimal() and len(fed) < 6 and int(fed) < min(len(args), len(self._positional))
-            ):
-                name, value = self._positional[int(fed)], args[int(fed)]
+            elif (index := _index(fed)) is not None and index < min(len(args), len(self._positional)):
+                name, value = self._positional[index], args[index]
         if name is None or name not in self._schema.uploads or value is not None:
-            names = ", ".join(map(repr, self._schema.uploads)) or "none"
+            names = ", ".join(map(repr, self._schema.uploads)) or "none is"
             kind = "AsyncIterator" if self._schema.is_async else "Iterator"
             raise ArgumentsRefusedError from TypeError(
-                f"{self._schema.name}(): the argument {repr(fed)[:80]} ({UPLOAD}) cannot be fed with items; arguments "
-                f"that are annotated as {kind} can: {names}"
+                f"{self._schema.name}(): {_which(fed)} is an iterator, and cannot be fed with its items, as those can "
+                f"that are annotated as {kind}[T]: {names}"
             )
         return name
 
@@ -106,6 +105,23 @@ class UploadArguments:
         return args, kwargs
 
 
-def _index(text: str) -> int:
-    """Return the index that a header holds; one that no argument has, if it holds none."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else 10**_DIGITS
+def no_stream(name: str, headers: Headers) -> TypeError:
+    """Return the error of a request that a service of plain calls cannot serve, as it wants a stream or is fed."""
+    if UPLOAD not in headers:
+        return TypeError(f"the service {name!r} returns one result, and gives no items: use client.call")
+    return TypeError(
+        f"{_which(headers[UPLOAD])} of a call of {name!r} is an iterator, and the service cannot be fed: give a list. "
+        "Functions can be fed that have a parameter annotated as AsyncIterator[T] (in a def function, Iterator[T]) and "
+        "run on the event loop or in a thread"
+    )
+
+
+def _which(fed: object) -> str:
+    """Say in words which argument the header of a request means."""
+    index = _index(fed)
+    return f"the argument {repr(fed)[:80]}" if index is None else f"the argument number {index + 1}"
+
+
+def _index(fed: object) -> int | None:
+    """Return the index that the header of a request holds; ``None``: it holds none."""
+    return int(fed) if isinstance(fed, str) and fed.isascii() and fed.isdecimal() and len(fed) < _DIGITS else None

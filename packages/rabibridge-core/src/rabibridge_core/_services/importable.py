@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from rabibridge_core._services.callables import place_of
@@ -52,6 +53,8 @@ def import_path(func: Any) -> ImportPath:
         )
     if not isinstance(module, str) or not isinstance(name, str):
         raise _unusable(func, "is no function that a child process could import: define one in a module")
+    if isinstance(getattr(func, "__self__", None), ModuleType):
+        raise _unusable(func, "is a built-in function: define one in a module that calls it")
     if "<" in name:
         what = "is a lambda" if name.endswith("<lambda>") else "is defined inside another function"
         raise _unusable(func, f"{what}, where a child process cannot find it: define it at the top level of a module")

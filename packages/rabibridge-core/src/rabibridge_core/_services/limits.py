@@ -158,7 +158,7 @@ def _check_bool(name: str, what: str, value: object) -> None:
 
 def _check_choice(name: str, what: str, value: str | None, allowed: tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
-        choices = " or ".join(map(repr, allowed))
+        choices = " or ".join((", ".join(map(repr, allowed[:-1])), repr(allowed[-1])))
         raise RegistrationError(f"service {name!r}: {what} is {value!r}; it must be {choices}")
 
 
