@@ -66,6 +66,7 @@ format: $(STAMP)  ## Format the code and apply ruff's fixes
 
 pytest: $(TESTS_STAMP)  ## Only the tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
+	@$(BIN)/python -m tools.chromium --install || test -z "$$CI"
 	$(PYTEST) $(ARGS)
 
 unit: $(TESTS_STAMP)  ## The tests that need no RabbitMQ, in less than a minute; ARGS='...' is passed to pytest

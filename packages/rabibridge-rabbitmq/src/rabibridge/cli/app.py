@@ -26,6 +26,7 @@ COMMANDS = commands_of(
     doctor="Find out what is wrong between here and the broker.",
     dead="List dead letters, show one, move them back to their services, or delete them.",
     queue="List the queues of services, empty them, or delete them.",
+    dashboard="Show services, workers, errors and dead letters in a browser.",
     version="Print the version.",
 )
 """Every command with its summary: the first line of its help. Its module in ``commands`` has the same name."""
