@@ -13,6 +13,7 @@ from tests.support.services import new_echo
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
+    from rabibridge_core.introspection import Pong
     from rabibridge_testing.conformance.harness import Bench
     from tests.rabbitmq.support import Stage
     from tests.rabbitmq.users import Users
@@ -115,6 +116,10 @@ async def test_the_queue_for_cancels_is_deleted(
     await ctl(governed, "delete_queue", "-p", vhost, queue)
     await until(lambda: "no more cancellations are received" in caplog.text)
     assert await soon(client.remote_call(name, (2,))) == 2
+    pongs: tuple[Pong, ...] = ()
+    async with asyncio.timeout(60):
+        while not pongs:  # the queue is declared again within seconds
+            pongs = await client.ping(timeout=1)
 
 
 async def test_what_a_foreign_program_sends_as_a_cancel_matters_to_nobody(stage: Stage, raw: Any) -> None:

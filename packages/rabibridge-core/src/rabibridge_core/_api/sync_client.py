@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.sync_calls import SyncCalls, SyncClientView
 from rabibridge_core._api.sync_connection import SyncConnection
+from rabibridge_core._api.sync_introspection import SyncIntrospectionCalls
 from rabibridge_core._hosting.blocking import check_threads_are_real
 from rabibridge_core._observability.call_context import current_call_var, inherited_headers
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["SyncRpcClient"]
 
 
-class SyncRpcClient(SyncCalls):
+class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
     """Calls functions that servers offer, from code that is not async: each call blocks its thread until it has ended.
 
     It is for scripts, notebooks, and applications in Flask, Django or the like. Its calls are those of

@@ -6,17 +6,17 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._reporting.error_text import printable
-from rabibridge_core._services.injection import signature_for_callers
+from rabibridge_core._server.json_schemas import arguments_schema, callers_signature, result_schema
 
 if TYPE_CHECKING:
     from rabibridge_core._services.schema import ServiceSchema
 
 __all__ = ["describe"]
 
+_PLAIN = (int, float, str, bool, bytes, type(None))
+"""Types of defaults that are shown as they are: others may hold anything, such as an address in memory."""
 _SIGNATURE_MAX = 1000
 _DOC_MAX = 4000
-_SCHEMA_MAX = 32_000
-"""Longest JSON schema that is sent, in characters of its text."""
 
 
 def describe(schema: ServiceSchema) -> dict[str, Any]:
@@ -25,7 +25,9 @@ def describe(schema: ServiceSchema) -> dict[str, Any]:
         "name": schema.name,
         "kind": "async" if schema.is_async else "sync",
         "signature": _signature(schema),
-        "doc": printable_block(inspect.getdoc(schema.func_ptr) or "")[:_DOC_MAX],
+        "doc": printable((inspect.getdoc(schema.func_ptr) or "")[:_DOC_MAX], lines=True)[:_DOC_MAX],
+        "schema": arguments_schema(schema),
+        "result_schema": result_schema(schema),
         "limits": {
             "fetch_size": schema.concurrency,
             "queue_size": schema.queue_size,
@@ -50,12 +52,29 @@ def describe(schema: ServiceSchema) -> dict[str, Any]:
 
 
 def _signature(schema: ServiceSchema) -> str:
-    try:
-        return printable(str(signature_for_callers(schema.func_ptr)))[:_SIGNATURE_MAX]
-    except (TypeError, ValueError):
+    signature = callers_signature(schema)
+    if signature is None:
         return "(...)"
+    parameters = [
+        each.replace(
+            annotation=_shown(each.annotation),
+            default=each.default if each.default is each.empty or type(each.default) in _PLAIN else _Shown("..."),
+        )
+        for each in signature.parameters.values()
+    ]
+    signature = signature.replace(parameters=parameters, return_annotation=_shown(signature.return_annotation))
+    return printable(str(signature))[:_SIGNATURE_MAX]
 
 
-def printable_block(text: str) -> str:
-    """Return a text of several lines without characters that control a terminal."""
-    return "\n".join(printable(line) for line in text[:_DOC_MAX].splitlines())
+class _Shown:
+    """Is shown as its text: without quotes, and the same in every process."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _shown(annotation: object) -> object:
+    return _Shown(annotation) if isinstance(annotation, str) else annotation

@@ -84,9 +84,9 @@ class BindingWatch:
             ConnectionLostError: the connection is lost.
         """
         session, queues = self._worker_session.session, self._worker_session.queues
-        await self._worker_session.cancellations.restore()
         consumers = [consumer for consumer in self._consumers() if consumer.open_on is session]
         if not consumers:
+            await self._worker_session.cancellations.restore()
             return
         if await self._exchange_missing():
             _log.error("%s: an exchange was deleted; declaring it and all bindings again", self._name)
@@ -108,6 +108,7 @@ class BindingWatch:
         for consumer in chosen:
             await self._bind(consumer)
         await self._worker_session.streams.restore()
+        await self._worker_session.cancellations.restore()
         for queue in list(self._worker_session.other_kinds.found.values()):
             await self._worker_session.other_kinds.settle(session, queues, queue)
 

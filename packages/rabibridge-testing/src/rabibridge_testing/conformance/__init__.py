@@ -55,6 +55,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestProviders(ProviderConformance): ...
     class TestNotifications(NotificationConformance): ...
     class TestBroadcasts(BroadcastConformance): ...
+    class TestIntrospection(IntrospectionConformance): ...
     class TestProgress(ProgressConformance): ...
     class TestStreams(StreamConformance): ...
     class TestStreamLosses(StreamLossConformance): ...
@@ -86,6 +87,7 @@ from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.harness import Bench, Inbox, Worker
 from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
+from rabibridge_testing.conformance.introspection import IntrospectionConformance
 from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.message_size import MessageSizeConformance
@@ -123,6 +125,7 @@ __all__ = [
     "HealthConformance",
     "IdempotencyConformance",
     "Inbox",
+    "IntrospectionConformance",
     "KindConformance",
     "LimitConformance",
     "MessageSizeConformance",

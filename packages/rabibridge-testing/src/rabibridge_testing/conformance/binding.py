@@ -18,6 +18,7 @@ from rabibridge_testing.conformance.delivery import DeliveryConformance
 from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.health import HealthConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
+from rabibridge_testing.conformance.introspection import IntrospectionConformance
 from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.message_size import MessageSizeConformance
@@ -72,6 +73,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestProviders": ProviderConformance,
     "TestNotifications": NotificationConformance,
     "TestBroadcasts": BroadcastConformance,
+    "TestIntrospection": IntrospectionConformance,
     "TestProgress": ProgressConformance,
     "TestStreams": StreamConformance,
     "TestStreamLosses": StreamLossConformance,

@@ -223,12 +223,14 @@ class Bench:
         connect: bool = True,
         start: bool = True,
         drain_timeout: float = PATIENCE,
+        control: bool = True,
     ) -> Server:
         """Return a new server, connected and serving unless ``connect`` or ``start`` is false."""
         transport = await self._make_transport()
         server = Server(
-            transport, codec or Codec(), hooks=CallHooks(), drain_timeout=drain_timeout, name=self.name("server")
-        )
+            transport, codec or Codec(), hooks=CallHooks(), drain_timeout=drain_timeout, name=self.name("server"),
+            control=control,
+        )  # fmt: skip
         for schema in services:
             server.add(schema)
         self._stack.push_async_callback(server.close)

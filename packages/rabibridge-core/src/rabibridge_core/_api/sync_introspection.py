@@ -1,0 +1,88 @@
+"""Questions to the workers themselves, from threads without an event loop."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from rabibridge_core._api.client import RpcClient
+    from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core.introspection import Pong, Services, Workers
+
+__all__ = ["SyncIntrospectionCalls"]
+
+
+class SyncIntrospectionCalls:
+    """``workers``, ``services`` and ``ping``."""
+
+    @property
+    @abstractmethod
+    def _here(self) -> SyncConnection:
+        """The connection of this process."""
+
+    def ping(self, worker: str | None = None, *, timeout: float | timedelta | None = None) -> tuple[Pong, ...]:
+        """Ask the workers whether they are there, and wait for their answers.
+
+        It is what :meth:`RpcClient.ping` is.
+
+        Args:
+            worker: the name of a worker, or its id; ``None``: all of them.
+            timeout: how long to wait for answers, in seconds or as a timedelta; ``None``: 2 s. The time to connect, if
+                that is needed, comes on top.
+
+        Raises:
+            RabiBridgeError: as :meth:`RpcClient.ping` and :meth:`connect`.
+        """
+        connection = self._here
+
+        async def ask() -> tuple[Pong, ...]:
+            return await (await _connected(connection)).ping(worker, timeout=timeout)
+
+        return connection.run(ask)
+
+    def workers(self, *, timeout: float | timedelta | None = None, services: Sequence[str] = ()) -> Workers:
+        """Ask all workers how they are, and wait for their answers.
+
+        It is what :meth:`RpcClient.workers` is.
+
+        Args:
+            timeout: as in :meth:`ping`.
+            services: services whose queues are looked at in any case.
+
+        Raises:
+            RabiBridgeError: as :meth:`RpcClient.workers` and :meth:`connect`.
+        """
+        connection = self._here
+
+        async def ask() -> Workers:
+            return await (await _connected(connection)).workers(timeout=timeout, services=services)
+
+        return connection.run(ask)
+
+    def services(self, name: str | None = None, *, timeout: float | timedelta | None = None) -> Services:
+        """Ask all workers what they serve, wait, and merge their answers.
+
+        It is what :meth:`RpcClient.services` is.
+
+        Args:
+            name: only the service of this name; ``None``: all.
+            timeout: as in :meth:`ping`.
+
+        Raises:
+            RabiBridgeError: as :meth:`RpcClient.services` and :meth:`connect`.
+        """
+        connection = self._here
+
+        async def ask() -> Services:
+            return await (await _connected(connection)).services(name, timeout=timeout)
+
+        return connection.run(ask)
+
+
+async def _connected(connection: SyncConnection) -> RpcClient:
+    await connection.connect()
+    return connection.client
