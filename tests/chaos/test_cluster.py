@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge import CallTimeoutError, ConnectionLostError, RMQClient, RMQServer
+from rabibridge import CallTimeoutError, ConnectionLostError, RMQClient, RMQServer, StreamError
 from tests.chaos.broker import Census, ChaosBroker
 from tests.chaos.ledger import ECHO, KEYED, LASTING, ONCE, SAFE, WORK
 from tests.chaos.rig import Rig
+from tests.chaos.test_streams import ENDLESS, MANY, Reader, all_stopped
+from tests.chaos.test_uploads import Uploads
 from tests.rabbitmq.support import until_call_gives
-from tests.support.waiting import PATIENCE, until_true
+from tests.support.waiting import PATIENCE, soon, until_true
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -128,6 +130,38 @@ async def test_a_node_is_killed_and_comes_back(
     await rig.check(errors=may_end())
     assert near.health()
     assert far.health()
+
+
+async def test_streams_and_uploads_between_nodes(
+    rig: Rig, chaos_broker: ChaosCluster, own_cluster: PrivateCluster
+) -> None:
+    services = {"services": "echo,stream,resumable,swell,store,converse", "RABIBRIDGE_QUEUE_TYPE": "quorum"}
+    await rig.worker(**services)
+    client = await rig.client(chaos_broker.url(rig.vhost, first=1))  # with its queue for replies
+    await rig.note_baseline(client, ECHO)
+
+    async def swell(call_id: int) -> list[int]:
+        return [number async for number, _ in client.stream("swell", call_id, 400)]
+
+    for found in await soon(asyncio.gather(*map(swell, range(7_000_000, 7_000_010)))):
+        assert found == list(range(400))
+    assert await Uploads(client, 2000).complete() == {rig.workers[0].pid}
+
+    for killed, error in ((0, StreamError), (1, ConnectionLostError)):
+        await until_true(lambda: chaos_broker.whole(rig.vhost))
+        plain, resumed = (
+            Reader(client, "stream", 2 * killed, ENDLESS),
+            Reader(client, "resumable", 1 + 2 * killed, MANY),
+        )
+        uploads = Uploads(client)
+        await asyncio.gather(plain.flows(), resumed.flows(), uploads.flow())
+        await asyncio.to_thread(own_cluster.kill, killed)
+        await asyncio.gather(plain.ended(error), resumed.ended(), uploads.ended(error))
+        assert len(resumed.items) == MANY
+        await all_stopped(rig, plain.call_id, resumed.call_id, *uploads.call_ids)
+        await asyncio.to_thread(own_cluster.start, killed)
+    await until_true(lambda: chaos_broker.whole(rig.vhost))
+    await rig.check()
 
 
 async def test_a_classic_queue_goes_and_comes_back_with_its_node(own_cluster: PrivateCluster) -> None:

@@ -20,7 +20,7 @@ ENDLESS, MANY, ENOUGH = 10**9, 4000, 300
 _FIRST = 5_000_000
 
 
-class _Reader:
+class Reader:
     """Reads one stream, and keeps what comes."""
 
     def __init__(self, client: RMQClient, name: str, number: int, count: int, pause: float = 0.002, **options: Any):
@@ -64,7 +64,7 @@ async def _two(rig: Rig, **options: str) -> tuple[RMQClient, Process, Process]:
     return client, first, second
 
 
-def _of(rig: Rig, reader: _Reader) -> Process:
+def _of(rig: Rig, reader: Reader) -> Process:
     """Return the worker whose items came last."""
     return next(worker for worker in rig.workers if worker.pid == reader.pids[-1])
 
@@ -81,7 +81,7 @@ async def all_stopped(rig: Rig, *call_ids: int) -> None:
 
 async def test_a_worker_is_killed_in_the_middle(rig: Rig) -> None:
     client, *_ = await _two(rig)
-    plain, resumed = _Reader(client, "stream", 1, ENDLESS), _Reader(client, "resumable", 2, MANY)
+    plain, resumed = Reader(client, "stream", 1, ENDLESS), Reader(client, "resumable", 2, MANY)
     await asyncio.gather(plain.flows(), resumed.flows())
     victims = {_of(rig, plain), _of(rig, resumed)}
     for worker in victims:
@@ -100,7 +100,7 @@ async def test_the_connection_of_the_worker_is_cut_in_the_middle(rig: Rig) -> No
     await rig.worker(url=network.url, services=SERVICES)
     client = await rig.client()
     await rig.note_baseline(client, ECHO)
-    plain, resumed = _Reader(client, "stream", 1, ENDLESS), _Reader(client, "resumable", 2, MANY)
+    plain, resumed = Reader(client, "stream", 1, ENDLESS), Reader(client, "resumable", 2, MANY)
     await asyncio.gather(plain.flows(), resumed.flows())
     network.cut()
     await asyncio.gather(plain.ended(StreamError), resumed.ended())
@@ -114,7 +114,7 @@ async def test_the_connection_of_the_reader_is_cut_in_the_middle(rig: Rig) -> No
     await rig.two_workers(services=SERVICES)
     client = await rig.client(network.url)
     await rig.note_baseline(client, ECHO)
-    plain, resumed = _Reader(client, "stream", 1, ENDLESS), _Reader(client, "resumable", 2, MANY)
+    plain, resumed = Reader(client, "stream", 1, ENDLESS), Reader(client, "resumable", 2, MANY)
     await asyncio.gather(plain.flows(), resumed.flows())
     network.cut()
     await asyncio.gather(plain.ended(ConnectionLostError), resumed.ended())
@@ -135,13 +135,13 @@ async def test_the_reader_is_killed_in_the_middle(rig: Rig) -> None:
 
 async def test_the_reader_leaves_in_the_middle(rig: Rig) -> None:
     client, *_ = await _two(rig)
-    readers = [_Reader(client, name, at, ENDLESS) for at, name in enumerate(("stream", "resumable") * 20)]
+    readers = [Reader(client, name, at, ENDLESS) for at, name in enumerate(("stream", "resumable") * 20)]
     await asyncio.gather(*(reader.flows(100) for reader in readers))
     for reader in readers:
         await reader.stream.aclose()
     await asyncio.gather(*(reader.ended() for reader in readers))
     await all_stopped(rig, *(reader.call_id for reader in readers))
-    last = _Reader(client, "stream", 100, ENOUGH)  # the places are free again
+    last = Reader(client, "stream", 100, ENOUGH)  # the places are free again
     await last.ended()
     assert len(last.items) == ENOUGH
     await rig.check()
@@ -150,9 +150,9 @@ async def test_the_reader_leaves_in_the_middle(rig: Rig) -> None:
 async def test_the_time_of_a_stream_is_over_in_the_middle(rig: Rig) -> None:
     client, *_ = await _two(rig)
     readers = [
-        _Reader(client, "stream", 1, ENDLESS, timeout=2.0),
-        _Reader(client, "resumable", 2, ENDLESS, timeout=2.0),
-        _Reader(client, "stream", 3, ENDLESS, pause=3600.0, idle_timeout=1.0),
+        Reader(client, "stream", 1, ENDLESS, timeout=2.0),
+        Reader(client, "resumable", 2, ENDLESS, timeout=2.0),
+        Reader(client, "stream", 3, ENDLESS, pause=3600.0, idle_timeout=1.0),
     ]
     await asyncio.gather(*(reader.ended(CallTimeoutError) for reader in readers))
     assert len(readers[2].items) == 10
@@ -162,7 +162,7 @@ async def test_the_time_of_a_stream_is_over_in_the_middle(rig: Rig) -> None:
 
 async def test_a_worker_is_told_to_end_in_the_middle(rig: Rig) -> None:
     client, *_ = await _two(rig, RABIBRIDGE_DRAIN_TIMEOUT="1")
-    plain, resumed = _Reader(client, "stream", 1, ENDLESS), _Reader(client, "resumable", 2, MANY)
+    plain, resumed = Reader(client, "stream", 1, ENDLESS), Reader(client, "resumable", 2, MANY)
     await asyncio.gather(plain.flows(), resumed.flows())
     stopped = {_of(rig, plain), _of(rig, resumed)}
     for worker in stopped:
@@ -178,7 +178,7 @@ async def test_a_worker_is_told_to_end_in_the_middle(rig: Rig) -> None:
 
 async def test_a_worker_that_is_told_to_end_finishes_its_streams(rig: Rig) -> None:
     client, *_ = await _two(rig)
-    reader = _Reader(client, "stream", 1, MANY)
+    reader = Reader(client, "stream", 1, MANY)
     await reader.flows()
     worker = _of(rig, reader)
     worker.send(signal.SIGTERM)
@@ -192,7 +192,7 @@ async def test_a_worker_that_is_told_to_end_finishes_its_streams(rig: Rig) -> No
 
 async def test_the_broker_is_restarted_in_the_middle(rig: Rig) -> None:
     client, *_ = await _two(rig)
-    plain, resumed = _Reader(client, "stream", 1, ENDLESS), _Reader(client, "resumable", 2, MANY)
+    plain, resumed = Reader(client, "stream", 1, ENDLESS), Reader(client, "resumable", 2, MANY)
     await asyncio.gather(plain.flows(), resumed.flows())
     await asyncio.to_thread(rig.chaos_broker.node.kill)
     await plain.ended(ConnectionLostError)

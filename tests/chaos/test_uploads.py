@@ -42,7 +42,7 @@ class _Source:
             self.closed = True
 
 
-class _Calls:
+class Uploads:
     """An upload for one result, and a conversation: both under way until a fault ends them."""
 
     def __init__(self, client: RMQClient, end: int = ENDLESS) -> None:
@@ -86,14 +86,14 @@ class _Calls:
         assert self.answered.closed
 
 
-async def _begin(rig: Rig, client: RMQClient, end: int = ENDLESS) -> _Calls:
+async def _begin(rig: Rig, client: RMQClient, end: int = ENDLESS) -> Uploads:
     await rig.note_baseline(client, ECHO)
-    calls = _Calls(client, end)
+    calls = Uploads(client, end)
     await calls.flow()
     return calls
 
 
-async def _end(rig: Rig, client: RMQClient, calls: _Calls) -> None:
+async def _end(rig: Rig, client: RMQClient, calls: Uploads) -> None:
     """Check that both functions were stopped, that another upload succeeds, and that nothing is left behind."""
     await all_stopped(rig, *calls.call_ids)
     again = _Source(ENOUGH)

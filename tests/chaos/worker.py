@@ -130,6 +130,14 @@ async def resumable(call_id: int, count: int, pause: float, start_at: int) -> As
 
 
 @register_call(redelivery_limit=_MANY)
+async def swell(call_id: int, count: int) -> AsyncIterator[list[Any]]:
+    """Give small items, and after many of them one that is larger than any before."""
+    with _runs.run(call_id):
+        for number in range(count):
+            yield [number, bytes(100 if number % 50 else 100 + 1500 * number)]
+
+
+@register_call(redelivery_limit=_MANY)
 async def store(call_id: int, items: AsyncIterator[int]) -> list[int]:
     """Check that the items count from 0, and return how many came, and to which process."""
     with _runs.run(call_id):
@@ -153,7 +161,7 @@ _SERVICES: dict[str, Callable[..., Any]] = {
     service.__name__: service
     for service in (
         echo, work, once, safe, thread, never, block, leave, leave_thread, interrupt, odd, die, stream, resumable,
-        store, converse,
+        swell, store, converse,
     )
 }  # fmt: skip
 

@@ -129,6 +129,10 @@ async def cancel(service: ServiceRunner, request: StreamRequest) -> None:
     service.cancelled(request.caller, request.correlation_id)
 
 
+async def cancel_run(service: ServiceRunner, request: StreamRequest) -> None:
+    request.feed(service, {"rb-part": "cancel"})
+
+
 async def leave(service: ServiceRunner, request: StreamRequest) -> None:
     service.caller_gone(request.caller)
 
@@ -149,4 +153,11 @@ async def drain(service: ServiceRunner, request: StreamRequest) -> None:
 
 
 STOPS = [cancel, leave, lose, expire, drain]
-EVENTS = {cancel: ["discarded"], leave: ["discarded"], lose: [], expire: ["discarded"], drain: ["replied"]}
+EVENTS = {
+    cancel: ["discarded"],
+    cancel_run: ["discarded"],
+    leave: ["discarded"],
+    lose: [],
+    expire: ["discarded"],
+    drain: ["replied"],
+}

@@ -22,7 +22,7 @@ from tests.support.waiting import soon, until
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rabibridge_core.transport import IncomingBroadcast, IncomingRequest, Refusal
+    from rabibridge_core.transport import FeedRefusal, IncomingBroadcast, IncomingRequest, Refusal
 
 
 class _Events:
@@ -41,7 +41,7 @@ class _Events:
     def refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
         self.told.append((correlation_id, refusal))
 
-    def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+    def feed_refused(self, correlation_id: bytes, refusal: FeedRefusal, detail: str, /) -> None:
         self.told.append((correlation_id, refusal))
 
     def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:

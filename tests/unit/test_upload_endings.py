@@ -75,6 +75,21 @@ async def test_another_worker_begins_it_again(client: Client, transport: Scripte
     assert len(transport.cancelled) == 1, "or the second function would wait for the upload"
 
 
+async def test_a_run_that_begins_after_the_end_is_cancelled(client: Client, transport: ScriptedTransport) -> None:
+    task = begin(client, Source(1, endless=True).run())
+    worker = (await asked(client, transport)).open(**WINDOW)
+    await turns()
+    task.cancel()
+    await asyncio.wait([task])
+    before = len(transport.fed)
+    worker.again("stream:b").open(**WINDOW)
+    worker.again("x" * 256).open(**WINDOW)
+    client.calls.replied(worker.request.correlation_id, plain_reply(1))
+    (told,) = transport.fed[before:]
+    assert (told.routing_key, told.correlation_id) == ("stream:b", worker.request.correlation_id)
+    assert told.headers == {"rb-part": "cancel"}
+
+
 async def test_messages_that_are_refused(client: Client, transport: ScriptedTransport) -> None:
     source = Source(1, endless=True)
     task = begin(client, source.run())

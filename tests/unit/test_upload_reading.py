@@ -13,7 +13,7 @@ from rabibridge_core._codec.codec import Codec
 from rabibridge_core.errors import StreamError
 from rabibridge_core.transport import Reply
 from tests.unit.scripted_requests import turns, until
-from tests.unit.stream_requests import EVENTS, STOPS, StreamRequest, make_streaming
+from tests.unit.stream_requests import EVENTS, STOPS, StreamRequest, cancel_run, make_streaming
 
 if TYPE_CHECKING:
     from rabibridge_core._server.service import ServiceRunner
@@ -194,7 +194,7 @@ async def test_a_caller_that_sends_more_than_its_window_is_refused(size: int) ->
     assert "more than its window" in str(request.end["rb-error-message"])
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("stop", [*STOPS, cancel_run])
 @BOTH
 async def test_a_function_that_waits_for_its_caller_ends_at_once(func: Any, stop: Any) -> None:
     service, request = make_streaming(func), uploading()

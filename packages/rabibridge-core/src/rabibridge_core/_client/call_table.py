@@ -11,6 +11,7 @@ from rabibridge_core._client.refusals import RefusalHandler
 from rabibridge_core._client.resend import ResendQueue
 from rabibridge_core._client.routes import ClassRoutes
 from rabibridge_core._client.silence import SilentServices
+from rabibridge_core._client.stream_cancel import cancel_run
 from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.pending import PendingCall
     from rabibridge_core.errors import ConfigurationError
-    from rabibridge_core.transport import Caller, Refusal
+    from rabibridge_core.transport import Caller, FeedRefusal, Refusal
 
 __all__ = ["BroadcastEvents", "CallTable"]
 
@@ -154,6 +155,7 @@ class CallTable:
             broadcast = self.broadcasts.get(correlation_id)
             if broadcast is None or not broadcast.replied(reply):
                 self.stray_replies += 1
+                cancel_run(self.caller, correlation_id, reply)
         else:
             future.set_result(reply)
 
@@ -186,7 +188,7 @@ class CallTable:
         self._resend.again(call, caller)
         return True
 
-    def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+    def feed_refused(self, correlation_id: bytes, refusal: FeedRefusal, detail: str, /) -> None:
         """Called by the transport for each further message of a call that the broker did not accept."""
         self.refused_feeds += 1
         call = self.pending.get(correlation_id)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.backlog import BacklogEstimate
     from rabibridge_core._client.retry import RetryRefused
-    from rabibridge_core.transport import Caller, Refusal, Reply, Request
+    from rabibridge_core.transport import Caller, FeedRefusal, Reply, Request
 
 __all__ = ["PendingCall", "PendingNotification", "RetryState"]
 
@@ -98,7 +98,7 @@ class PendingCall:
         """Whether no worker has said anything, so that an error should say why, if that is known."""
         return self.wants_reply
 
-    def feed_refused(self, refusal: Refusal, detail: str) -> None:
+    def feed_refused(self, refusal: FeedRefusal, detail: str) -> None:
         """Called when the broker has refused a further message of it; a plain call has none."""
 
     def send_again(self, caller: Caller, time_left: float | None) -> None:

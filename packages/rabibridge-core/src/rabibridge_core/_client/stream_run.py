@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._client.pending import PendingCall
 from rabibridge_core._protocol.streams import CREDIT, INDEX, PART
-from rabibridge_core.errors import ConnectionLostError, NoRouteError
+from rabibridge_core.errors import ConnectionLostError, QueueFullError
 from rabibridge_core.transport import Reply, Request
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.call_table import CallTable
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._client.stream_state import StreamState
-    from rabibridge_core.transport import Caller, Headers, Refusal
+    from rabibridge_core.transport import Caller, FeedRefusal, Headers
 
 __all__ = ["PartsFuture", "PendingStream", "StreamRun", "feed"]
 
@@ -65,9 +65,9 @@ class PendingStream(PendingCall):
         """What it waits for."""
         return self.run.awaited
 
-    def feed_refused(self, refusal: Refusal, detail: str) -> None:
+    def feed_refused(self, refusal: FeedRefusal, detail: str) -> None:
         """Called when the broker has refused a message to its worker."""
-        self.run.refused(gone=issubclass(refusal, NoRouteError), detail=detail)
+        self.run.refused(refusal, detail)
 
 
 class StreamRun:
@@ -80,7 +80,7 @@ class StreamRun:
         state: what has arrived.
         caller: sends it.
         awaited: what it waits for, for errors.
-        feed_refused: called when its worker can no longer be sent anything.
+        feed_refused: called when a message to its worker was refused; ``None``: nothing but credit is sent.
     """
 
     awaited = "end of the stream"
@@ -93,7 +93,7 @@ class StreamRun:
         self.call = call
         self.state = state
         self.caller = caller
-        self.feed_refused: Callable[[str], None] | None = None
+        self.feed_refused: Callable[[FeedRefusal, str], None] | None = None
         self._ended = ended
         self._again: asyncio.TimerHandle | None = None
         self._left = False
@@ -140,11 +140,11 @@ class StreamRun:
         except ConnectionLostError:
             return  # the table is told so, too, and ends this
 
-    def refused(self, *, gone: bool, detail: str) -> None:
-        """Called when a message to its worker was refused: the worker is gone, or has too much to read."""
+    def refused(self, refusal: FeedRefusal, detail: str) -> None:
+        """Called when a message to its worker was refused."""
         if self.feed_refused is not None:
-            self.feed_refused(detail if gone else "")
-        elif not gone and self._again is None and not self.call.future.done():
+            self.feed_refused(refusal, detail)
+        elif issubclass(refusal, QueueFullError) and self._again is None and not self.call.future.done():
             self._again = self.call.future.get_loop().call_later(_AGAIN, self._report_again, context=Context())
 
     def _report_again(self) -> None:

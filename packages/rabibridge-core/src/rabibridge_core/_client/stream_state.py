@@ -14,6 +14,7 @@ from rabibridge_core._protocol.streams import (
     PROGRESS,
     RESUMABLE,
     WINDOW,
+    read_address,
     read_index,
 )
 
@@ -141,8 +142,8 @@ class StreamState:
             waiter.set_result(None)
 
     def _run_began(self, headers: Headers) -> None:
-        address = headers[ADDRESS]
-        if not isinstance(address, str):
+        address = read_address(headers)
+        if not address:
             self.broken = "its first message has no address that is one"
             return
         if self.address and self.taken:

@@ -139,7 +139,7 @@ class Streaming:
             await self._send()
         elif isinstance(run.error, CallTimeoutError):
             raise again(run.error)
-        elif (upload := self._call.upload) is not None and upload.error is not None and not run.call.future.done():
+        elif (upload := self._call.upload) is not None and upload.error is not None and not _answered(run):
             raise upload.error
         elif run.state.messages:
             await self._take(run)
@@ -272,3 +272,8 @@ class Streaming:
             and self._may_run_twice(state)
         ):
             state.drop()  # it begins again
+
+
+def _answered(run: StreamRun) -> bool:
+    """Tell whether a worker has ended the run, and not a loss."""
+    return run.call.future.done() and not isinstance(run.error, ConnectionLostError)

@@ -25,7 +25,13 @@ from rabibridge_core._protocol.streams import (
     read_window,
 )
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.errors import ConnectionLostError, RabiBridgeError, StreamError
+from rabibridge_core.errors import (
+    ConnectionLostError,
+    ContentRejectedError,
+    QueueFullError,
+    RabiBridgeError,
+    StreamError,
+)
 from rabibridge_core.transport import Request
 
 if TYPE_CHECKING:
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.stream_run import StreamRun
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.streams import Window
-    from rabibridge_core.transport import Headers
+    from rabibridge_core.transport import FeedRefusal, Headers
 
 __all__ = ["Uploading"]
 
@@ -227,12 +233,15 @@ class Uploading:
         elif run is not None and self._gathered and not self._flushing:
             self._flush_soon(run)
 
-    def _refused(self, detail: str) -> None:
-        """Called when a message was refused: ``detail`` says why its worker is gone; empty: it does not read."""
+    def _refused(self, refusal: FeedRefusal, detail: str) -> None:
+        """Called when a message was refused: its worker is gone or does not read, or the message is too large."""
         run = self._run
         if run is None or self._closed or self._gone is not None:
             return
-        if not detail:
+        if issubclass(refusal, ContentRejectedError):
+            self._fail(ContentRejectedError(f"call of {self._func_name!r}: {detail}"))
+            return
+        if issubclass(refusal, QueueFullError):
             self._fail(self._stopped("its worker does not read what waits for it"))
             return
         gone = self._stopped(f"the connection of its worker is gone ({detail})")

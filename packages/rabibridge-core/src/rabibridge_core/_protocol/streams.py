@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADDRESS",
+    "CANCEL",
     "CREDIT",
     "DEFAULT_WINDOW",
     "END",
@@ -39,6 +40,7 @@ __all__ = [
     "decode_items",
     "feed_context",
     "part_context",
+    "read_address",
     "read_index",
     "read_window",
 ]
@@ -63,6 +65,8 @@ END: Final = "end"
 """A message to an address: the upload is complete."""
 ERROR: Final = "error"
 """A message to an address: the upload has failed; the headers of an error may say how."""
+CANCEL: Final = "cancel"
+"""A message to an address: the caller has ended the call before this run of it began."""
 ADDRESS: Final = "rb-address"
 """In the first part of each run: where its worker can be sent further messages."""
 RESUMABLE: Final = "rb-resumable"
@@ -81,6 +85,7 @@ cost all three sides less; those of up to 256 KiB are decoded without being meas
 GATHERED_ITEMS: Final = 4096
 """At most so many items are gathered in one message."""
 
+_ADDRESS_MAX: Final = 255
 _MESSAGES_MAX: Final = 4096
 _BYTES_MAX: Final = 64 * 1024 * 1024
 _WINDOW = re.compile(r"([1-9][0-9]{0,9}),([1-9][0-9]{0,18})", re.ASCII)
@@ -128,6 +133,12 @@ def read_index(headers: Headers | None, name: str = INDEX) -> int | None:
     """Return the index that a header holds, from 0 to 2**63 - 1; ``None`` if there is none, or it is malformed."""
     value = headers.get(name) if headers else None
     return value if type(value) is int and 0 <= value <= _INDEX_MAX else None
+
+
+def read_address(headers: Headers | None) -> str:
+    """Return the address that the headers of a part hold; empty if there is none, or it is malformed."""
+    value = headers.get(ADDRESS) if headers else None
+    return value if isinstance(value, str) and len(value) <= _ADDRESS_MAX and value.isascii() else ""
 
 
 def part_context(correlation_id: bytes, index: int) -> bytes:

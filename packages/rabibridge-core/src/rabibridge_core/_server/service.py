@@ -264,8 +264,8 @@ class ServiceRunner:
 
     def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
         """Called with a further message of a caller, for one of its streams or uploads."""
-        if (sessions := self._processor.sessions) is not None:
-            sessions.fed(caller, correlation_id, message)
+        if (sessions := self._processor.sessions) is not None and sessions.fed(caller, correlation_id, message):
+            self.cancelled(caller, correlation_id)
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller has disconnected: stops its calls, or drops them on arrival, except persistent ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from rabibridge_core._observability.call_context import current_call
-from rabibridge_core._protocol.streams import CREDIT, PART, START, read_index
+from rabibridge_core._protocol.streams import CANCEL, CREDIT, PART, START, read_index
 from rabibridge_core._services.depends import Depends
 from rabibridge_core._services.streams import START_AT
 
@@ -64,7 +64,7 @@ class StreamSession:
             consumed = read_index(message.headers)
             if self.sender is not None and consumed is not None:
                 self.sender.credit(consumed)
-        elif self.reader is not None and isinstance(kind, str):
+        elif self.reader is not None and isinstance(kind, str) and kind != CANCEL:
             self.reader.fed(kind, message)
 
     def open(self) -> None:
@@ -140,8 +140,10 @@ class StreamSessions:
         if session is not None and self._by_id.get(session.key) is session:
             del self._by_id[session.key]
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
-        """Called with a further message of a caller."""
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> bool:
+        """Called with a further message of a caller; returns whether it cancels its call."""
         session = self._by_id.get((caller, correlation_id))
-        if session is not None:
-            session.fed(message)
+        if session is None:
+            return False
+        session.fed(message)
+        return (message.headers or {}).get(PART) == CANCEL

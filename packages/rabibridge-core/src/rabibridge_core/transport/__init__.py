@@ -6,7 +6,7 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 """
 
 from rabibridge_core.transport.control import ControlReceiver, ControlRequest
-from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, Refusal
+from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, FeedRefusal, Refusal
 from rabibridge_core.transport.messages import (
     Delivery,
     Headers,
@@ -37,6 +37,7 @@ __all__ = [
     "ControlReceiver",
     "ControlRequest",
     "Delivery",
+    "FeedRefusal",
     "HeaderValue",
     "Headers",
     "IncomingBroadcast",

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     )
     from rabibridge_core.transport.messages import IncomingBroadcast, IncomingRequest, Reply
 
-__all__ = ["CallerEvents", "ConsumerEvents", "Refusal"]
+__all__ = ["CallerEvents", "ConsumerEvents", "FeedRefusal", "Refusal"]
 
 Refusal: TypeAlias = "type[QueueFullError] | type[NoRouteError]"
+FeedRefusal: TypeAlias = "Refusal | type[ContentRejectedError]"
 
 
 class CallerEvents(Protocol):
@@ -32,10 +33,11 @@ class CallerEvents(Protocol):
         """Called when the broker has refused a request for this reason; it is in no queue."""
         ...
 
-    def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+    def feed_refused(self, correlation_id: bytes, refusal: FeedRefusal, detail: str, /) -> None:
         """Called when the broker has refused a message that was sent by :meth:`Caller.feed`.
 
         NoRouteError: the connection of the worker is gone. QueueFullError: too much that it has not read waits for it.
+        ContentRejectedError: it is larger than the broker accepts; that may come before :meth:`lost`.
         """
         ...
 

@@ -37,6 +37,9 @@ class _NoDelivery:
     def reply_apart(self, properties: Properties, reply: Reply, done: Done) -> None:
         done(None)
 
+    def try_size(self, properties: Properties, reply: Reply, done: Done) -> bool:
+        return False
+
     def write(self, frames: Frames) -> None:
         pass
 

@@ -104,6 +104,14 @@ class DeliveryChannel(Protocol[RequestT_contra]):
         """Send a reply where that harms no other request, and call ``done`` with the outcome."""
         ...
 
+    def try_size(self, properties: Properties, reply: Reply, done: Done) -> bool:
+        """Find out whether the broker accepts a body as large as that of ``reply``, and call ``done`` with the outcome.
+
+        Returns:
+            whether that is all that is in doubt; if not, nothing is done.
+        """
+        ...
+
     def write(self, frames: Frames) -> None:
         """Send complete frames of this channel; they are dropped if it is closed."""
         ...

@@ -1,8 +1,13 @@
 """Sends the parts of a reply, in order with each other and with the reply that settles the request.
 
-A part that the broker may refuse, because of its size or its address, takes the slower way of such replies. What comes
-after it waits until the broker has accepted it. The sender takes the place of the channel of its request, so that
-requests whose replies have no parts need no further step.
+The broker keeps the order of what is published on one channel to one queue, and only that: in a cluster, what takes
+another channel may overtake it or be overtaken. So all parts take the channel of their request. One that is larger than
+what the broker is known to accept waits until as large a message, which reaches no queue, was accepted. Only where the
+broker may refuse the address, a part takes the slower way of such replies; that is the first one, unless callers are
+very many. What comes after a part that waits, waits as well.
+
+The sender takes the place of the channel of its request, so that requests whose replies have no parts need no further
+step.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ class PartSender(Generic[RequestT_contra]):
         channel.feeds_to(properties, self)
 
     def send(self, reply: Reply) -> asyncio.Future[None] | None:
-        """Send a part; return a future if it takes the slower way, or waits for one that does."""
+        """Send a part; return a future if it waits, takes the slower way, or comes after one that does."""
         if self._under_way is None:
             try:
                 frames = self._channel.encode_reply(self._properties, reply)
@@ -71,10 +76,21 @@ class PartSender(Generic[RequestT_contra]):
                 _finish(future, None)
                 return
             self._under_way = future
-            self._channel.reply_apart(self._properties, reply, self._sent_apart)
+            if not self._channel.try_size(self._properties, reply, lambda refusal: self._size_tried(reply, refusal)):
+                self._channel.reply_apart(self._properties, reply, self._sent_apart)
         except ContentRejectedError as error:
             self._under_way = None
             _finish(future, error)
+
+    def _size_tried(self, reply: Reply, refusal: Exception | None) -> None:
+        if refusal is None and self._channel.open:
+            frames = self._channel.encode_reply(self._properties, reply)
+            if frames:
+                self._channel.write(frames)
+            else:
+                self._channel.reply_apart(self._properties, reply, self._sent_apart)
+                return
+        self._sent_apart(refusal)
 
     def _sent_apart(self, refusal: Exception | None) -> None:
         future, self._under_way = self._under_way, None
@@ -120,6 +136,9 @@ class PartSender(Generic[RequestT_contra]):
             self._channel.reply_apart(properties, reply, done)
         else:
             self._last = reply, done
+
+    def try_size(self, properties: Properties, reply: Reply, done: Done) -> bool:
+        return self._under_way is None and self._channel.try_size(properties, reply, done)
 
     def write(self, frames: Frames) -> None:
         self._channel.write(frames)

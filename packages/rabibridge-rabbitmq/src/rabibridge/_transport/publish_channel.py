@@ -26,7 +26,7 @@ from rabibridge._transport.request_checks import check_headers, check_size
 from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
-from rabibridge_core._protocol.broker_texts import FEED_REFUSED, NO_ROUTE, QUEUE_FULL, WORKER_GONE
+from rabibridge_core._protocol.broker_texts import FEED_REFUSED, NO_ROUTE, QUEUE_FULL, WORKER_GONE, too_large
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 from rabibridge_core.transport import Reply
@@ -78,8 +78,8 @@ class PublishChannel(FastChannel):
         self._lowest = 1  # no tag below it is unconfirmed
         self._published = 0
         self.unconfirmed: dict[int, bytes] = {}
-        self._feeds: dict[int, bytes] = {}
-        """The further messages of calls that are not confirmed: delivery tag and correlation id."""
+        self._feeds: dict[int, tuple[bytes, int]] = {}
+        """The further messages of calls that are not confirmed: by delivery tag, correlation id and size."""
         self._reported: set[bytes] = set()
         """The correlation ids whose confirm is reported."""
         self._unroutable = UnroutableKeys()
@@ -133,7 +133,7 @@ class PublishChannel(FastChannel):
         )
         frames = self._encode(method, request, self.reply_to, b"")
         self._published = tag = self._published + 1
-        self._feeds[tag] = request.correlation_id
+        self._feeds[tag] = request.correlation_id, len(request.body)
         self._multiplexer.write(frames)
 
     def _publish_reported(self, correlation_id: bytes, frames: Frames) -> None:
@@ -206,9 +206,9 @@ class PublishChannel(FastChannel):
     def _feeds_confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         feeds = self._feeds
         for confirmed_tag in [known for known in feeds if known <= tag] if multiple else (tag,):
-            correlation_id = feeds.pop(confirmed_tag, None)
-            if correlation_id is not None and not accepted:
-                self._events.feed_refused(correlation_id, QueueFullError, FEED_REFUSED)
+            feed = feeds.pop(confirmed_tag, None)
+            if feed is not None and not accepted:
+                self._events.feed_refused(feed[0], QueueFullError, FEED_REFUSED)
 
     def _report(self, correlation_id: bytes, *, accepted: bool) -> None:
         if not accepted:
@@ -234,12 +234,17 @@ class PublishChannel(FastChannel):
         proven = self._published > 0 and 1 not in self.unconfirmed
         unconfirmed = tuple(self.unconfirmed.values())
         self.unconfirmed.clear()
+        feeds = list(self._feeds.values())
         self._feeds.clear()
         self._caller.names_user &= not self.user_id_refused
         if self.session.learn_max_message(self.close_code, self.close_text):
             limit = self.session.max_message
             assert limit is not None
             self._caller.update()
+            for correlation_id, size in feeds:
+                if size > limit:
+                    why = too_large("a message of its upload", size, limit)
+                    self._events.feed_refused(correlation_id, ContentRejectedError, why)
             self._events.too_large(limit, unconfirmed)
             self._events.lost(error, unconfirmed)
             self._caller.reopen(self.session)

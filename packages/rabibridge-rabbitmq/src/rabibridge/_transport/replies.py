@@ -31,6 +31,8 @@ _NODES_KEPT = 256
 _DRAIN_TIMEOUT = 5.0
 _LOG_INTERVAL = 60.0
 """Refused addresses are logged at most once in this many seconds: they may arrive by the thousand."""
+_NOWHERE = b"rpc.check.size"
+"""The routing key of messages that are to reach no queue."""
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
@@ -72,6 +74,8 @@ class Replies:
         self._nodes: set[bytes] = set()
         self._large = ReplyTrials(session, name, apart=False)
         self._direct = ReplyTrials(session, name, apart=True)
+        self._sizes: list[tuple[int, Done]] = []
+        """Sizes that are to be tried, the first of them now."""
         self._next_log = 0.0
 
     def refusal(self, reply_to: bytes) -> str:
@@ -119,6 +123,32 @@ class Replies:
         mandatory = not address.startswith(DIRECT_REPLY_TO)
         message = OutgoingMessage(address, flags, encoded, reply.body, finish, mandatory=mandatory)
         (self._direct if doubtful else self._large).send(message)
+
+    def try_size(self, size: int, done: Done) -> None:
+        """Find out whether the broker accepts bodies of this size, by one that reaches no queue.
+
+        Args:
+            size: in bytes.
+            done: called with ``None`` if it does; with ContentRejectedError if it does not; otherwise, with the error
+                for which that is not known.
+        """
+        self._sizes.append((size, done))
+        if len(self._sizes) == 1:
+            message = OutgoingMessage(_NOWHERE, 0, b"", bytes(size), self._size_tried, mandatory=False)
+            self._large.send(message)
+
+    def _size_tried(self, refusal: Exception | None) -> None:
+        (tried, tried_done), *others = self._sizes
+        self._sizes = []
+        if refusal is None:
+            self.accepted = max(self.accepted, tried)
+        tried_done(self._too_large(tried) or refusal)
+        for size, done in others:
+            error = self._too_large(size)
+            if error is not None or size <= self.accepted:
+                done(error)
+            else:
+                self.try_size(size, done)
 
     def learn(self, code: int, text: str) -> None:
         """Note the largest body that the broker accepts if it has closed a channel because of a larger one."""

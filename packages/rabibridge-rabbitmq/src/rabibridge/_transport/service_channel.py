@@ -151,6 +151,13 @@ class ServiceChannel(OwnChannel):
         """Send a reply where that harms no other request, and call ``done`` with the outcome."""
         self._replies.send(properties, reply, done)
 
+    def try_size(self, properties: Properties, reply: Reply, done: Done) -> bool:
+        """Find out whether the broker accepts a body as large as that of ``reply``, if nothing else is in doubt."""
+        if self._replies.is_doubtful(properties.reply_to):
+            return False
+        self._replies.try_size(len(reply.body), done)
+        return True
+
     def _reply_method(self, reply_to: bytes) -> bytes:
         """Return the method that publishes to this queue, nothing if the broker may close the connection for it."""
         if self._replies.is_doubtful(reply_to):

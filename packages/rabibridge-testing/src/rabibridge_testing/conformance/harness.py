@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
     from rabibridge_core.errors import ConfigurationError, ConnectionLostError, ContentRejectedError
-    from rabibridge_core.transport import Caller, Headers, IncomingBroadcast, IncomingRequest, Refusal
+    from rabibridge_core.transport import Caller, FeedRefusal, Headers, IncomingBroadcast, IncomingRequest, Refusal
 
 __all__ = [
     "PATIENCE",
@@ -58,7 +58,7 @@ class Refused(NamedTuple):
     """A request that the broker has refused."""
 
     correlation_id: bytes
-    refusal: Refusal
+    refusal: FeedRefusal
     detail: str
 
 
@@ -84,7 +84,7 @@ class Inbox:
         """Called when the broker has refused a request."""
         self.refusals.put_nowait(Refused(bytes(correlation_id), refusal, detail))
 
-    def feed_refused(self, correlation_id: bytes, refusal: Refusal, detail: str, /) -> None:
+    def feed_refused(self, correlation_id: bytes, refusal: FeedRefusal, detail: str, /) -> None:
         """Called when the broker has refused a further message of a call."""
         self.refused_feeds.put_nowait(Refused(bytes(correlation_id), refusal, detail))
 
