@@ -74,26 +74,30 @@ class OperatedQueues:
             return 0
         if if_unused and state.consumers:
             raise _in_use(queue, state.consumers)
-        with translated(f"the queue {queue!r} cannot be deleted"):
-            if not if_unused:
-                return await _delete(self._session, queue, if_unused=False)
-            # A broker that cannot delete a queue on condition closes the connection: this one is to stay.
-            trial = await self._session.open_another(connection_name("queue delete"))
-            try:
-                return await _delete(trial, queue, if_unused=True)
-            except amqp.ChannelPreconditionFailed as error:
-                raise _in_use(queue, None) from error
-            except (ConnectionLostError, amqp.AMQPError):
-                if trial.multiplexer.close_code != NOT_IMPLEMENTED:
-                    raise
-            finally:
-                await trial.close()
-            return await _delete(self._session, queue, if_unused=False)
+        deleted = await self._delete_unused(queue) if if_unused else None
+        return await _delete(self._session, queue, if_unused=False) if deleted is None else deleted
+
+    async def _delete_unused(self, queue: str) -> int | None:
+        """Delete a queue without consumers; return ``None`` if the broker cannot do that in one step."""
+        # A broker that cannot delete such a queue on condition closes the connection: ours is to stay.
+        trial = await self._session.open_another(connection_name("queue delete"))
+        try:
+            return await _delete(trial, queue, if_unused=True)
+        except ConnectionLostError:
+            if trial.multiplexer.close_code != NOT_IMPLEMENTED:
+                raise
+            return None
+        finally:
+            await trial.close()
 
 
 async def _delete(session: Session, queue: str, *, if_unused: bool) -> int:
-    async with session.timeout(), session.temporary_channel() as channel:
-        return (await channel.queue_delete(queue, if_unused=if_unused)).message_count or 0
+    with translated(f"the queue {queue!r} cannot be deleted"):
+        try:
+            async with session.timeout(), session.temporary_channel() as channel:
+                return (await channel.queue_delete(queue, if_unused=if_unused)).message_count or 0
+        except amqp.ChannelPreconditionFailed as error:
+            raise _in_use(queue, None) from error
 
 
 def _candidates(name: str) -> list[str]:

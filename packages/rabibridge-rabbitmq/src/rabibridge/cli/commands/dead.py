@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rabibridge.cli.confirmation import confirm
+from rabibridge.cli.confirmation import confirm, counted
 from rabibridge.cli.durations import age, seconds
 from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
@@ -74,12 +74,13 @@ def list_letters(
                 letter.service or "(foreign)",
                 "-" if letter.at is None else age(now - letter.at),
                 letter.deaths,
-                _shortened(letter.reason) + ("; its time is up" if letter.is_expired(now) else ""),
+                _shortened(letter.reason or "no reason is given")
+                + ("; its time is up" if letter.is_expired(now) else ""),
             )
             for letter in found.letters
         ]
         print_table(("id", "service", "ago", "deaths", "why"), rows)
-    print_line(f"{len(found.letters)} of {found.waiting} dead letters")
+    print_line(f"{len(found.letters)} of {counted(found.waiting, 'dead letter')}")
     if found.looked_at < found.waiting:
         print_warning(f"only the oldest {found.looked_at} were looked at; --limit looks at more")
 
@@ -136,7 +137,10 @@ def requeue_letters(
         raise typer.BadParameter("the time must be more than 0", param_hint="--timeout")
     if not identifiers and not yes:
         count = run(_count(which, beside_consumers, foreign=False))
-        confirm(f"{count} dead letters are moved back to their services, whose functions run. Go on?", yes=not count)
+        confirm(
+            f"{counted(count, 'dead letter')} to move back to their services, whose functions run. Go on?",
+            yes=not count,
+        )
 
     async def move() -> Any:
         async with _connected(beside_consumers) as letters:
@@ -147,7 +151,7 @@ def requeue_letters(
         refused = [{"letter": _as_json(letter), "reason": why} for letter, why in report.refused]
         print_json({"requeued": [_as_json(letter) for letter in report.requeued], "refused": refused})
     else:
-        print_line(f"{len(report.requeued)} dead letters requeued, {len(report.refused)} left")
+        print_line(f"{counted(len(report.requeued), 'dead letter')} requeued, {len(report.refused)} left")
         for letter, why in report.refused:
             print_warning(f"{letter.id} stays: {why}")
     if report.refused:
@@ -169,7 +173,7 @@ def purge_letters(
     which = _filter(identifiers, service, reason, older_than)
     if not yes:
         count = run(_count(which, beside_consumers, foreign=foreign))
-        confirm(f"{count} dead letters are deleted. Go on?", yes=not count)
+        confirm(f"{counted(count, 'dead letter')} to delete. Go on?", yes=not count)
 
     async def delete() -> int:
         async with _connected(beside_consumers) as letters:
@@ -179,7 +183,7 @@ def purge_letters(
     if as_json:
         print_json({"purged": deleted})
     else:
-        print_line(f"{deleted} dead letters deleted")
+        print_line(f"{counted(deleted, 'dead letter')} deleted")
 
 
 def _filter(ids: list[str] | None, service: str | None, reason: str | None, older_than: str | None) -> LetterFilter:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rabibridge.cli.confirmation import confirm
+from rabibridge.cli.confirmation import confirm, counted
 from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
 from rabibridge.cli.output import print_json, print_line, print_table, print_warning
@@ -65,7 +65,7 @@ def purge_queues(names: _Names = None, yes: _Yes = False, as_json: _Json = False
     """Delete the calls that wait in queues. Their callers see them end at their deadlines."""
     states = _existing(names)
     waiting = sum(state.waiting for state in states)
-    confirm(f"{_those(states)}: {waiting} calls are deleted. Go on?", yes=yes)
+    confirm(f"{_those(states)}: {counted(waiting, 'call')} to delete. Go on?", yes=yes)
 
     async def empty() -> list[dict[str, Any]]:
         async with _connected() as queues:
@@ -76,7 +76,7 @@ def purge_queues(names: _Names = None, yes: _Yes = False, as_json: _Json = False
         print_json(done)
     else:
         for one in done:
-            print_line(f"{one['queue']}: {one['purged']} calls deleted")
+            print_line(f"{one['queue']}: {counted(one['purged'], 'call')} deleted")
 
 
 @app.command("delete")
@@ -91,7 +91,7 @@ def delete_queues(
     """Delete queues that no worker serves, with the calls that wait in them."""
     states = _existing(names)
     waiting = sum(state.waiting for state in states)
-    confirm(f"{_those(states)}: deleted, with {waiting} calls that wait. Go on?", yes=yes)
+    confirm(f"{_those(states)}: to delete, with {counted(waiting, 'call')} that wait. Go on?", yes=yes)
 
     async def delete() -> list[dict[str, Any]]:
         async with _connected() as queues:
@@ -104,7 +104,7 @@ def delete_queues(
         print_json(done)
     else:
         for one in done:
-            print_line(f"{one['queue']}: deleted, with {one['lost']} calls")
+            print_line(f"{one['queue']}: deleted, with {counted(one['lost'], 'call')}")
 
 
 def _existing(names: Sequence[str] | None) -> list[QueueState]:
