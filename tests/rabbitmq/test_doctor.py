@@ -62,7 +62,7 @@ async def test_nothing_is_wrong_and_nothing_is_left_behind(governed: Broker, vho
     findings = await _examined(vhost_url)
     assert _bad(findings) == []
     assert {finding.check for finding in findings} == {
-        "dns", "tcp", "tls", "broker", "login", "alarm", "permission", "clock", "dead letters",
+        "dns", "tcp", "tls", "broker", "login", "alarm", "permission", "clock", "workers", "dead letters",
     }  # fmt: skip
     assert await there() == before
 

@@ -11,6 +11,7 @@ from aiormq import exceptions as amqp
 from pamqp.commands import Basic
 
 from rabibridge._connection.error_translation import translated
+from rabibridge._operations.clock_limits import CLOCK_ADVICE, SKEW_MAX
 from rabibridge._operations.errors import OperationError
 from rabibridge._operations.findings import Finding, Status
 from rabibridge._operations.permissions import PermissionTrials
@@ -27,7 +28,6 @@ __all__ = ["broker_findings", "check_alarms", "check_clock"]
 
 _NEEDED = ("publisher_confirms", "basic.nack", "consumer_cancel_notify", "connection.blocked")
 _TESTED_FROM = (3, 10)
-_SKEW_MAX = 2.0
 _LOOK_EVERY = 0.05
 _RPC = "rpc"
 
@@ -124,7 +124,7 @@ async def check_clock(session: Session, limit: float, clock: Callable[[], float]
         return Finding("clock", subject, Status.WARNING, f"could not be compared: {error}")
     if difference is None:
         return Finding("clock", subject, Status.WARNING, "could not be compared: the broker has noted no time")
-    if abs(difference) <= _SKEW_MAX:
+    if abs(difference) <= SKEW_MAX:
         return Finding("clock", subject, Status.OK, "differ by less than 2 s")
     ahead = "behind" if difference > 0 else "ahead of"
     return Finding(
@@ -132,8 +132,7 @@ async def check_clock(session: Session, limit: float, clock: Callable[[], float]
         subject,
         Status.WARNING,
         f"this machine is about {abs(difference):.0f} s {ahead} the broker",
-        "synchronize both with NTP: timedatectl, chronyc tracking. Deadlines of calls hold all the same; times of dead "
-        "letters and in logs are wrong",
+        CLOCK_ADVICE,
     )
 
 

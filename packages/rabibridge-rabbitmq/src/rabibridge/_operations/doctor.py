@@ -16,6 +16,7 @@ from rabibridge._operations.operator_session import connection_name
 from rabibridge._operations.queue_checks import check_consumers, check_dead_letters, check_queue
 from rabibridge._operations.reachability import reach
 from rabibridge._operations.role_permissions import check_permissions
+from rabibridge._operations.worker_checks import check_workers
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ async def examine(settings: Settings, what: Examination, findings: Report) -> No
             continue
         try:
             if not examined:
-                await _examine_broker(session, what, findings)
+                await _examine_broker(session, settings, what, findings)
                 examined = True
         finally:
             await session.close()
@@ -82,7 +83,7 @@ async def _log_in(endpoint: Endpoint, settings: Settings, limit: float, findings
     return session
 
 
-async def _examine_broker(session: Session, what: Examination, findings: Report) -> None:
+async def _examine_broker(session: Session, settings: Settings, what: Examination, findings: Report) -> None:
     names = [queue.name for queue in what.queues]
     watch = asyncio.create_task(_give_up_when_blocked(session))
     try:
@@ -92,6 +93,7 @@ async def _examine_broker(session: Session, what: Examination, findings: Report)
         await check_permissions(session, what.role, names, what.limit, findings, publishing=accepts)
         if accepts:
             findings.append(await check_clock(session, what.limit, what.clock))
+            findings.extend(await check_workers(session, settings, what.limit))
         for queue in what.queues:
             findings.append(await check_queue(session, queue, what.limit))
         findings.extend(await check_consumers(session, names))

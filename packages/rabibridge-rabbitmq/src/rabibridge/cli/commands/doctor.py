@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,8 @@ from rabibridge_core._reporting.error_text import printable
 from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
-    from rabibridge._operations.findings import Finding
+    from rabibridge._operations.findings import Finding, Report
+    from rabibridge._operations.role_permissions import Role
 
 __all__ = ["app"]
 
@@ -62,18 +63,21 @@ def doctor(
         raise typer.Exit(ExitCode.FAILED)
 
 
-async def _examine(report: Any, targets: list[str], role: Any, timeout: float) -> None:
+async def _examine(report: Report, targets: list[str], role: Role, timeout: float) -> None:
+    from rabibridge._operations.configuration_checks import check_configuration
     from rabibridge._operations.doctor import Examination, examine
     from rabibridge._operations.findings import Finding, Status
     from rabibridge.cli.operations import broker_settings, queues_of
 
+    check_configuration(report)
+    if report.worst is Status.FAILURE:
+        return
+    settings = broker_settings()
     try:
-        settings = broker_settings()
         queues = queues_of(targets)
     except RabiBridgeError as error:
-        report.append(
-            Finding("configuration", "", Status.FAILURE, str(error), "rabibridge config show; docs/configuration.md")
-        )
+        advice = "check what is to be served: rabibridge run serves the same targets"
+        report.append(Finding("target", ", ".join(targets), Status.FAILURE, str(error), advice))
         return
     await examine(settings, Examination(role=role, queues=queues, limit=timeout), report)
 

@@ -39,7 +39,10 @@ def list_queues(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """List queues of services: how many calls wait, and how many workers serve them."""
+    """List queues of services: how many calls wait, and how many workers serve them.
+
+    Without a name or a target, those of all services that running workers serve: a broker does not list its queues.
+    """
 
     async def look() -> list[QueueState]:
         from rabibridge.cli.operations import queues_of
@@ -125,7 +128,12 @@ def _existing(names: Sequence[str] | None) -> list[QueueState]:
 
 
 async def _served() -> list[str]:
-    raise typer.BadParameter("name services or queues, or give a --target: AMQP lists none", param_hint="NAME")
+    """Return the queues of the services of all workers that answer."""
+    from rabibridge.mq import RMQClient
+
+    async with RMQClient() as client:
+        services = await client.services()
+    return [queue.name for service in services for queue in service.queues]
 
 
 def _connected() -> AbstractAsyncContextManager[OperatedQueues]:
