@@ -22,6 +22,7 @@ COMMANDS = commands_of(
     new="Make a small project: services, client, gateway and tests.",
     bench="Measure how fast a function answers, by real calls.",
     ping="Connect to the broker and print how long it took.",
+    health="Tell whether workers receive calls: for probes and scripts.",
     config="Show the configuration, or check a file.",
     doctor="Find out what is wrong between here and the broker.",
     dead="List dead letters, show one, move them back to their services, or delete them.",
