@@ -163,7 +163,7 @@ async def test_a_queue_that_is_deleted_under_its_service(stage: Stage, governed:
         await _works(client, echo, number)
     bindings = await ctl(governed, "list_bindings", "-p", vhost, "source_name", "routing_key")
     keys = sorted(key for source, key in bindings if source == "rpc")
-    assert keys == [f"any:{echo}", f"async_{echo}", f"cancel:any:{echo}", f"cancel:async_{echo}"]
+    assert keys == [f"any:{echo}", f"async_{echo}", f"cancel:any:{echo}", f"cancel:async_{echo}", "cancel:control"]
 
 
 async def test_the_reply_queue_is_deleted(stage: Stage, governed: Broker) -> None:

@@ -103,6 +103,7 @@ class RequestProcessor:
         self._prepared = None
         self.schema = schema
         self.settler.use(schema)
+        self.statistics.raises = schema.raises
         old.close(drop_waiting=False)
         self._retired = [each for each in (*self._retired, old) if not each.finished]
 

@@ -130,6 +130,7 @@ class RunningServices:
             schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
         )
         runner.processor.statistics = self.statistics_of(schema.name)
+        runner.processor.statistics.raises = schema.raises
         if after is not None:
             runner.follow(after)
         self.registry.replace(schema)

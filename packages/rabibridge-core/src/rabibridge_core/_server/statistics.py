@@ -103,11 +103,17 @@ class ServiceStatistics:
                 return
             self.refused += 1
             self.record("refused", error if error.__cause__ is None else error.__cause__)
-        elif issubclass(cls, ServiceError) and issubclass(cls, self.raises):
+        elif self.raises and self._is_declared(error, cls):
             self.declared += 1
         else:
             self.failed += 1
             self.record("failed", error)
+
+    def _is_declared(self, error: BaseException, cls: type[BaseException]) -> bool:
+        if issubclass(cls, self.raises):
+            return True
+        # What a child process has raised arrives as this, with the code.
+        return cls is RemoteExecutionError and any(error.code == each.code for each in self.raises)  # type: ignore[attr-defined]
 
     def stopped(self, reason: StopReason) -> None:
         """Count a call that was stopped."""

@@ -49,6 +49,7 @@ class ServiceQueues:
         """Channels for operations that depend on the answers to others."""
         self._session = session
         self._exchanges = asyncio.Lock()
+        self._any_declared = False
         self.any_usable = True
         """Whether calls of kind ``any`` can be routed to the queues: not without some permissions."""
         self._declared: dict[str, tuple[ServiceQueue, ServiceQueue]] = {}
@@ -60,7 +61,7 @@ class ServiceQueues:
             ConfigurationError: the broker refuses, for example because the queue exists with different arguments.
             ConnectionLostError: the connection is lost.
         """
-        await self._declare_exchanges()
+        await self.declare_exchanges()
         with translated(f"the queue {queue.name!r} cannot be declared"):
             try:
                 found = await self._declare_as_permitted(queue)
@@ -92,13 +93,20 @@ class ServiceQueues:
             ConnectionLostError: the connection is lost.
         """
         self._session.exchange_declared = False
-        await self._declare_exchanges()
+        await self.declare_exchanges()
 
-    async def _declare_exchanges(self) -> None:
+    async def declare_exchanges(self) -> None:
+        """Declare the exchanges, unless that was done on this connection.
+
+        Raises:
+            ConfigurationError: one exists with another type.
+            ConnectionLostError: the connection is lost.
+        """
         async with self._exchanges:  # not by every service that is being declared now
-            if not self._session.exchange_declared:
+            if not (self._session.exchange_declared and self._any_declared):
                 await declare_exchange(self._session)
                 self.any_usable = await declare_any_exchanges(self._session)
+                self._any_declared = True
 
     async def _declare_as_permitted(self, queue: ServiceQueue, *, default_type: bool = False) -> ServiceQueue:
         """Declare and bind; without the bindings for calls of kind ``any`` if those are what is not permitted."""

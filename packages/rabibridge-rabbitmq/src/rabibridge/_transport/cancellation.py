@@ -14,7 +14,7 @@ from rabibridge._amqp.headers import BROADCAST_HEADER
 from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue, declare_exchange
+from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -104,16 +104,11 @@ class CancellationListener:
         self._opening = asyncio.Lock()
 
     async def listen_for_control(self, key: str) -> None:
-        """Receive control requests from now on, also if nothing is served.
+        """Receive control requests from now on.
 
         Raises:
             ConnectionLostError: the connection is lost.
         """
-        try:
-            await declare_exchange(self._session)
-        except ConfigurationError as error:
-            _log.warning("%s; this worker does not answer control requests", error)
-            return
         self._control_key = key
         if self._channel is None or self._channel.open:
             await self._bind([key])

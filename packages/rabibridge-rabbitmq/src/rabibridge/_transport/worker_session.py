@@ -20,6 +20,8 @@ from rabibridge._transport.control import RabbitControlRequest
 from rabibridge._transport.replies import Replies
 from rabibridge._transport.stream_queue import StreamQueue
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WorkerSession"]
 
-
+_log = get_logger(__name__)
 _CANCELLED_AT_ONCE = 32
 
 
@@ -58,6 +60,7 @@ class WorkerSession:
             on_unroutable: called with a routing key to which a caller could not send.
         """
         self.session = session
+        self._name = name
         self.queues = ServiceQueues(session)
         self.publisher = ConfirmedPublisher(session, name)
         self.replies = Replies(session, name)
@@ -110,6 +113,11 @@ class WorkerSession:
             ConnectionLostError: the connection is lost.
         """
         self._control = handler
+        try:
+            await self.queues.declare_exchanges()
+        except ConfigurationError as error:
+            _log.warning("%s: %s; this worker does not answer control requests", self._name, error)
+            return
         await self.cancellations.listen_for_control(handler.key)
 
     async def drain(self) -> None:
