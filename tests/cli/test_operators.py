@@ -88,6 +88,10 @@ def test_dead_letters_are_requeued_and_purged(command: Here) -> None:
     report = json.loads(moved.stdout)
     assert [letter["correlation_id"] for letter in report["requeued"]] == ["2"]
     assert [one["letter"]["correlation_id"] for one in report["refused"]] == ["1", "3", None]
+    for arguments in (["requeue", "unknown"], ["purge", "unknown", "--yes"]):
+        unknown = command("dead", *arguments)
+        assert unknown.exit_code == 6
+        assert "unknown" in unknown.stderr
     assert command("dead", "purge", "--older-than", "1h", "--yes").stdout == "0 dead letters deleted\n"
     assert json.loads(command("dead", "purge", "--yes", "--json").stdout) == {"purged": 2}
     assert command("dead", "purge", "--yes", "--foreign").stdout == "1 dead letter deleted\n"

@@ -19,6 +19,7 @@ from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import load_settings
 from tests.rabbitmq.operators import DEAD, add_letter, declare_dead_letters, drained, operator, packed
 from tests.rabbitmq.support import waiting_in
+from tests.support.raw_publisher import RawPublisher
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
@@ -168,3 +169,28 @@ async def test_an_operator_needs_to_read_and_to_write_and_no_more(raw: Any, user
     assert await soon(waiting_in(vhost_url, DEAD)) == 1
     async with operator(await users.add("^$", "^amq\\.default$", "^rpc\\.dead$")) as letters:
         assert len((await letters.requeue()).requeued) == 1
+
+
+async def test_letters_that_nobody_can_read_harm_none_of_the_others(raw: Any, vhost_url: str) -> None:
+    await declare_dead_letters(raw, "one")
+    year = b"\x01aT\x7f" + b"\xff" * 7  # a time so far away that aiormq ends the connection
+    forged: dict[str, Any] = {
+        "rb-dead-at": 2**62,
+        "rb-deaths": -5,
+        "rb-deadline": 1e30,
+        "x-death": ["text"],
+        "rb-timeout": True,
+    }
+    await add_letter(raw, 0, headers=forged, body=b"\x00" * 300_000)
+    async with await RawPublisher.connect(vhost_url) as publisher:
+        await publisher.publish("", DEAD, 0x2000, len(year).to_bytes(4, "big") + year, b"")
+    await add_letter(raw, 1)
+    async with operator(vhost_url) as letters:
+        found = (await letters.list()).letters
+        assert [(letter.correlation_id, letter.foreign, letter.at is None) for letter in found] == [
+            ("0", False, True), ("", True, True), ("1", False, False),
+        ]  # fmt: skip
+        assert (found[0].deaths, found[0].deadline, found[0].size) == (1, None, 300_000)
+        assert await letters.show(found[1].id) is not None
+        assert len((await letters.requeue()).requeued) == 2
+    assert [message.body[:2] for message in await drained(raw, "rpc_async_one")] == [b"\x00\x00", packed([[1], {}])[:2]]

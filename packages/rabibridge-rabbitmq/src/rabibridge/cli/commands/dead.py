@@ -154,8 +154,10 @@ def requeue_letters(
         print_line(f"{counted(len(report.requeued), 'dead letter')} requeued, {len(report.refused)} left")
         for letter, why in report.refused:
             print_warning(f"{letter.id} stays: {why}")
+    found = {letter.id for letter in report.requeued} | {letter.id for letter, _ in report.refused}
     if report.refused:
         raise typer.Exit(ExitCode.FAILED)
+    _refuse_unknown(set(identifiers or ()) - found)
 
 
 @app.command("purge")
@@ -184,6 +186,8 @@ def purge_letters(
         print_json({"purged": deleted})
     else:
         print_line(f"{counted(deleted, 'dead letter')} deleted")
+    if identifiers and not deleted:
+        _refuse_unknown(set(identifiers))
 
 
 def _filter(ids: list[str] | None, service: str | None, reason: str | None, older_than: str | None) -> LetterFilter:
@@ -191,6 +195,14 @@ def _filter(ids: list[str] | None, service: str | None, reason: str | None, olde
 
     least_age = None if older_than is None else seconds(older_than)
     return LetterFilter(ids=frozenset(ids or ()), service=service, reason=reason, older_than=least_age)
+
+
+def _refuse_unknown(identifiers: set[str]) -> None:
+    """End the command if letters that were named are not there."""
+    if identifiers:
+        named = ", ".join(sorted(identifiers))
+        print_warning(f"error: no such dead letter to move or delete: {named}; see `rabibridge dead list`")
+        raise typer.Exit(ExitCode.NO_ROUTE)
 
 
 def _connected(beside_consumers: bool) -> AbstractAsyncContextManager[DeadLetters]:
