@@ -110,6 +110,22 @@ def note_and_wait(file: str, seconds: float) -> int:
     return os.getpid()
 
 
+def wait_for(go: str, noted_in: str = "") -> int:
+    """Write the process id to a file, if one is named, and wait until there is the file ``go``."""
+    if noted_in:
+        Path(noted_in).write_text(str(os.getpid()))
+    while not Path(go).exists():
+        time.sleep(0.02)
+    return os.getpid()
+
+
+def large_result(size: int, go: str = "", noted_in: str = "") -> bytes:
+    """Return so many bytes, once there is the file ``go``, if one is named."""
+    if go:
+        wait_for(go, noted_in)
+    return bytes(size)
+
+
 def hold_the_interpreter(file: str, seconds: float) -> None:
     """Write the process id to a file, and stay in native code that lets no other thread run."""
     Path(file).write_text(str(os.getpid()))

@@ -18,6 +18,9 @@ from tests.unit.process_support import children, gone, served
 if TYPE_CHECKING:
     from pathlib import Path
 
+CALLS = int(os.environ.get("CHILD_CALLS", "200"))
+"""How many calls of 100 KiB run through two children, with 500 of them at the worker."""
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="child processes of services need POSIX")
 
 
@@ -54,26 +57,26 @@ async def test_arguments_are_validated_in_the_child() -> None:
             await client.remote_call("add_up", (), ftype="sync")
 
 
-@pytest.mark.parametrize(
-    ("how", "error_type", "message"),
-    [
-        ("lambda", "rabibridge_core.errors.SerializationError", "msgpack cannot encode a value of type function"),
-        ("awkward", "tests.unit.process_functions.Awkward", "1 and 2"),
-        ("SystemExit", "builtins.SystemExit", "3"),
-        ("KeyboardInterrupt", "builtins.KeyboardInterrupt", ""),
-        ("StopIteration", "builtins.StopIteration", ""),
-    ],
+ENDS = (
+    ("lambda", "rabibridge_core.errors.SerializationError", "msgpack cannot encode a value of type function"),
+    ("awkward", "tests.unit.process_functions.Awkward", "1 and 2"),
+    ("SystemExit", "builtins.SystemExit", "3"),
+    ("KeyboardInterrupt", "builtins.KeyboardInterrupt", ""),
+    ("StopIteration", "builtins.StopIteration", ""),
 )
-async def test_whatever_a_function_raises_or_returns_its_child_lives(how: str, error_type: str, message: str) -> None:
-    async with served(functions.end, functions.pid) as (_, client):
-        with pytest.raises(RemoteExecutionError) as failed:
-            await client.call(functions.end, how)
-        assert failed.value.error_type == error_type
-        assert message in failed.value.error_message
-        assert failed.value.executed is True
-        assert how == "lambda" or "process_functions.py" in failed.value.remote_traceback
-        with pytest.raises(RemoteExecutionError):
-            await client.call(functions.end, how)
+
+
+async def test_whatever_a_function_raises_or_returns_its_child_lives() -> None:
+    async with served(functions.end) as (_, client):
+        before = set(children())
+        for how, error_type, message in ENDS:
+            with pytest.raises(RemoteExecutionError) as failed:
+                await client.call(functions.end, how)
+            assert failed.value.error_type == error_type
+            assert message in failed.value.error_message
+            assert failed.value.executed is True
+            assert how == "lambda" or "process_functions.py" in failed.value.remote_traceback
+        assert set(children()) == before, "no child was replaced"
 
 
 async def test_a_declared_error_keeps_its_class_and_fields() -> None:
@@ -141,11 +144,16 @@ async def test_large_bodies_cross(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_many_calls_of_middle_size() -> None:
-    body = os.urandom(100 * 1024)
-    async with served(functions.echo, fetch_size=2) as (_, client):
-        for _ in range(4):
-            results = await asyncio.gather(*(client.call(functions.echo, body) for _ in range(50)))
-            assert all(result == body for result in results)
+    body, left = os.urandom(100 * 1024), iter(range(CALLS))
+
+    async def some() -> int:
+        count = 0
+        for _ in left:
+            count += await client.call(functions.echo, body) == body
+        return count
+
+    async with served(functions.echo, fetch_size=2, fetch_ahead=498, queue_size=CALLS) as (_, client):
+        assert sum(await asyncio.gather(*(some() for _ in range(min(1000, CALLS))))) == CALLS
 
 
 async def test_multiprocessing_works_in_a_child() -> None:
