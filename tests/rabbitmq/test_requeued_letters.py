@@ -72,7 +72,7 @@ async def test_letters_whose_time_is_up_stay_or_get_a_new_one(raw: Any, vhost_ur
     for message in await drained(raw, "rpc_async_one"):
         headers = message.header.properties.headers
         assert (message.header.properties.expiration, headers["rb-timeout"]) == ("60000", 60_000)
-        assert 0 <= headers["rb-deadline"] - now - 60_000 < 60_000
+        assert "rb-deadline" not in headers
 
 
 async def test_where_there_is_no_room_or_no_queue_they_stay_in_their_order(raw: Any, vhost_url: str) -> None:

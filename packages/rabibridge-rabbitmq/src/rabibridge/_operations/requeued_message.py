@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rabibridge._amqp.durations import expiration_of
+from rabibridge._amqp.durations import expiration_of, milliseconds
 from rabibridge._amqp.field_tables import amended_properties, amended_table, encode_table
 from rabibridge._amqp.frames import FrameError
 from rabibridge._amqp.headers import (
@@ -60,16 +60,18 @@ def requeued_properties(
     """
     added: dict[str, HeaderValue] = {DEATHS_HEADER: letter.deaths}
     expiration = b""
+    dropped = _DROPPED
     if timeout is not None:
-        remaining, deadline = timeout, now + timeout
-        added |= {TIMEOUT_HEADER: int(remaining * 1000), DEADLINE_HEADER: int(deadline * 1000)}
-        expiration = expiration_of(remaining)
+        # Workers compare this header with others of the same caller, by whose clock ours is not.
+        dropped += (DEADLINE_HEADER.encode(),)
+        added[TIMEOUT_HEADER] = milliseconds(timeout)
+        expiration = expiration_of(timeout)
     elif letter.deadline is not None:
         remaining = letter.deadline - now
         added[TIMEOUT_HEADER] = max(int(remaining * 1000), 1)
         expiration = expiration_of(max(remaining, 0.001))
     try:
-        table = amended_table(properties.headers, _DROPPED, added)
+        table = amended_table(properties.headers, dropped, added)
     except FrameError:  # no worker can read this table, so nothing is lost by replacing it
         table = encode_table(added)
     return amended_properties(properties.raw, table, expiration)
