@@ -66,7 +66,7 @@ class Prepared(NamedTuple):
 
 
 class Preparation:
-    """Prepares the notifications, broadcasts and streams of one client."""
+    """Prepares the notifications and broadcasts of one client, and has what its streams need."""
 
     def __init__(self, client: Sender, codec: Codec, hooks: CallHooks, call_timeout: float | None) -> None:
         """Prepare what ``client`` sends.
@@ -92,8 +92,10 @@ class Preparation:
         """
         kind, _, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers = options
         headers = plain_headers(headers)
-        check_arguments(func_name, args, kwargs)
-        check_options(idempotent, persistent, inherit_deadline, retry)
+        if kwargs or type(args) is not tuple or type(kwargs) is not dict:
+            check_arguments(func_name, args, kwargs)
+        if idempotent is not False or persistent is not False or inherit_deadline is not True or retry is not None:
+            check_options(idempotent, persistent, inherit_deadline, retry)
         if idempotency_key is not None:
             check_idempotency_key(idempotency_key)
         if headers is not None:
@@ -130,7 +132,6 @@ class Preparation:
         timeout: float | None,
         *,
         keyed: bool,
-        streams: bool = False,
     ) -> Prepared:
         """Wait until something may be sent, and encode it.
 
@@ -142,7 +143,6 @@ class Preparation:
             options: how to call it.
             timeout: how long to wait for the end of what is sent, in seconds; ``None``: without limit.
             keyed: whether it has an idempotency key where a call has one.
-            streams: whether the caller wants a stream, or feeds an argument.
 
         Raises:
             CallTimeoutError: nothing could be sent within the timeout.
@@ -159,9 +159,7 @@ class Preparation:
         correlation_id = calls.free_id(next(calls.ids))
         if time_left is not None and time_left <= 0:
             raise call_timeout_error(func_name, correlation_id, timeout, "", sent=False)
-        body, content_type, content_encoding = encode_request(
-            self.codec, args, kwargs, correlation_id, func_name, streams=streams
-        )
+        body, content_type, content_encoding = encode_request(self.codec, args, kwargs, correlation_id, func_name)
         headers, started = self._headers(route, options, keyed=keyed), None
         if self.hooks.active:
             started, headers = self.hooks.call_sent(func_name, correlation_id, time_left, headers)

@@ -72,6 +72,11 @@ class StreamState:
         """Whether items of this request were taken."""
         return self.next_index > self.start
 
+    @property
+    def awaits(self) -> bool:
+        """Whether the next part has to be awaited: there is nothing to take, and nothing that ends the run."""
+        return not (self.messages or self.broken or self.restarted)
+
     def arrived(self, part: Reply) -> None:
         """Called for each reply that others follow."""
         if self.restarted or self.broken:

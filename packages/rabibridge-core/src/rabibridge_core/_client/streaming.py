@@ -11,6 +11,7 @@ from rabibridge_core._client.stream_errors import StreamErrors, again
 from rabibridge_core._client.stream_request import StreamRequests
 from rabibridge_core._client.stream_run import PartsFuture, PendingStream, StreamRun
 from rabibridge_core._client.stream_state import StreamState
+from rabibridge_core._concurrency.turns import Turns
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import decode_reply
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.preparation import Preparation
     from rabibridge_core._client.stream_request import StreamCall
     from rabibridge_core._protocol.streams import Window
+    from rabibridge_core.transport import Caller, Request
 
 __all__ = ["Streaming"]
 
@@ -48,7 +50,7 @@ class Streaming:
         self._preparation = preparation
         self._call = call
         self._window = window
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         self._decoded = 0
         self._requests = StreamRequests(preparation, call, window)
         self._run: StreamRun | None = None
@@ -81,7 +83,11 @@ class Streaming:
             RabiBridgeError: why the stream has ended; each time, as an end without an error is the end of the stream.
             BaseException: what the iterator of an upload has raised.
         """
-        async with self._turn:
+        turns = self._turns
+        if turns.taken:
+            await turns.wait()
+        turns.taken = True
+        try:
             while not self.items:
                 if self._over:
                     self._errors.raise_again()
@@ -99,6 +105,8 @@ class Streaming:
                     if not self._over:
                         self.fail(error)
                         raise
+        finally:
+            turns.release()
         return True
 
     def fail(self, error: BaseException, *, taken: int = 0) -> None:
@@ -137,7 +145,10 @@ class Streaming:
         run = self._run
         if run is None:
             await self._send()
-        elif isinstance(run.error, CallTimeoutError):
+            run = self._run
+            if run is not None and run.state.awaits and not run.call.future.done():
+                await self._wait(run)
+        elif run.call.future.done() and isinstance(run.error, CallTimeoutError):
             raise again(run.error)
         elif (upload := self._call.upload) is not None and upload.error is not None and not _answered(run):
             raise upload.error
@@ -158,9 +169,7 @@ class Streaming:
         index = run.state.next_index
         try:
             async with asyncio.timeout(idle):
-                while self._run is run and not (
-                    run.state.messages or run.state.broken or run.state.restarted or run.call.future.done()
-                ):
+                while self._run is run and run.state.awaits and not run.call.future.done():
                     await run.state.changed(loop)
         except TimeoutError:
             raise self._errors.idle(idle, index, run.call.request.correlation_id) from None
@@ -227,24 +236,28 @@ class Streaming:
         return bool(call.options[2]) or call.route in known or state.headers.get(IDEMPOTENT) is True
 
     async def _send(self) -> None:
-        calls, options, loop = self._preparation.client.calls, self._call.options, asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(None) as self._waiting:
-                request, time_left = await self._requests.next(self._first)
-        finally:
-            self._waiting = None
-        if self._over:
-            self._requests.finished(asyncio.CancelledError("the stream was closed before it was sent"))
-            return
+        requests, loop = self._requests, asyncio.get_running_loop()
+        time_left, caller = requests.time_left(loop), requests.caller()
+        if caller is None:
+            try:
+                async with asyncio.timeout(None) as self._waiting:
+                    time_left = await requests.wait(time_left)
+            finally:
+                self._waiting = None
+            if self._over:
+                return
+            caller = self._preparation.client.connected()
+        self._start(requests.next(self._first, time_left), caller, loop)
+
+    def _start(self, request: Request, caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
+        calls, options, upload = self._preparation.client.calls, self._call.options, self._call.upload
         self._loop = loop
         state = StreamState(self._first, self._window or DEFAULT_WINDOW)
         future = PartsFuture(state.arrived, loop)
-        correlation_id = request.correlation_id
+        time_left, correlation_id = request.timeout, request.correlation_id
         slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
-        call = PendingStream(
-            request._replace(timeout=time_left), future, self._call.func_name, self._requests.timeout, slot
-        )
-        run = self._run = StreamRun(calls, call, state, self._preparation.client.connected(), self._ended)
+        call = PendingStream(request, future, self._call.func_name, self._requests.timeout, slot)
+        run = self._run = StreamRun(calls, call, state, caller, self._ended)
         if self._window is None:
             run.awaited = "reply"
         wanted = options[7]
@@ -252,8 +265,8 @@ class Streaming:
             if self._progress is None:
                 self._progress = ProgressReceiver(wanted.on_progress, self._call.func_name)
             state.on_progress = self._progress.received
-        if self._call.upload is not None:
-            self._call.upload.attach(run)
+        if upload is not None:
+            upload.attach(run)
         run.send(options[6])
 
     def _ended(self) -> None:

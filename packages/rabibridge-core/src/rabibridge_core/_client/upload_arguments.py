@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["UploadArgument", "find_upload"]
 
 
+_VALUES = frozenset({bool, bytes, dict, float, int, list, set, str, tuple, type(None)})
+"""Types of most arguments, which are no iterators."""
+
+
 class UploadArgument(NamedTuple):
     """An argument that is fed, and what is sent in its place.
 
@@ -34,6 +38,8 @@ def find_upload(args: Sequence[Any], kwargs: dict[str, Any]) -> UploadArgument |
     Raises:
         TypeError: more than one is.
     """
+    if _VALUES.issuperset(map(type, args)) and (not kwargs or _VALUES.issuperset(map(type, kwargs.values()))):
+        return None
     found: list[str | int] = [index for index, value in enumerate(args) if _is_upload(value)]
     found.extend(name for name, value in kwargs.items() if _is_upload(value))
     if not found:

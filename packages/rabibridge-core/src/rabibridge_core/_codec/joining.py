@@ -34,7 +34,7 @@ _HEADER_MAX: Final = 5
 _LONG: Final = 16 * 1024
 """Trying to compress a body of so many bytes takes longer than all the rest."""
 _UNTRIED_MAX: Final = 64
-_SHORT_ARRAY: Final = 0x90
+_SHORT_ARRAYS: Final = tuple(bytes((0x90 | count,)) for count in range(16))
 _ARRAY_16: Final = b"\xdc"
 _ARRAY_32: Final = b"\xdd"
 
@@ -46,10 +46,16 @@ class ItemEncoder:
     tried for a while.
     """
 
-    __slots__ = ("_dumps", "_finish", "_in_vain", "_join", "_max_item", "_serializer", "_untried")
+    __slots__ = ("_dumps", "_finish", "_in_vain", "_join", "_max_item", "_serializer", "_small", "_untried")
 
     def __init__(
-        self, serializer: Serializer, dumps: Callable[[Any], bytes], finish: Finish, *, max_decompressed: int
+        self,
+        serializer: Serializer,
+        dumps: Callable[[Any], bytes],
+        finish: Finish,
+        *,
+        max_decompressed: int,
+        small: int = 0,
     ) -> None:
         """Encode with ``serializer``; made by :meth:`rabibridge_core._codec.codec.Codec.items`.
 
@@ -58,6 +64,7 @@ class ItemEncoder:
             dumps: encodes one value with it, and raises no other errors than SerializationError.
             finish: makes an encoded value the body of a message.
             max_decompressed: largest list before compression, in bytes.
+            small: bodies of up to so many bytes are sent as they are.
         """
         self._serializer = serializer
         # It is known of the built-in formats only how lists are written: a subclass may write anything.
@@ -65,6 +72,7 @@ class ItemEncoder:
         self._dumps = dumps if self._join is None else serializer.dumps
         self._finish = finish
         self._max_item = max_decompressed - _HEADER_MAX
+        self._small = small
         self._in_vain = 0  # so many long bodies in a row could not be compressed
         self._untried = 0  # so many bodies follow that are not compressed
 
@@ -101,6 +109,8 @@ class ItemEncoder:
             (body,) = items
         else:
             body = self._join(items)
+            if len(body) <= self._small:
+                return body, self._serializer.content_type, None
         if len(body) < _LONG:
             return self._finish(self._serializer, body, context)
         if self._untried:
@@ -118,7 +128,7 @@ class ItemEncoder:
 def _join_msgpack(items: Sequence[bytes]) -> bytes:
     count = len(items)
     if count < 16:
-        header = bytes((_SHORT_ARRAY | count,))
+        header = _SHORT_ARRAYS[count]
     elif count < 2**16:
         header = _ARRAY_16 + count.to_bytes(2, "big")
     else:

@@ -112,6 +112,7 @@ class Window(NamedTuple):
 
 DEFAULT_WINDOW: Final = Window(16, 1024 * 1024)
 """The window of a stream and of an upload, unless the receiver chooses another one."""
+_DEFAULT_TEXT: Final = str(DEFAULT_WINDOW)
 
 
 def read_window(value: object) -> Window:
@@ -120,6 +121,10 @@ def read_window(value: object) -> Window:
     Raises:
         ContentRejectedError: it is not of the form ``MESSAGES,BYTES``.
     """
+    return DEFAULT_WINDOW if value == _DEFAULT_TEXT else _parse_window(value)
+
+
+def _parse_window(value: object) -> Window:
     found = _WINDOW.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ContentRejectedError(

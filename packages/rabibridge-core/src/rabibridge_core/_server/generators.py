@@ -41,12 +41,14 @@ async def drive_async(
     """
     generator: AsyncGenerator[Any, None] = invoke(handler, args, kwargs)
     advance, add = generator.__anext__, sender.add
+    ended = False
     try:
         step = advance()
         while True:
             try:
                 item = await step
             except StopAsyncIteration:
+                ended = True
                 return
             if active.stop_reason is not None:
                 return  # it goes on although it was cancelled: nobody wants this item
@@ -62,7 +64,8 @@ async def drive_async(
             else:
                 step = advance()
     finally:
-        await generator.aclose()
+        if not ended:
+            await generator.aclose()
 
 
 class ThreadItems:

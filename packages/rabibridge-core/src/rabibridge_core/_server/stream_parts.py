@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PartWriter"]
 
+_new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
+
 
 class PartWriter:
     """Sends replies to one request that others follow. The first one says where further messages can be sent."""
@@ -27,14 +29,15 @@ class PartWriter:
         self.begun = False
         """Whether a part was sent."""
 
-    def write(self, headers: dict[str, HeaderValue], body: Reply | None = None) -> asyncio.Future[None] | None:
+    def write(
+        self, headers: dict[str, HeaderValue], body: bytes = b"", content_type: str | None = None,
+        content_encoding: str | None = None,
+    ) -> asyncio.Future[None] | None:  # fmt: skip
         """Send one part; a future says when the next one may be sent, if that is not at once."""
         if not self.begun:
             self.begun = True
             headers |= self._first
-        if body is None:
-            return self._request.reply_part(Reply(b"", None, None, headers))
-        return self._request.reply_part(body._replace(headers=headers))
+        return self._request.reply_part(_new_tuple(Reply, (body, content_type, content_encoding, headers)))
 
     def open(self) -> None:
         """Tell the caller that the request has begun, unless a part has."""

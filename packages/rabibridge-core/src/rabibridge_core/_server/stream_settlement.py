@@ -44,8 +44,12 @@ class StreamSettler(RequestSettler):
             if active.stop_reason is not None:
                 self.settle_stopped(active, active.stop_reason)
                 return None
+            headers = self._headers
+            if session.sender is not None:
+                headers = {TOTAL: session.sent} if headers is None else {**headers, TOTAL: session.sent}
             try:
-                self._send(active, encode_result(self._codec, active.request, result, self._headers, self._name))
+                reply = encode_result(self._codec, active.request, result, headers, self._name)
+                RequestSettler._send(self, active, reply)
             except BaseException as error:  # noqa: BLE001 - a serializer may raise anything
                 self._settle_failure(active, error, RESULT_UNSENDABLE)
                 self.failures.unsendable(error)

@@ -35,7 +35,7 @@ from rabibridge_core._server.uploads import UploadReader
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest
@@ -149,22 +149,23 @@ class StreamingExecutor:
 
     def _open(self, active: ActiveRequest, *, streams: bool, fed: bool) -> StreamSession:
         schema, request = self._schema, active.request
+        address = request.address
         if not request.wants_reply:
             raise ArgumentsRefusedError from TypeError(
                 f"a notification or broadcast of {schema.name!r} can neither be streamed nor be fed"
             )
-        if not request.address:
+        if not address:
             raise NotStartedError from ConnectionLostError(
                 f"the worker of {schema.name!r} cannot be sent further messages now, which streams and uploads need"
             )
-        first: dict[str, HeaderValue] = {ADDRESS: request.address}
+        first: dict[str, HeaderValue] = {ADDRESS: address}
         if schema.resumable:
             first[RESUMABLE] = True
         if schema.idempotent:
             first[IDEMPOTENT] = True
         if fed:
             first[WINDOW] = str(DEFAULT_WINDOW)
-        start = self._start(active)
+        start = self._start(active) if START in request.headers else 0
         session = StreamSession(active, PartWriter(request, first), start)
         if streams:
             try:
@@ -181,8 +182,6 @@ class StreamingExecutor:
 
     def _start(self, active: ActiveRequest) -> int:
         headers, name = active.request.headers, self._schema.name
-        if START not in headers:
-            return 0
         start = read_index(headers, START)
         if start is None:
             raise UnreadableRequestError from ContentRejectedError(
@@ -214,10 +213,10 @@ class StreamingExecutor:
         return self._uploads.put(fed, iterator, args, kwargs)
 
     def _drive_async(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        async def drive(*args: Any, **kwargs: Any) -> None:
+        def drive(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, None]:
             session = self._current()
             assert session.sender is not None
-            await drive_async(handler, args, kwargs, session.sender, session.active)
+            return drive_async(handler, args, kwargs, session.sender, session.active)
 
         return drive
 

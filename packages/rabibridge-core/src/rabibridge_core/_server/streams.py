@@ -257,12 +257,13 @@ class StreamSender:
 
     def _send_items(self, items: list[bytes]) -> None:
         index, request = self.sent, self._request
-        body: tuple[bytes, str | None, str | None]
-        body = self._encoder.join(items, part_context(request.correlation_id, index))
-        reply = as_accepted(self._codec, request, Reply(*body))
-        gate = self._parts.write({PART: ITEMS, INDEX: index}, reply)
+        content_type: str | None
+        body, content_type, encoding = self._encoder.join(items, part_context(request.correlation_id, index))
+        if encoding is not None:
+            body, content_type, encoding, _ = as_accepted(self._codec, request, Reply(body, content_type, encoding))
+        gate = self._parts.write({PART: ITEMS, INDEX: index}, body, content_type, encoding)
         self.sent = index + len(items)
-        size = len(reply.body)
+        size = len(body)
         self._sizes.append(size)
         self._outstanding += size
         if gate is not None:
