@@ -57,6 +57,18 @@ class Playing:
         body = self.codec.encode([0, None], b"reply " + self.request.correlation_id)
         self.client.calls.replied(self.request.correlation_id, Reply(*body, own))
 
+    def last(self, *items: Any, index: int | None = None, total: int | None = None, **headers: Any) -> None:
+        """End it with a reply that holds the last items."""
+        first = self.index if index is None else index
+        encoder = self.codec.items(None)
+        context = part_context(self.request.correlation_id, first)
+        body = encoder.join([encoder.encode(item) for item in items], context)
+        count = first + len(items) if total is None else total
+        own: dict[str, Any] = {"rb-index": first, "rb-items": count}
+        if self._first:
+            own["rb-address"] = self.address
+        self.client.calls.replied(self.request.correlation_id, Reply(*body, own | _names(headers)))
+
     def fails(self, kind: str = "execution", message: str = "broken", **headers: Any) -> None:
         own: Headers = {
             "rb-error": kind,

@@ -31,7 +31,7 @@ async def test_items_come_in_order_and_end(client: Client, transport: ScriptedTr
     worker = await asked(client, transport)
     request = worker.request
     assert request.routing_key == "any:report"
-    assert request.headers == {"rb-stream": "16,1048576"}
+    assert request.headers == {"rb-stream": "16,1048576", "rb-last-items": True}
     assert request.timeout == pytest.approx(PATIENCE, abs=5)
     assert client.pending == 1
     worker.open().items(1, 2).items("three")

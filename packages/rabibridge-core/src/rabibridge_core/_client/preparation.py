@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rabibridge_core._client.arguments import check_arguments, check_options
-from rabibridge_core._client.progress import plain_headers
+from rabibridge_core._client.progress import ProgressHeaders, plain_headers
 from rabibridge_core._client.routes import RouteCache
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
@@ -14,6 +14,7 @@ from rabibridge_core._client.timeouts import (
     seconds_of,
     within_inherited,
 )
+from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
 from rabibridge_core._protocol.payloads import encode_request
 from rabibridge_core.transport import Request
@@ -110,6 +111,8 @@ class Preparation:
 
         It must follow :meth:`route`, which checks the headers.
         """
+        if current_call_var.get() is None and type(options[7]) is not ProgressHeaders:
+            return route, options
         route, headers = self._routes.inherited(func_name, options[0], route, plain_headers(options[7]))
         return route, (*options[:7], headers)
 
@@ -119,7 +122,10 @@ class Preparation:
         Raises:
             ConfigurationError: ``given`` is no time.
         """
-        seconds = default if given is None else seconds_of(given)
+        if type(given) is float:
+            seconds: float | None = given
+        else:
+            seconds = default if given is None else seconds_of(given)
         return within_inherited(seconds) if inherit else seconds
 
     async def prepare(

@@ -9,7 +9,7 @@ from rabibridge_core._client.progress import ProgressHeaders
 from rabibridge_core._client.timeouts import call_timeout_error
 from rabibridge_core._protocol.payloads import encode_request, readdress_request
 from rabibridge_core._protocol.progress import WANTS_PROGRESS
-from rabibridge_core._protocol.streams import START, STREAM, UPLOAD
+from rabibridge_core._protocol.streams import DEFAULT_WINDOW, LAST_ITEMS, START, STREAM, STREAM_HEADERS, UPLOAD
 from rabibridge_core.transport import Request
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.preparation import Preparation
     from rabibridge_core._client.stream_run import StreamRun
     from rabibridge_core._protocol.streams import Window
-    from rabibridge_core.transport import Caller
+    from rabibridge_core.transport import Caller, Headers
 
 __all__ = ["StreamCall", "StreamRequests", "Upload"]
 
@@ -162,13 +162,20 @@ class StreamRequests:
         headers = options[7]
         if preparation.hooks.active:
             self._started, headers = preparation.hooks.call_sent(call.func_name, correlation_id, time_left, headers)
-        own: dict[str, Any] = {} if headers is None else {**headers}
+        own = STREAM_HEADERS
+        if not (headers is None and self._window is DEFAULT_WINDOW and call.upload is None and call.options[7] is None):
+            own = self._headers(headers)
+        fields = (route, correlation_id, body, content_type, encoding, time_left, own, False)
+        request: Request = _new_tuple(Request, fields)
+        return request
+
+    def _headers(self, headers: Headers | None) -> dict[str, Any]:
+        call, own = self._call, {**(headers or {})}
         if self._window is not None:
             own[STREAM] = str(self._window)
+            own[LAST_ITEMS] = True
         if type(call.options[7]) is ProgressHeaders:
             own[WANTS_PROGRESS] = True
         if call.upload is not None:
             own[UPLOAD] = call.upload.argument
-        fields = (route, correlation_id, body, content_type, encoding, time_left, own, False)
-        request: Request = _new_tuple(Request, fields)
-        return request
+        return own

@@ -38,10 +38,13 @@ class PartsFuture(asyncio.Future[Reply]):
 
     def set_result(self, result: Reply, /) -> None:
         """Called for each reply."""
-        if result.headers is not None and PART in result.headers:
+        headers = result.headers
+        if headers is not None and PART in headers:
             self._arrived(result)
-        else:
-            super().set_result(result)
+            return
+        if headers is not None and INDEX in headers:  # it holds the last items
+            self._arrived(result)
+        super().set_result(result)
 
 
 class PendingStream(PendingCall):

@@ -78,7 +78,7 @@ class StreamState:
         return not (self.messages or self.broken or self.restarted)
 
     def arrived(self, part: Reply) -> None:
-        """Called for each reply that others follow."""
+        """Called for each reply that others follow, or that ends the stream and holds its last items."""
         if self.restarted or self.broken:
             return
         headers = part.headers or {}
@@ -87,7 +87,7 @@ class StreamState:
         elif not self.address:
             self.broken = "its first message is missing"
         kind = headers.get(PART)
-        if kind == ITEMS and not self.restarted and not self.broken:
+        if (kind == ITEMS or kind is None) and not self.restarted and not self.broken:
             self._add(part)
         elif kind == CREDIT and self.on_upload is not None:
             self.on_upload(headers)

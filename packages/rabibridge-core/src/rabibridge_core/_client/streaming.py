@@ -16,14 +16,14 @@ from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import decode_reply
 from rabibridge_core._protocol.remote_errors import STREAM_STOPPED
-from rabibridge_core._protocol.streams import DEFAULT_WINDOW, TOTAL, decode_items, part_context, read_index
+from rabibridge_core._protocol.streams import DEFAULT_WINDOW, INDEX, TOTAL, decode_items, part_context, read_index
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, RemoteExecutionError
 
 if TYPE_CHECKING:
     from rabibridge_core._client.preparation import Preparation
     from rabibridge_core._client.stream_request import StreamCall
     from rabibridge_core._protocol.streams import Window
-    from rabibridge_core.transport import Caller, Request
+    from rabibridge_core.transport import Caller, Reply, Request
 
 __all__ = ["Streaming"]
 
@@ -208,18 +208,22 @@ class Streaming:
             if headers.get(ERROR_KIND) == STREAM_STOPPED:
                 self._go_on(run, self._errors.stopped(headers, run.call.request.correlation_id))
                 return
-            codec, name, correlation_id = self._preparation.codec, self._call.func_name, run.call.request.correlation_id
-            try:
-                result = decode_reply(codec, reply, name, correlation_id)
-            except LargeBodyError:
-                result = await off_loop(decode_reply, codec, reply, name, correlation_id)
-            if self._over:
-                return
-            if self._window is None:
-                self.result = result
-            else:
+            correlation_id = run.call.request.correlation_id
+            if INDEX not in headers:  # else it held items, which were taken
+                await self._take_result(reply, correlation_id)
+                if self._over:
+                    return
+            if self._window is not None:
                 self._errors.check_total(read_index(headers, TOTAL), state, correlation_id)
             self._finish(None)
+
+    async def _take_result(self, reply: Reply, correlation_id: bytes) -> None:
+        """Take what the function has returned, or raise its error."""
+        codec, name = self._preparation.codec, self._call.func_name
+        try:
+            self.result = decode_reply(codec, reply, name, correlation_id)
+        except LargeBodyError:
+            self.result = await off_loop(decode_reply, codec, reply, name, correlation_id)
 
     def _go_on(self, run: StreamRun, error: Exception) -> None:
         """Send it again, or raise ``error``."""

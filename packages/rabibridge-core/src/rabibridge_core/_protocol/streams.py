@@ -8,6 +8,7 @@ running anything, and so does a worker of a version without streams.
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rabibridge_core.errors import ContentRejectedError, SerializationError
@@ -27,12 +28,15 @@ __all__ = [
     "GATHERED_ITEMS",
     "INDEX",
     "ITEMS",
+    "LAST_BYTES",
+    "LAST_ITEMS",
     "OPEN",
     "PART",
     "PROGRESS",
     "RESUMABLE",
     "START",
     "STREAM",
+    "STREAM_HEADERS",
     "TOTAL",
     "UPLOAD",
     "WINDOW",
@@ -49,6 +53,8 @@ STREAM: Final = "rb-stream"
 """In a request: the caller wants a stream, and this is its window, a :class:`Window` as text."""
 START: Final = "rb-stream-start"
 """In a request: the index of the first item that the caller wants, if it is not 0: it has had those before."""
+LAST_ITEMS: Final = "rb-last-items"
+"""In a request: ``True`` if the reply that ends the stream may hold its last items, as a part of items does."""
 UPLOAD: Final = "rb-upload"
 """In a request: the argument that the caller feeds, its index as decimal text or its name; its place holds nil."""
 PART: Final = "rb-part"
@@ -77,13 +83,16 @@ INDEX: Final = "rb-index"
 """With items: the index of the first one. With credit: the number of messages consumed so far. With the end of an
 upload: the number of its items."""
 TOTAL: Final = "rb-items"
-"""In the reply that ends a stream: the number of its items, from index 0 on."""
+"""In the reply that ends a stream: the number of its items, from index 0 on. With :data:`INDEX`, it holds the last."""
 
 GATHERED_BYTES: Final = 240 * 1024
 """Items are gathered in one message up to this size, in bytes. A larger item has a message of its own. Fewer messages
 cost all three sides less; those of up to 256 KiB are decoded without being measured."""
 GATHERED_ITEMS: Final = 4096
 """At most so many items are gathered in one message."""
+
+LAST_BYTES: Final = 64 * 1024
+"""Items of up to this size, in bytes, are sent with the reply that ends their stream, if its caller allows it."""
 
 _ADDRESS_MAX: Final = 255
 _MESSAGES_MAX: Final = 4096
@@ -113,6 +122,8 @@ class Window(NamedTuple):
 DEFAULT_WINDOW: Final = Window(16, 1024 * 1024)
 """The window of a stream and of an upload, unless the receiver chooses another one."""
 _DEFAULT_TEXT: Final = str(DEFAULT_WINDOW)
+STREAM_HEADERS: Final[Headers] = MappingProxyType({STREAM: _DEFAULT_TEXT, LAST_ITEMS: True})
+"""The headers of a request for a stream, if it needs no others: one object, which transports may recognise."""
 
 
 def read_window(value: object) -> Window:

@@ -72,6 +72,10 @@ class StreamSession:
         if self.reader is not None and not self.reader.stopped:
             self.parts.open()
 
+    def leave_last(self) -> bool:
+        """Leave the last items to the reply, if they are all that is left, after the function has ended."""
+        return self.sender is not None and self.thread_items is None and self.sender.leave_last()
+
     async def finish(self) -> None:
         """Send what was yielded, after the function has ended.
 

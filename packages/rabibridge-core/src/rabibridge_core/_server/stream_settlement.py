@@ -14,7 +14,7 @@ from rabibridge_core.errors import ConnectionLostError
 if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
-    from rabibridge_core._server.stream_sessions import StreamSessions
+    from rabibridge_core._server.stream_sessions import StreamSession, StreamSessions
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.transport import Reply
 
@@ -44,11 +44,8 @@ class StreamSettler(RequestSettler):
             if active.stop_reason is not None:
                 self.settle_stopped(active, active.stop_reason)
                 return None
-            headers = self._headers
-            if session.sender is not None:
-                headers = {TOTAL: session.sent} if headers is None else {**headers, TOTAL: session.sent}
             try:
-                reply = encode_result(self._codec, active.request, result, headers, self._name)
+                reply = self._reply_of(active, session, result)
                 RequestSettler._send(self, active, reply)
             except BaseException as error:  # noqa: BLE001 - a serializer may raise anything
                 self._settle_failure(active, error, RESULT_UNSENDABLE)
@@ -57,6 +54,15 @@ class StreamSettler(RequestSettler):
             return None
         finally:
             self._sessions.remove(active)
+
+    def _reply_of(self, active: ActiveRequest, session: StreamSession, result: Any) -> Reply:
+        headers, sender = self._headers, session.sender
+        if sender is not None:
+            own = {**(headers or {})}
+            if sender.last:
+                return sender.last_reply(own)
+            headers = {**own, TOTAL: sender.sent}
+        return encode_result(self._codec, active.request, result, headers, self._name)
 
     def settle_error(self, active: ActiveRequest, error: BaseException, *, ran: bool, shutting_down: bool) -> None:
         """See :meth:`RequestSettler.settle_error`."""

@@ -15,6 +15,7 @@ from rabibridge_core._protocol.payloads import UnreadableRequestError
 from rabibridge_core._protocol.streams import (
     ADDRESS,
     DEFAULT_WINDOW,
+    LAST_ITEMS,
     RESUMABLE,
     START,
     STREAM,
@@ -88,6 +89,8 @@ class StreamingExecutor:
         if schema.streams:
             drive = self._drive_async(schema.func_ptr) if schema.is_async else self._drive_in_thread(schema.func_ptr)
         self._executor: HandlerExecutor = executor_for(schema, process, handler=drive)
+        # The executor would do no more than to call what drives it.
+        self._direct = schema.func_ptr if schema.streams and schema.is_async and self._executor.inline else None
 
     @property
     def problem(self) -> str:
@@ -95,7 +98,7 @@ class StreamingExecutor:
         return self._executor.problem
 
     async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], active: ActiveRequest) -> Any:
-        """Run the function, and return its result; ``None`` once all items of a stream were sent.
+        """Run the function, and return its result; ``None`` once the items of a stream were sent, but for the last.
 
         The session of the request remains, until it is settled.
 
@@ -116,7 +119,11 @@ class StreamingExecutor:
             args, kwargs = self._feed(session, fed, args, kwargs)
         self._sessions.add(session)
         try:
-            result = await self._executor.run(args, kwargs, active)
+            if self._direct is None or session.sender is None:
+                result = await self._executor.run(args, kwargs, active)
+            else:
+                await drive_async(self._direct, args, kwargs, session.sender, active)
+                result = None
         except asyncio.CancelledError:
             session.check()
             raise
@@ -125,7 +132,8 @@ class StreamingExecutor:
                 await session.finish()  # what was yielded before the error comes before it
             raise
         else:
-            await session.finish()
+            if headers.get(LAST_ITEMS) is not True or not session.leave_last():
+                await session.finish()
         finally:
             session.stop()
         return result

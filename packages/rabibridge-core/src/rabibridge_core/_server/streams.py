@@ -7,16 +7,24 @@ as the caller allows, items are gathered up to one message, and then the produce
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._protocol.accept_encoding import as_accepted
 from rabibridge_core._protocol.payloads import item_error
-from rabibridge_core._protocol.streams import GATHERED_BYTES, GATHERED_ITEMS, INDEX, ITEMS, PART, part_context
+from rabibridge_core._protocol.streams import (
+    GATHERED_BYTES,
+    GATHERED_ITEMS,
+    INDEX,
+    ITEMS,
+    LAST_BYTES,
+    PART,
+    TOTAL,
+)
 from rabibridge_core._server.exceptions import UnsendableItemError
+from rabibridge_core._server.outstanding import Outstanding
+from rabibridge_core._server.stream_parts import joined
+from rabibridge_core._server.stream_turns import TURN, turn_length
 from rabibridge_core.errors import SerializationError
-from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,25 +32,18 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.streams import Window
     from rabibridge_core._server.stream_parts import PartWriter
-    from rabibridge_core.transport import IncomingRequest
+    from rabibridge_core.transport import HeaderValue, IncomingRequest, Reply
 
 __all__ = ["StreamSender"]
-
-_TURN: Final = 0.002
-"""A function that yields without waiting lets other work run on the event loop after this time, in seconds."""
-_ALL_TURNS: Final = 0.01
-"""If several do that, they share this time, ..."""
-_SHORTEST_TURN: Final = 0.0001
-"""... but none gets less than this."""
 
 
 class StreamSender:
     """Sends the items of one stream, within the window of its caller. All methods belong to the event loop."""
 
     __slots__ = (
-        "_codec", "_consumed", "_encoder", "_failed", "_gate", "_items", "_joins", "_loop", "_name", "_others",
-        "_outstanding", "_parts", "_queue", "_request", "_scheduled", "_size", "_sizes", "_stopped", "_turn_ends",
-        "_waiter", "_window", "encode", "failure", "on_room", "sent",
+        "_codec", "_encoder", "_failed", "_gate", "_items", "_joins", "_loop", "_name", "_others", "_out", "_parts",
+        "_queue", "_request", "_scheduled", "_size", "_stopped", "_turn_ends", "_waiter", "_window", "encode",
+        "failure", "last", "on_room", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -83,22 +84,22 @@ class StreamSender:
         self._loop = asyncio.get_running_loop()
         self.sent = start
         """The index of the next item to send: so many items were sent, in this run and those before it."""
+        self.last: list[bytes] = []
+        """The items that :meth:`last_reply` sends."""
         self.failure: BaseException | None = None
         self.on_room: Callable[[], None] | None = None
         """Called when there is room again and nobody awaits :meth:`room`."""
         self._items: list[bytes] = []
         self._size = 0
-        self._queue: deque[list[bytes]] = deque()
-        """Messages that are complete and wait."""
-        self._sizes: deque[int] = deque()
-        """The sizes of the messages that were sent and not reported as consumed."""
-        self._outstanding = 0
-        self._consumed = 0
+        self._queue: list[list[bytes]] = []
+        """Messages that are complete and wait, two at most."""
+        self._out: Outstanding | None = None
+        """What was sent and not reported as consumed; ``None``: nothing was sent."""
         self._gate: asyncio.Future[None] | None = None
         """The transport takes its time with the last part."""
         self._waiter: asyncio.Future[None] | None = None
         self._stopped = False
-        self._turn_ends = monotonic() + _TURN
+        self._turn_ends = monotonic() + TURN
         self._scheduled = True
         self._loop.call_soon(self._turn)
 
@@ -140,7 +141,7 @@ class StreamSender:
         self._size = size
         if not self._scheduled:
             self._scheduled = True
-            self._turn_ends = monotonic() + min(_TURN, max(_SHORTEST_TURN, _ALL_TURNS / (self._others() or 1)))
+            self._turn_ends = monotonic() + turn_length(self._others())
             self._loop.call_soon(self._turn)
         if size >= GATHERED_BYTES or len(items) >= GATHERED_ITEMS or self._queue:
             self._send(partly=False)
@@ -175,12 +176,15 @@ class StreamSender:
 
     def credit(self, consumed: int) -> None:
         """Called when the caller says how many messages it has consumed so far. A number that cannot be is ignored."""
-        if consumed <= self._consumed or consumed > self._consumed + len(self._sizes):
-            return
-        for _ in range(consumed - self._consumed):
-            self._outstanding -= self._sizes.popleft()
-        self._consumed = consumed
-        self._go_on()
+        if self._out is not None and self._out.consumed(consumed):
+            self._go_on()
+
+    def leave_last(self) -> bool:
+        """Leave what was gathered to :meth:`last_reply`, if it is short and nothing else is to be sent."""
+        if self._queue or self._gate is not None or self.failure is not None or self._size > LAST_BYTES:
+            return False
+        self.last, self._items, self._size = self._items, [], 0
+        return True
 
     async def finish(self) -> None:
         """Send what was gathered; it does not wait for the caller, so that a slow one holds no place here.
@@ -196,6 +200,20 @@ class StreamSender:
                 self._send(beyond=True)
             self.check()
         self.check()
+
+    def last_reply(self, headers: dict[str, HeaderValue]) -> Reply:
+        """Return the reply with the last items that ends the stream.
+
+        Raises:
+            RabiBridgeError: they cannot be sent.
+        """
+        items, self.last = self.last, []
+        headers[INDEX] = self.sent
+        self._parts.begin(headers)
+        reply = joined(self._codec, self._encoder, self._request, items, self.sent)
+        self.sent += len(items)
+        headers[TOTAL] = self.sent
+        return reply._replace(headers=headers)
 
     def stop(self) -> None:
         """Send nothing from now on."""
@@ -240,12 +258,11 @@ class StreamSender:
             partly: also a message that more items can be gathered in.
             beyond: without regard to the window.
         """
-        window = self._window
         while self._gate is None and not self._stopped and self.failure is None and (partly or self.full):
-            if not beyond and (len(self._sizes) >= window.messages or self._outstanding >= window.size):
+            if self._out is not None and self._out.full and not beyond:
                 return
             if self._queue:
-                items = self._queue.popleft()
+                items = self._queue.pop(0)
             elif self._items:
                 items, self._items, self._size = self._items, [], 0
             else:
@@ -256,16 +273,12 @@ class StreamSender:
                 self._fail(error)
 
     def _send_items(self, items: list[bytes]) -> None:
-        index, request = self.sent, self._request
-        content_type: str | None
-        body, content_type, encoding = self._encoder.join(items, part_context(request.correlation_id, index))
-        if encoding is not None:
-            body, content_type, encoding, _ = as_accepted(self._codec, request, Reply(body, content_type, encoding))
-        gate = self._parts.write({PART: ITEMS, INDEX: index}, body, content_type, encoding)
-        self.sent = index + len(items)
-        size = len(body)
-        self._sizes.append(size)
-        self._outstanding += size
+        body, content_type, encoding, _ = joined(self._codec, self._encoder, self._request, items, self.sent)
+        gate = self._parts.write({PART: ITEMS, INDEX: self.sent}, body, content_type, encoding)
+        self.sent += len(items)
+        if self._out is None:
+            self._out = Outstanding(self._window)
+        self._out.sent(len(body))
         if gate is not None:
             self._gate = gate
             gate.add_done_callback(self._gate_opened)

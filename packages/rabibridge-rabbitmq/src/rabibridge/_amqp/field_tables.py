@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pamqp.decode
@@ -18,30 +19,54 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import Headers, HeaderValue
 
-__all__ = ["amended_properties", "amended_table", "decode_table", "decode_table_or_empty", "encode_table"]
+__all__ = [
+    "amended_properties",
+    "amended_table",
+    "decode_short_table",
+    "decode_table",
+    "decode_table_or_empty",
+    "encode_table",
+]
 
 _TEXT, _LONG, _BOOLEAN = b"Slt"
+_SIGNED = struct.Struct(">q")
+_SHORT_TEXT = 64
+"""Texts of up to so many characters come again and again, such as the address of a worker."""
 _TABLE_MAX = 32 * 1024
 """Maximum size of a header table that is decoded, in bytes; those of calls and replies take less than 4 KiB."""
 
 
 def encode_table(headers: Headers) -> bytes:
     """Encode a header table including its length. Values: text, bytes, booleans, signed 64-bit integers, doubles."""
-    entries = b"".join([_encode_name(name) + _encode_value(value) for name, value in headers.items()])
+    entries = b"".join(
+        [
+            _encode_name(name) + _SIGNED.pack(value) if type(value) is int else _encode_field(name, value)
+            for name, value in headers.items()
+        ]
+    )
     return len(entries).to_bytes(4, "big") + entries
 
 
 @lru_cache(maxsize=256)
 def _encode_name(name: str) -> bytes:
-    return short_string(name.encode())
+    return short_string(name.encode()) + b"l"
+
+
+def _encode_field(name: str, value: HeaderValue) -> bytes:
+    if type(value) is str and len(value) <= _SHORT_TEXT:
+        return _encode_short_text(name, value)
+    return short_string(name.encode()) + _encode_value(value)
+
+
+@lru_cache(maxsize=256)
+def _encode_short_text(name: str, value: str) -> bytes:
+    return short_string(name.encode()) + _encode_value(value)
 
 
 def _encode_value(value: HeaderValue) -> bytes:
     if isinstance(value, str):
         text = value.encode()
         return b"S" + len(text).to_bytes(4, "big") + text
-    if type(value) is int:
-        return b"l" + value.to_bytes(8, "big", signed=True)
     if isinstance(value, bytes):
         return b"x" + len(value).to_bytes(4, "big") + value
     if isinstance(value, bool):
@@ -101,6 +126,12 @@ def _decode_plain(table: bytes) -> dict[str, Any] | None:
     except (IndexError, UnicodeDecodeError):
         return None
     return headers if position == end else None
+
+
+@lru_cache(maxsize=256)
+def decode_short_table(table: bytes) -> Headers:
+    """Do what :func:`decode_table_or_empty` does, once for tables that come again and again."""
+    return MappingProxyType(decode_table_or_empty(table))
 
 
 def decode_table_or_empty(table: bytes) -> dict[str, Any]:

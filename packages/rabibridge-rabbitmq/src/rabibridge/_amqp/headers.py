@@ -1,6 +1,6 @@
 """Headers by which the RabbitMQ transport passes on deadlines, probes, delivery counts and reasons of dead letters.
 
-The two header tables that nearly all requests carry have a fixed layout, so that they are encoded in one step.
+The header tables that nearly all requests carry have a fixed layout, so that they are encoded and parsed in one step.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import short_string
+from rabibridge_core._protocol.streams import STREAM_HEADERS
 
 __all__ = [
     "BROADCAST_HEADER",
@@ -26,6 +28,8 @@ __all__ = [
     "USER_HEADER",
     "deadline_table",
     "parse_deadline_table",
+    "parse_stream_table",
+    "stream_table",
 ]
 
 TIMEOUT_HEADER: Final = "rb-timeout"
@@ -64,6 +68,23 @@ PROBE_TABLE: Final = b"\0\0\0\x0b" + short_string(PROBE_HEADER.encode()) + b"t\x
 def deadline_table(timeout_ms: int, deadline_ms: int) -> bytes:
     """Return the encoded header table of a call with a deadline: remaining time and deadline, in milliseconds."""
     return _DEADLINE_TABLE.pack(_TIMEOUT_FIELD, timeout_ms, _DEADLINE_FIELD, deadline_ms)
+
+
+_STREAM_ENTRIES = encode_table(STREAM_HEADERS)[4:]
+_STREAM_START = (len(_STREAM_ENTRIES) + _DEADLINE_TABLE.size - 4).to_bytes(4, "big") + _STREAM_ENTRIES
+_STREAM_SIZE = len(_STREAM_START) + _DEADLINE_TABLE.size - 4
+
+
+def stream_table(timeout_ms: int, deadline_ms: int) -> bytes:
+    """Return the encoded header table of a request for a stream with a deadline and no other headers than usual."""
+    return _STREAM_START + deadline_table(timeout_ms, deadline_ms)[4:]
+
+
+def parse_stream_table(table: bytes) -> tuple[int, int] | None:
+    """Return remaining time and deadline if :func:`stream_table` made the table, else ``None``."""
+    if len(table) != _STREAM_SIZE or not table.startswith(_STREAM_START):
+        return None
+    return parse_deadline_table(_TIMEOUT_FIELD[:4] + table[len(_STREAM_START) :])
 
 
 def parse_deadline_table(table: bytes) -> tuple[int, int] | None:

@@ -16,10 +16,12 @@ from rabibridge._amqp.headers import (
     TIMEOUT_HEADER,
     USER_HEADER,
     parse_deadline_table,
+    parse_stream_table,
 )
 from rabibridge._amqp.properties import parse_user_id
 from rabibridge._connection.topology import SERVER_NAMED
 from rabibridge._transport.parts import PartSender
+from rabibridge_core._protocol.streams import STREAM_HEADERS
 from rabibridge_core.errors import ContentRejectedError
 
 if TYPE_CHECKING:
@@ -68,7 +70,11 @@ class RabbitRequest:
             self.deadline: float | None = times[1] / 1000
             return
         self.time_left = self.deadline = None
-        if (table == PROBE_TABLE or not table) and not properties.expiration:
+        times = parse_stream_table(table)
+        if times is not None:
+            self.time_left, self.deadline = times[0] / 1000, times[1] / 1000
+            self.headers = STREAM_HEADERS
+        elif (table == PROBE_TABLE or not table) and not properties.expiration:
             self._probe_allowed = table != b""
         else:
             self._read_headers(channel, table, properties.expiration)
