@@ -117,7 +117,7 @@ async def test_both_ways(client: Client, transport: ScriptedTransport) -> None:
     both = stream(client, source.run())
     first = asyncio.create_task(anext(both))
     worker = await asked(client, transport)
-    assert worker.request.headers == {"rb-stream": "16,1048576", "rb-upload": "0"}
+    assert worker.request.headers == {"rb-stream": "16,1048576", "rb-last-items": True, "rb-upload": "0"}
     worker.open(**WINDOW)
     await turns()
     for number in range(8):

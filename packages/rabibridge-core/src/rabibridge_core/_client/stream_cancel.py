@@ -24,7 +24,7 @@ def cancel_run(caller: Caller | None, correlation_id: bytes, reply: Reply) -> No
     or feed it, and its function would wait until the deadline.
     """
     address = read_address(reply.headers)
-    if caller is None or not address:
+    if caller is None or not address or PART not in (reply.headers or {}):  # else it has ended
         return
     headers = {PART: CANCEL}
     try:

@@ -14,7 +14,7 @@ from rabibridge_core._protocol.remote_errors import encode_error
 from rabibridge_core._protocol.streams import (
     END,
     ERROR,
-    GATHERED_BYTES,
+    FED_BYTES,
     GATHERED_ITEMS,
     INDEX,
     ITEMS,
@@ -53,7 +53,7 @@ class Uploading:
     """Draws items from an iterator in one task, from its beginning to its end, and sends them as the worker grants.
 
     What the iterator gives in one turn of the event loop leaves in one message. While the window is used up, items are
-    gathered up to 240 KiB or 4,096 of them; then the iterator has to wait. It is closed however the call ends.
+    gathered up to 64 KiB or 4,096 of them; then the iterator has to wait. It is closed however the call ends.
 
     Attributes:
         argument: which argument it feeds: its index as text, or its name.
@@ -155,11 +155,11 @@ class Uploading:
 
     async def _add(self, run: StreamRun, encoded: bytes) -> None:
         """Gather one item, and wait until there is room for more."""
-        if self._gathered and self._gathered_bytes + len(encoded) > GATHERED_BYTES:
+        if self._gathered and self._gathered_bytes + len(encoded) > FED_BYTES:
             await self._send_gathered(run)
         self._gathered.append(encoded)
         self._gathered_bytes += len(encoded)
-        full = self._gathered_bytes >= GATHERED_BYTES or len(self._gathered) >= GATHERED_ITEMS
+        full = self._gathered_bytes >= FED_BYTES or len(self._gathered) >= GATHERED_ITEMS
         if full or not self._encoder.joins:
             await self._send_gathered(run)
             await asyncio.sleep(0)  # an iterator that never waits must not hold up the loop

@@ -24,6 +24,7 @@ __all__ = [
     "DEFAULT_WINDOW",
     "END",
     "ERROR",
+    "FED_BYTES",
     "GATHERED_BYTES",
     "GATHERED_ITEMS",
     "INDEX",
@@ -88,6 +89,8 @@ TOTAL: Final = "rb-items"
 GATHERED_BYTES: Final = 240 * 1024
 """Items are gathered in one message up to this size, in bytes. A larger item has a message of its own. Fewer messages
 cost all three sides less; those of up to 256 KiB are decoded without being measured."""
+FED_BYTES: Final = 64 * 1024
+"""The same for uploads. They are not split where the broker accepts less, as a worker does with its messages."""
 GATHERED_ITEMS: Final = 4096
 """At most so many items are gathered in one message."""
 

@@ -33,6 +33,10 @@ class Outstanding:
         self._sizes.append(size)
         self._size += size
 
+    def unsent(self) -> None:
+        """Take back the last message."""
+        self._size -= self._sizes.pop()
+
     def consumed(self, count: int) -> bool:
         """Count what was consumed, ``count`` messages so far; return whether that says anything new, and can be."""
         new = count - self._consumed

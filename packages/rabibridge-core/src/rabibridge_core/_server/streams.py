@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._protocol.payloads import item_error
 from rabibridge_core._protocol.streams import (
-    GATHERED_BYTES,
     GATHERED_ITEMS,
     INDEX,
     ITEMS,
@@ -21,10 +20,11 @@ from rabibridge_core._protocol.streams import (
     TOTAL,
 )
 from rabibridge_core._server.exceptions import UnsendableItemError
+from rabibridge_core._server.gathering import Gathered
 from rabibridge_core._server.outstanding import Outstanding
 from rabibridge_core._server.stream_parts import joined
 from rabibridge_core._server.stream_turns import TURN, turn_length
-from rabibridge_core.errors import SerializationError
+from rabibridge_core.errors import ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 __all__ = ["StreamSender"]
 
 
-class StreamSender:
+class StreamSender(Gathered):
     """Sends the items of one stream, within the window of its caller. All methods belong to the event loop."""
 
     __slots__ = (
-        "_codec", "_encoder", "_failed", "_gate", "_items", "_joins", "_loop", "_name", "_others", "_out", "_parts",
-        "_queue", "_request", "_scheduled", "_size", "_stopped", "_turn_ends", "_waiter", "_window", "encode",
+        "_codec", "_encoder", "_failed", "_gate", "_loop", "_name", "_others", "_out", "_parts", "_request",
+        "_scheduled", "_stopped", "_trial", "_turn_ends", "_waiter", "_window", "encode",
         "failure", "last", "on_room", "sent",
     )  # fmt: skip
 
@@ -73,9 +73,9 @@ class StreamSender:
         self._parts = parts
         self._codec = codec
         self._encoder = codec.items(request.content_type)
+        super().__init__(joins=self._encoder.joins)
         self.encode = self._encoder.encode
         """Encodes one item; may be called from any thread."""
-        self._joins = self._encoder.joins
         self._request = request
         self._name = name
         self._window = window
@@ -89,29 +89,17 @@ class StreamSender:
         self.failure: BaseException | None = None
         self.on_room: Callable[[], None] | None = None
         """Called when there is room again and nobody awaits :meth:`room`."""
-        self._items: list[bytes] = []
-        self._size = 0
-        self._queue: list[list[bytes]] = []
-        """Messages that are complete and wait, two at most."""
         self._out: Outstanding | None = None
         """What was sent and not reported as consumed; ``None``: nothing was sent."""
         self._gate: asyncio.Future[None] | None = None
-        """The transport takes its time with the last part."""
+        """The transport takes its time with the last part, ..."""
+        self._trial: tuple[list[bytes], int, bool] = [], 0, False
+        """... which has these items, and so many bytes, and may be the first one."""
         self._waiter: asyncio.Future[None] | None = None
         self._stopped = False
         self._turn_ends = monotonic() + TURN
         self._scheduled = True
         self._loop.call_soon(self._turn)
-
-    @property
-    def full(self) -> bool:
-        """Whether the producer has to wait before the next item."""
-        return bool(self._queue) or self._size >= GATHERED_BYTES or len(self._items) >= GATHERED_ITEMS
-
-    @property
-    def next_index(self) -> int:
-        """The index of the next item to add."""
-        return self.sent + len(self._items) + sum(map(len, self._queue))
 
     def add(self, value: Any) -> bool:
         """Encode and send one item, now or with others; return whether :meth:`room` must be awaited before the next.
@@ -122,7 +110,7 @@ class StreamSender:
         try:
             item = self.encode(value)
         except Exception as error:  # noqa: BLE001 - a serializer may raise anything
-            raise UnsendableItemError from self.explained(value, self.next_index, error)
+            raise UnsendableItemError from self.explained(value, self.sent + self.unsent, error)
         return self.append(item)
 
     def explained(self, value: Any, index: int, error: Exception) -> Exception:
@@ -134,7 +122,7 @@ class StreamSender:
     def append(self, item: bytes) -> bool:
         """Do what :meth:`add` does, with an item that :attr:`encode` has returned."""
         items, size = self._items, self._size + len(item)
-        if items and (size > GATHERED_BYTES or not self._joins):
+        if items and (size > self._most or not self._joins):
             self._complete()
             items, size = self._items, len(item)
         items.append(item)
@@ -143,7 +131,7 @@ class StreamSender:
             self._scheduled = True
             self._turn_ends = monotonic() + turn_length(self._others())
             self._loop.call_soon(self._turn)
-        if size >= GATHERED_BYTES or len(items) >= GATHERED_ITEMS or self._queue:
+        if size >= self._most or len(items) >= GATHERED_ITEMS or self._queue:
             self._send(partly=False)
             if self.full:
                 return True
@@ -183,7 +171,7 @@ class StreamSender:
         """Leave what was gathered to :meth:`last_reply`, if it is short and nothing else is to be sent."""
         if self._queue or self._gate is not None or self.failure is not None or self._size > LAST_BYTES:
             return False
-        self.last, self._items, self._size = self._items, [], 0
+        self.last = self._take()
         return True
 
     async def finish(self) -> None:
@@ -218,14 +206,8 @@ class StreamSender:
     def stop(self) -> None:
         """Send nothing from now on."""
         self._stopped = True
-        self._items, self._size = [], 0
-        self._queue.clear()
+        self._drop()
         self._wake()
-
-    def _complete(self) -> None:
-        if self._items:
-            self._queue.append(self._items)
-            self._items, self._size = [], 0
 
     def _turn(self) -> None:
         """Send what was added in this iteration of the event loop."""
@@ -264,7 +246,7 @@ class StreamSender:
             if self._queue:
                 items = self._queue.pop(0)
             elif self._items:
-                items, self._items, self._size = self._items, [], 0
+                items = self._take()
             else:
                 return
             try:
@@ -273,22 +255,36 @@ class StreamSender:
                 self._fail(error)
 
     def _send_items(self, items: list[bytes]) -> None:
-        body, content_type, encoding, _ = joined(self._codec, self._encoder, self._request, items, self.sent)
+        first = not self._parts.begun
+        try:
+            body, content_type, encoding, _ = joined(self._codec, self._encoder, self._request, items, self.sent)
+        except ContentRejectedError:
+            if len(items) == 1:
+                raise
+            self._halve(items, sum(map(len, items)))
+            return
         gate = self._parts.write({PART: ITEMS, INDEX: self.sent}, body, content_type, encoding)
         self.sent += len(items)
         if self._out is None:
             self._out = Outstanding(self._window)
         self._out.sent(len(body))
         if gate is not None:
-            self._gate = gate
+            self._gate, self._trial = gate, (items, len(body), first)
             gate.add_done_callback(self._gate_opened)
 
     def _gate_opened(self, gate: asyncio.Future[None]) -> None:
-        self._gate = None
+        (items, size, first), self._gate = self._trial, None
         error = None if gate.cancelled() else gate.exception()
         if self._stopped:
             return
-        if error is not None:
+        if isinstance(error, ContentRejectedError) and len(items) > 1:  # the broker accepts less than was gathered
+            assert self._out is not None
+            self._out.unsent()
+            self.sent -= len(items)
+            self._parts.begun = not first
+            self._halve(items, size)
+            self._go_on()
+        elif error is not None:
             self._fail(error)
         else:
             self._go_on()

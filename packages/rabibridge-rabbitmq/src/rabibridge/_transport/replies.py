@@ -132,6 +132,10 @@ class Replies:
             done: called with ``None`` if it does; with ContentRejectedError if it does not; otherwise, with the error
                 for which that is not known.
         """
+        error = self._too_large(size)
+        if error is not None:
+            done(error)
+            return
         self._sizes.append((size, done))
         if len(self._sizes) == 1:
             message = OutgoingMessage(_NOWHERE, 0, b"", bytes(size), self._size_tried, mandatory=False)
