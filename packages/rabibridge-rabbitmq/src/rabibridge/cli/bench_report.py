@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
+from rabibridge.cli.durations import milliseconds
 from rabibridge.cli.output import console, print_line, print_table
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ async def show_progress(load: Load, duration: float, calls: int | None) -> None:
             seconds, answered = load.seconds, load.answered
             rate = (answered - before[1]) / max(seconds - before[0], 1e-9)
             before = (seconds, answered)
-            p99 = _milliseconds(load.latencies.percentile(99))
+            p99 = milliseconds(load.latencies.percentile(99))
             text = f"{rate:,.0f} calls/s, p99 {p99}, {load.errors.total():,} errors"
             progress.update(bar, completed=answered if calls else min(seconds, duration), description=text)
             progress.refresh()
@@ -69,15 +70,10 @@ def print_figures(load: Load) -> None:
     if "latency" not in found:
         return
     names = found["latency"]
-    print_table(list(names), [[_milliseconds(seconds) for seconds in names.values()]])
+    print_table(list(names), [[milliseconds(seconds) for seconds in names.values()]])
     ranges = load.latencies.ranges(12)
     largest = max(count for _, _, count in ranges)
     block = "█" if sys.stdout.encoding.lower().startswith("utf") else "#"
     for low, high, count in ranges:
         bar = block * max(round(_BAR * count / largest), 1 if count else 0)
-        print_line(f"{_milliseconds(low):>10} - {_milliseconds(high):<10} {bar:<{_BAR}} {count:,}")
-
-
-def _milliseconds(seconds: float) -> str:
-    milliseconds = seconds * 1000
-    return f"{milliseconds:,.2f} ms" if milliseconds < 10 else f"{milliseconds:,.1f} ms"
+        print_line(f"{milliseconds(low):>10} - {milliseconds(high):<10} {bar:<{_BAR}} {count:,}")

@@ -6,7 +6,7 @@ import re
 
 import typer
 
-__all__ = ["age", "seconds"]
+__all__ = ["age", "milliseconds", "seconds"]
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhd]?)")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -31,3 +31,9 @@ def age(value: float) -> str:
     while len(parts) > 1 and not parts[0][0]:
         del parts[0]
     return " ".join(f"{number}{unit}" for number, unit in parts[:2] if number or len(parts) == 1)
+
+
+def milliseconds(value: float) -> str:
+    """Return a short time in seconds as milliseconds."""
+    number = value * 1000
+    return f"{number:,.2f} ms" if number < 10 else f"{number:,.1f} ms" if number < 1000 else f"{number:,.0f} ms"

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
@@ -30,6 +31,9 @@ __all__ = [
     "print_table",
     "print_warning",
 ]
+
+
+_SHORT = 16  # such texts stay in one line, however narrow the terminal
 
 
 class StdoutClosedError(Exception):
@@ -106,19 +110,27 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     Raises:
         StdoutClosedError: nobody reads it.
     """
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    cells = [list(row) for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    values = [list(row) for row in rows]
+    cells = [[_cell(value) for value in row] for row in values]
+    table = Table(box=None, title=title or None, title_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
     for index, heading in enumerate(columns):
-        numbers = bool(cells) and all(isinstance(row[index], (int, float)) or row[index] is None for row in cells)
-        table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+        numbers = bool(values) and all(isinstance(row[index], (int, float, NoneType)) for row in values)
+        short = all(len(row[index]) <= _SHORT for row in cells)
+        table.add_column(heading, justify="right" if numbers else "left", overflow="fold", no_wrap=index > 0 and short)
     for row in cells:
-        table.add_row(*(Text(_cell(value)) for value in row))
+        table.add_row(*map(Text, row))
+    target = console()
     try:
-        console().print(table)
+        if target.is_terminal:
+            target.print(table)
+        else:
+            with target.capture() as printed:
+                target.print(table)
+            sys.stdout.write("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()))
+            sys.stdout.flush()
     except BrokenPipeError as error:
         _forget_stdout()
         raise StdoutClosedError from error

@@ -1,0 +1,61 @@
+"""What tables say about services, for ``services`` and ``top``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rabibridge.cli.durations import milliseconds
+
+if TYPE_CHECKING:
+    from rabibridge_core.introspection import Latency, ServiceStatus
+
+__all__ = ["ServiceRow", "row_of"]
+
+
+class ServiceRow(NamedTuple):
+    """One service in a table.
+
+    Attributes:
+        name: its name.
+        rate: calls that ended in one second, of late.
+        p50: the median of the last one or two minutes, as text.
+        p99: the time that 99 % of those did not exceed.
+        in_hand: what its workers have received and not answered.
+        waiting: what waits in its queues, and how much may.
+        refused: calls that did not run, such as those with arguments that do not fit.
+        errors: calls that failed, took too long, or were dead-lettered.
+        workers: how many have answered, and how many not.
+    """
+
+    name: str
+    rate: float
+    p50: str
+    p99: str
+    in_hand: int
+    waiting: str
+    refused: int
+    errors: int
+    workers: str
+
+
+def row_of(service: ServiceStatus) -> ServiceRow:
+    """Return the row of a service."""
+    waiting = "-" if service.waiting is None else f"{service.waiting:,}"
+    size = "" if service.size is None else f"/{service.size:,}"
+    workers = str(len(service.workers)) + (f" +{service.silent} silent" if service.silent else "")
+    return ServiceRow(
+        service.name,
+        service.rate,
+        _percentile(service.recent, 50),
+        _percentile(service.recent, 99),
+        service.in_hand,
+        waiting + size,
+        service.counts.refused,
+        service.counts.errors,
+        workers,
+    )
+
+
+def _percentile(latency: Latency, percent: float) -> str:
+    value = latency.percentile(percent)
+    return "-" if value is None else milliseconds(value)
