@@ -80,7 +80,7 @@ class ControlResponder:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[ControlRequest] = deque()
         self._tasks = TaskSet()
-        self._told: dict[ControlQuestion, tuple[float, Reply]] = {}
+        self._told: dict[tuple[str, ControlQuestion], tuple[float, Reply]] = {}
         self._next_log = 0.0
 
     def received(self, request: ControlRequest, /) -> None:
@@ -125,16 +125,17 @@ class ControlResponder:
             self._refuse(request, refusal)
             return
         question = question._replace(worker="")
-        told = self._told.get(question)
+        audience = self._audience(request)
+        told = self._told.get((audience, question))
         if told is not None and told[0] > self._loop.time():
             self._send(request, told[1])
             return
         if question.what == "ping":
             self._send(request, encode_answer(self._codec, self._source.pong()))
         elif question.what == "status":
-            self._tell(request, question, self._loop.time(), {"worker": self._status(request, question)})
+            self._tell(request, audience, question, self._loop.time(), {"worker": self._status(audience, question)})
         else:
-            self._tasks.spawn(self._describe(request, question))
+            self._tasks.spawn(self._describe(request, audience, question))
 
     def _refusal(self, request: ControlRequest, question: ControlQuestion) -> str | None:
         """Decide whether a control request is admitted; return why not.
@@ -144,35 +145,41 @@ class ControlResponder:
         """
         return None
 
-    def _visible(self, request: ControlRequest, service: str) -> bool:
-        """Decide whether the asker may know of a service: of those that it may not call, it hears nothing."""
+    def _audience(self, request: ControlRequest) -> str:
+        """Return what :meth:`_visible` decides by: all askers with the same audience are told the same."""
+        return ""
+
+    def _visible(self, audience: str, service: str) -> bool:
+        """Decide whether an audience may know of a service: of those that it may not call, it hears nothing."""
         return True
 
     def _refuse(self, request: ControlRequest, why: str) -> None:
         self._log("a control request is refused: %s", why)
         self._send(request, encode_answer(self._codec, {}, refused=why))
 
-    def _status(self, request: ControlRequest, question: ControlQuestion) -> dict[str, Any]:
-        return {"id": self.id, **self._source.status(question.service, lambda name: self._visible(request, name))}
+    def _status(self, audience: str, question: ControlQuestion) -> dict[str, Any]:
+        return {"id": self.id, **self._source.status(question.service, lambda name: self._visible(audience, name))}
 
-    def _tell(self, request: ControlRequest, question: ControlQuestion, began: float, value: dict[str, Any]) -> None:
+    def _tell(
+        self, request: ControlRequest, audience: str, question: ControlQuestion, began: float, value: dict[str, Any]
+    ) -> None:
         reply = encode_answer(self._codec, value)
         now = self._loop.time()
         if len(self._told) >= _KEPT:
             self._told.clear()
-        self._told[question] = (now + max(_AGE_MIN, _SHARE * (now - began)), reply)
+        self._told[audience, question] = (now + max(_AGE_MIN, _SHARE * (now - began)), reply)
         self._send(request, reply)
 
     def _send(self, request: ControlRequest, reply: Reply) -> None:
         request.reply(reply._replace(headers=worker_headers(self._name, self.id, time.time())))
 
-    async def _describe(self, request: ControlRequest, question: ControlQuestion) -> None:
+    async def _describe(self, request: ControlRequest, audience: str, question: ControlQuestion) -> None:
         try:
-            describe = self._source.descriptions(question.service, lambda name: self._visible(request, name))
+            describe = self._source.descriptions(question.service, lambda name: self._visible(audience, name))
             descriptions = await asyncio.wrap_future(self._threads.submit(describe))
             began = self._loop.time()
-            value = {"worker": self._status(request, question), "services": descriptions}
-            self._tell(request, question, began, value)
+            value = {"worker": self._status(audience, question), "services": descriptions}
+            self._tell(request, audience, question, began, value)
         except RabiBridgeError as error:
             self._refuse(request, str(error))
         except Exception as error:  # noqa: BLE001 - a class of the user may raise anything while it is described

@@ -1,0 +1,86 @@
+"""Control requests on a real broker: what askers leave behind, and which permissions they need."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from rabibridge.sync import Client
+from tests.rabbitmq.support import ctl, vhost_of
+from tests.support.services import new_echo
+from tests.support.waiting import PATIENCE, soon, until_true
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.rabbitmq.support import Stage
+    from tests.rabbitmq.users import Users
+    from tools.broker import Broker
+
+_ASKERS, _QUESTIONS = 10, 20
+
+
+async def _names(broker: Broker, stage: Stage, what: str, *columns: str) -> list[list[str]]:
+    return sorted(await ctl(broker, what, "-p", vhost_of(stage.url), *columns))
+
+
+async def test_askers_that_are_cut_off_leave_nothing_and_harm_nobody(stage: Stage, governed: Broker) -> None:
+    name = await stage.serve(new_echo())
+    client = await stage.client()
+    assert len(await client.ping(timeout=PATIENCE)) == 1
+    queues = await _names(governed, stage, "list_queues", "name")
+    bindings = await _names(governed, stage, "list_bindings", "source_name", "routing_key", "destination_name")
+    askers: list[Any] = [await stage.client() for _ in range(_ASKERS)]
+    asked = [asyncio.ensure_future(asker.workers()) for asker in askers for _ in range(_QUESTIONS)]
+    await asyncio.sleep(0)
+    for asker in askers:
+        asker._transport.abort()
+        await soon(asker.close())
+    await soon(asyncio.gather(*asked, return_exceptions=True))
+
+    async def as_before() -> bool:
+        return await _names(governed, stage, "list_queues", "name") == queues
+
+    await until_true(as_before)
+    assert await _names(governed, stage, "list_bindings", "source_name", "routing_key", "destination_name") == bindings
+    assert await soon(client.remote_call(name, (1,))) == 1
+    assert len(await client.ping(timeout=PATIENCE)) == 1
+    assert client.pending == 0
+
+
+async def test_who_may_call_may_ask_and_needs_nothing_else(
+    stage: Stage, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await stage.serve(new_echo())
+    monkeypatch.setenv("RABIBRIDGE_DIRECT_REPLY", "true")
+    client = await stage.client(url=await users.add("^$", "^rpc$", "^$"))
+    assert await soon(client.remote_call(name, (1,))) == 1
+    assert len(await client.ping(timeout=PATIENCE)) == 1
+    found = await client.services(name, timeout=PATIENCE)
+    assert [(service.name, service.consumers, service.silent) for service in found] == [(name, 1, 0)]
+
+
+async def test_a_server_that_may_only_serve_answers(stage: Stage, users: Users) -> None:
+    await stage.serve(new_echo())  # has declared the exchanges
+    url = await users.add("^(rpc.*|amq\\.gen.*)$", "^(rpc.*|amq\\.gen.*|amq\\.default)$", "^(rpc.*|amq\\.gen.*)$")
+    stage.register(echo := new_echo())
+    server = await stage.server(echo, url=url)
+    client = await stage.client()
+
+    async def answered() -> bool:
+        return [pong.worker for pong in await client.ping(server.name, timeout=5)] == [server.name]
+
+    await until_true(answered)
+
+
+async def test_a_synchronous_client_asks_too(stage: Stage) -> None:
+    name = await stage.serve(new_echo())
+
+    def ask() -> None:
+        with Client(url=stage.url) as client:
+            (pong,) = client.ping(timeout=PATIENCE)
+            (worker,) = client.workers(timeout=PATIENCE)
+            assert (worker.name, worker.id) == (pong.worker, pong.id)
+            assert [service.name for service in client.services(name, timeout=PATIENCE)] == [name]
+
+    await soon(asyncio.to_thread(ask))
