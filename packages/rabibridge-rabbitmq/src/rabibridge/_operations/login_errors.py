@@ -25,7 +25,8 @@ def login_finding(endpoint: Endpoint, error: RabiBridgeError, mechanisms: str) -
         error: as raised when logging in.
         mechanisms: the ways to log in that the broker offers, separated by blanks.
     """
-    text, user, vhost = str(error), endpoint.username, endpoint.virtualhost
+    text = str(error).removeprefix(f"cannot connect to {endpoint}: ")
+    user, vhost = endpoint.username, endpoint.virtualhost
     quoted_user, quoted_vhost = shlex.quote(user), shlex.quote(vhost)
     what, advice = "cannot log in", "look into the log of the broker"
     check = "login"
