@@ -126,6 +126,14 @@ soak-sync: $(STAMP)  ## The synchronous client: 1,000 forks, 100,000 timeouts th
 	SYNC_FORKS=1000 SYNC_RACES=100000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 3600 -v --durations=0 \
 		tests/rabbitmq/test_sync_races.py tests/rabbitmq/test_sync_forks.py -k 'races or many_forks or beside' $(ARGS)
 
+.PHONY: soak-streams
+soak-streams: $(STAMP)  ## Streams and child processes in full sizes: 10,000 left, 100,000 cancelled; an hour
+	@$(BIN)/python -m tools.broker --install --check
+	STREAMS_ABANDONED=10000 STREAMS_CANCELLED=100000 STREAM_ITEMS=1000000 CHILD_BACKLOG=100 CHILD_CALLS=10000 \
+		$(BIN)/python -m pytest -p no:benchmark -n0 --timeout 3600 -v -rP --durations=0 \
+		tests/rabbitmq/test_stream_sizes.py tests/unit/test_process_calls.py tests/unit/test_process_crashes.py \
+		-k 'left_with or swallow or in_flight or middle or recycling' $(ARGS)
+
 broker: $(STAMP)  ## Start a RabbitMQ, print its URL, run until Ctrl-C
 	@$(BIN)/python -m tools.broker --install
 
