@@ -7,6 +7,7 @@ which needs an older aio-pika, is in ``.venv-patio``; the libraries for synchron
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -44,6 +45,22 @@ def interpreter_of(contender: str) -> Interpreter:
         UnavailableError: its environment could not be created.
     """
     return interpreter(ENTRIES[contender].home)
+
+
+def installed_version(home: Home, distribution: str) -> str:
+    """Return the version of a distribution in an environment.
+
+    Raises:
+        UnavailableError: the environment could not be created.
+    """
+    if home == "main":
+        return importlib.metadata.version(distribution)
+    python = interpreter(home)
+    script = f"import importlib.metadata; print(importlib.metadata.version({distribution!r}))"
+    done = subprocess.run(
+        [python.python, "-c", script], capture_output=True, text=True, check=True, env=python.variables
+    )
+    return done.stdout.strip()
 
 
 def interpreter(home: Home) -> Interpreter:

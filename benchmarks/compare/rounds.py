@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from benchmarks.environments import UnavailableError, ready
 from benchmarks.processes import Program
@@ -104,7 +104,7 @@ def measure(stage: Stage, names: list[str], in_flights: list[int], rounds: int, 
         pairs = {}
         for name in names:
             say(f"starting {ENTRIES[name].title}")
-            with _leaving_out(name, measured):
+            with leaving_out(name, ENTRIES[name].title, measured):
                 ready(name)
                 pairs[name] = stack.enter_context(Pair(name, stage))
                 for in_flight, warm_up in _WARM_UP.items():
@@ -115,17 +115,32 @@ def measure(stage: Stage, names: list[str], in_flights: list[int], rounds: int, 
             for in_flight in in_flights:
                 # Every other round runs in reverse order, so that a contender does not always follow the same one.
                 for name in list(measured.rounds)[:: -1 if number % 2 else 1]:
-                    with _leaving_out(name, measured):
+                    with leaving_out(name, ENTRIES[name].title, measured):
                         measured.rounds[name][in_flight].append(pairs[name].run(in_flight, seconds))
         measured.peaks.update({name: pairs[name].peaks() for name in measured.rounds})
     return measured
 
 
+class Comparison(Protocol):
+    """What was measured, by the names of the contenders."""
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why contenders are missing."""
+        ...
+
+    @property
+    def rounds(self) -> dict[str, Any]:
+        """Their rounds."""
+        ...
+
+
 @contextlib.contextmanager
-def _leaving_out(name: str, measured: Measured) -> Iterator[None]:
+def leaving_out(name: str, title: str, measured: Comparison) -> Iterator[None]:
+    """Leave a contender out, and say why, if what is done with it in the block fails."""
     try:
         yield
     except (UnavailableError, RuntimeError) as error:
-        say(f"{ENTRIES[name].title} is left out: {error}")
+        say(f"{title} is left out: {error}")
         measured.left_out[name] = str(error)
         measured.rounds.pop(name, None)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks.compare.rounds import say
-from benchmarks.environments import UnavailableError, compiled, interpreter, nats_server
+from benchmarks.compare.rounds import leaving_out, say
+from benchmarks.environments import compiled, installed_version, interpreter, nats_server
 from benchmarks.processes import Process
 from benchmarks.streams.roster import CONTENDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from benchmarks.compare.stage import Stage
 
 __all__ = ["LARGE", "SMALL", "StreamMeasured", "StreamRound", "measure"]
@@ -109,11 +105,11 @@ def measure(stage: Stage, names: list[str], rounds: int, seconds: float) -> Stre
         for name in names:
             entry = CONTENDERS[name]
             say(f"starting {entry.title}")
-            with _leaving_out(name, measured):
+            with leaving_out(name, CONTENDERS[name].title, measured):
                 if entry.through == "NATS":
                     nats_server()
                 if entry.distribution is not None:
-                    measured.versions[entry.distribution] = _version(name)
+                    measured.versions[entry.distribution] = installed_version(entry.home, entry.distribution)
                 url = stage.url(entry)
                 stack.enter_context(_Program("serve", name, url))
                 readers[name] = stack.enter_context(_Program("read", name, url))
@@ -122,26 +118,6 @@ def measure(stage: Stage, names: list[str], rounds: int, seconds: float) -> Stre
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             for name in list(measured.rounds)[:: -1 if number % 2 else 1]:
-                with _leaving_out(name, measured):
+                with leaving_out(name, CONTENDERS[name].title, measured):
                     measured.rounds[name].append(readers[name].round(seconds))
     return measured
-
-
-def _version(name: str) -> str:
-    entry = CONTENDERS[name]
-    if entry.home == "main":
-        return importlib.metadata.version(str(entry.distribution))
-    home = interpreter(entry.home)
-    script = f"import importlib.metadata; print(importlib.metadata.version({entry.distribution!r}))"
-    done = subprocess.run([home.python, "-c", script], capture_output=True, text=True, check=True, env=home.variables)
-    return done.stdout.strip()
-
-
-@contextlib.contextmanager
-def _leaving_out(name: str, measured: StreamMeasured) -> Iterator[None]:
-    try:
-        yield
-    except (UnavailableError, RuntimeError) as error:
-        say(f"{CONTENDERS[name].title} is left out: {error}")
-        measured.left_out[name] = str(error)
-        measured.rounds.pop(name, None)

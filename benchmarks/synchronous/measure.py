@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks.compare.rounds import say
-from benchmarks.environments import UnavailableError, interpreter
+from benchmarks.compare.rounds import leaving_out, say
+from benchmarks.environments import installed_version, interpreter
 from benchmarks.processes import Process
 from benchmarks.synchronous.roster import CONTENDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
     from tools.broker import Broker
@@ -68,9 +65,10 @@ def measure(broker: Broker, names: list[str], threads: list[int], rounds: int, s
     with contextlib.ExitStack() as stack:
         clients: dict[str, _Program] = {}
         for name in names:
-            say(f"starting {CONTENDERS[name].title}")
-            with _leaving_out(name, measured):
-                measured.versions[CONTENDERS[name].distribution] = _version(name)
+            entry = CONTENDERS[name]
+            say(f"starting {entry.title}")
+            with leaving_out(name, entry.title, measured):
+                measured.versions[entry.distribution] = installed_version(entry.home, entry.distribution)
                 url = broker.fresh_vhost()
                 stack.enter_context(_Program("serve", name, url))
                 clients[name] = stack.enter_context(_Program("call", name, url))
@@ -81,26 +79,6 @@ def measure(broker: Broker, names: list[str], threads: list[int], rounds: int, s
             say(f"round {number + 1} of {rounds}")
             for count in threads:
                 for name in list(measured.rounds)[:: -1 if number % 2 else 1]:
-                    with _leaving_out(name, measured):
+                    with leaving_out(name, CONTENDERS[name].title, measured):
                         measured.rounds[name][count].append(clients[name].run(count, seconds))
     return measured
-
-
-def _version(name: str) -> str:
-    entry = CONTENDERS[name]
-    if entry.home == "main":
-        return importlib.metadata.version(entry.distribution)
-    home = interpreter(entry.home)
-    script = f"import importlib.metadata; print(importlib.metadata.version({entry.distribution!r}))"
-    done = subprocess.run([home.python, "-c", script], capture_output=True, text=True, check=True, env=home.variables)
-    return done.stdout.strip()
-
-
-@contextlib.contextmanager
-def _leaving_out(name: str, measured: SyncMeasured) -> Iterator[None]:
-    try:
-        yield
-    except (UnavailableError, RuntimeError) as error:
-        say(f"{CONTENDERS[name].title} is left out: {error}")
-        measured.left_out[name] = str(error)
-        measured.rounds.pop(name, None)
