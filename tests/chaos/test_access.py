@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rabibridge import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
-from tests.chaos.ledger import PLENTY, WORK
+from tests.chaos.ledger import WORK
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
@@ -78,14 +77,11 @@ async def test_one_who_may_not_send_until_it_is_granted(rig: Rig) -> None:
     load = await rig.load(await rig.client())
     network = await rig.network(await _user(rig, "mute", r"^amq\.gen-.*$", "^$", ".*"))
     mute = await rig.client(network.url)
-    began = time.monotonic()
     entries = [await soon(rig.ledger.call(mute, WORK)) for _ in range(3)]
     entries += await soon(asyncio.gather(*(rig.ledger.call(mute, WORK) for _ in range(200))))
     for entry in entries:
         assert isinstance(entry.error, ConfigurationError), entry
         assert all(word in str(entry.error) for word in ("'rpc'", "write", "set_permissions", "mute-")), entry
-        assert entry.ended is not None
-        assert entry.ended - began < PLENTY / 2
     assert len(network.links) == 1
     await rig.chaos_broker.allow(rig.vhost, r"^amq\.gen-.*$", "^rpc$", ".*", user=f"mute-{rig.vhost}")
 

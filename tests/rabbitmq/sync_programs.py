@@ -35,7 +35,7 @@ from rabibridge import RabiBridgeError
 from rabibridge.sync import Client
 
 _SERVICE, _HOLD = os.environ["SERVICE"], os.environ["HOLD"]
-_PATIENCE = 30.0
+_PATIENCE = 90.0
 _client: list[Client] = []
 
 

@@ -99,7 +99,7 @@ async def test_refused_calls_are_sent_again_and_run_once(stage: Stage) -> None:
         return number
 
     name = await stage.serve(work, queue_size=2, fetch_size=1)
-    client = await stage.client(retry=RetryRefused(attempts=1000, base=0.01, cap=0.05, burst=100_000))
+    client = await stage.client(retry=RetryRefused(attempts=10**6, base=0.01, cap=0.05, burst=100_000))
     assert await soon(asyncio.gather(*_calls(client, name, range(50)))) == list(range(50))
     assert sorted(ran) == list(range(50))
     assert client.pending == client.stray_replies == 0

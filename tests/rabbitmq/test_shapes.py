@@ -114,7 +114,8 @@ async def test_killed_askers_leave_nothing_behind(
     await until_true(lambda: _are(rabbitmq, stage.url, before))
     client = await stage.client()
     assert await soon(all_results(client.broadcast(name, "still there"))) == {server.name: "still there"}
-    assert [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+    logged = [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert [record.message for record in logged if not record.name.endswith("loop_monitor")] == []  # a busy machine
 
 
 async def _are(broker: Broker, url: str, expected: list[list[str]]) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PATIENCE", "counted_time", "longer", "soon", "until", "until_true"]
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """How long a test waits for what must happen, in seconds. What must happen happens much sooner."""
 
 ResultT = TypeVar("ResultT")

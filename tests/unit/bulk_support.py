@@ -10,7 +10,7 @@ from rabibridge_core._client.bulk import BulkOptions, run_bulk
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 class Calls:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers
     from tests.unit.scripted_transport import ScriptedTransport
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 CODEC = Codec()
 IDEMPOTENT = {"rb-idempotent": True}
 GONE = ConnectionLostError("the cable was cut")

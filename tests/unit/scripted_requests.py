@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, Reply
 
 CODEC = Codec()
-PATIENCE = 30.0
+PATIENCE = 90.0
 _NO_HEADERS: Headers = {}
 
 

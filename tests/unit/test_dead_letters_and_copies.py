@@ -111,7 +111,8 @@ async def test_a_dead_letter_whose_channel_is_closed_is_sent_again_once(stage: S
     assert len(stage.heard(spec.Basic.Publish)) == 2
 
 
-async def test_after_a_refusal_nothing_is_tried_for_a_while(stage: Stage) -> None:
+async def test_after_a_refusal_nothing_is_tried_for_a_while(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rabibridge._transport.confirmed_publisher._RETRY_AFTER", 10_000.0)
     (await stage.request()).dead_letter("a reason")
     channel, _ = await stage.hears(spec.Basic.Publish)
     stage.connection.send(channel, spec.Channel.Close(403, "ACCESS_REFUSED", 60, 40))

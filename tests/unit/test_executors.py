@@ -23,7 +23,7 @@ from tests.unit.scripted_requests import ScriptedRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 def call() -> ActiveRequest:

@@ -56,10 +56,10 @@ def test_the_fixture_works(tmp_path: Path, loads: str, conftest: str) -> None:
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     options = ["-p", "no:rabibridge_testing"] if loads == "others" else []
     command = [sys.executable, "-m", "pytest", "-q", *_LESS, *options]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_package_needs_no_pytest() -> None:
     program = "import sys, rabibridge_testing; assert 'pytest' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", program], timeout=250, check=True)

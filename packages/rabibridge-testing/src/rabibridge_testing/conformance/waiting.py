@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PATIENCE", "longer", "soon", "until"]
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Timeout in seconds for everything that a test waits for. A correct transport needs far less."""
 
 ResultT = TypeVar("ResultT")
