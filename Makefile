@@ -69,7 +69,7 @@ pytest: $(TESTS_STAMP)  ## Only the tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.chromium --install || test -z "$$CI"
 	$(PYTEST) $(ARGS)
 
-unit: $(TESTS_STAMP)  ## The tests that need no RabbitMQ, in less than a minute; ARGS='...' is passed to pytest
+unit: $(TESTS_STAMP)  ## The tests that need no RabbitMQ, in about two minutes; ARGS='...' is passed to pytest
 	$(PYTEST) $(UNIT) -m 'not rabbitmq' $(ARGS)
 
 test-latest:  ## The tests on the newest Python, 3.14 or later where it can be had; LATEST=3.15 asks for that one

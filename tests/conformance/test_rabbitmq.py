@@ -46,7 +46,7 @@ class Proxies(dict["Transport", Proxy]):
 def make_transport(amqp_url: str, proxies: Proxies) -> Callable[[], Awaitable[Transport]]:
     async def make() -> Transport:
         proxy = await proxies.open(amqp_url)
-        # Some tests wait for an attempt to connect to be given up.
+        # Some tests wait for an operation that is given up.
         settings = replace(load_settings(url=proxy.url), connect_timeout=5.0)
         transport = RabbitMQTransport(settings, "conformance")
         proxies[transport] = proxy
@@ -71,9 +71,13 @@ def unreachable(proxies: Proxies) -> Callable[[Transport], AbstractAsyncContextM
         proxies[transport].refusing = True
         proxies[transport].cut()
         transport.abort()
+        connection = transport._connection
+        # Tests of a first connect() wait until it gives up; what waits for the next connection is as patient as ever.
+        patient, connection._connect_timeout = connection._connect_timeout, 0.5
         try:
             yield
         finally:
+            connection._connect_timeout = patient
             proxies[transport].refusing = False
 
     return cut_off

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +70,14 @@ def test_shell_commands_are_well_formed(block: Block) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@cache
+def _help(command: str) -> subprocess.CompletedProcess[str]:
+    program = "from rabibridge.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, command, "--help"], capture_output=True, text=True, timeout=60
+    )
+
+
 @pytest.mark.parametrize(("block", "words"), COMMANDS)
 def test_commands_name_what_there_is(block: Block, words: list[str]) -> None:
     program, arguments = words[0], words[1:]
@@ -82,10 +91,5 @@ def test_commands_name_what_there_is(block: Block, words: list[str]) -> None:
     elif program == "cd":
         assert (ROOT / arguments[0]).is_dir()
     elif program == "rabibridge" and arguments:
-        done = subprocess.run(
-            [sys.executable, "-c", "from rabibridge.cli import main; main()", arguments[0], "--help"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = _help(arguments[0])
         assert done.returncode == 0, done.stdout + done.stderr

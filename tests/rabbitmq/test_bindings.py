@@ -36,8 +36,10 @@ async def test_a_binding_that_is_deleted_comes_back_with_the_first_call_that_mis
 
 @pytest.mark.parametrize("exchange", ["rpc", "rpc_any", "rpc_any_sync"])
 async def test_an_exchange_that_is_deleted_comes_back_with_its_bindings(
-    stage: Stage, raw: AbstractChannel, exchange: str
+    stage: Stage, raw: AbstractChannel, exchange: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rabibridge._transport.binding_watch._LOOK_INTERVAL", 0.5)
+
     def in_a_thread() -> str:
         return "thread"
 

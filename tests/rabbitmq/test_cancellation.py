@@ -104,8 +104,9 @@ async def test_where_cancels_are_forbidden_the_services_go_on_without(
 
 
 async def test_the_queue_for_cancels_is_deleted(
-    stage: Stage, governed: Broker, caplog: pytest.LogCaptureFixture
+    stage: Stage, governed: Broker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rabibridge._transport.binding_watch._LOOK_INTERVAL", 0.5)
     caplog.set_level(logging.INFO, "rabibridge")
     name = await stage.serve(new_echo())
     client = await stage.client()

@@ -16,6 +16,7 @@ import pytest
 
 from rabibridge import ConfigurationError, ConnectionLostError, RMQBase, RMQClient, RMQServer
 from rabibridge_core.transport import ConnectionState
+from tests.rabbitmq.support import Gate
 from tests.support.proxy import Proxy
 from tests.support.secret_frames import secrets_in
 from tests.support.waiting import PATIENCE, longer, soon, until
@@ -39,7 +40,8 @@ def dead_url() -> Iterator[str]:
 async def test_attempts_and_the_time_left_are_logged(
     dead_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    timeouts = longer(5)
+    monkeypatch.setattr("rabibridge._connection.connector._FIRST_LOG_INTERVAL", 0.2)
+    timeouts = longer(1)
     while True:
         seconds = next(timeouts)
         monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", str(seconds))
@@ -133,10 +135,8 @@ async def test_connect_that_is_cancelled_stops_and_may_be_called_again(
 
 
 async def test_the_task_of_the_connection_is_cancelled_by_the_program(stage: Stage) -> None:
-    async def wait_for_ever() -> None:
-        await asyncio.Event().wait()
-
-    name = await stage.serve(wait_for_ever)
+    gate = Gate()
+    name = await stage.serve(gate.function())
     client = await stage.client()
     calls = [asyncio.create_task(client.remote_call(name, idempotent=again)) for again in (False, True)]
     await until(lambda: client.pending == 2)
@@ -153,6 +153,7 @@ async def test_the_task_of_the_connection_is_cancelled_by_the_program(stage: Sta
     assert "cancelled by the program" in client.health().reasons[0]
     await soon(client.connect())
     assert client.health()
+    gate.opened.set()  # else the server waits for the calls, whose caller is gone, when it stops
 
 
 async def test_a_server_whose_connection_task_is_cancelled_stops_with_the_error(stage: Stage) -> None:

@@ -78,7 +78,7 @@ async def test_each_call_has_its_outcome() -> None:
                 await asyncio.sleep(60)
                 return number
 
-    flood = Flood(call, [0.0, 0.0, 0.0, 0.0, 5.0], limit=0.01)
+    flood = Flood(call, [0.0, 0.0, 0.0, 0.0, 0.2], limit=0.01)
     await flood.run(0.05, patience=5)
     assert flood.outcomes == b"gretn"
     assert flood.errors == {"builtins.ValueError": 1}
