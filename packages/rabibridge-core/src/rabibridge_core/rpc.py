@@ -8,6 +8,7 @@ from __future__ import annotations
 from rabibridge_core._api.base import RpcBase
 from rabibridge_core._api.calls import ClientView
 from rabibridge_core._api.client import RpcClient
+from rabibridge_core._api.running import multiprocess_spawn_helper
 from rabibridge_core._api.server import RpcServer
 from rabibridge_core._api.stream_stubs import StreamStub
 from rabibridge_core._api.stubs import Stub
@@ -36,6 +37,7 @@ __all__ = [
     "SyncStream",
     "SyncStreamStub",
     "SyncStub",
+    "multiprocess_spawn_helper",
 ]
 
 for _class in (

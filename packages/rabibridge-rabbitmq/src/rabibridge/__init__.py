@@ -43,7 +43,15 @@ if TYPE_CHECKING:
         StreamError,
         WorkerCrashedError,
     )
-    from rabibridge_core.rpc import Broadcast, BroadcastReply, ClientView, Stream, StreamStub, Stub
+    from rabibridge_core.rpc import (
+        Broadcast,
+        BroadcastReply,
+        ClientView,
+        Stream,
+        StreamStub,
+        Stub,
+        multiprocess_spawn_helper,
+    )
     from rabibridge_core.transport import ConnectionState, Delivery, Headers, HeaderValue, QueueType
 
     __version__: str
@@ -88,6 +96,7 @@ __all__ = [
     "WorkerCrashedError",
     "__version__",
     "current_call",
+    "multiprocess_spawn_helper",
     "register_call",
     "service",
 ]

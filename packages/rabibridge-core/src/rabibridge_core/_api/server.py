@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from weakref import ref
 
 from rabibridge_core._api.lifespan import check_lifespan, entered_with
-from rabibridge_core._api.serving import ServingBase
+from rabibridge_core._api.running import RunningBase
 from rabibridge_core._observability.health import Health
 from rabibridge_core._server.process_scope import Overrides, ProcessScope
 from rabibridge_core._server.server import Server
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["RpcServer"]
 
 
-class RpcServer(ServingBase):
+class RpcServer(RunningBase):
     """Offers functions to clients.
 
     Every call runs in its own task (or thread, if the function is not async), at most ``fetch_size`` of a service at a

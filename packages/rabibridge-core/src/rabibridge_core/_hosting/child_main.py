@@ -22,6 +22,7 @@ from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._hosting.child_channel import ChildChannel, LogForwarder
 from rabibridge_core._hosting.child_request import ChildProgress, ChildRequest
 from rabibridge_core._hosting.file_package import package_of
+from rabibridge_core._hosting.parent_death import die_with_parent
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.payloads import decode_request
 from rabibridge_core._reporting.error_text import message_of
@@ -45,14 +46,13 @@ __all__ = ["main"]
 
 _log = get_logger(__name__)
 _SUMMARY_INTERVAL = 5.0
-_PR_SET_PDEATHSIG = 1
 
 
 def main(connection: socket.socket, parent: int) -> None:
     """Serve until the worker wants nothing more; ``parent`` is its process id."""
     channel = ChildChannel(connection)
     _prepare_signals(channel)
-    _die_with_worker()
+    die_with_parent()
     if os.getppid() != parent:
         sys.exit(0)  # it was gone before
     first = channel.receive()
@@ -80,18 +80,6 @@ def _prepare_signals(channel: ChildChannel) -> None:
 
 def _ignore(number: int, frame: object) -> None:
     pass
-
-
-def _die_with_worker() -> None:
-    """Have this process killed when its worker is, even in the middle of native code. Only Linux can do that."""
-    if sys.platform != "linux":
-        return
-    try:
-        import ctypes
-
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (ImportError, OSError, AttributeError) as error:
-        _log.debug("this process is not killed together with its worker by the kernel: %s", error)
 
 
 def _forward_logs(channel: ChildChannel, levels: dict[str, int]) -> None:

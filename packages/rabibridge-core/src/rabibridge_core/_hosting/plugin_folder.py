@@ -11,12 +11,12 @@ from rabibridge_core._hosting.file_package import package_of
 from rabibridge_core._hosting.plugin_files import PluginFiles
 from rabibridge_core._reporting.error_text import message_of
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._reporting.user_frames import frames_of_user
 from rabibridge_core._services.offers import services_among
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from rabibridge_core._hosting.plugin_files import Unit
     from rabibridge_core._services.schema import ServiceSchema
@@ -173,7 +173,7 @@ class PluginFolder:
         except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything, and the others must still load
             self._package.put_back(name)
             kept = f"; its previous services stay: {names_of(plugin.services)}" if plugin.services else ""
-            frames = type(error), error, _frames_of_plugin(error.__traceback__)
+            frames = type(error), error, frames_of_user(error.__traceback__)
             _log.error("cannot import the plug-in %s%s", plugin.path, kept, exc_info=frames)
             return f"{type(error).__name__}: {message_of(error)}"
         plugin.services = services
@@ -183,13 +183,3 @@ class PluginFolder:
 def names_of(services: list[ServiceSchema]) -> str:
     """Return the names of services, for the log."""
     return ", ".join(schema.name for schema in services)
-
-
-def _frames_of_plugin(traceback: TracebackType | None) -> TracebackType | None:
-    """Omit the frames of the import system and of the loader, which lead to the plug-in."""
-    while traceback is not None:
-        module = str(traceback.tb_frame.f_globals.get("__name__"))
-        if module.partition(".")[0] not in ("importlib", "rabibridge_core"):
-            break
-        traceback = traceback.tb_next
-    return traceback

@@ -1,13 +1,18 @@
-"""Runs a server until it is stopped: handles signals, and watches plug-in folders."""
+"""Runs a server until it is stopped: handles signals, watches plug-in folders, and reports to a supervisor."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._hosting.worker.link import current_link
+from rabibridge_core._hosting.worker.report import report
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -16,13 +21,29 @@ if TYPE_CHECKING:
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._server.server import Server
 
-__all__ = ["serve_until_stopped"]
+__all__ = ["DUPLICATE_SIGNALS", "serve_until_stopped", "stop_servers"]
 
 _log = get_logger(__name__)
-_running: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
-"""Event loop and ``stop`` of each server that a signal stops."""
+DUPLICATE_SIGNALS = 1.0
+"""Signals that follow each other within so many seconds count as one in a supervisor and its workers: what stops a
+service may signal its whole process group, and each process more than once."""
+
+
+@dataclass(eq=False)
+class _Running:
+    """A server that a signal stops: its event loop, its ``stop``, and whether that was called."""
+
+    loop: asyncio.AbstractEventLoop
+    stop: Callable[[], None]
+    stopping: bool = False
+
+
+_running: list[_Running] = []
 _before: dict[signal.Signals, Any] = {}
 """The signal handlers to restore after the last of these servers."""
+_first_signal: float | None = None
+"""When the first signal has come to this process, if a supervisor has started it."""
+_served = False
 
 
 async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = (), *, signals: bool = True) -> None:
@@ -33,14 +54,17 @@ async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = 
         watched: plug-in folders; when their files change, the services are changed while they run.
         signals: whether to install signal handlers; ``False`` leaves signals to the application.
     """
+    link = current_link()
     with _stopped_by_signals(server.stop) if signals else nullcontext():
-        watchers = [asyncio.create_task(_watch(server, folder)) for folder in watched]
+        beside = [asyncio.create_task(_watch(server, folder)) for folder in watched]
+        if link is not None:
+            beside.append(asyncio.create_task(report(link, server)))
         try:
             await server.run()
         finally:
-            for watcher in watchers:
-                watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def _watch(server: Server, folder: PluginFolder) -> None:
@@ -56,28 +80,90 @@ async def _watch(server: Server, folder: PluginFolder) -> None:
 @contextmanager
 def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Let SIGTERM and SIGINT stop this server, together with all others that run on the main thread."""
+    global _served
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop = asyncio.get_running_loop()
-    if not _running:
+    if not _before:
         _before.update({number: signal.signal(number, _on_signal) for number in (signal.SIGTERM, signal.SIGINT)})
-    entry = (loop, stop)
-    _running.append(entry)
+    running = _Running(asyncio.get_running_loop(), stop)
+    _running.append(running)
+    _served = True
     try:
         yield
     finally:
-        _running.remove(entry)
-        if not _running:
-            while _before:
-                signal.signal(*_before.popitem())
+        _running.remove(running)
+        # The same signal may reach a worker twice: the second one must not kill it while its program ends.
+        if not _running and current_link() is None:
+            _restore_signals()
+
+
+def _restore_signals() -> None:
+    while _before:
+        signal.signal(*_before.popitem())
 
 
 def _on_signal(number: int, frame: object) -> None:
-    for loop, stop in _running:
-        loop.call_soon_threadsafe(_stop, stop, signal.Signals(number).name)
+    global _first_signal
+    again = True
+    if current_link() is not None:
+        now = monotonic()
+        if _first_signal is None:
+            _first_signal, again = now, False
+        elif now - _first_signal < DUPLICATE_SIGNALS:
+            return
+    stop_servers(again=again, why=signal.Signals(number).name)
 
 
-def _stop(stop: Callable[[], None], signal_name: str) -> None:
-    _log.info("%s: stopping", signal_name)  # not in the signal handler, which may interrupt logging
-    stop()
+def stop_servers(*, again: bool, why: str) -> bool:
+    """Stop the servers that signals stop, as a signal does. It may be called from any thread and in signal handlers.
+
+    Args:
+        again: whether servers that are stopping already have to return their calls in flight to the queues.
+        why: the reason, for the log; ``""``: none is logged.
+
+    Returns:
+        Whether there are such servers, or were.
+    """
+    for running in list(_running):
+        running.loop.call_soon_threadsafe(_stop, running, again, why)
+    return _served
+
+
+def _stop(running: _Running, again: bool, why: str) -> None:
+    if running.stopping and not again:
+        return
+    running.stopping = True
+    if why:  # not in the signal handler, which may interrupt logging
+        _log.info("%s: stopping", why)
+        if (link := current_link()) is not None:
+            link.tell("signalled")
+    running.stop()
+
+
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    """Called before a fork: a signal to the child that comes before its handlers are reset must not be lost."""
+    if _before:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _before.keys())
+
+
+def _in_forked_child() -> None:
+    """Called in a process that a handler has forked: a signal to it must not stop the servers of its parent."""
+    _running.clear()
+    for number in list(_before):
+        del _before[number]
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+    _after_fork()
+
+
+def _after_fork() -> None:
+    mask = vars(_forking).pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_in_forked_child, after_in_parent=_after_fork)

@@ -72,7 +72,7 @@ class RunningServices:
         self._codec = codec
         self._hooks = hooks
         self._process = ProcessScope() if process is None else process
-        self._drain_timeout = drain_timeout
+        self.drain_timeout = drain_timeout
         self._name = name
         self._queue_type: QueueType = queue_type
         self._clocks = CallerClocks()
@@ -159,7 +159,7 @@ class RunningServices:
         try:
             if self._aborted:
                 runner.abort_drain()
-            unfinished = await runner.stop(self._drain_timeout)
+            unfinished = await runner.stop(self.drain_timeout)
             await runner.processor.wait_closed()
             return unfinished
         finally:
@@ -175,7 +175,7 @@ class RunningServices:
                 runners = list(self.runners.values())
                 waits_for = self._describe_active([*runners, *self._stopping])
                 if waits_for:
-                    _log.info("stopping: up to %g s for the calls in flight: %s", self._drain_timeout, waits_for)
+                    _log.info("stopping: up to %g s for the calls in flight: %s", self.drain_timeout, waits_for)
                 self.runners.clear()
                 self._stopping.update(runners)
                 unfinished = await asyncio.gather(*map(self._finish, runners), *self._stops)
@@ -195,6 +195,11 @@ class RunningServices:
     def active_requests(self) -> int:
         """Number of requests that are processed or queued in all services, including those that are being stopped."""
         return sum(runner.active_requests for runner in {*self.runners.values(), *self._stopping})
+
+    @property
+    def answered(self) -> int:
+        """Number of calls that have ended, of the present services."""
+        return sum(statistics.ended for statistics in self._statistics.values())
 
     @staticmethod
     def _describe_active(runners: Iterable[ServiceRunner]) -> str:

@@ -189,20 +189,20 @@ class Settings(CheckedSettings):
         "auto", "asyncio", "uvloop", default="auto", group=_RUN, meaning="event loop; `auto`: uvloop if it is installed"
     )
     max_calls_per_worker: int | None = integer_setting(
-        1,
+        0,
         2**63 - 1,
         default=None,
         unit="calls",
         group=_RUN,
-        meaning="a worker that has answered this many calls is replaced, without a failed call",
+        meaning="a worker that has answered this many calls is replaced, without a failed call; 0: never",
     )
     max_memory_per_worker: int | None = integer_setting(
-        2**20,
+        0,
         2**63 - 1,
         default=None,
         unit="bytes",
         group=_RUN,
-        meaning="a worker whose resident memory exceeds this is replaced, without a failed call",
+        meaning="a worker whose resident memory exceeds this is replaced, without a failed call; 0: never",
     )
 
     def transport_as(self, kind: type[_T]) -> _T:

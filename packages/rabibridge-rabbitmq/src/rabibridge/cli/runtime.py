@@ -12,6 +12,7 @@ import typer
 
 from rabibridge.cli.error_report import report
 from rabibridge.cli.exit_codes import ExitCode
+from rabibridge.cli.logs import set_log_level
 from rabibridge.cli.output import StdoutClosedError
 from rabibridge_core.errors import RabiBridgeError
 
@@ -75,10 +76,3 @@ def log_to_stderr(level: str) -> None:
     """Log on standard error from this level on."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     set_log_level(level)
-
-
-def set_log_level(name: str) -> None:
-    """Change the level from which on the program logs."""
-    level = logging.getLevelNamesMapping()[name.upper()]
-    logging.getLogger().setLevel(level)
-    logging.getLogger("aiormq").setLevel(max(level, logging.INFO))  # at DEBUG it logs complete messages

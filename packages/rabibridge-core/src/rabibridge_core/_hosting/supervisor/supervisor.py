@@ -1,0 +1,250 @@
+"""The supervisor: so many workers serve, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from rabibridge_core._hosting.supervisor.cores import core_of
+from rabibridge_core._hosting.supervisor.place import WorkerPlace, shown_trace
+from rabibridge_core._hosting.supervisor.worker_process import WorkerProcess, WorkerStartError
+from rabibridge_core._reporting.loggers import get_logger
+
+if TYPE_CHECKING:
+    from rabibridge_core._hosting.supervisor.options import SupervisorOptions, WorkerLaunch
+    from rabibridge_core._hosting.supervisor.service_manager import ServiceManager
+
+__all__ = ["Supervisor"]
+
+_log = get_logger(__name__)
+_START_FAILURES = 5
+"""So many workers in a row that end before they are ready, in one place, are a problem that no attempt will solve."""
+_BEAT_INTERVAL = 1.0
+_RECYCLE_AGAIN = 30.0
+"""After how many seconds a worker that could not be replaced is tried again."""
+
+
+class Supervisor:
+    """Runs workers. What has to be done to them is done by one task, one thing after the other.
+
+    So a reload that is asked for while another one runs follows it, workers are never replaced two at a time, and a
+    worker that is added or taken away meanwhile is counted.
+    """
+
+    def __init__(self, launch: WorkerLaunch, options: SupervisorOptions, manager: ServiceManager) -> None:
+        """Start nothing yet; it must be made on the running event loop."""
+        self.launch = launch
+        self.options = options
+        self.failure: WorkerStartError | None = None
+        """Why it has given up; ``None``: it has not."""
+        self.failures = 0
+        """How many workers in a row have failed then."""
+        self._manager = manager
+        self._loop = asyncio.get_running_loop()
+        self._beat_interval = min(_BEAT_INTERVAL, manager.watchdog / 8 or _BEAT_INTERVAL)
+        self._wanted = options.workers
+        self._generation = 0
+        self._places: list[WorkerPlace] = []
+        self._workers: set[WorkerProcess] = set()
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.was_ready = self._reloading = False
+        self._recycle_from = 0.0
+        self._limit_too_low = False
+
+    @property
+    def pids(self) -> set[int]:
+        """The processes that it has started, and that are not reaped."""
+        return {worker.pid for worker in self._workers}
+
+    def new_worker(self, number: int) -> WorkerProcess:
+        """See :class:`PlaceOwner`."""
+        worker = WorkerProcess(number, self._generation, self._beat_interval, self._changed.set)
+        self._workers.add(worker)
+        worker.gone.add_done_callback(lambda _: self._workers.discard(worker))
+        return worker
+
+    async def run(self) -> None:
+        """Run workers until :meth:`stop` was called and all have ended, or their programs have, or they cannot start.
+
+        :attr:`failure` says whether they could not.
+        """
+        _log.info("starting %s", _workers(self._wanted))
+        working = asyncio.ensure_future(self._work())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            self._manager.stopping()
+            self._stopping.set()
+            working.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+            await self._end()
+
+    async def _work(self) -> None:
+        """Do what has to be done, one thing after the other, until all programs have come to their end."""
+        while True:
+            self._changed.clear()
+            await self._count()
+            if self._places and all(place.returned for place in self._places):
+                return
+            self._look()
+            place = self._next_to_replace()
+            if place is None or not self._reloading:
+                self._tell_ready()
+            if place is None:
+                await self._changed.wait()
+            else:
+                await self._replace(place)
+
+    async def _count(self) -> None:
+        """Have as many places as are wanted."""
+        while len(self._places) < self._wanted:
+            taken = {place.number for place in self._places}
+            number = next(number for number in range(1, len(taken) + 2) if number not in taken)
+            place = WorkerPlace(number, core_of(number) if self.options.bind_core else None, self)
+            self._places.append(place)
+            place.open()
+            assert place.task is not None
+            place.task.add_done_callback(lambda _: self._changed.set())
+        while len(self._places) > self._wanted:
+            place = self._places.pop()
+            await place.close()
+
+    def _look(self) -> None:
+        """Notice workers that have to be recycled."""
+        if self._loop.time() < self._recycle_from:
+            return
+        calls, memory = self.options.max_calls, self.options.max_memory
+        for place in self._places:
+            worker = place.current
+            if worker is None or not worker.ready:
+                continue
+            if calls and worker.calls >= calls:
+                place.recycle = f"it has answered {worker.calls} calls"
+            elif memory and worker.memory >= memory > worker.first_memory:
+                place.recycle = f"it uses {worker.memory / 2**20:.0f} MiB"
+            elif memory and worker.first_memory >= memory and not self._limit_too_low:
+                self._limit_too_low = True
+                _log.warning(
+                    "a new worker uses %.0f MiB, more than the limit of %.0f MiB: such workers are not replaced",
+                    worker.first_memory / 2**20, memory / 2**20,
+                )  # fmt: skip
+
+    def _next_to_replace(self) -> WorkerPlace | None:
+        """Return the place with the oldest program, or a worker to recycle. One that starts is waited for."""
+        places = [place for place in self._places if place.current is not None and not place.returned]
+        old = [place for place in places if place.generation < self._generation]
+        if old and not self._reloading:
+            self._reloading = True
+            self._manager.reloading()
+            _log.info("reloading %s, one after another", _workers(len(old)))
+        return min(
+            old or [place for place in places if place.recycle], key=lambda place: place.generation, default=None
+        )
+
+    async def _replace(self, place: WorkerPlace) -> None:
+        if place.recycle and not self._reloading:
+            _log.info("%s is replaced: %s", place.current, place.recycle)
+        generation = self._generation
+        try:
+            await place.replace()
+        except WorkerStartError as error:
+            trace = shown_trace(error.trace)
+            if self._reloading:
+                _log.error(
+                    "the reload has stopped, and the workers of before continue: a new worker cannot start: %s%s",
+                    error, trace,
+                )  # fmt: skip
+                for each in self._places:
+                    each.generation = max(each.generation, generation)
+            else:
+                _log.error(
+                    "%s continues: the one that was to follow it cannot start: %s%s", place.current, error, trace
+                )
+                place.recycle = ""
+                self._recycle_from = self._loop.time() + _RECYCLE_AGAIN
+
+    def _tell_ready(self) -> None:
+        """Tell that all workers serve, when they do: at first, and at the end of a reload."""
+        if self.was_ready and not self._reloading:
+            return
+        if not all(place.ready for place in self._places):
+            return
+        if self._reloading:
+            _log.info("reloaded")
+        else:
+            _log.info("%s ready: processes %s", _workers(len(self._places)), ", ".join(map(str, sorted(self.pids))))
+        self.was_ready, self._reloading = True, False
+        self._manager.ready()
+
+    def start_failed(self, place: WorkerPlace, error: WorkerStartError) -> None:
+        """See :class:`PlaceOwner`."""
+        if self._stopping.is_set():
+            return
+        if place.failures < _START_FAILURES and (error.may_pass or self.was_ready):
+            trace = shown_trace(error.trace)
+            _log.error("worker %d cannot start, and is tried again: %s%s", place.number, error, trace)
+            return
+        self.failure, self.failures = error, place.failures
+        self._stopping.set()
+
+    def stop(self, why: str) -> None:
+        """See :class:`Controlled`."""
+        count = len(self._workers)
+        _log.info("%s: stopping %s", why, _workers(count))
+        self._stopping.set()
+
+    def stop_now(self, why: str) -> None:
+        """See :class:`Controlled`."""
+        _log.warning("%s again: the calls in flight return to their queues", why)
+        self._stopping.set()
+        for worker in self._workers:
+            worker.hurry()
+
+    def reload(self, why: str) -> None:
+        """See :class:`Controlled`."""
+        if not self._stopping.is_set():
+            _log.info("%s: %s", why, "another reload follows" if self._reloading else "reload")
+            self._generation += 1
+            self._changed.set()
+
+    def add_workers(self, count: int, why: str) -> None:
+        """See :class:`Controlled`."""
+        if self._wanted + count < 1:
+            _log.warning("%s: one worker stays", why)
+            return
+        self._wanted += count
+        _log.info("%s: %s from now on", why, _workers(self._wanted))
+        self._changed.set()
+
+    async def watch_dog(self) -> None:
+        """Give signs of life while the event loop of each worker runs. Runs until cancelled."""
+        limit = self._manager.watchdog
+        blocked: set[WorkerProcess] = set()
+        while limit:
+            now = self._loop.time()
+            standing = {each for each in self._workers if each.ready and now - each.last_beat > limit / 2}
+            for worker in standing - blocked:
+                _log.error("the event loop of %s stands still: no signs of life are given to the watchdog", worker)
+            blocked = standing
+            if not standing:
+                self._manager.alive()
+            await asyncio.sleep(limit / 4)
+
+    async def _end(self) -> None:
+        """Let all workers end, and wait until they are gone."""
+        closing = [asyncio.ensure_future(place.close()) for place in self._places]
+        for worker in list(self._workers):
+            worker.leave()
+        while self._workers:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([worker.gone for worker in self._workers])
+        await asyncio.gather(*closing)
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker{'s' if count != 1 else ''}"

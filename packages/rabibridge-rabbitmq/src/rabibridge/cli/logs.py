@@ -1,0 +1,70 @@
+"""What the log of a serving process looks like."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from rabibridge_core._hosting.worker.link import current_link
+from rabibridge_core._reporting.json_log import JsonLogFormatter
+from rabibridge_core.errors import ConfigurationError
+
+__all__ = ["LogFormat", "configure_logging", "set_log_level"]
+
+LogFormat = Literal["text", "json"]
+
+
+def configure_logging(level: str, log_format: LogFormat, config: str | None, *, supervised: bool) -> None:
+    """Log on standard error, or as a file of the standard library's module ``logging.config`` says.
+
+    Args:
+        level: the name of the level from which on it logs.
+        log_format: lines of text, or of JSON.
+        config: a file that says everything instead: with a dictionary for ``dictConfig`` (.json, .toml), or an INI file
+            for ``fileConfig``.
+        supervised: whether there is a supervisor: the lines say which process they come from.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    if config is not None:
+        _configure_from(Path(config))
+        return
+    link = current_link()
+    handler = logging.StreamHandler(sys.stderr)
+    if log_format == "json":
+        handler.setFormatter(JsonLogFormatter(None if link is None else link.number))
+    else:
+        who = "" if not supervised else " [supervisor]" if link is None else f" [worker {link.number}, %(process)d]"
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s{who} %(name)s: %(message)s"))
+    logging.root.handlers[:] = [handler]
+    set_log_level(level)
+
+
+def set_log_level(name: str) -> None:
+    """Change the level from which on the program logs."""
+    level = logging.getLevelNamesMapping()[name.upper()]
+    logging.getLogger().setLevel(level)
+    logging.getLogger("aiormq").setLevel(max(level, logging.INFO))  # at DEBUG it logs complete messages
+
+
+def _configure_from(path: Path) -> None:
+    try:
+        if path.suffix in (".json", ".toml"):
+            text = path.read_text(encoding="utf-8")
+            dictionary: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+            dictionary.setdefault("version", 1)
+            dictionary.setdefault("disable_existing_loggers", False)
+            logging.config.dictConfig(dictionary)
+        else:
+            logging.config.fileConfig(path, disable_existing_loggers=False, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"log_config {path}: {error.strerror or error}") from None
+    except Exception as error:  # noqa: BLE001 - the file may name any class, which may raise anything
+        cause = f": {error.__cause__}" if error.__cause__ is not None else ""
+        raise ConfigurationError(f"log_config {path}: {type(error).__name__}: {error}{cause}") from None
