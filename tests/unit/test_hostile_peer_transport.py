@@ -91,7 +91,7 @@ async def test_a_service_stopped_while_its_queue_is_being_consumed_is_stopped(qu
     held: list[tuple[PeerConnection, int, Any]] = []
 
     def script(connection: PeerConnection, channel: int, frame: Any) -> Any:
-        if isinstance(frame, spec.Basic.Consume) and len(peer.connections) == 2:
+        if isinstance(frame, spec.Basic.Consume) and frame.queue == queue.name and len(peer.connections) == 2:
             held.append((connection, channel, frame))
             return ()
         return None
