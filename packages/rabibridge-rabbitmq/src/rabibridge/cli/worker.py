@@ -72,11 +72,11 @@ class ServeOptions:
             runner.run(self._serve(settings))
 
     async def _serve(self, settings: Settings) -> None:
+        _log.info("event loop: %s", type(asyncio.get_running_loop()).__module__.partition(".")[0])
         use_app_dir(self.app_dir)
         if (drain_timeout := self.settings.get("drain_timeout")) is not None:
             os.environ["RABIBRIDGE_DRAIN_TIMEOUT"] = str(drain_timeout)  # for a server that the target makes
         server = await load_server(self.targets, factory=self.factory, make=self._make_server)
-        _log.info("event loop: %s", type(asyncio.get_running_loop()).__module__.partition(".")[0])
         await serve_program(server, reload=self.reload, wait_for_broker=settings.wait_for_broker)
 
     def _make_server(self) -> RMQServer:
