@@ -124,7 +124,7 @@ async def test_items_are_gathered_while_the_window_is_used_up_and_the_yield_wait
             yielded += 1
             yield b"x" * 1000
 
-    service, request = make_streaming(func), StreamRequest(window="1,1")
+    service, request = make_streaming(func), StreamRequest(window="1,1000000")
     fit = GATHERED_BYTES // 1003  # each takes three bytes more when it is encoded
     service.received(request)
     await until(lambda: yielded > fit)
@@ -144,7 +144,7 @@ async def test_credit_that_cannot_be_is_ignored(consumed: Any) -> None:
         while True:
             yield b"x" * 70_000
 
-    service, request = make_streaming(func), StreamRequest(window="1,1")
+    service, request = make_streaming(func), StreamRequest(window="1,1000000")
     service.received(request)
     await until(lambda: request.parts)
     request.credit(service, consumed)
@@ -173,7 +173,7 @@ async def test_the_end_needs_no_credit() -> None:
             await asyncio.sleep(0)
             yield index
 
-    service, request = make_streaming(func), StreamRequest(window="1,1")
+    service, request = make_streaming(func), StreamRequest(window="1,1000000")
     service.received(request)
     await until(lambda: request.settled)
     assert (request.messages, request.end["rb-items"]) == ([[0], list(range(1, 10))], 10)

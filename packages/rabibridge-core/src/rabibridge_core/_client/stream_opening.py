@@ -9,6 +9,7 @@ from rabibridge_core._client.streaming import Streaming
 from rabibridge_core._client.timeouts import check_idle_timeout
 from rabibridge_core._client.upload_arguments import find_upload
 from rabibridge_core._client.uploading import Uploading
+from rabibridge_core._protocol.streams import window_for
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def open_stream(
     idle = None if idle_timeout is None else check_idle_timeout(idle_timeout)
     found = found or find_upload(args, kwargs)
     call = StreamCall(func, name, route, args, kwargs, options, idle)
-    return Streaming(preparation, call if found is None else _with_upload(client, call, found))
+    window = window_for(preparation.codec.max_body)
+    return Streaming(preparation, call if found is None else _with_upload(client, call, found), window)
 
 
 async def call_with_upload(client: Client, func: object, name: str, found: UploadArgument, options: AnyOptions) -> Any:

@@ -48,6 +48,7 @@ __all__ = [
     "read_address",
     "read_index",
     "read_window",
+    "window_for",
 ]
 
 STREAM: Final = "rb-stream"
@@ -127,6 +128,14 @@ DEFAULT_WINDOW: Final = Window(16, 1024 * 1024)
 _DEFAULT_TEXT: Final = str(DEFAULT_WINDOW)
 STREAM_HEADERS: Final[Headers] = MappingProxyType({STREAM: _DEFAULT_TEXT, LAST_ITEMS: True})
 """The headers of a request for a stream, if it needs no others: one object, which transports may recognise."""
+
+
+def window_for(max_body: int) -> Window:
+    """Return the window of a receiver that accepts bodies of up to so many bytes.
+
+    The other side gathers no more in a message than the window allows. A quarter is left for what messages add.
+    """
+    return DEFAULT_WINDOW if max_body >= 2 * GATHERED_BYTES else Window(DEFAULT_WINDOW.messages, max_body * 3 // 4)
 
 
 def read_window(value: object) -> Window:

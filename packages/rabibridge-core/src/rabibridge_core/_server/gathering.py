@@ -12,10 +12,15 @@ class Gathered:
 
     __slots__ = ("_items", "_joins", "_most", "_queue", "_size")
 
-    def __init__(self, *, joins: bool) -> None:
-        """Gather nothing yet; ``joins``: whether a message can hold several items."""
+    def __init__(self, *, joins: bool, window: int) -> None:
+        """Gather nothing yet.
+
+        Args:
+            joins: whether a message can hold several items.
+            window: bytes that the caller allows to be on their way.
+        """
         self._joins = joins
-        self._most = GATHERED_BYTES
+        self._most = min(GATHERED_BYTES, window)
         """Items are gathered up to this size."""
         self._items: list[bytes] = []
         self._size = 0

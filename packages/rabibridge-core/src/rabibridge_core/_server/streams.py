@@ -73,7 +73,7 @@ class StreamSender(Gathered):
         self._parts = parts
         self._codec = codec
         self._encoder = codec.items(request.content_type)
-        super().__init__(joins=self._encoder.joins)
+        super().__init__(joins=self._encoder.joins, window=window.size)
         self.encode = self._encoder.encode
         """Encodes one item; may be called from any thread."""
         self._request = request

@@ -12,7 +12,17 @@ from rabibridge_core._protocol.headers import CRITICALITY, IDEMPOTENCY_KEY, KEY_
 from rabibridge_core._protocol.naming import FunctionKind
 from rabibridge_core._protocol.progress import WANTS_PROGRESS
 from rabibridge_core._protocol.remote_errors import decode_error
-from rabibridge_core._protocol.streams import ITEMS, PART, START, STREAM, UPLOAD, decode_items, part_context, read_index
+from rabibridge_core._protocol.streams import (
+    INDEX,
+    ITEMS,
+    PART,
+    START,
+    STREAM,
+    UPLOAD,
+    decode_items,
+    part_context,
+    read_index,
+)
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
@@ -132,12 +142,15 @@ def _options(request: Request) -> dict[str, Any]:
 
 
 def _answer(trace: CallTrace, reply: Reply, codec: Codec, correlation_id: str) -> tuple[Any, RabiBridgeError | None]:
+    headers = reply.headers or {}
     try:
+        if STREAM in (trace.request.headers or {}) and INDEX in headers:  # it holds the last items
+            return _items(trace, codec), None
         answer = codec.decode(reply.body, reply.content_type, reply.content_encoding, trace.request.correlation_id)
         if isinstance(answer, list | tuple) and len(answer) == 2 and answer[0] in (0, 1):
             code, value = answer
             if code == 1:
-                return None, decode_error(value, reply.headers or {}, trace.service, correlation_id)
+                return None, decode_error(value, headers, trace.service, correlation_id)
             return _items(trace, codec) if STREAM in (trace.request.headers or {}) else value, None
     except (SerializationError, ContentRejectedError) as error:
         return None, error
@@ -149,7 +162,8 @@ def _items(trace: CallTrace, codec: Codec) -> list[Any]:
     items: list[Any] = []
     first = read_index(trace.request.headers, START) or 0
     for reply in trace.replies:
-        if (reply.headers or {}).get(PART) == ITEMS:
+        headers = reply.headers or {}
+        if headers.get(PART) == ITEMS or (PART not in headers and INDEX in headers):
             index = read_index(reply.headers) or 0
             items[index - first :] = decode_items(
                 codec, reply, part_context(trace.request.correlation_id, index), False
