@@ -16,9 +16,9 @@ from rabibridge_core._protocol.payloads import (
     StreamRequestError,
     UnreadableRequestError,
     decode_request,
-    decode_stream_request,
     encode_request,
 )
+from rabibridge_core._protocol.stream_payloads import decode_stream_request
 from rabibridge_core._protocol.streams import (
     Window,
     decode_items,

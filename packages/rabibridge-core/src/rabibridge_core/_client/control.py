@@ -23,6 +23,7 @@ from rabibridge_core._protocol.control import (
 from rabibridge_core._protocol.headers import WORKER_ID
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import NoRouteError
 from rabibridge_core.transport import Request
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ _log = get_logger(__name__)
 DEFAULT_TIMEOUT = 2.0
 """How long answers are waited for at most, in seconds."""
 _QUIET = 0.25
-"""After so many seconds without an answer no others are expected, unless a worker is known that has not answered."""
+"""After so many seconds without an answer, or as long again as the answers took, no others are expected, unless a
+worker is known that has not answered. The first answer is waited for longer: the broker said that there is a worker."""
 _FIRST_RESEND, _MAX_RESEND = 0.5, 4.0
 _WORKERS_MAX = 16_384
 """How many workers are told apart: more would be forged."""
@@ -72,6 +74,7 @@ class Heard:
         replies: the answers that were not read yet, with the time at which they arrived.
         accepted: whether the broker has passed it on.
         error: why no more answers arrive.
+        nobody: whether the broker knows of no worker.
         last: when the last answer arrived, by the event loop.
     """
 
@@ -80,6 +83,7 @@ class Heard:
         self.routing_key = ""
         self.replies: deque[tuple[float, float, Reply]] = deque()
         self.accepted = False
+        self.nobody = False
         self.error: ConnectionLostError | ConfigurationError | None = None
         self.last = loop.time()
         self._loop = loop
@@ -105,6 +109,7 @@ class Heard:
     def refused(self, refusal: Refusal, /) -> None:
         """Called when no worker could get it, or when one of several could not."""
         self.accepted = True
+        self.nobody = issubclass(refusal, NoRouteError)
         self._changed.set()
 
     def lost(self, error: ConnectionLostError | ConfigurationError, /) -> None:
@@ -142,8 +147,8 @@ class ControlAsker:
     ) -> tuple[list[TimedAnswer], float]:
         """Send a control request and return the answers, and how long they were waited for.
 
-        It ends after ``timeout``; or before, once nothing was heard for a quarter of a second and every worker that is
-        known to be there has answered. A request to one worker ends with its answer.
+        It ends after ``timeout``; or before, once a worker has answered, nothing more was heard for a quarter of a
+        second, and every worker that is known to be there has answered. A request to one worker ends with its answer.
 
         Args:
             question: what is asked.
@@ -178,8 +183,9 @@ class ControlAsker:
                 now = loop.time()
                 if now >= ends_at or (question.worker and answers):
                     break
-                quiet_at = heard.last + _QUIET
+                quiet_at = heard.last + max(_QUIET, heard.last - sent_at)  # who is slow once is slow for all
                 missing = bool(question.worker) or not self._known <= {one.answer.id for one in answers}
+                missing = missing or not (answers or heard.nobody)
                 if heard.accepted and not missing and now >= quiet_at:
                     if look is None or await look(caller, answers):
                         await self._read(heard, answers, sent_at)

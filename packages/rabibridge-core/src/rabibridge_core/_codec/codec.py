@@ -249,17 +249,12 @@ class Codec:
 
     def items(self, content_type: str | None = None) -> ItemEncoder:
         """Return what encodes the items of a stream or an upload, in the format that :meth:`encode` would use."""
-        quick = self._quick.get(content_type)
+        quick, most = self._quick.get(content_type), self.max_decompressed
         if quick is not None:
-            return ItemEncoder(
-                quick, quick.dumps, self._finish, max_decompressed=self.max_decompressed, small=self._small
-            )
+            return ItemEncoder(quick, quick.dumps, self._finish, max_decompressed=most, small=self._small)
         serializer = self.serializer if content_type is None else self._accept.get(content_type) or self.serializer
         return ItemEncoder(
-            serializer,
-            lambda value: self._dumps(value, content_type)[1],
-            self._finish,
-            max_decompressed=self.max_decompressed,
+            serializer, lambda value: self._dumps(value, content_type)[1], self._finish, max_decompressed=most
         )
 
     def refusal(self, value: object, content_type: str | None = None) -> str | None:

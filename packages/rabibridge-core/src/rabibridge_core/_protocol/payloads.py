@@ -16,7 +16,6 @@ from rabibridge_core._protocol.accept_encoding import as_accepted
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENCY_KEY, IDEMPOTENT, is_idempotency_key
 from rabibridge_core._protocol.remote_errors import EXECUTION, MALFORMED_REPLY, decode_error, encode_error
 from rabibridge_core._protocol.service_errors import declared_headers, is_slow_at_first
-from rabibridge_core._protocol.streams import STREAM, UPLOAD
 from rabibridge_core.errors import ContentRejectedError, SerializationError
 from rabibridge_core.transport import Reply
 
@@ -32,7 +31,6 @@ __all__ = [
     "UnreadableRequestError",
     "decode_reply",
     "decode_request",
-    "decode_stream_request",
     "encode_failure",
     "encode_request",
     "encode_result",
@@ -41,6 +39,7 @@ __all__ = [
     "readdress_reply",
     "readdress_request",
     "reply_headers",
+    "stream_arguments",
 ]
 
 _SEQUENCE = (list, tuple)
@@ -136,10 +135,10 @@ def decode_request(
         args, kwargs = value
         if isinstance(args, _SEQUENCE) and isinstance(kwargs, dict) and (not kwargs or all(map(_is_name, kwargs))):
             return args, kwargs
-    raise StreamRequestError(_stream_arguments(value))
+    raise StreamRequestError(stream_arguments(value))
 
 
-def _stream_arguments(value: object) -> tuple[Sequence[Any], dict[str, Any]]:
+def stream_arguments(value: object) -> tuple[Sequence[Any], dict[str, Any]]:
     """Return the arguments in the body of a request that is more than a plain call.
 
     Raises:
@@ -150,33 +149,6 @@ def _stream_arguments(value: object) -> tuple[Sequence[Any], dict[str, Any]]:
         if isinstance(args, _SEQUENCE) and isinstance(kwargs, dict) and (not kwargs or all(map(_is_name, kwargs))):
             return args, kwargs
     raise UnreadableRequestError from SerializationError("the request is not of the form [args, kwargs]")
-
-
-def decode_stream_request(
-    codec: Codec, request: IncomingRequest, on_loop: bool = True
-) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Return the arguments of a request, whether its body says that it is more than a plain call or not.
-
-    Raises:
-        LargeBodyError: as :func:`decode_request`.
-        UnreadableRequestError: as :func:`decode_request`.
-    """
-    if STREAM not in request.headers and UPLOAD not in request.headers:
-        try:
-            return decode_request(codec, request, on_loop)
-        except StreamRequestError as found:
-            return found.arguments
-    try:
-        value = codec.decode(
-            request.body, request.content_type, request.content_encoding, request.correlation_id, on_loop
-        )
-    except LargeBodyError:
-        raise
-    except BaseException as error:
-        raise UnreadableRequestError from error  # a serializer may raise anything
-    if isinstance(value, _SEQUENCE) and len(value) == 2:
-        value = [*value, True]
-    return _stream_arguments(value)
 
 
 def read_idempotency_key(value: object) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rabibridge_core._protocol.payloads import decode_request, decode_stream_request
+from rabibridge_core._protocol.payloads import decode_request
+from rabibridge_core._protocol.stream_payloads import decode_stream_request
 from rabibridge_core._server.forwarding import ForwardingSettler, leave_encoded
 from rabibridge_core._server.settlement import RequestSettler
 from rabibridge_core._server.stream_settlement import StreamSettler
