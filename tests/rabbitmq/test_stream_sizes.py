@@ -39,7 +39,7 @@ def _alive() -> Counter[str]:
     """Count what belongs to streams that are under way, in the caller and in the worker, which share this process."""
     gc.collect()
     kinds = (StreamSession, StreamSender, StreamState, PendingStream)
-    return Counter(type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds))
+    return Counter(type(each).__name__ for each in gc.get_objects() if issubclass(type(each), kinds))
 
 
 async def _nothing_left(client: RMQClient) -> None:

@@ -162,7 +162,7 @@ async def test_a_child_that_is_killed_in_the_middle_of_a_result(large: int, tmp_
 
 def _is_called(pid: int) -> bool:
     """Tell whether the worker has begun to send a call to a child."""
-    found = [each for each in gc.get_objects() if isinstance(each, ChildProcess) and each.pid == pid]
+    found = [each for each in gc.get_objects() if type(each) is ChildProcess and each.pid == pid]
     return any(child._reply is not None for child in found)
 
 
