@@ -87,6 +87,10 @@ class WorkerPlace:
         if self.current is not None:
             self.current.generation = value
 
+    def age_order(self) -> tuple[int, float]:
+        """What sorts workers by age: that with the oldest program, and then the oldest one, comes first."""
+        return (0, 0.0) if self.current is None else (self.current.generation, self.current.began)
+
     def open(self) -> None:
         """Start to keep a worker running."""
         self.task = asyncio.get_running_loop().create_task(self._keep(), name=f"worker {self.number}")

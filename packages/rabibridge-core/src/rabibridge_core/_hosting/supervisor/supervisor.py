@@ -142,9 +142,8 @@ class Supervisor:
             self._reloading = True
             self._manager.reloading()
             _log.info("reloading %s, one after another", _workers(len(old)))
-        return min(
-            old or [place for place in places if place.recycle], key=lambda place: place.generation, default=None
-        )
+        # The oldest worker first: else one place, whose worker reaches its limit at once, would hold up the others.
+        return min(old or [place for place in places if place.recycle], key=WorkerPlace.age_order, default=None)
 
     async def _replace(self, place: WorkerPlace) -> None:
         if place.recycle and not self._reloading:
