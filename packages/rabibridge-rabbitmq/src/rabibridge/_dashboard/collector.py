@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from rabibridge._dashboard.event_stream import Publisher
 from rabibridge._dashboard.history import History
 from rabibridge._dashboard.snapshot import plotted, state_of
 from rabibridge.mq import RMQClient
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 from rabibridge_core.settings import load_settings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Collector"]
 
-_log = logging.getLogger("rabibridge.dashboard")
+_log = get_logger("rabibridge.dashboard")
 _LINGER = 600.0
 """Seconds for which it goes on looking after the last page has closed, so that a page opened again has its plots."""
 
