@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import random
 from collections.abc import AsyncIterator  # noqa: TC003 - the annotation of items() is read when a program runs
@@ -37,9 +38,14 @@ class StreamContender(Protocol):
 
 async def items(count: int, size: int) -> AsyncIterator[bytes]:
     """Yield so many items of so many bytes that cannot be compressed: the stream of all contenders."""
-    item = random.Random(0).randbytes(size)
+    item = _item(size)
     for _ in range(count):
         yield item
+
+
+@functools.cache
+def _item(size: int) -> bytes:
+    return random.Random(0).randbytes(size)
 
 
 def load(name: str) -> StreamContender:

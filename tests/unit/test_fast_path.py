@@ -11,15 +11,18 @@ from pamqp import commands as spec
 from rabibridge._amqp import frames
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.fast_path import RequestTemplate, encode_simple_reply
-from rabibridge._amqp.headers import deadline_table
+from rabibridge._amqp.field_tables import encode_table
+from rabibridge._amqp.headers import deadline_table, stream_table
 from rabibridge._amqp.methods import publish_method
 from rabibridge._amqp.properties import Properties, encode_properties
+from rabibridge_core._protocol.streams import STREAM_HEADERS
 from rabibridge_core.transport import Reply, Request
 from tests.support.fast_channels import MAX_BODY, MAX_PAYLOAD, RecordedChannel, deliver_frames, method_frame, receive
 from tests.support.sockets import forwarded, multiplexed_socket
 
 if TYPE_CHECKING:
     from rabibridge._connection.multiplexer import Multiplexer
+    from rabibridge_core.transport import Headers
 
 _REPLY_TO = b"amq.gen-JzTY20BRgKO-HjmUJj0wLg"
 _METHOD = publish_method(1, b"rpc", b"async_add", mandatory=True)
@@ -139,37 +142,59 @@ _types = st.sampled_from(["", "application/msgpack", "text/é"])
 _encodings = st.sampled_from([None, "zstd"])
 
 
+_headers = st.sampled_from([None, {}, STREAM_HEADERS, {"rb-idempotent": True}])
+
+
 @given(
-    _names, _bodies, _types, _encodings, st.one_of(st.none(), st.floats(0.0001, 4e6)), st.booleans(), st.floats(0, 2e9)
+    _names, _bodies, _types, _encodings, st.none() | st.floats(0.0001, 4e6), st.booleans(), st.floats(0, 2e9), _headers
 )
-@example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9)
+@example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9, None)
+@example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9, STREAM_HEADERS)
 def test_the_fast_path_encodes_a_request_like_the_general_encoder(
-    name: bytes, body: bytes, kind: str, encoding: str | None, seconds: float | None, persistent: bool, now: float
+    name: bytes,
+    body: bytes,
+    kind: str,
+    encoding: str | None,
+    seconds: float | None,
+    persistent: bool,
+    now: float,
+    headers: Headers | None,
 ) -> None:
     template = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD)
-    request = Request("async_add", name, body, kind, encoding, seconds, None, persistent)
+    request = Request("async_add", name, body, kind, encoding, seconds, headers, persistent)
     written = template.encode(_METHOD, request, now)
     usual = (
-        0 < len(name) < 256 and len(body) <= MAX_PAYLOAD and kind and not (encoding or seconds is None or persistent)
+        0 < len(name) < 256
+        and len(body) <= MAX_PAYLOAD
+        and kind
+        and not (encoding or seconds is None or persistent)
+        and (not headers or headers is STREAM_HEADERS)
     )
     assert bool(written) == bool(usual)
     if written:
         assert seconds is not None
-        table = deadline_table(int(expiration_of(seconds)), int((now + seconds) * 1000))
+        encode_headers = stream_table if headers else deadline_table
+        table = encode_headers(int(expiration_of(seconds)), int((now + seconds) * 1000))
         flags, properties = encode_properties(Properties(kind, None, table, name, _REPLY_TO, expiration_of(seconds)))
         assert written == frames.content(1, _METHOD, flags, properties, body, MAX_PAYLOAD)
         assert template.encode(_METHOD, request, now) == written
 
 
-@given(_names, _bodies, _types, _encodings, st.sampled_from([None, {}, {"rb-idempotent": True}]))
+_reply_headers = st.sampled_from(
+    [None, {}, {"rb-idempotent": True}, {"rb-index": 3, "rb-address": "rpc.feed.x", "rb-items": 4}, {"x": "y" * 3000}]
+)
+
+
+@given(_names, _bodies, _types, _encodings, _reply_headers)
 def test_the_fast_path_encodes_a_reply_like_the_general_encoder(
     name: bytes, body: bytes, kind: str, encoding: str | None, headers: dict[str, Any] | None
 ) -> None:
     written = encode_simple_reply(1, _METHOD, name, Reply(body, kind or None, encoding, headers), MAX_PAYLOAD)
-    usual = 0 < len(name) < 256 and len(body) <= MAX_PAYLOAD and kind and not (encoding or headers)
+    table = encode_table(headers) if headers else b""
+    usual = 0 < len(name) < 256 and len(body) <= MAX_PAYLOAD and kind and not encoding and len(table) < 3000
     assert bool(written) == bool(usual)
     if written:
-        flags, properties = encode_properties(Properties(kind, None, b"", name))
+        flags, properties = encode_properties(Properties(kind, None, table, name))
         assert written == frames.content(1, _METHOD, flags, properties, body, MAX_PAYLOAD)
 
 

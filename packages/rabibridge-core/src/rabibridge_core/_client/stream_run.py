@@ -108,6 +108,11 @@ class StreamRun:
         future = self.call.future
         return future.exception() if future.done() and not future.cancelled() else None
 
+    @property
+    def answered(self) -> bool:
+        """Whether a worker has ended it, and not a loss."""
+        return self.call.future.done() and not isinstance(self.error, ConnectionLostError)
+
     def send(self, retry: RetryRefused | None) -> None:
         """Enter the table, and send.
 

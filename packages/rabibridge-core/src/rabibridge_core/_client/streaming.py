@@ -7,23 +7,25 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.progress import ProgressHeaders, ProgressReceiver
+from rabibridge_core._client.stream_decoding import decode_next, decode_next_off_loop, decode_result
 from rabibridge_core._client.stream_errors import StreamErrors, again
 from rabibridge_core._client.stream_request import StreamRequests
 from rabibridge_core._client.stream_run import PartsFuture, PendingStream, StreamRun
 from rabibridge_core._client.stream_state import StreamState
 from rabibridge_core._concurrency.turns import Turns
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENT
-from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
-from rabibridge_core._protocol.payloads import decode_reply
+from rabibridge_core._protocol.large_bodies import LargeBodyError
 from rabibridge_core._protocol.remote_errors import STREAM_STOPPED
-from rabibridge_core._protocol.streams import DEFAULT_WINDOW, INDEX, TOTAL, decode_items, part_context, read_index
+from rabibridge_core._protocol.streams import DEFAULT_WINDOW, INDEX, TOTAL, read_index
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, RemoteExecutionError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from rabibridge_core._client.preparation import Preparation
     from rabibridge_core._client.stream_request import StreamCall
     from rabibridge_core._protocol.streams import Window
-    from rabibridge_core.transport import Caller, Reply, Request
+    from rabibridge_core.transport import Caller, Request
 
 __all__ = ["Streaming"]
 
@@ -144,16 +146,18 @@ class Streaming:
         """Do the next step: send, take a message, come to the end, or wait."""
         run = self._run
         if run is None:
-            await self._send()
+            if not self._send():
+                await self._send_later()
             run = self._run
             if run is not None and run.state.awaits and not run.call.future.done():
                 await self._wait(run)
         elif run.call.future.done() and isinstance(run.error, CallTimeoutError):
             raise again(run.error)
-        elif (upload := self._call.upload) is not None and upload.error is not None and not _answered(run):
+        elif (upload := self._call.upload) is not None and upload.error is not None and not run.answered:
             raise upload.error
         elif run.state.messages:
-            await self._take(run)
+            if not self._take(run):
+                await self._take_large(run)
         elif run.state.broken:
             raise self._errors.broken(run.state.broken)
         elif run.call.future.done() or run.state.restarted:
@@ -161,11 +165,12 @@ class Streaming:
         else:
             await self._wait(run)
 
-    async def _wait(self, run: StreamRun) -> None:
-        idle, loop = self._call.idle_timeout, asyncio.get_running_loop()
-        if idle is None:
-            await run.state.changed(loop)
-            return
+    def _wait(self, run: StreamRun) -> Awaitable[None]:
+        """Return what waits for the next message."""
+        loop, idle = asyncio.get_running_loop(), self._call.idle_timeout
+        return run.state.changed(loop) if idle is None else self._wait_at_most(idle, run, loop)
+
+    async def _wait_at_most(self, idle: float, run: StreamRun, loop: asyncio.AbstractEventLoop) -> None:
         index = run.state.next_index
         try:
             async with asyncio.timeout(idle):
@@ -174,19 +179,27 @@ class Streaming:
         except TimeoutError:
             raise self._errors.idle(idle, index, run.call.request.correlation_id) from None
 
-    async def _take(self, run: StreamRun) -> None:
-        state, codec = run.state, self._preparation.codec
+    def _take(self, run: StreamRun) -> bool:
+        """Take the next message; return whether it was: ``False`` if a thread must decode it."""
+        state = run.state
         wrong = state.check_next() if self._window is not None else "the service gives items: use client.stream"
         if wrong:
             raise self._errors.broken(wrong)
-        message, context = state.messages[0], part_context(run.call.request.correlation_id, state.next_index)
         try:
-            items = decode_items(codec, message, context)
+            items = decode_next(self._preparation.codec, state, run.call.request.correlation_id)
         except LargeBodyError:
-            items = await off_loop(decode_items, codec, message, context)
-            if self._over or not state.messages or state.messages[0] is not message:
-                return  # it was dropped meanwhile
-        state.take(len(items))
+            return False
+        self._taken(run, items)
+        return True
+
+    async def _take_large(self, run: StreamRun) -> None:
+        """Take the next message, which :meth:`_take` has looked at, and let a thread decode it."""
+        items = await decode_next_off_loop(self._preparation.codec, run.state, run.call.request.correlation_id)
+        if items is not None and not self._over:
+            self._taken(run, items)
+
+    def _taken(self, run: StreamRun, items: list[Any]) -> None:
+        run.state.take(len(items))
         self._decoded += len(items)
         self.items.extend(items)
         run.report()
@@ -210,48 +223,47 @@ class Streaming:
                 return
             correlation_id = run.call.request.correlation_id
             if INDEX not in headers:  # else it held items, which were taken
-                await self._take_result(reply, correlation_id)
+                self.result = await decode_result(self._preparation.codec, reply, self._call.func_name, correlation_id)
                 if self._over:
                     return
             if self._window is not None:
                 self._errors.check_total(read_index(headers, TOTAL), state, correlation_id)
             self._finish(None)
 
-    async def _take_result(self, reply: Reply, correlation_id: bytes) -> None:
-        """Take what the function has returned, or raise its error."""
-        codec, name = self._preparation.codec, self._call.func_name
-        try:
-            self.result = decode_reply(codec, reply, name, correlation_id)
-        except LargeBodyError:
-            self.result = await off_loop(decode_reply, codec, reply, name, correlation_id)
-
     def _go_on(self, run: StreamRun, error: Exception) -> None:
         """Send it again, or raise ``error``."""
         state, upload = run.state, self._call.upload
-        may_go_on = state.resumable or (not state.taken and self._may_run_twice(state))
-        if not may_go_on or (upload is not None and upload.begun):
+        if not (state.resumable or self._may_begin_again(state)) or (upload is not None and upload.begun):
             raise again(error)
         self._run = None
         self._first = state.next_index
 
-    def _may_run_twice(self, state: StreamState) -> bool:
+    def _may_begin_again(self, state: StreamState) -> bool:
+        if state.taken:
+            return False
         call = self._call
         known = self._preparation.client.calls.idempotency.routes
         return bool(call.options[2]) or call.route in known or state.headers.get(IDEMPOTENT) is True
 
-    async def _send(self) -> None:
+    def _send(self) -> bool:
+        """Send the request; return whether it was: ``False`` if that must wait."""
         requests, loop = self._requests, asyncio.get_running_loop()
         time_left, caller = requests.time_left(loop), requests.caller()
         if caller is None:
-            try:
-                async with asyncio.timeout(None) as self._waiting:
-                    time_left = await requests.wait(time_left)
-            finally:
-                self._waiting = None
-            if self._over:
-                return
-            caller = self._preparation.client.connected()
+            return False
         self._start(requests.next(self._first, time_left), caller, loop)
+        return True
+
+    async def _send_later(self) -> None:
+        """Wait until the request may be sent, and send it."""
+        requests, loop = self._requests, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                time_left = await requests.wait(requests.time_left(loop))
+        finally:
+            self._waiting = None
+        if not self._over:
+            self._start(requests.next(self._first, time_left), self._preparation.client.connected(), loop)
 
     def _start(self, request: Request, caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
         calls, options, upload = self._preparation.client.calls, self._call.options, self._call.upload
@@ -283,14 +295,5 @@ class Streaming:
             self._decoded -= len(self.items)
             self.items.clear()
             state.drop()
-        elif (
-            isinstance(run.error, ConnectionLostError)
-            and not (state.taken or state.resumable)
-            and self._may_run_twice(state)
-        ):
-            state.drop()  # it begins again
-
-
-def _answered(run: StreamRun) -> bool:
-    """Tell whether a worker has ended the run, and not a loss."""
-    return run.call.future.done() and not isinstance(run.error, ConnectionLostError)
+        elif isinstance(run.error, ConnectionLostError) and not state.resumable and self._may_begin_again(state):
+            state.drop()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._server.stream_sessions import StreamSession, StreamSessions
     from rabibridge_core._services.schema import ServiceSchema
-    from rabibridge_core.transport import Reply
+    from rabibridge_core.transport import HeaderValue, Reply
 
 __all__ = ["StreamSettler"]
 
@@ -58,10 +58,11 @@ class StreamSettler(RequestSettler):
     def _reply_of(self, active: ActiveRequest, session: StreamSession, result: Any) -> Reply:
         headers, sender = self._headers, session.sender
         if sender is not None:
-            own = {**(headers or {})}
+            own: dict[str, HeaderValue] = {**headers} if headers else {}
             if sender.last:
                 return sender.last_reply(own)
-            headers = {**own, TOTAL: sender.sent}
+            own[TOTAL] = sender.sent
+            headers = own
         return encode_result(self._codec, active.request, result, headers, self._name)
 
     def settle_error(self, active: ActiveRequest, error: BaseException, *, ran: bool, shutting_down: bool) -> None:

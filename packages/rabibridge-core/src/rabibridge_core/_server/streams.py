@@ -25,6 +25,7 @@ from rabibridge_core._server.outstanding import Outstanding
 from rabibridge_core._server.stream_parts import joined
 from rabibridge_core._server.stream_turns import TURN, turn_length
 from rabibridge_core.errors import ContentRejectedError, SerializationError
+from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.streams import Window
     from rabibridge_core._server.stream_parts import PartWriter
-    from rabibridge_core.transport import HeaderValue, IncomingRequest, Reply
+    from rabibridge_core.transport import HeaderValue, IncomingRequest
 
 __all__ = ["StreamSender"]
+
+_new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
 class StreamSender(Gathered):
@@ -198,10 +201,11 @@ class StreamSender(Gathered):
         items, self.last = self.last, []
         headers[INDEX] = self.sent
         self._parts.begin(headers)
-        reply = joined(self._codec, self._encoder, self._request, items, self.sent)
+        body, content_type, encoding, _ = joined(self._codec, self._encoder, self._request, items, self.sent)
         self.sent += len(items)
         headers[TOTAL] = self.sent
-        return reply._replace(headers=headers)
+        reply: Reply = _new_tuple(Reply, (body, content_type, encoding, headers))
+        return reply
 
     def stop(self) -> None:
         """Send nothing from now on."""

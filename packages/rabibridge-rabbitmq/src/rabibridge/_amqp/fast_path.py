@@ -10,11 +10,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.durations import expiration_of
+from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, LENGTH_OCTETS, NEXT_FRAME, short_string
-from rabibridge._amqp.headers import deadline_table
+from rabibridge._amqp.headers import deadline_table, stream_table
 from rabibridge._amqp.properties import Properties
+from rabibridge_core._protocol.streams import STREAM_HEADERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rabibridge_core.transport import Reply, Request
 
 __all__ = ["RequestTemplate", "encode_simple_reply", "parse_common_properties"]
@@ -23,6 +27,8 @@ _REPLY_FLAGS = 0x8400  # content_type, correlation_id
 _PART_FLAGS = 0xA400  # the same plus headers
 _REQUEST_FLAGS = 0xA700  # the same plus reply_to and expiration
 _TIMEOUTS_CACHED = 256
+_TABLE_MAX = 2048
+"""Headers of up to so many bytes fit into a frame of any size that the brokers agree to, 4096 bytes at least."""
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
@@ -82,6 +88,7 @@ class RequestTemplate:
         self._max_payload = max_payload
         # By timeout: the header table up to the deadline, and the properties after the correlation id.
         self._timeouts: dict[float, tuple[bytes, bytes]] = {}
+        self._stream_timeouts: dict[float, tuple[bytes, bytes]] = {}
 
     def encode(self, method: bytes, request: Request, now: float) -> bytes:
         """Return all frames of a request, or nothing if it needs the general encoder.
@@ -93,12 +100,18 @@ class RequestTemplate:
         """
         _, correlation_id, body, content_type, content_encoding, seconds, headers, persistent = request
         size, id_size = len(body), len(correlation_id)
-        if seconds is None or headers or persistent or content_encoding or not content_type:
+        if seconds is None or persistent or content_encoding or not content_type:
             return b""
         if not (0 < size <= self._max_payload and 0 < id_size < 256):
             return b""
         media_type = _short_text(content_type)
-        table, tail = self._timeouts.get(seconds) or self._add_timeout(seconds)
+        if not headers:
+            table, tail = self._timeouts.get(seconds) or self._add_timeout(self._timeouts, deadline_table, seconds)
+        elif headers is STREAM_HEADERS:
+            cached = self._stream_timeouts
+            table, tail = cached.get(seconds) or self._add_timeout(cached, stream_table, seconds)
+        else:
+            return b""
         channel = self._channel
         length = 23 + len(media_type) + len(table) + id_size + len(tail)
         return b"".join(
@@ -112,17 +125,19 @@ class RequestTemplate:
             )
         )  # fmt: skip
 
-    def _add_timeout(self, seconds: float) -> tuple[bytes, bytes]:
-        if len(self._timeouts) >= _TIMEOUTS_CACHED:
-            self._timeouts.clear()
+    def _add_timeout(
+        self, cached: dict[float, tuple[bytes, bytes]], encode_headers: Callable[[int, int], bytes], seconds: float
+    ) -> tuple[bytes, bytes]:
+        if len(cached) >= _TIMEOUTS_CACHED:
+            cached.clear()
         expiration = expiration_of(seconds)
-        parts = deadline_table(int(expiration), 0)[:-8], self._reply_to + short_string(expiration)
-        self._timeouts[seconds] = parts
+        parts = encode_headers(int(expiration), 0)[:-8], self._reply_to + short_string(expiration)
+        cached[seconds] = parts
         return parts
 
 
 def encode_simple_reply(channel: int, method: bytes, correlation_id: bytes, reply: Reply, max_payload: int) -> bytes:
-    """Return all frames of a reply, or nothing if it has headers or a large body and needs the general encoder.
+    """Return all frames of a reply, or nothing if it has large headers or a large body and needs the general encoder.
 
     Args:
         channel: channel number.
@@ -133,9 +148,23 @@ def encode_simple_reply(channel: int, method: bytes, correlation_id: bytes, repl
     """
     body, content_type, content_encoding, headers = reply
     size, id_size = len(body), len(correlation_id)
-    if headers or content_encoding or not content_type or not (0 < size <= max_payload and 0 < id_size < 256):
+    if content_encoding or not content_type or not (0 < size <= max_payload and 0 < id_size < 256):
         return b""
     media_type = _short_text(content_type)
+    if headers:
+        table = encode_table(headers)
+        if len(table) > _TABLE_MAX:
+            return b""
+        length = 15 + len(media_type) + len(table) + id_size
+        return b"".join(
+            (
+                method,
+                CONTENT_HEADER.pack(HEADER, channel, length, 60, 0, size, _PART_FLAGS),
+                media_type, table, LENGTH_OCTETS[id_size], correlation_id,
+                NEXT_FRAME.pack(END, BODY, channel, size),
+                body, b"\xce",
+            )
+        )  # fmt: skip
     return b"".join(
         (
             method,
