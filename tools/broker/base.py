@@ -33,7 +33,7 @@ class Broker(ABC):
         password: that user's password.
     """
 
-    def __init__(self, host: str, port: int, username: str = "guest", password: str = "guest") -> None:
+    def __init__(self, host: str, port: int, username: str = "guest", password: str = "guest") -> None:  # noqa: S107 - of a private node on loopback
         """Keep the address; nothing is started."""
         self.host = host
         self.port = port

@@ -102,7 +102,7 @@ class RefusalHandler:
         if state is None or state.retry is None:
             return ""
         retry, loop = state.retry, call.future.get_loop()
-        wait = random.random() * retry.longest_wait(state.attempts, retry_after)
+        wait = random.random() * retry.longest_wait(state.attempts, retry_after)  # noqa: S311 - jitter, which nobody gains by guessing
         time_left = math.inf if call.ends_at is None else call.ends_at - loop.time()
         if state.attempts >= retry.attempts:
             return f"; not sent again after attempts={retry.attempts}"
@@ -124,7 +124,7 @@ class RefusalHandler:
             state = call.retry_state = RetryState(None, caller)
             call.future.add_done_callback(state.ended)
         longest = min(_ACCEPTED_CAP, _ACCEPTED_BASE * 2.0 ** min(state.attempts, 8))
-        self._send_later(call, state, random.uniform(longest / 2, longest))
+        self._send_later(call, state, random.uniform(longest / 2, longest))  # noqa: S311 - jitter, which nobody gains by guessing
 
     def _send_later(self, call: PendingCall, state: RetryState, wait: float) -> None:
         # In a new context: the timer would keep the context of the task that reads the socket until it fires.

@@ -100,7 +100,7 @@ class SendWindow:
         if self._timer is None:
             longest = self._retry.longest_wait(max(1, self._refusals), self._retry_after)
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(random.uniform(longest / 2, longest), self._waited)
+            self._timer = loop.call_later(random.uniform(longest / 2, longest), self._waited)  # noqa: S311 - jitter, which nobody gains by guessing
 
     def _waited(self) -> None:
         self._timer = None

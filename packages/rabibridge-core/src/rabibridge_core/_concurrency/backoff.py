@@ -30,7 +30,7 @@ class Backoff:
 
     def next(self) -> float:
         """Return the next delay, in seconds, and double the one after it."""
-        delay = self.nominal * (1 - random.uniform(0, self._jitter))
+        delay = self.nominal * (1 - random.uniform(0, self._jitter))  # noqa: S311 - jitter, which nobody gains by guessing
         self.nominal = min(max(self.nominal * 2, self._first), self._maximum)
         return delay
 

@@ -105,7 +105,7 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
     scope = ProcessScope()
     async with scope:
         try:
-            codec: Codec = pickle.loads(pickled)
+            codec: Codec = pickle.loads(pickled)  # noqa: S301 - from the parent process
             schema = _service(told)
             preparing = asyncio.ensure_future(scope.prepare(schema))
             await scope.attend((preparing,))

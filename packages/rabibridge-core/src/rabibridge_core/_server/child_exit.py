@@ -120,7 +120,7 @@ class ChildGuard:
         if self._missing:
             return False
         try:
-            self._shell = subprocess.Popen(
+            self._shell = subprocess.Popen(  # noqa: S603 - a constant script
                 [_SHELL, "-c", _GUARD, "rabibridge-child-guard"],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, bufsize=0,
                 process_group=0, cwd="/",

@@ -124,7 +124,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         ours, theirs = socket.socketpair()
         try:
             # By the thread of the event loop: on Linux, a child is killed when the thread ends that has started it.
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, and arguments that nobody else chooses
                 [sys.executable, *_interpreter_flags(), "-P", _BOOT, str(theirs.fileno()), str(os.getpid()),
                  self._launch.service],
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), process_group=0,

@@ -213,7 +213,7 @@ def validator(schema: ServiceSchema) -> Callable[[Sequence[Any], Mapping[str, An
         if schema.injections is not None:
             signature = schema.injections.signature
         capture.__signature__ = signature  # type: ignore[attr-defined]
-        checked: Callable[..., tuple[Any, Any]] = eval(
+        checked: Callable[..., tuple[Any, Any]] = eval(  # noqa: S307 - a constant text; only its globals vary
             _VALIDATE_CALL, {"validate_call": pydantic.validate_call, "function": capture}
         )
     except Exception as error:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionSettings", "resolve_connection"]
 
-_PASSWORD_FILE = "RABIBRIDGE_PASSWORD_FILE"
+_PASSWORD_FILE = "RABIBRIDGE_PASSWORD_FILE"  # noqa: S105 - the name of a variable
 _REQUIRABLE = ("host", "port", "username", "password")
 
 

@@ -118,7 +118,7 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _CONTROL_SIGNALS)  # the process inherits it, and ends it
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, and arguments that nobody else chooses
                 [sys.executable, *_interpreter_flags(), "-P", _BOOT, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), cwd=launch.folder,
             )  # fmt: skip

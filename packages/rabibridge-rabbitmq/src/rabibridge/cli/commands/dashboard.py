@@ -18,9 +18,9 @@ __all__ = ["app"]
 
 app = command_app()
 
-_TOKEN_VARIABLE = "RABIBRIDGE_DASHBOARD_TOKEN"
+_TOKEN_VARIABLE = "RABIBRIDGE_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_EVERYWHERE = ("0.0.0.0", "::")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - recognized, not bound
 
 _EXAMPLES = f"""\b
 Examples:
