@@ -14,7 +14,7 @@ from tests.rabbitmq.test_max_message import limit
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.rabbitmq.support import Stage
 
@@ -91,3 +91,21 @@ async def test_an_item_of_an_upload_above_the_limit(stage: Stage, limit: Callabl
     assert isinstance(seen[0], asyncio.CancelledError), "its caller was gone with the channel"
     assert isinstance(seen[1], StreamError), "its caller knew the limit"
     assert client.state is ConnectionState.READY
+
+
+async def test_small_items_that_are_gathered_above_the_limit(stage: Stage, limit: Callable[[int], None]) -> None:
+    size, count = 20_000, 500
+
+    async def numbers(items: AsyncIterator[bytes]) -> list[int]:
+        return [int.from_bytes(item[:2], "big") async for item in items]
+
+    def source() -> Iterator[bytes]:
+        return (number.to_bytes(2, "big") + os.urandom(200) for number in range(count))
+
+    limit(size)
+    name = await stage.serve(numbers)
+    client = await stage.client()
+    with pytest.raises(ContentRejectedError, match=f"accepts at most {size} "):
+        await soon(client.call(name, source()))
+    for _ in range(2):
+        assert await soon(client.call(name, source())) == list(range(count)), "the limit is known now"

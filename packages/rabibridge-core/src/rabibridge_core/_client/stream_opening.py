@@ -61,7 +61,8 @@ def open_stream(
     idle = None if idle_timeout is None else check_idle_timeout(idle_timeout)
     found = found or find_upload(args, kwargs)
     call = StreamCall(func, name, route, args, kwargs, options, idle)
-    window = window_for(preparation.codec.max_body)
+    codec = preparation.codec
+    window = window_for(min(codec.max_body, codec.max_decompressed))
     return Streaming(preparation, call if found is None else _with_upload(client, call, found), window)
 
 

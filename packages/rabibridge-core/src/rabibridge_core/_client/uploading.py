@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from contextvars import Context, copy_context
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._client.upload_messages import UploadMessages
 from rabibridge_core._protocol.headers import ERROR_MESSAGE, ERROR_TYPE
 from rabibridge_core._protocol.remote_errors import encode_error
 from rabibridge_core._protocol.streams import (
     END,
     ERROR,
-    FED_BYTES,
-    GATHERED_ITEMS,
     INDEX,
-    ITEMS,
     PART,
     WINDOW,
-    feed_context,
     read_index,
     read_window,
 )
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.stream_run import StreamRun
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._protocol.streams import Window
     from rabibridge_core.transport import FeedRefusal, Headers
 
 __all__ = ["Uploading"]
@@ -75,12 +70,7 @@ class Uploading:
         self._task: asyncio.Task[None] | None = None
         self._run: StreamRun | None = None
         self._address = ""
-        self._window: Window | None = None
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
-        self._index = 0
-        self._sent: deque[int] = deque()
-        self._sent_bytes = self._acknowledged = 0
+        self._messages = UploadMessages(self._encoder, self._feed)
         self._flushing = False
         self._room: asyncio.Future[None] | None = None
         self._closed = False
@@ -126,7 +116,7 @@ class Uploading:
 
     def _begin(self, run: StreamRun, headers: Headers) -> None:
         try:
-            self._window = read_window(headers[WINDOW])
+            self._messages.begin(run.call.request.correlation_id, read_window(headers[WINDOW]))
         except RabiBridgeError as error:
             self._fail(error)
             return
@@ -140,81 +130,65 @@ class Uploading:
         try:
             async for item in items:
                 await self._add(run, self._encoder.encode(item))
-            await self._send_gathered(run)
-            self._feed(run, {PART: END, INDEX: self._index})
+            await self._send_gathered()
+            self._feed({PART: END, INDEX: self._messages.index})
         except asyncio.CancelledError as error:
             if not self._closed:  # the iterator has raised it, or the event loop ends
                 self._fail(self._stopped("its iterator was cancelled"))
-                self._tell_failed(run, error)
+                self._tell_failed(error)
             raise
         except Exception as error:  # noqa: BLE001 - the caller gets it
             self._fail(error)
-            self._tell_failed(run, error)
+            self._tell_failed(error)
         finally:
             await self._close_source(items)
 
     async def _add(self, run: StreamRun, encoded: bytes) -> None:
         """Gather one item, and wait until there is room for more."""
-        if self._gathered and self._gathered_bytes + len(encoded) > FED_BYTES:
-            await self._send_gathered(run)
-        self._gathered.append(encoded)
-        self._gathered_bytes += len(encoded)
-        full = self._gathered_bytes >= FED_BYTES or len(self._gathered) >= GATHERED_ITEMS
-        if full or not self._encoder.joins:
-            await self._send_gathered(run)
+        messages = self._messages
+        if not messages.has_room_for(encoded):
+            await self._send_gathered()
+        if messages.add(encoded):
+            await self._send_gathered()
             await asyncio.sleep(0)  # an iterator that never waits must not hold up the loop
         elif not self._flushing:
             self._flushing = True
-            run.call.future.get_loop().call_soon(self._flush_soon, run)
+            run.call.future.get_loop().call_soon(self._flush_soon)
 
-    async def _send_gathered(self, run: StreamRun) -> None:
-        self._flush(run)
-        while self._gathered:
+    async def _send_gathered(self) -> None:
+        self._messages.send()
+        while self._messages.waiting:
             await self._wait_for_room()
-            self._flush(run)
+            self._messages.send()
 
-    def _flush_soon(self, run: StreamRun) -> None:
+    def _flush_soon(self) -> None:
         self._flushing = False
         if self._closed or self.error is not None:
             return
         try:
-            self._flush(run)
+            self._messages.send()
         except RabiBridgeError as error:
             self._fail(error)
-            self._tell_failed(run, error)
-
-    def _flush(self, run: StreamRun) -> None:
-        """Send what is gathered, if the window allows it."""
-        window = self._window
-        if not self._gathered or window is None:
-            return
-        if len(self._sent) >= window.messages or self._sent_bytes >= window.size:
-            return
-        context = feed_context(run.call.request.correlation_id, self._index)
-        body, content_type, encoding = self._encoder.join(self._gathered, context)
-        self._feed(run, {PART: ITEMS, INDEX: self._index}, body, content_type, encoding)
-        self._index += len(self._gathered)
-        self._sent.append(len(body))
-        self._sent_bytes += len(body)
-        self._gathered, self._gathered_bytes = [], 0
+            self._tell_failed(error)
 
     def _feed(
         self,
-        run: StreamRun,
         headers: Headers,
         body: bytes = b"",
         content_type: str = "application/octet-stream",
         encoding: str | None = None,
     ) -> None:
+        run = self._run
+        assert run is not None
         correlation_id = run.call.request.correlation_id
         with suppress(ConnectionLostError):  # the table of pending calls is told so, too, and ends the call
             run.caller.feed(Request(self._address, correlation_id, body, content_type, encoding, None, headers))
 
-    def _tell_failed(self, run: StreamRun, error: BaseException) -> None:
+    def _tell_failed(self, error: BaseException) -> None:
         """Let the function that reads the upload fail, too."""
         self.told = True
         _, described = encode_error(error, "upload")
-        self._feed(run, {PART: ERROR, ERROR_TYPE: described[ERROR_TYPE], ERROR_MESSAGE: described[ERROR_MESSAGE]})
+        self._feed({PART: ERROR, ERROR_TYPE: described[ERROR_TYPE], ERROR_MESSAGE: described[ERROR_MESSAGE]})
 
     async def _wait_for_room(self) -> None:
         self._room = asyncio.get_running_loop().create_future()
@@ -224,14 +198,11 @@ class Uploading:
             self._room = None
 
     def _acknowledge(self, consumed: int) -> None:
-        while self._acknowledged < consumed and self._sent:
-            self._acknowledged += 1
-            self._sent_bytes -= self._sent.popleft()
-        run = self._run
+        self._messages.acknowledge(consumed)
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
-        elif run is not None and self._gathered and not self._flushing:
-            self._flush_soon(run)
+        elif self._messages.waiting and not self._flushing:
+            self._flush_soon()
 
     def _refused(self, refusal: FeedRefusal, detail: str) -> None:
         """Called when a message was refused: its worker is gone or does not read, or the message is too large."""

@@ -91,7 +91,8 @@ GATHERED_BYTES: Final = 240 * 1024
 """Items are gathered in one message up to this size, in bytes. A larger item has a message of its own. Fewer messages
 cost all three sides less; those of up to 256 KiB are decoded without being measured."""
 FED_BYTES: Final = 64 * 1024
-"""The same for uploads. They are not split where the broker accepts less, as a worker does with its messages."""
+"""The same for uploads. A caller learns what the broker accepts only when that closes its channel, which ends the
+upload and may lose other calls; so it gathers less than a worker does."""
 GATHERED_ITEMS: Final = 4096
 """At most so many items are gathered in one message."""
 

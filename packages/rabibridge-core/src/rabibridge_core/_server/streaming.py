@@ -14,7 +14,6 @@ from rabibridge_core._protocol.headers import IDEMPOTENT, KEY_LEARNED
 from rabibridge_core._protocol.payloads import UnreadableRequestError
 from rabibridge_core._protocol.streams import (
     ADDRESS,
-    DEFAULT_WINDOW,
     LAST_ITEMS,
     RESUMABLE,
     START,
@@ -23,6 +22,7 @@ from rabibridge_core._protocol.streams import (
     WINDOW,
     read_index,
     read_window,
+    window_for,
 )
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError
 from rabibridge_core._server.generators import ThreadItems, drive_async, drive_in_thread
@@ -85,6 +85,7 @@ class StreamingExecutor:
         self._codec = codec
         self._sessions = sessions
         self._uploads = UploadArguments(schema)
+        self._upload_window = window_for(min(codec.max_body, codec.max_decompressed))
         drive = None
         if schema.streams:
             drive = self._drive_async(schema.func_ptr) if schema.is_async else self._drive_in_thread(schema.func_ptr)
@@ -172,7 +173,7 @@ class StreamingExecutor:
         if schema.idempotent:
             first[IDEMPOTENT] = True
         if fed:
-            first[WINDOW] = str(DEFAULT_WINDOW)
+            first[WINDOW] = str(self._upload_window)
         start = self._start(active) if START in request.headers else 0
         session = StreamSession(active, PartWriter(request, first), start)
         if streams:
@@ -212,7 +213,7 @@ class StreamingExecutor:
             name=self._schema.name,
             argument=argument,
             correlation_id=request.correlation_id,
-            window=DEFAULT_WINDOW,
+            window=self._upload_window,
             adapter=self._uploads.adapters.get(argument),
         )
         if session.sender is None:
