@@ -227,7 +227,7 @@ def test_check_of_a_file_of_version_0(config: Config) -> None:
     config.write(f'{old}[secret]\nSECRET = "s"\n', "config/env.toml")
     done = config("config", "check", "config/env.toml")
     assert done.returncode == 3
-    assert "Encrypted passwords are not supported" in done.stderr
+    assert "It cannot be decrypted with that secret" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["config"], ["config", "shwo"], ["config", "show", "--sett"]])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings.connection_errors import (
-    encrypted_password,
     missing_fields,
     no_credentials,
     no_transport,
@@ -17,6 +16,7 @@ from rabibridge_core.settings.connection_errors import (
 from rabibridge_core.settings.endpoints import Endpoint, Secret
 from rabibridge_core.settings.fields import parse_boolean
 from rabibridge_core.settings.origins import Rank, SourcedValue
+from rabibridge_core.settings.secret_reading import readable, readable_password, revealed
 from rabibridge_core.settings.sources import secret_from_file
 from rabibridge_core.settings.transports import CONNECTION_FIELDS
 from rabibridge_core.settings.urls import ParsedURL, is_encodable, parse_hosts, parse_urls
@@ -108,16 +108,17 @@ def _from_fields(
         missing.remove("port")
     if missing:
         return ConnectionSettings(transport, given=given, problem=missing_fields(missing, transport, sources))
-    password = given.get("password")
-    if password and password.rank > Rank.VARIABLE and sources.key("secret", "SECRET"):
-        return ConnectionSettings(transport, given=given, problem=encrypted_password(password, transport))
+    try:
+        password = given.get("password") and readable_password(given["password"], sources, transport)
+    except ConfigurationError as error:
+        return ConnectionSettings(transport, given=given, problem=str(error))
 
     # The port in "host:port" is for that host, unless a place that takes precedence over the host's gives another port.
     override = port if port and given["port"].rank < given["host"].rank else None
     template = Endpoint(
         host="",
         username=texts["username"],
-        password=Secret(texts["password"]),
+        password=Secret(_text("password", password)),
         virtualhost=_virtualhost(transport, texts["virtualhost"], given.get("virtualhost")),
         scheme=scheme,
         ssl=context,
@@ -135,6 +136,8 @@ def _from_urls(
     if transport.is_networked and "password" not in arguments and (file := sources.variable(_PASSWORD_FILE)):
         arguments = {**arguments, **_password_from_file(file, url, urls)}
     port = _port(arguments.get("port"))
+    if given := arguments.get("password"):
+        arguments = {**arguments, "password": readable(given, sources)}
     username, password, virtualhost = (
         _text(name, arguments.get(name)) for name in ("username", "password", "virtualhost")
     )
@@ -143,7 +146,7 @@ def _from_urls(
             one,
             port=port or one.port,
             username=username or one.username,
-            password=Secret(password) if password else one.password,
+            password=Secret(password) if password else _of_url(one, url, sources),
             virtualhost=virtualhost or one.virtualhost,
         )
         for one in urls
@@ -173,6 +176,12 @@ def _password_from_file(file: SourcedValue, url: SourcedValue, urls: list[Parsed
             f"{url.source} has a password, and {file.source} names a file with one: remove one of them"
         )
     return {}
+
+
+def _of_url(one: ParsedURL, url: SourcedValue, sources: Sources) -> Secret | None:
+    if one.password is None:
+        return None
+    return Secret(str(revealed(readable(SourcedValue(one.password, url.origin), sources).value)))
 
 
 def _refuse_conflicts(
@@ -262,7 +271,7 @@ def _port(found: SourcedValue | None) -> int | None:
 def _text(name: str, found: SourcedValue | None) -> str:
     if found is None:
         return ""
-    value = found.value.reveal() if isinstance(found.value, Secret) else found.value
+    value = revealed(found.value)
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} is not a text (from {found.source}); in a file, write it in quotes")
     # Python reads bytes of the environment that are not UTF-8 as lone surrogates, which no protocol can carry.

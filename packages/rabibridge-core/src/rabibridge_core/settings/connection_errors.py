@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rabibridge_core.settings.sources import Sources
     from rabibridge_core.settings.transports import TransportCatalog, TransportDeclaration
 
-__all__ = ["encrypted_password", "missing_fields", "no_credentials", "no_transport", "url_needed"]
+__all__ = ["missing_fields", "no_credentials", "no_transport", "url_needed"]
 
 _WORDS = {"username": "user name", "password": "password"}
 
@@ -77,13 +77,4 @@ def no_credentials(transport: TransportDeclaration, url: SourcedValue, numbers: 
         f"{url.source} has no {words}{which}; write them into the URL: {transport.example_url}{also}. There is no "
         f"fallback to a default user{elsewhere}: a URL stands for the whole connection. Characters such as @ : / # "
         "must be percent-encoded in it"
-    )
-
-
-def encrypted_password(password: SourcedValue, transport: TransportDeclaration) -> str:
-    """Say that encrypted passwords of RabiBridge 0.1.2 are not supported."""
-    return (
-        f"the file has [secret] SECRET, so the password ({password.source}) seems to be encrypted as RabiBridge 0.1.2 "
-        "did it. Encrypted passwords are not supported: the key beside them protected nothing. Put the plain password "
-        f"into the environment variable {transport.variable('password')}, or into the file without [secret]"
     )

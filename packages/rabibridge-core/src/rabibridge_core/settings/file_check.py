@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rabibridge_core.settings.configuration_file import FOUND_BY_NAME, flaw_of_path, read_file
-from rabibridge_core.settings.connection_errors import encrypted_password
 from rabibridge_core.settings.faults import Faults
 from rabibridge_core.settings.layers import profiles_of
 from rabibridge_core.settings.loading import collect, known_keys, refuse_in_found_file
+from rabibridge_core.settings.secret_reading import readable_password
 from rabibridge_core.settings.sources import Sources
 from rabibridge_core.settings.transports import installed_transports
 
@@ -78,8 +78,11 @@ def _check(
         for text in found.warnings:
             warnings.add(text)
         password = sources.key(transport.name, transport.variable("password"))
-        if password and sources.key("secret", "SECRET"):
-            faults.add(encrypted_password(password, transport))
+        if password:
+            with faults.noted():
+                readable_password(password, sources, transport)
+    for text in sources.warnings:
+        warnings.add(text)
     if file.path is not None and file.path.name in FOUND_BY_NAME:
         by_chance = Sources({"profile": profile}, known, environ={}, file=replace(file, named=False))
         refuse_in_found_file(by_chance, transports, warnings)

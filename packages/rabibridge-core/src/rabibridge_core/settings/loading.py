@@ -15,6 +15,7 @@ from rabibridge_core.settings.connection import ConnectionSettings, resolve_conn
 from rabibridge_core.settings.faults import Faults
 from rabibridge_core.settings.fields import CheckedSettings, SettingRule, rules_of
 from rabibridge_core.settings.nearest import suggestion
+from rabibridge_core.settings.secret_reading import readable
 from rabibridge_core.settings.settings import Settings
 from rabibridge_core.settings.sources import FILE_SUFFIX, Sources
 from rabibridge_core.settings.transports import CONNECTION_FIELDS, TransportSettings, installed_transports
@@ -165,6 +166,7 @@ def collect(
         found.warnings += warnings
     _look_up(found, transports, transport_name, require_broker)
     _refuse_unknown_options(found, options or {})
+    found.warnings += found.sources.warnings
     if stray := unknown_variables(found.sources.environ, known["app"]):
         found.warnings.append(f"Unknown environment variables are ignored: {', '.join(stray)}")
     return found
@@ -183,6 +185,8 @@ def _look_up(found: Collected, transports: TransportCatalog, transport_name: str
         with found.faults.noted():
             value = _value(name, rule, found)
             if value is not None:
+                if rule.secret:
+                    value = readable(value, found.sources)
                 found.given[name] = value
                 found.values[name] = rule.check(name, value.value, value.source)
 

@@ -39,6 +39,8 @@ class Sources:
         file: the configuration file.
         profile: the profile that is selected, if any.
         layers: the layers of the file that apply.
+        reads_secrets: whether files with secrets are opened, and encrypted secrets decrypted.
+        warnings: what the user is to hear of the values that were taken.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class Sources:
         """
         self.arguments = {name: value for name, value in arguments.items() if value is not None}
         self._options = {name: value for name, value in (options or {}).items() if value is not None}
-        self._read_secrets = read_secrets
+        self.reads_secrets = read_secrets
+        self.warnings: list[str] = []
         self._environ = os.environ if environ is None else environ
         for name, value in self.arguments.items():
             if is_blank(value):
@@ -135,7 +138,7 @@ class Sources:
                     f"{given[0].source} and {given[-1].source} contradict each other: remove one of them"
                 )
             if names:
-                return secret_from_file(names[0]) if self._read_secrets else None
+                return secret_from_file(names[0]) if self.reads_secrets else None
             if texts:
                 return texts[0]
         return None

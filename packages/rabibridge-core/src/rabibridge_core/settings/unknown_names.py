@@ -23,7 +23,9 @@ __all__ = ["VARIABLES", "is_service_link", "unknown_keys", "unknown_tables", "un
 
 VARIABLES = "RABIBRIDGE_"
 """Prefix of the environment variables."""
-_NO_KEYS = frozenset(f"{VARIABLES}{name}" for name in ("URL", "CONFIG", "PROFILE", "PASSWORD_FILE"))
+_NO_KEYS = frozenset(
+    f"{VARIABLES}{name}" for name in ("URL", "CONFIG", "PROFILE", "PASSWORD_FILE", "PASSPHRASE", "PASSPHRASE_FILE")
+)
 """Variables that have no key in the file."""
 _TESTS = "RABIBRIDGE_TEST_"
 _SERVICE_LINKS = re.compile(r"\w*_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")

@@ -27,6 +27,7 @@ COMMANDS = commands_of(
     top="Watch the services live, and look at the last errors of one.",
     health="Tell whether workers receive calls: for probes and scripts.",
     config="Show the configuration, or check a file.",
+    secret="Encrypt a password or a key for the configuration, or decrypt one.",  # noqa: S106 - a summary
     doctor="Find out what is wrong between here and the broker.",
     dead="List dead letters, show one, move them back to their services, or delete them.",
     queue="List the queues of services, empty them, or delete them.",
