@@ -134,6 +134,11 @@ soak-streams: $(STAMP)  ## Streams and child processes in full sizes: 10,000 lef
 		tests/rabbitmq/test_stream_sizes.py tests/unit/test_process_calls.py tests/unit/test_process_crashes.py \
 		-k 'left_with or swallow or in_flight or middle or recycling' $(ARGS)
 
+.PHONY: reload-load
+reload-load: $(STAMP)  ## Replace workers ten times under 500 calls/s, none may fail; ARGS='--reloads 100' for more
+	@$(BIN)/python -m tools.broker --install --check
+	@$(BIN)/python -m tools.reload_load $(ARGS)
+
 broker: $(STAMP)  ## Start a RabbitMQ, print its URL, run until Ctrl-C
 	@$(BIN)/python -m tools.broker --install
 

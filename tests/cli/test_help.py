@@ -36,6 +36,13 @@ def test_what_needs_no_connection_imports_no_client(arguments: list[str]) -> Non
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_supervisor_imports_neither_server_nor_client() -> None:
+    program = "import sys, rabibridge.cli.commands.run\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    heavy = ("rabibridge_core._api", "rabibridge_core.rpc", "rabibridge_core._codec.codec", "rabibridge.mq", "aiormq")
+    assert not [name for name in done.stdout.splitlines() if name.startswith(heavy)]
+
+
 def test_version_is_that_of_the_distribution() -> None:
     assert run("version").stdout.strip() == run("--version").stdout.strip() == version("rabibridge-rabbitmq")
 

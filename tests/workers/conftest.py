@@ -10,7 +10,7 @@ from tests.support.waiting import soon
 from tests.workers.support import Program
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tools.broker.base import Broker
 
@@ -29,9 +29,11 @@ def vhost(rabbitmq: Broker) -> str:
 
 
 @pytest.fixture
-def program(vhost: str, tmp_path_factory: pytest.TempPathFactory) -> Program:
+def program(vhost: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A folder with services, for one test."""
-    return Program(tmp_path_factory.mktemp("program"), vhost)
+    program = Program(tmp_path_factory.mktemp("program"), vhost)
+    yield program
+    program.close()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.broker.reaper import Reaper
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -131,6 +133,7 @@ class Program:
         self.folder = folder
         self.url = url
         self._count = 0
+        self._reaper = Reaper()  # nothing is left behind where this process is killed
         (folder / "services.py").write_text(SERVICES)
 
     @contextmanager
@@ -153,11 +156,16 @@ class Program:
                 cwd=self.folder, env=kept | {"RABIBRIDGE_URL": self.url} | (variables or {}),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
+        self._reaper.watch_group(process.pid)
         started = Supervised(process, log)
         try:
             yield started
         finally:
             started.close()
+
+    def close(self) -> None:
+        """Start nothing more: everything that was started has ended."""
+        self._reaper.close()
 
 
 class Supervised:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.waiting import soon, until, until_true
 from tests.workers.support import SERVICES, alive
+from tools.reload_load import reload_under_load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,6 +79,14 @@ async def test_no_call_fails_while_workers_are_replaced(program: Program, client
         running.send(signal.SIGHUP)
         running.send(signal.SIGTERM)
         assert await running.ended() == 0
+
+
+async def test_calls_at_a_fixed_rate_are_answered_while_workers_are_replaced(program: Program) -> None:
+    """``make reload-load``, in small."""
+    outcome = await reload_under_load(program, rate=50, workers=1, reloads=1)
+    assert not outcome.failures, outcome
+    assert len(outcome.latencies) == outcome.offered > 0
+    assert len(outcome.workers) == 2
 
 
 async def _hup(running: Supervised) -> None:

@@ -1,4 +1,7 @@
-"""How a program runs a server, in this process or in several: ``server.run()``, and the helper of RabiBridge 0.1."""
+"""How a program runs a server, in this process or in several: ``server.run()``, and the helper of RabiBridge 0.1.
+
+What only a supervisor needs is imported where one is started: most processes that import this module are workers.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rabibridge_core._api.serving import ServingBase
 from rabibridge_core._hosting.program import loop_factory, serve_program
-from rabibridge_core._hosting.supervisor.cores import usable_cores
-from rabibridge_core._hosting.supervisor.options import SupervisorOptions, WorkerLaunch
-from rabibridge_core._hosting.supervisor.pid_file import pid_file as pid_file_of
-from rabibridge_core._hosting.supervisor.supervise import check_can_supervise, supervise
 from rabibridge_core._hosting.worker.link import current_link
-from rabibridge_core._hosting.worker.programs import function_program, program_again
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RunningBase", "multiprocess_spawn_helper", "worker_count"]
-
-_WORKERS_MAX = 1024
+__all__ = ["RunningBase", "multiprocess_spawn_helper"]
 
 
 class RunningBase(ServingBase):
@@ -77,6 +73,12 @@ class RunningBase(ServingBase):
             if is_worker:
                 sys.exit(0)
             return
+        from rabibridge_core._hosting.supervisor.cores import worker_count
+        from rabibridge_core._hosting.supervisor.options import SupervisorOptions, WorkerLaunch
+        from rabibridge_core._hosting.supervisor.pid_file import pid_file as pid_file_of
+        from rabibridge_core._hosting.supervisor.supervise import check_can_supervise, supervise
+        from rabibridge_core._hosting.worker.programs import program_again
+
         check_can_supervise("run(workers=...)")
         loop_factory(loop)
         options = SupervisorOptions(
@@ -89,19 +91,6 @@ class RunningBase(ServingBase):
         )
         with pid_file_of(None if pid_file is None else Path(pid_file)):
             supervise(WorkerLaunch(program_again()), options)
-
-
-def worker_count(workers: object) -> int:
-    """Return how many workers are meant.
-
-    Raises:
-        ConfigurationError: it is neither a number of workers nor ``"auto"``.
-    """
-    if workers == "auto":
-        return usable_cores()
-    if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= _WORKERS_MAX:
-        raise ConfigurationError(f"workers={workers!r}: expected a number from 1 to {_WORKERS_MAX}, or 'auto'")
-    return workers
 
 
 def program_files() -> tuple[Path, ...]:
@@ -135,6 +124,11 @@ def multiprocess_spawn_helper(
         ConfigurationError: the number is none, another process would not find the function, an event loop runs here,
             this is called while a process imports the program, or the processes end as soon as they start.
     """
+    from rabibridge_core._hosting.supervisor.cores import worker_count
+    from rabibridge_core._hosting.supervisor.options import SupervisorOptions, WorkerLaunch
+    from rabibridge_core._hosting.supervisor.supervise import check_can_supervise, supervise
+    from rabibridge_core._hosting.worker.programs import function_program
+
     check_can_supervise("multiprocess_spawn_helper()")
     if not callable(single_process):
         raise ConfigurationError(f"single_process={single_process!r}: expected a function without arguments")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import logging.config
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +51,10 @@ def set_log_level(name: str) -> None:
 
 
 def _configure_from(path: Path) -> None:
+    import json
+    import logging.config
+    import tomllib
+
     try:
         if path.suffix in (".json", ".toml"):
             text = path.read_text(encoding="utf-8")

@@ -10,17 +10,16 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._hosting.file_package import load_file
 from rabibridge_core._reporting.error_text import traceback_of
 from rabibridge_core._reporting.user_frames import frames_of_user
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
-from rabibridge_core.rpc import RpcServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
     from rabibridge.mq import RMQServer
+    from rabibridge_core.rpc import RpcServer
 
 __all__ = ["check_targets", "load_server", "load_target", "use_app_dir", "watched_files"]
 
@@ -76,6 +75,8 @@ async def load_server(targets: Sequence[str], *, factory: bool, make: Callable[[
 
 
 async def _server_in(module: ModuleType, name: str, target: str, *, factory: bool) -> RpcServer:
+    from rabibridge_core._api.server import RpcServer
+
     found: Any = module
     for part in name.split("."):
         try:
@@ -142,6 +143,8 @@ def _import(target: str, path: Path) -> ModuleType:
             raise ConfigurationError(f"no module named {target!r}: {_EXPECTED}") from None
     if path.suffix != ".py" or not path.is_file():
         raise ConfigurationError(f"no Python file {target!r}: {_EXPECTED}")
+    from rabibridge_core._hosting.file_package import load_file
+
     return load_file(path)
 
 

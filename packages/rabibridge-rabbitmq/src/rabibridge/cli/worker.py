@@ -1,4 +1,7 @@
-"""What ``rabibridge run`` does in the process that serves: this one, or each worker of a supervisor."""
+"""What ``rabibridge run`` does in the process that serves: this one, or each worker of a supervisor.
+
+A supervisor imports this module to say what its workers run, and must not wait for anything that only these need.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge.cli.logs import configure_logging
 from rabibridge.cli.targets import load_server, use_app_dir
-from rabibridge.mq import RMQServer
 from rabibridge.settings import RABBITMQ
 from rabibridge_core._hosting.program import loop_factory, serve_program
 from rabibridge_core._hosting.supervisor.options import WorkerLaunch
@@ -19,6 +21,7 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.settings import load_settings
 
 if TYPE_CHECKING:
+    from rabibridge.mq import RMQServer
     from rabibridge_core.settings import Settings
 
 __all__ = ["ServeOptions", "main"]
@@ -80,6 +83,8 @@ class ServeOptions:
         await serve_program(server, reload=self.reload, wait_for_broker=settings.wait_for_broker)
 
     def _make_server(self) -> RMQServer:
+        from rabibridge._api.server import RMQServer  # a worker has no use for clients, which rabibridge.mq imports
+
         return RMQServer(settings=load_settings(transport_name=RABBITMQ.name, options=self.settings))
 
 

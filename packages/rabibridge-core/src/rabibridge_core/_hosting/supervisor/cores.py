@@ -1,4 +1,4 @@
-"""The cores of this machine that this process may use."""
+"""The cores of this machine that this process may use, and how many workers that makes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,26 @@ import os
 from pathlib import Path
 
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConfigurationError
 
-__all__ = ["core_of", "usable_cores"]
+__all__ = ["core_of", "usable_cores", "worker_count"]
 
 _log = get_logger(__name__)
 _CGROUP = Path("/sys/fs/cgroup")
+_WORKERS_MAX = 1024
+
+
+def worker_count(workers: object) -> int:
+    """Return how many workers are meant.
+
+    Raises:
+        ConfigurationError: it is neither a number of workers nor ``"auto"``.
+    """
+    if workers == "auto":
+        return usable_cores()
+    if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= _WORKERS_MAX:
+        raise ConfigurationError(f"workers={workers!r}: expected a number from 1 to {_WORKERS_MAX}, or 'auto'")
+    return workers
 
 
 def usable_cores() -> int:

@@ -12,8 +12,8 @@ from rabibridge.cli.logs import configure_logging
 from rabibridge.cli.runtime import check_log_level, report_errors
 from rabibridge.cli.targets import check_targets, watched_files
 from rabibridge.cli.worker import ServeOptions
-from rabibridge_core._api.running import worker_count
 from rabibridge_core._hosting.program import loop_factory
+from rabibridge_core._hosting.supervisor.cores import worker_count
 from rabibridge_core._hosting.supervisor.options import SupervisorOptions, working_folder
 from rabibridge_core._hosting.supervisor.pid_file import pid_file as pid_file_of
 from rabibridge_core._hosting.supervisor.supervise import check_can_supervise, supervise
