@@ -28,6 +28,8 @@ VALUES: dict[str, tuple[object, object, object, object]] = {
     "call_timeout": (1.5, 2.5, 3.5, 4.5),
     "max_pending": (1, 2, 3, 4),
     "queue_type": ("quorum", "classic", "quorum", "classic"),
+    "run_timeout": (1.5, 2.5, 3.5, 4.5),
+    "remote_traceback": ("none", "message", "user", "full"),
     "control": (True, False, True, False),
     "connect_timeout": (1.5, 2.5, 3.5, 4.5),
     "drain_timeout": (0.0, 2.5, 3.5, 4.5),

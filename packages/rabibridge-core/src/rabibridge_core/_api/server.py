@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rabibridge_core._api.base import RpcOptions
     from rabibridge_core._api.lifespan import Lifespan
     from rabibridge_core._hosting.plugin_folder import PluginFolder
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.interface import LimitArguments
     from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
@@ -80,6 +81,8 @@ class RpcServer(RunningBase):
             drain_timeout=self.settings.drain_timeout,
             name=self.name,
             queue_type=self.settings.queue_type,
+            run_timeout=self.settings.run_timeout,
+            remote_traceback=self.settings.remote_traceback,
             control=self.settings.control,
             registry=before.registry if before is not None else None,  # the services stay when it connects anew
             process=ProcessScope(partial(_entered, ref(self)), self._overrides),  # no cycle: it must hear of its end
@@ -142,6 +145,9 @@ class RpcServer(RunningBase):
         resumable: bool = False,
         executor: HandlerPlace | None = None,
         max_calls_per_child: int | None = None,
+        run_timeout: float | timedelta | None = None,
+        remote_traceback: RemoteTraceback | None = None,
+        fair: bool = False,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -167,6 +173,9 @@ class RpcServer(RunningBase):
         resumable: bool = False,
         executor: HandlerPlace | None = None,
         max_calls_per_child: int | None = None,
+        run_timeout: float | timedelta | None = None,
+        remote_traceback: RemoteTraceback | None = None,
+        fair: bool = False,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -201,6 +210,9 @@ class RpcServer(RunningBase):
             resumable: as in ``register_call``.
             executor: as in ``register_call``; ``None``: what its ``@register_call`` says.
             max_calls_per_child: as in ``register_call``.
+            run_timeout: as in ``register_call``.
+            remote_traceback: as in ``register_call``.
+            fair: as in ``register_call``.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -212,7 +224,7 @@ class RpcServer(RunningBase):
         self._check_serving_here()
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises, classes, resumable, executor, max_calls_per_child,
+            fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

@@ -97,7 +97,8 @@ def _service(told: dict[str, Any]) -> ServiceSchema:
         package_of(Path(folder))
     function = _found(told["function"])
     raises = tuple(map(_found, told["raises"]))
-    schema = ServiceSchema.of(function, ServiceLimits(validate=told["validate"], raises=raises), told["service"])
+    limits = ServiceLimits(validate=told["validate"], raises=raises, remote_traceback=told["remote_traceback"])
+    schema = ServiceSchema.of(function, limits, told["service"])
     return replace(schema, executor="loop", uploads=(), injections=injections_of(function))
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core.transport import Headers, IncomingRequest, Request
 
 __all__ = [
@@ -217,6 +218,7 @@ def encode_failure(
     headers: Headers | None,
     *,
     remark: str = "",
+    told: RemoteTraceback = "full",
     unsendable: Callable[[BaseException], None],
 ) -> Reply:
     """Return the reply that reports ``error``. It raises nothing.
@@ -228,9 +230,10 @@ def encode_failure(
         kind: where it was raised.
         headers: headers in addition to those that describe the error.
         remark: the message to report if the exception has none.
+        told: how much the caller is told.
         unsendable: called with the error of a serializer that cannot encode the traceback.
     """
-    text, error_headers = encode_error(error, kind, remark)
+    text, error_headers = encode_error(error, kind, remark, told)
     context, content_type = _REPLY + request.correlation_id, None
     body: tuple[bytes, str | None, str | None] = (b"", None, None)
     try:
@@ -242,7 +245,7 @@ def encode_failure(
             body = codec.encode([_FAILURE, ""], context, content_type)
         except BaseException as cannot_either:  # noqa: BLE001 - as above
             unsendable(cannot_either)
-    declared = declared_headers(error, body[1], unsendable) if kind == EXECUTION else {}
+    declared = declared_headers(error, body[1], unsendable) if kind == EXECUTION and told != "none" else {}
     reply = Reply(*body, {**error_headers, **declared, **(headers or {})})
     return as_accepted(codec, request, reply, must_fit=False)
 

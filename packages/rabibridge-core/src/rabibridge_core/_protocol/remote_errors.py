@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE, ERROR_TYPES, EXIT_CODE
 from rabibridge_core._protocol.service_errors import as_declared
 from rabibridge_core._reporting.error_text import class_names, message_of, traceback_of
+from rabibridge_core._reporting.user_frames import is_of_user
 from rabibridge_core.errors import (
     ConnectionLostError,
     InvalidArgumentsError,
+    RabiBridgeError,
     RemoteExecutionError,
+    RunTimeoutError,
     WorkerCrashedError,
 )
 
@@ -27,16 +30,21 @@ __all__ = [
     "EXECUTION",
     "INVALID_ARGUMENTS",
     "MALFORMED_REPLY",
+    "OVERRAN",
     "REDELIVERED",
     "REQUEST_REJECTED",
     "RESULT_UNSENDABLE",
     "STREAM_STOPPED",
+    "RemoteTraceback",
     "decode_error",
     "encode_error",
     "failure_headers",
     "is_engine_code",
     "remote_traceback",
 ]
+
+RemoteTraceback: TypeAlias = Literal["full", "user", "message", "none"]
+"""What callers are told of an exception: the traceback, without the frames of libraries, the message, or nothing."""
 
 EXECUTION: Final = "execution"
 """The handler raised."""
@@ -53,6 +61,8 @@ REDELIVERED: Final = "redelivered"
 """The request of an at-most-once service may have been started by a worker that is gone; it is not run again."""
 DEAD: Final = "dead"
 """The request was redelivered too often without an answer; it is in the dead-letter queue."""
+OVERRAN: Final = "overran"
+"""The handler ran longer than the ``run_timeout`` of its service, and was stopped."""
 STREAM_STOPPED: Final = "stopped"
 """The worker was stopped in the middle of a stream or an upload: another one can go on if the service is resumable."""
 MALFORMED_REPLY: Final = "reply"
@@ -67,11 +77,20 @@ _TRACEBACK_LIMIT = 64 * 1024
 _CLASSES: dict[str, type[RemoteExecutionError]] = {
     INVALID_ARGUMENTS: InvalidArgumentsError,
     CRASHED: WorkerCrashedError,
+    OVERRAN: RunTimeoutError,
 }
+_IN_WORKER = (REQUEST_REJECTED, CRASHED, OVERRAN)
+"""What was raised in the worker itself is reported without a traceback."""
+_OWN = (*_IN_WORKER, DEAD, REDELIVERED, STREAM_STOPPED)
+"""Of these kinds, the text of an error of RabiBridge is its own: it says nothing of what a handler does."""
+_UNTOLD_NAMES = ("builtins.Exception", "builtins.BaseException")
+_UNTOLD = "the service does not tell its callers why (remote_traceback='none'); the log of the worker does"
 _NOT_RUN = (INVALID_ARGUMENTS, REQUEST_REJECTED)
 
 
-def encode_error(error: BaseException, kind: str, remark: str = "") -> tuple[str, dict[str, str]]:
+def encode_error(
+    error: BaseException, kind: str, remark: str = "", told: RemoteTraceback = "full"
+) -> tuple[str, dict[str, str]]:
     """Return the traceback and the headers that report ``error`` to the caller, both bounded in size.
 
     It raises nothing, whatever the class of the exception does.
@@ -80,10 +99,15 @@ def encode_error(error: BaseException, kind: str, remark: str = "") -> tuple[str
         error: what was raised.
         kind: where it was raised. What was raised in the worker itself is reported without a traceback.
         remark: the message to report if the exception has none.
+        told: how much the caller is told. With ``"none"``, it still gets what RabiBridge itself has to say.
     """
-    names, message = class_names(type(error)), message_of(error) or remark
-    in_worker = kind in (REQUEST_REJECTED, CRASHED)
-    text = f"{names[0]}: {_short(message)}" if in_worker else remote_traceback(error)
+    names: tuple[str, ...]
+    if told == "none" and not (kind in _OWN and issubclass(type(error), RabiBridgeError)):
+        names, message = _UNTOLD_NAMES, _UNTOLD
+    else:
+        names, message = class_names(type(error)), message_of(error) or remark
+    brief = kind in _IN_WORKER or told in ("message", "none")
+    text = f"{names[0]}: {_short(message)}" if brief else remote_traceback(error, only_user=told == "user")
     return text, failure_headers(kind, names, message)
 
 
@@ -111,9 +135,12 @@ def _fitting(names: Sequence[str]) -> Iterator[str]:
             yield _encodable(name)
 
 
-def remote_traceback(error: BaseException) -> str:
-    """Return the traceback of what a handler raised, without the frames that called the handler, bounded in size."""
-    text = traceback_of(error, lambda: _frames_of_handler(error.__traceback__))
+def remote_traceback(error: BaseException, *, only_user: bool = False) -> str:
+    """Return the traceback of what a handler raised, without the frames that called the handler, bounded in size.
+
+    ``only_user``: without the frames of installed packages and of Python as well.
+    """
+    text = traceback_of(error, lambda: _frames_of_handler(error.__traceback__), is_of_user if only_user else None)
     if len(text) > _TRACEBACK_LIMIT:
         half = _TRACEBACK_LIMIT // 2
         text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
@@ -168,8 +195,9 @@ def decode_error(
             lines[-1].partition(": ") if lines else ("", "", "the reply is not of the form [code, result]")
         )
     cls = _CLASSES.get(kind, RemoteExecutionError)
+    what = "was stopped on the worker" if kind == OVERRAN else f"failed on the worker: {error_type}"
     error = cls(
-        f"{func_name!r} failed on the worker: {error_type}: {message}" if error_type else f"{func_name!r}: {message}",
+        f"{func_name!r} {what}: {message}" if error_type else f"{func_name!r}: {message}",
         func_name=func_name,
         correlation_id=correlation_id,
         error_type=error_type,

@@ -62,19 +62,35 @@ def repr_of(value: object) -> str:
     return _told(lambda: str.__str__(repr(value)), f"{_class_name(type(value))}.__repr__")
 
 
-def traceback_of(error: BaseException, frames: Callable[[], TracebackType | None] | None = None) -> str:
+def traceback_of(
+    error: BaseException,
+    frames: Callable[[], TracebackType | None] | None = None,
+    shown: Callable[[traceback.FrameSummary], bool] | None = None,
+) -> str:
     """Return the traceback as Python prints it, with causes and notes.
 
     Args:
         error: the exception.
         frames: returns the frames to show; ``None``: all that the exception has.
+        shown: tells which of these frames, and of those of its causes, are shown; ``None``: all.
     """
     if frames is None:
         frames = lambda: error.__traceback__  # noqa: E731 - an exception class may compute it, and raise
     try:
-        return "".join(traceback.format_exception(type(error), error, frames()))
+        described = traceback.TracebackException(type(error), error, frames(), compact=True)
+        if shown is not None:
+            _keep_frames(described, shown)
+        return "".join(described.format())
     except BaseException as broken:  # noqa: BLE001 - the exception describes itself with code of its own
-        return _plain(error, frames, type(broken))
+        return _plain(error, frames if shown is None else lambda: None, type(broken))
+
+
+def _keep_frames(described: traceback.TracebackException, shown: Callable[[traceback.FrameSummary], bool]) -> None:
+    waiting: list[traceback.TracebackException | None] = [described]
+    while waiting:
+        if (found := waiting.pop()) is not None:
+            found.stack = traceback.StackSummary.from_list([frame for frame in found.stack if shown(frame)])
+            waiting += [found.__cause__, found.__context__, *(found.exceptions or ())]
 
 
 def _plain(error: BaseException, frames: Callable[[], TracebackType | None], why: type[BaseException]) -> str:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ActiveRequest", "ProcessorOwner", "StopReason", "probe_callers"]
 
-StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void"]
+StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void", "overran"]
 """Why a request is stopped: its deadline passed, its caller cancelled it or disconnected, the worker gives it back to
-the queue, or its connection was lost and the broker has requeued it."""
+the queue, its connection was lost and the broker has requeued it, or it ran longer than its service allows."""
 
 
 class ActiveRequest(CurrentCall):

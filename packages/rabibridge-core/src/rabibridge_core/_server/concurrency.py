@@ -32,7 +32,7 @@ class ConcurrencyLimiter:
             return True
         return False
 
-    def release(self) -> None:
+    def release(self, active: ActiveRequest | None = None) -> None:
         """Called when a running request has finished: starts queued requests."""
         self._running -= 1
         self._start_queued()

@@ -42,6 +42,9 @@ def describe(schema: ServiceSchema) -> dict[str, Any]:
             "resumable": schema.resumable,
             "uploads": list(schema.uploads),
             "executor": schema.executor,
+            "run_timeout": schema.run_timeout,
+            "remote_traceback": schema.remote_traceback,
+            "fair": schema.fair,
             "raises": [error.code for error in schema.raises],
         },
         "queues": [

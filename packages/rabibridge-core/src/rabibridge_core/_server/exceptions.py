@@ -14,6 +14,7 @@ __all__ = [
     "ProviderFailedError",
     "TooLateError",
     "UnsendableItemError",
+    "cause_of",
 ]
 
 
@@ -39,3 +40,8 @@ class ProviderFailedError(ConfigurationError):
 
 class UnsendableItemError(Exception):
     """An item of a stream cannot be encoded, or is too large. ``__cause__`` says why."""
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return ``__cause__`` if there is one, else the error itself."""
+    return error if error.__cause__ is None else error.__cause__

@@ -68,6 +68,10 @@ class FailureLog:
         """A call was answered with an error before its handler could start."""
         self._guarded(self._short, "a call could not be started", error, logging.WARNING)
 
+    def overran(self, error: BaseException) -> None:
+        """A call was stopped because it ran for too long."""
+        self._guarded(self._short, "a call was stopped", error, logging.WARNING)
+
     def unsettled(self, correlation_id: bytes, error: BaseException) -> None:
         """A request could not be settled as it should."""
         what = f"call {_id(correlation_id)} could not be answered as it should"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rabibridge_core.errors import ConfigurationError, RegistrationError, Worker
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest
@@ -60,6 +61,8 @@ class ProcessExecutor(HandlerExecutor):
         self.inline = None
         self.problem = ""
         self._threads = None
+        self.begun: Callable[[ActiveRequest], None] | None = None
+        """Called when a child is given a call."""
         self._name = schema.name
         self._place = place_of(schema.func_ptr)
         self._process = process
@@ -112,7 +115,10 @@ class ProcessExecutor(HandlerExecutor):
             raise TooLateError
         request = active.request
         try:
-            fields, body = await self._pool.run(_described(active, request, time_left), request.body, active.progress)
+            fields, body = await self._pool.run(
+                _described(active, request, time_left), request.body, active.progress,
+                None if self.begun is None else partial(self.begun, active),
+            )  # fmt: skip
         except ChildStartError as error:
             raise NotStartedError from self._unusable(error)
         except ChildGoneError as error:
@@ -160,6 +166,7 @@ def _launch(schema: ServiceSchema, codec: Codec) -> ChildLaunch:
         "folders": list(path.folders),
         "raises": [[each.module, each.name] for each in raised],
         "validate": schema.validate,
+        "remote_traceback": schema.remote_traceback,
     }
     return ChildLaunch(schema.name, fields, pickled)
 

@@ -169,11 +169,15 @@ class ProcessPool:
         self._tell_problem(problem)
 
     async def run(
-        self, fields: dict[str, Any], body: bytes, progress: Callable[[float | None, str], None]
+        self,
+        fields: dict[str, Any],
+        body: bytes,
+        progress: Callable[[float | None, str], None],
+        begun: Callable[[], None] | None = None,
     ) -> tuple[dict[str, Any], bytes]:
         """Run one call in a child; return the fields and the body of its answer.
 
-        ``progress`` is called with what the function reports meanwhile.
+        ``progress`` is called with what the function reports meanwhile, ``begun`` when a child is given the call.
 
         If this is cancelled, the child is killed, and the cancellation goes on when it is gone.
 
@@ -184,6 +188,8 @@ class ProcessPool:
         self._running += 1
         try:
             child = await self._acquire()
+            if begun is not None:
+                begun()
             try:
                 answer = await child.call(fields, body, progress)
             except ChildGoneError:

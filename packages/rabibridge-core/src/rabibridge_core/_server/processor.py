@@ -15,20 +15,20 @@ from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
 from rabibridge_core._server.executors import is_signature_error
-from rabibridge_core._server.injecting import executor_for
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
-from rabibridge_core._server.streaming import StreamingExecutor, has_key_of_its_own
-from rabibridge_core._server.ways import ways_of
+from rabibridge_core._server.streaming import has_key_of_its_own
+from rabibridge_core._server.ways import executor_of, ways_of
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest, ProcessorOwner
     from rabibridge_core._server.caller_clocks import CallerClocks
     from rabibridge_core._server.cancelled_calls import CancelledCalls
-    from rabibridge_core._server.executors import HandlerExecutor
     from rabibridge_core._server.process_scope import ProcessScope
+    from rabibridge_core._server.ways import Executor
     from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.errors import RunTimeoutError
     from rabibridge_core.plugins.call_hooks import CallHooks
     from rabibridge_core.transport import IncomingRequest
 
@@ -85,8 +85,8 @@ class RequestProcessor:
         self._clocks = clocks
         self._codec = codec
         self._executor = self._executor_of(schema)
-        self._prepared: HandlerExecutor | StreamingExecutor | None = None
-        self._retired: list[HandlerExecutor | StreamingExecutor] = []
+        self._prepared: Executor | None = None
+        self._retired: list[Executor] = []
         self._hooks = hooks
         self.owner = owner
         self._loop = asyncio.get_running_loop()
@@ -103,14 +103,12 @@ class RequestProcessor:
         self._prepared = None
         self.schema = schema
         self.settler.use(schema)
-        self.statistics.raises = schema.raises
+        self.statistics.use(schema)
         old.close(drop_waiting=False)
         self._retired = [each for each in (*self._retired, old) if not each.finished]
 
-    def _executor_of(self, schema: ServiceSchema) -> HandlerExecutor | StreamingExecutor:
-        if self.sessions is None:
-            return executor_for(schema, self._process, self._codec)
-        return StreamingExecutor(schema, self._process, self._codec, self.sessions)
+    def _executor_of(self, schema: ServiceSchema) -> Executor:
+        return executor_of(schema, self._process, self._codec, self.sessions, self._overran)
 
     async def prepare(self, schema: ServiceSchema | None = None) -> None:
         """Start what must be there before the first call, or before :meth:`replace_handler`; raise why it cannot be."""
@@ -184,6 +182,14 @@ class RequestProcessor:
 
     def _expired(self, active: ActiveRequest) -> None:
         self.owner.stop_request(active, "expired")
+
+    def _overran(self, active: ActiveRequest, error: RunTimeoutError) -> None:
+        """Tell the caller of a call that it ran for too long, and stop it; a function in a thread runs on."""
+        self.settler.settle_overrun(active, error)
+        if (execution := active.execution) is not None:
+            active.execution = None
+            self._deduplication.end(execution)
+        self.owner.stop_request(active, "overran")
 
     async def process(self, active: ActiveRequest) -> None:
         """Run the handler and settle the request."""

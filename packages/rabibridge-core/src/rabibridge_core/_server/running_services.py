@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._observability.call_context import CurrentCall
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
     from rabibridge_core.transport import QueueType, Transport
@@ -45,6 +46,8 @@ class RunningServices:
         *,
         drain_timeout: float,
         queue_type: QueueType,
+        run_timeout: float | None = None,
+        remote_traceback: RemoteTraceback = "full",
         name: str = "",
         registry: Registry | None = None,
         process: ProcessScope | None = None,
@@ -57,6 +60,8 @@ class RunningServices:
             hooks: called for each request.
             drain_timeout: how long active requests may take to finish when a service stops, in seconds.
             queue_type: the queue type of services that do not choose one.
+            run_timeout: how long calls may run, in seconds, of services that do not say it; ``None``: no limit.
+            remote_traceback: what callers are told of exceptions by services that do not say it.
             name: the name of this worker.
             registry: services that are registered already; ``None``: none.
             process: what the services need that lives as long as they are served; ``None``: nothing.
@@ -75,6 +80,8 @@ class RunningServices:
         self.drain_timeout = drain_timeout
         self._name = name
         self._queue_type: QueueType = queue_type
+        self._run_timeout = run_timeout
+        self._remote_traceback: RemoteTraceback = remote_traceback
         self._clocks = CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
         self._statistics: dict[str, ServiceStatistics] = {}
@@ -85,7 +92,7 @@ class RunningServices:
         self._aborted = False
 
     def _completed(self, schema: ServiceSchema) -> ServiceSchema:
-        """Return a service with its queue type, and with what its parameters need.
+        """Return a service with what the settings say where it does not, and with what its parameters need.
 
         Raises:
             RegistrationError: a parameter cannot be filled in.
@@ -93,7 +100,13 @@ class RunningServices:
         injections = schema.injections
         if injections is None:
             injections = injections_of(schema.func_ptr, filled=FILLED if schema.resumable else {})
-        return replace(schema, queue_type=schema.queue_type or self._queue_type, injections=injections)
+        return replace(
+            schema,
+            queue_type=schema.queue_type or self._queue_type,
+            run_timeout=self._run_timeout if schema.run_timeout is None else schema.run_timeout,
+            remote_traceback=schema.remote_traceback or self._remote_traceback,
+            injections=injections,
+        )
 
     async def _put(self, schema: ServiceSchema) -> None:
         """Start a service, replace its handler, or replace it as a whole if its queue limits have changed."""
@@ -130,7 +143,7 @@ class RunningServices:
             schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
         )
         runner.processor.statistics = self.statistics_of(schema.name)
-        runner.processor.statistics.raises = schema.raises
+        runner.processor.statistics.use(schema)
         if after is not None:
             runner.follow(after)
         self.registry.replace(schema)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.registry import Registry
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
@@ -49,6 +50,8 @@ class Server:
         drain_timeout: float,
         name: str,
         queue_type: QueueType = "classic",
+        run_timeout: float | None = None,
+        remote_traceback: RemoteTraceback = "full",
         registry: Registry | None = None,
         process: ProcessScope | None = None,
         control: bool = True,
@@ -62,6 +65,8 @@ class Server:
             drain_timeout: how long active requests may take to finish when the server stops, in seconds.
             name: the name of this server in logs and errors.
             queue_type: the queue type of services that do not choose one.
+            run_timeout: how long their calls may run, in seconds; ``None``: no limit.
+            remote_traceback: what their callers are told of exceptions.
             registry: services that are registered already; ``None``: none.
             process: the lifespan, and what overrides providers; ``None``: neither.
             control: whether it answers control requests, if the transport can receive them.
@@ -71,7 +76,8 @@ class Server:
         self.process = ProcessScope() if process is None else process
         self.services = ServiceSet(
             transport, codec, hooks,
-            drain_timeout=drain_timeout, queue_type=queue_type, name=name, registry=registry, process=self.process,
+            drain_timeout=drain_timeout, queue_type=queue_type, run_timeout=run_timeout,
+            remote_traceback=remote_traceback, name=name, registry=registry, process=self.process,
         )  # fmt: skip
         self._control = control
         self._responder: ControlResponder | None = None

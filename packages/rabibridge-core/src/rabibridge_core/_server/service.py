@@ -16,6 +16,7 @@ from rabibridge_core._server.cancelled_calls import CancellationBatch, Cancelled
 from rabibridge_core._server.concurrency import ConcurrencyLimiter
 from rabibridge_core._server.deduplication import DeduplicationCache
 from rabibridge_core._server.drain import Drain
+from rabibridge_core._server.fair_limiter import limiter_of
 from rabibridge_core._server.outlasting import OutlastingHandlers, log_outlasting
 from rabibridge_core._server.processor import RequestProcessor
 from rabibridge_core._server.stopping import RequestStopper
@@ -84,10 +85,8 @@ class ServiceRunner:
         ))  # fmt: skip
         self._active = self._processor.active
         self._name, self._at_most_once = schema.name, schema.delivery == "at-most-once"
-        self._limiter: ConcurrencyLimiter | None = None  # None: the broker delivers no more than may run at a time
-        if self._at_most_once or schema.fetch_ahead > 0:
-            self._limiter = ConcurrencyLimiter(schema.concurrency, self._start_queued)
-            self._processor.notifies_owner = True
+        self._limiter: ConcurrencyLimiter | None = limiter_of(schema, self._start_queued, self._active)
+        self._processor.notifies_owner = self._limiter is not None
         self._stopper = RequestStopper(self._processor, self._drop_queued)
         self._takeover, self._drain = Takeover(), Drain()
         self._maintenance: asyncio.Task[None] | None = None  # cancelled when its program ends, as all tasks are
@@ -128,7 +127,7 @@ class ServiceRunner:
         return any(work is active or work is active.task for active in self._all_active())
 
     def _all_active(self) -> tuple[ActiveRequest, ...]:
-        return (*self._active, *self.broadcasts.active)
+        return *self._active, *self.broadcasts.active
 
     async def start(self, transport: Transport) -> None:
         """Declare the queue and start to consume."""
@@ -237,7 +236,7 @@ class ServiceRunner:
     def request_finished(self, active: ActiveRequest, /) -> None:
         """Called when the processing of a request ends."""
         if self._limiter is not None:
-            self._limiter.release()
+            self._limiter.release(active)
         self._drain.check(self._active)
 
     def lost(self, error: ConnectionLostError, /) -> None:

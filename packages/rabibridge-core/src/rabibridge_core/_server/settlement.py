@@ -17,6 +17,7 @@ from rabibridge_core._protocol.remote_errors import (
     DEAD,
     EXECUTION,
     INVALID_ARGUMENTS,
+    OVERRAN,
     REDELIVERED,
     REQUEST_REJECTED,
     RESULT_UNSENDABLE,
@@ -24,7 +25,7 @@ from rabibridge_core._protocol.remote_errors import (
 )
 from rabibridge_core._protocol.service_errors import without_fields
 from rabibridge_core._reporting.error_text import class_names, message_of, printable
-from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError, cause_of
 from rabibridge_core._server.failure_log import FailureLog
 from rabibridge_core._server.upload_arguments import no_stream
 from rabibridge_core.errors import (
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.errors import RunTimeoutError
     from rabibridge_core.transport import Headers, IncomingRequest
 
 __all__ = ["RequestSettler"]
@@ -50,6 +53,8 @@ _CANCELLED_INSIDE = (
     "the function was cancelled from inside: by its own code or by a library that it uses, not by its caller, its "
     "deadline or this worker"
 )
+
+_UNSENT = "the worker could not send the answer to this call"
 
 
 class RequestSettler:
@@ -60,15 +65,8 @@ class RequestSettler:
     """
 
     __slots__ = (
-        "_added",
-        "_at_most_once",
-        "_codec",
-        "_headers",
-        "_name",
-        "_raises",
-        "_redelivery_limit",
-        "failures",
-    )
+        "_added", "_at_most_once", "_codec", "_headers", "_name", "_raises", "_redelivery_limit", "_told", "failures",
+    )  # fmt: skip
 
     def __init__(self, schema: ServiceSchema, codec: Codec) -> None:
         """Settle requests of ``schema``; ``codec`` encodes the replies."""
@@ -86,6 +84,7 @@ class RequestSettler:
             self._headers = {**(self._headers or {}), **self._added}
         self._redelivery_limit = schema.redelivery_limit
         self._raises = schema.raises
+        self._told: RemoteTraceback = schema.remote_traceback or "full"
 
     def add_headers(self, headers: Headers) -> None:
         """Send these headers with every reply from now on."""
@@ -140,14 +139,14 @@ class RequestSettler:
     def _report(self, active: ActiveRequest, error: BaseException, *, ran: bool) -> None:
         cls = type(error)
         if cls is ArgumentsRefusedError:
-            self._refuse_arguments(active, _cause(error))
+            self._refuse_arguments(active, cause_of(error))
         elif cls is StreamRequestError:
             self._refuse_arguments(active, no_stream(self._name, active.request.headers))
         elif cls is UnreadableRequestError:
-            self._refuse_unreadable(active, _cause(error))
+            self._refuse_unreadable(active, cause_of(error))
         elif cls is NotStartedError or not ran:
-            self._settle_failure(active, _cause(error), REQUEST_REJECTED)
-            self.failures.not_started(_cause(error))
+            self._settle_failure(active, cause_of(error), REQUEST_REJECTED)
+            self.failures.not_started(cause_of(error))
         else:
             remark = _CANCELLED_INSIDE if issubclass(cls, asyncio.CancelledError) else ""
             self._settle_failure(active, error, EXECUTION, remark)
@@ -176,8 +175,8 @@ class RequestSettler:
         self.failures.unsettled(request.correlation_id, failure)
         if request.void:
             return
-        what = "the worker could not send the answer to this call"
-        headers: Headers = {**failure_headers(kind, class_names(type(failure)), what), **(self._added or {})}
+        names = class_names(Exception if self._told == "none" else type(failure))
+        headers: Headers = {**failure_headers(kind, names, _UNSENT), **(self._added or {})}
         settle: tuple[Callable[[], None], ...] = (
             lambda: request.reply(Reply(b"", None, None, headers)),
             request.discard,
@@ -189,6 +188,12 @@ class RequestSettler:
                 self.failures.unsettled(request.correlation_id, another)
             else:
                 return
+
+    def settle_overrun(self, active: ActiveRequest, error: RunTimeoutError) -> None:
+        """Settle a request whose handler runs for too long, although it still runs. It raises nothing."""
+        self._settle_failure(active, error, OVERRAN)
+        active.settled = True
+        self.failures.overran(error)
 
     def settle_stopped(self, active: ActiveRequest, reason: StopReason) -> None:
         """Settle a request that was stopped for ``reason``. It raises nothing."""
@@ -280,10 +285,10 @@ class RequestSettler:
             request.discard()
 
     def _error_reply(self, request: IncomingRequest, error: BaseException, kind: str, remark: str = "") -> Reply:
+        told = self._told
+        if told == "none" and kind == EXECUTION and issubclass(type(error), self._raises):
+            told = "message"
         return encode_failure(
-            self._codec, request, error, kind, self._headers, remark=remark, unsendable=self.failures.unsendable
-        )
-
-
-def _cause(error: BaseException) -> BaseException:
-    return error if error.__cause__ is None else error.__cause__
+            self._codec, request, error, kind, self._headers,
+            remark=remark, told=told, unsendable=self.failures.unsendable,
+        )  # fmt: skip

@@ -19,7 +19,9 @@ from rabibridge_core.introspection.calls import CallCounts, FailureRecord
 from rabibridge_core.introspection.latency import BUCKETS, OFFSET, SHORTEST, Latency
 
 if TYPE_CHECKING:
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
+    from rabibridge_core._services.schema import ServiceSchema
 
 __all__ = ["ServiceStatistics"]
 
@@ -54,6 +56,7 @@ class ServiceStatistics:
         "requeued",
         "seconds",
         "succeeded",
+        "told",
     )
 
     def __init__(self) -> None:
@@ -64,10 +67,16 @@ class ServiceStatistics:
         self.expired = self.cancelled = self.requeued = self.dead = 0
         self.raises: tuple[type[ServiceError], ...] = ()
         """The errors that the service declares."""
+        self.told: RemoteTraceback = "full"
+        """What callers are told of exceptions: whoever may ask a worker is told no more."""
         self._failures: dict[tuple[object, ...], FailureRecord] = {}
         self._turned_at = monotonic()
         self._samples: deque[tuple[float, int]] = deque([(self._turned_at, 0)], maxlen=_SAMPLES)
         self._older = self._before = Latency()
+
+    def use(self, schema: ServiceSchema) -> None:
+        """Count for this version of the service from now on."""
+        self.raises, self.told = schema.raises, schema.remote_traceback or "full"
 
     @property
     def ended(self) -> int:
@@ -89,7 +98,7 @@ class ServiceStatistics:
             self._ended_otherwise(error, active.stop_reason, ran)
 
     def _ended_otherwise(self, error: BaseException | None, reason: StopReason | None, ran: bool) -> None:
-        if reason is not None:
+        if reason is not None and reason != "overran":
             self.stopped(reason)
             return
         assert error is not None
@@ -144,7 +153,10 @@ class ServiceStatistics:
             return
         name = printable(class_names(type(error))[0])[:_TYPE_MAX]
         message = printable(message_of(error)[:_MESSAGE_MAX])[:_MESSAGE_MAX]
-        text = "" if place is None else block(remote_traceback(error))
+        if self.told == "none":
+            name, message = "", "the service tells nobody why (remote_traceback='none'); the log of the worker does"
+        bare = place is None or self.told in ("message", "none")
+        text = "" if bare else block(remote_traceback(error, only_user=self.told == "user"))
         if len(text) > _TRACEBACK_MAX:
             text = f"[...]{text[5 - _TRACEBACK_MAX :]}"
         self._keep(key, FailureRecord(kind, name, message, text, count=0, first_at=time.time()))

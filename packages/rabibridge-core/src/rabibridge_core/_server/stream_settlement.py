@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._protocol.payloads import encode_result
 from rabibridge_core._protocol.remote_errors import RESULT_UNSENDABLE, STREAM_STOPPED
 from rabibridge_core._protocol.streams import TOTAL
-from rabibridge_core._server.exceptions import UnsendableItemError
+from rabibridge_core._server.exceptions import UnsendableItemError, cause_of
 from rabibridge_core._server.settlement import RequestSettler
 from rabibridge_core.errors import ConnectionLostError
 
@@ -86,7 +86,7 @@ class StreamSettler(RequestSettler):
 
     def _report(self, active: ActiveRequest, error: BaseException, *, ran: bool) -> None:
         if type(error) is UnsendableItemError:
-            cause = error if error.__cause__ is None else error.__cause__
+            cause = cause_of(error)
             self._settle_failure(active, cause, RESULT_UNSENDABLE)
             self.failures.unsendable(cause)
         else:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.annotations import ResultAdapter
     from rabibridge_core._protocol.naming import FunctionKind
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -61,6 +62,9 @@ class LimitArguments(TypedDict, total=False):
     classes: Mapping[str, int | None] | None
     executor: HandlerPlace | None
     max_calls_per_child: int | None
+    run_timeout: float | timedelta | None
+    remote_traceback: RemoteTraceback | None
+    fair: bool
 
 
 @overload

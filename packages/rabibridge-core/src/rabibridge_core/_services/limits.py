@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.error_fields import restorers_of
+from rabibridge_core._protocol.remote_errors import RemoteTraceback
 from rabibridge_core._services.classes import check_classes
 from rabibridge_core.errors import RegistrationError, ServiceError
 from rabibridge_core.transport import Delivery, QueueType
@@ -20,6 +21,7 @@ __all__ = [
     "DEFAULT_FETCH_SIZE",
     "DEFAULT_REDELIVERY_LIMIT",
     "DEFAULT_SYNC_FETCH_SIZE",
+    "FETCH_SIZE_MAX",
     "HandlerPlace",
     "ServiceLimits",
     "usable_cpus",
@@ -38,7 +40,7 @@ request waits in this worker while another worker is idle."""
 DEFAULT_REDELIVERY_LIMIT = 5
 """Default ``redelivery_limit``: enough for a rolling restart, and low enough to stop a call that kills its workers."""
 
-_FETCH_SIZE_MAX = 65535
+FETCH_SIZE_MAX = 65535
 _QUEUE_SIZE_MAX = 2**31 - 1
 _TIMEOUT_MIN = 0.001
 _TIMEOUT_MAX = 2**32 / 1000
@@ -63,6 +65,9 @@ class ServiceLimits:
     resumable: bool = False
     executor: HandlerPlace | None = None
     max_calls_per_child: int | None = None
+    run_timeout: float | timedelta | None = None
+    remote_traceback: RemoteTraceback | None = None
+    fair: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -90,6 +95,9 @@ class ServiceLimits:
             self.resumable or defaults.resumable,
             self.executor or defaults.executor,
             defaults.max_calls_per_child if self.max_calls_per_child is None else self.max_calls_per_child,
+            defaults.run_timeout if self.run_timeout is None else self.run_timeout,
+            self.remote_traceback or defaults.remote_traceback,
+            self.fair or defaults.fair,
         )
 
     def check(self, name: str) -> None:
@@ -98,25 +106,27 @@ class ServiceLimits:
         Raises:
             RegistrationError: a limit is out of range, or two limits contradict each other.
         """
-        for what in ("validate", "re_register", "idempotent", "resumable"):
+        for what in ("validate", "re_register", "idempotent", "resumable", "fair"):
             _check_bool(name, what, getattr(self, what))
         _check_int(name, "queue_size", self.queue_size, 0, _QUEUE_SIZE_MAX)
-        _check_int(name, "fetch_size", self.fetch_size, 1, _FETCH_SIZE_MAX)
-        timeout, seconds = self.timeout, self.seconds
-        if timeout is not None and (seconds is None or not _TIMEOUT_MIN <= seconds <= _TIMEOUT_MAX):
-            raise RegistrationError(
-                f"service {name!r}: timeout is {timeout!r}; it must be a number of seconds from 0.001 to 4294967, a "
-                "timedelta, or None for no limit"
-            )
-        ahead_max = _FETCH_SIZE_MAX - (self.fetch_size or DEFAULT_FETCH_SIZE)
+        _check_int(name, "fetch_size", self.fetch_size, 1, FETCH_SIZE_MAX)
+        _check_seconds(name, "timeout", self.timeout)
+        _check_seconds(name, "run_timeout", self.run_timeout)
+        ahead_max = FETCH_SIZE_MAX - (self.fetch_size or DEFAULT_FETCH_SIZE)
         _check_int(name, "fetch_ahead", self.fetch_ahead, 0, ahead_max)
         _check_int(name, "redelivery_limit", self.redelivery_limit, 0, 1_000_000)
         _check_choice(name, "delivery", self.delivery, get_args(Delivery))
         _check_int(name, "max_calls_per_child", self.max_calls_per_child, 1, 2**31 - 1)
         _check_choice(name, "executor", self.executor, get_args(HandlerPlace))
         _check_choice(name, "queue_type", self.queue_type, get_args(QueueType))
+        _check_choice(name, "remote_traceback", self.remote_traceback, get_args(RemoteTraceback))
         _check_raises(name, self.raises)
         check_classes(name, self.classes, self.queue_size)
+        if self.fair and self.classes is not None:
+            raise RegistrationError(
+                f"service {name!r}: fair=True shares the places among callers, classes= among classes of calls; choose "
+                "one of them"
+            )
         if self.fetch_ahead and self.delivery == "at-most-once":
             raise RegistrationError(
                 f"service {name!r}: fetch_ahead cannot be combined with delivery='at-most-once', which always fetches "
@@ -160,6 +170,15 @@ def _check_choice(name: str, what: str, value: str | None, allowed: tuple[str, .
     if value is not None and value not in allowed:
         choices = " or ".join((", ".join(map(repr, allowed[:-1])), repr(allowed[-1])))
         raise RegistrationError(f"service {name!r}: {what} is {value!r}; it must be {choices}")
+
+
+def _check_seconds(name: str, what: str, value: float | timedelta | None) -> None:
+    seconds = as_seconds(value)
+    if value is not None and (seconds is None or not _TIMEOUT_MIN <= seconds <= _TIMEOUT_MAX):
+        raise RegistrationError(
+            f"service {name!r}: {what} is {value!r}; it must be a number of seconds from 0.001 to 4294967, a "
+            "timedelta, or None for no limit"
+        )
 
 
 def _check_int(name: str, what: str, value: int | None, low: int, high: int) -> None:

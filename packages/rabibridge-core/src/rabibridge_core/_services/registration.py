@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
@@ -42,6 +43,9 @@ def register_call(
     resumable: bool = False,
     executor: HandlerPlace | None = None,
     max_calls_per_child: int | None = None,
+    run_timeout: float | timedelta | None = None,
+    remote_traceback: RemoteTraceback | None = None,
+    fair: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -61,6 +65,9 @@ def register_call(
     resumable: bool = False,
     executor: HandlerPlace | None = None,
     max_calls_per_child: int | None = None,
+    run_timeout: float | timedelta | None = None,
+    remote_traceback: RemoteTraceback | None = None,
+    fair: bool = False,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -140,6 +147,21 @@ def register_call(
             docs/processes.md. ``None`` (the default): ``"loop"`` for async functions, else ``"thread"``.
         max_calls_per_child: how many calls a child process runs before it is replaced by a new one, which gives back
             memory that the function leaks. ``None`` (the default): no limit.
+        run_timeout: how long one call may run, in seconds or as a timedelta, whatever its caller allows: from the start
+            of the function, or of its providers, to the end of its stream and the cleanup of its providers. A call that
+            takes longer is stopped, as one whose caller has cancelled it, and its caller gets RunTimeoutError at once;
+            a function in a thread cannot be interrupted, and keeps its place until it ends. Unlike ``timeout``, it does
+            not count the time in the queue. ``None`` (the default): what the setting ``run_timeout`` says, which is no
+            limit.
+        remote_traceback: what callers are told of an exception that the function raises. ``"full"``: its traceback,
+            with causes and notes. ``"user"``: the same without the lines of installed packages and of the standard
+            library. ``"message"``: the type and the message. ``"none"``: that it failed. Errors in ``raises`` arrive
+            with their message and fields in any case. The log of the worker has everything. ``None`` (the default):
+            what the setting ``remote_traceback`` says, which is ``"full"``.
+        fair: share the places of a worker among callers. The worker fetches as many calls again as it runs, unless
+            ``fetch_ahead`` says how many, and of those that wait it starts the one whose caller has the fewest running
+            calls. docs/limits.md says what that can and cannot do against a long queue. It cannot be combined with
+            ``classes``.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, something without a name), or cannot be
@@ -150,7 +172,7 @@ def register_call(
         return mark(queue_size, None, ServiceLimits())
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-        fetch_ahead, raises, classes, resumable, executor, max_calls_per_child,
+        fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

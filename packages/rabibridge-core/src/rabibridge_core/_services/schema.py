@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.naming import check_service_name, of_class, queue_name, routing_keys
 from rabibridge_core._services.callables import is_generator, place_of, refuse_what_cannot_be_served, runs_on_loop
 from rabibridge_core._services.classes import classes_of, slots_of
@@ -13,6 +14,7 @@ from rabibridge_core._services.limits import (
     DEFAULT_FETCH_SIZE,
     DEFAULT_REDELIVERY_LIMIT,
     DEFAULT_SYNC_FETCH_SIZE,
+    FETCH_SIZE_MAX,
     ServiceLimits,
     usable_cpus,
 )
@@ -23,6 +25,7 @@ from rabibridge_core.transport import ServiceQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.classes import Classes
     from rabibridge_core._services.injection import Injections
     from rabibridge_core._services.limits import HandlerPlace
@@ -64,6 +67,9 @@ class ServiceSchema:
         uploads: the parameters that callers can feed with items.
         executor: where the function runs; ``None``: on the event loop if it is async, else in a thread.
         max_calls_per_child: how many calls a child process runs before it is replaced; ``None``: no limit.
+        run_timeout: how long a call may run, in seconds; ``None``: the server's setting.
+        remote_traceback: what callers are told of an exception; ``None``: the server's setting.
+        fair: whether the places are shared among callers.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
 
@@ -88,6 +94,9 @@ class ServiceSchema:
     uploads: tuple[str, ...] = ()
     executor: HandlerPlace | None = None
     max_calls_per_child: int | None = None
+    run_timeout: float | None = None
+    remote_traceback: RemoteTraceback | None = None
+    fair: bool = False
 
     injections: Injections | None = field(default=None, compare=False, repr=False)
 
@@ -137,6 +146,9 @@ class ServiceSchema:
             uploads=upload_parameters(func_ptr, on_loop=on_loop) if usual else (),
             executor=place,
             max_calls_per_child=limits.max_calls_per_child,
+            run_timeout=as_seconds(limits.run_timeout),
+            remote_traceback=limits.remote_traceback,
+            fair=limits.fair,
         )
 
     def with_limits(
@@ -184,6 +196,8 @@ class ServiceSchema:
         """The queue of the service, for the transport."""
         at_most_once = self.delivery == "at-most-once"
         prefetch = self.concurrency + self.fetch_ahead
+        if self.fair and not self.fetch_ahead:
+            prefetch = min(2 * self.concurrency, FETCH_SIZE_MAX)
         if at_most_once:
             prefetch = min(self.concurrency, _AT_MOST_ONCE_PREFETCH)
         keys = routing_keys(self.name, is_async=self.is_async)

@@ -16,6 +16,7 @@
        ├─ StreamError                     a stream or an upload ended before its end
        └─ RemoteExecutionError
           ├─ InvalidArgumentsError
+          ├─ RunTimeoutError (TimeoutError)  it ran longer than its service allows
           ├─ WorkerCrashedError           the child process that ran the call has crashed
           └─ ServiceError                  what services raise on purpose: programs declare subclasses
 
@@ -39,6 +40,7 @@ from rabibridge_core.errors._tree import (
     RabiBridgeError,
     RegistrationError,
     RemoteExecutionError,
+    RunTimeoutError,
     SerializationError,
     StreamError,
     WorkerCrashedError,
@@ -57,6 +59,7 @@ __all__ = [
     "RabiBridgeError",
     "RegistrationError",
     "RemoteExecutionError",
+    "RunTimeoutError",
     "SerializationError",
     "ServiceError",
     "StreamError",

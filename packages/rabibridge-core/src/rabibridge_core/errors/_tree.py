@@ -17,6 +17,7 @@ __all__ = [
     "RabiBridgeError",
     "RegistrationError",
     "RemoteExecutionError",
+    "RunTimeoutError",
     "SerializationError",
     "StreamError",
     "WorkerCrashedError",
@@ -217,6 +218,15 @@ class InvalidArgumentsError(RemoteExecutionError):
     """The arguments do not fit the function's signature, or its validation rejected them: it did not run."""
 
     executed: bool | None = False
+
+
+class RunTimeoutError(RemoteExecutionError, TimeoutError):
+    """The function ran longer than the ``run_timeout`` of its service, and was stopped: it may have run in part.
+
+    It is a limit that the service sets; the timeout of a caller ends its call with :class:`CallTimeoutError`.
+    """
+
+    executed: bool | None = None
 
 
 class WorkerCrashedError(RemoteExecutionError):

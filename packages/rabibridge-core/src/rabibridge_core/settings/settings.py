@@ -77,6 +77,22 @@ class Settings(CheckedSettings):
         default="classic",
         meaning="queue type of services that do not specify one; see [guarantees](guarantees.md#which-queue)",
     )
+    run_timeout: float | None = setting(
+        default=None,
+        parse=parse_limit,
+        allowed="more than 0 seconds, or none",
+        meaning="how long a call may run on a worker, whatever its caller allows, for services that do not say it by "
+        "`run_timeout=`; see [limits](limits.md#run-time)",
+    )
+    remote_traceback: Literal["full", "user", "message", "none"] = choice_setting(
+        "full",
+        "user",
+        "message",
+        "none",
+        default="full",
+        meaning="what callers are told of an exception on a worker, for services that do not say it by "
+        "`remote_traceback=`; see [limits](limits.md#error-replies)",
+    )
     control: bool = boolean_setting(
         default=True,
         meaning="whether a server answers what `client.workers()`, `client.services()` and `client.ping()` ask",

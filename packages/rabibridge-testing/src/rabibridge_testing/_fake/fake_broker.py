@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.interface import LimitArguments
     from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
@@ -76,6 +77,9 @@ class FakeBroker(MemoryBroker):
         resumable: bool = False,
         executor: HandlerPlace | None = None,
         max_calls_per_child: int | None = None,
+        run_timeout: float | timedelta | None = None,
+        remote_traceback: RemoteTraceback | None = None,
+        fair: bool = False,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -101,6 +105,9 @@ class FakeBroker(MemoryBroker):
         resumable: bool = False,
         executor: HandlerPlace | None = None,
         max_calls_per_child: int | None = None,
+        run_timeout: float | timedelta | None = None,
+        remote_traceback: RemoteTraceback | None = None,
+        fair: bool = False,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
@@ -128,6 +135,9 @@ class FakeBroker(MemoryBroker):
             resumable: another worker can go on with a stream that has broken off.
             executor: where it runs: ``"loop"``, ``"thread"`` or ``"process"``.
             max_calls_per_child: how many calls a child process runs before it is replaced.
+            run_timeout: how long one call may run, in seconds.
+            remote_traceback: what callers are told of an exception.
+            fair: share the places among callers.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -135,7 +145,7 @@ class FakeBroker(MemoryBroker):
         """
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises, classes, resumable, executor, max_calls_per_child,
+            fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
         )  # fmt: skip
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
         return added[0] if service_object(func) is None else added

@@ -5,17 +5,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import traceback
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from rabibridge_core._client.options import CallOptions
-from rabibridge_core.errors import QueueFullError
+from rabibridge_core.errors import QueueFullError, RemoteExecutionError, RunTimeoutError
 from rabibridge_testing.conformance.gate import Gate
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, service, soon
+from rabibridge_testing.conformance.waiting import until
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
+    from rabibridge_core._server.server import Server
     from rabibridge_testing.conformance.harness import Bench
 
 __all__ = ["LimitConformance"]
@@ -25,6 +29,10 @@ def _start(client: Client, name: str, count: int) -> list[asyncio.Task[Any]]:
     return [
         asyncio.create_task(client.call(name, (number,), {}, CallOptions("async", None))) for number in range(count)
     ]
+
+
+def _has(server: Server, active: int) -> bool:
+    return server.active_requests == active
 
 
 class LimitConformance(ConformanceBase):
@@ -111,3 +119,77 @@ class LimitConformance(ConformanceBase):
         await asyncio.sleep(0)  # let the calls be sent
         await soon(server.start())
         assert await soon(asyncio.gather(*calls)) == ["started"] * 3
+
+    async def test_a_run_that_takes_too_long_ends_with_one_error(self, bench: Bench) -> None:
+        name, gate = bench.name("gate"), Gate()
+        await bench.server(gate.service(name, "here", fetch_size=1, run_timeout=0.2))
+        client = await bench.client()
+        (call,) = _start(client, name, 1)
+        with pytest.raises(RunTimeoutError, match=r"run_timeout of its service, 0\.2 s") as stopped:
+            await soon(call)
+        assert stopped.value.executed is None
+        gate.opened.set()
+        assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "here", "its place is free again"
+        assert client.pending == 0
+
+    @pytest.mark.parametrize("told", ["message", "none"])
+    async def test_callers_are_told_no_more_than_the_service_says(
+        self, bench: Bench, told: Literal["message", "none"]
+    ) -> None:
+        async def fails() -> None:
+            try:
+                raise LookupError("the first secret")
+            except LookupError as error:
+                raise ValueError("the message") from error
+
+        name = bench.name()
+        await bench.server(service(fails, name, remote_traceback=told))
+        client = await bench.client()
+        with pytest.raises(RemoteExecutionError) as failed:
+            await client.call(name, (), {}, CallOptions("async", PATIENCE))
+        everything = "".join(traceback.format_exception(failed.value)) + repr(vars(failed.value))
+        assert "first secret" not in everything
+        assert "in fails" not in everything
+        assert ("the message" in everything) is (told == "message")
+        assert ("ValueError" in everything) is (told == "message")
+
+    async def test_the_places_are_shared_among_the_callers_whose_calls_wait(self, bench: Bench) -> None:
+        order, gate = [], asyncio.Semaphore(0)
+
+        async def take(who: str) -> None:
+            order.append(who)
+            await gate.acquire()
+
+        name = bench.name()
+        server = await bench.server(service(take, name, fair=True, fetch_size=1, fetch_ahead=7))
+        calls = []
+        for who, count, so_far in (("a", 5, 5), ("b", 2, 7)):
+            client = await bench.client()
+            calls += [
+                asyncio.create_task(client.call(name, (who,), {}, CallOptions("async", None))) for _ in range(count)
+            ]
+            await until(partial(_has, server, so_far))
+        for _ in calls:
+            gate.release()
+        await soon(asyncio.gather(*calls))
+        assert order == ["a", "a", "b", "a", "b", "a", "a"], "in turn while both wait"
+
+    async def test_a_call_in_the_queue_waits_for_all_that_came_before_it(self, bench: Bench) -> None:
+        order, gate = [], asyncio.Semaphore(0)
+
+        async def take(who: str) -> None:
+            order.append(who)
+            await gate.acquire()
+
+        name = bench.name()
+        schema = service(take, name, fair=True, fetch_size=1)
+        assert schema.queue.fetch_size == 2, "it fetches as many again as it runs"
+        server = await bench.server(schema)
+        first, second = await bench.client(), await bench.client()
+        calls = [asyncio.create_task(first.call(name, ("a",), {}, CallOptions("async", None))) for _ in range(6)]
+        await until(lambda: server.active_requests == 2)
+        calls.append(asyncio.create_task(second.call(name, ("b",), {}, CallOptions("async", None))))
+        for _ in calls:
+            gate.release()
+        await soon(asyncio.gather(*calls))
+        assert order == ["a"] * 6 + ["b"], "a worker cannot share what it has not fetched"
