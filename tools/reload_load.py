@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _ENOUGH = 0.98
 """A run that has offered less than this share of the rate does not show what was asked."""
+_LATE = 1.0
+"""A run in which a call was made so many seconds late tells nothing about latencies."""
 _CALL_TIMEOUT = 30.0
 _LULL = 0.5
 """Seconds of load before the first reload and after each of them."""
@@ -163,6 +165,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(outcome)
     if outcome.failures:
         return 1
+    if outcome.behind > _LATE:
+        print(
+            "This machine was busy with something else: the latencies show that, and not the reloads.", file=sys.stderr
+        )
     if outcome.offered < _ENOUGH * options.rate * outcome.seconds:
         print("This machine could not offer calls at that rate: nothing is shown for it.", file=sys.stderr)
         return 2

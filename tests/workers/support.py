@@ -125,6 +125,13 @@ def make_server():
 """
 
 
+_TAKES_TERMINAL = (
+    sys.executable,
+    "-c",
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])",
+)
+
+
 class Program:
     """A folder with services, and the broker for it."""
 
@@ -144,17 +151,22 @@ class Program:
 
     @contextmanager
     def python(
-        self, *arguments: str, prefix: tuple[str, ...] = (), variables: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        prefix: tuple[str, ...] = (),
+        variables: dict[str, str] | None = None,
+        terminal: int | None = None,
     ) -> Iterator[Supervised]:
-        """Run Python with these arguments during a block, in a process group of its own."""
+        """Run Python with these arguments during a block, in a session of its own; ``terminal`` controls it."""
         self._count += 1
         log = self.folder / f"log-{self._count}.txt"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RABIBRIDGE_")}
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*prefix, sys.executable, *arguments],
+                [*(() if terminal is None else _TAKES_TERMINAL), *prefix, sys.executable, *arguments],
                 cwd=self.folder, env=kept | {"RABIBRIDGE_URL": self.url} | (variables or {}),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                stdin=subprocess.DEVNULL if terminal is None else terminal, stdout=output, stderr=output,
+                start_new_session=True,
             )  # fmt: skip
         self._reaper.watch_group(process.pid)
         started = Supervised(process, log)

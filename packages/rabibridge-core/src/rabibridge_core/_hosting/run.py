@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ _served = False
 async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = (), *, signals: bool = True) -> None:
     """Run the server until it is stopped. On the main thread, SIGTERM and SIGINT stop it gracefully.
 
+    So does SIGHUP, which a closed terminal sends, if it would otherwise kill the process.
+
     Args:
         server: a server that is connected and not started.
         watched: plug-in folders; when their files change, the services are changed while they run.
@@ -85,7 +88,7 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
         yield
         return
     if not _before:
-        _before.update({number: signal.signal(number, _on_signal) for number in (signal.SIGTERM, signal.SIGINT)})
+        _before.update({number: signal.signal(number, _on_signal) for number in _stop_signals()})
     running = _Running(asyncio.get_running_loop(), stop)
     _running.append(running)
     _served = True
@@ -98,6 +101,14 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             _restore_signals()
 
 
+def _stop_signals() -> list[signal.Signals]:
+    """Return the signals that stop servers. SIGHUP is none under nohup, in a worker, or if the program handles it."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
 def _restore_signals() -> None:
     while _before:
         signal.signal(*_before.popitem())
@@ -105,7 +116,7 @@ def _restore_signals() -> None:
 
 def _on_signal(number: int, frame: object) -> None:
     global _first_signal
-    again = True
+    again = number in (signal.SIGTERM, signal.SIGINT)  # of a closed terminal, both the shell and the system tell
     if current_link() is not None:
         now = monotonic()
         if _first_signal is None:

@@ -20,7 +20,7 @@ from rabibridge._operations.worker_checks import check_workers
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rabibridge._operations.role_permissions import Role
     from rabibridge_core.settings import Settings
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import ServiceQueue
 
 __all__ = ["Examination", "examine"]
+
+_AWAY = ("dns", "tcp")
+"""The checks that fail for a host that is down. What a host that is up refuses is wrong, whatever the others do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +53,38 @@ class Examination:
 async def examine(settings: Settings, what: Examination, findings: Report) -> None:
     """Examine every host of the settings, and, through the first one that lets us in, what is on the broker."""
     examined = False
+    away: list[tuple[Endpoint, Report]] = []
     for endpoint in settings.endpoints:
-        session = await _log_in(endpoint, settings, what.limit, findings)
+        of_host = Report() if len(settings.endpoints) > 1 else findings
+        session = await _log_in(endpoint, settings, what.limit, of_host)
+        if session is None and of_host is not findings:
+            away.append((endpoint, of_host))  # how bad that is depends on the other hosts
         if session is None:
             continue
+        if of_host is not findings:
+            findings.extend(of_host.findings)
         try:
             if not examined:
                 await _examine_broker(session, settings, what, findings)
                 examined = True
         finally:
             await session.close()
+    for endpoint, of_host in away:
+        findings.extend(_as_one_of_several(endpoint, of_host) if examined else of_host.findings)
     if not examined:
         findings.append(
             Finding("login", "", Status.FAILURE, "nothing beyond this could be checked: there is no connection")
         )
+
+
+def _as_one_of_several(endpoint: Endpoint, of_host: Report) -> Iterator[Finding]:
+    """Return the findings of a host that cannot be reached where another one can: clients and servers use that one."""
+    for finding in of_host.findings:
+        if finding.status is Status.FAILURE and finding.check in _AWAY:
+            text = f"{finding.text}; until {endpoint.host} is back, the other hosts are used"
+            yield finding._replace(status=Status.WARNING, text=text)
+        else:
+            yield finding
 
 
 async def _log_in(endpoint: Endpoint, settings: Settings, limit: float, findings: Report) -> Session | None:

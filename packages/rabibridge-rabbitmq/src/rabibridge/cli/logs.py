@@ -56,8 +56,8 @@ def _configure_from(path: Path) -> None:
     import tomllib
 
     try:
+        text = path.read_text(encoding="utf-8")  # fileConfig misreports a missing file
         if path.suffix in (".json", ".toml"):
-            text = path.read_text(encoding="utf-8")
             dictionary: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
             dictionary.setdefault("version", 1)
             dictionary.setdefault("disable_existing_loggers", False)
@@ -66,6 +66,8 @@ def _configure_from(path: Path) -> None:
             logging.config.fileConfig(path, disable_existing_loggers=False, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"log_config {path}: {error.strerror or error}") from None
+    except KeyError as error:
+        raise ConfigurationError(f"log_config {path}: {error} is missing") from None
     except Exception as error:  # noqa: BLE001 - the file may name any class, which may raise anything
         cause = f": {error.__cause__}" if error.__cause__ is not None else ""
         raise ConfigurationError(f"log_config {path}: {type(error).__name__}: {error}{cause}") from None

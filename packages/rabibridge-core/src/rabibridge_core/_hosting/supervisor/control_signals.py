@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._hosting.run import DUPLICATE_SIGNALS
+from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Controlled", "control_by_signals"]
+
+_log = get_logger(__name__)
 
 
 class Controlled(Protocol):
@@ -55,13 +58,19 @@ def control_by_signals(supervisor: Controlled) -> Iterator[None]:
         elif now - first >= DUPLICATE_SIGNALS:
             supervisor.stop_now(number.name)
 
-    had_terminal = _has_terminal()
+    has_terminal = _has_terminal()
+    outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # it was started by nohup
 
     def hang_up() -> None:
-        if had_terminal and not _has_terminal():  # nobody asks for a reload: its terminal was closed
-            stop(signal.SIGHUP)
-        else:
+        nonlocal has_terminal
+        if not has_terminal or _has_terminal():
             supervisor.reload("SIGHUP")
+            return
+        has_terminal = False  # nobody asks for a reload: its terminal was closed, which happens once
+        if outlives_terminal:
+            _log.info("SIGHUP: the terminal was closed, and SIGHUP was to be ignored: the workers continue")
+        else:
+            stop(signal.SIGHUP)
 
     actions = {
         signal.SIGTERM: lambda: stop(signal.SIGTERM),
