@@ -29,6 +29,14 @@ def make_transport(broker: MemoryBroker) -> Callable[[], Awaitable[Transport]]:
 
 
 @pytest.fixture
+def user_transport(broker: MemoryBroker) -> Callable[[str], Awaitable[Transport]]:
+    async def make(user: str) -> Transport:
+        return broker.transport(user=user)
+
+    return make
+
+
+@pytest.fixture
 def break_connection() -> Callable[[Transport], Awaitable[None]]:
     async def cut(transport: Transport) -> None:
         assert isinstance(transport, MemoryTransport)

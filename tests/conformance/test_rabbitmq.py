@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import aiormq
 import pytest
+from yarl import URL
 
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
@@ -53,6 +54,27 @@ def make_transport(amqp_url: str, proxies: Proxies) -> Callable[[], Awaitable[Tr
         return transport
 
     return make
+
+
+@pytest.fixture
+async def user_transport(amqp_url: str, rabbitmq: Broker) -> AsyncIterator[Callable[[str], Awaitable[Transport]]]:
+    if isinstance(rabbitmq, GivenBroker):
+        pytest.skip("rabbitmqctl cannot be run on a broker that is only known by its URL")
+    made: set[str] = set()
+
+    async def make(user: str) -> Transport:
+        settings = replace(load_settings(url=amqp_url), identify=False)
+        if user:
+            if user not in made:
+                made.add(user)
+                await asyncio.to_thread(rabbitmq.ctl, "add_user", user, "secret")
+                await asyncio.to_thread(rabbitmq.ctl, "set_permissions", user, r"^amq\.gen.*$", "^rpc$", ".*")
+            settings = load_settings(url=str(URL(amqp_url).with_user(user).with_password("secret")))
+        return RabbitMQTransport(settings, "conformance")
+
+    yield make
+    for user in made:
+        await asyncio.to_thread(rabbitmq.ctl, "delete_user", user)
 
 
 @pytest.fixture

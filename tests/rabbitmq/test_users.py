@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import aiormq
 import pytest
+from yarl import URL
 
+from rabibridge import current_call
 from tests.rabbitmq.users import Users
-from tests.support.waiting import soon
+from tests.support.proxy import Proxy
+from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,20 +81,29 @@ async def test_a_counted_copy_keeps_its_user(stage: Stage, users: Users) -> None
     assert await soon(asyncio.gather(*calls, again)) == ["alice", "bob", "alice"]
 
 
-async def test_a_name_that_the_broker_does_not_know_the_user_by(stage: Stage) -> None:
-    """As with OAuth 2.0, where the name in the URL may be anything."""
-    runs = []
+async def test_a_name_that_the_broker_does_not_know_the_user_by(
+    stage: Stage, users: Users, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with OAuth 2.0, where the name in the URL may be anything: the first call is sent again, without a name."""
+    seen: list[tuple[int, str]] = []
 
     async def work(number: int) -> int:
-        runs.append(number)
+        seen.append((number, current_call().user))
         return number
 
     name = await stage.serve(work)
-    client = await stage.client()
-    session = client._transport._connection.session  # type: ignore[attr-defined]
-    session.user_id = b"somebody else"
-    assert await soon(client.remote_call(name, (1,), idempotent=True, timeout=20)) == 1  # sent again without a name
-    assert await soon(client.remote_call(name, (2,), idempotent=True, timeout=20)) == 2
+    url = await users.add(r"^amq\.gen.*$", "^rpc$", r"^(rpc|amq\.gen.*)$")
+    user = str(URL(url).user)
+    async with Proxy(url) as proxy:
+        proxy.replaced[f"\0{user[::-1]}\0".encode()] = f"\0{user}\0".encode()
+        client = await stage.client(url=str(URL(proxy.url).with_user(user[::-1])))
+        calls = [client.remote_call(name, (number,), timeout=20) for number in range(3)]
+        assert await soon(asyncio.gather(*calls, client.notify(name, 3))) == [0, 1, 2, None]
+        assert await soon(client.remote_call(name, (4,), timeout=20)) == 4
+        await until(lambda: len(seen) == 5)
+        assert sorted(seen) == [(number, "") for number in range(5)]
+        assert caplog.text.count("the broker knows its user by another name") == 1
+        await client.close()
 
 
 async def test_nobody_can_send_under_another_name(stage: Stage) -> None:

@@ -39,6 +39,8 @@ class Link:
                 if self.proxy.recording:
                     self.sent += data
                 await self._wait(self.proxy.up)
+                for given, meant in self.proxy.replaced.items():
+                    data = data.replace(given, meant)
                 self.up.write(data)
                 await self.up.drain()
         except OSError:
@@ -118,6 +120,7 @@ class Proxy:
         slice_size: so many bytes go to clients at a time; ``None``: as they come.
         refusing: new connections are reset.
         recording: whether links keep what clients send.
+        replaced: bytes that clients send, and what the broker gets instead.
         whole_frames: whether clients get a frame only once all of it is there.
     """
 
@@ -128,6 +131,7 @@ class Proxy:
         self.delay = 0.0
         self.slice_size: int | None = None
         self.refusing = False
+        self.replaced: dict[bytes, bytes] = {}
         self.recording = recording
         self.whole_frames = whole_frames
         self.thaw()

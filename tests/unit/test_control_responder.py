@@ -36,14 +36,19 @@ class Source:
         self.collected = 0
         self.described = 0
 
+    restricted = False
+
+    async def hidden_from(self, user: str) -> frozenset[str]:
+        return frozenset()
+
     def pong(self) -> dict[str, Any]:
         return {"pid": 1}
 
-    def status(self, service: str, visible: Callable[[str], bool]) -> dict[str, Any]:
+    def status(self, service: str, hidden: frozenset[str]) -> dict[str, Any]:
         self.collected += 1
-        return {"services": [service] if visible(service) else []}
+        return {"services": [service] if service not in hidden else []}
 
-    def descriptions(self, service: str, visible: Callable[[str], bool]) -> Callable[[], list[dict[str, Any]]]:
+    def descriptions(self, service: str, hidden: frozenset[str]) -> Callable[[], list[dict[str, Any]]]:
         self.described += 1
         return lambda: [{"name": service}]
 

@@ -67,7 +67,7 @@ _properties = st.one_of(
     ),
     st.fixed_dictionaries(
         {"content_type": _texts, "correlation_id": _texts, "reply_to": _texts, "expiration": _texts},
-        optional={"headers": st.just({"rb-timeout": 5, "x": "y"})},
+        optional={"headers": st.just({"rb-timeout": 5, "x": "y"}), "user_id": _texts},
     ),
     st.fixed_dictionaries(
         {}, optional={"message_id": _texts, "priority": st.integers(0, 9), "content_encoding": _texts}
@@ -113,9 +113,13 @@ async def test_so_it_is_whichever_byte_of_a_message_is_another() -> None:
     request = deliver_frames(
         1, 2, b"second", content_type="a/b", headers=table, correlation_id="1", reply_to="q", expiration="9"
     )
+    named = deliver_frames(
+        1, 2, b"second", content_type="a/b", headers=table, correlation_id="1", reply_to="q", expiration="9",
+        user_id="me",
+    )  # fmt: skip
     reply = deliver_frames(1, 2, b"second", content_type="a/b", correlation_id="1")
     part = deliver_frames(1, 2, b"second", content_type="a/b", headers={"rb-part": "items"}, correlation_id="1")
-    for message in (request, reply, part):
+    for message in (request, named, reply, part):
         for position in range(len(message)):
             for value in {0, 1, message[position] ^ 1, message[position] + 1 & 255, 0xCE, 255}:
                 stream = first + message[:position] + bytes((value,)) + message[position + 1 :]
@@ -146,10 +150,11 @@ _headers = st.sampled_from([None, {}, STREAM_HEADERS, {"rb-idempotent": True}])
 
 
 @given(
-    _names, _bodies, _types, _encodings, st.none() | st.floats(0.0001, 4e6), st.booleans(), st.floats(0, 2e9), _headers
-)
-@example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9, None)
-@example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9, STREAM_HEADERS)
+    _names, _bodies, _types, _encodings, st.none() | st.floats(0.0001, 4e6), st.booleans(), st.floats(0, 2e9), _headers,
+    st.sampled_from([b"", b"gateway", b"u" * 255]),
+)  # fmt: skip
+@example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9, None, b"")
+@example(b"1", b"x", "application/msgpack", None, 10.0, False, 1.7e9, STREAM_HEADERS, b"gateway")
 def test_the_fast_path_encodes_a_request_like_the_general_encoder(
     name: bytes,
     body: bytes,
@@ -159,8 +164,9 @@ def test_the_fast_path_encodes_a_request_like_the_general_encoder(
     persistent: bool,
     now: float,
     headers: Headers | None,
+    user: bytes,
 ) -> None:
-    template = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD)
+    template = RequestTemplate(1, _REPLY_TO, MAX_PAYLOAD, user)
     request = Request("async_add", name, body, kind, encoding, seconds, headers, persistent)
     written = template.encode(_METHOD, request, now)
     usual = (
@@ -175,7 +181,8 @@ def test_the_fast_path_encodes_a_request_like_the_general_encoder(
         assert seconds is not None
         encode_headers = stream_table if headers else deadline_table
         table = encode_headers(int(expiration_of(seconds)), int((now + seconds) * 1000))
-        flags, properties = encode_properties(Properties(kind, None, table, name, _REPLY_TO, expiration_of(seconds)))
+        expiration = expiration_of(seconds)
+        flags, properties = encode_properties(Properties(kind, None, table, name, _REPLY_TO, expiration, user_id=user))
         assert written == frames.content(1, _METHOD, flags, properties, body, MAX_PAYLOAD)
         assert template.encode(_METHOD, request, now) == written
 

@@ -86,6 +86,7 @@ def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...])
         "reply_to": b"amq.gen-\xc3\xa9",
         "expiration": b"5000",
         "persistent": True,
+        "user_id": b"gateway",
     }
     given_values = {name: values[name] if name in used else type(values[name])() for name in values}
     flags, encoded = encode_properties(Properties(**given_values))
@@ -95,12 +96,12 @@ def test_every_combination_of_properties_is_read_by_pamqp(used: tuple[str, ...])
     assert header.body_size == 150
     assert [first[1].value, second[1].value] == [b"x" * 100, b"x" * 50]
     read = header.properties
-    for name in ("content_type", "content_encoding", "correlation_id", "reply_to", "expiration"):
+    for name in ("content_type", "content_encoding", "correlation_id", "reply_to", "expiration", "user_id"):
         value = given_values[name]
         assert getattr(read, name) == ((value if isinstance(value, str) else value.decode()) or None)
     assert read.headers == ({"rb-error": "execution", "n": -5} if "headers" in used else None)
     assert read.delivery_mode == (2 if "persistent" in used else None)
-    for name in ("priority", "message_id", "timestamp", "message_type", "user_id", "app_id"):
+    for name in ("priority", "message_id", "timestamp", "message_type", "app_id"):
         assert getattr(read, name) is None
 
 
@@ -240,6 +241,8 @@ def test_properties_of_pamqp(**values: Any) -> None:
         (values["reply_to"] or "").encode(),
         (values["expiration"] or "").encode(),
         values["delivery_mode"] == 2,
+        b"",
+        (values["user_id"] or "").encode(),
     )
 
 

@@ -44,7 +44,7 @@ class _Events:
     def feed_refused(self, correlation_id: bytes, refusal: FeedRefusal, detail: str, /) -> None:
         self.told.append((correlation_id, refusal))
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, user: str = "", /) -> None:
         self.told.append((correlation_id, message.body))
 
     def broadcast_received(self, request: IncomingBroadcast, /) -> None:
@@ -59,7 +59,7 @@ class _Events:
     def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
         self.told.append(error)
 
-    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None: ...
+    def cancelled(self, caller: bytes, correlation_id: bytes, user: str = "", /) -> None: ...
 
     def caller_gone(self, caller: bytes, /) -> None: ...
 

@@ -31,6 +31,7 @@ VALUES: dict[str, tuple[object, object, object, object]] = {
     "run_timeout": (1.5, 2.5, 3.5, 4.5),
     "remote_traceback": ("none", "message", "user", "full"),
     "control": (True, False, True, False),
+    "identify": (True, False, True, False),
     "connect_timeout": (1.5, 2.5, 3.5, 4.5),
     "drain_timeout": (0.0, 2.5, 3.5, 4.5),
     "compress_threshold": (1, 2, 3, 4),

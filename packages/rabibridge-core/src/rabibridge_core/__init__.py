@@ -15,6 +15,7 @@ from rabibridge_core._services.interface import service
 from rabibridge_core._services.registration import register_call
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import (
+    AccessDeniedError,
     CallError,
     CallTimeoutError,
     ConfigurationError,
@@ -54,6 +55,7 @@ from rabibridge_core.transport import (
 )
 
 __all__ = [
+    "AccessDeniedError",
     "CallError",
     "CallTimeoutError",
     "Caller",

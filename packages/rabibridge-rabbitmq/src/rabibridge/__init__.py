@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rabibridge_core._services.registration import register_call
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import (
+        AccessDeniedError,
         CallError,
         CallTimeoutError,
         ConfigurationError,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AccessDeniedError",
     "Broadcast",
     "BroadcastReply",
     "CallError",

@@ -44,7 +44,7 @@ def forget_broker(name: str) -> None:
 
 @hookimpl
 def rabibridge_transport_settings() -> TransportDeclaration:
-    """Declare ``memory://`` URLs, which name a broker and need nothing else."""
+    """Declare ``memory://`` URLs, which name a broker, and may name a user: ``memory://gateway@example``."""
     return _MEMORY
 
 
@@ -53,4 +53,5 @@ def rabibridge_transport(scheme: str, settings: Settings, name: str) -> MemoryTr
     """Return a transport for ``memory://`` URLs; ``None`` for other schemes."""
     if scheme != SCHEME:
         return None
-    return memory_broker(settings.endpoints[0].host).transport(name)
+    endpoint = settings.endpoints[0]
+    return memory_broker(endpoint.host).transport(name, user=endpoint.username if settings.identify else "")

@@ -12,12 +12,13 @@ from rabibridge_core._api.running import RunningBase
 from rabibridge_core._observability.health import Health
 from rabibridge_core._server.process_scope import Overrides, ProcessScope
 from rabibridge_core._server.server import Server
+from rabibridge_core._services.access import check_policy
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of, service_object, services_among
 from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rabibridge_core._api.lifespan import Lifespan
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
+    from rabibridge_core._services.access import Policy
     from rabibridge_core._services.interface import LimitArguments
     from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
@@ -49,7 +51,11 @@ class RpcServer(RunningBase):
             await server.run_serve()
     """
 
-    def __init__(self, *, lifespan: Lifespan | None = None, **options: Unpack[RpcOptions]) -> None:
+    _policy: Policy | None = None
+
+    def __init__(
+        self, *, lifespan: Lifespan | None = None, policy: Policy | None = None, **options: Unpack[RpcOptions]
+    ) -> None:
         """Collect the settings.
 
         Args:
@@ -57,12 +63,18 @@ class RpcServer(RunningBase):
                 ``contextlib.asynccontextmanager`` makes it, or an async generator function. It is entered before the
                 first call is taken, and left after the last one was answered; an error that it raises ends serving.
                 What it yields, one object or a tuple of several, goes to parameters that :func:`Depends` marks.
+            policy: decides which calls are admitted, in addition to ``allow=`` of the services: a function, async or
+                not, that takes the name of the service, the user of the caller (empty: not known) and the headers of
+                the call. Unless it returns ``True``, the caller gets AccessDeniedError before its arguments are looked
+                at; so it does if the policy raises, which is logged. ``None``: no policy.
             **options: the arguments of :class:`RpcBase`.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
         self._lifespan = check_lifespan(lifespan)
+        if policy is not None:
+            self._policy = check_policy(policy)
         try:
             super().__init__(**options)
         except BaseException:
@@ -85,6 +97,7 @@ class RpcServer(RunningBase):
             remote_traceback=self.settings.remote_traceback,
             control=self.settings.control,
             registry=before.registry if before is not None else None,  # the services stay when it connects anew
+            policy=self._policy,
             process=ProcessScope(partial(_entered, ref(self)), self._overrides),  # no cycle: it must hear of its end
         )
         return self._server
@@ -148,6 +161,7 @@ class RpcServer(RunningBase):
         run_timeout: float | timedelta | None = None,
         remote_traceback: RemoteTraceback | None = None,
         fair: bool = False,
+        allow: Collection[str] | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -176,6 +190,7 @@ class RpcServer(RunningBase):
         run_timeout: float | timedelta | None = None,
         remote_traceback: RemoteTraceback | None = None,
         fair: bool = False,
+        allow: Collection[str] | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -213,6 +228,7 @@ class RpcServer(RunningBase):
             run_timeout: as in ``register_call``.
             remote_traceback: as in ``register_call``.
             fair: as in ``register_call``.
+            allow: as in ``register_call``; ``None``: what its ``@register_call`` says.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -225,6 +241,7 @@ class RpcServer(RunningBase):
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
+            allow,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

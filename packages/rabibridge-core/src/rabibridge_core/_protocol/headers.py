@@ -28,6 +28,7 @@ __all__ = [
     "IDEMPOTENCY_KEY",
     "IDEMPOTENT",
     "KEY_LEARNED",
+    "NAMES_USER",
     "RECEIVED",
     "RESENT",
     "RESERVED_PREFIX",
@@ -52,6 +53,9 @@ IDEMPOTENCY_KEY: Final = "rb-key"
 KEY_LEARNED: Final = "rb-key-learned"
 """In a request: ``True`` if the caller has not asked for its key; an earlier reply said that the service is
 idempotent."""
+NAMES_USER: Final = "rb-names-user"
+"""In a request with a key: ``True`` if all further messages of the call name the user that sends them, as the request
+does. Callers of versions without this header name it in such requests alone."""
 RESENT: Final = "rb-resent"
 """In a request: ``True`` if it was sent before, on a connection that was lost, and may have run then."""
 IDEMPOTENT: Final = "rb-idempotent"

@@ -10,6 +10,7 @@ from rabibridge_core._protocol.service_errors import as_declared
 from rabibridge_core._reporting.error_text import class_names, message_of, traceback_of
 from rabibridge_core._reporting.user_frames import is_of_user
 from rabibridge_core.errors import (
+    AccessDeniedError,
     ConnectionLostError,
     InvalidArgumentsError,
     RabiBridgeError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers
 
 __all__ = [
+    "ACCESS_DENIED",
     "CRASHED",
     "DEAD",
     "EXECUTION",
@@ -52,6 +54,8 @@ INVALID_ARGUMENTS: Final = "arguments"
 """The arguments do not fit the signature, or validation rejected them; the handler did not run."""
 REQUEST_REJECTED: Final = "request"
 """The worker could not read the request, or must not; the handler did not run."""
+ACCESS_DENIED: Final = "denied"
+"""The service is not for this caller; its request was not read."""
 RESULT_UNSENDABLE: Final = "result"
 """The handler ran; its result cannot be encoded or is too large."""
 
@@ -79,7 +83,7 @@ _CLASSES: dict[str, type[RemoteExecutionError]] = {
     CRASHED: WorkerCrashedError,
     OVERRAN: RunTimeoutError,
 }
-_IN_WORKER = (REQUEST_REJECTED, CRASHED, OVERRAN)
+_IN_WORKER = (REQUEST_REJECTED, ACCESS_DENIED, CRASHED, OVERRAN)
 """What was raised in the worker itself is reported without a traceback."""
 _OWN = (*_IN_WORKER, DEAD, REDELIVERED, STREAM_STOPPED)
 """Of these kinds, the text of an error of RabiBridge is its own: it says nothing of what a handler does."""
@@ -177,7 +181,7 @@ def _is_engine_frame(tb: TracebackType) -> bool:
 
 def decode_error(
     result: Any, headers: Headers, func_name: str, correlation_id: str
-) -> RemoteExecutionError | ConnectionLostError:
+) -> RemoteExecutionError | AccessDeniedError | ConnectionLostError:
     """Return the error that a failure reply reports. Peers may omit the headers."""
     kind = _text(headers, ERROR_KIND)
     if kind == REDELIVERED:
@@ -186,6 +190,9 @@ def decode_error(
             "service is at-most-once, so it is not run again",
             accepted=True,
         )
+    if kind == ACCESS_DENIED:
+        denial = _text(headers, ERROR_MESSAGE) or f"{func_name!r} is not for this caller"
+        return AccessDeniedError(denial, func_name=func_name, correlation_id=correlation_id)
     remote_traceback = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
     error_type, message = _text(headers, ERROR_TYPE), _text(headers, ERROR_MESSAGE)
     types = _text(headers, ERROR_TYPES)

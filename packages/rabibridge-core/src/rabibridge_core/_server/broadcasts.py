@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.headers import RECEIVED, WORKER, WORKER_ID
+from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest
@@ -90,7 +91,7 @@ class BroadcastLane:
         self.processor.notifies_owner = True
         self._stopper = RequestStopper(self.processor, self._drop_queued)
         self._drain = Drain()
-        self._seen: dict[tuple[bytes, bytes], None] = {}
+        self._seen: dict[tuple[bytes, bytes, str], None] = {}
 
     @property
     def shutting_down(self) -> bool:
@@ -103,7 +104,7 @@ class BroadcastLane:
 
     def received(self, request: IncomingBroadcast) -> None:
         """Tell the caller that this worker has the broadcast, and run it, unless that was done before."""
-        key = (request.caller, request.correlation_id)
+        key = (request.caller, request.correlation_id, request.user)
         if key in self._seen:
             request.announce(self._announcement)
             request.discard()
@@ -146,13 +147,13 @@ class BroadcastLane:
         self.processor.drop(active)
         self._drain.check(self.processor.active)
 
-    def cancelled(self, caller: bytes, correlation_id: bytes | None = None) -> None:
+    def cancelled(self, caller: bytes, correlation_id: bytes | None = None, user: str = "") -> None:
         """Stop what its caller no longer waits for: one broadcast, or all of a caller that is gone."""
         for active in list(self.processor.active):
             request = active.request
             if request.caller != caller or (correlation_id is None and request.persistent):
                 continue
-            if correlation_id is None or request.correlation_id == correlation_id:
+            if correlation_id is None or (request.correlation_id == correlation_id and sender_of(request) == user):
                 self._stopper.stop_request(active, "cancelled")
 
     async def stop(self, drain_timeout: float) -> int:
@@ -209,10 +210,10 @@ class Broadcasts:
         if self._lane is not None:
             self._lane.use(schema)
 
-    def cancelled(self, caller: bytes, correlation_id: bytes | None = None) -> None:
+    def cancelled(self, caller: bytes, correlation_id: bytes | None = None, user: str = "") -> None:
         """See :meth:`BroadcastLane.cancelled`."""
         if self._lane is not None:
-            self._lane.cancelled(caller, correlation_id)
+            self._lane.cancelled(caller, correlation_id, user)
 
     def start_stopping(self, drain_timeout: float) -> asyncio.Task[int] | None:
         """Start :meth:`BroadcastLane.stop`; ``None``: there is nothing to stop."""

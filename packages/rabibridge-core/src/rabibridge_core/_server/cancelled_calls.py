@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from rabibridge_core._protocol.identity import sender_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import IncomingRequest
 
 __all__ = ["MAX_CALLERS", "MAX_CALLS", "CancellationBatch", "CancelledCalls"]
+
+_Call: TypeAlias = "tuple[bytes, bytes, str]"
+"""Caller, correlation id, and the user that may cancel the call."""
 
 MAX_CALLS = 16_384
 MAX_CALLERS = 1_024
@@ -32,17 +37,17 @@ class CancelledCalls:
         self.any = False
         """Whether there is an entry at all: requests are looked up only then."""
         self._clock = clock
-        self._calls: dict[tuple[bytes, bytes], float] = {}
+        self._calls: dict[_Call, float] = {}
         self._callers: dict[bytes, None] = {}
 
     def __len__(self) -> int:
         """Return the number of calls and callers that are remembered."""
         return len(self._calls) + len(self._callers)
 
-    def add_call(self, caller: bytes, correlation_id: bytes) -> None:
-        """Remember that this call was cancelled."""
-        self._calls.pop((caller, correlation_id), None)
-        self._calls[caller, correlation_id] = self._clock()
+    def add_call(self, caller: bytes, correlation_id: bytes, user: str = "") -> None:
+        """Remember that this call was cancelled, by this user."""
+        self._calls.pop((caller, correlation_id, user), None)
+        self._calls[caller, correlation_id, user] = self._clock()
         if len(self._calls) > MAX_CALLS:
             del self._calls[next(iter(self._calls))]
         self.any = True
@@ -64,12 +69,16 @@ class CancelledCalls:
 
     def discard(self, request: IncomingRequest) -> bool:
         """Tell whether to drop this request; the entry of a cancelled call is removed, as it applies once."""
-        cancelled_at = self._calls.pop((request.caller, request.correlation_id), None)
+        cancelled_at = self._calls.pop(_call(request), None)
         if cancelled_at is not None:
             self.any = bool(self._calls or self._callers)
             if self._clock() - cancelled_at <= _CALL_LIFETIME:
                 return True
         return request.caller in self._callers and not request.persistent
+
+
+def _call(request: IncomingRequest) -> _Call:
+    return request.caller, request.correlation_id, sender_of(request)
 
 
 class CancellationBatch:
@@ -85,13 +94,13 @@ class CancellationBatch:
         self._loop = asyncio.get_running_loop()
         self._apply = apply
         self._scheduled = False
-        self._calls: set[tuple[bytes, bytes]] = set()
+        self._calls: set[_Call] = set()
         self._ids: set[bytes] = set()
         self._callers: set[bytes] = set()
 
-    def add_call(self, caller: bytes, correlation_id: bytes) -> None:
-        """Add one call."""
-        self._calls.add((caller, correlation_id))
+    def add_call(self, caller: bytes, correlation_id: bytes, user: str = "") -> None:
+        """Add one call, which this user has cancelled."""
+        self._calls.add((caller, correlation_id, user))
         self._ids.add(correlation_id)
         self._schedule()
 
@@ -102,8 +111,7 @@ class CancellationBatch:
 
     def __contains__(self, request: IncomingRequest) -> bool:
         """Tell whether this request was cancelled."""
-        cid = request.correlation_id
-        return (cid in self._ids and (request.caller, cid) in self._calls) or (
+        return (request.correlation_id in self._ids and _call(request) in self._calls) or (
             request.caller in self._callers and not request.persistent
         )
 

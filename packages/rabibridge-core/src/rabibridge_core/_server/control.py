@@ -42,21 +42,31 @@ _LOG_INTERVAL = 60.0
 _SHARE = 20.0
 """What was told is told again for this many times as long as it took to collect: a twentieth of the time at most."""
 _AGE_MIN = 0.02
+_NOTHING: frozenset[str] = frozenset()
 _KEPT = 256
 
 
 class ControlSource(Protocol):
     """What a worker tells about itself, as values of JSON."""
 
+    @property
+    def restricted(self) -> bool:
+        """Whether it has services that not everybody may know of."""
+        ...
+
+    async def hidden_from(self, user: str) -> frozenset[str]:
+        """Return the services that a user may not call, and so is to hear nothing of."""
+        ...
+
     def pong(self) -> dict[str, Any]:
         """Return what tells that it is there."""
         ...
 
-    def status(self, service: str, visible: Callable[[str], bool]) -> dict[str, Any]:
+    def status(self, service: str, hidden: frozenset[str]) -> dict[str, Any]:
         """Return its numbers; of the service of that name alone, unless it is empty."""
         ...
 
-    def descriptions(self, service: str, visible: Callable[[str], bool]) -> Callable[[], list[dict[str, Any]]]:
+    def descriptions(self, service: str, hidden: frozenset[str]) -> Callable[[], list[dict[str, Any]]]:
         """Return what tells what its services are; it may take long, and is called in a thread."""
         ...
 
@@ -80,7 +90,7 @@ class ControlResponder:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[ControlRequest] = deque()
         self._tasks = TaskSet()
-        self._told: dict[tuple[str, ControlQuestion], tuple[float, Reply]] = {}
+        self._told: dict[tuple[frozenset[str], ControlQuestion], tuple[float, Reply]] = {}
         self._next_log = 0.0
 
     def received(self, request: ControlRequest, /) -> None:
@@ -125,17 +135,27 @@ class ControlResponder:
             self._refuse(request, refusal)
             return
         question = question._replace(worker="")
-        audience = self._audience(request)
-        told = self._told.get((audience, question))
-        if told is not None and told[0] > self._loop.time():
-            self._send(request, told[1])
-            return
         if question.what == "ping":
             self._send(request, encode_answer(self._codec, self._source.pong()))
-        elif question.what == "status":
-            self._tell(request, audience, question, self._loop.time(), {"worker": self._status(audience, question)})
+        elif not self._source.restricted:
+            self._answer_to(request, question, _NOTHING)
+        elif len(self._tasks) < WAITING_MAX:
+            self._tasks.spawn(self._answer_restricted(request, question))
         else:
-            self._tasks.spawn(self._describe(request, audience, question))
+            self._log("more than %d control requests wait for a policy; the others are dropped", WAITING_MAX)
+
+    async def _answer_restricted(self, request: ControlRequest, question: ControlQuestion) -> None:
+        self._answer_to(request, question, await self._source.hidden_from(request.user))
+
+    def _answer_to(self, request: ControlRequest, question: ControlQuestion, hidden: frozenset[str]) -> None:
+        """Answer somebody who is to hear nothing of the services in ``hidden``; all such askers are told the same."""
+        told = self._told.get((hidden, question))
+        if told is not None and told[0] > self._loop.time():
+            self._send(request, told[1])
+        elif question.what == "status":
+            self._tell(request, hidden, question, self._loop.time(), {"worker": self._status(hidden, question)})
+        else:
+            self._tasks.spawn(self._describe(request, hidden, question))
 
     def _refusal(self, request: ControlRequest, question: ControlQuestion) -> str | None:
         """Decide whether a control request is admitted; return why not.
@@ -145,41 +165,38 @@ class ControlResponder:
         """
         return None
 
-    def _audience(self, request: ControlRequest) -> str:
-        """Return what :meth:`_visible` decides by: all askers with the same audience are told the same."""
-        return ""
-
-    def _visible(self, audience: str, service: str) -> bool:
-        """Decide whether an audience may know of a service: of those that it may not call, it hears nothing."""
-        return True
-
     def _refuse(self, request: ControlRequest, why: str) -> None:
         self._log("a control request is refused: %s", why)
         self._send(request, encode_answer(self._codec, {}, refused=why))
 
-    def _status(self, audience: str, question: ControlQuestion) -> dict[str, Any]:
-        return {"id": self.id, **self._source.status(question.service, lambda name: self._visible(audience, name))}
+    def _status(self, hidden: frozenset[str], question: ControlQuestion) -> dict[str, Any]:
+        return {"id": self.id, **self._source.status(question.service, hidden)}
 
     def _tell(
-        self, request: ControlRequest, audience: str, question: ControlQuestion, began: float, value: dict[str, Any]
+        self,
+        request: ControlRequest,
+        hidden: frozenset[str],
+        question: ControlQuestion,
+        began: float,
+        value: dict[str, Any],
     ) -> None:
         reply = encode_answer(self._codec, value)
         now = self._loop.time()
         if len(self._told) >= _KEPT:
             self._told.clear()
-        self._told[audience, question] = (now + max(_AGE_MIN, _SHARE * (now - began)), reply)
+        self._told[hidden, question] = (now + max(_AGE_MIN, _SHARE * (now - began)), reply)
         self._send(request, reply)
 
     def _send(self, request: ControlRequest, reply: Reply) -> None:
         request.reply(reply._replace(headers=worker_headers(self._name, self.id, time.time())))
 
-    async def _describe(self, request: ControlRequest, audience: str, question: ControlQuestion) -> None:
+    async def _describe(self, request: ControlRequest, hidden: frozenset[str], question: ControlQuestion) -> None:
         try:
-            describe = self._source.descriptions(question.service, lambda name: self._visible(audience, name))
+            describe = self._source.descriptions(question.service, hidden)
             descriptions = await asyncio.wrap_future(self._threads.submit(describe))
             began = self._loop.time()
-            value = {"worker": self._status(audience, question), "services": descriptions}
-            self._tell(request, audience, question, began, value)
+            value = {"worker": self._status(hidden, question), "services": descriptions}
+            self._tell(request, hidden, question, began, value)
         except RabiBridgeError as error:
             self._refuse(request, str(error))
         except Exception as error:  # noqa: BLE001 - a class of the user may raise anything while it is described

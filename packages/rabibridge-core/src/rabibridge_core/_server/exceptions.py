@@ -15,6 +15,7 @@ __all__ = [
     "TooLateError",
     "UnsendableItemError",
     "cause_of",
+    "key_refused",
 ]
 
 
@@ -45,3 +46,13 @@ class UnsendableItemError(Exception):
 def cause_of(error: BaseException) -> BaseException:
     """Return ``__cause__`` if there is one, else the error itself."""
     return error if error.__cause__ is None else error.__cause__
+
+
+def key_refused(service: str) -> ArgumentsRefusedError:
+    """Return the error of a call with an idempotency key to an at-most-once service."""
+    error = ArgumentsRefusedError()
+    error.__cause__ = ValueError(
+        f"service {service!r} is at-most-once: an idempotent call may be sent again and could run twice; call it "
+        "without idempotent=True and without idempotency_key"
+    )
+    return error

@@ -72,6 +72,10 @@ class FailureLog:
         """A call was stopped because it ran for too long."""
         self._guarded(self._short, "a call was stopped", error, logging.WARNING)
 
+    def denied(self, error: BaseException) -> None:
+        """A call was not admitted, or a notification, which is dropped."""
+        self._guarded(self._short, "a call was not admitted", error, logging.WARNING)
+
     def unsettled(self, correlation_id: bytes, error: BaseException) -> None:
         """A request could not be settled as it should."""
         what = f"call {_id(correlation_id)} could not be answered as it should"

@@ -11,9 +11,10 @@ from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import StoredReply, read_idempotency_key, readdress_reply
+from rabibridge_core._server.access import gate_of
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
-from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError, key_refused
 from rabibridge_core._server.executors import is_signature_error
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
@@ -84,6 +85,7 @@ class RequestProcessor:
         self._cancelled_calls = cancelled_calls
         self._clocks = clocks
         self._codec = codec
+        self._gate = gate_of(schema)
         self._executor = self._executor_of(schema)
         self._prepared: Executor | None = None
         self._retired: list[Executor] = []
@@ -101,7 +103,7 @@ class RequestProcessor:
         """Run the handler of ``schema`` from the next request on. What the old one was given finishes."""
         old, self._executor = self._executor, self._prepared or self._executor_of(schema)
         self._prepared = None
-        self.schema = schema
+        self.schema, self._gate = schema, gate_of(schema)
         self.settler.use(schema)
         self.statistics.use(schema)
         old.close(drop_waiting=False)
@@ -213,6 +215,8 @@ class RequestProcessor:
                     await self._hold(active)
             elif monotonic() >= active.ends_at:  # it has waited here, and the event loop was held
                 raise TooLateError
+            if self._gate is not None:
+                await self._gate.check(request)
             if request.redelivered and (error := self.settler.dead_letter_exhausted(request)) is not None:
                 return
             try:
@@ -222,7 +226,7 @@ class RequestProcessor:
             if self._at_most_once:
                 if IDEMPOTENCY_KEY in request.headers:
                     if request.headers.get(KEY_LEARNED) is not True:
-                        raise self._key_refused()
+                        raise key_refused(self.schema.name)
                     if request.headers.get(RESENT) is True:
                         self.settler.refuse_redelivered(request)
                         return
@@ -266,14 +270,6 @@ class RequestProcessor:
                 hooks.request_finished(self.schema.name, request.correlation_id, started, error)
             # This breaks two reference cycles: exception and frame; task, context and active request.
             error = active.task = active.thread_future = None
-
-    def _key_refused(self) -> ArgumentsRefusedError:
-        error = ArgumentsRefusedError()
-        error.__cause__ = ValueError(
-            f"service {self.schema.name!r} is at-most-once: an idempotent call may be sent again and could run twice; "
-            "call it without idempotent=True and without idempotency_key"
-        )
-        return error
 
     async def _leads(self, active: ActiveRequest, key: str) -> bool:
         """Tell whether to run the handler; ``False``: the request got the reply of another one with its key."""

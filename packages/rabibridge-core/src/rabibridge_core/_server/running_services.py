@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._observability.call_context import CurrentCall
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
+    from rabibridge_core._services.access import Policy
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
     from rabibridge_core.transport import QueueType, Transport
@@ -51,6 +52,7 @@ class RunningServices:
         name: str = "",
         registry: Registry | None = None,
         process: ProcessScope | None = None,
+        policy: Policy | None = None,
     ) -> None:
         """Start empty.
 
@@ -65,6 +67,7 @@ class RunningServices:
             name: the name of this worker.
             registry: services that are registered already; ``None``: none.
             process: what the services need that lives as long as they are served; ``None``: nothing.
+            policy: decides which calls are admitted; ``None``: nothing but the services themselves.
         """
         self.registry = Registry() if registry is None else registry
         self.runners: dict[str, ServiceRunner] = {}
@@ -79,6 +82,7 @@ class RunningServices:
         self._process = ProcessScope() if process is None else process
         self.drain_timeout = drain_timeout
         self._name = name
+        self._policy = policy
         self._queue_type: QueueType = queue_type
         self._run_timeout = run_timeout
         self._remote_traceback: RemoteTraceback = remote_traceback
@@ -92,7 +96,7 @@ class RunningServices:
         self._aborted = False
 
     def _completed(self, schema: ServiceSchema) -> ServiceSchema:
-        """Return a service with what the settings say where it does not, and with what its parameters need.
+        """Return a service with what the settings say where it does not, the policy, and what its parameters need.
 
         Raises:
             RegistrationError: a parameter cannot be filled in.
@@ -106,6 +110,7 @@ class RunningServices:
             run_timeout=self._run_timeout if schema.run_timeout is None else schema.run_timeout,
             remote_traceback=schema.remote_traceback or self._remote_traceback,
             injections=injections,
+            policy=self._policy,
         )
 
     async def _put(self, schema: ServiceSchema) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
+    from rabibridge_core._services.access import Policy
     from rabibridge_core._services.registry import Registry
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
@@ -55,6 +56,7 @@ class Server:
         registry: Registry | None = None,
         process: ProcessScope | None = None,
         control: bool = True,
+        policy: Policy | None = None,
     ) -> None:
         """Own ``transport``: it is connected and closed together with this server.
 
@@ -70,14 +72,14 @@ class Server:
             registry: services that are registered already; ``None``: none.
             process: the lifespan, and what overrides providers; ``None``: neither.
             control: whether it answers control requests, if the transport can receive them.
+            policy: decides which calls are admitted; ``None``: nothing but the services themselves.
         """
-        self.transport = transport
-        self.name = name
+        self.transport, self.name = transport, name
         self.process = ProcessScope() if process is None else process
         self.services = ServiceSet(
             transport, codec, hooks,
             drain_timeout=drain_timeout, queue_type=queue_type, run_timeout=run_timeout,
-            remote_traceback=remote_traceback, name=name, registry=registry, process=self.process,
+            remote_traceback=remote_traceback, name=name, registry=registry, process=self.process, policy=policy,
         )  # fmt: skip
         self._control = control
         self._responder: ControlResponder | None = None

@@ -254,17 +254,17 @@ class ServiceRunner:
         """Called when the broker does not accept the reply to a request: replies with the error instead."""
         self._processor.settler.refuse_reply(request, error)
 
-    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
+    def cancelled(self, caller: bytes, correlation_id: bytes, user: str = "", /) -> None:
         """Called when a caller cancels a call: stops it, or drops its request on arrival."""
         if correlation_id:
-            self.broadcasts.cancelled(caller, correlation_id)
-            self._cancellations.add_call(caller, correlation_id)
-            self._cancelled_calls.add_call(caller, correlation_id)
+            self.broadcasts.cancelled(caller, correlation_id, user)
+            self._cancellations.add_call(caller, correlation_id, user)
+            self._cancelled_calls.add_call(caller, correlation_id, user)
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, user: str = "", /) -> None:
         """Called with a further message of a caller, for one of its streams or uploads."""
-        if (sessions := self._processor.sessions) is not None and sessions.fed(caller, correlation_id, message):
-            self.cancelled(caller, correlation_id)
+        if (sessions := self._processor.sessions) is not None and sessions.fed((caller, correlation_id, user), message):
+            self.cancelled(caller, correlation_id, user)
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller has disconnected: stops its calls, or drops them on arrival, except persistent ones."""

@@ -14,6 +14,7 @@ from rabibridge_core._protocol.payloads import (
     reply_headers,
 )
 from rabibridge_core._protocol.remote_errors import (
+    ACCESS_DENIED,
     DEAD,
     EXECUTION,
     INVALID_ARGUMENTS,
@@ -29,6 +30,7 @@ from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStarted
 from rabibridge_core._server.failure_log import FailureLog
 from rabibridge_core._server.upload_arguments import no_stream
 from rabibridge_core.errors import (
+    AccessDeniedError,
     CallError,
     ConnectionLostError,
     ContentRejectedError,
@@ -144,6 +146,9 @@ class RequestSettler:
             self._refuse_arguments(active, no_stream(self._name, active.request.headers))
         elif cls is UnreadableRequestError:
             self._refuse_unreadable(active, cause_of(error))
+        elif cls is AccessDeniedError and not ran:
+            self._settle_failure(active, error, ACCESS_DENIED)
+            self.failures.denied(error)
         elif cls is NotStartedError or not ran:
             self._settle_failure(active, cause_of(error), REQUEST_REJECTED)
             self.failures.not_started(cause_of(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from rabibridge_core._observability.call_context import current_call
+from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._protocol.streams import CANCEL, CREDIT, PART, START, read_index
 from rabibridge_core._services.depends import Depends
 from rabibridge_core._services.streams import START_AT
@@ -40,7 +41,7 @@ class StreamSession:
     def __init__(self, active: ActiveRequest, parts: PartWriter, start: int) -> None:
         """Begin with nothing but the means to send parts; ``start``: the index of the first item to send."""
         self.active = active
-        self.key = (active.request.caller, active.request.correlation_id)
+        self.key = (active.request.caller, active.request.correlation_id, sender_of(active.request))
         self.parts = parts
         self.start = start
         self.sender: StreamSender | None = None
@@ -122,7 +123,7 @@ class StreamSessions:
     def __init__(self) -> None:
         """Start empty."""
         self._by_request: dict[ActiveRequest, StreamSession] = {}
-        self._by_id: dict[tuple[bytes, bytes], StreamSession] = {}
+        self._by_id: dict[tuple[bytes, bytes, str], StreamSession] = {}
 
     def __len__(self) -> int:
         """Return the number of sessions."""
@@ -144,9 +145,9 @@ class StreamSessions:
         if session is not None and self._by_id.get(session.key) is session:
             del self._by_id[session.key]
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> bool:
-        """Called with a further message of a caller; returns whether it cancels its call."""
-        session = self._by_id.get((caller, correlation_id))
+    def fed(self, key: tuple[bytes, bytes, str], message: Reply) -> bool:
+        """Called with a further message for the session with this key; returns whether it cancels its call."""
+        session = self._by_id.get(key)
         if session is None:
             return False
         session.fed(message)

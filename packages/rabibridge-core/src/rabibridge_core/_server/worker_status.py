@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._reporting.error_text import printable
+from rabibridge_core._server.access import Audiences
 from rabibridge_core._server.descriptions import describe
 from rabibridge_core.introspection import ServiceOnWorker, WorkerStatus
 
@@ -58,19 +59,31 @@ class WorkerReport:
         self._draining = draining
         self._started_at, self._made = time.time(), monotonic()
         self._cpu: deque[tuple[float, float]] = deque([(self._made, time.process_time())], maxlen=_CPU_SAMPLES)
+        self._audiences = Audiences(services.registry)
         self._described: dict[str, tuple[ServiceSchema, Mapping[str, Any]]] = {}
+
+    @property
+    def restricted(self) -> bool:
+        """Whether it has services that not everybody may call."""
+        return self._audiences.restricted
+
+    async def hidden_from(self, user: str) -> frozenset[str]:
+        """Return the services that a user may not call."""
+        return await self._audiences.hidden_from(user)
 
     def pong(self) -> dict[str, Any]:
         """Return what tells that it is there."""
         return {"host": socket.gethostname(), "pid": os.getpid(), "version": own_version()}
 
-    def status(self, service: str, visible: Callable[[str], bool]) -> dict[str, Any]:
-        """Return its numbers."""
+    def status(self, service: str, hidden: frozenset[str]) -> dict[str, Any]:
+        """Return its numbers, without what concerns hidden services."""
         health = self._health()
+        withheld = {self._services.problem(name) for name in hidden}
+        reasons = [reason for reason in health.reasons if reason not in withheld]
         runners = [
             self._on_worker(schema)
             for schema in self._services.registry
-            if service in ("", schema.name) and visible(schema.name)
+            if service in ("", schema.name) and schema.name not in hidden
         ]
         monitor = self.monitor
         status = WorkerStatus(
@@ -83,7 +96,7 @@ class WorkerReport:
             started_at=self._started_at,
             uptime=monotonic() - self._made,
             ready=health.ok,
-            reasons=tuple(printable(reason[:_PROBLEM_MAX]) for reason in health.reasons[:_REASONS_MAX]),
+            reasons=tuple(printable(reason[:_PROBLEM_MAX]) for reason in reasons[:_REASONS_MAX]),
             draining=self._draining(),
             connection=health.state.value,
             loop_lag=None if monitor is None else monitor.lag,
@@ -91,7 +104,7 @@ class WorkerReport:
             memory=resident_memory(),
             cpu_seconds=time.process_time(),
             cpu=self._cpu_share(),
-            in_hand=self._services.active_requests,
+            in_hand=sum(each.in_hand for each in runners) if hidden else self._services.active_requests,
             services=tuple(runners),
         ).to_json()
         for of_asker in ("id", "time", "answered_in", "clock_difference"):
@@ -126,10 +139,10 @@ class WorkerReport:
             self._cpu.append((now, used))
         return (used - before) / (now - then) if now - then > 0.1 else None
 
-    def descriptions(self, service: str, visible: Callable[[str], bool]) -> Callable[[], list[dict[str, Any]]]:
-        """Return what tells what its services are."""
+    def descriptions(self, service: str, hidden: frozenset[str]) -> Callable[[], list[dict[str, Any]]]:
+        """Return what tells what its services are, without hidden ones."""
         schemas = [
-            schema for schema in self._services.registry if service in ("", schema.name) and visible(schema.name)
+            schema for schema in self._services.registry if service in ("", schema.name) and schema.name not in hidden
         ]
         return lambda: [dict(self._description(schema)) for schema in schemas]
 

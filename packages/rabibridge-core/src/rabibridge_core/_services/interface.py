@@ -19,7 +19,7 @@ from rabibridge_core._services.marks import marked_services
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import timedelta
     from typing import Unpack
 
@@ -65,6 +65,7 @@ class LimitArguments(TypedDict, total=False):
     run_timeout: float | timedelta | None
     remote_traceback: RemoteTraceback | None
     fair: bool
+    allow: Collection[str] | None
 
 
 @overload

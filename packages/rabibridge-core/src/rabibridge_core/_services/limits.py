@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.error_fields import restorers_of
 from rabibridge_core._protocol.remote_errors import RemoteTraceback
+from rabibridge_core._services.access import check_allowed
 from rabibridge_core._services.classes import check_classes
 from rabibridge_core.errors import RegistrationError, ServiceError
 from rabibridge_core.transport import Delivery, QueueType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import timedelta
 
 __all__ = [
@@ -68,6 +69,7 @@ class ServiceLimits:
     run_timeout: float | timedelta | None = None
     remote_traceback: RemoteTraceback | None = None
     fair: bool = False
+    allow: Collection[str] | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -98,6 +100,7 @@ class ServiceLimits:
             defaults.run_timeout if self.run_timeout is None else self.run_timeout,
             self.remote_traceback or defaults.remote_traceback,
             self.fair or defaults.fair,
+            defaults.allow if self.allow is None else self.allow,
         )
 
     def check(self, name: str) -> None:
@@ -121,6 +124,7 @@ class ServiceLimits:
         _check_choice(name, "queue_type", self.queue_type, get_args(QueueType))
         _check_choice(name, "remote_traceback", self.remote_traceback, get_args(RemoteTraceback))
         _check_raises(name, self.raises)
+        check_allowed(name, self.allow)
         check_classes(name, self.classes, self.queue_size)
         if self.fair and self.classes is not None:
             raise RegistrationError(

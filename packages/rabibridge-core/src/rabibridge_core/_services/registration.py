@@ -8,7 +8,7 @@ from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.marks import mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import timedelta
 
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
@@ -46,6 +46,7 @@ def register_call(
     run_timeout: float | timedelta | None = None,
     remote_traceback: RemoteTraceback | None = None,
     fair: bool = False,
+    allow: Collection[str] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -68,6 +69,7 @@ def register_call(
     run_timeout: float | timedelta | None = None,
     remote_traceback: RemoteTraceback | None = None,
     fair: bool = False,
+    allow: Collection[str] | None = None,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -162,6 +164,9 @@ def register_call(
             ``fetch_ahead`` says how many, and of those that wait it starts the one whose caller has the fewest running
             calls. docs/limits.md says what that can and cannot do against a long queue. It cannot be combined with
             ``classes``.
+        allow: the users of the broker that may call it, as in ``allow=("gateway",)``. All others, and callers whose
+            user is not known, get AccessDeniedError before their arguments are looked at. ``None`` (the default):
+            everybody who can reach the queue. See docs/identity.md.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, something without a name), or cannot be
@@ -173,6 +178,7 @@ def register_call(
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
         fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
+        allow,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

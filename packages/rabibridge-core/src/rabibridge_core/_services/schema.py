@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
+    from rabibridge_core._services.access import Policy
     from rabibridge_core._services.classes import Classes
     from rabibridge_core._services.injection import Injections
     from rabibridge_core._services.limits import HandlerPlace
@@ -70,6 +71,8 @@ class ServiceSchema:
         run_timeout: how long a call may run, in seconds; ``None``: the server's setting.
         remote_traceback: what callers are told of an exception; ``None``: the server's setting.
         fair: whether the places are shared among callers.
+        allow: the users of the broker that may call it; ``None``: everybody.
+        policy: what decides which calls are admitted, besides; ``None``: nothing, or the service was not added yet.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
 
@@ -97,7 +100,9 @@ class ServiceSchema:
     run_timeout: float | None = None
     remote_traceback: RemoteTraceback | None = None
     fair: bool = False
+    allow: tuple[str, ...] | None = None
 
+    policy: Policy | None = field(default=None, compare=False, repr=False)
     injections: Injections | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +154,7 @@ class ServiceSchema:
             run_timeout=as_seconds(limits.run_timeout),
             remote_traceback=limits.remote_traceback,
             fair=limits.fair,
+            allow=None if limits.allow is None else tuple(limits.allow),
         )
 
     def with_limits(

@@ -12,6 +12,7 @@
     └─ CallError
        ├─ QueueFullError
        ├─ NoRouteError (LookupError)
+       ├─ AccessDeniedError (PermissionError)
        ├─ CallTimeoutError (TimeoutError)
        ├─ StreamError                     a stream or an upload ended before its end
        └─ RemoteExecutionError
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 from rabibridge_core.errors._declared import ServiceError
 from rabibridge_core.errors._tree import (
+    AccessDeniedError,
     CallError,
     CallTimeoutError,
     ConfigurationError,
@@ -47,6 +49,7 @@ from rabibridge_core.errors._tree import (
 )
 
 __all__ = [
+    "AccessDeniedError",
     "CallError",
     "CallTimeoutError",
     "ConfigurationError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "AccessDeniedError",
     "CallError",
     "CallTimeoutError",
     "ConfigurationError",
@@ -140,6 +141,15 @@ class QueueFullError(CallError):
 
 class NoRouteError(CallError, LookupError):
     """No server offers a service of that name and kind: the call was refused and did not run."""
+
+    executed: bool | None = False
+
+
+class AccessDeniedError(CallError, PermissionError):
+    """The service is not for this caller: it does not allow the user of the call, or a policy refuses it.
+
+    The call did not run, and its arguments were not looked at.
+    """
 
     executed: bool | None = False
 

@@ -97,6 +97,11 @@ class Settings(CheckedSettings):
         default=True,
         meaning="whether a server answers what `client.workers()`, `client.services()` and `client.ping()` ask",
     )
+    identify: bool = boolean_setting(
+        default=True,
+        meaning="whether requests name the user that sends them, as RabbitMQ has checked: services with `allow=` or a "
+        "policy go by it; see [identity](identity.md)",
+    )
     connect_timeout: float = seconds_setting(
         0.01,
         3600,

@@ -97,15 +97,19 @@ class ConsumerEvents(Protocol):
         """
         ...
 
-    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
-        """Called when a caller has cancelled a call. It may be in flight here or elsewhere, or may yet arrive."""
+    def cancelled(self, caller: bytes, correlation_id: bytes, user: str = "", /) -> None:
+        """Called when a caller has cancelled a call. It may be in flight here or elsewhere, or may yet arrive.
+
+        ``user`` is the user of the broker that has sent the cancellation, as for :attr:`IncomingRequest.user`.
+        """
         ...
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, user: str = "", /) -> None:
         """Called with a message that a caller has sent to the :attr:`IncomingRequest.address` of this request.
 
-        Those of one caller arrive in the order in which they were sent. It may be for a request that is not, or no
-        longer, processed here.
+        ``user`` is the user of the broker that has sent the message, as for :attr:`IncomingRequest.user`. Those of one
+        caller arrive in the order in which they were sent. It may be for a request that is not, or no longer, processed
+        here.
         """
         ...
 

@@ -13,7 +13,7 @@ from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, LENGTH_OCTETS, NEXT_FRAME, short_string
 from rabibridge._amqp.headers import deadline_table, stream_table
-from rabibridge._amqp.properties import Properties
+from rabibridge._amqp.properties import USER_ID, Properties
 from rabibridge_core._protocol.streams import STREAM_HEADERS
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = ["RequestTemplate", "encode_simple_reply", "parse_common_properties"]
 _REPLY_FLAGS = 0x8400  # content_type, correlation_id
 _PART_FLAGS = 0xA400  # the same plus headers
 _REQUEST_FLAGS = 0xA700  # the same plus reply_to and expiration
+_USER_REQUEST_FLAGS = _REQUEST_FLAGS | USER_ID
 _TIMEOUTS_CACHED = 256
 _TABLE_MAX = 2048
 """Headers of up to so many bytes fit into a frame of any size that the brokers agree to, 4096 bytes at least."""
@@ -44,8 +45,10 @@ def parse_common_properties(flags: int, data: bytes, start: int, end: int) -> Pr
         if correlation_id + 1 + data[correlation_id] != end:
             return None
         content_type = _text(data[start + 1 : correlation_id])
-        return _new_tuple(Properties, (content_type, None, b"", data[correlation_id + 1 : end], b"", b"", False, b""))
-    if flags not in (_REQUEST_FLAGS, _PART_FLAGS):
+        return _new_tuple(
+            Properties, (content_type, None, b"", data[correlation_id + 1 : end], b"", b"", False, b"", b"")
+        )
+    if flags not in (_USER_REQUEST_FLAGS, _REQUEST_FLAGS, _PART_FLAGS):
         return None
     table = start + 1 + data[start]
     correlation_id = table + 4 + int.from_bytes(data[table : table + 4], "big")
@@ -53,17 +56,18 @@ def parse_common_properties(flags: int, data: bytes, start: int, end: int) -> Pr
         if correlation_id + 1 + data[correlation_id] != end:
             return None
         fields = _text(data[start + 1 : table]), None, data[table:correlation_id], data[correlation_id + 1 : end]
-        return _new_tuple(Properties, (*fields, b"", b"", False, b""))
+        return _new_tuple(Properties, (*fields, b"", b"", False, b"", b""))
     reply_to = correlation_id + 1 + data[correlation_id]
     expiration = reply_to + 1 + data[reply_to]
-    if expiration + 1 + data[expiration] != end:
+    user_id = expiration + 1 + data[expiration]
+    if (user_id if flags == _REQUEST_FLAGS else user_id + 1 + data[user_id]) != end:
         return None
     content_type = _text(data[start + 1 : table])
     return _new_tuple(
         Properties,
         (
             content_type, None, data[table:correlation_id], data[correlation_id + 1 : reply_to],
-            data[reply_to + 1 : expiration], data[expiration + 1 : end], False, b"",
+            data[reply_to + 1 : expiration], data[expiration + 1 : user_id], False, b"", data[user_id + 1 : end],
         ),
     )  # fmt: skip
 
@@ -81,10 +85,19 @@ def _short_text(value: str) -> bytes:
 class RequestTemplate:
     """Encodes requests that have a deadline and a small body and whose replies go to one queue."""
 
-    def __init__(self, channel: int, reply_to: bytes, max_payload: int) -> None:
-        """Encode for one channel; a body is small if it has at most ``max_payload`` bytes."""
+    def __init__(self, channel: int, reply_to: bytes, max_payload: int, user_id: bytes = b"") -> None:
+        """Encode for one channel.
+
+        Args:
+            channel: channel number.
+            reply_to: the queue for the replies.
+            max_payload: maximum size of a small body, in bytes.
+            user_id: the user that sends the requests; empty: it is not named.
+        """
         self._channel = channel
         self._reply_to = short_string(reply_to)
+        self._user_id = short_string(user_id) if user_id else b""
+        self._flags = _USER_REQUEST_FLAGS if user_id else _REQUEST_FLAGS
         self._max_payload = max_payload
         # By timeout: the header table up to the deadline, and the properties after the correlation id.
         self._timeouts: dict[float, tuple[bytes, bytes]] = {}
@@ -117,7 +130,7 @@ class RequestTemplate:
         return b"".join(
             (
                 method,
-                CONTENT_HEADER.pack(HEADER, channel, length, 60, 0, size, _REQUEST_FLAGS),
+                CONTENT_HEADER.pack(HEADER, channel, length, 60, 0, size, self._flags),
                 media_type, table, int((now + seconds) * 1000).to_bytes(8, "big"),
                 LENGTH_OCTETS[id_size], correlation_id, tail,
                 NEXT_FRAME.pack(END, BODY, channel, size),
@@ -131,7 +144,7 @@ class RequestTemplate:
         if len(cached) >= _TIMEOUTS_CACHED:
             cached.clear()
         expiration = expiration_of(seconds)
-        parts = encode_headers(int(expiration), 0)[:-8], self._reply_to + short_string(expiration)
+        parts = encode_headers(int(expiration), 0)[:-8], self._reply_to + short_string(expiration) + self._user_id
         cached[seconds] = parts
         return parts
 

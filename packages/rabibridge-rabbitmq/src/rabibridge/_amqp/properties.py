@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from rabibridge._amqp.frames import LENGTH_OCTETS, FrameError, short_string
 
-__all__ = ["USER_ID", "Properties", "encode_properties", "parse_properties", "parse_user_id", "with_user_id"]
+__all__ = ["USER_ID", "Properties", "encode_properties", "parse_properties", "user_of"]
 
 # Property flags, in the order in which the properties appear on the wire.
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _PRIORITY = 0x8000, 0x4000, 0x2000, 0x1000, 0x0800
 _CORRELATION_ID, _REPLY_TO, _EXPIRATION = 0x0400, 0x0200, 0x0100
+_MESSAGE_ID, _TIMESTAMP, _TYPE = 0x0080, 0x0040, 0x0020
 _AFTER_EXPIRATION = 0x00FF
+_AFTER_USER_ID = 0x000F
 USER_ID = 0x0010
 """The property flag of a message that names its user."""
 
@@ -28,8 +30,9 @@ class Properties(NamedTuple):
         reply_to: name of the queue for the reply.
         expiration: milliseconds as text.
         persistent: whether the broker is to write the message to disk.
-        raw: all properties as received, starting with the flags, of messages that may have to be republished or that
-            name their user; else empty. :func:`encode_properties` ignores it.
+        raw: all properties as received, starting with the flags, of messages that may have to be republished; else
+            empty. :func:`encode_properties` ignores it.
+        user_id: the user that publishes the message, which the broker checks; empty if it is not named.
     """
 
     content_type: str | None = None
@@ -40,6 +43,7 @@ class Properties(NamedTuple):
     expiration: bytes = b""
     persistent: bool = False
     raw: bytes = b""
+    user_id: bytes = b""
 
 
 def encode_properties(properties: Properties) -> tuple[int, bytes]:
@@ -48,7 +52,7 @@ def encode_properties(properties: Properties) -> tuple[int, bytes]:
     Raises:
         FrameError: a property is longer than 255 bytes.
     """
-    content_type, content_encoding, table, correlation_id, reply_to, expiration, persistent, _ = properties
+    content_type, content_encoding, table, correlation_id, reply_to, expiration, persistent, _, user_id = properties
     flags, encoded = _encode_content_properties(content_type, content_encoding)
     if table:
         flags |= _HEADERS
@@ -66,8 +70,11 @@ def encode_properties(properties: Properties) -> tuple[int, bytes]:
         if expiration:
             flags |= _EXPIRATION
             encoded += LENGTH_OCTETS[len(expiration)] + expiration
+        if user_id:
+            flags |= USER_ID
+            encoded += LENGTH_OCTETS[len(user_id)] + user_id
     except IndexError:
-        size = max(len(correlation_id), len(reply_to), len(expiration))
+        size = max(len(correlation_id), len(reply_to), len(expiration), len(user_id))
         raise FrameError(f"a property holds at most 255 bytes, got {size}") from None
     return flags, encoded
 
@@ -88,7 +95,7 @@ def parse_properties(data: bytes, start: int, end: int) -> Properties:
     flags = (data[start] << 8) | data[start + 1] if end - start >= 2 else -1
     position = start + 2
     content_type = content_encoding = None
-    headers = correlation_id = reply_to = expiration = b""
+    headers = correlation_id = reply_to = expiration = user_id = b""
     persistent = False
     if flags & _CONTENT_TYPE:
         stop = position + 1 + data[position]
@@ -119,32 +126,36 @@ def parse_properties(data: bytes, start: int, end: int) -> Properties:
         stop = position + 1 + data[position]
         expiration = data[position + 1 : stop]
         position = stop
+    if flags & USER_ID and not flags & 1:
+        if flags & _MESSAGE_ID:
+            position += 1 + data[position]
+        if flags & _TIMESTAMP:
+            position += 8
+        if flags & _TYPE:
+            position += 1 + data[position]
+        stop = position + 1 + data[position]
+        user_id = data[position + 1 : stop]
+        position = stop
     # Slicing beyond `end` yields bytes of the next frame instead of failing: only the final position shows an overrun.
-    if position > end or (position < end and not flags & _AFTER_EXPIRATION):
+    skipped = _AFTER_USER_ID if user_id else _AFTER_EXPIRATION
+    if position > end or (position < end and not flags & skipped):
         raise FrameError("the properties of a message exceed or do not fill their frame")
-    return Properties(content_type, content_encoding, headers, correlation_id, reply_to, expiration, persistent)
+    return Properties(
+        content_type, content_encoding, headers, correlation_id, reply_to, expiration, persistent, b"", user_id
+    )
 
 
-def with_user_id(flags: int, encoded: bytes, user_id: bytes) -> tuple[int, bytes]:
-    """Add the user that publishes to what :func:`encode_properties` returned; the broker checks it."""
-    return flags | USER_ID, encoded + LENGTH_OCTETS[len(user_id)] + user_id
+def user_of(properties: Properties) -> str:
+    """Return the user that has published a message, as the broker has checked it.
+
+    Empty: it is not named, or its name is not UTF-8, so that it could be taken for another one.
+    """
+    return _user(properties.user_id)
 
 
-def parse_user_id(properties: Properties) -> bytes:
-    """Return the user that published a message, which the broker has checked; empty if it is not named."""
-    data = properties.raw
-    flags = int.from_bytes(data[:2], "big")
-    if not flags & USER_ID or flags & 1:
-        return b""
-    position = 2
-    for field in range(11):
-        if flags & (0x8000 >> field):
-            if field == 2:
-                position += 4 + int.from_bytes(data[position : position + 4], "big")
-            elif field in (3, 4):
-                position += 1
-            elif field == 9:
-                position += 8
-            else:
-                position += 1 + data[position]
-    return data[position + 1 : position + 1 + data[position]]
+@lru_cache(maxsize=256)
+def _user(user_id: bytes) -> str:
+    try:
+        return user_id.decode()
+    except UnicodeDecodeError:
+        return ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 from rabibridge._api.base import RMQBase
 from rabibridge_core._api.lifespan import check_lifespan
 from rabibridge_core._api.server import RpcServer
+from rabibridge_core._services.access import check_policy
 
 if TYPE_CHECKING:
     import asyncio
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from rabibridge._api.base import ConnectionOptions
     from rabibridge_core._api.lifespan import Lifespan
+    from rabibridge_core._services.access import Policy
 
 __all__ = ["RMQServer"]
 
@@ -42,9 +44,10 @@ class RMQServer(RMQBase, RpcServer):
         password: str | None = None,
         *,
         lifespan: Lifespan | None = None,
+        policy: Policy | None = None,
         **connection: Unpack[ConnectionOptions],
     ) -> None:
-        """Collect the settings: those of :class:`RMQBase`, and one more.
+        """Collect the settings: those of :class:`RMQBase`, and two more.
 
         Args:
             loop: as in :class:`RMQBase`, like all that follow.
@@ -56,6 +59,10 @@ class RMQServer(RMQBase, RpcServer):
                 ``contextlib.asynccontextmanager`` makes it, or an async generator function. It is entered before the
                 first call is taken, and left after the last one was answered; an error that it raises ends serving.
                 What it yields, one object or a tuple of several, goes to parameters that :func:`Depends` marks.
+            policy: decides which calls are admitted, in addition to ``allow=`` of the services: a function, async or
+                not, that takes the name of the service, the user of the caller (empty: not known) and the headers of
+                the call. Unless it returns ``True``, the caller gets AccessDeniedError before its arguments are looked
+                at; so it does if the policy raises, which is logged. ``None``: no policy.
             **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name`` and
                 ``settings``.
 
@@ -64,6 +71,7 @@ class RMQServer(RMQBase, RpcServer):
         """
         try:
             check_lifespan(lifespan)
+            self._policy = check_policy(policy)
             super().__init__(loop, host, port, username, password, **connection)
         except BaseException:
             del password, connection  # the error carries this frame, whose variables may be reported

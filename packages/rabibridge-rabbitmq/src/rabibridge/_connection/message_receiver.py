@@ -20,7 +20,7 @@ from rabibridge._amqp.methods import (
     parse_reason,
     parse_returned_key,
 )
-from rabibridge._amqp.properties import USER_ID, Properties, parse_properties
+from rabibridge._amqp.properties import Properties, parse_properties
 
 __all__ = ["MessageReceiver"]
 
@@ -114,7 +114,7 @@ class MessageReceiver:
                 raise FrameError(f"received two content headers for one message on channel {self.number}")
             self._missing = int.from_bytes(data[start + 4 : start + 12], "big")
             self._properties = parse_properties(data, start + 12, end)
-            if self._redelivered or data[start + 13] & USER_ID:  # it may be republished, or has a user
+            if self._redelivered:  # it may be republished
                 self._properties = self._properties._replace(raw=data[start + 12 : end])
             if not self._missing:
                 self._complete(b"")

@@ -53,6 +53,7 @@ class Session:
         user_id = endpoint.username.encode()
         self.user_id = user_id if len(user_id) < 256 else b""
         """The name under which messages are published, where that matters; empty: not named."""
+        self.identify = settings.identify
         self.multiplexer = multiplexer
         self.max_body = settings.max_body
         own = rabbitmq_settings(settings)

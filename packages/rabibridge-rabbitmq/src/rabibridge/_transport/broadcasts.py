@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
-    from rabibridge._transport.interfaces import Done, PartFeeder, ServedQueue
+    from rabibridge._transport.interfaces import CallKey, Done, PartFeeder, ServedQueue
     from rabibridge._transport.replies import Replies
     from rabibridge_core.transport import Reply
 
@@ -28,7 +28,7 @@ class _NoDelivery:
         self.consumer = consumer
         self.user_id = user_id
 
-    def feeds_to(self, properties: Properties, sender: PartFeeder) -> None:
+    def feeds_to(self, call: CallKey, sender: PartFeeder) -> None:
         pass
 
     def encode_reply(self, properties: Properties, reply: Reply) -> Frames:

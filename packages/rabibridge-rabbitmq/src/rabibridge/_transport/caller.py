@@ -10,16 +10,19 @@ from rabibridge._connection.queue_state import look_at_queue
 from rabibridge._connection.topology import declare_exchange, declare_reply_queue
 from rabibridge._transport.publish_channel import PublishChannel
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from rabibridge._connection.session import Session
+    from rabibridge._transport.publish_channel import Unproven
     from rabibridge_core.transport import CallerEvents, Request
 
 __all__ = ["RabbitCaller"]
 
+_log = get_logger(__name__)
 _FIRST_DELAY = 1.0
 _MAX_DELAY = 30.0
 _LOOKS_AT_ONCE = 4
@@ -49,6 +52,7 @@ class RabbitCaller:
         self._reopen = reopen
         self._last_error = last_error
         self._channel: PublishChannel | None = None
+        self._nameless: list[Unproven] = []
         self._not_paused = asyncio.Event()
         self._closed: ConnectionLostError | None = None
         self._refusal: ConfigurationError | None = None
@@ -76,6 +80,9 @@ class RabbitCaller:
             raise session.error or ConnectionLostError("the channel for calls was closed", executed=False)
         channel.start(reply_to)
         self._channel, self._refusal = channel, None
+        again, self._nameless = self._nameless, []
+        for send, request in again:
+            send(channel, request)
         self.update()
 
     @property
@@ -94,7 +101,8 @@ class RabbitCaller:
     @property
     def unconfirmed(self) -> Collection[bytes]:
         """Which requests it has not confirmed."""
-        return () if self._channel is None else tuple(self._channel.unconfirmed.values())
+        again = [request.correlation_id for _, request in self._nameless]
+        return again if self._channel is None else (*self._channel.unconfirmed.values(), *again)
 
     async def writable(self) -> None:
         """Wait until requests can be sent."""
@@ -169,6 +177,17 @@ class RabbitCaller:
     def reopen(self, session: Session) -> None:
         """Open another channel on the same connection, at once."""
         self._reopen(self, session, 0.0)
+
+    def send_nameless(self, messages: list[Unproven], session: Session) -> None:
+        """Open another channel, and send messages there that the broker has not accepted, without naming the user."""
+        _log.warning(
+            "%s: the broker knows its user by another name; requests do not name it, and services that allow only some "
+            "users refuse them", session.endpoint,
+        )  # fmt: skip
+        self.names_user = False
+        self._nameless += messages
+        self.update()
+        self.reopen(session)
 
     def forget_refusal(self) -> None:
         """Let calls wait again: the connection on which the broker refused them is lost."""

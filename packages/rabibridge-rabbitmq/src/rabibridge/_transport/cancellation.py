@@ -42,7 +42,7 @@ class _CancellationChannel(FastChannel):
         self,
         session: Session,
         channel: int,
-        on_cancelled: Callable[[bytes, bytes, bytes], None],
+        on_cancelled: Callable[[Properties, bytes], None],
         on_broadcast: Callable[[Properties, bytes], None],
     ) -> None:
         super().__init__(session.multiplexer, channel, session.max_payload, BROADCAST_MAX)
@@ -54,7 +54,7 @@ class _CancellationChannel(FastChannel):
         if _BROADCAST in properties.headers:
             self._on_broadcast(properties, body)
         else:
-            self._on_cancelled(body, properties.reply_to, properties.correlation_id)
+            self._on_cancelled(properties, body)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         _log.warning("unexpected publisher confirm on channel %d, which is not in confirm mode", self.number)
@@ -82,7 +82,7 @@ class CancellationListener:
         self,
         session: Session,
         pipeline: DeclarationPipeline,
-        on_cancelled: Callable[[bytes, bytes, bytes], None],
+        on_cancelled: Callable[[Properties, bytes], None],
         on_broadcast: Callable[[Properties, bytes], None],
     ) -> None:
         """Prepare to listen.
@@ -90,7 +90,7 @@ class CancellationListener:
         Args:
             session: the connection.
             pipeline: binds the queue.
-            on_cancelled: called with routing key, caller and correlation id of each cancelled call.
+            on_cancelled: called with the properties and the body of each cancellation.
             on_broadcast: called with each broadcast.
         """
         self._session = session

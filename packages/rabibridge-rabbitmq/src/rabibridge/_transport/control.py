@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rabibridge._amqp.field_tables import decode_table_or_empty
-from rabibridge._amqp.properties import parse_user_id
+from rabibridge._amqp.properties import user_of
 from rabibridge._transport.replies import reply_properties
 from rabibridge_core._reporting.loggers import get_logger
 
@@ -70,7 +70,7 @@ class RabbitControlRequest:
     @property
     def user(self) -> str:
         """The user that sent it, as the broker has checked it; empty if it does not say."""
-        return parse_user_id(self._properties).decode("utf-8", "replace")
+        return user_of(self._properties)
 
     @property
     def headers(self) -> dict[str, str | int | float | bool | bytes]:

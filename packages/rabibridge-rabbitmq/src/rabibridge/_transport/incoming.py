@@ -18,9 +18,10 @@ from rabibridge._amqp.headers import (
     parse_deadline_table,
     parse_stream_table,
 )
-from rabibridge._amqp.properties import parse_user_id
+from rabibridge._amqp.properties import user_of
 from rabibridge._connection.topology import SERVER_NAMED
 from rabibridge._transport.parts import PartSender
+from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._protocol.streams import STREAM_HEADERS
 from rabibridge_core.errors import ContentRejectedError
 
@@ -54,7 +55,7 @@ class RabbitRequest:
         self._tag = tag  # 0: acknowledged
         self._reply_refused = False
         self.properties = properties
-        self.content_type, self.content_encoding, table, self.correlation_id, reply_to, _, self.persistent, _ = (
+        self.content_type, self.content_encoding, table, self.correlation_id, reply_to, _, self.persistent, _, _ = (
             properties
         )
         self.caller = reply_to
@@ -99,12 +100,12 @@ class RabbitRequest:
     @property
     def user(self) -> str:
         """The user that sent it, as the broker has checked it; empty if it does not say."""
-        user_id, channel = parse_user_id(self.properties), self._channel
+        user_id, channel = self.properties.user_id, self._channel
         if user_id and channel is not None and user_id == channel.user_id:
             original = self.headers.get(USER_HEADER)  # a copy that a worker has made
             if isinstance(original, str):
                 return original
-        return user_id.decode("utf-8", "replace")
+        return user_of(self.properties)
 
     @property
     def void(self) -> bool:
@@ -125,7 +126,7 @@ class RabbitRequest:
             channel.consumer.reply_late(self.properties, reply)
             return None
         if not isinstance(channel, PartSender):
-            channel = self._channel = PartSender(channel, self.properties)
+            channel = self._channel = PartSender(channel, self.properties, sender_of(self))
         return channel.send(reply)
 
     def reply(self, reply: Reply, /) -> None:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
 
-__all__ = ["DeliveryChannel", "Done", "PartFeeder", "RequestT_contra", "ServedQueue"]
+__all__ = ["CallKey", "DeliveryChannel", "Done", "PartFeeder", "RequestT_contra", "ServedQueue"]
 
 RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
+CallKey: TypeAlias = tuple[bytes, bytes, str]
+"""Caller, correlation id, and the user that further messages of the call name."""
 Done: TypeAlias = Callable[[Exception | None], None]
 """Called with ``None`` once the broker has confirmed a message, or with the reason why it is not in its queue."""
 
@@ -144,6 +146,6 @@ class DeliveryChannel(Protocol[RequestT_contra]):
         """Find out whether a caller is still connected."""
         ...
 
-    def feeds_to(self, properties: Properties, sender: PartFeeder) -> None:
+    def feeds_to(self, call: CallKey, sender: PartFeeder) -> None:
         """Pass the further messages of a call to the consumer of ``sender``, as long as that exists."""
         ...

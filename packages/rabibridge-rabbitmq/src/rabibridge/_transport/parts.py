@@ -22,7 +22,7 @@ from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 if TYPE_CHECKING:
     from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
-    from rabibridge._transport.interfaces import Done, PartFeeder, ServedQueue
+    from rabibridge._transport.interfaces import CallKey, Done, PartFeeder, ServedQueue
     from rabibridge_core.transport import Reply
 
 __all__ = ["PartSender"]
@@ -31,15 +31,15 @@ __all__ = ["PartSender"]
 class PartSender(Generic[RequestT_contra]):
     """The channel of a request whose reply has parts."""
 
-    def __init__(self, channel: DeliveryChannel[RequestT_contra], properties: Properties) -> None:
-        """Send on ``channel`` the parts of the reply to the request with these properties."""
+    def __init__(self, channel: DeliveryChannel[RequestT_contra], properties: Properties, sender: str) -> None:
+        """Send on ``channel`` the parts of the reply to the request with these properties, of this user."""
         self.via_default_exchange = channel.via_default_exchange
         self._channel = channel
         self._properties = properties
         self._waiting: deque[tuple[Reply, asyncio.Future[None]]] = deque()
         self._under_way: asyncio.Future[None] | None = None
         self._last: tuple[Reply, Done] | None = None
-        channel.feeds_to(properties, self)
+        channel.feeds_to((properties.reply_to, properties.correlation_id, sender), self)
 
     def send(self, reply: Reply) -> asyncio.Future[None] | None:
         """Send a part; return a future if it waits, takes the slower way, or comes after one that does."""
@@ -125,8 +125,8 @@ class PartSender(Generic[RequestT_contra]):
     def consumer(self) -> ServedQueue:
         return self._channel.consumer
 
-    def feeds_to(self, properties: Properties, sender: PartFeeder) -> None:
-        self._channel.feeds_to(properties, sender)
+    def feeds_to(self, call: CallKey, sender: PartFeeder) -> None:
+        self._channel.feeds_to(call, sender)
 
     def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
         return b"" if self._under_way is not None else self._channel.encode_reply(properties, reply)

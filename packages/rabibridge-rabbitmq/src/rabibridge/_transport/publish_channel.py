@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.fast_path import RequestTemplate
-from rabibridge._amqp.field_tables import decode_short_table, decode_table_or_empty, encode_table
-from rabibridge._amqp.frames import FrameError, Frames, content
+from rabibridge._amqp.field_tables import decode_short_table, decode_table_or_empty
+from rabibridge._amqp.frames import FrameError, Frames
 from rabibridge._amqp.headers import (
     BROADCAST_HEADER,
-    DEADLINE_HEADER,
-    PROBE_HEADER,
     PROBE_TABLE,
-    TIMEOUT_HEADER,
-    deadline_table,
-    stream_table,
 )
 from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
-from rabibridge._amqp.properties import Properties, encode_properties, with_user_id
 from rabibridge._connection.error_translation import permission_error
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, STREAM_PREFIX
-from rabibridge._transport.request_checks import check_headers, check_size
+from rabibridge._transport.request_encoder import RequestEncoder
 from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
 from rabibridge_core._protocol.broker_texts import FEED_REFUSED, NO_ROUTE, QUEUE_FULL, WORKER_GONE, too_large
-from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
-from rabibridge_core._protocol.streams import STREAM_HEADERS
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
     from rabibridge_core.errors import ConfigurationError
     from rabibridge_core.transport import CallerEvents, Headers, Request
 
-__all__ = ["PublishChannel", "PublishOwner"]
+__all__ = ["PublishChannel", "PublishOwner", "Unproven"]
 
 _SHORT_TABLE = 160
 """Header tables of fewer bytes, such as those of services that are idempotent, come again and again."""
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
+
+
+Unproven: TypeAlias = "tuple[Callable[[PublishChannel, Request], None], Request]"
+"""A message, and the method that sends it."""
 
 
 class PublishOwner(Protocol):
@@ -50,7 +48,7 @@ class PublishOwner(Protocol):
 
     Attributes:
         events: where replies, refusals and losses are reported.
-        names_user: whether requests with a key name the user that sends them.
+        names_user: whether messages name the user that sends them; not if the broker knows it by another name.
     """
 
     events: CallerEvents
@@ -62,6 +60,10 @@ class PublishOwner(Protocol):
 
     def reopen(self, session: Session) -> None:
         """Open another channel on the same connection, at once."""
+        ...
+
+    def send_nameless(self, messages: list[Unproven], session: Session) -> None:
+        """Open another channel, and send messages there that the broker has not accepted, without naming the user."""
         ...
 
     def refuse(self, error: ConfigurationError, session: Session, *, proven: bool = False) -> None:
@@ -87,6 +89,10 @@ class PublishChannel(FastChannel):
         self._reported: set[bytes] = set()
         """The correlation ids whose confirm is reported."""
         self._unroutable = UnroutableKeys()
+        self._user_id = session.user_id if session.identify and caller.names_user else b""
+        self._encoder = RequestEncoder(channel, session, self._user_id)
+        self._unproven: list[Unproven] | None = [] if self._user_id else None
+        """What was sent before the broker has accepted a message with this user; ``None``: it has, or none is named."""
         # Probing a caller that uses direct replies tells nothing.
         self._probe_table = b"" if session.direct_reply else PROBE_TABLE
 
@@ -99,7 +105,7 @@ class PublishChannel(FastChannel):
         self.reply_to = reply_to
         limit = self.session.max_message
         small = self.max_payload if limit is None else min(self.max_payload, limit)
-        self._template = RequestTemplate(self.number, reply_to, small)
+        self._template = RequestTemplate(self.number, reply_to, small, self._user_id)
 
     def publish(self, request: Request) -> None:
         route = request[0]
@@ -107,17 +113,22 @@ class PublishChannel(FastChannel):
             route, EXCHANGE, route.encode(), mandatory=True
         )
         frames = self._template.encode(method, request, time.time()) or self._encode_any_request(method, request)
+        if self._unproven is not None:
+            self._unproven.append((PublishChannel.publish, request))
         self._published = tag = self._published + 1
         self.unconfirmed[tag] = request[1]
         self._multiplexer.write(frames)
 
     def _encode_any_request(self, method: bytes, request: Request) -> Frames:
-        return self._encode(method, request, self.reply_to, self._probe_table)
+        return self._encoder.encode(method, request, self.reply_to, self._probe_table)
 
     def notify(self, request: Request) -> None:
         """Publish a request without an address for a reply, and report its confirm."""
         method = publish_method(self.number, EXCHANGE, request.routing_key.encode(), mandatory=True)
-        self._publish_reported(request.correlation_id, self._encode(method, request, b"", b""))
+        frames = self._encoder.encode(method, request, b"", b"")
+        if self._unproven is not None:
+            self._unproven.append((PublishChannel.notify, request))
+        self._publish_reported(request.correlation_id, frames)
 
     def broadcast(self, request: Request) -> None:
         """Publish a request to the queue of each worker of its service, and report its confirm."""
@@ -126,8 +137,11 @@ class PublishChannel(FastChannel):
         key = request.routing_key
         method = publish_method(self.number, EXCHANGE, (CANCEL_PREFIX + key).encode(), mandatory=True)
         # Cancellations of the same keys arrive in the same queues, and have no headers.
-        request = request._replace(headers={**(request.headers or {}), BROADCAST_HEADER: key}, persistent=False)
-        self._publish_reported(request.correlation_id, self._encode(method, request, self.reply_to, self._probe_table))
+        marked = request._replace(headers={**(request.headers or {}), BROADCAST_HEADER: key}, persistent=False)
+        frames = self._encoder.encode(method, marked, self.reply_to, self._probe_table)
+        if self._unproven is not None:
+            self._unproven.append((PublishChannel.broadcast, request))
+        self._publish_reported(request.correlation_id, frames)
 
     def feed(self, request: Request) -> None:
         """Publish a further message of a call; only a refusal is reported."""
@@ -135,7 +149,7 @@ class PublishChannel(FastChannel):
         method = self._publish_methods.get(route) or self._add_publish_method(
             route, EXCHANGE, route.encode(), mandatory=True
         )
-        frames = self._encode(method, request, self.reply_to, b"")
+        frames = self._encoder.encode(method, request, self.reply_to, b"")
         self._published = tag = self._published + 1
         self._feeds[tag] = request.correlation_id, len(request.body)
         self._multiplexer.write(frames)
@@ -146,43 +160,13 @@ class PublishChannel(FastChannel):
         self._reported.add(correlation_id)
         self._multiplexer.write(frames)
 
-    def _encode(self, method: bytes, request: Request, reply_to: bytes, probe_table: bytes) -> Frames:
-        check_size(len(request.body), self.session.max_message)
-        seconds, expiration = request.timeout, b""
-        if seconds is None:
-            table = probe_table
-            if request.headers:
-                table = encode_table({**request.headers, PROBE_HEADER: True} if table else request.headers)
-        else:
-            expiration = expiration_of(seconds)
-            milliseconds = int(expiration)
-            deadline = int((time.time() + seconds) * 1000)
-            if request.headers is STREAM_HEADERS:
-                table = stream_table(milliseconds, deadline)
-            elif request.headers:
-                table = encode_table({**request.headers, TIMEOUT_HEADER: milliseconds, DEADLINE_HEADER: deadline})
-            else:
-                table = deadline_table(milliseconds, deadline)
-        _, correlation_id, body, content_type, content_encoding, _, _, persistent = request
-        properties = _new_tuple(
-            Properties,
-            (content_type, content_encoding, table, correlation_id, reply_to, expiration, persistent, b""),
-        )
-        flags, encoded = encode_properties(properties)
-        if request.headers and request.headers is not STREAM_HEADERS:
-            if IDEMPOTENCY_KEY in request.headers and self._caller.names_user and self.session.user_id:
-                flags, encoded = with_user_id(flags, encoded, self.session.user_id)
-            check_headers(request.headers, len(encoded), self.max_payload)
-        return content(self.number, method, flags, encoded, body, self.max_payload)
-
     def cancel(self, routing_key: str, correlation_id: bytes) -> None:
         try:
             method = publish_method(self.number, EXCHANGE, (CANCEL_PREFIX + routing_key).encode(), mandatory=False)
         except FrameError:
             return  # the key is too long with the prefix: no worker listens for cancellations of this service
-        flags, encoded = encode_properties(Properties(correlation_id=correlation_id, reply_to=self.reply_to))
         self._published += 1  # the broker confirms it like all publishes, and nothing waits for that
-        self.write(content(self.number, method, flags, encoded, routing_key.encode(), self.max_payload))
+        self.write(self._encoder.encode_cancel(method, correlation_id, self.reply_to, routing_key.encode()))
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         correlation_id = properties.correlation_id
@@ -197,6 +181,7 @@ class PublishChannel(FastChannel):
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         unconfirmed, reported = self.unconfirmed, self._reported
+        self._unproven = None
         if multiple:
             tags = range(self._lowest, min(tag, self._published) + 1)
             self._lowest = tags.stop
@@ -244,7 +229,6 @@ class PublishChannel(FastChannel):
         self.unconfirmed.clear()
         feeds = list(self._feeds.values())
         self._feeds.clear()
-        self._caller.names_user &= not self.user_id_refused
         if self.session.learn_max_message(self.close_code, self.close_text):
             limit = self.session.max_message
             assert limit is not None
@@ -256,6 +240,9 @@ class PublishChannel(FastChannel):
             self._events.too_large(limit, unconfirmed)
             self._events.lost(error, unconfirmed)
             self._caller.reopen(self.session)
+        elif self.user_id_refused and self._unproven is not None:
+            # It has refused the first message, and dropped all that came after it.
+            self._caller.send_nameless(self._unproven, self.session)
         elif self.close_code != ACCESS_REFUSED:
             self._caller.update()
             self._events.lost(error, unconfirmed)

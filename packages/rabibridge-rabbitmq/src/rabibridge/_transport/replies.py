@@ -43,7 +43,7 @@ def reply_properties(correlation_id: bytes, reply: Reply, max_payload: int) -> t
         ContentRejectedError: they do not fit into one frame, so that the broker would close the connection.
     """
     table = encode_table(reply.headers) if reply.headers else b""
-    fields = (reply.content_type, reply.content_encoding, table, correlation_id, b"", b"", False, b"")
+    fields = (reply.content_type, reply.content_encoding, table, correlation_id, b"", b"", False, b"", b"")
     flags, encoded = encode_properties(_new_tuple(Properties, fields))
     if len(encoded) > max_payload - _HEADER_START:
         raise ContentRejectedError(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
-    from rabibridge._transport.interfaces import Done, PartFeeder
+    from rabibridge._transport.interfaces import CallKey, Done, PartFeeder
     from rabibridge._transport.worker_session import WorkerSession
     from rabibridge_core.errors import ConfigurationError
     from rabibridge_core.transport import ConsumerEvents, IncomingRequest, Reply, ServiceQueue
@@ -109,9 +109,9 @@ class ServiceChannel(OwnChannel):
         """Where callers can send further messages of their calls; empty if the service takes none."""
         return self._worker_session.streams.address if self.consumer.queue.streams else ""
 
-    def feeds_to(self, properties: Properties, sender: PartFeeder) -> None:
+    def feeds_to(self, call: CallKey, sender: PartFeeder) -> None:
         """Pass the further messages of a call to the consumer of ``sender``, as long as that exists."""
-        self._worker_session.feeding[properties.reply_to, properties.correlation_id] = sender
+        self._worker_session.feeding[call] = sender
 
     def _accept_reply_to(self, request: RabbitRequest) -> bool:
         """Check an address that a request names for the first time; set the request aside if it is not allowed."""

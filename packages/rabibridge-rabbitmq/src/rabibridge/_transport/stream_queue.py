@@ -45,7 +45,7 @@ class _StreamChannel(FastChannel):
         self,
         session: Session,
         channel: int,
-        on_message: Callable[[bytes, bytes, Reply], None],
+        on_message: Callable[[Properties, Reply], None],
         on_closed: Callable[[_StreamChannel, ConnectionLostError], None],
     ) -> None:
         super().__init__(session.multiplexer, channel, session.max_payload, session.max_body)
@@ -56,7 +56,7 @@ class _StreamChannel(FastChannel):
         table = properties.headers
         headers = decode_table_or_empty(table) if table else None
         message = Reply(body, properties.content_type, properties.content_encoding, headers)
-        self._on_message(properties.reply_to, properties.correlation_id, message)
+        self._on_message(properties, message)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         _log.warning("unexpected publisher confirm on channel %d, which is not in confirm mode", self.number)
@@ -75,14 +75,14 @@ class StreamQueue:
     """The queue of one connection of a worker, and its address."""
 
     def __init__(
-        self, session: Session, pipeline: DeclarationPipeline, on_message: Callable[[bytes, bytes, Reply], None]
+        self, session: Session, pipeline: DeclarationPipeline, on_message: Callable[[Properties, Reply], None]
     ) -> None:
         """Prepare; :meth:`open` declares the queue.
 
         Args:
             session: the connection.
             pipeline: binds the queue.
-            on_message: called with caller, correlation id and message.
+            on_message: called with the properties and the content of each message.
         """
         self.address = STREAM_PREFIX.decode() + secrets.token_hex(16)
         self._session = session

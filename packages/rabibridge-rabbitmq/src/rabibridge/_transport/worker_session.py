@@ -11,6 +11,7 @@ from aiormq.exceptions import ChannelAccessRefused
 
 from rabibridge._amqp.field_tables import decode_table_or_empty
 from rabibridge._amqp.headers import BROADCAST_HEADER
+from rabibridge._amqp.properties import user_of
 from rabibridge._connection.error_translation import permission_error, translated
 from rabibridge._connection.service_queues import ServiceQueues
 from rabibridge._transport.broadcasts import RabbitBroadcast
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.other_kind import OtherKinds
     from rabibridge._connection.session import Session
     from rabibridge._transport.control import ControlHandler
-    from rabibridge._transport.interfaces import PartFeeder, ServedQueue
+    from rabibridge._transport.interfaces import CallKey, PartFeeder, ServedQueue
     from rabibridge_core.transport import Reply, ServiceQueue
 
 __all__ = ["WorkerSession"]
@@ -67,8 +68,8 @@ class WorkerSession:
         pipeline = self.queues.pipeline
         self.cancellations = CancellationListener(session, pipeline, self._on_cancelled, self._on_broadcast)
         self.streams = StreamQueue(session, pipeline, self._on_fed)
-        self.feeding: WeakValueDictionary[tuple[bytes, bytes], PartFeeder] = WeakValueDictionary()
-        """Requests to which parts of replies were sent, by caller and correlation id: others get no messages."""
+        self.feeding: WeakValueDictionary[CallKey, PartFeeder] = WeakValueDictionary()
+        """Requests to which parts of replies were sent, by caller, id and user: others get no messages."""
         self.other_kinds = other_kinds
         self.cancelling = asyncio.Semaphore(_CANCELLED_AT_ONCE)
         """How many services may be stopped at a time, so that a thousand have not timed out before their turn comes."""
@@ -155,20 +156,21 @@ class WorkerSession:
         for consumer in self._consumers():
             consumer.events.caller_gone(caller)
 
-    def _on_cancelled(self, routing_key: bytes, caller: bytes, correlation_id: bytes) -> None:
-        key = routing_key.decode("utf-8", "replace")
+    def _on_cancelled(self, properties: Properties, routing_key: bytes) -> None:
+        key, correlation_id = routing_key.decode("utf-8", "replace"), properties.correlation_id
         if not correlation_id:  # a caller tells that the broker has no queue for this key
             self._on_unroutable(key)
             return
         for consumer in self._consumers():
             if key in consumer.queue.routing_keys:
-                consumer.events.cancelled(caller, correlation_id)
+                consumer.events.cancelled(properties.reply_to, correlation_id, user_of(properties))
 
-    def _on_fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
+    def _on_fed(self, properties: Properties, message: Reply) -> None:
         """Pass a further message of a call to the service that processes the call."""
-        sender = self.feeding.get((caller, correlation_id))
+        caller, correlation_id, user = properties.reply_to, properties.correlation_id, user_of(properties)
+        sender = self.feeding.get((caller, correlation_id, user))
         if sender is not None:
-            sender.consumer.events.fed(caller, correlation_id, message)
+            sender.consumer.events.fed(caller, correlation_id, message, user)
 
     def _on_broadcast(self, properties: Properties, body: bytes) -> None:
         """Pass a broadcast to the services that it is for, unless they have stopped or do not receive calls."""

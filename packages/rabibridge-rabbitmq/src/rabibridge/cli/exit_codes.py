@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from rabibridge_core.errors import (
+    AccessDeniedError,
     CallTimeoutError,
     ConfigurationError,
     ConnectionLostError,
@@ -51,6 +52,8 @@ class ExitCode(IntEnum):
     """A value cannot be encoded, decoded, or was refused for its size, type or signature."""
     INCOMPLETE = 10
     """A stream ended in the middle, or a worker crashed: the function may have run in part."""
+    DENIED = 11
+    """The service does not allow this user, or a policy refuses the call: it did not run."""
     INTERRUPTED = 130
     """Ctrl-C: a call that was in flight is cancelled."""
     BROKEN_PIPE = 141
@@ -60,6 +63,7 @@ class ExitCode(IntEnum):
 _CODES: tuple[tuple[type[RabiBridgeError], ExitCode], ...] = (
     (QueueFullError, ExitCode.QUEUE_FULL),
     (NoRouteError, ExitCode.NO_ROUTE),
+    (AccessDeniedError, ExitCode.DENIED),
     (CallTimeoutError, ExitCode.TIMEOUT),
     (RunTimeoutError, ExitCode.TIMEOUT),
     (InvalidArgumentsError, ExitCode.INVALID_ARGUMENTS),

@@ -19,7 +19,7 @@ from rabibridge_testing._memory.broker import MemoryBroker
 from rabibridge_testing._memory.other_threads import on_the_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import timedelta
 
     from rabibridge_core._codec.codec import Codec
@@ -54,7 +54,8 @@ class FakeBroker(MemoryBroker):
     def transport_for(self, settings: Settings, name: str) -> MemoryTransport:
         """Return a new transport to this broker, whichever broker is configured: a ``TransportFactory``."""
         self._settings = settings
-        return self.transport(name)
+        endpoint = settings.endpoints[0] if settings.endpoints and settings.identify else None
+        return self.transport(name, user="" if endpoint is None else endpoint.username)
 
     @overload
     def add_service(  # type: ignore[overload-overlap] # as in RpcServer
@@ -80,6 +81,7 @@ class FakeBroker(MemoryBroker):
         run_timeout: float | timedelta | None = None,
         remote_traceback: RemoteTraceback | None = None,
         fair: bool = False,
+        allow: Collection[str] | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -108,6 +110,7 @@ class FakeBroker(MemoryBroker):
         run_timeout: float | timedelta | None = None,
         remote_traceback: RemoteTraceback | None = None,
         fair: bool = False,
+        allow: Collection[str] | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
@@ -138,6 +141,7 @@ class FakeBroker(MemoryBroker):
             run_timeout: how long one call may run, in seconds.
             remote_traceback: what callers are told of an exception.
             fair: share the places among callers.
+            allow: the users that may call it; ``None``: everybody.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -146,6 +150,7 @@ class FakeBroker(MemoryBroker):
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
+            allow,
         )  # fmt: skip
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
         return added[0] if service_object(func) is None else added

@@ -26,12 +26,12 @@ class AttachedTransport(Protocol):
     loop: asyncio.AbstractEventLoop
     address: str
 
-    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
-        """Called when ``caller`` has cancelled a call to the service of ``routing_key``."""
+    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes, user: str) -> None:
+        """Called when ``caller``, of this user, has cancelled a call to the service of ``routing_key``."""
         ...
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
-        """Called when ``caller`` has sent a further message of a call."""
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, user: str) -> None:
+        """Called when ``caller``, of this user, has sent a further message of a call."""
         ...
 
     def serves(self, routing_key: str) -> bool:

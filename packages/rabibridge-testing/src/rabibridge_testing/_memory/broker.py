@@ -41,9 +41,9 @@ class MemoryBroker(Router[MemoryTransport]):
         super().__init__(name, trace=trace)
         self.max_message_size = max_message_size
 
-    def transport(self, name: str = "memory transport") -> MemoryTransport:
-        """Return a new transport to this broker, not connected yet."""
-        return MemoryTransport(self, name)
+    def transport(self, name: str = "memory transport", *, user: str = "") -> MemoryTransport:
+        """Return a new transport to this broker, not connected yet, which belongs to ``user``; empty: to nobody."""
+        return MemoryTransport(self, name, user=user)
 
     @on_the_loop
     def lose_connection(self, *, restore: bool = True) -> None:

@@ -58,10 +58,12 @@ class CallerHost(Protocol):
 
     Attributes:
         name: the name of the transport, used in errors.
+        user: the user that its messages name; empty: none.
         loop: the event loop that the transport is connected on.
     """
 
     name: str
+    user: str
     loop: asyncio.AbstractEventLoop
 
     @property

@@ -208,18 +208,18 @@ class MemoryConsumer:
         """Called when a broadcast to this service has arrived."""
         self._events.broadcast_received(BroadcastDelivery(message, self))
 
-    def cancelled(self, caller: bytes, correlation_id: bytes) -> None:
+    def cancelled(self, caller: bytes, correlation_id: bytes, user: str) -> None:
         """Called when a call to this service was cancelled."""
-        self._events.cancelled(caller, correlation_id)
+        self._events.cancelled(caller, correlation_id, user)
 
     def holds(self, caller: bytes, correlation_id: bytes) -> bool:
         """Tell whether a request is being processed here."""
         held = (*self.unsettled, *self.answering)
         return any(one.handed_over and (one.caller, one.correlation_id) == (caller, correlation_id) for one in held)
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, user: str) -> None:
         """Called with a further message of a call."""
-        self._events.fed(caller, correlation_id, message)
+        self._events.fed(caller, correlation_id, message, user)
 
     def caller_gone(self, caller: bytes) -> None:
         """Called when a caller has disconnected."""

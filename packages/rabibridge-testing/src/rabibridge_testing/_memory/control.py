@@ -30,7 +30,7 @@ class ControlDelivery:
         self.content_encoding = request.content_encoding
         self.correlation_id = request.correlation_id
         self.headers = request.headers or _NO_HEADERS
-        self.user = ""
+        self.user = message.user
 
     def reply(self, reply: Reply, /) -> None:
         """Send the answer."""

@@ -108,7 +108,7 @@ class Delivery:
         self.deliveries = message.deliveries
         self.persistent = request.persistent
         self.wants_reply = message.reply_to is not None
-        self.user = ""
+        self.user = message.user
         self.handed_over = False
         self.accepted = False
         self.settled = False

@@ -67,9 +67,10 @@ class Message:
         deliveries: how often it came back from a worker that had received it.
         trace: the record of this request, if the broker keeps one.
         sender: the address of the caller, which is told whether it was accepted; ``None``: nobody is.
+        user: the user of the caller; empty if it does not say.
     """
 
-    __slots__ = ("deadline", "deliveries", "expires", "reply_to", "request", "sender", "sequence", "trace")
+    __slots__ = ("deadline", "deliveries", "expires", "reply_to", "request", "sender", "sequence", "trace", "user")
 
     def __init__(
         self,
@@ -79,11 +80,13 @@ class Message:
         trace: CallTrace | None,
         *,
         sender: int | None = None,
+        user: str = "",
     ) -> None:
         """Create a message; the timeout of ``request`` starts now. ``sender``: ``None`` if it is ``reply_to``."""
         self.request = request
         self.reply_to = reply_to
         self.sender = reply_to if sender is None else sender
+        self.user = user
         self.sequence = sequence
         self.trace = trace
         self.deliveries = 0
@@ -95,6 +98,6 @@ class Message:
 
     def copy(self, sequence: int) -> Message:
         """Return another message with the same content and the same deadlines."""
-        twin = Message(self.request, self.reply_to, sequence, self.trace, sender=self.sender)
+        twin = Message(self.request, self.reply_to, sequence, self.trace, sender=self.sender, user=self.user)
         twin.deadline, twin.expires = self.deadline, self.expires
         return twin

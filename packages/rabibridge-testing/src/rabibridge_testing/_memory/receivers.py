@@ -26,19 +26,19 @@ class Receivers:
         self._consumers: list[MemoryConsumer] = []
         self._control: tuple[str, Callable[[ControlRequest], None]] | None = None
 
-    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes) -> None:
+    def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes, user: str) -> None:
         """Called when a call was cancelled: tell the consumers that receive requests with that routing key."""
         if self._state is ConnectionState.READY:
             for consumer in list(self._consumers):
                 if routing_key in consumer.spec.routing_keys:
-                    consumer.cancelled(caller, correlation_id)
+                    consumer.cancelled(caller, correlation_id, user)
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply) -> None:
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, user: str) -> None:
         """Called with a further message of a call: tell the consumer that has its request."""
         if self._state is ConnectionState.READY:
             for consumer in self._consumers:
                 if consumer.spec.streams and consumer.holds(caller, correlation_id):
-                    consumer.fed(caller, correlation_id, message)
+                    consumer.fed(caller, correlation_id, message, user)
                     return
 
     def serves(self, routing_key: str) -> bool:

@@ -5,7 +5,6 @@ This is what transports use of the in-memory broker. What a test uses to control
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rabibridge_core._protocol.broker_texts import (
@@ -26,6 +25,7 @@ from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.messages import CallTrace, DeadLetter, Message, caller_name
 from rabibridge_testing._memory.queue import MemoryQueue, limit_differences
 from rabibridge_testing._memory.routes import Routes
+from rabibridge_testing._memory.senders import Senders
 from rabibridge_testing.faults import FaultControls, Passage
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _OTHER_LOOP = (
 TransportT = TypeVar("TransportT", bound=AttachedTransport)
 
 
-class Router(FaultControls, Generic[TransportT]):
+class Router(Senders, FaultControls, Generic[TransportT]):
     """Queues, routes and reply addresses: see :class:`~rabibridge_testing.MemoryBroker` for the attributes."""
 
     def __init__(self, name: str, *, trace: bool) -> None:
@@ -64,8 +64,6 @@ class Router(FaultControls, Generic[TransportT]):
         self._tracing = trace
         self._queues: dict[str, MemoryQueue] = {}
         self._routes = Routes()
-        self._callers: dict[int, MemoryCaller] = {}
-        self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {len(self._queues)} queues, {len(self.transports)} transports>"
@@ -158,17 +156,6 @@ class Router(FaultControls, Generic[TransportT]):
     async def closed(self, transport: TransportT) -> None:
         """Called when a transport was closed."""
 
-    def bind_caller(self, caller: MemoryCaller) -> None:
-        """Give a caller a reply address of its own."""
-        caller.address = next(self._numbers)
-        self._callers[caller.address] = caller
-
-    def unbind_caller(self, caller: MemoryCaller) -> None:
-        """Remove a caller's reply address: replies sent to it are lost."""
-        if caller.address is not None:
-            del self._callers[caller.address]
-            caller.address = None
-
     def publish(self, request: Request, reply_to: int | None = None, *, sender: int | None = None) -> None:
         """Route a request, and tell the caller at ``sender``, or ``reply_to``, whether it was accepted.
 
@@ -178,7 +165,7 @@ class Router(FaultControls, Generic[TransportT]):
         if self._tracing:
             trace = CallTrace(self._service(request.routing_key), request)
             self.traces.append(trace)
-        message = Message(request, reply_to, next(self._numbers), trace, sender=sender)
+        message = self._message(request, reply_to, trace, sender=sender)
         if self.faults:
             self._publish_with_faults(message)
         else:
@@ -186,7 +173,7 @@ class Router(FaultControls, Generic[TransportT]):
 
     def broadcast(self, request: Request, reply_to: int) -> None:
         """Pass a request on to every worker of its service, and tell the caller at ``reply_to``."""
-        message = Message(request, reply_to, next(self._numbers), None)
+        message = self._message(request, reply_to)
         workers = [transport for transport in self.transports if transport.serves(request.routing_key)]
         if not workers:
             self._tell_caller(message, MemoryCaller.refusal_arrived, NoRouteError, NO_ROUTE)
@@ -197,7 +184,7 @@ class Router(FaultControls, Generic[TransportT]):
     def feed(self, request: Request, sender: int) -> None:
         """Pass a further message of a call on to the worker at its address, or tell the caller that it is gone."""
         passage = Passage("feed", self._service(request.routing_key))
-        message = Message(request, sender, next(self._numbers), None)
+        message = self._message(request, sender)
         if self.faults:
             passage = self.struck(passage)
         if passage.refusal is not None:
@@ -211,14 +198,16 @@ class Router(FaultControls, Generic[TransportT]):
         for transport in self.transports:
             if transport.address == request.routing_key:
                 fed = Reply(request.body, request.content_type, request.content_encoding, request.headers)
-                transport.loop.call_soon(transport.fed, caller_name(message.sender), request.correlation_id, fed)
+                call = caller_name(message.sender), request.correlation_id
+                transport.loop.call_soon(transport.fed, *call, fed, message.user)
                 return
         self._tell_caller(message, MemoryCaller.feed_refused, NoRouteError, WORKER_GONE)
 
     def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
         """Tell all workers of a service that the caller at ``address`` has cancelled a call."""
+        call = caller_name(address), correlation_id, self._user(address)
         for transport in self.transports:
-            transport.loop.call_soon(transport.cancelled, routing_key, caller_name(address), correlation_id)
+            transport.loop.call_soon(transport.cancelled, routing_key, *call)
 
     def probe(self, message: Message, worker: ConsumerHost) -> None:
         """Tell ``worker`` if the caller of ``message`` has disconnected."""

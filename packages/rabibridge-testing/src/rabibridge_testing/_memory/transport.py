@@ -28,16 +28,17 @@ class MemoryTransport(Receivers):
     Attributes:
         broker: the broker.
         name: the name of the transport, used in errors.
+        user: the user that its messages name; empty: none.
         loop: the event loop that it was connected on.
         address: where callers send further messages of calls that it processes; empty without a connection.
     """
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, broker: Router[MemoryTransport], name: str = "memory transport") -> None:
+    def __init__(self, broker: Router[MemoryTransport], name: str = "memory transport", *, user: str = "") -> None:
         """Create a transport to ``broker``, not connected yet."""
         self.broker = broker
-        self.name = name
+        self.name, self.user = name, user
         self.address = ""
         super().__init__()
         self._last_error: Exception | None = None

@@ -2,7 +2,7 @@
 
 Test classes and their helpers belong here. Tests of RabiBridge itself do not: the suite must pass on every transport.
 
-A test module binds the suite to a transport with two fixtures, up to four optional ones, and one call::
+A test module binds the suite to a transport with two fixtures, up to five optional ones, and one call::
 
     from rabibridge_testing.conformance import bind
 
@@ -22,6 +22,9 @@ A test module binds the suite to a transport with two fixtures, up to four optio
 ``dead_letters`` (optional)
     returns an async callable that returns the dead letters of the queue of the given name, the oldest first: a list of
     pairs of correlation id and reason. It may remove them from the broker.
+``user_transport`` (optional)
+    returns an async callable that takes the name of a user and returns a new transport, not connected, that sends as
+    this user of the same broker; as nobody in particular if the name is empty. The user may do what callers may.
 ``message_limit`` (optional)
     returns an async callable that lets the broker accept bodies of at most that many bytes, until the end of the test.
 
@@ -63,6 +66,7 @@ Tests that need an optional fixture are skipped if it is missing.
     class TestClasses(ClassConformance): ...
     class TestClassEndings(ClassEndingConformance): ...
     class TestStreamEndings(StreamEndingConformance): ...
+    class TestAccess(AccessConformance): ...
 
 The first five classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -71,6 +75,7 @@ service names and leaves its queues on the broker.
 
 from __future__ import annotations
 
+from rabibridge_testing.conformance.access import AccessConformance
 from rabibridge_testing.conformance.binding import bind
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.bulk import BulkConformance
@@ -109,6 +114,7 @@ from rabibridge_testing.conformance.values import ValueConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
 
 __all__ = [
+    "AccessConformance",
     "Bench",
     "BroadcastConformance",
     "BulkConformance",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_testing.conformance.access import AccessConformance
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
@@ -81,6 +82,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestClasses": ClassConformance,
     "TestClassEndings": ClassEndingConformance,
     "TestStreamEndings": StreamEndingConformance,
+    "TestAccess": AccessConformance,
 }
 
 

@@ -25,6 +25,7 @@ from rabibridge_testing.conformance.waiting import PATIENCE, longer, soon, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
+    from rabibridge_core._services.access import Policy
     from rabibridge_core.errors import ConfigurationError, ConnectionLostError, ContentRejectedError
     from rabibridge_core.transport import Caller, FeedRefusal, Headers, IncomingBroadcast, IncomingRequest, Refusal
 
@@ -38,6 +39,7 @@ __all__ = [
     "Inbox",
     "LimitMessages",
     "Refused",
+    "TransportOf",
     "Unreachable",
     "Worker",
     "longer",
@@ -50,6 +52,7 @@ __all__ = [
 BreakConnection: TypeAlias = Callable[[Transport], Awaitable[None]]
 Unreachable: TypeAlias = Callable[[Transport], AbstractAsyncContextManager[object]]
 DeleteQueue: TypeAlias = Callable[[str], Awaitable[None]]
+TransportOf: TypeAlias = Callable[[str], Awaitable[Transport]]
 LimitMessages: TypeAlias = Callable[[int], Awaitable[None]]
 DeadLetters: TypeAlias = Callable[[str], Awaitable[list[tuple[bytes, str]]]]
 
@@ -127,7 +130,7 @@ class Worker:
         """Called when the connection was lost."""
         self.losses.put_nowait(error)
 
-    def cancelled(self, caller: bytes, correlation_id: bytes, /) -> None:
+    def cancelled(self, caller: bytes, correlation_id: bytes, user: str = "", /) -> None:
         """Called when a caller has cancelled a call."""
         self.cancels.put_nowait((bytes(caller), bytes(correlation_id)))
 
@@ -135,7 +138,7 @@ class Worker:
         """Called when the broker has refused a reply because of its size."""
         self.refused_replies.put_nowait((request, error))
 
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, /) -> None:
+    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, user: str = "", /) -> None:
         """Called with a further message of a caller."""
         self.fed_messages.put_nowait((bytes(caller), bytes(correlation_id), message))
 
@@ -210,9 +213,10 @@ class Bench:
             await soon(client.connect())
         return client
 
-    async def rpc_client(self) -> RpcClient:
+    async def rpc_client(self, transport: Transport | None = None) -> RpcClient:
         """Return a new client as programs use it, connected."""
-        client = RpcClient(transport=await self._make_transport(), settings=load_settings(require_broker=False))
+        transport = transport or await self._make_transport()
+        client = RpcClient(transport=transport, settings=load_settings(require_broker=False))
         self._stack.push_async_callback(client.close)
         return await soon(client.connect())
 
@@ -224,12 +228,13 @@ class Bench:
         start: bool = True,
         drain_timeout: float = PATIENCE,
         control: bool = True,
+        policy: Policy | None = None,
     ) -> Server:
         """Return a new server, connected and serving unless ``connect`` or ``start`` is false."""
         transport = await self._make_transport()
         server = Server(
             transport, codec or Codec(), hooks=CallHooks(), drain_timeout=drain_timeout, name=self.name("server"),
-            control=control,
+            control=control, policy=policy,
         )  # fmt: skip
         for schema in services:
             server.add(schema)
@@ -267,6 +272,11 @@ class ConformanceBase:
         """Provide the author's fixture ``delete_queue``; without one, skip the test."""
         found: DeleteQueue = _optional(request, "delete_queue")
         return found
+
+    @pytest.fixture
+    def transport_of(self, request: pytest.FixtureRequest) -> TransportOf:
+        """Provide the author's fixture ``user_transport``; without one, skip the test."""
+        return _optional(request, "user_transport")  # type: ignore[no-any-return]
 
     @pytest.fixture
     def limit_messages(self, request: pytest.FixtureRequest) -> LimitMessages:
