@@ -84,6 +84,7 @@ def _tables() -> dict[str, str]:
         "application": _table(Settings),
         "rabbitmq": _table(RabbitMQSettings),
         "run": _table(Settings, "run"),
+        "security": _table(Settings, "security"),
         "secrets": _secrets(),
     }
 

@@ -57,6 +57,7 @@ class ScriptedRequest:
         self.deliveries = deliveries
         self.persistent = persistent
         self.wants_reply = wants_reply
+        self.reply_address = caller
         self.void = False
         self.events: list[str] = []
         """What was done with the request, in order: accepted, replied, discarded, requeued, rejected, dead, probed."""

@@ -28,6 +28,7 @@ class ScriptedTransport:
         self.paused = False
         self.why_paused = ""
         self.unconfirmed: list[bytes] = []
+        self.reply_address = b"caller"
         self.looked: list[str] = []
         self.on_look: Callable[[], None] | None = None
         self.looking = asyncio.Event()

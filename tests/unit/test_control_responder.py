@@ -22,6 +22,7 @@ class Asked:
         self.user, self.correlation_id, self.content_encoding = "", b"1", None
         self.content_type: str | None = "application/json"
         self.headers: Headers = {}
+        self.reply_address = b"asker"
         self.body = what
         self.replies: list[Reply] = []
 

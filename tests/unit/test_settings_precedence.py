@@ -24,6 +24,15 @@ pytestmark = pytest.mark.usefixtures("clean_place")
 PLACES = ("option", "variable", "profile", "file")
 """Where every setting can be given, in their order."""
 VALUES: dict[str, tuple[object, object, object, object]] = {
+    "signing_keys": ("a", "b", "c", "d"),
+    "key_ring": ("a", "b", "c", "d"),
+    "signing_key_id": ("a", "b", "c", "d"),
+    "encryption_key_id": ("a", "b", "c", "d"),
+    "require_signature": (True, False, True, False),
+    "require_encryption": (True, False, True, False),
+    "signature_max_age": (1.5, 2.5, 3.5, 4.5),
+    "clock_tolerance": (0.0, 2.5, 3.5, 4.5),
+    "replay_capacity": (1, 2, 3, 4),
     "serializer": ("json", "pickle", "cloudpickle", "msgpack"),
     "call_timeout": (1.5, 2.5, 3.5, 4.5),
     "max_pending": (1, 2, 3, 4),

@@ -14,6 +14,9 @@ from rabibridge_core._codec.codec import Codec
 from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
 from rabibridge_core._observability.health import Health
 from rabibridge_core._reporting.error_frames import drop_frames
+from rabibridge_core._security.guard import Guard
+from rabibridge_core._security.setup import has_keys, rules_from
+from rabibridge_core._security.transport import GuardedTransport
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.plugins import plugin_manager
 from rabibridge_core.plugins.resolver import current_override, resolve_transport
@@ -22,7 +25,7 @@ from rabibridge_core.transport import Abandonable, ConnectionState
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from rabibridge_core._codec.serializers import Serializer
@@ -100,7 +103,10 @@ class RpcBase:
                 )
             self.settings: Settings = settings
             plugin_manager().load_serializers()
-            self._codec = Codec.from_settings(settings, serializer=serializer, accept=accept)
+            # What is signed by the key ring may hold what runs code: whatever is not is refused before it is decoded.
+            trusts = True if has_keys(settings) else None
+            self._codec = Codec.from_settings(settings, serializer=serializer, accept=accept, trust_broker=trusts)
+            self._rules = rules_from(settings, self._codec) if trusts else None
             self._start_anew()
         except RabiBridgeError as error:
             drop_frames(error)
@@ -114,8 +120,21 @@ class RpcBase:
         self._home = HomeLoop(self.name)
         self._connected = self._closing = self._closed = False
         self._made_by = current_override()
-        self._transport = self._given_transport or resolve_transport(self.settings, self.name)
+        transport = self._given_transport or resolve_transport(self.settings, self.name)
+        self._guard: Guard | None = None
+        if self._rules is not None:
+            self._guard = Guard(self._rules, self.name)
+            transport = GuardedTransport(transport, self._guard, self._codec)
+        self._transport = transport
         self._engine = self._make_engine()
+
+    @property
+    def refused_messages(self) -> Mapping[str, int]:
+        """How many messages were refused because of their signature or encryption, by reason.
+
+        Empty without a key ring. The reasons are those of docs/signing.md; connecting anew starts at 0.
+        """
+        return {} if self._guard is None else self._guard.refusals.counts
 
     def _make_engine(self) -> Engine:
         """Return what :meth:`connect` connects and :meth:`close` closes."""

@@ -20,7 +20,7 @@ from rabibridge_core._codec.failures import checked_bytes, unencodable
 from rabibridge_core._codec.joining import ItemEncoder
 from rabibridge_core._codec.receiving import BodyReader
 from rabibridge_core._codec.serializers import AcceptList, JsonSerializer, MsgpackSerializer, registry
-from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer
+from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer, is_signed
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError, SerializationError
 
 if TYPE_CHECKING:
@@ -55,18 +55,9 @@ class Codec:
     """
 
     __slots__ = (
-        "_accept",
-        "_given",
-        "_quick",
-        "_reader",
-        "_signer",
-        "_small",
-        "_threshold",
-        "_unmeasured",
-        "max_body",
-        "max_decompressed",
-        "serializer",
-    )
+        "_accept", "_given", "_quick", "_reader", "_signer", "_small", "_threshold", "_unmeasured", "max_body",
+        "max_decompressed", "serializer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -186,6 +177,15 @@ class Codec:
     def accepts(self, content_type: str | None) -> bool:
         """Tell whether bodies with this content type (``None``: without one) are accepted."""
         return content_type in self._accept
+
+    def runs_code(self, content_type: str | None) -> bool:
+        """Tell whether decoding a body with this content type runs code that nobody vouches for.
+
+        With a ``signing_key``, a body that says that it is signed with it is checked when it is decoded.
+        """
+        serializer = self._accept.get(content_type)
+        unsafe = serializer is not None and serializer.trusted_only
+        return unsafe and (self._signer is None or not is_signed(content_type))
 
     def encode(
         self, value: object, context: bytes = b"", content_type: str | None = None

@@ -27,6 +27,7 @@ class ChildRequest:
         """Read what the worker has sent."""
         self.body = body
         self.caller: bytes = fields["caller"]
+        self.reply_address = self.caller
         self.user: str = fields["user"]
         self.correlation_id: bytes = fields["correlation_id"]
         self.content_type: str | None = fields["content_type"]

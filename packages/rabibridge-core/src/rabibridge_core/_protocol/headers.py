@@ -20,6 +20,7 @@ __all__ = [
     "CRITICALITY",
     "ERROR_CODE",
     "ERROR_FIELDS",
+    "ERROR_KEY_ID",
     "ERROR_KIND",
     "ERROR_MESSAGE",
     "ERROR_TYPE",
@@ -72,6 +73,8 @@ ERROR_CODE: Final = "rb-error-code"
 """In a reply: the code of the declared error that the function raised."""
 ERROR_FIELDS: Final = "rb-error-fields"
 """In a reply: the fields of that error, a map: text is JSON, bytes are msgpack. An empty text: they cannot be sent."""
+ERROR_KEY_ID: Final = "rb-error-key"
+"""In a reply to a request that was refused unread: the id of the key that it names."""
 EXIT_CODE: Final = "rb-exit-code"
 """In a reply of the kind ``crashed``: the exit code of the process that ran the call, negative for a signal."""
 WORKER: Final = "rb-worker"

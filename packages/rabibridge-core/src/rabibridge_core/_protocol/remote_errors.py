@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from rabibridge_core._protocol.headers import ERROR_KIND, ERROR_MESSAGE, ERROR_TYPE, ERROR_TYPES, EXIT_CODE
+from rabibridge_core._protocol.headers import (
+    ERROR_KEY_ID,
+    ERROR_KIND,
+    ERROR_MESSAGE,
+    ERROR_TYPE,
+    ERROR_TYPES,
+    EXIT_CODE,
+)
 from rabibridge_core._protocol.service_errors import as_declared
 from rabibridge_core._reporting.error_text import class_names, message_of, traceback_of
 from rabibridge_core._reporting.user_frames import is_of_user
@@ -13,9 +20,12 @@ from rabibridge_core.errors import (
     AccessDeniedError,
     ConnectionLostError,
     InvalidArgumentsError,
+    KeyUnknownError,
     RabiBridgeError,
     RemoteExecutionError,
+    ReplayMemoryFullError,
     RunTimeoutError,
+    SignatureError,
     WorkerCrashedError,
 )
 
@@ -34,6 +44,7 @@ __all__ = [
     "MALFORMED_REPLY",
     "OVERRAN",
     "REDELIVERED",
+    "REFUSALS",
     "REQUEST_REJECTED",
     "RESULT_UNSENDABLE",
     "STREAM_STOPPED",
@@ -72,6 +83,16 @@ STREAM_STOPPED: Final = "stopped"
 MALFORMED_REPLY: Final = "reply"
 """The reply is not of a form that RabiBridge knows. Never sent: the client finds it."""
 
+REFUSALS: Final[dict[str, tuple[type[SignatureError], bool | None]]] = {
+    "signature": (SignatureError, False),
+    "key": (KeyUnknownError, False),
+    "replay-memory": (ReplayMemoryFullError, False),
+    "reply-signature": (SignatureError, None),
+    "reply-key": (KeyUnknownError, None),
+}
+"""Why a message was refused unread, with the error and whether the call may have run. The last two are never sent: the
+client finds them."""
+
 _ENGINE_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _HEADER_LIMIT = 1024
 _TYPES_LIMIT = 768
@@ -83,7 +104,7 @@ _CLASSES: dict[str, type[RemoteExecutionError]] = {
     CRASHED: WorkerCrashedError,
     OVERRAN: RunTimeoutError,
 }
-_IN_WORKER = (REQUEST_REJECTED, ACCESS_DENIED, CRASHED, OVERRAN)
+_IN_WORKER = (REQUEST_REJECTED, ACCESS_DENIED, CRASHED, OVERRAN, *REFUSALS)
 """What was raised in the worker itself is reported without a traceback."""
 _OWN = (*_IN_WORKER, DEAD, REDELIVERED, STREAM_STOPPED)
 """Of these kinds, the text of an error of RabiBridge is its own: it says nothing of what a handler does."""
@@ -181,9 +202,15 @@ def _is_engine_frame(tb: TracebackType) -> bool:
 
 def decode_error(
     result: Any, headers: Headers, func_name: str, correlation_id: str
-) -> RemoteExecutionError | AccessDeniedError | ConnectionLostError:
+) -> RemoteExecutionError | AccessDeniedError | ConnectionLostError | SignatureError:
     """Return the error that a failure reply reports. Peers may omit the headers."""
     kind = _text(headers, ERROR_KIND)
+    if kind in REFUSALS:
+        refused, executed = REFUSALS[kind]
+        who, why = "the reply" if executed is None else "a worker", _text(headers, ERROR_MESSAGE)
+        verb = "is refused" if executed is None else "refuses the request"
+        text = f"call of {func_name!r} (id {correlation_id}): {who} {verb}: {why}"
+        return refused(text, key_id=_text(headers, ERROR_KEY_ID), executed=executed)
     if kind == REDELIVERED:
         return ConnectionLostError(
             f"call of {func_name!r} (id {correlation_id}): the worker that had it is gone, and it may have run; the "

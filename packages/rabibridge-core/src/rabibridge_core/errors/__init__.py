@@ -7,7 +7,10 @@
     ├─ RegistrationError (ValueError)     a function cannot become a service
     ├─ PluginError                        a plug-in is broken or answers what its hook does not allow
     ├─ SerializationError (ValueError)    a value cannot be encoded, or bytes cannot be decoded
-    ├─ ContentRejectedError               content type not accepted, body too large, bad signature
+    ├─ ContentRejectedError               content type not accepted, body too large
+    │  └─ SignatureError                  not signed or encrypted as required, or changed on the way
+    │     ├─ KeyUnknownError              its key is not known here
+    │     └─ ReplayMemoryFullError        the worker can remember no more requests
     ├─ ConnectionLostError (ConnectionError)
     └─ CallError
        ├─ QueueFullError
@@ -28,6 +31,7 @@ class that was raised there. A :class:`ServiceError` is found by its code, among
 from __future__ import annotations
 
 from rabibridge_core.errors._declared import ServiceError
+from rabibridge_core.errors._signatures import KeyUnknownError, ReplayMemoryFullError, SignatureError
 from rabibridge_core.errors._tree import (
     AccessDeniedError,
     CallError,
@@ -56,15 +60,18 @@ __all__ = [
     "ConnectionLostError",
     "ContentRejectedError",
     "InvalidArgumentsError",
+    "KeyUnknownError",
     "NoRouteError",
     "PluginError",
     "QueueFullError",
     "RabiBridgeError",
     "RegistrationError",
     "RemoteExecutionError",
+    "ReplayMemoryFullError",
     "RunTimeoutError",
     "SerializationError",
     "ServiceError",
+    "SignatureError",
     "StreamError",
     "WorkerCrashedError",
 ]

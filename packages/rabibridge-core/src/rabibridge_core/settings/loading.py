@@ -218,7 +218,10 @@ def _keys_of_named_files(transports: TransportCatalog) -> list[tuple[str, str, s
     The command may run in a folder whose content others have written. With the name of a file as a secret, that content
     could send any file of the user to any host.
     """
-    code = [("app", name, f"{VARIABLES}{name}", "whose code runs here") for name in ("TRUST_BROKER", "LOG_CONFIG")]
+    code = [
+        ("app", name, f"{VARIABLES}{name}", "whose code runs here")
+        for name in ("TRUST_BROKER", "LOG_CONFIG", "KEY_RING")
+    ]
     kinds: list[type[CheckedSettings]] = [Settings, *(transport.settings for transport in transports)]
     secrets = [
         ("app", f"{key}{FILE_SUFFIX}", f"{VARIABLES}{key}{FILE_SUFFIX}")

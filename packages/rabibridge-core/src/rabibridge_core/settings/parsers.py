@@ -12,7 +12,16 @@ from rabibridge_core._codec.signing import MIN_KEY_SIZE
 from rabibridge_core.settings.endpoints import Secret
 from rabibridge_core.settings.fields import is_none, parse_number
 
-__all__ = ["parse_key", "parse_level", "parse_limit", "parse_name", "parse_path", "parse_workers"]
+__all__ = [
+    "parse_key",
+    "parse_key_id",
+    "parse_key_ring",
+    "parse_level",
+    "parse_limit",
+    "parse_name",
+    "parse_path",
+    "parse_workers",
+]
 
 _MAX_WORKERS = 1024
 
@@ -53,6 +62,25 @@ def parse_key(value: Any) -> Secret | None:
     if len(key.reveal().encode()) < MIN_KEY_SIZE:
         raise ValueError
     return key
+
+
+def parse_key_ring(value: Any) -> Secret | None:
+    """Return a text with keys, or ``None``; the keys themselves are read where they are used."""
+    if value is None:
+        return None
+    keys = value if isinstance(value, Secret) else Secret(value) if isinstance(value, str) else Secret("")
+    if not keys.reveal().strip():
+        raise ValueError
+    return keys
+
+
+def parse_key_id(value: Any) -> str | None:
+    """Return the id of a key, or ``None``."""
+    if is_none(value):
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
+        raise ValueError
+    return value
 
 
 def parse_path(value: Any) -> str | None:

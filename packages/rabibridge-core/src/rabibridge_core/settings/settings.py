@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings.fields import (
-    CheckedSettings,
     boolean_setting,
     choice_setting,
     integer_setting,
@@ -20,6 +19,7 @@ from rabibridge_core.settings.fields import (
     setting,
 )
 from rabibridge_core.settings.parsers import parse_key, parse_level, parse_limit, parse_name, parse_path, parse_workers
+from rabibridge_core.settings.security import SecuritySettings
 from rabibridge_core.settings.transports import TransportSettings
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _RUN = "run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(CheckedSettings):
+class Settings(SecuritySettings):
     """All settings of one client or server. Every value is checked, however the object is made.
 
     Durations are in seconds, sizes in bytes. docs/configuration.md has a table of all settings.
@@ -156,7 +156,7 @@ class Settings(CheckedSettings):
         allowed=f"a text of at least {MIN_KEY_SIZE} bytes",
         secret=True,
         meaning="key that signs the bodies of `pickle` and `cloudpickle`, the same on both sides; these two need it, "
-        "or `RABIBRIDGE_TRUST_BROKER`. Bodies of msgpack and json are never signed. See [secrets](#secrets)",
+        "or `RABIBRIDGE_TRUST_BROKER`, or a [key ring](signing.md), which signs all formats. See [secrets](#secrets)",
     )
     trust_broker: bool = boolean_setting(
         default=False,

@@ -6,7 +6,7 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 """
 
 from rabibridge_core.transport.control import ControlReceiver, ControlRequest
-from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, FeedRefusal, Refusal
+from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, CopyVoucher, FeedRefusal, Refusal
 from rabibridge_core.transport.messages import (
     Delivery,
     Headers,
@@ -36,6 +36,7 @@ __all__ = [
     "ConsumerEvents",
     "ControlReceiver",
     "ControlRequest",
+    "CopyVoucher",
     "Delivery",
     "FeedRefusal",
     "HeaderValue",

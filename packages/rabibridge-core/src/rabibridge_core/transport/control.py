@@ -16,6 +16,11 @@ class ControlRequest(Protocol):
     """One control request, as one of the workers received it. It is in no queue, and need not be answered."""
 
     @property
+    def reply_address(self) -> bytes:
+        """Where its answers go, as the asker knows it."""
+        ...
+
+    @property
     def user(self) -> str:
         """The user of the broker that sent it, if the broker vouches for that; empty if that is not known."""
         ...

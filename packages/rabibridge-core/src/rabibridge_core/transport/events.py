@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
         NoRouteError,
         QueueFullError,
     )
-    from rabibridge_core.transport.messages import IncomingBroadcast, IncomingRequest, Reply
+    from rabibridge_core.transport.messages import Headers, IncomingBroadcast, IncomingRequest, Reply
 
-__all__ = ["CallerEvents", "ConsumerEvents", "FeedRefusal", "Refusal"]
+__all__ = ["CallerEvents", "ConsumerEvents", "CopyVoucher", "FeedRefusal", "Refusal"]
 
 Refusal: TypeAlias = "type[QueueFullError] | type[NoRouteError]"
 FeedRefusal: TypeAlias = "Refusal | type[ContentRejectedError]"
@@ -115,4 +115,16 @@ class ConsumerEvents(Protocol):
 
     def caller_gone(self, caller: bytes, /) -> None:
         """Called when a caller's connection is gone: nobody waits for its calls any longer."""
+        ...
+
+
+@runtime_checkable
+class CopyVoucher(Protocol):
+    """Events whose receiver wants to recognise the copies of a request that a transport makes. Optional.
+
+    A transport that replaces a request in its queue by a copy asks for it, and adds to the copy what is returned.
+    """
+
+    def vouch_for(self, request: IncomingRequest, /) -> Headers:
+        """Return the headers to add to a copy of a request, in place of those of the same names."""
         ...

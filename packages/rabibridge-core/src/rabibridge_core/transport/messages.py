@@ -110,6 +110,11 @@ class IncomingRequest(Protocol):
         ...
 
     @property
+    def reply_address(self) -> bytes:
+        """Where its reply goes, as its caller knows it (:attr:`Caller.reply_address`); empty: nowhere."""
+        ...
+
+    @property
     def user(self) -> str:
         """The user of the broker that sent it, if the broker vouches for that; empty if that is not known."""
         ...

@@ -58,6 +58,11 @@ class Caller(Protocol):
         """The correlation ids of the requests of this connection that the broker has not confirmed yet."""
         ...
 
+    @property
+    def reply_address(self) -> bytes:
+        """Where its replies go: :attr:`IncomingRequest.reply_address` of its requests; empty: not known yet."""
+        ...
+
     async def writable(self) -> None:
         """Wait until requests can be sent: the connection is up, and neither broker nor socket applies back-pressure.
 

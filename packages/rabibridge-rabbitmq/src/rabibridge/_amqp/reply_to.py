@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 
-__all__ = ["DIRECT_REPLY_TO", "direct_reply_node"]
+__all__ = ["DIRECT_REPLY_TO", "caller_address", "direct_reply_node"]
 
 DIRECT_REPLY_TO = b"amq.rabbitmq.reply-to"
 """RabbitMQ's pseudo-queue for replies, and the prefix of the reply_to of requests that use it."""
@@ -19,6 +19,11 @@ _ADDRESS = re.compile(re.escape(DIRECT_REPLY_TO) + rb"\.([A-Za-z0-9+/]{24,128}={
 _PROCESS = re.compile(rb"\x83([Xg])(?:v(..)|w(.))((?:generated|reply)@[0-9]{1,10}).{8}(.{4}|.)", re.DOTALL)
 """An Erlang pid in the external term format, whose node name is a hash: ``reply@`` since RabbitMQ 4.2 and in patches of
 earlier versions, ``generated@`` otherwise."""
+
+
+def caller_address(reply_to: bytes) -> bytes:
+    """Return the reply address of a request as its caller has given it: the broker completes direct reply-to."""
+    return DIRECT_REPLY_TO if reply_to.startswith(DIRECT_REPLY_TO + b".") else reply_to
 
 
 def direct_reply_node(address: bytes) -> bytes | None:

@@ -104,6 +104,11 @@ class RabbitCaller:
         again = [request.correlation_id for _, request in self._nameless]
         return again if self._channel is None else (*self._channel.unconfirmed.values(), *again)
 
+    @property
+    def reply_address(self) -> bytes:
+        """Its reply queue."""
+        return b"" if self._channel is None else self._channel.reply_to
+
     async def writable(self) -> None:
         """Wait until requests can be sent."""
         while self.paused:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.incoming import RabbitRequest
     from rabibridge._transport.interfaces import Done
-    from rabibridge_core.transport import ServiceQueue
+    from rabibridge_core.transport import Headers, ServiceQueue
 
 __all__ = ["ConfirmedPublisher"]
 
@@ -99,13 +99,13 @@ class ConfirmedPublisher:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def publish_counted(self, request: RabbitRequest, queue: ServiceQueue, done: Done) -> None:
-        """Publish a copy of a request, with its delivery count, to its queue.
+    def publish_counted(self, request: RabbitRequest, queue: ServiceQueue, vouched: Headers, done: Done) -> None:
+        """Publish a copy of a request, with its delivery count and the headers ``vouched``, to its queue.
 
         ``done`` is called with the outcome, unless the connection is lost.
         """
         try:
-            message = counted_copy(request, queue, self._session, done)
+            message = counted_copy(request, queue, vouched, self._session, done)
         except FrameError as error:
             done(error)
         else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rabibridge._amqp.field_tables import decode_table_or_empty
 from rabibridge._amqp.properties import user_of
+from rabibridge._amqp.reply_to import caller_address
 from rabibridge._transport.replies import reply_properties
 from rabibridge_core._reporting.loggers import get_logger
 
@@ -66,6 +67,11 @@ class RabbitControlRequest:
         self.content_type = properties.content_type
         self.content_encoding = properties.content_encoding
         self.correlation_id = properties.correlation_id
+
+    @property
+    def reply_address(self) -> bytes:
+        """Where its answers go."""
+        return caller_address(self._properties.reply_to)
 
     @property
     def user(self) -> str:

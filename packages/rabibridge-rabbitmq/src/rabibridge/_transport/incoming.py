@@ -19,6 +19,7 @@ from rabibridge._amqp.headers import (
     parse_stream_table,
 )
 from rabibridge._amqp.properties import user_of
+from rabibridge._amqp.reply_to import caller_address
 from rabibridge._connection.topology import SERVER_NAMED
 from rabibridge._transport.parts import PartSender
 from rabibridge_core._protocol.identity import sender_of
@@ -106,6 +107,11 @@ class RabbitRequest:
             if isinstance(original, str):
                 return original
         return user_of(self.properties)
+
+    @property
+    def reply_address(self) -> bytes:
+        """Where its reply goes. The broker has completed the address of a direct reply-to."""
+        return caller_address(self.caller)
 
     @property
     def void(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from rabibridge._connection.error_translation import translated
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
+from rabibridge_core.transport import CopyVoucher
 
 if TYPE_CHECKING:
     from rabibridge._transport.incoming import RabbitRequest
@@ -61,7 +62,9 @@ class RedeliveryCounter:
             self._deliver([request, *self._copied.pop(key, ())])
 
         self._copied.setdefault(key, [])
-        self._worker_session.publisher.publish_counted(request, self._queue, done)
+        events = channel.consumer.events
+        vouched = events.vouch_for(request) if isinstance(events, CopyVoucher) else {}
+        self._worker_session.publisher.publish_counted(request, self._queue, vouched, done)
 
     def _deliver(self, requests: list[RabbitRequest]) -> None:
         consumer = self._channel.consumer

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.incoming import RabbitRequest
     from rabibridge._transport.interfaces import Done
-    from rabibridge_core.transport import HeaderValue, ServiceQueue
+    from rabibridge_core.transport import Headers, HeaderValue, ServiceQueue
 
 __all__ = ["OutgoingMessage", "counted_copy", "dead_letter"]
 
@@ -60,7 +60,9 @@ class OutgoingMessage(NamedTuple):
     mandatory: bool = True
 
 
-def counted_copy(request: RabbitRequest, queue: ServiceQueue, session: Session, done: Done) -> OutgoingMessage:
+def counted_copy(
+    request: RabbitRequest, queue: ServiceQueue, vouched: Headers, session: Session, done: Done
+) -> OutgoingMessage:
     """Return a copy of a request with its delivery count in the headers; it expires when the original would have.
 
     Raises:
@@ -72,7 +74,7 @@ def counted_copy(request: RabbitRequest, queue: ServiceQueue, session: Session, 
     if remaining is not None and remaining <= 0:
         raise FrameError("its deadline has passed")
     properties = request.properties
-    count: dict[str, HeaderValue] = {DELIVERIES_HEADER: request.deliveries}
+    count: dict[str, HeaderValue] = {**vouched, DELIVERIES_HEADER: request.deliveries}
     user = request.user
     if user:
         count[USER_HEADER] = user

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
+from rabibridge_testing._memory.messages import caller_name
 
 if TYPE_CHECKING:
     import asyncio
@@ -117,6 +118,11 @@ class MemoryCaller:
     def unconfirmed(self) -> Collection[bytes]:
         """The requests that the broker has not confirmed."""
         return frozenset(self._unconfirmed)
+
+    @property
+    def reply_address(self) -> bytes:
+        """The name of its reply address."""
+        return caller_name(self.address)
 
     async def writable(self) -> None:
         """Wait for a connection on which the broker accepts requests.

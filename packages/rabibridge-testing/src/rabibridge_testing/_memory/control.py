@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_testing._memory.messages import caller_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,7 +20,10 @@ _NO_HEADERS: Headers = {}
 class ControlDelivery:
     """A ``ControlRequest`` of the transport protocol."""
 
-    __slots__ = ("_message", "_send", "body", "content_encoding", "content_type", "correlation_id", "headers", "user")
+    __slots__ = (
+        "_message", "_send", "body", "content_encoding", "content_type", "correlation_id", "headers", "reply_address",
+        "user",
+    )  # fmt: skip
 
     def __init__(self, message: Message, send: Callable[[Message, Reply], None]) -> None:
         """Deliver ``message``, and answer it by ``send``."""
@@ -31,6 +36,7 @@ class ControlDelivery:
         self.correlation_id = request.correlation_id
         self.headers = request.headers or _NO_HEADERS
         self.user = message.user
+        self.reply_address = caller_name(message.reply_to)
 
     def reply(self, reply: Reply, /) -> None:
         """Send the answer."""

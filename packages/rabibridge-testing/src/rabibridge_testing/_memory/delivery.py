@@ -120,6 +120,11 @@ class Delivery:
         return f"<Delivery {self.message.request.routing_key!r} {self.correlation_id!r} {state}>"
 
     @property
+    def reply_address(self) -> bytes:
+        """Where its reply goes."""
+        return self.caller
+
+    @property
     def redelivered(self) -> bool:
         """Whether a worker received it before."""
         return self.deliveries > 0

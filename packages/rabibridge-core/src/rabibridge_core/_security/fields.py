@@ -1,0 +1,116 @@
+"""The one encoding of several fields as bytes, for what is signed and for what is encrypted.
+
+The length of each field precedes it, so that moving bytes from one field to the next changes the encoding; and the type
+of a header precedes its value, so that ``1``, ``True``, ``1.0`` and ``"1"`` differ.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rabibridge_core.transport import Headers, HeaderValue
+
+__all__ = ["FieldsError", "decode_headers", "encode_headers", "join", "split"]
+
+_LENGTH: Final = struct.Struct(">Q")
+_DOUBLE: Final = struct.Struct(">d")
+_ABSENT: Final = b"-"
+_PRESENT: Final = b"+"
+
+
+class FieldsError(ValueError):
+    """Bytes that :func:`join` or :func:`encode_headers` has not made."""
+
+
+def join(*fields: bytes | None) -> bytes:
+    """Return the fields as one value; ``None`` differs from an empty field."""
+    parts: list[bytes] = []
+    for field in fields:
+        if field is None:
+            parts.append(_ABSENT)
+        else:
+            parts += _PRESENT, _LENGTH.pack(len(field)), field
+    return b"".join(parts)
+
+
+def split(joined: bytes) -> list[bytes | None]:
+    """Return the fields that :func:`join` was given.
+
+    Raises:
+        FieldsError: it has not made these bytes.
+    """
+    return list(_split(joined))
+
+
+def _split(joined: bytes) -> Iterator[bytes | None]:
+    position = 0
+    while position < len(joined):
+        mark, position = joined[position : position + 1], position + 1
+        if mark == _ABSENT:
+            yield None
+            continue
+        start = position + _LENGTH.size
+        if mark != _PRESENT or start > len(joined):
+            raise FieldsError
+        (size,) = _LENGTH.unpack(joined[position:start])
+        position = start + size
+        if position > len(joined):
+            raise FieldsError
+        yield joined[start:position]
+
+
+def encode_headers(headers: Headers) -> bytes:
+    """Return headers as bytes: the same whatever their order, and different for every difference."""
+    fields: list[bytes] = []
+    for name in sorted(headers):
+        fields += name.encode("utf-8", "surrogatepass"), _encode_value(headers[name])
+    return join(*fields)
+
+
+def decode_headers(encoded: bytes) -> dict[str, HeaderValue]:
+    """Return the headers that :func:`encode_headers` was given.
+
+    Raises:
+        FieldsError: it has not made these bytes.
+    """
+    fields = split(encoded)
+    if len(fields) % 2:
+        raise FieldsError
+    headers: dict[str, HeaderValue] = {}
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        if name is None or not value:
+            raise FieldsError
+        try:
+            headers[name.decode("utf-8", "surrogatepass")] = _decode_value(value[:1], value[1:])
+        except (ValueError, KeyError, struct.error) as error:
+            raise FieldsError from error
+    return headers
+
+
+def _encode_value(value: HeaderValue) -> bytes:
+    if isinstance(value, bool):
+        return b"t" if value else b"f"
+    if isinstance(value, int):
+        return b"i%d" % value
+    if isinstance(value, float):
+        return b"d" + _DOUBLE.pack(value)
+    if isinstance(value, str):
+        return b"s" + value.encode("utf-8", "surrogatepass")
+    return b"x" + value
+
+
+def _decode_value(kind: bytes, value: bytes) -> HeaderValue:
+    if kind == b"s":
+        return value.decode("utf-8", "surrogatepass")
+    if kind == b"x":
+        return value
+    if kind == b"i":
+        return int(value[:20])
+    if kind == b"d":
+        number: float = _DOUBLE.unpack(value)[0]
+        return number
+    return {b"t": True, b"f": False}[kind]
