@@ -20,7 +20,7 @@ from rabibridge_core._server.streams import StreamSender
 from tests.support.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from rabibridge import RMQClient
     from rabibridge_core._client.stream import Stream
@@ -35,8 +35,17 @@ _GROWTH = 16 * 2**20
 """By how much memory may grow in the second half of a long run, in bytes."""
 
 
+@pytest.fixture(autouse=True)
+def new_objects_alone() -> Iterator[None]:
+    """Let the garbage collector see only what a test makes itself, not what others of this process have left."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def _alive() -> Counter[str]:
-    """Count what belongs to streams that are under way, in the caller and in the worker, which share this process."""
+    """Count what belongs to streams of this test that are under way, in caller and worker: they share this process."""
     gc.collect()
     kinds = (StreamSession, StreamSender, StreamState, PendingStream)
     return Counter(type(each).__name__ for each in gc.get_objects() if issubclass(type(each), kinds))
