@@ -17,6 +17,7 @@ from rabibridge_core._client.stream_run import PendingStream
 from rabibridge_core._client.stream_state import StreamState
 from rabibridge_core._server.stream_sessions import StreamSession
 from rabibridge_core._server.streams import StreamSender
+from rabibridge_core.plugins import hookimpl, plugin_manager
 from tests.support.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -97,8 +98,34 @@ async def test_streams_that_are_left_with_items_on_their_way(stage: Stage) -> No
     await _nothing_left(client)
 
 
+class Hearing:
+    """A plug-in that observes calls, and counts how they end."""
+
+    def __init__(self) -> None:
+        self.ends: Counter[str] = Counter()
+
+    @hookimpl
+    def rabibridge_call_finished(self, func_name: str, error: BaseException | None) -> None:
+        self.ends[f"call {type(error).__name__}"] += 1
+
+    @hookimpl
+    def rabibridge_request_finished(self, service: str, error: BaseException | None) -> None:
+        self.ends[f"request {type(error).__name__}"] += 1
+
+
+@pytest.fixture
+def hearing(request: pytest.FixtureRequest) -> Iterator[Hearing | None]:
+    if not request.param:
+        yield None
+        return
+    plugin_manager().register(plugin := Hearing())
+    yield plugin
+    plugin_manager().unregister(plugin)
+
+
 @pytest.mark.timeout(3600)
-async def test_streams_whose_functions_swallow_the_cancellation(stage: Stage) -> None:
+@pytest.mark.parametrize("hearing", [False, True], ids=["alone", "with a plug-in"], indirect=True)
+async def test_streams_whose_functions_swallow_the_cancellation(stage: Stage, hearing: Hearing | None) -> None:
     swallowed = 0
 
     async def stubborn() -> AsyncIterator[bytes]:
@@ -122,9 +149,12 @@ async def test_streams_whose_functions_swallow_the_cancellation(stage: Stage) ->
         assert reading.cancelled()
         await stream.aclose()
 
-    assert await _by_rounds(CANCELLED, cancel) < _GROWTH
+    count = CANCELLED if hearing is None else CANCELLED // 2
+    assert await _by_rounds(count, cancel) < _GROWTH
     await _nothing_left(client)
-    assert swallowed <= CANCELLED
+    assert swallowed == count
+    if hearing is not None:
+        assert hearing.ends == {"call CancelledError": count, "request CancelledError": count}
 
 
 async def _read_all(stream: Stream[Any]) -> list[Any]:

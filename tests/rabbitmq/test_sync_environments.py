@@ -1,4 +1,4 @@
-"""The synchronous client where programs are not alone: in notebooks, and beside libraries that replace threads."""
+"""Programs that are not alone: in notebooks, and beside libraries that replace threads."""
 
 from __future__ import annotations
 
@@ -28,11 +28,20 @@ cells = [
     "try:\\n    await asyncio.to_thread(lambda: asyncio.run(other()))\\nexcept Exception as error:\\n"
     "    print(type(error).__name__)",
     "client.close()",
+    "from rabibridge import RMQClient, RMQServer\\nimport of_a_module\\n"
+    "def of_a_cell(number: int) -> int:\\n    return -number\\n"
+    "server = RMQServer(url='memory://notebook')\\n"
+    "try:\\n    server.add_service(of_a_cell, executor='process')\\nexcept Exception as error:\\n"
+    "    print(type(error).__name__, 'move it to a module' in str(error))\\n"
+    "server.add_service(of_a_module.negative, executor='process', fetch_size=1)\\n"
+    "async with server.serving(), RMQClient(url='memory://notebook') as other_client:\\n"
+    "    print(await other_client.call(of_a_module.negative, 5))",
 ]
 cells.insert(2, "async def other():\\n    return client.remote_call('SERVICE', (1, 2))")
 book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
 NotebookClient(book, timeout=90, kernel_name="python3").execute()
-print([output.text for cell in book.cells for output in cell.outputs if output.output_type == "stream"])
+outputs = [output for cell in book.cells for output in cell.outputs if output.output_type == "stream"]
+print("".join(output.text for output in outputs).split())
 """
 PATCHED = """
 {patch}
@@ -65,8 +74,9 @@ async def test_in_a_cell_of_a_notebook_it_works_and_in_another_running_loop_it_r
     stage: Stage, tmp_path: Path
 ) -> None:
     service = await stage.serve(add)
+    (tmp_path / "of_a_module.py").write_text("def negative(number: int) -> int:\n    return -number\n")
     printed = await run(NOTEBOOK.replace("SERVICE", service), tmp_path, stage.url)
-    assert "['3\\n', 'ConfigurationError\\n']" in printed
+    assert "['3', 'ConfigurationError', 'RegistrationError', 'True', '-5']" in printed
 
 
 @pytest.mark.parametrize(

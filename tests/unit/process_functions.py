@@ -192,6 +192,20 @@ def with_providers(
     return [number, once, each, os.getpid(), len(places)]
 
 
+def initialised() -> Iterator[str]:
+    """Start as the file that ``PROCESS_TEST_MODE`` names says: at once, never, or with an error."""
+    mode = Path(os.environ["PROCESS_TEST_MODE"])
+    while mode.read_text() not in ("fast", "broken"):
+        time.sleep(0.02)
+    if mode.read_text() == "broken":
+        raise LookupError("the licence server is away")
+    yield "initialised"
+
+
+def with_initialiser(state: Annotated[str, Depends(initialised, scope="process")]) -> list[Any]:
+    return [state, os.getpid()]
+
+
 def wants_lifespan(number: int, point: Annotated[Point, Depends()]) -> int:
     return number + point.x
 

@@ -10,14 +10,18 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from rabibridge_core._server.child_process import ChildProcess
 from rabibridge_core.errors import CallTimeoutError, RemoteExecutionError, WorkerCrashedError
-from tests.support.waiting import soon, until
+from tests.support.waiting import PATIENCE, longer, soon, until
 from tests.unit import process_functions as functions
 from tests.unit.process_support import children, exists, gone, noted, served
+
+if TYPE_CHECKING:
+    from rabibridge_core.rpc import RpcClient
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="child processes of services need POSIX")
 
@@ -101,12 +105,30 @@ async def test_cancelling_a_call_stops_its_child_even_in_native_code(tmp_path: P
         await soon(client.call(functions.hold_the_interpreter, str(tmp_path / "again"), 0.0))
 
 
-async def test_what_a_function_has_started_is_stopped_with_it(tmp_path: Path) -> None:
+async def _with_children(client: RpcClient, file: Path, *, deadline: bool) -> asyncio.Future[None]:
+    """Return a call that runs, and whose function has processes; its deadline is not far away, if it has one."""
+    timeouts, started = longer(2.0), file.exists
+    while True:
+        view = client.options(timeout=next(timeouts) if deadline else PATIENCE)
+        call = asyncio.ensure_future(view.call(functions.with_children, str(file.parent)))
+        await until(lambda call=call: call.done() or started())  # type: ignore[misc]
+        if started():
+            return call
+        with pytest.raises(CallTimeoutError):
+            await call
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deadline"])
+async def test_what_a_function_has_started_is_stopped_with_it(how: str, tmp_path: Path) -> None:
     async with served(functions.with_children) as (_, client):
-        call = asyncio.ensure_future(client.call(functions.with_children, str(tmp_path)))
+        call = await _with_children(client, tmp_path / "pids", deadline=how == "deadline")
         pids = await noted(tmp_path / "pids")
-        assert all(map(exists, pids))
-        call.cancel()
+        if how == "cancelled":
+            assert all(map(exists, pids))
+            call.cancel()
+        else:
+            with pytest.raises(CallTimeoutError):
+                await call
         await gone(*pids)
     assert not set(pids) & set(children())
 

@@ -66,6 +66,8 @@ class PendingStream(PendingCall):
     @property
     def awaited(self) -> str:  # type: ignore[override] # read only, as that of the class is
         """What it waits for."""
+        if self.run.state.stands_still:
+            return f"{self.run.awaited}, whose function waits until its reader goes on,"
         return self.run.awaited
 
     def feed_refused(self, refusal: FeedRefusal, detail: str) -> None:

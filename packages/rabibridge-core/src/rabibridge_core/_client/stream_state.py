@@ -77,6 +77,12 @@ class StreamState:
         """Whether the next part has to be awaited: there is nothing to take, and nothing that ends the run."""
         return not (self.messages or self.broken or self.restarted)
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether the worker has to wait until the reader goes on: about half of the window was not taken."""
+        window = self._window
+        return 2 * len(self.messages) >= window.messages or 2 * self._buffered >= window.size
+
     def arrived(self, part: Reply) -> None:
         """Called for each reply that others follow, or that ends the stream and holds its last items."""
         if self.restarted or self.broken:

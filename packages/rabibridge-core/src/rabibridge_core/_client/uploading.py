@@ -82,6 +82,15 @@ class Uploading:
         self._address = ""
         run.state.on_upload = self._told
         run.feed_refused = self._refused
+        run.call.future.add_done_callback(self._run_ended)
+
+    def _run_ended(self, future: object) -> None:
+        """Close the iterator when the call ends, and not when the reader of a stream comes to its end.
+
+        The reader may first wait for the iterator.
+        """
+        if self.begun:
+            self.close()
 
     def close(self) -> None:
         """Send nothing more, and close the iterator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ class ForwardingSettler(RequestSettler):
         reason, request = active.stop_reason, active.request
         if reason is not None and (active.settled or reason == "cancelled"):
             self.settle_stopped(active, reason)
-            return None
+            return asyncio.CancelledError(reason)
         try:
             if result.dead_letter and not request.wants_reply:
                 request.dead_letter(result.dead_letter)

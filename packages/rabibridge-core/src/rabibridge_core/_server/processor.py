@@ -209,6 +209,7 @@ class RequestProcessor:
                 reason = active.stop_reason = "cancelled"
             if reason is not None:
                 self.settler.settle_stopped(active, reason)
+                error = asyncio.CancelledError(reason)
                 return
             if active.ends_at is None:
                 if (request.time_left is not None or request.deadline is not None) and self.arm_deadline(active):

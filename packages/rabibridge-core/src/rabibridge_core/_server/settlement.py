@@ -94,11 +94,11 @@ class RequestSettler:
         self._headers = {**(self._headers or {}), **headers}
 
     def settle_result(self, active: ActiveRequest, result: Any) -> BaseException | None:
-        """Reply with the handler's result. Return the error if the result cannot be sent."""
+        """Reply with the handler's result. Return the error if no result is sent."""
         reason, request, execution = active.stop_reason, active.request, active.execution
         if reason is not None and (active.settled or active.thread_future is not None or reason == "cancelled"):
             self.settle_stopped(active, reason)
-            return None
+            return asyncio.CancelledError(reason)
         if execution is None and not request.wants_reply:
             request.discard()
             return None

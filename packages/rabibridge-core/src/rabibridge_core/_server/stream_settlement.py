@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._protocol.payloads import encode_result
@@ -43,7 +44,7 @@ class StreamSettler(RequestSettler):
         try:
             if active.stop_reason is not None:
                 self.settle_stopped(active, active.stop_reason)
-                return None
+                return asyncio.CancelledError(active.stop_reason)
             try:
                 reply = self._reply_of(active, session, result)
                 RequestSettler._send(self, active, reply)
