@@ -53,12 +53,13 @@ demo: $(STAMP)  ## Run a RabbitMQ, a server and a client, and show their calls
 
 test: check pytest  ## Everything that must pass: make check, then the tests
 
-check: $(TESTS_STAMP)  ## Lint, format check, types, layers
+check: $(TESTS_STAMP)  ## Lint, also for security, format check, types, layers, known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tools.audit
 
 format: $(STAMP)  ## Format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix
@@ -142,8 +143,10 @@ reload-load: $(STAMP)  ## Replace workers ten times under 500 calls/s, none may 
 broker: $(STAMP)  ## Start a RabbitMQ, print its URL, run until Ctrl-C
 	@$(BIN)/python -m tools.broker --install
 
-build: $(STAMP)  ## Build wheels and source distributions into dist/
+build: $(STAMP)  ## Build wheels and source distributions into dist/, with SHA256SUMS and a CycloneDX SBOM
+	@rm -rf dist
 	@for member in $(MEMBERS); do (cd $$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
+	@$(BIN)/python -m tools.sbom dist
 
 clean:  ## Remove everything that make has created
 	rm -rf .venv .venv-* .debian .librabbitmq dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
