@@ -4,6 +4,8 @@ The bill of materials lists our distributions with the SHA-256 of their wheels, 
 the versions that the environment has in which they were built and tested.
 """
 
+# cyclonedx makes its constructors by decorators, which pyright does not follow:
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
 from __future__ import annotations
 
 import hashlib

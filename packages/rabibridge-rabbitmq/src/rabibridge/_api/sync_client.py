@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from rabibridge._api.base import ConnectionOptions
     from rabibridge_core._client.retry import RetryRefused
 
+    _Login = tuple[str | Sequence[str] | None, int | None, str | None, str | None]
+
 __all__ = ["Client"]
+
+
+class _Given:
+    """The arguments of a client, passwords included, which no repr and no dump of attributes shows."""
+
+    __slots__ = ("fields", "options")
+
+    def __init__(self, fields: _Login, options: ConnectionOptions) -> None:
+        self.fields = fields
+        self.options = options
 
 
 class Client(SyncRpcClient):
@@ -61,11 +73,10 @@ class Client(SyncRpcClient):
         Raises:
             ConfigurationError: a setting is missing or wrong, or gevent or eventlet has replaced the threads of Python.
         """
-        self._login = (host, port, username, password)
-        self._connection_options = connection
+        self._login = _Given((host, port, username, password), connection)
         del password, connection  # an error carries this frame, whose variables may be reported
         self._begin(retry, loop_factory)
 
     def _make_client(self) -> RMQClient:
-        host, port, username, _ = self._login
-        return RMQClient(None, host, port, username, self._login[3], retry=self._retry, **self._connection_options)
+        # Nothing is unpacked into variables here: an error carries this frame, too.
+        return RMQClient(None, *self._login.fields, retry=self._retry, **self._login.options)
