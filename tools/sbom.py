@@ -68,9 +68,11 @@ def describe(folder: Path) -> None:
     wheels: dict[str, Path] = {
         canonicalize_name(parse_wheel_filename(file.name)[0]): file for file in sorted(folder.glob("*.whl"))
     }
-    (folder / BILL).write_text(bill_of_materials(wheels), encoding="utf-8")
+    (folder / BILL).write_text(bill_of_materials(wheels), encoding="utf-8", newline="\n")
     files = sorted(file for pattern in ("*.whl", "*.tar.gz", BILL) for file in folder.glob(pattern))
-    (folder / SUMS).write_text("".join(f"{_sha256(file)}  {file.name}\n" for file in files), encoding="utf-8")
+    (folder / SUMS).write_text(
+        "".join(f"{_sha256(file)}  {file.name}\n" for file in files), encoding="utf-8", newline="\n"
+    )
 
 
 def _component(name: str, one: Distribution, wheel: Path | None) -> Component:

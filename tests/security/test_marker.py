@@ -266,6 +266,34 @@ async def test_forged_and_unsigned_bodies(watch: Watch, fake_broker: FakeBroker)
     watch.thing("broker in memory", fake_broker)
 
 
+async def test_key_rings(watch: Watch, fake_broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = base64.b64encode(SIGNING_KEY.encode()).decode()
+    monkeypatch.setenv("RABIBRIDGE_SIGNING_KEY_ID", "k1")
+    right, other = f"k1 hmac-sha256 {key}", f"k1 hmac-sha256 {base64.b64encode(b'x' * 32).decode()}"
+    wrong = [f"k1 hmac-sha257 {key}", f"k1 {key}", f"{key} hmac-sha256 x", f"k1 hmac-sha256 {key}!", f"{right} never"]
+    for lines in [right, *wrong, f"{right};{right}", f"k1 aes-256-gcm {key}", f"k1 ed25519 {key}"]:
+        monkeypatch.setenv("RABIBRIDGE_SIGNING_KEYS", lines)
+        try:
+            client = RMQClient()
+            watch.thing("client", client, client.settings, overview())
+        except RabiBridgeError as error:
+            watch.error("key ring", error)
+
+    async def fail(value: Any) -> Any:
+        raise LookupError(value)
+
+    monkeypatch.setenv("RABIBRIDGE_SIGNING_KEYS", right)
+    server = RMQServer()
+    server.add_service(fail, name="fail")
+    async with server.serving():
+        for lines in (right, other):
+            monkeypatch.setenv("RABIBRIDGE_SIGNING_KEYS", lines)
+            async with RMQClient() as client:
+                await _fails(watch, "signed call", client.remote_call("fail", (1,), timeout=30))
+                watch.thing("client", client, client.settings)
+    watch.thing("recorded conversation", *fake_broker.calls)
+
+
 # ---- what others look at
 
 
