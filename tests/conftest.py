@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.support.tls_fixture import tls_broker
 from tools.broker.fixtures import (
     BROKER_FIXTURES,
     _shared_own_cluster,
@@ -25,9 +26,12 @@ __all__ = [
     "own_cluster",
     "own_node",
     "rabbitmq",
+    "tls_broker",
     "unique_name",
     "vhost_url",
 ]
+
+_BROKERS = BROKER_FIXTURES | {"tls_broker"}
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("any-machine", deadline=None)
@@ -36,7 +40,7 @@ settings.load_profile("any-machine")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and not BROKER_FIXTURES.isdisjoint(item.fixturenames):
+        if isinstance(item, pytest.Function) and not _BROKERS.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.rabbitmq)
 
 

@@ -71,7 +71,7 @@ def _secrets() -> str:
     password = RABBITMQ.variable("password")
     files = f"`RABIBRIDGE_PASSWORD_FILE` or `{password}_FILE`"
     rows = [("password", f"`{password}`", files, f"`{password}_FILE` in `[rabbitmq]`")]
-    for name, rule in rules_of(Settings).items():
+    for name, rule in (rules_of(Settings) | rules_of(RabbitMQSettings)).items():
         if rule.secret:
             key = name.upper()
             rows.append((f"`{name}`", f"`RABIBRIDGE_{key}`", f"`RABIBRIDGE_{key}_FILE`", f"`{key}_FILE` in `[app]`"))
@@ -83,6 +83,7 @@ def _tables() -> dict[str, str]:
         "connection": _connection(),
         "application": _table(Settings),
         "rabbitmq": _table(RabbitMQSettings),
+        "tls": _table(RabbitMQSettings, "tls"),
         "run": _table(Settings, "run"),
         "security": _table(Settings, "security"),
         "secrets": _secrets(),

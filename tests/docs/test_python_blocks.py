@@ -13,6 +13,7 @@ from tests.docs.blocks import Block, blocks_of, documents
 from tests.docs.processes import clean_environment, run_python, running
 
 if TYPE_CHECKING:
+    from tests.support.tls_broker import TLSBroker
     from tools.broker import Broker
 
 SERVICES = Path(__file__).with_name("services.py")
@@ -42,7 +43,7 @@ def test_it_runs(block: Block, tmp_path: Path, request: pytest.FixtureRequest) -
     (tmp_path / "pytest.ini").write_text(PYTEST_INI, encoding="utf-8")
 
     with ExitStack() as stack:
-        url = _provide(block, request, stack)
+        url = _provide(block, request, stack, tmp_path)
         options = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if block.runner == "pytest" else ["-W", "error"]
         printed = run_python([*options, program.name], tmp_path, clean_environment(url))
 
@@ -51,13 +52,19 @@ def test_it_runs(block: Block, tmp_path: Path, request: pytest.FixtureRequest) -
         assert printed == following[0].text
 
 
-def _provide(block: Block, request: pytest.FixtureRequest, stack: ExitStack) -> str | None:
+def _provide(block: Block, request: pytest.FixtureRequest, stack: ExitStack, folder: Path) -> str | None:
     """Start what the block needs; return the URL of the broker, if it needs one."""
     need = block.directives.get("needs", "")
     if not need:
         return None
     what, _, names = need.partition(" ")
-    assert what in ("broker", "service"), f"{block.name} needs {need!r}: only 'broker' and 'service NAME' are known"
+    assert what in ("broker", "service", "tls"), (
+        f"{block.name} needs {need!r}: only 'broker', 'service NAME' and 'tls' are known"
+    )
+    if what == "tls":
+        with_tls: TLSBroker = request.getfixturevalue("tls_broker")
+        with_tls.write_client("guest", folder)
+        return with_tls.url(login="")
     broker: Broker = request.getfixturevalue("rabbitmq")
     url = broker.fresh_vhost()
     if what == "service":

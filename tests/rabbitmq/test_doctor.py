@@ -266,8 +266,8 @@ async def test_tls(vhost_url: str) -> None:
     for server, scheme, client, says, advice in (
         (None, "amqps", trusting, "this port speaks plain AMQP", "5671"),
         (_tls(authority, "127.0.0.1"), "amqp", None, "this port expects TLS", "amqps://"),
-        (_tls(authority, "other.example"), "amqps", trusting, "mismatch", "'127.0.0.1'"),
-        (_tls(stranger, "127.0.0.1"), "amqps", trusting, "certificate is not accepted", "SSL_CERT_FILE"),
+        (_tls(authority, "other.example"), "amqps", trusting, "is not for '127.0.0.1'", "host name"),
+        (_tls(stranger, "127.0.0.1"), "amqps", trusting, "an authority that is not trusted", "tls_ca_file"),
     ):
         found = await tls_of(server, scheme, client)
         assert found.status is Status.FAILURE

@@ -102,7 +102,7 @@ def test_memory_urls_need_no_log_in(env: Any) -> None:
     assert "mix" in error_of(url=["memory://demo", URL])
 
 
-@pytest.mark.parametrize("name", ["cafile", "certfile", "keyfile", "no_verify_ssl", "verify"])
+@pytest.mark.parametrize("name", ["cafile", "capath", "no_verify_ssl", "verify", "ssl_version"])
 def test_tls_parameters_in_a_url_are_refused_with_the_way_out(name: str) -> None:
     text = error_of(url=f"{URL}?{name}=1")
     assert name in text
@@ -164,6 +164,7 @@ def test_tls_is_asked_for_by_the_scheme_by_true_or_by_a_context(env: Any) -> Non
         f"amqp://u:{PASSWORD}@h,h2:5672/",
         f"amqp://u:{PASSWORD}@h/?what=1",
         f"amqps://u:{PASSWORD}@h/?cafile=1",
+        f"amqps://u:{PASSWORD}@h/?verify=verify_none",
         f"amqp://u:{PASSWORD}@h/?heartbeat=x",
     ],
 )

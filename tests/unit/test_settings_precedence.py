@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("clean_place")
 
 PLACES = ("option", "variable", "profile", "file")
 """Where every setting can be given, in their order."""
-VALUES: dict[str, tuple[object, object, object, object]] = {
+_FILES = tuple(str(Path(name).absolute()) for name in ("/a", "/b", "/c", "/d"))
+VALUES: dict[str, tuple[object, ...]] = {
     "signing_keys": ("a", "b", "c", "d"),
     "key_ring": ("a", "b", "c", "d"),
     "signing_key_id": ("a", "b", "c", "d"),
@@ -64,6 +65,12 @@ VALUES: dict[str, tuple[object, object, object, object]] = {
     "heartbeat": (1.5, 2.5, 3.5, 4.5),
     "direct_reply": (True, False, True, False),
     "reply_queues": (("a",), ("b", "c"), ("d",), ("e",)),
+    "auth_mechanism": ("external", "plain", "external", "plain"),
+    "tls_ca_file": _FILES,
+    "tls_cert_file": _FILES,
+    "tls_key_file": _FILES,
+    "tls_key_password": ("a", "b", "c", "d"),
+    "tls_server_name": ("a", "b", "c", "d"),
 }
 
 

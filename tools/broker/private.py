@@ -87,6 +87,7 @@ class PrivateNode(Broker):
         home: ErlangHome | None = None,
         peers: Sequence[str] = (),
         plugins: Sequence[str] = (),
+        configuration: str = "",
         choose_ports: Callable[[int], list[int]] = free_ports,
     ) -> None:
         """Choose ports; nothing is started.
@@ -97,6 +98,7 @@ class PrivateNode(Broker):
             home: the home that it shares with other nodes, whose it stays; None: one of its own.
             peers: names of nodes to form a cluster with when it starts for the first time.
             plugins: plug-ins of RabbitMQ's own that are enabled.
+            configuration: further lines for its rabbitmq.conf.
             choose_ports: returns as many free ports as it is asked for.
 
         Raises:
@@ -111,6 +113,7 @@ class PrivateNode(Broker):
         self.name = f"rabibridge-{secrets.token_hex(4)}@localhost"
         self._peers = peers
         self._plugins = plugins
+        self._configuration = configuration
         self._schedulers = schedulers
         self._node: subprocess.Popen[bytes] | None = None
         self._quick_ctl = QuickCtl(self.home.server.with_name("rabbitmqctl"))
@@ -233,7 +236,7 @@ class PrivateNode(Broker):
             folder.mkdir()
             (folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
             (folder / "rabbitmq.conf").write_text(
-                _CONFIGURATION + os.environ.get(CONFIGURATION_VARIABLE, "") + self._discovery()
+                _CONFIGURATION + os.environ.get(CONFIGURATION_VARIABLE, "") + self._configuration + self._discovery()
             )
             (folder / "advanced.config").write_text(
                 f'[{{rabbit, [{{server_properties, [{{rabibridge_node, "{self.name}"}}]}}]}}].\n'

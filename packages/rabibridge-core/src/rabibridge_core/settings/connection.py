@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,14 @@ from rabibridge_core.settings.connection_errors import (
     no_transport,
     url_needed,
 )
+from rabibridge_core.settings.connection_values import parameters_of, port_of, ssl_of, text_of
 from rabibridge_core.settings.endpoints import Endpoint, Secret
-from rabibridge_core.settings.fields import parse_boolean
+from rabibridge_core.settings.fields import rules_of
 from rabibridge_core.settings.origins import Rank, SourcedValue
 from rabibridge_core.settings.secret_reading import readable, readable_password, revealed
 from rabibridge_core.settings.sources import secret_from_file
 from rabibridge_core.settings.transports import CONNECTION_FIELDS
-from rabibridge_core.settings.urls import ParsedURL, is_encodable, parse_hosts, parse_urls
+from rabibridge_core.settings.urls import ParsedURL, parse_hosts, parse_urls
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -98,12 +98,13 @@ def _from_fields(
     sources: Sources, transport: TransportDeclaration, given: Mapping[str, SourcedValue]
 ) -> ConnectionSettings:
     hosts = parse_hosts(given["host"].value, given["host"].source) if "host" in given else []
-    port = _port(given.get("port"))
-    texts = {name: _text(name, given.get(name)) for name in ("username", "password", "virtualhost")}
+    port = port_of(given.get("port"))
+    texts = {name: text_of(name, given.get(name)) for name in ("username", "password", "virtualhost")}
     ssl = given.get("ssl")
     scheme, context = _secured(transport, transport.default_scheme, ssl, ssl.source if ssl else "")
 
-    missing = [name for name in _REQUIRABLE if name not in given and (name == "host" or name in transport.required)]
+    required = {"host", *_required(transport, sources, {})}
+    missing = [name for name in _REQUIRABLE if name not in given and name in required]
     if hosts and all(own for _, own in hosts) and "port" in missing:
         missing.remove("port")
     if missing:
@@ -118,7 +119,7 @@ def _from_fields(
     template = Endpoint(
         host="",
         username=texts["username"],
-        password=Secret(_text("password", password)),
+        password=Secret(text_of("password", password)),
         virtualhost=_virtualhost(transport, texts["virtualhost"], given.get("virtualhost")),
         scheme=scheme,
         ssl=context,
@@ -135,11 +136,11 @@ def _from_urls(
     _refuse_conflicts(transport, url, urls, arguments)
     if transport.is_networked and "password" not in arguments and (file := sources.variable(_PASSWORD_FILE)):
         arguments = {**arguments, **_password_from_file(file, url, urls)}
-    port = _port(arguments.get("port"))
+    port = port_of(arguments.get("port"))
     if given := arguments.get("password"):
         arguments = {**arguments, "password": readable(given, sources)}
     username, password, virtualhost = (
-        _text(name, arguments.get(name)) for name in ("username", "password", "virtualhost")
+        text_of(name, arguments.get(name)) for name in ("username", "password", "virtualhost")
     )
     urls = [
         replace(
@@ -159,12 +160,14 @@ def _from_urls(
         hosts = parse_hosts(host.value, host.source)
         urls = [replace(urls[0], host=name, port=own or urls[0].port) for name, own in hosts]
 
-    incomplete = [number for number, one in enumerate(urls, 1) if not _has_login(one, transport)]
+    parameters = parameters_of(urls, url, transport.url_parameters)
+    required = _required(transport, sources, parameters)
+    incomplete = [number for number, one in enumerate(urls, 1) if not _has_login(one, required)]
     if incomplete:
         problem = no_credentials(transport, url, incomplete, len(urls))
         return ConnectionSettings(transport, given={"url": url, **arguments}, problem=problem)
     endpoints = tuple(_endpoint(one, arguments, url, transport) for one in urls)
-    return ConnectionSettings(transport, endpoints, _parameters(urls, url), {"url": url, **arguments})
+    return ConnectionSettings(transport, endpoints, parameters, {"url": url, **arguments})
 
 
 def _password_from_file(file: SourcedValue, url: SourcedValue, urls: list[ParsedURL]) -> dict[str, SourcedValue]:
@@ -201,9 +204,21 @@ def _refuse_conflicts(
         raise ConfigurationError(f"{url.source} and {names} contradict each other: {advice}")
 
 
-def _has_login(url: ParsedURL, transport: TransportDeclaration) -> bool:
+def _required(
+    transport: TransportDeclaration, sources: Sources, parameters: Mapping[str, SourcedValue]
+) -> tuple[str, ...]:
+    """Return which fields of the connection must be given, with the other settings as they are."""
+    for name, value in transport.no_login_if.items():
+        rule = rules_of(transport.settings)[name]
+        found = sources.setting(name, rule, parameters)
+        if found and rule.check(name, found.value, found.source) == value:
+            return tuple(field for field in transport.required if field not in ("username", "password"))
+    return transport.required
+
+
+def _has_login(url: ParsedURL, required: tuple[str, ...]) -> bool:
     given = {"username": url.username, "password": url.password}
-    return all(given[name] for name in transport.required if name in given)
+    return all(given[name] for name in required if name in given)
 
 
 def _endpoint(
@@ -225,7 +240,7 @@ def _secured(
     transport: TransportDeclaration, scheme: str, ssl: SourcedValue | None, source: str
 ) -> tuple[str, _ssl.SSLContext | bool | None]:
     """Return the scheme to use and what to use for TLS, out of a scheme and the setting ``ssl``."""
-    context = _ssl_setting(ssl)
+    context = ssl_of(ssl)
     if transport.is_tls(scheme):
         if context is False:
             plain = transport.without_tls(scheme)
@@ -246,52 +261,3 @@ def _virtualhost(transport: TransportDeclaration, given: str | None, source: Sou
         return transport.default_virtualhost
     checked: str = transport.virtualhost.check("virtualhost", given, source.source)
     return checked
-
-
-def _parameters(urls: list[ParsedURL], url: SourcedValue) -> dict[str, SourcedValue]:
-    parameters: dict[str, SourcedValue] = {}
-    for name, value in (pair for one in urls for pair in one.parameters):
-        known = parameters.setdefault(name, SourcedValue(value, replace(url.origin, parameter=name)))
-        if known.value != value:
-            raise ConfigurationError(
-                f"the URLs of {url.source} have different values of {name}; give the same one in all of them, or in one"
-            )
-    return parameters
-
-
-def _port(found: SourcedValue | None) -> int | None:
-    if found is None:
-        return None
-    digits = str(found.value).strip()
-    if not re.fullmatch("[0-9]{1,5}", digits) or not 1 <= int(digits) <= 65535:
-        raise ConfigurationError(f"port is {found.value!r} (from {found.source}); allowed: a number from 1 to 65535")
-    return int(digits)
-
-
-def _text(name: str, found: SourcedValue | None) -> str:
-    if found is None:
-        return ""
-    value = revealed(found.value)
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name} is not a text (from {found.source}); in a file, write it in quotes")
-    # Python reads bytes of the environment that are not UTF-8 as lone surrogates, which no protocol can carry.
-    if not is_encodable(value):
-        raise ConfigurationError(f"{name} is not valid UTF-8 (from {found.source}); give it as UTF-8 text")
-    return value
-
-
-def _ssl_setting(found: SourcedValue | None) -> _ssl.SSLContext | bool | None:
-    if found is None:
-        return None
-    import ssl
-
-    value: object = found.value
-    if found.rank < Rank.VARIABLE and isinstance(value, ssl.SSLContext):
-        return value
-    try:
-        return parse_boolean(value)
-    except KeyError:
-        pass
-    raise ConfigurationError(
-        f"ssl is {found.value!r} (from {found.source}); allowed: true, false, or, as an argument, an ssl.SSLContext"
-    )

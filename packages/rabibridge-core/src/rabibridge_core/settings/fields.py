@@ -26,6 +26,7 @@ __all__ = [
     "choice_setting",
     "integer_setting",
     "is_none",
+    "keys_of",
     "parse_boolean",
     "parse_number",
     "rules_of",
@@ -48,22 +49,25 @@ class SettingRule:
             accept the values that it returns.
         allowed: what is allowed, in words for error messages: ``"1 to 60 seconds"``.
         aliases: further names of the setting in upper case, for variables and for keys in the file.
-        in_url: whether a URL may carry the setting as a query parameter.
+        in_url: whether a URL may carry the setting as a query parameter; a text: under that name.
         secret: whether error messages hide the value. A secret can also be given as the name of a file that holds it:
             ``SIGNING_KEY_FILE``.
         meaning: what the setting does, in Markdown, for the tables of docs/configuration.md.
         group: the table of docs/configuration.md that lists it; empty: the main one of its class.
         shown_default: the default in words, where its value does not say it.
+        decides: what the setting decides, in words for an error message, if that is not for a configuration file that
+            lies in the current folder by chance; empty: any file may have it.
     """
 
     parse: Callable[[Any], Any]
     allowed: str
     aliases: tuple[str, ...] = ()
-    in_url: bool = False
+    in_url: bool | str = False
     secret: bool = False
     meaning: str = ""
     group: str = ""
     shown_default: str = ""
+    decides: str = ""
 
     def check(self, name: str, value: object, source: str) -> Any:
         """Return the value to keep.
@@ -92,6 +96,7 @@ class RuleTexts(TypedDict, total=False):
     meaning: str
     group: str
     shown_default: str
+    decides: str
 
 
 def setting(
@@ -100,7 +105,7 @@ def setting(
     parse: Callable[[Any], Any],
     allowed: str,
     aliases: Sequence[str] = (),
-    in_url: bool = False,
+    in_url: bool | str = False,
     secret: bool = False,
     **texts: Unpack[RuleTexts],
 ) -> Any:
@@ -149,7 +154,7 @@ def boolean_setting(*, default: bool, in_url: bool = False, **texts: Unpack[Rule
     return setting(default=default, parse=parse_boolean, allowed="true or false", in_url=in_url, **texts)
 
 
-def choice_setting(*choices: str, default: str, **texts: Unpack[RuleTexts]) -> Any:
+def choice_setting(*choices: str, default: str, in_url: bool | str = False, **texts: Unpack[RuleTexts]) -> Any:
     """Make a field for one of several words, which are in lower case."""
 
     def parse(value: Any) -> str:
@@ -159,7 +164,7 @@ def choice_setting(*choices: str, default: str, **texts: Unpack[RuleTexts]) -> A
         return word
 
     allowed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-    return setting(default=default, parse=parse, allowed=allowed, **texts)
+    return setting(default=default, parse=parse, allowed=allowed, in_url=in_url, **texts)
 
 
 def is_none(value: object) -> bool:
@@ -199,6 +204,11 @@ class CheckedSettings:
         """Check and convert every value."""
         for name, rule in rules_of(type(self)).items():
             object.__setattr__(self, name, rule.check(name, getattr(self, name), f"the argument {name}="))
+
+
+def keys_of(name: str, rule: SettingRule) -> list[str]:
+    """Return the names that a setting has in upper case, for variables and for keys in the file."""
+    return [name.upper(), *rule.aliases]
 
 
 def rules_of(settings: type[CheckedSettings]) -> dict[str, SettingRule]:

@@ -13,7 +13,7 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.settings.connection import ConnectionSettings, resolve_connection
 from rabibridge_core.settings.faults import Faults
-from rabibridge_core.settings.fields import CheckedSettings, SettingRule, rules_of
+from rabibridge_core.settings.fields import CheckedSettings, keys_of, rules_of
 from rabibridge_core.settings.nearest import suggestion
 from rabibridge_core.settings.secret_reading import readable
 from rabibridge_core.settings.settings import Settings
@@ -183,19 +183,12 @@ def _look_up(found: Collected, transports: TransportCatalog, transport_name: str
         found.own = found.connection.transport.settings
     for name, rule in (rules_of(Settings) | rules_of(found.own)).items():
         with found.faults.noted():
-            value = _value(name, rule, found)
+            value = found.sources.setting(name, rule, found.connection.parameters)
             if value is not None:
                 if rule.secret:
                     value = readable(value, found.sources)
                 found.given[name] = value
                 found.values[name] = rule.check(name, value.value, value.source)
-
-
-def _value(name: str, rule: SettingRule, found: Collected) -> SourcedValue | None:
-    keys = _keys(name, rule)
-    given = found.sources.argument(name) or found.connection.parameters.get(name)
-    find = found.sources.find_secret if rule.secret else found.sources.find
-    return given or find([f"{VARIABLES}{key}" for key in keys], "app", keys)
 
 
 def _refuse_unknown_options(found: Collected, options: Mapping[str, object]) -> None:
@@ -218,27 +211,20 @@ def _keys_of_named_files(transports: TransportCatalog) -> list[tuple[str, str, s
     The command may run in a folder whose content others have written. With the name of a file as a secret, that content
     could send any file of the user to any host.
     """
-    code = [
-        ("app", name, f"{VARIABLES}{name}", "whose code runs here")
-        for name in ("TRUST_BROKER", "LOG_CONFIG", "KEY_RING")
-    ]
     kinds: list[type[CheckedSettings]] = [Settings, *(transport.settings for transport in transports)]
+    rules = [(rule, keys_of(name, rule)) for kind in kinds for name, rule in rules_of(kind).items()]
+    decisive = [("app", key, f"{VARIABLES}{key}", rule.decides) for rule, keys in rules for key in keys if rule.decides]
     secrets = [
         ("app", f"{key}{FILE_SUFFIX}", f"{VARIABLES}{key}{FILE_SUFFIX}")
-        for kind in kinds
-        for name, rule in rules_of(kind).items()
+        for rule, keys in rules
+        for key in keys
         if rule.secret
-        for key in _keys(name, rule)
     ]
     for transport in transports:
         if transport.variable_prefix:
             key = transport.variable(f"password{FILE_SUFFIX}")
             secrets.append((transport.name, key, key))
-    return [*code, *((*secret, "which other files are read") for secret in secrets)]
-
-
-def _keys(name: str, rule: SettingRule) -> list[str]:
-    return [name.upper(), *rule.aliases]
+    return [*decisive, *((*secret, "which other files are read") for secret in secrets)]
 
 
 def known_keys(transports: TransportCatalog) -> dict[str, set[str]]:
@@ -250,7 +236,7 @@ def known_keys(transports: TransportCatalog) -> dict[str, set[str]]:
     app = {"DEBUG_MODE"}
     for kind in kinds:
         for name, rule in rules_of(kind).items():
-            keys = _keys(name, rule)
+            keys = keys_of(name, rule)
             app.update(keys, [f"{key}{FILE_SUFFIX}" for key in keys] if rule.secret else [])
     tables = {
         transport.name: {transport.variable(name) for name in (*CONNECTION_FIELDS, f"password{FILE_SUFFIX}")}

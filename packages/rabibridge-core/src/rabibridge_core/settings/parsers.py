@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
@@ -13,6 +15,7 @@ from rabibridge_core.settings.endpoints import Secret
 from rabibridge_core.settings.fields import is_none, parse_number
 
 __all__ = [
+    "parse_file",
     "parse_key",
     "parse_key_id",
     "parse_key_ring",
@@ -20,6 +23,8 @@ __all__ = [
     "parse_limit",
     "parse_name",
     "parse_path",
+    "parse_secret",
+    "parse_word",
     "parse_workers",
 ]
 
@@ -90,6 +95,34 @@ def parse_path(value: Any) -> str | None:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError
     return value
+
+
+def parse_file(value: Any) -> str | None:
+    """Return the absolute name of a file, or ``None``: the program may change its current folder before it is read."""
+    if value is None:
+        return None
+    name = os.fspath(value)
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise ValueError
+    return str(Path(name).absolute())
+
+
+def parse_secret(value: Any) -> Secret | None:
+    """Return a secret text, or ``None``."""
+    if value is None or isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return Secret(value)
+
+
+def parse_word(value: Any) -> str | None:
+    """Return a text without blanks, or ``None``."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"\S{1,253}", value.strip()):
+        raise ValueError
+    return value.strip()
 
 
 def parse_workers(value: Any) -> int | Literal["auto"] | None:

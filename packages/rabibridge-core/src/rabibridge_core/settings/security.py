@@ -39,6 +39,7 @@ class SecuritySettings(CheckedSettings):
         default=None,
         parse=parse_path,
         allowed="the name of a file",
+        decides="whose code runs here",
         group=_SECURITY,
         meaning="file with such keys, in place of `signing_keys`; it is read again when it changes",
     )

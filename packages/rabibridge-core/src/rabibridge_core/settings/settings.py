@@ -160,6 +160,7 @@ class Settings(SecuritySettings):
     )
     trust_broker: bool = boolean_setting(
         default=False,
+        decides="whose code runs here",
         meaning="declares that everyone who can publish to the broker may run code here: allows `pickle` and "
         "`cloudpickle` without a signature",
     )
@@ -186,6 +187,7 @@ class Settings(SecuritySettings):
         parse=parse_path,
         allowed="the name of a file",
         group=_RUN,
+        decides="whose code runs here",
         meaning="file with the configuration of the log, in place of `log_level` and `log_format`",
     )
     workers: int | Literal["auto"] | None = setting(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings.configuration_file import find_file
+from rabibridge_core.settings.fields import keys_of
 from rabibridge_core.settings.layers import layers_of
 from rabibridge_core.settings.origins import Origin, Rank, SourcedValue
 from rabibridge_core.settings.secret_files import read_secret
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rabibridge_core.settings.configuration_file import ConfigurationFile
+    from rabibridge_core.settings.fields import SettingRule
 
 __all__ = ["FILE_SUFFIX", "Sources", "is_blank", "secret_from_file"]
 
@@ -109,6 +111,16 @@ class Sources:
     def key(self, table: str, name: str) -> SourcedValue | None:
         """Return the key ``name`` of the file's ``table`` if it is there and not empty."""
         return next((found for layer in self._keys(table, [name]) for found in layer), None)
+
+    def setting(self, name: str, rule: SettingRule, parameters: Mapping[str, SourcedValue]) -> SourcedValue | None:
+        """Return a setting: the argument, else the query parameter of a URL, else the variable, else the key.
+
+        Raises:
+            ConfigurationError: as :meth:`find_secret`, for a secret.
+        """
+        keys = keys_of(name, rule)
+        find = self.find_secret if rule.secret else self.find
+        return self.argument(name) or parameters.get(name) or find([f"{VARIABLES}{key}" for key in keys], "app", keys)
 
     def find(self, variables: Sequence[str], table: str, keys: Sequence[str]) -> SourcedValue | None:
         """Return the first that is set: the variables in their order, then the keys of the table in their order."""

@@ -69,6 +69,10 @@ class TransportDeclaration:
         virtualhost: what the path of a URL may hold.
         default_virtualhost: the value for a URL without a path.
         settings: class of the settings that the transport adds.
+        no_login_if: settings of the transport, and the value of each with which neither a user name nor a password is
+            required: ``{"auth_mechanism": "external"}``.
+        fixed_parameters: query parameters that a URL may have although they change nothing, and the one value that each
+            may have: ``{"verify": "verify_peer"}``.
 
     Raises:
         PluginError: the declaration contradicts itself.
@@ -83,6 +87,8 @@ class TransportDeclaration:
     virtualhost: SettingRule = SettingRule(str, "any text")  # noqa: RUF009 - it is immutable
     default_virtualhost: str = "/"
     settings: type[TransportSettings] = TransportSettings
+    no_login_if: Mapping[str, str] = field(default_factory=dict)
+    fixed_parameters: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the declaration."""
@@ -101,9 +107,10 @@ class TransportDeclaration:
         return any(self.schemes.values())
 
     @property
-    def url_parameters(self) -> list[str]:
-        """The query parameters that a URL may have."""
-        return [name for name, rule in rules_of(self.settings).items() if rule.in_url]
+    def url_parameters(self) -> dict[str, str]:
+        """The query parameters that a URL may have, and the setting that each of them is."""
+        rules = {name: rule.in_url for name, rule in rules_of(self.settings).items() if rule.in_url}
+        return {name if known_as is True else str(known_as): name for name, known_as in rules.items()}
 
     @property
     def example_url(self) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ParsedURL", "is_encodable", "parse_hosts", "parse_urls"]
 
 _TLS_PARAMETERS = re.compile(r"ca.*|cert.*|key.*|.*verify.*|ssl.*|tls.*|ciphers|server_name.*", re.IGNORECASE)
+_TLS_ADVICE = "give the authority that has issued it, or an ssl.SSLContext as ssl="
 _ENCODE = "Write the characters @ : / ? # % and , of a user name, password or virtual host percent-encoded (@ as %40)."
 
 
@@ -146,15 +147,21 @@ def _decode(text: str, where: str) -> str:
 
 def _parameters(query: str, where: str, transport: TransportDeclaration) -> tuple[tuple[str, str], ...]:
     given = dict(parse_qsl(query, keep_blank_values=True))
+    for name, fixed in transport.fixed_parameters.items():
+        if given.pop(name, fixed) != fixed:
+            raise ConfigurationError(
+                f"{where} has another {name} than {fixed}: certificates and host names are always verified. Leave "
+                f"{name} out; {_TLS_ADVICE}"
+            )
     allowed = transport.url_parameters
-    for name in given.keys() - allowed:
+    known = ", ".join(map(repr, [*allowed, *transport.fixed_parameters])) or "none"
+    for name in given.keys() - allowed.keys():
         if transport.tls_schemes and _TLS_PARAMETERS.fullmatch(name):
             secure = " or ".join(f"{scheme}://" for scheme in transport.tls_schemes.values())
             raise ConfigurationError(
-                f"{where} has the query parameter {name!r}: TLS is not set up in a URL. Use {secure}, and give "
-                "an ssl.SSLContext as ssl= where the default (system certificates, host name checked) does not fit"
+                f"{where} has the query parameter {name!r}; allowed: {known}. Use {secure}, which always verifies "
+                f"certificates and host names; if a certificate is not accepted, {_TLS_ADVICE}"
             )
-        known = ", ".join(map(repr, allowed)) or "none"
         raise ConfigurationError(f"{where} has the unknown query parameter {name!r}; allowed: {known}")
     return tuple(given.items())
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.session import Session
+from rabibridge._connection.tls import check_tls
+from rabibridge._connection.tls_errors import TLSRefusedError
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -49,6 +52,7 @@ class Connector:
         name: str,
         set_up: Callable[[Session], Awaitable[None]],
         on_failure: Callable[[Exception], None],
+        on_refused: Callable[[ConfigurationError | None], None],
     ) -> None:
         """Prepare to connect.
 
@@ -57,11 +61,17 @@ class Connector:
             name: the name under which the broker lists the connection.
             set_up: called with every new connection before it counts as ready.
             on_failure: called with the reason after each failed attempt.
+            on_refused: called after each failed round, with the reason if every host refuses TLS or the certificate.
+
+        Raises:
+            ConfigurationError: the settings for TLS contradict each other.
         """
+        check_tls(settings)
         self._settings = settings
         self._name = name
         self._set_up = set_up
         self._on_failure = on_failure
+        self._on_refused = on_refused
         self._backoff = Backoff(_FIRST_DELAY, _MAX_DELAY)
         self._last_endpoint: Endpoint | None = None  # None: never connected
         self._lost_at = 0.0
@@ -70,6 +80,7 @@ class Connector:
         self._attempts = 0
         self._deadline: float | None = None
         self._logged_at: float | None = None
+        self._logged_refusal = ""
         self._dialer = Dialer()
 
     async def connect(self, timeout: float | None) -> Session:
@@ -83,15 +94,19 @@ class Connector:
             ConnectionLostError: no connection could be made within ``timeout``.
         """
         loop = asyncio.get_running_loop()
-        self._attempts, self._logged_at = 0, None
+        self._attempts, self._logged_at, self._logged_refusal = 0, None, ""
         self._deadline = deadline = None if timeout is None else loop.time() + timeout
         while True:
+            refusals: list[ConfigurationError] = []
             for endpoint in self._settings.endpoints:
-                session = await self._try(endpoint)
+                session = await self._try(endpoint, refusals)
                 if session is not None:
                     self._last_endpoint = endpoint
                     self._refusals, self._failure = 0, None
                     return session
+            if refusals and self._last_endpoint is None:
+                raise refusals[0]
+            self._on_refused(refusals[0] if len(refusals) == len(self._settings.endpoints) else None)
             delay = self._backoff.next()
             if deadline is not None:
                 remaining = deadline - loop.time()
@@ -108,8 +123,11 @@ class Connector:
         self._lost_at = at
         self._backoff.reset()
 
-    async def _try(self, endpoint: Endpoint) -> Session | None:
+    async def _try(self, endpoint: Endpoint, refusals: list[ConfigurationError]) -> Session | None:
         """Return a connection that is set up, or ``None`` if another attempt may succeed.
+
+        A refusal of TLS or of a certificate is added to ``refusals``. However often that happens, it does not end the
+        attempts of a program that was connected: files and brokers are mended while it runs.
 
         Raises:
             ConfigurationError: the broker refuses the connection permanently.
@@ -126,14 +144,19 @@ class Connector:
                 await session.close()
             if not isinstance(error, Exception):
                 raise
-            if isinstance(error, ConfigurationError):
+            if isinstance(error, TLSRefusedError):
+                refused = ConfigurationError(str(error))
+                refused.__cause__ = error.__cause__
+                refusals.append(refused)
+                error = refused
+            elif isinstance(error, ConfigurationError):
                 self._refusals += 1
                 if self._last_endpoint is None or self._refusals > _MAX_REFUSALS:
                     raise
             elif not isinstance(error, ConnectionLostError):
                 _log.exception("%s: unexpected error while connecting to %s", self._name, endpoint)
                 error = ConnectionLostError(f"{type(error).__name__}: {error}", executed=False)
-            self._record(error)
+            self._record(error, tls=bool(refusals) and error is refusals[-1])
             return None
         return session
 
@@ -144,14 +167,24 @@ class Connector:
             if remaining > 0:
                 await asyncio.sleep(remaining)
 
-    def _record(self, error: Exception) -> None:
+    def _record(self, error: Exception, *, tls: bool) -> None:
         """Report why an attempt failed, and log it the first time and then once per interval."""
         now = asyncio.get_running_loop().time()
         self._attempts += 1
-        interval = _LOG_INTERVAL if self._deadline is None else _FIRST_LOG_INTERVAL
-        if self._logged_at is None or now - self._logged_at > interval:
+        if tls and self._last_endpoint is None:
+            if len(self._settings.endpoints) > 1:  # otherwise it ends the attempts, which is logged
+                _log.warning("%s: %s; trying the other hosts", self._name, error)
+        elif self._is_worth_a_line(error, now, tls=tls):
             self._logged_at = now
             left = "" if self._deadline is None else f" for another {max(self._deadline - now, 0):.1f} s"
-            _log.warning("%s: %s; attempt %d, retrying%s", self._name, error, self._attempts, left)
+            level = logging.ERROR if tls else logging.WARNING
+            _log.log(level, "%s: %s; attempt %d, retrying%s", self._name, error, self._attempts, left)
         self._failure = error
         self._on_failure(error)
+
+    def _is_worth_a_line(self, error: Exception, now: float, *, tls: bool) -> bool:
+        interval = _LOG_INTERVAL if self._deadline is None else _FIRST_LOG_INTERVAL
+        is_news = tls and str(error) != self._logged_refusal
+        if tls:
+            self._logged_refusal = str(error)
+        return is_news or self._logged_at is None or now - self._logged_at > interval

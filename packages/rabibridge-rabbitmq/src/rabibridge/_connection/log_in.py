@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl as _ssl
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,10 @@ from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     from rabibridge._connection.multiplexer_factory import MultiplexerFactory
+    from rabibridge.settings import RabbitMQSettings
     from rabibridge_core.settings.endpoints import Endpoint
 
-__all__ = ["log_in", "tls_context"]
+__all__ = ["log_in"]
 
 
 class _MultiplexedConnection(Connection):
@@ -40,7 +40,7 @@ class _MultiplexedConnection(Connection):
 
 
 async def log_in(
-    factory: MultiplexerFactory, endpoint: Endpoint, name: str, heartbeat: float, seconds: float
+    factory: MultiplexerFactory, endpoint: Endpoint, name: str, own: RabbitMQSettings, seconds: float
 ) -> Connection:
     """Log in on a connected socket, or abort it: cancelling aiormq would make it wait for a peer that does not answer.
 
@@ -48,13 +48,13 @@ async def log_in(
         factory: the socket.
         endpoint: the broker and the login.
         name: the name under which the broker lists the connection.
-        heartbeat: the heartbeat interval to ask for, in seconds.
+        own: the heartbeat interval to ask for, and how to log in.
         seconds: how long the broker may take.
 
     Raises:
         ConnectionLostError: the broker did not answer in time.
     """
-    connection, multiplexer = _MultiplexedConnection(_url(endpoint, heartbeat), factory, name), factory.multiplexer
+    connection, multiplexer = _MultiplexedConnection(_url(endpoint, own), factory, name), factory.multiplexer
     error = ConnectionLostError(f"{endpoint} did not answer the log-in within {seconds:g} s", executed=False)
     timer = asyncio.get_running_loop().call_later(seconds, multiplexer.abort, error)
     connecting = asyncio.ensure_future(connection.connect())
@@ -73,22 +73,16 @@ async def log_in(
     return connection
 
 
-def _url(endpoint: Endpoint, heartbeat: float) -> URL:
-    if not endpoint.username or not endpoint.password:  # aiormq would log in as "guest"
+def _url(endpoint: Endpoint, own: RabbitMQSettings) -> URL:
+    external = own.auth_mechanism == "external"
+    if not external and not (endpoint.username and endpoint.password):  # aiormq would log in as "guest"
         raise ConfigurationError(f"{endpoint} has no user name or no password; RabbitMQ needs both")
     return URL.build(
         scheme="amqps" if endpoint.ssl else "amqp",
-        user=endpoint.username,
-        password=endpoint.password.reveal(),
+        user=None if external else endpoint.username,
+        password=None if external else endpoint.password.reveal(),
         host=endpoint.host,
         port=endpoint.port,
         path="/" + endpoint.virtualhost,
-        query={"heartbeat": str(max(1, round(heartbeat)))},
+        query={"heartbeat": str(max(1, round(own.heartbeat))), "auth": own.auth_mechanism},
     )
-
-
-def tls_context(endpoint: Endpoint) -> _ssl.SSLContext | None:
-    """Return what TLS is set up with; ``None``: no TLS."""
-    if isinstance(endpoint.ssl, _ssl.SSLContext):
-        return endpoint.ssl
-    return _ssl.create_default_context() if endpoint.ssl else None

@@ -43,6 +43,8 @@ __all__ = ["Multiplexer"]
 _log = get_logger(__name__)
 _FLUSH_AT = 256 * 1024
 """Writes of one loop turn are buffered up to this many bytes, so that large amounts reach the socket's own limits."""
+_TLS_ALERT = b"\x15\x03"
+"""The first bytes of an alert of TLS (RFC 8446, section 5.1)."""
 _FIRST_FRAME_MAX = 128 * 1024
 """Maximum frame size before both sides have negotiated one, in bytes."""
 
@@ -69,6 +71,8 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         """Reply code with which the broker closed the connection, 0 if it did not."""
         self.close_text = ""
         """Reply text with which the broker closed the connection."""
+        self.met_tls = False
+        """Whether the first bytes of a connection without TLS were a message of TLS."""
         self._flow_changed = asyncio.Event()
         self.forked = False
         """Whether this is the copy of a connection in a forked process."""
@@ -81,7 +85,8 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         self._flush_scheduled = False
         self._socket_full = False
         self._forwarded_at = 0.0
-        self._started = False
+        self.started = False
+        """Whether the broker has sent anything."""
         self._socket: asyncio.Transport
         self._plain: socket
 
@@ -142,8 +147,10 @@ class Multiplexer(asyncio.StreamReaderProtocol):
     def data_received(self, data: bytes) -> None:
         """Split into frames and dispatch them to the fast channels and aiormq."""
         now = self.last_received = self._event_loop.time()
-        if not self._started:
-            self._started = True
+        if not self.started:
+            self.started = True
+            if data.startswith(_TLS_ALERT):
+                self.met_tls = True
             if data.startswith(b"AMQP"):  # the broker speaks another protocol version, which aiormq reports
                 self._parser.max_payload = 2**32
                 self._forward(data)

@@ -11,9 +11,9 @@ from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.multiplexer import Multiplexer
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     from yarl import URL
+
+    from rabibridge._connection.tls import TLSSetup
 
 __all__ = ["MultiplexerFactory"]
 
@@ -29,9 +29,9 @@ class MultiplexerFactory(TransportFactory):
 
     @classmethod
     async def connect(
-        cls, host: str, port: int, ssl: SSLContext | None, dialer: Dialer | None = None
+        cls, host: str, port: int, tls: TLSSetup | None, dialer: Dialer | None = None
     ) -> MultiplexerFactory:
-        """Connect by TCP, with TLS if an SSL context is given.
+        """Connect by TCP, with TLS if ``tls`` says how.
 
         Raises:
             OSError: the host cannot be reached, or its certificate is not accepted.
@@ -42,7 +42,10 @@ class MultiplexerFactory(TransportFactory):
         multiplexer = Multiplexer(reader, loop)
         try:
             socket, _ = await loop.create_connection(
-                lambda: multiplexer, sock=plain, ssl=ssl, server_hostname=host if ssl else None
+                lambda: multiplexer,
+                sock=plain,
+                ssl=tls.context if tls else None,
+                server_hostname=tls.server_name if tls else None,
             )
         except BaseException:
             plain.close()

@@ -7,12 +7,14 @@ import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED, parse_max_message
+from rabibridge._amqp.methods import parse_max_message
 from rabibridge._connection.channel_numbers import ChannelNumbers
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.log_in import log_in, tls_context
+from rabibridge._connection.log_in import log_in
+from rabibridge._connection.log_in_refusal import refusal_of
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
+from rabibridge._connection.tls import check_tls, tls_setup
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._reporting.error_frames import drop_frames
 from rabibridge_core._reporting.loggers import get_logger
@@ -25,14 +27,13 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
 
     from rabibridge._connection.multiplexer import Multiplexer
+    from rabibridge._connection.tls import TLSSetup
     from rabibridge_core.settings import Settings
     from rabibridge_core.settings.endpoints import Endpoint
 
 __all__ = ["CONTROL_TIMEOUT", "Session"]
 
 _log = get_logger(__name__)
-_LOGIN_REFUSED = (ACCESS_REFUSED, NOT_ALLOWED)
-"""Reply codes with which the broker refuses the user, the password or the virtual host."""
 _CLOSE_TIMEOUT = 5.0
 _FRAME_MIN_SIZE = 4096
 """Minimum value of ``frame_max`` in bytes (AMQP 0-9-1, section 4.2.3)."""
@@ -91,32 +92,29 @@ class Session:
 
         Raises:
             ConnectionLostError: the broker cannot be reached, or the connection is lost during log-in.
-            ConfigurationError: the broker refuses the user, the password or the virtual host.
+            ConfigurationError: the broker refuses the user, the password or the virtual host; TLSRefusedError if TLS, a
+                certificate or the user that a certificate stands for is refused.
         """
-        what = f"cannot connect to {endpoint}"
+        check_tls(settings)
+        what, own = f"cannot connect to {endpoint}", rabbitmq_settings(settings)
         factory: MultiplexerFactory | None = None
+        tls: TLSSetup | None = None
         try:
             with translated(what):
                 async with asyncio.timeout(settings.connect_timeout):
-                    factory = await MultiplexerFactory.connect(
-                        endpoint.host, endpoint.port, tls_context(endpoint), dialer
-                    )
-                heartbeat = rabbitmq_settings(settings).heartbeat
-                connection = await log_in(factory, endpoint, name, heartbeat, settings.connect_timeout)
+                    tls = tls_setup(endpoint, own)
+                    factory = await MultiplexerFactory.connect(endpoint.host, endpoint.port, tls, dialer)
+                connection = await log_in(factory, endpoint, name, own, settings.connect_timeout)
         except (ConnectionLostError, ConfigurationError) as raised:
             # The frames below hold the password, and whatever reports errors with the variables of their frames would
             # publish it.
             drop_frames(raised)
-            if factory is None:
-                raise
-            factory.multiplexer.abort(ConnectionLostError(what))
-            dialer.log_in_failed()
-            refused = factory.multiplexer.close_code in _LOGIN_REFUSED and "limit" not in factory.multiplexer.close_text
-            if isinstance(raised, ConnectionLostError) and refused:
-                raise ConfigurationError(
-                    f"{what}: {factory.multiplexer.close_text}; check the username, the password and whether the user "
-                    f"may use the virtual host {endpoint.virtualhost!r}"
-                ) from raised
+            if factory is not None:
+                factory.multiplexer.abort(ConnectionLostError(what))
+                dialer.log_in_failed()
+            refusal = await refusal_of(raised, endpoint, own, factory.multiplexer if factory else None, tls)
+            if refusal is not None:
+                raise refusal from raised
             raise
         except BaseException:
             if factory is not None:

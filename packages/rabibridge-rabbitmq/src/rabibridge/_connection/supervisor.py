@@ -11,7 +11,7 @@ from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._concurrency.left_tasks import drop_tasks
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class SupervisedConnection:
         name: str,
         set_up: Callable[[Session], Awaitable[None]],
         on_give_up: Callable[[Exception], None],
+        on_refused: Callable[[ConfigurationError | None], None],
     ) -> None:
         """Prepare to connect.
 
@@ -47,14 +48,21 @@ class SupervisedConnection:
             name: the name under which the broker lists the connection.
             set_up: called with every new connection before it counts as ready.
             on_give_up: called with the reason when no further connection will be made.
+            on_refused: called while there is no connection: with the reason if it takes a mended certificate or broker
+                to make one, with ``None`` if waiting may help.
+
+        Raises:
+            ConfigurationError: the settings for TLS contradict each other.
         """
         self.state = ConnectionState.IDLE
         self.last_error: Exception | None = None
         self.session: Session | None = None
         self.name = name
         self._connect_timeout = settings.connect_timeout
-        self._connector = Connector(settings, name, set_up, self._on_attempt_failed)
+        self._connector = Connector(settings, name, set_up, self._on_attempt_failed, self._on_tls_refused)
         self._on_give_up = on_give_up
+        self._on_refused = on_refused
+        self._refusal: ConfigurationError | None = None
         self._decided = asyncio.Event()  # ready, failed or closed: nothing to wait for
         self._closed = asyncio.Event()
         self._fatal: Exception | None = None
@@ -99,9 +107,11 @@ class SupervisedConnection:
 
         Raises:
             ConnectionLostError: it is closed, was never connected, or the first connection failed.
-            ConfigurationError: a broker refuses the connection permanently.
+            ConfigurationError: a broker refuses the connection permanently, or TLS or a certificate for now.
         """
         while self.session is None:
+            if self._refusal is not None and self.state is ConnectionState.LOST:
+                raise ConfigurationError(str(self._refusal)) from self._refusal.__cause__
             if isinstance(self._fatal, ConnectionLostError):
                 raise ConnectionLostError(str(self._fatal), executed=False) from self._fatal.__cause__
             if self._fatal is not None:
@@ -208,8 +218,15 @@ class SupervisedConnection:
     def _on_attempt_failed(self, error: Exception) -> None:
         self.last_error = error
 
+    def _on_tls_refused(self, error: ConfigurationError | None) -> None:
+        """Let everybody who waits for a connection know that waiting does not help, or that it may help again."""
+        self._refusal = error
+        if self.state is ConnectionState.LOST:
+            (self._decided.clear if error is None else self._decided.set)()
+            self._on_refused(error)
+
     def _on_ready(self, session: Session) -> None:
-        self.session = session
+        self.session, self._refusal = session, None
         self._was_ready = True
         self.state, self.last_error = ConnectionState.READY, None
         _log.info("%s is connected to %s", self.name, session.endpoint)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.session import Session
 from rabibridge._operations.broker_checks import broker_findings, check_alarms, check_clock
+from rabibridge._operations.certificate_checks import client_certificate_findings
 from rabibridge._operations.findings import Finding, Report, Status
 from rabibridge._operations.login_errors import login_finding
 from rabibridge._operations.operator_session import connection_name
@@ -17,6 +18,7 @@ from rabibridge._operations.queue_checks import check_consumers, check_dead_lett
 from rabibridge._operations.reachability import reach
 from rabibridge._operations.role_permissions import check_permissions
 from rabibridge._operations.worker_checks import check_workers
+from rabibridge.settings import rabbitmq_settings
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ async def examine(settings: Settings, what: Examination, findings: Report) -> No
     """Examine every host of the settings, and, through the first one that lets us in, what is on the broker."""
     examined = False
     away: list[tuple[Endpoint, Report]] = []
+    findings.extend(client_certificate_findings(rabbitmq_settings(settings)))
     for endpoint in settings.endpoints:
         of_host = Report() if len(settings.endpoints) > 1 else findings
         session = await _log_in(endpoint, settings, what.limit, of_host)
@@ -88,7 +91,7 @@ def _as_one_of_several(endpoint: Endpoint, of_host: Report) -> Iterator[Finding]
 
 
 async def _log_in(endpoint: Endpoint, settings: Settings, limit: float, findings: Report) -> Session | None:
-    peer = await reach(endpoint, limit, findings)
+    peer = await reach(endpoint, rabbitmq_settings(settings), limit, findings)
     if peer is None or peer.start is None:
         return None
     findings.extend(broker_findings(peer.start.server_properties or {}))
@@ -99,7 +102,8 @@ async def _log_in(endpoint: Endpoint, settings: Settings, limit: float, findings
     except (ConfigurationError, ConnectionLostError) as error:
         findings.append(login_finding(endpoint, error, str(peer.start.mechanisms or "")))
         return None
-    text = f"user {endpoint.username!r}, virtual host {endpoint.virtualhost!r}"
+    user = f"user {endpoint.username!r}" if endpoint.username else "the user of the client certificate"
+    text = f"{user}, virtual host {endpoint.virtualhost!r}"
     findings.append(Finding("login", str(endpoint), Status.OK, text))
     return session
 

@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from rabibridge._connection.tls_errors import TLSRefusedError
 from rabibridge._operations.findings import Finding, Status
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ def login_finding(endpoint: Endpoint, error: RabiBridgeError, mechanisms: str) -
         mechanisms: the ways to log in that the broker offers, separated by blanks.
     """
     text = str(error).removeprefix(f"cannot connect to {endpoint}: ")
+    if isinstance(error, TLSRefusedError):
+        why, _, remedy = text.partition(": ")
+        return Finding("login", str(endpoint), Status.FAILURE, why, remedy)
     user, vhost = endpoint.username, endpoint.virtualhost
     quoted_user, quoted_vhost = shlex.quote(user), shlex.quote(vhost)
     what, advice = "cannot log in", "look into the log of the broker"

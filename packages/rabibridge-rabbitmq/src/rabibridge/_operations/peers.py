@@ -1,13 +1,9 @@
-"""What a program that is no broker says when it is greeted as one, and what to do about certificates."""
+"""What a program that is no broker says when it is greeted as one."""
 
 from __future__ import annotations
 
-__all__ = ["CERTIFICATE_ADVICE", "describe_answer"]
+__all__ = ["describe_answer"]
 
-CERTIFICATE_ADVICE = (
-    "use the host name that is in the certificate instead of {host!r}, let the certificate be issued for that name, or "
-    "add the authority that has issued it to those that are trusted: SSL_CERT_FILE, or an SSLContext with cafile"
-)
 _AMQP = b"AMQP"
 
 

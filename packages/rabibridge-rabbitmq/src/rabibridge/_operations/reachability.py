@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,14 +16,19 @@ import pamqp.frame
 from pamqp.commands import Connection
 from pamqp.exceptions import PAMQPException
 
-from rabibridge._connection.log_in import tls_context
+from rabibridge._connection.tls import tls_setup
+from rabibridge._connection.tls_errors import tls_refusal
+from rabibridge._connection.tls_probe import alert_of
+from rabibridge._operations.certificate_checks import failure_of, tls_finding
 from rabibridge._operations.findings import Finding, Report, Status
-from rabibridge._operations.peers import CERTIFICATE_ADVICE, describe_answer
+from rabibridge._operations.peers import describe_answer
 from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
+from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from rabibridge.settings import RabbitMQSettings
     from rabibridge_core.settings.endpoints import Endpoint
 
 __all__ = ["Peer", "reach"]
@@ -32,8 +36,6 @@ __all__ = ["Peer", "reach"]
 _HEADER = b"AMQP\x00\x00\x09\x01"
 _FRAME_HEAD = 7
 _START_MAX = 128 * 1024
-_RENEW_DAYS = 14
-_DAY = 86400.0
 
 
 class Peer(NamedTuple):
@@ -52,18 +54,19 @@ class Peer(NamedTuple):
     tls_version: str = ""
 
 
-async def reach(endpoint: Endpoint, limit: float, findings: Report) -> Peer | None:
+async def reach(endpoint: Endpoint, own: RabbitMQSettings, limit: float, findings: Report) -> Peer | None:
     """Look up, connect, set up TLS and ask for the protocol; return the broker, or ``None`` where that fails.
 
     Args:
         endpoint: which broker.
+        own: how TLS is set up.
         limit: the time for each step, in seconds.
         findings: to which one line for each step is added.
     """
     addresses = await _resolve(endpoint, limit, findings)
     for number, address in enumerate(addresses):
         if await _connects(endpoint, address, limit, findings, last=number == len(addresses) - 1):
-            return await _greet(endpoint, address, limit, findings)
+            return await _greet(endpoint, own, address, limit, findings)
     return None
 
 
@@ -104,22 +107,34 @@ async def _connects(endpoint: Endpoint, address: str, limit: float, findings: Re
     return False
 
 
-async def _greet(endpoint: Endpoint, address: str, limit: float, findings: Report) -> Peer | None:
+async def _greet(
+    endpoint: Endpoint, own: RabbitMQSettings, address: str, limit: float, findings: Report
+) -> Peer | None:
     subject = f"{address}:{endpoint.port}"
-    context = tls_context(endpoint)
-    problem = ""
+    problem = refusal = ""
+    peer = Peer(None)
     try:
-        peer = await _ask(address, endpoint.port, limit, context, endpoint.host)
-    except ssl.SSLCertVerificationError as error:
-        text = f"the certificate is not accepted: {error.verify_message or error}"
-        findings.append(Finding("tls", subject, Status.FAILURE, text, CERTIFICATE_ADVICE.format(host=endpoint.host)))
-        return None
+        setup = tls_setup(endpoint, own)
+        context, name = setup or (None, "")
+        peer = await _ask(address, endpoint.port, limit, context, name)
+        if setup and peer.tls_version and peer.start is None and not peer.answer:
+            alert = await alert_of(address, endpoint.port, setup, limit)
+            refusal = tls_refusal(alert, endpoint, own) if alert else ""
+    except ConfigurationError as error:
+        refusal = str(error)
+    except ssl.SSLError as error:
+        problem = error.reason or str(error)
+        answers_in_tls = isinstance(error, ssl.SSLCertVerificationError) or "ALERT" in problem
+        refusal = tls_refusal(error, endpoint, own) if answers_in_tls else ""
     except TimeoutError:
-        problem, peer = f"no answer within {limit:g} s", Peer(None)
+        problem = f"no answer within {limit:g} s"
     except (OSError, EOFError) as error:
-        problem, peer = str(error) or "it closes the connection", Peer(None)
+        problem = str(error) or "it closes the connection"
+    if refusal:
+        findings.append(failure_of(subject, refusal))
+        return None
     if peer.start is not None:
-        findings.append(_tls_finding(endpoint, subject, peer))
+        findings.append(tls_finding(endpoint, subject, peer))
         return peer
     findings.append(await _misfit(endpoint, address, limit, peer, problem))
     return None
@@ -158,34 +173,6 @@ async def _misfit(endpoint: Endpoint, address: str, limit: float, peer: Peer, pr
         )
     text, advice = describe_answer(peer.answer, problem)
     return Finding("protocol", subject, Status.FAILURE, text, advice)
-
-
-def _tls_finding(endpoint: Endpoint, subject: str, peer: Peer) -> Finding:
-    if not endpoint.ssl:
-        with contextlib.suppress(ValueError, IndexError):
-            host = subject.rpartition(":")[0]
-            if host.startswith("127.") or host == "::1":
-                return Finding("tls", subject, Status.OK, "not used, on this machine")
-        return Finding(
-            "tls",
-            subject,
-            Status.WARNING,
-            "not used: passwords and calls cross the network readable",
-            "use amqps:// and the port 5671, unless the network itself is encrypted",
-        )
-    if not peer.certificate:
-        return Finding(
-            "tls",
-            subject,
-            Status.WARNING,
-            f"{peer.tls_version}, but the certificate is not verified",
-            "let the SSLContext verify certificates (CERT_REQUIRED, check_hostname)",
-        )
-    left = (ssl.cert_time_to_seconds(str(peer.certificate["notAfter"])) - time.time()) / _DAY
-    text = f"{peer.tls_version}, certificate valid for another {left:.0f} days"
-    if left < _RENEW_DAYS:
-        return Finding("tls", subject, Status.WARNING, text, "renew the certificate of the broker")
-    return Finding("tls", subject, Status.OK, text)
 
 
 def _unverified() -> ssl.SSLContext:
@@ -228,8 +215,8 @@ async def _ask(address: str, port: int, limit: float, context: ssl.SSLContext | 
             _, _, start = pamqp.frame.unmarshal(frame)
         except asyncio.IncompleteReadError as error:
             return Peer(None, error.partial, certificate, version)
-        except OSError:
-            if not version:
+        except OSError as error:
+            if not version or isinstance(error, ssl.SSLError):  # an alert that follows the handshake
                 raise
             return Peer(None, b"", certificate, version)
         except (PAMQPException, ValueError, TypeError, LookupError):

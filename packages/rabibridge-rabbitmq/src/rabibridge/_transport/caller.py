@@ -194,6 +194,11 @@ class RabbitCaller:
         self.update()
         self.reopen(session)
 
+    def refuse_unconnected(self, error: ConfigurationError | None) -> None:
+        """Fail all calls with ``error`` until there is a connection; ``None``: let them wait for it again."""
+        self._refusal = error
+        self.update()
+
     def forget_refusal(self) -> None:
         """Let calls wait again: the connection on which the broker refused them is lost."""
         self._refusal = None

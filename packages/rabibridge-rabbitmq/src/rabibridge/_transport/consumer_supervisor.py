@@ -54,7 +54,8 @@ class ConsumerSupervisor:
         """Where control requests go; ``None``: none are received."""
         self._name = name
         self._current_session = current_session
-        self._callers: list[RabbitCaller] = []
+        self.callers: list[RabbitCaller] = []
+        """All callers that it keeps open."""
         self._consumers: list[RabbitConsumer] = []
         self._prune_at = _PRUNE_FROM
         self._worker_session: WorkerSession | None = None
@@ -95,7 +96,7 @@ class ConsumerSupervisor:
 
     def close_callers(self, error: ConnectionLostError) -> None:
         """Close all callers permanently; waiting calls fail with ``error``."""
-        for caller in self._callers:
+        for caller in self.callers:
             caller.close(error)
 
     async def add_caller(self, caller: RabbitCaller, session: Session) -> None:
@@ -107,7 +108,7 @@ class ConsumerSupervisor:
         """
         async with self._lock:
             await caller.open(session)
-            self._callers.append(caller)
+            self.callers.append(caller)
 
     def add_consumer(self, queue: ServiceQueue, events: ConsumerEvents) -> RabbitConsumer:
         """Create a consumer and supervise it. The next connection opens it unless :meth:`open_consumer` does."""
@@ -210,7 +211,7 @@ class ConsumerSupervisor:
             ConnectionLostError: the connection is lost.
         """
         async with self._lock:
-            for caller in self._callers:
+            for caller in self.callers:
                 try:
                     await caller.open(session)
                 except ConfigurationError as error:

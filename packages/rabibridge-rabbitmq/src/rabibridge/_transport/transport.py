@@ -33,7 +33,9 @@ class RabbitMQTransport:
     def __init__(self, settings: Settings, name: str) -> None:
         """Prepare to connect to the endpoints of ``settings``; the broker lists the connection under ``name``."""
         self._supervisor = ConsumerSupervisor(name, lambda: self._connection.session)
-        self._connection = SupervisedConnection(settings, name, self._supervisor.open_all, self._on_give_up)
+        self._connection = SupervisedConnection(
+            settings, name, self._supervisor.open_all, self._on_give_up, self._on_refused
+        )
         self._close_once = CloseOnce()
         self._connect_timeout = settings.connect_timeout
         self._drain_timeout = settings.drain_timeout
@@ -164,6 +166,10 @@ class RabbitMQTransport:
                 if not task.cancelled() or not self._supervisor.closing:
                     raise
                 raise ConnectionLostError(f"{self._connection.name} was closed", executed=False) from None
+
+    def _on_refused(self, error: ConfigurationError | None) -> None:
+        for caller in self._supervisor.callers:
+            caller.refuse_unconnected(error)
 
     def _on_give_up(self, cause: Exception) -> None:
         error = ConnectionLostError(f"{self._connection.name} has given up: {cause}", executed=False)
