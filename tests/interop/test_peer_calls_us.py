@@ -141,3 +141,17 @@ async def test_an_unknown_service_is_its_publish_error(
     await serve(known)
     assert (await outcome(peer_client, f"{service_name}_unknown"))["errors"][0] == "aiormq.exceptions.PublishError"
     assert (await outcome(peer_client, service_name))["result"] == "known"
+
+
+async def test_it_is_nobody_where_users_are_allowed(peer_client: PeerProcess, serve: Serve, service_name: str) -> None:
+    ran: list[int] = []
+
+    async def work(number: int) -> int:
+        ran.append(number)
+        return number
+
+    await serve(work, allow=("gateway",))
+    answer = await outcome(peer_client, service_name, 1)
+    assert "result" not in answer
+    assert "nobody vouches for the user of this call" in str(answer)
+    assert ran == []

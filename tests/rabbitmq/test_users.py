@@ -63,9 +63,9 @@ async def test_a_counted_copy_keeps_its_user(stage: Stage, users: Users) -> None
         await gate.wait()
         return who
 
-    name = stage.register(slow)
-    first = await stage.server(slow)
     alice, bob = await _caller(users, stage), await _caller(users, stage)
+    name = stage.register(slow, allow=[client.settings.endpoints[0].username for client in (alice, bob)])
+    first = await stage.server(slow)
     calls = [
         asyncio.create_task(client.remote_call(name, (who,), idempotency_key="k", timeout=30))
         for client, who in ((alice, "alice"), (bob, "bob"))

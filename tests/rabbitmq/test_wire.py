@@ -57,6 +57,7 @@ async def test_what_a_request_carries_on_the_wire(
     call = asyncio.create_task(client.remote_call(name, timeout=600.0, persistent=True, idempotency_key="k"))
     properties = (await _next(raw, queue)).header.properties
     assert properties.headers["rb-key"] == "k"
-    assert properties.headers.keys() == {"rb-key", "rb-timeout", "rb-deadline"}
+    assert properties.headers.keys() == {"rb-key", "rb-names-user", "rb-timeout", "rb-deadline"}
+    assert properties.user_id == client.settings.endpoints[0].username
     assert properties.delivery_mode == 2
     call.cancel()

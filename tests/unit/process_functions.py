@@ -66,6 +66,10 @@ def pid() -> int:
     return os.getpid()
 
 
+def user() -> str:
+    return current_call().user
+
+
 async def slept(seconds: float) -> int:
     await asyncio.sleep(seconds)
     return os.getpid()

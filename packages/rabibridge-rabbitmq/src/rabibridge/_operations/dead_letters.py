@@ -93,7 +93,9 @@ class DeadLetters:
                     return read_contents(letter, message.body)
         return None
 
-    async def requeue(self, which: LetterFilter = _EVERY, *, timeout: float | None = None) -> RequeueReport:
+    async def requeue(
+        self, which: LetterFilter = _EVERY, *, timeout: float | None = None, vouch: bool = False
+    ) -> RequeueReport:
         """Move letters back to the queues of their services, in their order.
 
         A letter leaves the queue of dead letters once the broker has confirmed it in the queue of its service. If this
@@ -105,12 +107,14 @@ class DeadLetters:
             which: which of them. Foreign ones are left.
             timeout: the time that each of them is given from now on, in seconds; ``None``: what is left of its own
                 time. Then those whose time is up stay.
+            vouch: whether they become calls of this user. Otherwise they are of nobody, and services that allow only
+                some users refuse them: a letter may have been sent by anybody.
 
         Raises:
             ConfigurationError, ConnectionLostError, OperationError: as of :meth:`list`; also, the user may not publish
                 to the queues of services.
         """
-        report = RequeueReport()
+        report, user_id = RequeueReport(), self._session.user_id if vouch else b""
         stuck: dict[str, str] = {}  # queues that take no letter now, and why
         async with self._taken(None) as (waiting, channel, letters):
             if waiting:  # a broker that accepts no messages says so after the first, which is for no queue
@@ -118,7 +122,7 @@ class DeadLetters:
             async for letter, message in letters:
                 if not which.matches(letter):
                     continue
-                refusal = stuck.get(letter.queue) or await self._move(channel, letter, message, timeout, stuck)
+                refusal = stuck.get(letter.queue) or await self._move(channel, letter, message, timeout, stuck, user_id)
                 if refusal:
                     report.refused.append(LetterRefusal(letter, refusal))
                 else:
@@ -132,6 +136,7 @@ class DeadLetters:
         message: TakenMessage,
         timeout: float | None,
         stuck: dict[str, str],
+        user_id: bytes,
     ) -> str:
         """Move one letter; return why it stays, or an empty text."""
         now = time.time()
@@ -140,7 +145,9 @@ class DeadLetters:
         if timeout is None and letter.is_expired(now):
             return "its time is up: give it a new one (--timeout)"
         try:
-            flags, properties = requeued_properties(letter, message.properties, timeout=timeout, now=now)
+            flags, properties = requeued_properties(
+                letter, message.properties, timeout=timeout, now=now, user_id=user_id
+            )
         except FrameError as error:
             return f"it cannot be sent: {error}"
         refusal = await channel.publish(b"", letter.queue.encode(), flags, properties, message.body)

@@ -43,7 +43,7 @@ _DROPPED = tuple(
 
 
 def requeued_properties(
-    letter: DeadLetter, properties: Properties, *, timeout: float | None, now: float
+    letter: DeadLetter, properties: Properties, *, timeout: float | None, now: float, user_id: bytes = b""
 ) -> tuple[int, bytes]:
     """Return flags and encoded properties of the message that takes the place of a dead letter.
 
@@ -54,6 +54,7 @@ def requeued_properties(
         properties: its properties as received.
         timeout: the time that it is given, in seconds; ``None``: what is left of its own.
         now: the time, in seconds since 1970.
+        user_id: the user that vouches for it; empty: nobody does.
 
     Raises:
         FrameError: its properties are malformed.
@@ -74,4 +75,4 @@ def requeued_properties(
         table = amended_table(properties.headers, dropped, added)
     except FrameError:  # no worker can read this table, so nothing is lost by replacing it
         table = encode_table(added)
-    return amended_properties(properties.raw, table, expiration)
+    return amended_properties(properties.raw, table, expiration, user_id)

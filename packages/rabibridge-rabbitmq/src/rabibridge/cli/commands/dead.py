@@ -126,6 +126,10 @@ def requeue_letters(
         str | None,
         typer.Option(metavar="TIME", help="The time that each is given from now on; else those whose time is up stay."),
     ] = None,
+    vouch: Annotated[
+        bool,
+        typer.Option("--vouch", help="They become calls of your user, for services that allow only some users."),
+    ] = False,
     yes: _Yes = False,
     beside_consumers: _Beside = False,
     as_json: _Json = False,
@@ -144,7 +148,7 @@ def requeue_letters(
 
     async def move() -> Any:
         async with _connected(beside_consumers) as letters:
-            return await letters.requeue(which, timeout=limit)
+            return await letters.requeue(which, timeout=limit, vouch=vouch)
 
     report = run(move(), json_errors=as_json)
     if as_json:
