@@ -53,6 +53,9 @@ class _Events:
     def confirmed(self, correlation_id: bytes, /) -> None:
         self.told.append(correlation_id)
 
+    def not_permitted(self, routing_key: str, error: ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
+        self.told.append((routing_key, error))
+
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         self.told.append(limit)
 

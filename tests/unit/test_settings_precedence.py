@@ -35,6 +35,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "clock_tolerance": (0.0, 2.5, 3.5, 4.5),
     "replay_capacity": (1, 2, 3, 4),
     "serializer": ("json", "pickle", "cloudpickle", "msgpack"),
+    "namespace": ("billing", "payroll", "stock", "sales"),
     "call_timeout": (1.5, 2.5, 3.5, 4.5),
     "max_pending": (1, 2, 3, 4),
     "queue_type": ("quorum", "classic", "quorum", "classic"),

@@ -54,4 +54,5 @@ def rabibridge_transport(scheme: str, settings: Settings, name: str) -> MemoryTr
     if scheme != SCHEME:
         return None
     endpoint = settings.endpoints[0]
-    return memory_broker(endpoint.host).transport(name, user=endpoint.username if settings.identify else "")
+    user = endpoint.username if settings.identify else ""
+    return memory_broker(endpoint.host).transport(name, user=user, namespace=settings.namespace)

@@ -51,6 +51,7 @@ class RpcOptions(TypedDict, total=False):
     accept: Sequence[str | Serializer] | None
     transport: Transport | None
     name: str | None
+    namespace: str | None
 
 
 class RpcBase:
@@ -73,6 +74,7 @@ class RpcBase:
         accept: Sequence[str | Serializer] | None = None,
         transport: Transport | None = None,
         name: str | None = None,
+        namespace: str | None = None,
     ) -> None:
         """Collect the settings.
 
@@ -87,11 +89,13 @@ class RpcBase:
                 again after :meth:`close`, unless it allows that itself.
             name: the name of this connection on the broker and in logs; ``None``: class, host and process id, as in
                 ``RMQClient@host:4711``.
+            namespace: the namespace to call or to serve in; ``None``: as configured, else none. Not together with
+                ``settings`` or ``transport``, which have theirs.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        check_base_arguments(settings=settings, accept=accept, transport=transport, name=name)
+        check_base_arguments(settings=settings, accept=accept, transport=transport, name=name, namespace=namespace)
         self._given_name = name
         self._given_transport = transport
         try:
@@ -99,6 +103,7 @@ class RpcBase:
                 settings = load_settings(
                     url=url,
                     serializer=serializer if isinstance(serializer, str) else None,
+                    namespace=namespace,
                     require_broker=needs_broker(transport),
                 )
             self.settings: Settings = settings

@@ -91,7 +91,9 @@ class BroadcastState:
         self._changed.set()
 
     def lost(self, error: ConnectionLostError | ConfigurationError, /) -> None:
-        """Called when no more replies can arrive."""
+        """Called when no more replies can arrive. The first reason counts."""
+        if self.error is not None:
+            return
         what = f"broadcast of {self._func_name!r}: {error}"
         if isinstance(error, ConnectionLostError):
             self.error = ConnectionLostError(what, executed=error.executed, accepted=self.accepted)

@@ -17,7 +17,13 @@ from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.errors import CallError, ConnectionLostError, ContentRejectedError, NoRouteError
+from rabibridge_core.errors import (
+    CallError,
+    ConfigurationError,
+    ConnectionLostError,
+    ContentRejectedError,
+    NoRouteError,
+)
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from rabibridge_core._client.pending import PendingCall
-    from rabibridge_core.errors import ConfigurationError
     from rabibridge_core.transport import Caller, FeedRefusal, Refusal
 
 __all__ = ["BroadcastEvents", "CallTable"]
@@ -195,16 +200,22 @@ class CallTable:
         if call is not None:
             call.feed_refused(refusal, detail)
 
+    def not_permitted(self, routing_key: str, error: ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
+        """Called by the transport when the user may not send to a routing key."""
+        for correlation_id in unconfirmed:
+            call, broadcast = self.pending.get(correlation_id), self.broadcasts.get(correlation_id)
+            if call is not None and call.request.routing_key == routing_key and not call.future.done():
+                call.future.set_exception(ConfigurationError(f"call of {call.func_name!r}: {error}"))
+            elif broadcast is not None and broadcast.routing_key in ("", routing_key):
+                broadcast.lost(error)
+
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         """Called by the transport when the broker has refused a request that is larger than it accepts."""
         for correlation_id in unconfirmed:
             call = self.pending.get(correlation_id)
             if call is not None and len(call.request.body) > limit and not call.future.done():
-                call.future.set_exception(
-                    ContentRejectedError(
-                        f"call of {call.func_name!r}: {too_large('the request', len(call.request.body), limit)}"
-                    )
-                )
+                why = too_large("the request", len(call.request.body), limit)
+                call.future.set_exception(ContentRejectedError(f"call of {call.func_name!r}: {why}"))
 
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
         """Called by the transport when replies to pending calls can no longer arrive.

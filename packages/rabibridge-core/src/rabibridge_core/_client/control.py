@@ -114,7 +114,7 @@ class Heard:
 
     def lost(self, error: ConnectionLostError | ConfigurationError, /) -> None:
         """Called when no more answers can arrive."""
-        self.error = error
+        self.error = self.error or error
         self._changed.set()
 
     async def changed(self, seconds: float) -> None:

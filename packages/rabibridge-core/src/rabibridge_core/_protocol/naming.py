@@ -4,6 +4,8 @@ Keys of the two kinds begin with ``async_`` and ``sync_``, as in RabiBridge 0.1.
 kind begin with ``any:``. No service name contains a colon, so that no name makes a key of one sort equal to one of
 another sort. The keys and the queue of a class of criticality are those of its service, a colon, and the name of the
 class; the first class has those of the service as well.
+
+In a namespace, the names of queues on the broker begin with the namespace and a colon; routing keys stay as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from rabibridge_core.errors import ConfigurationError
 
 __all__ = [
     "FunctionKind",
+    "check_namespace",
     "check_service_name",
+    "in_namespace",
     "is_class_name",
     "of_class",
     "queue_name",
@@ -24,6 +28,7 @@ __all__ = [
     "service_of_queue",
     "service_of_routing_key",
     "split_class",
+    "split_namespace",
 ]
 
 FunctionKind: TypeAlias = Literal["async", "sync", "any"]
@@ -31,6 +36,8 @@ FunctionKind: TypeAlias = Literal["async", "sync", "any"]
 _ANY_PREFIX = "any:"
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _CLASS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_NAMESPACE = re.compile(r"(?!rpc|amq)[A-Za-z0-9_-]{1,32}")
+_NAMESPACED = re.compile(rf"(?P<namespace>{_NAMESPACE.pattern}):(?P<name>rpc.*)", re.DOTALL)
 
 
 def check_service_name(name: object) -> str:
@@ -45,6 +52,30 @@ def check_service_name(name: object) -> str:
             f"{shown[:80]} is not a service name; use 1 to 200 of the characters A-Z, a-z, 0-9, '_', '.' and '-'"
         )
     return name
+
+
+def check_namespace(name: str) -> str:
+    """Return ``name`` if it can be a namespace, or is empty: 1 to 32 of ``A-Z a-z 0-9 _ -``, not ``rpc…`` or ``amq…``.
+
+    Regular expressions can hold all of these characters as they are, and no queue without a namespace has such a name.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if name and _NAMESPACE.fullmatch(name) is None:
+        raise ValueError(name)
+    return name
+
+
+def in_namespace(name: str, namespace: str) -> str:
+    """Return the name of a queue or an exchange on the broker; without a namespace it stays as it is."""
+    return f"{namespace}:{name}" if namespace else name
+
+
+def split_namespace(name: str) -> tuple[str, str]:
+    """Return the namespace of the name of a queue or an exchange, empty if it has none, and the name without it."""
+    found = _NAMESPACED.fullmatch(name)
+    return ("", name) if found is None else (found["namespace"], found["name"])
 
 
 def queue_name(name: str, *, is_async: bool) -> str:
@@ -95,8 +126,11 @@ _KEY_PREFIXES = (*(routing_keys("", is_async=is_async)[0] for is_async in (True,
 
 
 def service_of_queue(queue: str) -> str:
-    """Return the name of the service that :func:`queue_name` made this queue name from, also with a class."""
-    return _without_prefix(queue, _QUEUE_PREFIXES)
+    """Return the name of the service that :func:`queue_name` made this queue name from.
+
+    It may have a class and be in a namespace.
+    """
+    return _without_prefix(split_namespace(queue)[1], _QUEUE_PREFIXES)
 
 
 def service_of_routing_key(key: str) -> str:

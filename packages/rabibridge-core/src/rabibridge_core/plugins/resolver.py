@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
+from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins import plugin_manager
 
 if TYPE_CHECKING:
@@ -44,8 +45,16 @@ def resolve_transport(settings: Settings, name: str) -> Transport:
     """Return a new transport: from the innermost override, else for the scheme of the first endpoint.
 
     Raises:
-        ConfigurationError: no installed plug-in handles the scheme.
+        ConfigurationError: no installed plug-in handles the scheme, or the transport is not in the namespace that the
+            settings name.
     """
     if (override := current_override()) is not None:
-        return override(settings, name)
-    return plugin_manager().transport(settings.endpoints[0].scheme, settings, name)
+        transport = override(settings, name)
+    else:
+        transport = plugin_manager().transport(settings.endpoints[0].scheme, settings, name)
+    if settings.namespace and getattr(transport, "namespace", "") != settings.namespace:
+        raise ConfigurationError(  # whoever relies on being apart from others must not be among them
+            f"{type(transport).__name__} is not in the namespace {settings.namespace!r}, which the settings name: a "
+            "transport with namespaces has the attribute 'namespace'"
+        )
+    return transport

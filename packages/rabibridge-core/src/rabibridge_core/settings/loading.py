@@ -82,6 +82,7 @@ def load_settings(
     virtualhost: str | None = None,
     ssl: _ssl.SSLContext | bool | None = None,
     serializer: str | None = None,
+    namespace: str | None = None,
     require_broker: bool = True,
     transport_name: str | None = None,
     profile: str | None = None,
@@ -104,6 +105,7 @@ def load_settings(
         ssl: ``True`` for TLS with the default client context, or a context. URL schemes such as ``amqps://`` imply
             ``True``.
         serializer: name of the serializer.
+        namespace: name of the namespace; empty: none.
         require_broker: ``False`` if no broker is needed (a transport was given): missing connection settings are then
             no error, and ``endpoints`` is empty.
         transport_name: the transport that connection settings other than URLs are for; ``None``: the only installed one
@@ -121,7 +123,7 @@ def load_settings(
     """
     arguments = {
         "host": host, "port": port, "username": username, "password": password, "url": url, "virtualhost": virtualhost,
-        "ssl": ssl, "serializer": serializer, "profile": profile,
+        "ssl": ssl, "serializer": serializer, "namespace": namespace, "profile": profile,
     }  # fmt: skip
     try:
         found = collect(arguments, require_broker=require_broker, transport_name=transport_name, options=options)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
+from rabibridge_core._protocol.naming import check_namespace
 from rabibridge_core.settings.endpoints import Secret
 from rabibridge_core.settings.fields import is_none, parse_number
 
@@ -22,6 +23,7 @@ __all__ = [
     "parse_level",
     "parse_limit",
     "parse_name",
+    "parse_namespace",
     "parse_path",
     "parse_secret",
     "parse_word",
@@ -37,6 +39,15 @@ def parse_name(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9_.-]{1,64}", name):
         raise ValueError
     return name
+
+
+def parse_namespace(value: Any) -> str:
+    """Return the name of a namespace, empty for none."""
+    if is_none(value):
+        return ""
+    if not isinstance(value, str):
+        raise TypeError
+    return check_namespace(value)
 
 
 def parse_level(value: Any) -> str | None:

@@ -18,7 +18,15 @@ from rabibridge_core.settings.fields import (
     seconds_setting,
     setting,
 )
-from rabibridge_core.settings.parsers import parse_key, parse_level, parse_limit, parse_name, parse_path, parse_workers
+from rabibridge_core.settings.parsers import (
+    parse_key,
+    parse_level,
+    parse_limit,
+    parse_name,
+    parse_namespace,
+    parse_path,
+    parse_workers,
+)
 from rabibridge_core.settings.security import SecuritySettings
 from rabibridge_core.settings.transports import TransportSettings
 
@@ -56,6 +64,15 @@ class Settings(SecuritySettings):
         aliases=["SERIALISER"],
         meaning="how calls are encoded: `msgpack`, `json`, `pickle`, `cloudpickle`, or a serializer from a plug-in; "
         "also the argument `serializer=` of clients and servers. `SERIALISER` is another name of it",
+    )
+    namespace: str = setting(
+        default="",
+        parse=parse_namespace,
+        allowed="1 to 32 letters, digits, '_' and '-', not beginning with rpc or amq, or none",
+        shown_default="none",
+        meaning="puts everything that has a name on the broker under this one, apart from all other namespaces: see "
+        "[namespaces](permissions.md#namespaces). Clients and servers meet in the same one only. Also the argument "
+        "`namespace=` of clients and servers",
     )
     call_timeout: float | None = setting(
         default=3600.0,

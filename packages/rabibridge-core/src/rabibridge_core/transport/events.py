@@ -48,6 +48,17 @@ class CallerEvents(Protocol):
         """
         ...
 
+    def not_permitted(self, routing_key: str, error: ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
+        """Called before :meth:`lost` when the broker refuses this user all requests to one routing key.
+
+        Args:
+            routing_key: as in the requests.
+            error: says which permission is missing.
+            unconfirmed: the correlation ids of the requests that the broker has not confirmed; those to this routing
+                key were refused.
+        """
+        ...
+
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         """Called when the broker has refused a request because it accepts no body of more than ``limit`` bytes.
 

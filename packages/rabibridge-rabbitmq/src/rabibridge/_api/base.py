@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from rabibridge.settings import RABBITMQ
+from rabibridge_core._api.arguments import check_namespace_argument
 from rabibridge_core._api.base import RpcBase, needs_broker
 from rabibridge_core._concurrency.home_loop import running_loop
 from rabibridge_core.errors import ConfigurationError
@@ -32,6 +33,7 @@ class ConnectionOptions(TypedDict, total=False):
     accept: Sequence[str | Serializer] | None
     transport: Transport | None
     name: str | None
+    namespace: str | None
     settings: Settings | None
 
 
@@ -58,6 +60,7 @@ class RMQBase(RpcBase):
         accept: Sequence[str | Serializer] | None = None,
         transport: Transport | None = None,
         name: str | None = None,
+        namespace: str | None = None,
         settings: Settings | None = None,
     ) -> None:
         """Collect the settings.
@@ -79,6 +82,8 @@ class RMQBase(RpcBase):
             transport: a transport to use instead of the configured broker, not connected yet.
             name: the name of this connection on the broker and in logs; ``None``: class, host and
                 process id, as in ``RMQClient@host:4711``.
+            namespace: the namespace to call or to serve in; ``None``: as configured, else none. Not together with
+                ``transport``, which has its own.
             settings: complete settings, as :func:`rabibridge_core.settings.load_settings` returns them; nothing is read
                 from elsewhere then. Not together with arguments of the connection.
 
@@ -87,9 +92,10 @@ class RMQBase(RpcBase):
         """
         connection: dict[str, Any] = {
             "host": host, "port": port, "username": username, "password": password, "url": url,
-            "virtualhost": virtualhost, "ssl": ssl,
+            "virtualhost": virtualhost, "ssl": ssl, "namespace": namespace,
         }  # fmt: skip
         try:
+            check_namespace_argument(namespace, settings=None, transport=transport)
             if settings is None:
                 settings = load_settings(
                     **connection,

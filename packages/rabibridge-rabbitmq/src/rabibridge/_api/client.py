@@ -55,8 +55,8 @@ class RMQClient(RMQBase, RpcClient):
             username: user name.
             password: password.
             retry: how calls are sent again that a full queue refuses; ``None``: not at all.
-            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name`` and
-                ``settings``.
+            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name``,
+                ``namespace`` and ``settings``.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.

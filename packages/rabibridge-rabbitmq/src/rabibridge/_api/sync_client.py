@@ -67,8 +67,8 @@ class Client(SyncRpcClient):
             password: password.
             retry: how calls are sent again that a full queue refuses; ``None``: not at all.
             loop_factory: makes the event loop; ``None``: uvloop's if that is installed, else asyncio's.
-            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name`` and
-                ``settings``.
+            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name``,
+                ``namespace`` and ``settings``.
 
         Raises:
             ConfigurationError: a setting is missing or wrong, or gevent or eventlet has replaced the threads of Python.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.settings import Endpoint
 
-__all__ = ["channel_error", "is_missing", "permission_error", "translated"]
+__all__ = ["channel_error", "is_missing", "permission_error", "topic_error", "translated"]
 
 # The broker refuses, and retrying cannot help. All other errors of aiormq mean that the connection is lost.
 _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
@@ -98,6 +98,19 @@ def permission_error(endpoint: Endpoint, exchange: str, needed_for: str, cause: 
         f"which {needed_for} needs: {cause}. An administrator of the broker can grant it: rabbitmqctl set_permissions "
         f"-p {shlex.quote(vhost)} {shlex.quote(user)} CONFIGURE WRITE READ, three regular expressions of which WRITE "
         f"must match {exchange!r}"
+    )
+    error.__cause__ = cause
+    return error
+
+
+def topic_error(endpoint: Endpoint, exchange: str, key: str, cause: Exception) -> ConfigurationError:
+    """Return an error that names the routing key that a user may not publish to, and the command that grants it."""
+    user, vhost = endpoint.username, endpoint.virtualhost
+    error = ConfigurationError(
+        f"the user {user!r} may not publish to the exchange {exchange!r} with the routing key {key!r} in the virtual "
+        f"host {vhost!r}: {cause}. An administrator of the broker can grant it: rabbitmqctl set_topic_permissions "
+        f"-p {shlex.quote(vhost)} {shlex.quote(user)} {shlex.quote(exchange)} WRITE READ, two regular expressions of "
+        f"which WRITE must match {key!r}"
     )
     error.__cause__ = cause
     return error

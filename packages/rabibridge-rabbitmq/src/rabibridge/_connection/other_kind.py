@@ -13,7 +13,6 @@ from aiormq import exceptions as amqp
 from rabibridge._amqp.control_methods import DELETE_OK, delete_unused
 from rabibridge._amqp.methods import NOT_IMPLEMENTED
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.topology import ANY_EXCHANGE
 from rabibridge_core._protocol.broker_texts import both_served, left_behind
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
@@ -80,16 +79,16 @@ class OtherKinds:
                 return ""
         try:
             async with queues.pool.channel() as channel:
-                return await self._inspect(channel, queue, other)
+                return await self._inspect(channel, queue, other, session.names.any_exchange)
         except amqp.ChannelNotFoundEntity:
             return ""
 
-    async def _inspect(self, channel: AbstractChannel, queue: ServiceQueue, other: str) -> str:
+    async def _inspect(self, channel: AbstractChannel, queue: ServiceQueue, other: str, any_exchange: str) -> str:
         found = await channel.queue_declare(other, passive=True)
         if found.consumer_count:
             return both_served(*(queue.name, other) if queue.preferred else (other, queue.name))
         for key in queue.any_keys if not queue.preferred else ():
-            await channel.queue_unbind(other, ANY_EXCHANGE, key)
+            await channel.queue_unbind(other, any_exchange, key)
         if found.message_count:
             return left_behind(queue.name, other, found.message_count)
         # A quorum queue cannot be deleted on condition. A call that arrives just now would never be answered, anyway.

@@ -19,13 +19,7 @@ from rabibridge._connection.channel_pool import ChannelPool
 from rabibridge._connection.declaration_pipeline import DeclarationPipeline
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.queue_arguments import arguments, inequivalent, is_adoptable, replaced_while_served
-from rabibridge._connection.topology import (
-    ANY_EXCHANGE,
-    ANY_SECOND_EXCHANGE,
-    EXCHANGE,
-    declare_any_exchanges,
-    declare_exchange,
-)
+from rabibridge._connection.topology import declare_any_exchanges, declare_exchange
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -35,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["ServiceQueues"]
 
 _log = get_logger(__name__)
-_EXCHANGE = EXCHANGE.decode()
 
 
 class ServiceQueues:
@@ -104,7 +97,7 @@ class ServiceQueues:
         """
         async with self._exchanges:  # not by every service that is being declared now
             if not (self._session.exchange_declared and self._any_declared):
-                await declare_exchange(self._session)
+                await declare_exchange(self._session, needed=True)
                 self.any_usable = await declare_any_exchanges(self._session)
                 self._any_declared = True
 
@@ -126,24 +119,26 @@ class ServiceQueues:
             without = [declaration, *self._bindings(queue, with_any=False)]
             await self.pipeline.request(lambda: without, BIND_OK)
             if self.any_usable:  # no other service has found out meanwhile
-                self.any_usable = False
+                self.any_usable, names = False, self._session.names
                 _log.warning(
                     "calls with ftype='any' do not reach the services of this worker, because its user may not bind "
                     "its queues to the exchanges %r and %r: %s",
-                    ANY_EXCHANGE, ANY_SECOND_EXCHANGE, error,
+                    names.any_exchange, names.any_second_exchange, error,
                 )  # fmt: skip
         return replace(queue, queue_type="quorum") if default_type else queue
 
-    @staticmethod
-    def _bindings(queue: ServiceQueue, *, with_any: bool) -> list[bytes]:
+    def _bindings(self, queue: ServiceQueue, *, with_any: bool) -> list[bytes]:
         """Return the methods that bind a queue, of which the broker answers the last."""
-        found = list[bytes]()
-        destination = ANY_EXCHANGE if queue.preferred else ANY_SECOND_EXCHANGE
+        found, names = list[bytes](), self._session.names
+        destination = names.any_exchange if queue.preferred else names.any_second_exchange
         for key in queue.any_keys if with_any else ():
-            found += bind_exchange(ANY_EXCHANGE, _EXCHANGE, key), bind_queue(queue.name, destination, key, nowait=True)
+            found += (
+                bind_exchange(names.any_exchange, names.exchange, key),
+                bind_queue(queue.name, destination, key, nowait=True),
+            )
         *others, last = (one for one in queue.routing_keys if one not in queue.any_keys)
-        found += [bind_queue(queue.name, _EXCHANGE, one, nowait=True) for one in others]
-        return [*found, bind_queue(queue.name, _EXCHANGE, last, nowait=False)]
+        found += [bind_queue(queue.name, names.exchange, one, nowait=True) for one in others]
+        return [*found, bind_queue(queue.name, names.exchange, last, nowait=False)]
 
     async def _resolve_conflict(self, queue: ServiceQueue, error: amqp.ChannelPreconditionFailed) -> ServiceQueue:
         """Use a queue that exists with other arguments, or replace it, if either is allowed."""

@@ -14,6 +14,7 @@ from rabibridge._connection.error_translation import translated
 from rabibridge._connection.log_in import log_in
 from rabibridge._connection.log_in_refusal import refusal_of
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
+from rabibridge._connection.names import Names
 from rabibridge._connection.tls import check_tls, tls_setup
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._reporting.error_frames import drop_frames
@@ -59,6 +60,8 @@ class Session:
         self.max_body = settings.max_body
         own = rabbitmq_settings(settings)
         self.direct_reply = own.direct_reply
+        self.names = Names(settings.namespace)
+        """The names of exchanges and queues."""
         self.exchange_declared = False
         self.reply_queues = own.reply_queues
         self.max_message: int | None = None

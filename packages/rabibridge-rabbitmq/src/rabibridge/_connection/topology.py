@@ -1,4 +1,4 @@
-"""Exchanges on RabbitMQ, and all queues but those of services: their names, their arguments and their declaration."""
+"""Exchanges on RabbitMQ, and all queues but those of services: their arguments and their declaration."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
 
 __all__ = [
-    "ANY_EXCHANGE",
-    "ANY_SECOND_EXCHANGE",
-    "CANCEL_PREFIX",
-    "DEAD_LETTERS",
-    "EXCHANGE",
-    "SERVER_NAMED",
-    "STREAM_PREFIX",
     "declare_any_exchanges",
     "declare_cancel_queue",
     "declare_dead_letters",
@@ -36,35 +29,6 @@ __all__ = [
 
 _log = get_logger(__name__)
 
-EXCHANGE = b"rpc"
-"""The direct, durable exchange to which requests are published."""
-
-ANY_EXCHANGE = "rpc_any"
-"""The exchange to which ``rpc`` passes calls of kind ``any``. It routes them to the queue of the async service of that
-name, or, if there is none, to :data:`ANY_SECOND_EXCHANGE`, its alternate exchange."""
-
-ANY_SECOND_EXCHANGE = "rpc_any_sync"
-"""The exchange that routes calls of kind ``any`` to the queues of sync services."""
-
-DEAD_LETTERS = b"rpc.dead"
-"""The durable queue of dead-lettered requests, for an operator to inspect."""
-
-_DEAD_LETTERS_ARGUMENTS: dict[str, Any] = {
-    "x-max-length-bytes": 256 * 2**20,
-    "x-overflow": "drop-head",
-    "x-message-ttl": 7 * 24 * 3600 * 1000,
-    "x-queue-type": "classic",
-}
-_ANY_EXCHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
-    (ANY_SECOND_EXCHANGE, {}),
-    (ANY_EXCHANGE, {"alternate-exchange": ANY_SECOND_EXCHANGE}),
-)
-CANCEL_PREFIX = "cancel:"
-"""Prefix of a service's routing key; cancellations of its calls are published to the resulting key."""
-STREAM_PREFIX = b"stream:"
-"""Prefix of the keys to which callers publish further messages of calls; the name of no service contains a colon."""
-SERVER_NAMED = b"amq.gen-"
-"""Prefix of queue names that the broker generates. Unlike other names, they are never used again."""
 _CANCEL_QUEUE_ARGUMENTS: dict[str, Any] = {
     "x-expires": 60_000,  # milliseconds that the queue outlives its channel, if the connection stays open
     # Anybody who may call can publish cancellations, and a worker that stands still does not read them. Refusing a new
@@ -82,8 +46,12 @@ async def unused_callback(message: DeliveredMessage) -> None:
     raise AssertionError(f"aiormq received a delivery that belongs to a fast channel: {message!r}")
 
 
-async def declare_exchange(session: Session) -> None:
+async def declare_exchange(session: Session, *, needed: bool = False) -> None:
     """Declare the exchange. Without permission to declare, rely on it having been declared by another user.
+
+    Args:
+        session: the connection.
+        needed: whether it is an error that it does not exist and may not be declared.
 
     Raises:
         ConfigurationError: the exchange exists with another type.
@@ -91,10 +59,7 @@ async def declare_exchange(session: Session) -> None:
     """
     if session.exchange_declared:
         return
-    with translated("the exchange 'rpc' cannot be declared as direct and durable"):
-        async with session.timeout(), session.temporary_channel() as channel:
-            with suppress(amqp.ChannelAccessRefused):  # least privilege: another user must have declared it
-                await channel.exchange_declare(EXCHANGE.decode(), exchange_type="direct", durable=True)
+    await _declare_exchange(session, session.names.exchange, {}, needed=needed)
     session.exchange_declared = True
 
 
@@ -104,15 +69,35 @@ async def declare_any_exchanges(session: Session) -> bool:
     Raises:
         ConnectionLostError: the connection is lost.
     """
-    for name, arguments in _ANY_EXCHANGES:
+    for name, arguments in session.names.any_exchanges:
         try:
-            with translated(f"the exchange {name!r} cannot be declared"):
-                async with session.timeout(), session.temporary_channel() as channel:
-                    with suppress(amqp.ChannelAccessRefused):  # another user may have declared it
-                        await channel.exchange_declare(name, exchange_type="direct", durable=True, arguments=arguments)
+            await _declare_exchange(session, name, arguments, needed=True)
         except ConfigurationError as error:
             _log.warning("%s; calls with ftype='any' do not reach the services of this worker", error)
             return False
+    return True
+
+
+async def _declare_exchange(session: Session, name: str, arguments: dict[str, Any], *, needed: bool) -> None:
+    kind = session.names.exchange_type
+    with translated(f"the exchange {name!r} cannot be declared as {kind} and durable"):
+        try:
+            async with session.timeout(), session.temporary_channel() as channel:
+                await channel.exchange_declare(name, exchange_type=kind, durable=True, arguments=arguments)
+        except amqp.ChannelAccessRefused:  # least privilege: another user must have declared it
+            if needed and not await _exchange_exists(session, name):
+                raise
+
+
+async def _exchange_exists(session: Session, name: str) -> bool:
+    """Tell whether an exchange exists, as far as the broker tells this user."""
+    async with session.timeout(), session.temporary_channel() as channel:
+        try:
+            await channel.exchange_declare(name, passive=True)
+        except amqp.ChannelNotFoundEntity:
+            return False
+        except amqp.ChannelAccessRefused:
+            return True
     return True
 
 
@@ -164,8 +149,9 @@ async def declare_dead_letters(session: Session) -> None:
         ConfigurationError: the broker refuses.
         ConnectionLostError: the connection is lost.
     """
-    name = DEAD_LETTERS.decode()
+    name = session.names.dead_letters
     with translated(f"the queue {name!r} cannot be declared"):
         async with session.timeout(), session.temporary_channel() as channel:
-            with suppress(amqp.ChannelPreconditionFailed):  # an operator has chosen other limits
-                await channel.queue_declare(name, durable=True, arguments=_DEAD_LETTERS_ARGUMENTS)
+            # An operator has chosen other limits, or declares it for workers that may not.
+            with suppress(amqp.ChannelPreconditionFailed, amqp.ChannelAccessRefused):
+                await channel.queue_declare(name, durable=True, arguments=session.names.dead_letters_arguments)

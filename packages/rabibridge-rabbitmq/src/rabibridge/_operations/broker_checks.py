@@ -29,7 +29,6 @@ __all__ = ["broker_findings", "check_alarms", "check_clock"]
 _NEEDED = ("publisher_confirms", "basic.nack", "consumer_cancel_notify", "connection.blocked")
 _TESTED_FROM = (3, 10)
 _LOOK_EVERY = 0.05
-_RPC = "rpc"
 
 
 def broker_findings(properties: Mapping[str, Any]) -> list[Finding]:
@@ -72,12 +71,12 @@ async def check_alarms(session: Session, limit: float) -> Finding:
     blocked, tried = "", True
     try:
         async with asyncio.timeout(3 * limit):
-            probe = await session.open_another("rabibridge doctor: alarms")
+            probe, exchange = await session.open_another("rabibridge doctor: alarms"), session.names.exchange
             try:
                 trials = PermissionTrials(probe, limit)
                 # The notice may come after the answer to the first message; the next operation is not answered then.
                 tried = (await trials.publish("") and await trials.publish("")) or (
-                    await trials.publish(_RPC) and await trials.publish(_RPC)
+                    await trials.publish(exchange) and await trials.publish(exchange)
                 )
             finally:
                 blocked = probe.multiplexer.blocked or ""

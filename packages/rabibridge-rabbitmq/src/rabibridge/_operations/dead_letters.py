@@ -18,7 +18,6 @@ from aiormq import exceptions as amqp
 
 from rabibridge._amqp.frames import FrameError
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.topology import DEAD_LETTERS
 from rabibridge._operations.errors import OperationError
 from rabibridge._operations.letter_channel import LetterChannel
 from rabibridge._operations.letter_contents import LetterContents, read_contents
@@ -35,15 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DeadLetters"]
 
-_QUEUE = DEAD_LETTERS.decode()
-_LOCK = f"{_QUEUE}.lock"
 _LOCK_TIMEOUT = 10.0
 _LOCK_INTERVAL = 0.1
 _EVERY = LetterFilter()
 
 
 class DeadLetters:
-    """The dead letters of a virtual host. Operations take turns."""
+    """The dead letters of a namespace on a virtual host. Operations take turns."""
 
     def __init__(self, session: Session, *, beside_consumers: bool = False) -> None:
         """Use an open connection; no other object of this class may use it.
@@ -54,7 +51,9 @@ class DeadLetters:
                 once all the same, but perhaps in another order.
         """
         self._session = session
+        self._queue = session.names.dead_letters
         self._beside_consumers = beside_consumers
+        self._lock_queue = f"{self._queue}.lock"
         self._turn = asyncio.Lock()
 
     async def list(self, which: LetterFilter = _EVERY, *, limit: int = 1000) -> LetterList:
@@ -185,17 +184,17 @@ class DeadLetters:
     ) -> AsyncIterator[tuple[int, LetterChannel, AsyncIterator[tuple[DeadLetter, TakenMessage]]]]:
         """Lock the queue and take letters out; those that are not acknowledged go back at the end."""
         async with self._locked():
-            state = await state_of(self._session, _QUEUE)
+            state = await state_of(self._session, self._queue)
             waiting = 0 if state is None else state.waiting
             if state is not None and state.consumers and not self._beside_consumers:
                 raise OperationError(
-                    f"the queue {_QUEUE!r} has consumers ({state.consumers}): they would get letters in another order "
-                    "if others were taken out meanwhile. Stop them first, or accept that with --beside-consumers"
+                    f"the queue {self._queue!r} has consumers ({state.consumers}): they would get letters in another "
+                    "order if others were taken out meanwhile. Stop them first, or accept that with --beside-consumers"
                 )
             channel = LetterChannel(self._session)
             await channel.open_it()
             try:
-                yield waiting, channel, _letters(channel, waiting if limit is None else min(limit, waiting))
+                yield waiting, channel, self._letters(channel, waiting if limit is None else min(limit, waiting))
             finally:
                 if self._session.error is None and self._session.multiplexer.blocked is None:
                     await channel.close()
@@ -208,18 +207,18 @@ class DeadLetters:
                 yield
             finally:
                 if locked and self._session.error is None and self._session.multiplexer.blocked is None:
-                    with translated(f"the queue {_LOCK!r} cannot be deleted"):
+                    with translated(f"the queue {self._lock_queue!r} cannot be deleted"):
                         async with self._session.timeout(), self._session.temporary_channel() as lock:
-                            await lock.queue_delete(_LOCK)
+                            await lock.queue_delete(self._lock_queue)
 
     async def _lock(self) -> bool:
         """Wait until no other operator is at work; return whether that is known."""
         deadline = time.monotonic() + _LOCK_TIMEOUT
         while True:
-            with translated(f"the queue {_LOCK!r} cannot be declared"), suppress(amqp.ChannelLockedResource):
+            with translated(f"the queue {self._lock_queue!r} cannot be declared"), suppress(amqp.ChannelLockedResource):
                 try:
                     async with self._session.timeout(), self._session.temporary_channel() as lock:
-                        await lock.queue_declare(_LOCK, exclusive=True)
+                        await lock.queue_declare(self._lock_queue, exclusive=True)
                 except amqp.ChannelAccessRefused:
                     return False  # least privilege: such operators have to agree among themselves
                 return True
@@ -229,11 +228,10 @@ class DeadLetters:
                 )
             await asyncio.sleep(_LOCK_INTERVAL)  # the broker does not tell when the lock is free
 
-
-async def _letters(channel: LetterChannel, count: int) -> AsyncIterator[tuple[DeadLetter, TakenMessage]]:
-    """Take up to ``count`` letters, and so none that arrives meanwhile."""
-    for _ in range(count):
-        message = await channel.take(DEAD_LETTERS)
-        if message is None:
-            return
-        yield read_letter(message.properties, message.body), message
+    async def _letters(self, channel: LetterChannel, count: int) -> AsyncIterator[tuple[DeadLetter, TakenMessage]]:
+        """Take up to ``count`` letters, and so none that arrives meanwhile."""
+        for _ in range(count):
+            message = await channel.take(self._queue.encode())
+            if message is None:
+                return
+            yield read_letter(message.properties, message.body, self._session.names.namespace), message

@@ -109,7 +109,8 @@ async def _log_in(endpoint: Endpoint, settings: Settings, limit: float, findings
 
 
 async def _examine_broker(session: Session, settings: Settings, what: Examination, findings: Report) -> None:
-    names = [queue.name for queue in what.queues]
+    queues = [session.names.service_queue(queue) for queue in what.queues]
+    names = [queue.name for queue in queues]
     watch = asyncio.create_task(_give_up_when_blocked(session))
     try:
         alarm = await check_alarms(session, what.limit)
@@ -119,7 +120,7 @@ async def _examine_broker(session: Session, settings: Settings, what: Examinatio
         if accepts:
             findings.append(await check_clock(session, what.limit, what.clock))
             findings.extend(await check_workers(session, settings, what.limit))
-        for queue in what.queues:
+        for queue in queues:
             findings.append(await check_queue(session, queue, what.limit))
         findings.extend(await check_consumers(session, names))
         findings.append(await check_dead_letters(session))

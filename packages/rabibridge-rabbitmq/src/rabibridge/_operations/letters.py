@@ -19,7 +19,7 @@ from rabibridge._amqp.headers import (
     DEATHS_HEADER,
     TIMEOUT_HEADER,
 )
-from rabibridge_core._protocol.naming import service_of_queue
+from rabibridge_core._protocol.naming import service_of_queue, split_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,9 +33,10 @@ _ID_SIZE = 6
 _TEXT_MAX = 1024
 
 
-def is_service_queue(name: str) -> bool:
-    """Tell whether a queue has a name that queues of services have."""
-    return _SERVICE_QUEUE.fullmatch(name) is not None
+def is_service_queue(name: str, namespace: str) -> bool:
+    """Tell whether a queue has a name that queues of services have in a namespace."""
+    prefix, plain = split_namespace(name)
+    return prefix == namespace and _SERVICE_QUEUE.fullmatch(plain) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,8 @@ class DeadLetter:
         content_encoding: how its body is compressed.
         correlation_id: identifies the call among those of its caller; empty for a notification.
         reply_to: the queue in which its caller waits, or has waited; empty for a notification.
-        foreign: whether it did not come from the queue of a service. It is shown, and neither requeued nor purged.
+        foreign: whether it did not come from the queue of a service of this namespace. It is shown, and neither
+            requeued nor purged.
         headers: all of its headers, decoded.
     """
 
@@ -109,8 +111,8 @@ class LetterFilter:
         return self.older_than is None or (letter.at is not None and time.time() - letter.at >= self.older_than)
 
 
-def read_letter(properties: Properties, body: bytes) -> DeadLetter:
-    """Return what a message in the queue of dead letters is. Nothing in it is trusted."""
+def read_letter(properties: Properties, body: bytes, namespace: str) -> DeadLetter:
+    """Return what a message in the queue of dead letters of a namespace is. Nothing in it is trusted."""
     headers = decode_table_or_empty(properties.headers)
     death = _broker_death(headers)
     queue = _text(headers.get(DEAD_QUEUE_HEADER)) or _text(death.get("queue"))
@@ -118,7 +120,7 @@ def read_letter(properties: Properties, body: bytes) -> DeadLetter:
     at = _number(headers.get(DEAD_AT_HEADER))
     if not reason and death:
         reason = f"the broker: {_text(death.get('reason')) or 'no reason given'}"
-    foreign = not is_service_queue(queue)
+    foreign = not is_service_queue(queue, namespace)
     return DeadLetter(
         id=_id(properties, body),
         service="" if foreign else service_of_queue(queue),

@@ -17,7 +17,7 @@ from aiormq import exceptions as amqp
 
 from rabibridge._amqp.methods import ACCESS_REFUSED
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.topology import EXCHANGE, unused_callback
+from rabibridge._connection.topology import unused_callback
 from rabibridge._operations.letter_channel import LetterChannel
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ __all__ = ["PermissionTrials"]
 
 _INVALID: dict[str, Any] = {"x-max-length": -1, "x-expires": 0}
 _REFUSED = re.compile(r"access to (?P<kind>queue|exchange|topic) '(?P<name>[^']*)'")
-_EXCHANGE = EXCHANGE.decode()
 
 
 class PermissionTrials:
@@ -41,6 +40,7 @@ class PermissionTrials:
         """Try on ``session``; each trial takes ``limit`` seconds at most, or the connection is lost."""
         self._session = session
         self._limit = limit
+        self._exchange = session.names.exchange
 
     async def configure(self, name: str) -> bool:
         """Tell whether a queue or an exchange of this name may be declared.
@@ -56,7 +56,7 @@ class PermissionTrials:
 
     async def write(self, queue: str) -> bool:
         """Tell whether a queue may be bound."""
-        return await self._unbind(queue, _EXCHANGE) != queue
+        return await self._unbind(queue, self._exchange) != queue
 
     async def read_exchange(self, exchange: str, queue: str) -> bool | None:
         """Tell whether a queue may be bound to an exchange, as far as that concerns the exchange.
@@ -89,6 +89,27 @@ class PermissionTrials:
         try:
             await channel.publish(exchange.encode(), _nothing().encode(), 0, b"", b"")
         except Exception:
+            if channel.close_code:  # the limits of routing keys come after the permission for the exchange
+                return channel.close_code != ACCESS_REFUSED or "access to topic" in channel.close_text
+            raise
+        await channel.close()
+        return True
+
+    async def read_topic(self, key: str, queue: str) -> bool:
+        """Tell whether a queue may be bound to the exchange of the namespace with this routing key."""
+
+        async def unbind(channel: AbstractChannel) -> None:  # such a binding does not exist, whatever the key
+            await channel.queue_unbind(queue, self._exchange, key, arguments={"rabibridge": _nothing()})
+
+        return await self._refusal(unbind) != key
+
+    async def write_topic(self, key: str) -> bool:
+        """Tell whether messages may be published with this routing key, which leads to no queue."""
+        channel = LetterChannel(self._session)
+        await channel.open_it()
+        try:
+            await channel.publish(self._exchange.encode(), key.encode(), 0, b"", b"")
+        except Exception:
             if channel.close_code:
                 return channel.close_code != ACCESS_REFUSED
             raise
@@ -110,10 +131,10 @@ class PermissionTrials:
             await channel.basic_consume(declared.queue, unused_callback, no_ack=True)
             doing = "write"
             with suppress(amqp.ChannelNotFoundEntity):
-                await channel.queue_unbind(declared.queue, _EXCHANGE, _nothing())
+                await channel.queue_unbind(declared.queue, self._exchange, _nothing())
 
         refused = await self._refusal(use)
-        return doing if refused is not None and refused != _EXCHANGE else None
+        return doing if refused is not None and refused != self._exchange else None
 
     async def _unbind(self, queue: str, exchange: str) -> str | None:
         async def unbind(channel: AbstractChannel) -> None:

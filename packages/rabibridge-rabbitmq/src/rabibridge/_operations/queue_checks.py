@@ -8,7 +8,6 @@ from aiormq import exceptions as amqp
 
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.queue_arguments import arguments, inequivalent, is_adoptable
-from rabibridge._connection.topology import DEAD_LETTERS
 from rabibridge._operations.findings import Finding, Status
 from rabibridge._operations.queue_states import state_of
 from rabibridge_core._protocol.naming import service_of_queue
@@ -77,7 +76,7 @@ async def check_consumers(session: Session, queues: Sequence[str]) -> list[Findi
 
 async def check_dead_letters(session: Session) -> Finding:
     """Tell how many dead letters there are."""
-    name = DEAD_LETTERS.decode()
+    name = session.names.dead_letters
     state = await state_of(session, name)
     if state is None or not state.waiting:
         return Finding("dead letters", name, Status.OK, "none")

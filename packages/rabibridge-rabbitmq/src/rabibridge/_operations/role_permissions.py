@@ -6,7 +6,6 @@ import secrets
 import shlex
 from typing import TYPE_CHECKING, Literal
 
-from rabibridge._connection.topology import ANY_EXCHANGE, ANY_SECOND_EXCHANGE, DEAD_LETTERS, EXCHANGE
 from rabibridge._operations.findings import Finding, Report, Status
 from rabibridge._operations.permissions import PermissionTrials
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_permissions"]
 
-_EXCHANGE, _DEAD = EXCHANGE.decode(), DEAD_LETTERS.decode()
 _DEFAULT = "amq.default"
 _OWN = "amq.gen-*"
 
@@ -41,19 +39,20 @@ async def check_permissions(
     if role != "server":
         await check.client()
     if role != "client":
-        await check.server(queues or (f"rpc_async_doctor.{secrets.token_hex(4)}",))
+        await check.server(queues or (session.names.queue(f"rpc_async_doctor.{secrets.token_hex(4)}"),))
 
 
 class _Check:
     def __init__(self, session: Session, trials: PermissionTrials, findings: Report, *, publishing: bool) -> None:
         self._session = session
+        self._names = session.names
         self._publishing = publishing
         self._trials = trials
         self._findings = findings
         self._own_queue: tuple[str | None] | None = None
 
     async def client(self) -> None:
-        await self._add_publish("client", _EXCHANGE, "no call can be sent")
+        await self._add_publish("client", self._names.exchange, "no call can be sent")
         if not self._session.direct_reply:
             await self._add_own_queue(
                 "client",
@@ -69,13 +68,19 @@ class _Check:
             await self._add("server", "configure", queue, trials.configure(queue), "the queue cannot be declared")
             await self._add("server", "write", queue, trials.write(queue), "the queue cannot be bound")
             await self._add("server", "read", queue, trials.read(queue), "no call can be received")
-        await self._add("server", "read", _EXCHANGE, trials.read_exchange(_EXCHANGE, some_queue), "no call arrives")
+        await self._add(
+            "server",
+            "read",
+            self._names.exchange,
+            trials.read_exchange(self._names.exchange, some_queue),
+            "no call arrives",
+        )
         await self._add_publish("server", _DEFAULT, "no reply can be sent")
         await self._add(
             "server",
             "configure",
-            _EXCHANGE,
-            trials.configure(_EXCHANGE),
+            self._names.exchange,
+            trials.configure(self._names.exchange),
             "another user must have declared the exchange",
             Status.WARNING,
         )
@@ -89,16 +94,16 @@ class _Check:
         await self._add(
             "server",
             "configure",
-            _DEAD,
-            trials.configure(_DEAD),
+            self._names.dead_letters,
+            trials.configure(self._names.dead_letters),
             "dead letters are dropped unless another user has declared the queue",
             Status.WARNING,
         )
         await self._add(
             "operator",
             "read",
-            _DEAD,
-            trials.read(_DEAD),
+            self._names.dead_letters,
+            trials.read(self._names.dead_letters),
             "'rabibridge dead' cannot look at dead letters",
             Status.WARNING,
         )
@@ -106,7 +111,7 @@ class _Check:
     async def _for_any(self, queue: str) -> None:
         without = "calls with ftype='any' do not arrive"
         trials = self._trials
-        for exchange in (ANY_EXCHANGE, ANY_SECOND_EXCHANGE):
+        for exchange in (self._names.any_exchange, self._names.any_second_exchange):
             await self._add(
                 "server",
                 "configure",
@@ -117,7 +122,12 @@ class _Check:
             )
             await self._add("server", "read", exchange, trials.read_exchange(exchange, queue), without, Status.WARNING)
         await self._add(
-            "server", "write", ANY_EXCHANGE, trials.write_exchange(ANY_EXCHANGE, _EXCHANGE), without, Status.WARNING
+            "server",
+            "write",
+            self._names.any_exchange,
+            trials.write_exchange(self._names.any_exchange, self._names.exchange),
+            without,
+            Status.WARNING,
         )
 
     async def _add(

@@ -18,13 +18,14 @@ from rabibridge_core.errors import ConnectionLostError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rabibridge._connection.names import Names
     from rabibridge._connection.session import Session
 
 __all__ = ["OperatedQueues"]
 
 
 class OperatedQueues:
-    """The queues of services on a virtual host."""
+    """The queues of services of a namespace on a virtual host."""
 
     def __init__(self, session: Session) -> None:
         """Use an open connection."""
@@ -40,7 +41,8 @@ class OperatedQueues:
             ConfigurationError: a name is neither, or the broker does not tell.
             ConnectionLostError: the connection is lost.
         """
-        candidates = dict.fromkeys(candidate for name in names for candidate in _candidates(name))
+        names_in_use = self._session.names
+        candidates = dict.fromkeys(candidate for name in names for candidate in _candidates(name, names_in_use))
         states = [await state_of(self._session, candidate) for candidate in candidates]
         return [state for state in states if state is not None]
 
@@ -100,11 +102,11 @@ async def _delete(session: Session, queue: str, *, if_unused: bool) -> int:
             raise _in_use(queue, None) from error
 
 
-def _candidates(name: str) -> list[str]:
-    if is_service_queue(name):
-        return [name]
+def _candidates(name: str, names: Names) -> list[str]:
+    if is_service_queue(name, names.namespace) or is_service_queue(name, ""):
+        return [names.operated_queue(name)]
     check_service_name(name)
-    return [queue_name(name, is_async=is_async) for is_async in (True, False)]
+    return [names.queue(queue_name(name, is_async=is_async)) for is_async in (True, False)]
 
 
 def _in_use(queue: str, consumers: int | None) -> OperationError:

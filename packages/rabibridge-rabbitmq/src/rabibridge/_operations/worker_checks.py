@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from aiormq import exceptions as amqp
 
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.topology import EXCHANGE
 from rabibridge._operations.clock_limits import CLOCK_ADVICE, SKEW_MAX
 from rabibridge._operations.findings import Finding, Status
 from rabibridge._operations.operator_session import connection_name
@@ -58,7 +57,7 @@ async def _exchange_exists(session: Session, limit: float) -> bool:
     with translated("cannot look at the exchange"):
         try:
             async with session.timeout(limit), session.temporary_channel() as channel:
-                await channel.exchange_declare(EXCHANGE.decode(), passive=True)
+                await channel.exchange_declare(session.names.exchange, passive=True)
         except amqp.ChannelNotFoundEntity:
             return False
         except amqp.ChannelAccessRefused:

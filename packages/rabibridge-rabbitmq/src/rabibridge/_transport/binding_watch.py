@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.topology import ANY_EXCHANGE, ANY_SECOND_EXCHANGE, EXCHANGE
 from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -113,8 +112,9 @@ class BindingWatch:
             await self._worker_session.other_kinds.settle(session, queues, queue)
 
     async def _exchange_missing(self) -> bool:
-        any_exchanges = (ANY_EXCHANGE, ANY_SECOND_EXCHANGE) if self._worker_session.queues.any_usable else ()
-        for name in (EXCHANGE.decode(), *any_exchanges):
+        names = self._worker_session.session.names
+        any_exchanges = (names.any_exchange, names.any_second_exchange)
+        for name in (names.exchange, *any_exchanges) if self._worker_session.queues.any_usable else (names.exchange,):
             try:
                 with translated(f"the exchange {name!r} cannot be checked"):
                     async with self._worker_session.queues.pool.channel() as channel:

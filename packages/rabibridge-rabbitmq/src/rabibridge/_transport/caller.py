@@ -9,6 +9,7 @@ from rabibridge._connection.error_translation import translated
 from rabibridge._connection.queue_state import look_at_queue
 from rabibridge._connection.topology import declare_exchange, declare_reply_queue
 from rabibridge._transport.publish_channel import PublishChannel
+from rabibridge._transport.refused_routes import RefusedRoutes
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -48,6 +49,7 @@ class RabbitCaller:
         """
         self.paused = True
         self.names_user = True
+        self.refused_routes = RefusedRoutes()
         self.events = events
         self._reopen = reopen
         self._last_error = last_error
@@ -67,6 +69,8 @@ class RabbitCaller:
             ConnectionLostError: the connection is lost.
         """
         previous = self._channel
+        if previous is not None and previous.session is not session:
+            self.refused_routes.forget()
         await declare_exchange(session)
         with translated("the channel for calls cannot be opened"):
             async with session.timeout():
@@ -153,7 +157,10 @@ class RabbitCaller:
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
         async with self._looking:
-            return None if self._channel is None else await look_at_queue(self._channel.session, queue)
+            if self._channel is None:
+                return None
+            session = self._channel.session
+            return await look_at_queue(session, session.names.queue(queue))
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Publish a cancellation to the workers of the service."""

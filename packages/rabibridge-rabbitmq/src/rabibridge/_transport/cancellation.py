@@ -14,7 +14,8 @@ from rabibridge._amqp.headers import BROADCAST_HEADER
 from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, declare_cancel_queue
+from rabibridge._connection.names import CANCEL_PREFIX
+from rabibridge._connection.topology import declare_cancel_queue
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["CancellationListener"]
 
 _log = get_logger(__name__)
-_EXCHANGE = EXCHANGE.decode()
 _ROUTING_KEY_MAX = 255
 _BROADCAST = BROADCAST_HEADER.encode()
 
@@ -167,8 +167,9 @@ class CancellationListener:
                         await self._open()
                 self._bound.update(keys)
                 *others, last = (CANCEL_PREFIX + key for key in keys)
-                methods = [bind_queue(self._queue, _EXCHANGE, key, nowait=True) for key in others]
-                methods.append(bind_queue(self._queue, _EXCHANGE, last, nowait=False))
+                exchange = self._session.names.exchange
+                methods = [bind_queue(self._queue, exchange, key, nowait=True) for key in others]
+                methods.append(bind_queue(self._queue, exchange, last, nowait=False))
                 await self._pipeline.request(lambda: methods, BIND_OK)
         except ConfigurationError as error:
             _log.info("%s; cancelled calls run to completion", error)

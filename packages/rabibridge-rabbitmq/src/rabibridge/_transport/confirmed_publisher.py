@@ -13,7 +13,7 @@ from rabibridge._amqp.frames import FrameError, content
 from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._connection.error_translation import permission_error, translated
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.topology import DEAD_LETTERS, declare_dead_letters
+from rabibridge._connection.topology import declare_dead_letters
 from rabibridge._transport.republish import OutgoingMessage, counted_copy, dead_letter
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -87,6 +87,7 @@ class ConfirmedPublisher:
     def __init__(self, session: Session, name: str) -> None:
         """Publish on a connection that the broker lists under ``name``."""
         self._session = session
+        self._dead_letters = session.names.dead_letters.encode()
         self._name = name
         self._channel: _ConfirmChannel | None = None
         self._waiting: list[OutgoingMessage] = []  # for the channel, or for the dead-letter queue to be declared
@@ -120,7 +121,7 @@ class ConfirmedPublisher:
                 _log.error(
                     "%s: cannot dead-letter a request of %r (%s) to queue %r; it is dropped. Further drops are not "
                     "logged: %s",
-                    self._name, queue.name, reason, DEAD_LETTERS.decode(), refusal,
+                    self._name, queue.name, reason, self._dead_letters.decode(), refusal,
                 )  # fmt: skip
             done(refusal)
 
@@ -160,7 +161,7 @@ class ConfirmedPublisher:
             if until > now:
                 message.done(refusal)
                 return
-        if channel is not None and channel.open and (self._declared or message.queue != DEAD_LETTERS):
+        if channel is not None and channel.open and (self._declared or message.queue != self._dead_letters):
             channel.publish(message)
             return
         self._waiting.append(message)
@@ -170,8 +171,8 @@ class ConfirmedPublisher:
     async def _open(self) -> None:
         queue = _ALL_QUEUES
         try:
-            if not self._declared and any(message.queue == DEAD_LETTERS for message in self._waiting):
-                queue = DEAD_LETTERS
+            if not self._declared and any(message.queue == self._dead_letters for message in self._waiting):
+                queue = self._dead_letters
                 await declare_dead_letters(self._session)
                 self._declared, queue = True, _ALL_QUEUES
             if self._channel is None or not self._channel.open:
@@ -202,7 +203,7 @@ class ConfirmedPublisher:
             error = permission_error(self._session.endpoint, "amq.default", "every dead letter and every reply", error)
             self._suspend(_ALL_QUEUES, error)
         for message in messages:
-            if message.queue == DEAD_LETTERS and code not in (0, ACCESS_REFUSED) and not message.retried:
+            if message.queue == self._dead_letters and code not in (0, ACCESS_REFUSED) and not message.retried:
                 self._declared = False
                 self._publish(message._replace(retried=True))
             else:

@@ -15,12 +15,13 @@ from rabibridge._amqp.headers import (
 from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._connection.error_translation import permission_error
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.topology import CANCEL_PREFIX, EXCHANGE, STREAM_PREFIX
+from rabibridge._connection.names import CANCEL_PREFIX, STREAM_PREFIX
 from rabibridge._transport.request_encoder import RequestEncoder
 from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
 from rabibridge_core._protocol.broker_texts import FEED_REFUSED, NO_ROUTE, QUEUE_FULL, WORKER_GONE, too_large
+from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 from rabibridge_core.transport import Reply
 
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
+    from rabibridge._transport.refused_routes import RefusedRoutes
     from rabibridge_core.errors import ConfigurationError
     from rabibridge_core.transport import CallerEvents, Headers, Request
 
 __all__ = ["PublishChannel", "PublishOwner", "Unproven"]
 
+_log = get_logger(__name__)
 _SHORT_TABLE = 160
 """Header tables of fewer bytes, such as those of services that are idempotent, come again and again."""
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
@@ -49,10 +52,12 @@ class PublishOwner(Protocol):
     Attributes:
         events: where replies, refusals and losses are reported.
         names_user: whether messages name the user that sends them; not if the broker knows it by another name.
+        refused_routes: the routing keys that the user may not publish to.
     """
 
     events: CallerEvents
     names_user: bool
+    refused_routes: RefusedRoutes
 
     def update(self) -> None:
         """Called when the channel accepts requests, or no longer does."""
@@ -77,6 +82,7 @@ class PublishChannel(FastChannel):
     def __init__(self, session: Session, channel: int, caller: PublishOwner) -> None:
         super().__init__(session.multiplexer, channel, session.max_payload, session.max_body)
         self.session = session
+        self._exchange = session.names.exchange_bytes
         self.reply_to = b""  # empty: not ready for requests yet
         self._template: RequestTemplate
         self._caller = caller
@@ -109,9 +115,7 @@ class PublishChannel(FastChannel):
 
     def publish(self, request: Request) -> None:
         route = request[0]
-        method = self._publish_methods.get(route) or self._add_publish_method(
-            route, EXCHANGE, route.encode(), mandatory=True
-        )
+        method = self._publish_methods.get(route) or self._method_of(route)
         frames = self._template.encode(method, request, time.time()) or self._encode_any_request(method, request)
         if self._unproven is not None:
             self._unproven.append((PublishChannel.publish, request))
@@ -119,12 +123,18 @@ class PublishChannel(FastChannel):
         self.unconfirmed[tag] = request[1]
         self._multiplexer.write(frames)
 
+    def _method_of(self, route: str) -> bytes:
+        """Return the method that publishes to a routing key on this channel for the first time."""
+        self._caller.refused_routes.check(route)
+        return self._add_publish_method(route, self._exchange, route.encode(), mandatory=True)
+
     def _encode_any_request(self, method: bytes, request: Request) -> Frames:
         return self._encoder.encode(method, request, self.reply_to, self._probe_table)
 
     def notify(self, request: Request) -> None:
         """Publish a request without an address for a reply, and report its confirm."""
-        method = publish_method(self.number, EXCHANGE, request.routing_key.encode(), mandatory=True)
+        self._caller.refused_routes.check(request.routing_key)
+        method = publish_method(self.number, self._exchange, request.routing_key.encode(), mandatory=True)
         frames = self._encoder.encode(method, request, b"", b"")
         if self._unproven is not None:
             self._unproven.append((PublishChannel.notify, request))
@@ -135,7 +145,8 @@ class PublishChannel(FastChannel):
         if len(request.body) > BROADCAST_MAX:
             raise ContentRejectedError(broadcast_too_large(len(request.body)))
         key = request.routing_key
-        method = publish_method(self.number, EXCHANGE, (CANCEL_PREFIX + key).encode(), mandatory=True)
+        self._caller.refused_routes.check(CANCEL_PREFIX + key)
+        method = publish_method(self.number, self._exchange, (CANCEL_PREFIX + key).encode(), mandatory=True)
         # Cancellations of the same keys arrive in the same queues, and have no headers.
         marked = request._replace(headers={**(request.headers or {}), BROADCAST_HEADER: key}, persistent=False)
         frames = self._encoder.encode(method, marked, self.reply_to, self._probe_table)
@@ -146,9 +157,7 @@ class PublishChannel(FastChannel):
     def feed(self, request: Request) -> None:
         """Publish a further message of a call; only a refusal is reported."""
         route = request.routing_key
-        method = self._publish_methods.get(route) or self._add_publish_method(
-            route, EXCHANGE, route.encode(), mandatory=True
-        )
+        method = self._publish_methods.get(route) or self._method_of(route)
         frames = self._encoder.encode(method, request, self.reply_to, b"")
         self._published = tag = self._published + 1
         self._feeds[tag] = request.correlation_id, len(request.body)
@@ -161,8 +170,11 @@ class PublishChannel(FastChannel):
         self._multiplexer.write(frames)
 
     def cancel(self, routing_key: str, correlation_id: bytes) -> None:
+        key = CANCEL_PREFIX + routing_key
+        if key in self._caller.refused_routes:
+            return
         try:
-            method = publish_method(self.number, EXCHANGE, (CANCEL_PREFIX + routing_key).encode(), mandatory=False)
+            method = publish_method(self.number, self._exchange, key.encode(), mandatory=False)
         except FrameError:
             return  # the key is too long with the prefix: no worker listens for cancellations of this service
         self._published += 1  # the broker confirms it like all publishes, and nothing waits for that
@@ -247,8 +259,18 @@ class PublishChannel(FastChannel):
             self._caller.update()
             self._events.lost(error, unconfirmed)
             self.session.fail(error)
+        elif (refused := self._caller.refused_routes.learn(self.session, self.close_text, error)) is not None:
+            key, refusal = refused
+            _log.error("%s", refusal)
+            self._caller.update()
+            if key.startswith(STREAM_PREFIX.decode()):
+                for correlation_id, _ in feeds:
+                    self._events.feed_refused(correlation_id, NoRouteError, str(refusal))
+            self._events.not_permitted(key.removeprefix(CANCEL_PREFIX), refusal, unconfirmed)
+            self._events.lost(ConnectionLostError(str(refusal)), unconfirmed)
+            self._caller.reopen(self.session)
         elif self.reply_to:  # else opening it fails with this error
-            refusal = permission_error(self.session.endpoint, EXCHANGE.decode(), "every call", error)
+            refusal = permission_error(self.session.endpoint, self.session.names.exchange, "every call", error)
             self._caller.refuse(refusal, self.session, proven=proven)
             self._events.lost(refusal, unconfirmed)
 

@@ -11,8 +11,8 @@ import re
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO, direct_reply_node
-from rabibridge._connection.topology import DEAD_LETTERS, SERVER_NAMED
-from rabibridge_core._protocol.naming import queue_name
+from rabibridge._connection.names import DEAD_LETTERS, SERVER_NAMED
+from rabibridge_core._protocol.naming import queue_name, split_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ __all__ = ["ReplyQueues"]
 
 _DEFAULT_FORMS = (re.escape(SERVER_NAMED.decode()) + ".+", "amq_[0-9a-f]{32}")
 """Queues that the broker names, and those that aio-pika's robust connections name. Nobody can guess either."""
-_SERVICE_QUEUES = tuple(queue_name("", is_async=is_async).encode() for is_async in (True, False))
+_SERVICE_QUEUES = tuple(queue_name("", is_async=is_async) for is_async in (True, False))
 
 
 class ReplyQueues:
@@ -37,7 +37,7 @@ class ReplyQueues:
         name = reply_to.decode("utf-8", "backslashreplace")
         if reply_to.startswith(DIRECT_REPLY_TO):
             return "" if direct_reply_node(reply_to) else f"reply_to {name!r} is a malformed direct reply-to address"
-        if not reply_to.startswith((*_SERVICE_QUEUES, DEAD_LETTERS)) and self._allowed.fullmatch(name):
+        if self._allowed.fullmatch(name) and not split_namespace(name)[1].startswith((*_SERVICE_QUEUES, DEAD_LETTERS)):
             return ""
         return (
             f"reply_to {name!r} is not the name of a queue for replies: use a queue that the broker names, direct "

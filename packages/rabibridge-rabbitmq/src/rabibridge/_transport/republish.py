@@ -18,7 +18,6 @@ from rabibridge._amqp.headers import (
     USER_HEADER,
 )
 from rabibridge._amqp.properties import Properties, encode_properties
-from rabibridge._connection.topology import DEAD_LETTERS
 from rabibridge_core._concurrency.deadlines import time_remaining
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def dead_letter(
             persistent=True,
         )
     )
-    return OutgoingMessage(DEAD_LETTERS, flags, encoded, request.body, done)
+    return OutgoingMessage(session.names.dead_letters.encode(), flags, encoded, request.body, done)
 
 
 def _shortened(text: str | None) -> str | None:

@@ -10,8 +10,8 @@ from rabibridge._amqp.frames import content
 from rabibridge._amqp.methods import ACCESS_REFUSED, NO_ROUTE, ack, reject
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO
 from rabibridge._connection.error_translation import permission_error
+from rabibridge._connection.names import SERVER_NAMED
 from rabibridge._connection.own_channel import OwnChannel
-from rabibridge._connection.topology import SERVER_NAMED
 from rabibridge._transport.incoming import RabbitRequest
 from rabibridge._transport.interfaces import ServedQueue
 from rabibridge._transport.redelivery_counter import RedeliveryCounter

@@ -17,7 +17,8 @@ from rabibridge._amqp.control_methods import BIND_OK, bind_queue
 from rabibridge._amqp.field_tables import decode_table_or_empty
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
-from rabibridge._connection.topology import EXCHANGE, STREAM_PREFIX, declare_stream_queue
+from rabibridge._connection.names import STREAM_PREFIX
+from rabibridge._connection.topology import declare_stream_queue
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["StreamQueue"]
 
 _log = get_logger(__name__)
-_EXCHANGE = EXCHANGE.decode()
 
 
 class _StreamChannel(FastChannel):
@@ -155,7 +155,7 @@ class StreamQueue:
         channel.detach()
 
     async def _bind(self) -> None:
-        method = bind_queue(self._queue, _EXCHANGE, self.address, nowait=False)
+        method = bind_queue(self._queue, self._session.names.exchange, self.address, nowait=False)
         await self._pipeline.request(lambda: [method], BIND_OK)
 
     def _on_closed(self, channel: _StreamChannel, error: ConnectionLostError) -> None:
@@ -176,9 +176,10 @@ class StreamQueue:
             await asyncio.wait(self._tasks)
 
     def _permission_error(self, cause: ConfigurationError) -> ConfigurationError:
+        exchange = self._session.names.exchange
         user, vhost = self._session.endpoint.username, self._session.endpoint.virtualhost
         return ConfigurationError(
             f"{cause}. A worker that serves streams or uploads declares a queue that the broker names and binds it to "
-            f"the exchange {_EXCHANGE!r}: the user {user!r} needs the permissions CONFIGURE, WRITE and READ for the "
-            f"queues 'amq.gen-*', and READ for {_EXCHANGE!r}, in the virtual host {vhost!r}"
+            f"the exchange {exchange!r}: the user {user!r} needs the permissions CONFIGURE, WRITE and READ for the "
+            f"queues 'amq.gen-*', and READ for {exchange!r}, in the virtual host {vhost!r}"
         )

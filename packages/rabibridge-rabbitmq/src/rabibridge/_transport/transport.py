@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from rabibridge._connection.names import Names
 from rabibridge._connection.supervisor import SupervisedConnection
 from rabibridge._transport.caller import RabbitCaller
 from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
@@ -36,6 +37,7 @@ class RabbitMQTransport:
         self._connection = SupervisedConnection(
             settings, name, self._supervisor.open_all, self._on_give_up, self._on_refused
         )
+        self._names = Names(settings.namespace)
         self._close_once = CloseOnce()
         self._connect_timeout = settings.connect_timeout
         self._drain_timeout = settings.drain_timeout
@@ -48,6 +50,11 @@ class RabbitMQTransport:
     def state(self) -> ConnectionState:
         """The state of the connection."""
         return ConnectionState.LOST if self._unhandled_loss() else self._connection.state
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that all names on the broker are in; empty: none."""
+        return self._names.namespace
 
     @property
     def last_error(self) -> Exception | None:
@@ -109,15 +116,17 @@ class RabbitMQTransport:
 
     async def declare(self, queue: ServiceQueue, /) -> None:
         """Declare and bind a service queue."""
+        queue = self._names.service_queue(queue)
         await self._with_session(lambda session: self._supervisor.declare(queue, session))
 
     async def delete_unused(self, queue: ServiceQueue, /) -> bool:
         """Delete a service queue unless it has consumers or waiting requests; return whether it is gone."""
+        queue = self._names.service_queue(queue)
         return await self._with_session(lambda session: self._supervisor.delete_unused(queue, session))
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
         """Declare a service queue and receive its requests."""
-        consumer = self._supervisor.add_consumer(queue, events)
+        consumer = self._supervisor.add_consumer(self._names.service_queue(queue), events)
         if self._is_lost():
             return consumer  # the next connection opens it
         try:

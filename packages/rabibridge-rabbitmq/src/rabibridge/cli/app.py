@@ -29,6 +29,7 @@ COMMANDS = commands_of(
     config="Show the configuration, or check a file.",
     secret="Encrypt a password or a key for the configuration, or decrypt one.",  # noqa: S106 - a summary
     doctor="Find out what is wrong between here and the broker.",
+    permissions="Print the fewest permissions that a user of the broker needs, as commands.",
     dead="List dead letters, show one, move them back to their services, or delete them.",
     queue="List the queues of services, empty them, or delete them.",
     dashboard="Show services, workers, errors and dead letters in a browser.",
@@ -78,6 +79,10 @@ def before(
         str | None,
         typer.Option(metavar="NAME", help="The profile of the configuration file. Default: RABIBRIDGE_PROFILE."),
     ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The namespace on the broker; `none`: none. Default: RABIBRIDGE_NAMESPACE."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -87,3 +92,5 @@ def before(
         os.environ["RABIBRIDGE_CONFIG"] = config  # for the processes that a command starts, too
     if profile is not None:
         os.environ["RABIBRIDGE_PROFILE"] = profile
+    if namespace is not None:
+        os.environ["RABIBRIDGE_NAMESPACE"] = namespace

@@ -16,6 +16,7 @@ from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._fake.recording import codec_of, decode
 from rabibridge_testing._memory.broker import MemoryBroker
+from rabibridge_testing._memory.namespaces import queue_in
 from rabibridge_testing._memory.other_threads import on_the_loop
 
 if TYPE_CHECKING:
@@ -41,11 +42,16 @@ class FakeBroker(MemoryBroker):
 
     It serves the functions given to :meth:`add_service` itself, as long as any client or server of the test is
     connected, on their event loop.
+
+    Attributes:
+        namespace: the namespace of the functions given to :meth:`add_service`, empty for none. A test may set it before
+            the first of them.
     """
 
     def __init__(self) -> None:
         """Create an empty broker that records all calls."""
         super().__init__("fake_broker", trace=True)
+        self.namespace = ""
         self._schemas: dict[str, ServiceSchema] = {}
         self._worker: _Worker | None = None
         self._settings: Settings | None = None
@@ -55,7 +61,8 @@ class FakeBroker(MemoryBroker):
         """Return a new transport to this broker, whichever broker is configured: a ``TransportFactory``."""
         self._settings = settings
         endpoint = settings.endpoints[0] if settings.endpoints and settings.identify else None
-        return self.transport(name, user="" if endpoint is None else endpoint.username)
+        user = "" if endpoint is None else endpoint.username
+        return self.transport(name, user=user, namespace=settings.namespace)
 
     @overload
     def add_service(  # type: ignore[overload-overlap] # as in RpcServer
@@ -186,7 +193,7 @@ class FakeBroker(MemoryBroker):
             await worker.stop()
             for schema in self._schemas.values():
                 for spec in schema.queues:
-                    if queue := self.queues.get(spec.name):
+                    if queue := self.queues.get(queue_in(self.namespace, spec).name):
                         queue.purge()
 
     @on_the_loop
@@ -215,7 +222,7 @@ class FakeBroker(MemoryBroker):
         if schema.executor == "process":
             check_can_run_in_child(schema)
         for queue in schema.queues:
-            self.declare(queue)
+            self.declare(queue_in(self.namespace, queue))
         self._schemas[schema.name] = schema
         self._serve_soon()
         return schema
@@ -233,7 +240,8 @@ class FakeBroker(MemoryBroker):
         if self._worker is None or self._worker.transport.state is ConnectionState.CLOSED:
             if not self.accepting:
                 return  # restore() calls this again
-            self._worker = _Worker(self.transport("the worker of fake_broker"), codec_of(self._settings))
+            transport = self.transport("the worker of fake_broker", namespace=self.namespace)
+            self._worker = _Worker(transport, codec_of(self._settings))
         self._worker.serve(self._schemas)
 
 

@@ -24,6 +24,7 @@ from rabibridge_core._protocol.streams import (
     read_index,
 )
 from rabibridge_core.errors import ContentRejectedError, SerializationError
+from rabibridge_testing._memory.namespaces import key_without
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.serializers import Serializer
@@ -126,7 +127,7 @@ def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
 
 
 def _options(request: Request) -> dict[str, Any]:
-    headers, key = request.headers or {}, request.routing_key
+    headers, key = request.headers or {}, key_without(request.routing_key)
     upload = headers.get(UPLOAD)
     return {
         "kind": next((kind for kind in get_args(FunctionKind) if key.startswith((f"{kind}_", f"{kind}:"))), "any"),

@@ -41,9 +41,15 @@ class MemoryBroker(Router[MemoryTransport]):
         super().__init__(name, trace=trace)
         self.max_message_size = max_message_size
 
-    def transport(self, name: str = "memory transport", *, user: str = "") -> MemoryTransport:
-        """Return a new transport to this broker, not connected yet, which belongs to ``user``; empty: to nobody."""
-        return MemoryTransport(self, name, user=user)
+    def transport(self, name: str = "memory transport", *, user: str = "", namespace: str = "") -> MemoryTransport:
+        """Return a new transport to this broker, not connected yet.
+
+        Args:
+            name: the name of the transport, used in errors.
+            user: the user that it belongs to; empty: nobody.
+            namespace: the namespace that its services and its requests are in; empty: none.
+        """
+        return MemoryTransport(self, name, user=user, namespace=namespace)
 
     @on_the_loop
     def lose_connection(self, *, restore: bool = True) -> None:

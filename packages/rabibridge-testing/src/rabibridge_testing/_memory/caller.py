@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
 from rabibridge_core._protocol.broker_texts import too_large
+from rabibridge_core._protocol.naming import in_namespace
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 from rabibridge_testing._memory.messages import caller_name
+from rabibridge_testing._memory.namespaces import key_in, request_in
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,11 +63,13 @@ class CallerHost(Protocol):
         name: the name of the transport, used in errors.
         user: the user that its messages name; empty: none.
         loop: the event loop that the transport is connected on.
+        namespace: the namespace that it sends in; empty: none.
     """
 
     name: str
     user: str
     loop: asyncio.AbstractEventLoop
+    namespace: str
 
     @property
     def broker(self) -> CallerRouter:
@@ -98,6 +102,7 @@ class MemoryCaller:
         self.transport = transport
         self.events = events
         self.address: int | None = None
+        self._namespace = transport.namespace
         self._unconfirmed: set[bytes] = set()
         self._reported: set[bytes] = set()
 
@@ -143,7 +148,7 @@ class MemoryCaller:
             ConnectionLostError: there is no connection; ``executed`` is ``False``.
         """
         address = self._sending(request)
-        self.transport.broker.publish(request, address)
+        self.transport.broker.publish(request_in(self._namespace, request), address)
 
     def notify(self, request: Request, /) -> None:
         """Send one request that wants no reply, and report when the broker has accepted it.
@@ -153,7 +158,7 @@ class MemoryCaller:
         """
         address = self._sending(request)
         self._reported.add(request.correlation_id)
-        self.transport.broker.publish(request, None, sender=address)
+        self.transport.broker.publish(request_in(self._namespace, request), None, sender=address)
 
     def broadcast(self, request: Request, /) -> None:
         """Send one request to every worker of its service.
@@ -166,7 +171,7 @@ class MemoryCaller:
             raise ContentRejectedError(broadcast_too_large(len(request.body)))
         address = self._sending(request)
         self._reported.add(request.correlation_id)
-        self.transport.broker.broadcast(request, address)
+        self.transport.broker.broadcast(request_in(self._namespace, request), address)
 
     def feed(self, request: Request, /) -> None:
         """Send a further message of a call to the worker that processes it.
@@ -193,13 +198,13 @@ class MemoryCaller:
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
         """Return the number of consumers and of waiting requests of a queue."""
-        found = self.transport.broker.queues.get(queue)
+        found = self.transport.broker.queues.get(in_namespace(queue, self._namespace))
         return None if found is None else (found.consumers, len(found))
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Tell the workers of a service that this call was cancelled; without effect without a connection."""
         if self.address is not None:
-            self.transport.broker.cancel(routing_key, self.address, correlation_id)
+            self.transport.broker.cancel(key_in(self._namespace, routing_key), self.address, correlation_id)
 
     def lost(self, error: ConnectionLostError) -> None:
         """Called when the connection was lost: report it with the requests that the broker had not confirmed."""

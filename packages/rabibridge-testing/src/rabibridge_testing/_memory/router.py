@@ -23,6 +23,7 @@ from rabibridge_core.transport import Reply
 from rabibridge_testing._memory.attached import AttachedTransport
 from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.messages import CallTrace, DeadLetter, Message, caller_name
+from rabibridge_testing._memory.namespaces import key_without
 from rabibridge_testing._memory.queue import MemoryQueue, limit_differences
 from rabibridge_testing._memory.routes import Routes
 from rabibridge_testing._memory.senders import Senders
@@ -217,7 +218,8 @@ class Router(Senders, FaultControls, Generic[TransportT]):
     def dead_letter(self, message: Message, queue: str, reason: str) -> None:
         """Store a request as a dead letter."""
         service = service_of_queue(queue)
-        self.dead_letters.append(DeadLetter(service, queue, message.request, reason, message.deliveries))
+        request = message.request._replace(routing_key=key_without(message.request.routing_key))
+        self.dead_letters.append(DeadLetter(service, queue, request, reason, message.deliveries))
 
     def reply(self, message: Message, reply: Reply, worker: ConsumerHost) -> None:
         """Send a reply to the caller of ``message``, or tell ``worker`` that the caller has disconnected."""
@@ -283,4 +285,4 @@ class Router(Senders, FaultControls, Generic[TransportT]):
 
     def _service(self, routing_key: str) -> str:
         queue = self._routes.find(routing_key)
-        return service_of_routing_key(routing_key) if queue is None else queue.service
+        return service_of_routing_key(key_without(routing_key)) if queue is None else queue.service

@@ -6,10 +6,12 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
+from rabibridge_core._protocol.naming import in_namespace
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._memory.caller import MemoryCaller
 from rabibridge_testing._memory.consumer import MemoryConsumer
+from rabibridge_testing._memory.namespaces import key_in, queue_in
 from rabibridge_testing._memory.receivers import Receivers
 
 if TYPE_CHECKING:
@@ -31,21 +33,22 @@ class MemoryTransport(Receivers):
         user: the user that its messages name; empty: none.
         loop: the event loop that it was connected on.
         address: where callers send further messages of calls that it processes; empty without a connection.
+        namespace: the namespace that its services and its requests are in; empty: none.
     """
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, broker: Router[MemoryTransport], name: str = "memory transport", *, user: str = "") -> None:
+    def __init__(
+        self, broker: Router[MemoryTransport], name: str = "memory transport", *, user: str = "", namespace: str = ""
+    ) -> None:
         """Create a transport to ``broker``, not connected yet."""
         self.broker = broker
-        self.name, self.user = name, user
+        self.name, self.user, self.namespace = name, user, namespace
         self.address = ""
         super().__init__()
         self._last_error: Exception | None = None
         self._callers: list[MemoryCaller] = []
-        self._ready_or_closed = asyncio.Event()
-        self._closed = asyncio.Event()
-        self._unblocked = asyncio.Event()
+        self._ready_or_closed, self._closed, self._unblocked = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self._state.value}>"
@@ -163,7 +166,7 @@ class MemoryTransport(Receivers):
             ConnectionLostError: the transport was never connected, or is closed.
         """
         await self.wait_ready()
-        self.broker.declare(queue)
+        self.broker.declare(queue_in(self.namespace, queue))
 
     async def delete_unused(self, queue: ServiceQueue, /) -> bool:
         """Delete the queue unless it has consumers or waiting requests; return whether it is gone.
@@ -172,7 +175,7 @@ class MemoryTransport(Receivers):
             ConnectionLostError: the transport was never connected, or is closed.
         """
         await self.wait_ready()
-        return self.broker.delete_unused(queue.name)
+        return self.broker.delete_unused(in_namespace(queue.name, self.namespace))
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> MemoryConsumer:
         """Declare the queue and receive requests from it, at most ``queue.fetch_size`` unsettled at any time.
@@ -188,6 +191,7 @@ class MemoryTransport(Receivers):
     def consume(self, queue: ServiceQueue, events: ConsumerEvents) -> MemoryConsumer:
         """Do what :meth:`serve` does, without being a coroutine function."""
         self._check_open()
+        queue = queue_in(self.namespace, queue)
         consumer = MemoryConsumer(self, queue, events)
         if self._state is ConnectionState.READY:
             consumer.start(self.broker.declare(queue))
@@ -201,7 +205,7 @@ class MemoryTransport(Receivers):
             ConnectionLostError: the transport was never connected, or is closed.
         """
         self._check_open()
-        self._control = key, received
+        self._control = key_in(self.namespace, key), received
 
     def _send_answer(self, message: Message, reply: Reply) -> None:
         if self._state is ConnectionState.READY:

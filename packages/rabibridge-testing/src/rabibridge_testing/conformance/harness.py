@@ -95,6 +95,9 @@ class Inbox:
         """Called when the broker has accepted a notification or a broadcast."""
         self.confirms.put_nowait(bytes(correlation_id))
 
+    def not_permitted(self, routing_key: str, error: ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
+        """Called when the broker refuses the user all requests to a routing key."""
+
     def too_large(self, limit: int, unconfirmed: Collection[bytes], /) -> None:
         """Called when the broker has refused a request because of its size."""
         self.limits.put_nowait(limit)

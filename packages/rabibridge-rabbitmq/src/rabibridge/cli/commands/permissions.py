@@ -1,0 +1,80 @@
+"""``rabibridge permissions``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from rabibridge.cli.lazy import command_app
+from rabibridge.cli.output import print_json, print_line
+from rabibridge.cli.runtime import report_errors
+
+__all__ = ["app"]
+
+app = command_app()
+
+_EXAMPLES = """\b
+Examples:
+  rabibridge permissions caller --user gateway
+  rabibridge permissions caller --namespace billing --service add --service price
+  rabibridge permissions server --namespace billing --service add | sh
+
+Nothing is changed, and no broker is asked.
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def permissions(
+    role: Annotated[
+        Literal["caller", "server", "operator"],
+        typer.Argument(metavar="ROLE", help="caller, server, or operator (doctor, dead, queue)."),
+    ],
+    service: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this service; may be repeated. Of a caller it needs a namespace."),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The namespace; `none`: none. Default: RABIBRIDGE_NAMESPACE.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The user of the broker. Default: the name of the role.")
+    ] = None,
+    vhost: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The virtual host. Default: that of the configuration, or /.")
+    ] = None,
+    direct_reply: Annotated[
+        bool | None,
+        typer.Option(
+            "--direct-reply/--own-queue",
+            help="How a caller receives replies. Default: RABIBRIDGE_DIRECT_REPLY.",
+            show_default=False,
+        ),
+    ] = None,
+    introspection: Annotated[
+        bool, typer.Option("--introspection", help="Let a caller of some services ask all workers about themselves.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in the form of RabbitMQ's definitions.")] = False,
+) -> None:
+    """Print the fewest permissions that a user of the broker needs, as commands."""
+    with report_errors(as_json=as_json):
+        from rabibridge._operations.permission_sets import names_in, permission_set
+        from rabibridge.settings import RABBITMQ, rabbitmq_settings
+        from rabibridge_core.settings import load_settings
+
+        settings = load_settings(transport_name=RABBITMQ.name, require_broker=False, options={"namespace": namespace})
+        where = vhost or next((endpoint.virtualhost for endpoint in settings.endpoints), "/")
+        direct = rabbitmq_settings(settings).direct_reply if direct_reply is None else direct_reply
+        found = permission_set(
+            role,
+            names_in(settings.namespace),
+            service or (),
+            vhost=where,
+            direct_reply=direct,
+            introspection=introspection,
+        )
+    if as_json:
+        print_json(found.to_json(user or role, where))
+        return
+    for line in found.commands(user or role, where):
+        print_line(line)

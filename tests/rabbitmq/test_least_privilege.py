@@ -1,0 +1,143 @@
+"""Each role does all of its work with exactly the permissions that are printed for it, and names each that is missing.
+
+The commands that ``rabibridge permissions`` prints are given to a real broker as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from yarl import URL
+
+from rabibridge import ConfigurationError, RMQServer
+from rabibridge._operations.permission_sets import PermissionSet, names_in, permission_set
+from tests.rabbitmq.every_shape import every_shape, offer
+from tests.rabbitmq.support import ctl, vhost_of
+from tests.support.broadcasts import all_results
+from tests.support.waiting import PATIENCE, soon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rabibridge._operations.permission_sets import PermissionRole
+    from tests.rabbitmq.support import Stage
+    from tests.rabbitmq.users import Users
+    from tools.broker import Broker
+
+NAMESPACES = pytest.mark.parametrize("namespace", ["", "billing"], ids=["no namespace", "namespace"])
+
+
+class Grants:
+    """Gives new users what is printed for them."""
+
+    def __init__(self, broker: Broker, users: Users, url: str, namespace: str, folder: Path) -> None:
+        self._broker = broker
+        self._users = users
+        self._folder = folder
+        self.vhost = vhost_of(url)
+        self.names = names_in(namespace)
+
+    async def user(self, role: PermissionRole, services: Any = (), **options: Any) -> str:
+        """Return the URL of a new user with the permissions of a role."""
+        url = await self._users.add("^$", "^$", "^$")
+        await self.give(url, permission_set(role, self.names, services, vhost=self.vhost, **options))
+        return url
+
+    async def give(self, url: str, permissions: PermissionSet) -> None:
+        """Carry out the commands."""
+        user = URL(url).user
+        assert user is not None
+        for line in permissions.commands(user, self.vhost):
+            command = shlex.split(line)
+            if command[0] == "echo":
+                definitions = self._folder / f"{secrets.token_hex(4)}.json"
+                definitions.write_text(command[1])
+                command = [*command[3:], str(definitions)]
+            assert command[0] == "rabbitmqctl"
+            await ctl(self._broker, *command[1:])
+
+
+@pytest.fixture
+def namespace() -> str:
+    """The namespace of the test, where it does not say another."""
+    return "billing"
+
+
+@pytest.fixture
+def grants(governed: Broker, users: Users, vhost_url: str, namespace: str, tmp_path: Path) -> Grants:
+    return Grants(governed, users, vhost_url, namespace, tmp_path)
+
+
+def _options(namespace: str) -> dict[str, Any]:
+    return {"namespace": namespace} if namespace else {}
+
+
+async def _served(stage: Stage, url: str, namespace: str) -> Any:
+    """Serve one service of each shape."""
+    server = stage.new_server(url=url, **_options(namespace))
+    offered = offer(server, f"{secrets.token_hex(4)}.v-1")
+    await soon(server.connect())
+    stage.start(server)
+    return offered
+
+
+@NAMESPACES
+@pytest.mark.parametrize("direct", [False, True], ids=["own queue", "direct reply-to"])
+async def test_a_caller_and_a_server_need_no_more(
+    stage: Stage, grants: Grants, namespace: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = await _served(stage, await grants.user("server"), namespace)
+    monkeypatch.setenv("RABIBRIDGE_DIRECT_REPLY", str(direct))
+    caller = await grants.user("caller", direct_reply=direct)
+    await every_shape(await stage.client(url=caller, **_options(namespace)), offered)
+
+
+async def test_both_may_be_limited_to_some_services(stage: Stage, grants: Grants, namespace: str) -> None:
+    end = f"{secrets.token_hex(4)}.v-1"
+    names = [f"{name}_{end}" for name in ("value", "blocking", "hangs", "note", "items", "total")]
+    url = await grants.user("server", names)
+    server = stage.new_server(url=url, namespace=namespace)
+    offered = offer(server, end)
+    assert offered.names == names
+    await soon(server.connect())
+    stage.start(server)
+    other = (await _served(stage, stage.url, namespace)).names[0]
+
+    limited = await stage.client(url=await grants.user("caller", names), namespace=namespace)
+    await every_shape(limited, offered, introspection=False)
+    kept = asyncio.ensure_future(limited.options(timeout=PATIENCE, idempotent=True).call(names[0], "kept"))
+    for kind in ("async", "any"):
+        with pytest.raises(ConfigurationError) as refused:
+            await soon(limited.remote_call(other, (1,), ftype=kind, timeout=PATIENCE))
+        for told in (other, "set_topic_permissions", "'billing:rpc'", grants.vhost):
+            assert str(told) in str(refused.value)
+    assert await soon(kept) == "kept"
+    for ask in (limited.ping, limited.services, limited.workers):
+        with pytest.raises(ConfigurationError, match="cancel:control"):
+            await soon(ask(timeout=PATIENCE))
+    with pytest.raises(ConfigurationError, match=other):
+        await soon(limited.options(timeout=PATIENCE).notify(other, 1))
+    with pytest.raises(ConfigurationError, match=other):
+        await soon(all_results(limited.options(timeout=PATIENCE).broadcast(other, 1)))
+    await every_shape(limited, offered, introspection=False)
+    asker = await stage.client(url=await grants.user("caller", names, introspection=True), namespace=namespace)
+    assert len(await soon(asker.ping(timeout=PATIENCE))) == 2
+
+
+async def test_a_server_of_some_services_serves_no_others(
+    stage: Stage, grants: Grants, namespace: str, vhost_url: str
+) -> None:
+    url = await grants.user("server", ["add"])
+    server = RMQServer(url=url, namespace=namespace)
+    server.add_service(_echo, name="payroll")
+    with pytest.raises(ConfigurationError, match="billing:rpc_async_payroll"):
+        await soon(server.connect())
+    await server.close()
+
+
+async def _echo(given: Any) -> Any:
+    return given
