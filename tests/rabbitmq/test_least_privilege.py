@@ -6,8 +6,10 @@ The commands that ``rabibridge permissions`` prints are given to a real broker a
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,13 +23,12 @@ from tests.support.broadcasts import all_results
 from tests.support.waiting import PATIENCE, soon
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rabibridge._operations.permission_sets import PermissionRole
     from tests.rabbitmq.support import Stage
     from tests.rabbitmq.users import Users
     from tools.broker import Broker
 
+ROOT = Path(__file__).parents[2]
 NAMESPACES = pytest.mark.parametrize("namespace", ["", "billing"], ids=["no namespace", "namespace"])
 
 
@@ -141,3 +142,11 @@ async def test_a_server_of_some_services_serves_no_others(
 
 async def _echo(given: Any) -> Any:
     return given
+
+
+def test_the_definitions_to_deploy_have_these_sets() -> None:
+    definitions = json.loads((ROOT / "deploy/rabbitmq/definitions.json").read_text(encoding="utf-8"))
+    found = {one["user"]: one for one in definitions["permissions"]}
+    roles: tuple[PermissionRole, ...] = ("server", "caller")
+    for role in roles:
+        assert [found[role]] == permission_set(role, names_in("")).to_json(role, "calls")["permissions"]
