@@ -115,7 +115,7 @@ class GuardedCallerEvents:
         self.refused = events.refused
         self.feed_refused = events.feed_refused
         self.confirmed = events.confirmed
-        self.too_large = events.too_large
+        self.not_permitted, self.too_large = events.not_permitted, events.too_large
         self.lost = events.lost
 
     def replied(self, correlation_id: bytes, reply: Reply, /) -> None:

@@ -76,8 +76,7 @@ class Inbox:
         self.losses: asyncio.Queue[ConnectionLostError | ConfigurationError] = asyncio.Queue()
         self.confirms: asyncio.Queue[bytes] = asyncio.Queue()
         self.limits: asyncio.Queue[int] = asyncio.Queue()
-        self.unconfirmed: set[bytes] = set()
-        """The correlation ids that the broker had not confirmed when the connection was last lost."""
+        self.unconfirmed: set[bytes] = set()  # when the connection was last lost
 
     def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
         """Called when a reply has arrived."""
@@ -179,8 +178,7 @@ class Bench:
 
     def __init__(self, make_transport: Callable[[], Awaitable[Transport]]) -> None:
         """Get all transports from ``make_transport``."""
-        self._make_transport = make_transport
-        self._stack = AsyncExitStack()
+        self._make_transport, self._stack = make_transport, AsyncExitStack()
 
     def name(self, stem: str = "service") -> str:
         """Return a unique service name."""
@@ -188,8 +186,7 @@ class Bench:
 
     def queue(self, **limits: Any) -> ServiceQueue:
         """Return a queue with a unique name; ``limits`` are fields of ServiceQueue."""
-        name = self.name()
-        chosen = {"queue_size": None, "fetch_size": 16, **limits}
+        name, chosen = self.name(), {"queue_size": None, "fetch_size": 16, **limits}
         return ServiceQueue(queue_name(name, is_async=True), routing_keys(name, is_async=True), **chosen)
 
     async def transport(self, *, connect: bool = True) -> Transport:
@@ -202,8 +199,8 @@ class Bench:
 
     async def caller(self, transport: Transport | None = None) -> tuple[Caller, Inbox]:
         """Return a new caller, and the inbox that records its events."""
-        inbox = Inbox()
-        return await soon((transport or await self.transport()).open_caller(inbox)), inbox
+        inbox, transport = Inbox(), transport or await self.transport()
+        return await soon(transport.open_caller(inbox)), inbox
 
     async def client(
         self, *, codec: Codec | None = None, transport: Transport | None = None, connect: bool = True
