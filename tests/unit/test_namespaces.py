@@ -43,10 +43,10 @@ def test_a_class_is_no_namespace() -> None:
 
 
 def test_it_is_not_ignored_beside_what_has_its_own() -> None:
-    transport = MemoryBroker().transport()
-    for given in ({"transport": transport}, {"settings": load_settings(url="amqp://guest:guest@localhost")}):
-        with pytest.raises(ConfigurationError, match="namespace="):
-            RMQClient(namespace="billing", **given)
+    with pytest.raises(ConfigurationError, match="namespace="):
+        RMQClient(namespace="billing", transport=MemoryBroker().transport())
+    with pytest.raises(ConfigurationError, match="namespace="):
+        RMQClient(namespace="billing", settings=load_settings(url="amqp://guest:guest@localhost"))
 
 
 def test_a_transport_without_namespaces_is_refused() -> None:

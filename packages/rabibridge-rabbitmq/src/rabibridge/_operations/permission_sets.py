@@ -150,11 +150,12 @@ def _server(names: Names, services: Sequence[str], vhost: str) -> PermissionSet:
     both_any = [_escaped(names.any_exchange), _escaped(names.any_second_exchange)]
     queues = _queues(names, services)
     # Who may declare an exchange may delete it, and declare it as one whose routing keys are not limited.
-    # RabbitMQ asks for more than that of an exchange that has an alternate one: to write to that, and to read from it.
     declares = [] if services else [exchange, *both_any, dead]
     permissions = Permissions(
         _any_of(queues, _OWN_QUEUES, *declares),
-        _any_of(queues, _OWN_QUEUES, _DEFAULT, *both_any[: 1 if services else 2]),
+        _any_of(
+            queues, _OWN_QUEUES, _DEFAULT, *both_any[: 1 if services else 2]
+        ),  # to the second: to declare the first
         _any_of(queues, _OWN_QUEUES, exchange, *both_any),
     )
     topics = list[TopicPermissions]()
@@ -191,7 +192,8 @@ def _one_of(services: Sequence[str]) -> str:
 
 
 def _any_of(*patterns: str) -> str:
-    return f"^({'|'.join(patterns)})$" if len(patterns) > 1 else f"^{patterns[0]}$"
+    joined = "|".join(patterns)
+    return f"^({joined})$" if len(patterns) > 1 else f"^{joined}$"
 
 
 def _escaped(name: str) -> str:
