@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import os
 import subprocess
 import sys
@@ -26,35 +25,19 @@ from rabibridge import RabiBridgeError, RMQClient, RMQServer
 from rabibridge.dashboard import Dashboard
 from rabibridge.sync import Client
 from rabibridge_core.settings import Secret, load_settings
-from rabibridge_core.settings.encrypted_secrets import encrypt
 from rabibridge_core.settings.overview import overview
 from tests.rabbitmq.support import Gate, ctl
-from tests.security.watch import Watch
+from tests.security.watch import PASSWORD, SIGNING_KEY, Watch
 from tests.support.proxy import Proxy
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from rabibridge_testing import FakeBroker
     from tests.rabbitmq.support import Stage
     from tests.rabbitmq.users import Users
     from tools.broker import Broker
-
-PASSWORD = "mark-password-7f3a9c51"
-SIGNING_KEY = "mark-signing-key-b20e4d68"
-PASSPHRASE = "mark-passphrase-91c7ae03"
-
-
-@pytest.fixture
-def watch(caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
-    """Everything is logged; at the end of the test, the log is searched like everything else."""
-    watch = Watch(PASSWORD, SIGNING_KEY, PASSPHRASE)
-    with caplog.at_level(logging.DEBUG):
-        yield watch
-        watch.records(caplog.records)
-    assert watch.shown
-    assert watch.found() == []
 
 
 def _shows_itself(watch: Watch, place: str, one: Any) -> None:
@@ -86,68 +69,6 @@ def test_the_watch_finds_what_is_shown(tmp_path: Path) -> None:
 
 
 _FAILING = "from rabibridge import register_call\n@register_call\nasync def f(): 1 / 0\n"
-
-# ---- the configuration
-
-
-@pytest.mark.usefixtures("clean_place")
-@pytest.mark.parametrize(
-    "url",
-    [
-        f"amqp://u:{PASSWORD}@h:port/",
-        f"amqp://u:{PASSWORD}@h:99999/",
-        f"amqp://u:{PASSWORD}@/",
-        f"amqp://u:{PASSWORD}@h/?heartbeat=x",
-        f"amqp://u:x?{PASSWORD}@h/",
-        f"amqp://u:x?heartbeat={PASSWORD}@h/",
-        f"amqp://u:x#{PASSWORD}@h/",
-        f"amqp://u:x/{PASSWORD}@h/",
-        f"amqp://u:{PASSWORD}@h/a/b",
-        f"amqp://u:{PASSWORD}/h",
-        f"amqp://u:p@{PASSWORD}@h/",
-        f"amqp:/u:{PASSWORD}@h/",
-        f"u:{PASSWORD}@h",
-        f"nonsense://u:{PASSWORD}@h/",
-        f"amqp://u:{PASSWORD}@h/,amqp://u:{PASSWORD}@h:x/",
-        f"amqp://:{PASSWORD}@h/",
-        f"amqp://u:{PASSWORD}%ff@h/",
-        f"memory://u:{PASSWORD}@h/",
-    ],
-)
-def test_odd_urls(url: str, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("argument", "variable"):
-        arguments: dict[str, Any] = {"url": url} if place == "argument" else {}
-        if place == "variable":
-            monkeypatch.setenv("RABIBRIDGE_URL", url)
-        for kind in (load_settings, RMQClient, RMQServer):
-            try:
-                watch.thing("what was made", kind(**arguments))
-            except RabiBridgeError as error:
-                watch.error(f"{place} of {kind.__name__}", error)
-    watch.thing("overview", overview())
-
-
-@pytest.mark.usefixtures("clean_place")
-def test_wrong_settings_and_wrong_passphrases(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("rabibridge.toml").write_text(
-        f'[rabbitmq]\nRABBITMQ_HOST = "h"\nRABBITMQ_PORT = 1\nRABBITMQ_USERNAME = "u"\n'
-        f'RABBITMQ_PASSWORD = "{PASSWORD}"\n[app]\nSIGNING_KEY = "{SIGNING_KEY}"\nMAX_BODY = 1\n'
-        f'[secret]\nSECRET = "{PASSPHRASE}"\n'
-    )
-    encrypted = encrypt(PASSWORD, "another passphrase")
-    monkeypatch.setenv("RABIBRIDGE_PASSPHRASE", PASSPHRASE)
-    wrong: list[dict[str, Any]] = [{}, {"password": encrypted}, {"url": f"amqp://u:{encrypted}@h/"}]
-    wrong += [{"password": PASSWORD, "port": 0}, {"url": f"amqp://u:{PASSWORD}@h:port/"}]
-    for arguments in wrong:
-        for kind in (load_settings, Client):
-            with pytest.raises(RabiBridgeError) as failed:
-                kind(**arguments)
-            watch.error(kind.__name__, failed.value)
-    Path("rabibridge.toml").write_text(f'[rabbitmq]\nRABBITMQ_PASSWORD = "{PASSWORD}\n')
-    with pytest.raises(RabiBridgeError) as failed:
-        load_settings()
-    watch.error("broken file", failed.value)
-
 
 # ---- connecting
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+PASSWORD = "mark-password-7f3a9c51"
+SIGNING_KEY = "mark-signing-key-b20e4d68"
+PASSPHRASE = "mark-passphrase-91c7ae03"
 _TESTS = str(Path(__file__).parents[1])
 
 
