@@ -294,5 +294,5 @@ async def test_what_is_no_broker(amqp_url: str) -> None:
 
 async def test_the_second_host_is_examined_where_the_first_is_down(vhost_url: str) -> None:
     findings = await _examined(f"{URL(vhost_url).with_port(9)},{vhost_url}", role="client")
-    assert _bad(findings) == [("tcp", "127.0.0.1:9", "failure")]
-    assert findings[-1].check == "dead letters"
+    assert _bad(findings) == [("tcp", "127.0.0.1:9", "warning")]
+    assert "dead letters" in {finding.check for finding in findings}
