@@ -99,7 +99,7 @@ def test_scripts_can_tell_failures_apart(worker: Command, arguments: list[str], 
     else:
         assert "services.py" in done.stderr
         assert done.stderr.replace("\n", "").isprintable()
-        assert r"nothing here \x1b[31m\nerror: forged" in done.stderr.splitlines()[0]
+        assert r"nothing here \x1b[31m\n  error: forged" in done.stderr.splitlines()[0]
 
 
 def test_a_full_queue_and_an_error_as_json(worker: Command) -> None:

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pamqp import commands as spec
 
 from rabibridge import RemoteExecutionError
+from rabibridge._transport.letter_shares import LetterShares
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply
@@ -213,3 +215,28 @@ async def test_a_call_that_kills_its_workers_ends_there_once_and_its_caller_is_t
     await until_waiting(stage.url, f"rpc_async_die_{workers.name}", 0)
     letter = await _letter(raw)
     assert letter.header.properties.headers["rb-dead-queue"] == f"rpc_async_die_{workers.name}"
+
+
+async def test_one_sender_cannot_push_out_the_letters_of_others(
+    bench: Bench, raw: Any, governed: Broker, vhost_url: str, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("rabibridge._transport.consumer_supervisor.LetterShares", partial(LetterShares, share=10 * 513))
+    _, queue, worker = await _served(bench)
+
+    async def dead_letters(sender: str, count: int) -> None:
+        for _ in range(count):
+            await raw.basic_publish(
+                b"x", exchange="rpc", routing_key=queue.routing_keys[0],
+                properties=spec.Basic.Properties(correlation_id="7", reply_to=sender),
+            )  # fmt: skip
+        for _ in range(count):
+            (await worker.next()).dead_letter("because of a test")
+
+    await dead_letters("amq.gen-honest", 1)
+    await until_waiting(vhost_url, "rpc.dead", 1)
+    await dead_letters("amq.gen-flood", 100)
+    await dead_letters("amq.gen-late", 1)
+    await until_waiting(vhost_url, "rpc.dead", 12)  # the first, ten of the flood, and the last
+    assert (await _letter(raw)).header.properties.reply_to == "amq.gen-honest"
+    assert sum("share of dead letters" in line for line in caplog.messages) == 1

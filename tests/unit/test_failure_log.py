@@ -94,3 +94,20 @@ async def test_a_request_with_a_deadline_alone_that_has_passed_is_dropped_with_a
     assert "'work': a request arrived after its deadline and was not run: call 0" in first
     assert "2 more times" in more
     await service.stop(0)
+
+
+async def test_a_thousand_requests_that_are_given_up_are_one_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    work = ThreadWork()
+    service = make_service(work.work)
+    given_up = [ScriptedRequest(correlation_id=b"%d" % number) for number in range(1_000)]
+    for request in given_up:
+        request.redelivered, request.deliveries = True, 6
+        service.received(request)
+    await until(lambda: not service.active_requests)
+    assert all("dead" in " ".join(request.events) for request in given_up)
+    assert work.started == []
+    service._maintain()
+    first, more = caplog.messages
+    assert "call 0 is dead-lettered" in first
+    assert "999 more times: a call is dead-lettered" in more
+    await service.stop(0)

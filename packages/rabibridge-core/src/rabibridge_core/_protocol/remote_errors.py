@@ -14,7 +14,7 @@ from rabibridge_core._protocol.headers import (
     EXIT_CODE,
 )
 from rabibridge_core._protocol.service_errors import as_declared
-from rabibridge_core._reporting.error_text import class_names, message_of, traceback_of
+from rabibridge_core._reporting.error_text import block, class_names, message_of, printable, told, traceback_of
 from rabibridge_core._reporting.user_frames import is_of_user
 from rabibridge_core.errors import (
     AccessDeniedError,
@@ -114,7 +114,7 @@ _NOT_RUN = (INVALID_ARGUMENTS, REQUEST_REJECTED)
 
 
 def encode_error(
-    error: BaseException, kind: str, remark: str = "", told: RemoteTraceback = "full"
+    error: BaseException, kind: str, remark: str = "", detail: RemoteTraceback = "full"
 ) -> tuple[str, dict[str, str]]:
     """Return the traceback and the headers that report ``error`` to the caller, both bounded in size.
 
@@ -124,15 +124,15 @@ def encode_error(
         error: what was raised.
         kind: where it was raised. What was raised in the worker itself is reported without a traceback.
         remark: the message to report if the exception has none.
-        told: how much the caller is told. With ``"none"``, it still gets what RabiBridge itself has to say.
+        detail: how much the caller is told. With ``"none"``, it still gets what RabiBridge itself has to say.
     """
     names: tuple[str, ...]
-    if told == "none" and not (kind in _OWN and issubclass(type(error), RabiBridgeError)):
+    if detail == "none" and not (kind in _OWN and issubclass(type(error), RabiBridgeError)):
         names, message = _UNTOLD_NAMES, _UNTOLD
     else:
         names, message = class_names(type(error)), message_of(error) or remark
-    brief = kind in _IN_WORKER or told in ("message", "none")
-    text = f"{names[0]}: {_short(message)}" if brief else remote_traceback(error, only_user=told == "user")
+    brief = kind in _IN_WORKER or detail in ("message", "none")
+    text = f"{names[0]}: {_short(message)}" if brief else remote_traceback(error, only_user=detail == "user")
     return text, failure_headers(kind, names, message)
 
 
@@ -210,7 +210,7 @@ def decode_error(
         who, why = "the reply" if executed is None else "a worker", _text(headers, ERROR_MESSAGE)
         verb = "is refused" if executed is None else "refuses the request"
         text = f"call of {func_name!r} (id {correlation_id}): {who} {verb}: {why}"
-        return refused(text, key_id=_text(headers, ERROR_KEY_ID), executed=executed)
+        return refused(told(text), key_id=_text(headers, ERROR_KEY_ID), executed=executed)
     if kind == REDELIVERED:
         return ConnectionLostError(
             f"call of {func_name!r} (id {correlation_id}): the worker that had it is gone, and it may have run; the "
@@ -218,9 +218,10 @@ def decode_error(
             accepted=True,
         )
     if kind == ACCESS_DENIED:
-        denial = _text(headers, ERROR_MESSAGE) or f"{func_name!r} is not for this caller"
+        denial = told(_text(headers, ERROR_MESSAGE)) or f"{func_name!r} is not for this caller"
         return AccessDeniedError(denial, func_name=func_name, correlation_id=correlation_id)
-    remote_traceback = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
+    text = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
+    remote_traceback = printable(text, lines=True)
     error_type, message = _text(headers, ERROR_TYPE), _text(headers, ERROR_MESSAGE)
     types = _text(headers, ERROR_TYPES)
     if not error_type:
@@ -231,7 +232,7 @@ def decode_error(
     cls = _CLASSES.get(kind, RemoteExecutionError)
     what = "was stopped on the worker" if kind == OVERRAN else f"failed on the worker: {error_type}"
     error = cls(
-        f"{func_name!r} {what}: {message}" if error_type else f"{func_name!r}: {message}",
+        told(f"{func_name!r} {what}: {message}" if error_type else f"{func_name!r}: {message}"),
         func_name=func_name,
         correlation_id=correlation_id,
         error_type=error_type,
@@ -247,7 +248,7 @@ def decode_error(
     elif kind == DEAD:
         error.executed = None
     if remote_traceback:
-        error.add_note(f"On the worker:\n{remote_traceback.rstrip()}")
+        error.add_note(f"On the worker:\n{block(remote_traceback)}")
     return as_declared(error, headers) if kind in ("", EXECUTION) else error
 
 

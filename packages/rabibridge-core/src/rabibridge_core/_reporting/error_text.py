@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["block", "class_names", "message_of", "printable", "repr_of", "traceback_of"]
+__all__ = ["block", "class_names", "message_of", "printable", "repr_of", "told", "traceback_of"]
 
 _FRAMES_MAX = 64
 
@@ -36,6 +36,11 @@ def printable(text: str, *, lines: bool = False) -> str:
         else char.encode("unicode_escape", "backslashreplace").decode("ascii")
         for char in text
     )
+
+
+def told(text: str) -> str:
+    """Return text of another program for an error: escaped, and further lines indented, so that they stay its own."""
+    return printable(text, lines=True).replace("\n", "\n  ")
 
 
 def block(text: str) -> str:

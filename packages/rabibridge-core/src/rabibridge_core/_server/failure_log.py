@@ -78,12 +78,13 @@ class FailureLog:
 
     def unsettled(self, correlation_id: bytes, error: BaseException) -> None:
         """A request could not be settled as it should."""
-        what = f"call {_id(correlation_id)} could not be answered as it should"
-        self._guarded(self._line, what, error, logging.ERROR)
+        if self._first(what := "a call could not be answered as it should"):
+            self._guarded(self._line, f"{what}, {_id(correlation_id)}", error, logging.ERROR)
 
     def unstoppable(self, correlation_id: bytes, error: BaseException) -> None:
         """A call could not be cancelled: what its handler waits for raised an exception."""
-        self._guarded(self._line, f"call {_id(correlation_id)} could not be cancelled", error, logging.ERROR)
+        if self._first(what := "a call could not be cancelled"):
+            self._guarded(self._line, f"{what}, {_id(correlation_id)}", error, logging.ERROR)
 
     def refused(self, correlation_id: bytes, error: BaseException, *, told: bool) -> None:
         """The arguments of a call do not fit. If its caller is ``told``, the log says it at DEBUG only."""
@@ -104,7 +105,8 @@ class FailureLog:
 
     def dead(self, correlation_id: bytes, reason: str) -> None:
         """A request was dead-lettered because it was redelivered too often."""
-        _log.error("call %s is dead-lettered: %s", _id(correlation_id), reason)
+        if self._first("a call is dead-lettered because it was redelivered too often"):
+            self._guarded(_log.error, "call %s is dead-lettered: %s", _id(correlation_id), reason)
 
     def summarize(self) -> None:
         """Log how many failures were not logged since the last call of this method."""

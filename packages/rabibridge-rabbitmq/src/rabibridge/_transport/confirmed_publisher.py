@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.incoming import RabbitRequest
     from rabibridge._transport.interfaces import Done
+    from rabibridge._transport.letter_shares import LetterShares
     from rabibridge_core.transport import Headers, ServiceQueue
 
 __all__ = ["ConfirmedPublisher"]
@@ -84,8 +85,9 @@ class _ConfirmChannel(FastChannel):
 class ConfirmedPublisher:
     """Publishes messages to queues on one connection and reports when the broker has confirmed them."""
 
-    def __init__(self, session: Session, name: str) -> None:
-        """Publish on a connection that the broker lists under ``name``."""
+    def __init__(self, session: Session, name: str, letters: LetterShares) -> None:
+        """Publish on a connection that the broker lists under ``name``; ``letters`` bounds the dead letters."""
+        self._letters = letters
         self._session = session
         self._dead_letters = session.names.dead_letters.encode()
         self._name = name
@@ -113,7 +115,13 @@ class ConfirmedPublisher:
             self._start(message)
 
     def dead_letter(self, request: RabbitRequest, queue: ServiceQueue, reason: str, done: Done) -> None:
-        """Publish a request to the dead-letter queue; ``done`` as for :meth:`publish_counted`."""
+        """Publish a request to the dead-letter queue; ``done`` as for :meth:`publish_counted`.
+
+        If its sender has used up its share of dead letters, it is dropped.
+        """
+        if not self._letters.admit(request.user, request.caller, len(request.body)):
+            done(None)
+            return
 
         def log_and_finish(refusal: Exception | None) -> None:
             if refusal is not None and not self._drop_logged:

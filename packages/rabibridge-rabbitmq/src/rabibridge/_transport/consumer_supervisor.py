@@ -15,6 +15,7 @@ from rabibridge._connection.other_kind import OtherKinds
 from rabibridge._connection.queue_deletion import delete_unused
 from rabibridge._transport.binding_watch import BindingWatch
 from rabibridge._transport.consumer import RabbitConsumer
+from rabibridge._transport.letter_shares import LetterShares
 from rabibridge._transport.worker_session import WorkerSession
 from rabibridge_core._concurrency.background import TaskSet, sleep_unless
 from rabibridge_core._reporting.loggers import get_logger
@@ -52,7 +53,7 @@ class ConsumerSupervisor:
         """Operations on channels; they are completed before the connection is closed."""
         self.control: ControlHandler | None = None
         """Where control requests go; ``None``: none are received."""
-        self._name = name
+        self._name, self._letters = name, LetterShares(name)
         self._current_session = current_session
         self.callers: list[RabbitCaller] = []
         """All callers that it keeps open."""
@@ -193,8 +194,9 @@ class ConsumerSupervisor:
     def _worker_session_on(self, session: Session) -> WorkerSession:
         if self._worker_session is None or self._worker_session.session is not session:
             self._worker_session = WorkerSession(
-                session, self._name, lambda: list(self._consumers), self._other_kinds, self._on_unroutable
-            )
+                session, self._name, lambda: list(self._consumers), self._other_kinds, self._on_unroutable,
+                self._letters,
+            )  # fmt: skip
             self._binding_watch = BindingWatch(self._name, self._worker_session, lambda: self._consumers)
             self.tasks.spawn(self._binding_watch.run(self._sleep, lambda: self.closing))
         return self._worker_session

@@ -200,7 +200,6 @@ class RabbitRequest:
             return
         replies = reply is not None and self.wants_reply
         frames = channel.encode_reply(self.properties, reply) if reply is not None and replies else b""
-        self._channel = None
 
         def done(refusal: Exception | None) -> None:
             if reply is not None and replies and not frames:
@@ -213,6 +212,7 @@ class RabbitRequest:
             channel.reject(tag, requeue=False)
 
         channel.dead_letter(self, reason, done)
+        self._channel = None  # not before: it tells whose request a copy is
 
     def probe(self) -> None:
         """Find out whether the caller is still connected, if it allows probes and has a reply queue."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.control import ControlHandler
     from rabibridge._transport.interfaces import CallKey, PartFeeder, ServedQueue
+    from rabibridge._transport.letter_shares import LetterShares
     from rabibridge_core.transport import Reply, ServiceQueue
 
 __all__ = ["WorkerSession"]
@@ -50,6 +51,7 @@ class WorkerSession:
         consumers: Callable[[], Iterable[ServedQueue]],
         other_kinds: OtherKinds,
         on_unroutable: Callable[[str], None],
+        letters: LetterShares,
     ) -> None:
         """Create the shared parts of a connection.
 
@@ -59,11 +61,12 @@ class WorkerSession:
             consumers: returns all consumers that may have requests in progress on the connection.
             other_kinds: removes queues that the other kinds of the services have left behind.
             on_unroutable: called with a routing key to which a caller could not send.
+            letters: bounds the dead letters of each sender.
         """
         self.session = session
         self._name = name
         self.queues = ServiceQueues(session)
-        self.publisher = ConfirmedPublisher(session, name)
+        self.publisher = ConfirmedPublisher(session, name, letters)
         self.replies = Replies(session, name)
         pipeline = self.queues.pipeline
         self.cancellations = CancellationListener(session, pipeline, self._on_cancelled, self._on_broadcast)

@@ -1,0 +1,83 @@
+"""Bounds the dead letters of each sender, so that none can push the letters of others out of their queue.
+
+The queue drops its oldest letters when it is full. A worker counts the bytes of the letters that it publishes for each
+sender: a user of the broker, if the broker vouches for it. Whoever sends without a user can have as many reply
+addresses as it likes, so that all of these together have a share, too, beside that of each address.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from rabibridge_core._reporting.loggers import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["OF_ANONYMOUS", "SHARE", "LetterShares"]
+
+_log = get_logger(__name__)
+SHARE: Final = 8 * 2**20
+"""Bytes of dead letters that one sender may have at once by one worker, and again per day: a 32nd of the queue."""
+OF_ANONYMOUS: Final = 4
+"""All senders without a user together have so many shares."""
+_DAY = 24 * 3600.0
+_OVERHEAD = 512
+"""What a letter takes beside its body."""
+_SENDERS_MAX = 4_096
+_LOG_INTERVAL = 60.0
+
+
+class LetterShares:
+    """The shares of one worker. A sender that has used its share up regains it in the course of a day."""
+
+    __slots__ = ("_clock", "_dropped", "_left", "_log_after", "_name", "_share")
+
+    def __init__(self, name: str, share: int = SHARE, clock: Callable[[], float] = monotonic) -> None:
+        """Keep the shares of the worker ``name``: ``share`` bytes each; ``clock`` returns seconds."""
+        self._name = name
+        self._share = share
+        self._clock = clock
+        self._left: dict[str | bytes, tuple[float, float]] = {}
+        """Bytes left and when they were, by user or address; all without a user under the empty text."""
+        self._log_after, self._dropped = -1.0, 0
+
+    def admit(self, user: str, address: bytes, size: int) -> bool:
+        """Count a letter with a body of ``size`` bytes, and return whether to keep it; log those that are not."""
+        own: str | bytes = user or address
+        shares = {own: 1, "": OF_ANONYMOUS} if not user else {own: 1}
+        now = self._clock()
+        left = {key: self._left_of(key, share * self._share, now) for key, share in shares.items()}
+        cost = size + _OVERHEAD
+        if min(left.values()) < min(cost, self._share):  # one that is larger needs the whole share
+            self._dropped += 1
+            self._log(own, now)
+            return False
+        for key, bytes_left in left.items():
+            self._left[key] = bytes_left - cost, now
+        if len(self._left) > _SENDERS_MAX:
+            self._forget()
+        return True
+
+    def _left_of(self, key: str | bytes, share: int, now: float) -> float:
+        left, then = self._left.pop(key, (float(share), now))  # the one used last is at the end
+        left = min(float(share), left + share * (now - then) / _DAY)
+        self._left[key] = left, now
+        return left
+
+    def _forget(self) -> None:
+        """Forget the sender whose last letter is the oldest, but not what all without a user have left."""
+        del self._left[next(key for key in self._left if key != "")]
+
+    def _log(self, sender: str | bytes, now: float) -> None:
+        if now < self._log_after:
+            return
+        self._log_after = now + _LOG_INTERVAL
+        shown = sender.decode("utf-8", "backslashreplace") if isinstance(sender, bytes) else sender
+        dropped, self._dropped = self._dropped, 0
+        _log.error(
+            "%s: %s has used up its share of dead letters (%d bytes, regained within a day): %d requests that should "
+            "be dead letters were dropped since the last such line, of all senders. Not logged again for %g s",
+            self._name, shown or "a sender without a reply address", self._share, dropped, _LOG_INTERVAL,
+        )  # fmt: skip
