@@ -12,12 +12,20 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiormq
 import pytest
 from yarl import URL
 
 from rabibridge import ConfigurationError, RMQServer
+from rabibridge._operations.dead_letters import DeadLetters
+from rabibridge._operations.doctor import Examination, examine
+from rabibridge._operations.findings import Report, Status
+from rabibridge._operations.operator_session import operator_session
 from rabibridge._operations.permission_sets import PermissionSet, names_in, permission_set
+from rabibridge._operations.service_queues import OperatedQueues
+from rabibridge_core.settings import load_settings
 from tests.rabbitmq.every_shape import every_shape, offer
+from tests.rabbitmq.operators import packed
 from tests.rabbitmq.support import ctl, vhost_of
 from tests.support.broadcasts import all_results
 from tests.support.waiting import PATIENCE, soon
@@ -142,6 +150,98 @@ async def test_a_server_of_some_services_serves_no_others(
 
 async def _echo(given: Any) -> Any:
     return given
+
+
+@NAMESPACES
+async def test_an_operator_needs_no_more(stage: Stage, grants: Grants, namespace: str, raw: Any) -> None:
+    offered = await _served(stage, stage.url, namespace)
+    names, service = grants.names, f"rpc_async_{offered.names[0]}"
+    await raw.queue_declare(names.dead_letters, durable=True, arguments=names.dead_letters_arguments)
+
+    async def add_letter() -> None:
+        headers: Any = {"rb-dead-queue": names.queue(service), "rb-dead-reason": "a test"}
+        properties = aiormq.spec.Basic.Properties(headers=headers, content_type="application/msgpack")
+        await raw.basic_publish(packed([[1], {}]), routing_key=names.dead_letters, properties=properties)
+
+    await add_letter()
+    settings = load_settings(url=await grants.user("operator", offered.names[:1]), namespace=namespace or None)
+    report = Report()
+    await examine(settings, Examination(role="operator", limit=PATIENCE), report)
+    found = {(one.check, one.subject): one.status for one in report.findings}
+    assert {key for key, status in found.items() if status is not Status.OK} == {
+        ("dead letters", grants.names.dead_letters)
+    }
+    assert ("permission", f"operator: read {grants.names.dead_letters!r}") in found
+    async with operator_session(settings, "test") as session:
+        letters = DeadLetters(session)
+        (letter,) = (await letters.list()).letters
+        assert [one.id for one in (await letters.requeue(timeout=PATIENCE)).requeued] == [letter.id]
+        await add_letter()
+        assert await letters.purge() == 1
+        queues = OperatedQueues(session)
+        (state,) = await queues.find(offered.names[:1])
+        await queues.purge(state.name)
+        with pytest.raises(ConfigurationError, match=grants.names.queue("rpc_async_other")):
+            await queues.purge(grants.names.queue("rpc_async_other"))
+
+
+async def test_a_doctor_names_routing_keys_that_are_missing(grants: Grants, namespace: str) -> None:
+    server = RMQServer(url=await grants.user("server", ["add"]), namespace=namespace)
+    queues = [server.add_service(_echo, name=name).queue for name in ("add", "payroll")]
+    report = Report()
+    await examine(server.settings, Examination(role="server", queues=queues, limit=PATIENCE), report)
+    assert {one.subject for one in report.findings if "routing key" in one.subject} == {
+        f"server: routing key {prefix + key!r}"
+        for prefix in ("", "cancel:")
+        for key in ("async_payroll", "any:payroll")
+    }
+
+
+async def test_each_permission_that_a_server_lacks_is_named(
+    grants: Grants, users: Users, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = permission_set("server", grants.names).permissions
+    for kind, part, named in (  # first those that matter only as long as the exchanges do not exist
+        ("configure", "billing:rpc", "'billing:rpc'"),
+        ("configure", "billing:rpc_any_sync", "'billing:rpc_any_sync'"),
+        ("configure", "billing:rpc_any", "'billing:rpc_any'"),
+        ("write", "billing:rpc_any_sync", "'billing:rpc_any_sync'"),
+        ("configure", "billing:rpc_(async|sync)_.*", "billing:rpc_async_"),
+        ("configure", r"amq\.gen.*", "amq.gen-"),
+        ("write", "billing:rpc_(async|sync)_.*", "billing:rpc_async_"),
+        ("write", r"amq\.gen.*", "amq.gen-"),
+        ("write", r"amq\.default", "'amq.default'"),
+        ("write", "billing:rpc_any", "'billing:rpc_any'"),
+        ("read", "billing:rpc_(async|sync)_.*", "billing:rpc_async_"),
+        ("read", r"amq\.gen.*", "amq.gen-"),
+        ("read", "billing:rpc", "'billing:rpc'"),
+        ("read", "billing:rpc_any", "'billing:rpc_any'"),
+        ("read", "billing:rpc_any_sync", "'billing:rpc_any_sync'"),
+    ):
+        parts = f"|{getattr(whole, kind)[2:-2]}|"
+        assert f"|{part}|" in parts
+        less = parts.replace(f"|{part}|", "|", 1).strip("|")
+        url = await users.add(*whole._replace(**{kind: f"^({less})$"}))
+        caplog.clear()
+        server = RMQServer(url=url, namespace=namespace)
+        offered = offer(server, secrets.token_hex(4))
+        told = ""
+        try:
+            await soon(server.connect())
+            serving = asyncio.ensure_future(server.run_serve())
+            await asyncio.wait((serving,), timeout=1)
+        except ConfigurationError as error:
+            told = str(error)
+        else:
+            await server.close()
+            try:
+                await soon(serving)
+            except ConfigurationError as error:
+                told = str(error)
+        finally:
+            await server.close()
+        told += "".join(record.getMessage() for record in caplog.records)
+        assert named in told, (kind, part, offered)
 
 
 def test_the_definitions_to_deploy_have_these_sets() -> None:

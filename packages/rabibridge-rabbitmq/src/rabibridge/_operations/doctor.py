@@ -116,7 +116,7 @@ async def _examine_broker(session: Session, settings: Settings, what: Examinatio
         alarm = await check_alarms(session, what.limit)
         findings.append(alarm)
         accepts = alarm.status is not Status.FAILURE
-        await check_permissions(session, what.role, names, what.limit, findings, publishing=accepts)
+        await check_permissions(session, what.role, queues, what.limit, findings, publishing=accepts)
         if accepts:
             findings.append(await check_clock(session, what.limit, what.clock))
             findings.extend(await check_workers(session, settings, what.limit))

@@ -103,19 +103,6 @@ class PermissionTrials:
 
         return await self._refusal(unbind) != key
 
-    async def write_topic(self, key: str) -> bool:
-        """Tell whether messages may be published with this routing key, which leads to no queue."""
-        channel = LetterChannel(self._session)
-        await channel.open_it()
-        try:
-            await channel.publish(self._exchange.encode(), key.encode(), 0, b"", b"")
-        except Exception:
-            if channel.close_code:
-                return channel.close_code != ACCESS_REFUSED
-            raise
-        await channel.close()
-        return True
-
     async def own_queue(self) -> str | None:
         """Return what the user may not do with a queue that the broker names: configure, write or read; else ``None``.
 

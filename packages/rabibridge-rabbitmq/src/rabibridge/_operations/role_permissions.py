@@ -6,15 +6,18 @@ import secrets
 import shlex
 from typing import TYPE_CHECKING, Literal
 
+from rabibridge._connection.names import CANCEL_PREFIX
 from rabibridge._operations.findings import Finding, Report, Status
 from rabibridge._operations.permissions import PermissionTrials
+from rabibridge_core._protocol.control import control_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from rabibridge._connection.session import Session
+    from rabibridge_core.transport import ServiceQueue
 
-    Role = Literal["client", "server", "both"]
+    Role = Literal["client", "server", "both", "operator"]
 
 __all__ = ["check_permissions"]
 
@@ -23,23 +26,29 @@ _OWN = "amq.gen-*"
 
 
 async def check_permissions(
-    session: Session, role: Role, queues: Sequence[str], limit: float, findings: Report, *, publishing: bool
+    session: Session, role: Role, queues: Sequence[ServiceQueue], limit: float, findings: Report, *, publishing: bool
 ) -> None:
     """Try out all permissions that a role needs.
 
     Args:
         session: a connection of the user.
         role: what the user is for.
-        queues: names of the queues that it serves; empty: the name of a queue is made up.
+        queues: the queues that it serves, as they are named on the broker; empty: the name of a queue is made up.
         limit: the time for each trial, in seconds.
         findings: to which one line for each permission is added.
         publishing: whether messages may be published: while the broker accepts none, it would block the connection.
     """
     check = _Check(session, PermissionTrials(session, limit), findings, publishing=publishing)
+    if role == "operator":
+        await check.operator()
+        return
     if role != "server":
         await check.client()
     if role != "client":
-        await check.server(queues or (session.names.queue(f"rpc_async_doctor.{secrets.token_hex(4)}"),))
+        made_up = session.names.queue(f"rpc_async_doctor.{secrets.token_hex(4)}")
+        await check.server([queue.name for queue in queues] or [made_up])
+        if session.names.namespace:
+            await check.topics(queues)
 
 
 class _Check:
@@ -99,14 +108,39 @@ class _Check:
             "dead letters are dropped unless another user has declared the queue",
             Status.WARNING,
         )
-        await self._add(
-            "operator",
-            "read",
-            self._names.dead_letters,
-            trials.read(self._names.dead_letters),
-            "'rabibridge dead' cannot look at dead letters",
-            Status.WARNING,
-        )
+        await self._add_read_dead(Status.WARNING)
+
+    async def operator(self) -> None:
+        lock = f"{self._names.dead_letters}.lock"
+        await self._add_publish("operator", self._names.exchange, "workers cannot be asked about themselves")
+        await self._add_own_queue("operator", ("configure", "read"), Status.FAILURE, "no answer can be received")
+        await self._add_read_dead(Status.FAILURE)
+        await self._add_publish("operator", _DEFAULT, "'rabibridge dead requeue' cannot move dead letters back")
+        trial = self._trials.configure(lock)
+        without = "operators who look at dead letters at the same time do not take turns"
+        await self._add("operator", "configure", lock, trial, without, Status.WARNING)
+
+    async def topics(self, queues: Sequence[ServiceQueue]) -> None:
+        """Check the routing keys that a server binds queues with."""
+        keys = dict.fromkeys(key for queue in queues for key in queue.routing_keys)
+        for key in (*keys, *(CANCEL_PREFIX + key for key in (*keys, control_key()))):
+            queue = queues[0].name if queues else self._names.queue("rpc_async_doctor")
+            if await self._trials.read_topic(key, queue):
+                continue
+            status = Status.WARNING if key.startswith(CANCEL_PREFIX) else Status.FAILURE
+            user, vhost = self._session.endpoint.username, self._session.endpoint.virtualhost
+            text = f"the user {user!r} may not bind queues to it: what is sent with it does not arrive"
+            advice = (
+                f"rabbitmqctl set_topic_permissions -p {shlex.quote(vhost)} {shlex.quote(user)} "
+                f"{shlex.quote(self._names.exchange)} WRITE READ, of which READ must match {key!r}; rabibridge "
+                "permissions server prints what is needed"
+            )
+            self._findings.append(Finding("permission", f"server: routing key {key!r}", status, text, advice))
+
+    async def _add_read_dead(self, status: Status) -> None:
+        dead = self._names.dead_letters
+        without = "'rabibridge dead' cannot look at dead letters"
+        await self._add("operator", "read", dead, self._trials.read(dead), without, status)
 
     async def _for_any(self, queue: str) -> None:
         without = "calls with ftype='any' do not arrive"

@@ -37,7 +37,7 @@ def doctor(
         ),
     ] = None,
     role: Annotated[
-        Literal["client", "server", "both"],
+        Literal["client", "server", "both", "operator"],
         typer.Option(help="What the user of the broker is for: which permissions it needs."),
     ] = "both",
     timeout: Annotated[float, typer.Option(min=0.1, max=60, help="Time for each step, in seconds.")] = 5.0,
