@@ -135,6 +135,12 @@ soak-streams: $(STAMP)  ## Streams and child processes in full sizes: 10,000 lef
 		tests/rabbitmq/test_stream_sizes.py tests/unit/test_process_calls.py tests/unit/test_process_crashes.py \
 		-k 'left_with or swallow or in_flight or middle or recycling' $(ARGS)
 
+.PHONY: soak-control
+soak-control: $(STAMP)  ## What workers are asked about themselves: 10,000 pings, 1,000 askers that are cut off
+	@$(BIN)/python -m tools.broker --install --check
+	CONTROL_PINGS=10000 CONTROL_ASKERS=1000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 3600 -v --durations=0 \
+		tests/rabbitmq/test_introspection.py -k 'ping or askers' $(ARGS)
+
 .PHONY: reload-load
 reload-load: $(STAMP)  ## Replace workers ten times under 500 calls/s, none may fail; ARGS='--reloads 100' for more
 	@$(BIN)/python -m tools.broker --install --check

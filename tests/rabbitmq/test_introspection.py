@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 from rabibridge.sync import Client
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from tests.rabbitmq.users import Users
     from tools.broker import Broker
 
-_ASKERS, _QUESTIONS = 10, 20
+# Larger with `make soak-control`.
+_ASKERS, _AT_A_TIME, _QUESTIONS = int(os.environ.get("CONTROL_ASKERS", "10")), 10, 20
+_PINGS = int(os.environ.get("CONTROL_PINGS", "40"))
 
 
 async def _names(broker: Broker, stage: Stage, what: str, *columns: str) -> list[list[str]]:
@@ -30,13 +33,14 @@ async def test_askers_that_are_cut_off_leave_nothing_and_harm_nobody(stage: Stag
     assert len(await client.ping(timeout=PATIENCE)) == 1
     queues = await _names(governed, stage, "list_queues", "name")
     bindings = await _names(governed, stage, "list_bindings", "source_name", "routing_key", "destination_name")
-    askers: list[Any] = [await stage.client() for _ in range(_ASKERS)]
-    asked = [asyncio.ensure_future(asker.workers()) for asker in askers for _ in range(_QUESTIONS)]
-    await asyncio.sleep(0)
-    for asker in askers:
-        asker._transport.abort()
-        await soon(asker.close())
-    await soon(asyncio.gather(*asked, return_exceptions=True))
+    for _ in range(0, _ASKERS, _AT_A_TIME):
+        askers: list[Any] = [await stage.client() for _ in range(_AT_A_TIME)]
+        asked = [asyncio.ensure_future(asker.workers()) for asker in askers for _ in range(_QUESTIONS)]
+        await asyncio.sleep(0)
+        for asker in askers:
+            asker._transport.abort()
+            await soon(asker.close())
+        await soon(asyncio.gather(*asked, return_exceptions=True))
 
     async def as_before() -> bool:
         return await _names(governed, stage, "list_queues", "name") == queues
@@ -46,6 +50,15 @@ async def test_askers_that_are_cut_off_leave_nothing_and_harm_nobody(stage: Stag
     assert await soon(client.remote_call(name, (1,))) == 1
     assert len(await client.ping(timeout=PATIENCE)) == 1
     assert client.pending == 0
+
+
+async def test_every_ping_is_answered_over_reconnects(stage: Stage) -> None:
+    await stage.serve(new_echo())
+    client: Any = await stage.client()
+    for number in range(1, _PINGS + 1):
+        assert len(await client.ping(timeout=PATIENCE)) == 1, number
+        if number % 20 == 0:
+            client._transport.abort()  # it connects again
 
 
 async def test_who_may_call_may_ask_and_needs_nothing_else(

@@ -139,7 +139,7 @@ async def test_a_server_runs_in_workers_however_its_program_was_started(
     }[how]
     with program.python(*arguments) as running:
         if how == "one":
-            await running.logged("serves 1 services")
+            await running.logged("serves 1 service")
             assert await soon(client.remote_call("run_pid", timeout=60)) == running.pid
         else:
             await running.serves(2)

@@ -246,7 +246,8 @@ class Server:
             if starting.done():
                 starting.result()
                 self._started.set()
-                _log.info("%s serves %d services", self.name, len(self.registry))
+                count = len(self.registry)
+                _log.info("%s serves %d service%s", self.name, count, "" if count == 1 else "s")
                 _log.debug("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry))
                 await self.process.attend((closed, stopping))
             if closed.done():

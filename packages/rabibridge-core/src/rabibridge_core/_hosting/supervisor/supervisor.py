@@ -113,6 +113,7 @@ class Supervisor:
         while len(self._places) > self._wanted:
             place = self._places.pop()
             await place.close()
+            _log.info("worker %d has ended", place.number)
 
     def _look(self) -> None:
         """Notice workers that have to be recycled."""
