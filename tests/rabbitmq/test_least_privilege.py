@@ -146,6 +146,19 @@ async def test_a_server_of_some_services_serves_no_others(
     with pytest.raises(ConfigurationError, match="billing:rpc_async_payroll"):
         await soon(server.connect())
     await server.close()
+    for exchange, key in (
+        ("billing:rpc", "async_payroll"),
+        ("billing:rpc", "any:payroll"),
+        ("billing:rpc", "cancel:async_payroll"),
+        ("billing:rpc", "#"),
+        ("billing:rpc_any", "any:payroll"),
+        ("billing:rpc_any_sync", "#"),
+    ):
+        async with await aiormq.connect(url) as connection:
+            channel = await connection.channel()
+            own = (await channel.queue_declare("", exclusive=True)).queue
+            with pytest.raises(aiormq.exceptions.ChannelAccessRefused, match="access to topic"):
+                await channel.queue_bind(str(own), exchange, key)
 
 
 async def _echo(given: Any) -> Any:
