@@ -113,6 +113,13 @@ def test_a_file_that_holds_no_secret_is_named_with_its_fault(content: bytes | No
     assert f"the file 'secret', which the environment variable RABIBRIDGE_PASSWORD_FILE names, {problem}" in text
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "secret/secret"])
+def test_a_name_that_the_system_refuses_is_told_like_any_other(name: str, env: Any) -> None:
+    Path("secret").write_text(PASSWORD)
+    env(**BROKER, RABIBRIDGE_PASSWORD_FILE=name)
+    assert "RABIBRIDGE_PASSWORD_FILE names, cannot be read: " in error_of()
+
+
 def test_a_folder_is_no_secret(env: Any) -> None:
     env(**BROKER, RABIBRIDGE_PASSWORD_FILE=".")
     assert "is a folder" in error_of()

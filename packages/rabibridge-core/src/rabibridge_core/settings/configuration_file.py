@@ -101,17 +101,19 @@ def read_file(path: Path, tables: Sequence[str], *, named: bool) -> Configuratio
 
 def flaw_of_path(path: Path) -> str:
     """Say what keeps a file that was named from being read; empty: nothing."""
-    if path.is_dir():
-        return "is a folder: name the file in it"
-    if not path.exists():
+    try:
+        status = path.stat()
+    except FileNotFoundError:
         return f"does not exist (relative to {Path.cwd()})"
-    return flaw_of_mode(path.stat())
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', error)}"
+    return "is a folder: name the file in it" if stat.S_ISDIR(status.st_mode) else flaw_of_mode(status)
 
 
 def _discovered() -> Path | None:
     for name in _FILES:
         path = Path(name).absolute()
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path.is_file() raises where the folder may not be searched
             continue
         status = path.stat()
         flaw = flaw_of_mode(status) or _of_another_user(status)

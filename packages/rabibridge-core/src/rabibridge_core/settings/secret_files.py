@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rabibridge_core.errors import ConfigurationError
@@ -32,7 +33,8 @@ def read_secret(name: object, source: str) -> str:
             content = file.read(_MAX_SIZE + 1)
             problem = flaw_of_mode(path.stat())
     except (OSError, ValueError) as error:
-        problem = "is a folder" if path.is_dir() else f"cannot be read: {getattr(error, 'strerror', error)}"
+        # Not path.is_dir(), which raises where a folder above may not be searched.
+        problem = "is a folder" if os.path.isdir(path) else f"cannot be read: {getattr(error, 'strerror', error)}"
     if not problem and len(content) > _MAX_SIZE:
         problem = f"holds more than {_MAX_SIZE} bytes, so it is no secret"
     try:

@@ -116,7 +116,7 @@ def _check_file(setting: str, path: str) -> None:
             problem = flaw_of_mode(os.fstat(file.fileno()))
             file.read(1)
     except OSError as error:
-        problem = "is a folder" if Path(path).is_dir() else f"cannot be read: {error.strerror}"
+        problem = "is a folder" if os.path.isdir(path) else f"cannot be read: {error.strerror}"
     if problem:
         raise TLSRefusedError(f"the file {path} with {_FILES[setting]}, which {setting} names, {problem}")
 
