@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,7 +68,7 @@ async def test_type_message_and_traceback_of_what_was_raised(stage: Stage) -> No
         assert ", in fail" in lines[1]
         assert "rabibridge" not in error.remote_traceback.replace(str(OwnError.__module__), "").replace(__file__, "")
         assert lines[-1].endswith("OwnError: ('went wrong', 42)")
-        assert error.remote_traceback.rstrip() in "\n".join(error.__notes__)
+        assert indent(error.remote_traceback.rstrip(), "  ") in "\n".join(error.__notes__)
 
 
 async def test_the_cause_travels_in_the_traceback(stage: Stage) -> None:

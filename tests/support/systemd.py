@@ -203,7 +203,7 @@ class Systemd:
         ends = monotonic() + _BOOTS
         while process.poll() is None and monotonic() < ends:
             found = children.read_text().split() if children.exists() else []
-            if found and Path(f"/proc/{found[0]}/root/run/systemd/private").exists():
+            if found and Path("/proc", found[0], "root", "run", "systemd", "private").exists():
                 return int(found[0])
             sleep(0.02)
         raise AssertionError(f"systemd did not start: {_end(process)}")

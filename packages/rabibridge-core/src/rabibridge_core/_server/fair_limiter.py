@@ -18,10 +18,11 @@ __all__ = ["FairLimiter", "limiter_of"]
 
 
 class FairLimiter(ConcurrencyLimiter):
-    """Starts next, of the requests that wait, one of the caller that has the fewest running ones.
+    """Starts next, of the requests that wait, one of the user that has the fewest running ones.
 
-    A caller is a user of the broker, if the broker vouches for it, else a reply address. While requests of one caller
-    alone wait, nothing is counted: they start in order of arrival. It sees only what the broker has delivered.
+    Of the requests of one user, it is one of the reply address with the fewest running ones: so a user gets no more by
+    opening many connections, and programs that log in as one user share what it gets. While requests of one reply
+    address alone wait, nothing is counted: they start in order of arrival. It sees only what the broker has delivered.
     """
 
     __slots__ = ("_active", "_runs", "_waiting")
@@ -30,14 +31,19 @@ class FairLimiter(ConcurrencyLimiter):
         """Let ``limit`` requests run at a time; ``active`` are those that run or wait."""
         super().__init__(limit, start)
         self._active = active
-        self._waiting: dict[str | bytes, deque[ActiveRequest]] = {}
-        self._runs: Counter[str | bytes] | None = None
-        """How many requests of each caller run, while requests of several callers wait."""
+        self._waiting: dict[str | bytes, dict[bytes, deque[ActiveRequest]]] = {}
+        """By user and reply address; who had a turn last is the last one in both."""
+        self._runs: Counter[object] | None = None
+        """How many requests of each user and each reply address run, while requests of several wait."""
 
     def release(self, active: ActiveRequest | None = None) -> None:
         """Called when a running request has finished: starts queued requests."""
-        if self._runs is not None and active is not None:
-            self._runs[_caller(active.request)] -= 1
+        runs = self._runs
+        if runs is not None and active is not None:
+            for each in _keys(active.request):
+                runs[each] -= 1
+                if runs[each] <= 0:
+                    del runs[each]
         super().release()
 
     def _start_queued(self) -> None:
@@ -46,39 +52,47 @@ class FairLimiter(ConcurrencyLimiter):
             self._start(self._next())
 
     def _next(self) -> ActiveRequest:
-        waiting = self._waiting
-        if len(waiting) == 1:
+        user = next(iter(self._waiting))
+        address = next(iter(self._waiting[user]))
+        if len(self._waiting) == 1 and len(self._waiting[user]) == 1:
             self._runs = None
-            caller = next(iter(waiting))
         else:
             if self._runs is None:
-                self._runs = Counter(
-                    _caller(active.request) for active in self._active if active.task is not None and not active.over
-                )
+                running = (active.request for active in self._active if active.task is not None and not active.over)
+                self._runs = Counter(key for request in running for key in _keys(request))
             runs = self._runs
-            caller = min(waiting, key=lambda each: runs[each])  # of equals the one that has waited longest
-            runs[caller] += 1
-        queue = waiting.pop(caller)
+            user = min(self._waiting, key=lambda each: runs[each])  # of equals the one that has waited longest
+            address = min(self._waiting[user], key=lambda each: runs[user, each])
+            runs.update((user, (user, address)))
+        addresses = self._waiting.pop(user)
+        queue = addresses.pop(address)
         active = queue.popleft()
         if queue:
-            waiting[caller] = queue
+            addresses[address] = queue
+        if addresses:
+            self._waiting[user] = addresses
         return active
 
     def enqueue(self, active: ActiveRequest) -> None:
         """Start the request when its caller is due."""
-        self._waiting.setdefault(_caller(active.request), deque()).append(active)
+        user, (_, address) = _keys(active.request)
+        self._waiting.setdefault(user, {}).setdefault(address, deque()).append(active)
 
     def remove(self, active: ActiveRequest) -> None:
         """Remove a queued request."""
-        caller = _caller(active.request)
-        queue = self._waiting[caller]
-        queue.remove(active)
-        if not queue:
-            del self._waiting[caller]
+        user, (_, address) = _keys(active.request)
+        addresses = self._waiting[user]
+        addresses[address].remove(active)
+        if not addresses[address]:
+            del addresses[address]
+        if not addresses:
+            del self._waiting[user]
 
 
-def _caller(request: IncomingRequest) -> str | bytes:
-    return request.user or request.caller
+def _keys(request: IncomingRequest) -> tuple[str | bytes, tuple[str | bytes, bytes]]:
+    """Return the user, or where the broker vouches for none the reply address; and it together with the address."""
+    user = request.user or request.caller
+    return user, (user, request.caller)
 
 
 def limiter_of(

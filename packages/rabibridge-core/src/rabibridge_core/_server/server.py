@@ -246,8 +246,7 @@ class Server:
             if starting.done():
                 starting.result()
                 self._started.set()
-                count = len(self.registry)
-                _log.info("%s serves %d service%s", self.name, count, "" if count == 1 else "s")
+                _log.info("%s serves %s", self.name, self.services.count)
                 _log.debug("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry))
                 await self.process.attend((closed, stopping))
             if closed.done():

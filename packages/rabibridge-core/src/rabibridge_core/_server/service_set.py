@@ -69,6 +69,12 @@ class ServiceSet(RunningServices):
             validator(schema)
         return schema
 
+    @property
+    def count(self) -> str:
+        """How many there are, in words."""
+        count = len(self.registry)
+        return "1 service" if count == 1 else f"{count} services"
+
     async def declare(self) -> list[ConfigurationError]:
         """Declare the queues of all services, and return the errors of those that the broker refuses.
 

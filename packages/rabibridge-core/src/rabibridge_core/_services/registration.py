@@ -160,10 +160,10 @@ def register_call(
             library. ``"message"``: the type and the message. ``"none"``: that it failed. Errors in ``raises`` arrive
             with their message and fields in any case. The log of the worker has everything. ``None`` (the default):
             what the setting ``remote_traceback`` says, which is ``"full"``.
-        fair: share the places of a worker among callers. The worker fetches as many calls again as it runs, unless
-            ``fetch_ahead`` says how many, and of those that wait it starts the one whose caller has the fewest running
-            calls. docs/limits.md says what that can and cannot do against a long queue. It cannot be combined with
-            ``classes``.
+        fair: share the places of a worker among users, and those of a user among its clients. The worker fetches as
+            many calls again as it runs, unless ``fetch_ahead`` says how many, and of those that wait it starts one of
+            who has the fewest running calls. docs/limits.md says what that can and cannot do against a long queue. It
+            cannot be combined with ``classes``.
         allow: the users of the broker that may call it, as in ``allow=("gateway",)``. All others, and callers whose
             user is not known, get AccessDeniedError before their arguments are looked at. ``None`` (the default):
             everybody who can reach the queue. See docs/identity.md.
