@@ -17,7 +17,7 @@ _MESSAGES = 100
 
 
 def _properties(table: bytes) -> tuple[int, bytes]:
-    fields = ("application/msgpack", None, table, b"1234567890", _REPLY_TO, b"10000", False, b"")
+    fields = ("application/msgpack", None, table, b"1234567890", _REPLY_TO, b"10000", False, b"", b"")
     return encode_properties(tuple.__new__(Properties, fields))
 
 
@@ -58,7 +58,7 @@ def test_encode_a_reply_and_its_ack(benchmark: Any) -> None:
     method = publish_method(_CHANNEL, b"", _REPLY_TO, mandatory=True)
 
     def reply() -> bytes:
-        fields = ("application/msgpack", None, b"", b"1234567890", b"", b"", False, b"")
+        fields = ("application/msgpack", None, b"", b"1234567890", b"", b"", False, b"", b"")
         flags, properties = encode_properties(tuple.__new__(Properties, fields))
         frames = content(_CHANNEL, method, flags, properties, _BODY, _MAX_PAYLOAD)
         assert isinstance(frames, bytes)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,3 +68,13 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.home != "c"])
 def test_every_contender_has_its_module(name: str) -> None:
     assert (ROOT / f"benchmarks/contenders/{ENTRIES[name].module}.py").exists()
+
+
+def test_the_parts_can_be_measured() -> None:
+    # Each runs once: that it measures what is there today, not how fast that is.
+    files = [str(ROOT / f"benchmarks/test_{part}.py") for part in ("fake", "frames", "serializers", "typed_calls")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n0", "--benchmark-disable", "-p", "no:cacheprovider", *files],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
