@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 import pytest
 
+from rabibridge.settings import RABBITMQ
 from rabibridge_core.errors import ConfigurationError, PluginError
 from rabibridge_core.plugins import hookimpl
 from rabibridge_core.plugins.call_hooks import CallHooks
@@ -174,6 +175,22 @@ def test_a_transport_that_cannot_be_made_does_not_keep_the_others(manager: Plugi
     assert list(manager.broken) == ["broken"]
     with pytest.raises(ConfigurationError, match="no pigeons" if isinstance(broken, Exception) else "returned a str"):
         manager.transport("finger", Settings(), "me")
+
+
+def test_a_transport_that_is_installed_and_cannot_be_made_is_not_said_to_be_missing(manager: PluginManager) -> None:
+    class Broken:
+        @hookimpl
+        def rabibridge_transport_settings(self) -> Any:
+            return RABBITMQ
+
+        @hookimpl
+        def rabibridge_transport(self) -> Any:
+            raise ImportError("undefined symbol")
+
+    manager.register(Broken(), "broken")
+    with pytest.raises(ConfigurationError, match=r"begin with amqp:// cannot be used: .*undefined symbol") as caught:
+        manager.transport("amqp", Settings(), "me")
+    assert "install" not in str(caught.value)
 
 
 def test_a_plugin_with_a_misspelt_hook(monkeypatch: pytest.MonkeyPatch) -> None:

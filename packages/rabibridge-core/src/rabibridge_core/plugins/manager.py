@@ -136,7 +136,11 @@ class PluginManager(pluggy.PluginManager):
             if transport is not None:
                 break
         else:
-            installed = ", ".join(f"{known}://" for known in self.transports().schemes) or "none"
+            schemes = self.transports().schemes
+            if scheme in schemes and self.broken:
+                why = "; ".join(map(str, self.broken.values()))
+                raise ConfigurationError(f"the transport for URLs that begin with {scheme}:// cannot be used: {why}")
+            installed = ", ".join(f"{known}://" for known in schemes) or "none"
             broken = f"; {'; '.join(map(str, self.broken.values()))}" if self.broken else ""
             raise ConfigurationError(
                 f"no installed transport handles URLs that begin with {scheme}:// (installed: {installed}); install "
