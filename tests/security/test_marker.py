@@ -13,6 +13,7 @@ import base64
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from rabibridge_core.settings import Secret, load_settings
 from rabibridge_core.settings.overview import overview
 from tests.rabbitmq.support import Gate, ctl
 from tests.security.watch import PASSWORD, SIGNING_KEY, Watch
+from tests.support.proc import children_of
 from tests.support.proxy import Proxy
 from tests.support.waiting import soon, until
 
@@ -244,17 +246,18 @@ def test_the_command_and_its_processes(watch: Watch, vhost_url: str, tmp_path: P
             try:
                 output, _ = process.communicate(timeout=10 if arguments[0] == "run" else 120)
             except subprocess.TimeoutExpired:
-                for child in _family(process.pid):
-                    watch.text("ps", child.read_bytes().decode("utf-8", "replace"))
+                for shown in _command_lines(process.pid):
+                    watch.text("ps", shown)
                 process.terminate()
                 output, _ = process.communicate(timeout=60)
         watch.text(f"output of {arguments}", output)
 
 
-def _family(root: int) -> list[Path]:
+def _command_lines(root: int) -> list[str]:
     """Return the command lines of a process and of its children, where the system shows them."""
-    found = [root]
-    for parent in found:
-        for tasks in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += map(int, tasks.read_text().split())
-    return [line for pid in found if (line := Path(f"/proc/{pid}/cmdline")).exists()]
+    found, lines = [root], []
+    for pid in found:
+        found += children_of(pid)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile, or there is no /proc
+            lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace"))
+    return lines

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.rpc import RpcClient, RpcServer
 from rabibridge_testing import MemoryBroker
+from tests.support.proc import children_of
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ async def noted(file: Path) -> list[int]:
     return found
 
 
-def children() -> list[int]:
+def children() -> set[int]:
     """Return the children of this process that were not reaped, zombies too."""
-    found = Path(f"/proc/{os.getpid()}/task").iterdir()
-    return [int(pid) for task in found for pid in (task / "children").read_text().split()]
+    return children_of(os.getpid())

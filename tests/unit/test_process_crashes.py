@@ -130,7 +130,7 @@ async def test_what_a_function_has_started_is_stopped_with_it(how: str, tmp_path
             with pytest.raises(CallTimeoutError):
                 await call
         await gone(*pids)
-    assert not set(pids) & set(children())
+    assert not set(pids) & children()
 
 
 async def test_children_ignore_signals_that_are_for_the_worker(tmp_path: Path) -> None:

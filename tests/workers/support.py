@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.support.proc import children_of
 from tools.broker.reaper import Reaper
 
 if TYPE_CHECKING:
@@ -238,19 +239,6 @@ async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(100):
         while not condition():  # noqa: ASYNC110 - another process does it, and gives no notice
             await asyncio.sleep(0.05)
-
-
-def children_of(pid: int) -> set[int]:
-    """Return the children of a process that were not reaped."""
-    # Not by its ``children`` in /proc, which leaves some out while others end.
-    return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _parent(entry) == pid}
-
-
-def _parent(entry: Path) -> int:
-    try:
-        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
 
 
 def state_of(pid: int) -> str:
