@@ -128,17 +128,17 @@ soak-sync: $(STAMP)  ## The synchronous client: 1,000 forks, 100,000 timeouts th
 		tests/rabbitmq/test_sync_races.py tests/rabbitmq/test_sync_forks.py -k 'races or many_forks or beside' $(ARGS)
 
 .PHONY: soak-streams
-soak-streams: $(STAMP)  ## Streams and child processes in full sizes: 10,000 left, 100,000 cancelled; an hour
+soak-streams: $(STAMP)  ## Streams and child processes in full sizes: 10,000 left, 100,000 cancelled; hours
 	@$(BIN)/python -m tools.broker --install --check
 	STREAMS_ABANDONED=10000 STREAMS_CANCELLED=100000 STREAM_ITEMS=1000000 CHILD_BACKLOG=100 CHILD_CALLS=10000 \
-		$(BIN)/python -m pytest -p no:benchmark -n0 --timeout 3600 -v -rP --durations=0 \
+		$(BIN)/python -m pytest -p no:benchmark -n0 --timeout 14400 -v -rP --durations=0 \
 		tests/rabbitmq/test_stream_sizes.py tests/unit/test_process_calls.py tests/unit/test_process_crashes.py \
 		-k 'left_with or swallow or in_flight or middle or recycling' $(ARGS)
 
 .PHONY: soak-control
 soak-control: $(STAMP)  ## What workers are asked about themselves: 10,000 pings, 1,000 askers that are cut off
 	@$(BIN)/python -m tools.broker --install --check
-	CONTROL_PINGS=10000 CONTROL_ASKERS=1000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 3600 -v --durations=0 \
+	CONTROL_PINGS=10000 CONTROL_ASKERS=1000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 14400 -v --durations=0 \
 		tests/rabbitmq/test_introspection.py -k 'ping or askers' $(ARGS)
 
 .PHONY: reload-load

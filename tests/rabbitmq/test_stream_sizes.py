@@ -81,7 +81,7 @@ async def numbers(count: int) -> AsyncIterator[int]:
         yield number
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14_400)  # in full size
 async def test_streams_that_are_left_with_items_on_their_way(stage: Stage) -> None:
     name = await stage.serve(numbers, fetch_size=_AT_ONCE)
     client = await stage.client()
@@ -123,7 +123,7 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[Hearing | None]:
     plugin_manager().unregister(plugin)
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14_400)  # in full size
 @pytest.mark.parametrize("hearing", [False, True], ids=["alone", "with a plug-in"], indirect=True)
 async def test_streams_whose_functions_swallow_the_cancellation(stage: Stage, hearing: Hearing | None) -> None:
     swallowed = 0
@@ -207,7 +207,7 @@ WAYS = {
 }
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14_400)  # in full size
 @pytest.mark.parametrize("way", WAYS)
 async def test_nothing_is_in_flight_after_any_way_to_read(
     stage: Stage, way: str, caplog: pytest.LogCaptureFixture
