@@ -12,12 +12,12 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from benchmarks.brokers import broker_to_measure
 from benchmarks.compare.figures import MANY, ONE, ratios
 from benchmarks.compare.rounds import measure
 from benchmarks.compare.stage import Stage
 from benchmarks.environments import ROOT
 from benchmarks.roster import BASELINE, US
-from tools.broker import BrokerError, provide_broker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,15 +48,7 @@ def main() -> int:
     except FileNotFoundError:
         print(f"There is no record in {_RECORD.relative_to(ROOT)}: run make compare first", file=sys.stderr)
         return 1
-    try:
-        broker = provide_broker(allow_install=True, schedulers=None)
-    except BrokerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if broker is None:
-        print("No RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL", file=sys.stderr)
-        return 1
-    with broker, Stage(broker) as stage:
+    with broker_to_measure() as broker, Stage(broker) as stage:
         found = ratios(measure(stage, [US, BASELINE], [ONE, MANY], options.rounds, options.seconds).rounds)
     for label, before in recorded.items():
         print(f"{label}: {found.get(label, float('nan')):g} x aio_pika's, recorded {before:g} x")

@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.brokers import broker_to_measure
 from rabibridge import RMQClient, RMQServer
 from rabibridge_core.settings import load_settings
-from tools.broker import BrokerError, provide_broker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,15 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.identify", description=__doc__)
     parser.add_argument("--turns", type=int, default=40, help="turns of each client")
     options = parser.parse_args()
-    try:
-        broker = provide_broker(allow_install=True, schedulers=None)
-    except BrokerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if broker is None:
-        print("No RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL", file=sys.stderr)
-        return 1
-    with broker:
+    with broker_to_measure() as broker:
         ours, theirs = multiprocessing.Pipe()
         server = multiprocessing.Process(target=_serve, args=(broker.url, theirs), daemon=True)
         server.start()

@@ -12,9 +12,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.brokers import broker_to_measure
 from benchmarks.contenders.base import Service
 from benchmarks.processes import Program
-from tools.broker import BrokerError, provide_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,15 +95,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.calls < 0 or not 1 <= options.batch <= _QUEUE_SIZE:
         parser.error(f"--calls must not be negative, and --batch must be from 1 to {_QUEUE_SIZE}")
-    try:
-        broker = provide_broker(allow_install=True, schedulers=None)
-    except BrokerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if broker is None:
-        print("No RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL", file=sys.stderr)
-        return 1
-    with broker:
+    with broker_to_measure() as broker:
         samples = _measure(broker.fresh_vhost(), options.calls, options.batch)
     wrong = verdict(samples, int(options.allowed * _MIB))
     print("\n".join(wrong) or "All tables are empty, and memory has not grown.")

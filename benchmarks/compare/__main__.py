@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from benchmarks.brokers import broker_to_measure
 from benchmarks.compare import page, pictures
 from benchmarks.compare.footprint import measure_footprint
 from benchmarks.compare.machine import describe
@@ -24,10 +25,10 @@ from benchmarks.streams.__main__ import compare as compare_streams
 from benchmarks.streams.roster import CONTENDERS as STREAMS
 from benchmarks.synchronous.__main__ import compare as compare_synchronous
 from benchmarks.synchronous.roster import CONTENDERS as SYNCHRONOUS
-from tools.broker import Broker, BrokerError, provide_broker
 
 if TYPE_CHECKING:
     from benchmarks.compare.payloads import Carried
+    from tools.broker import Broker
 
 RESULTS = ROOT / "benchmarks/results/compare.json"
 _PAGE, _PICTURES = ROOT / "docs/performance.md", ROOT / "docs/performance"
@@ -72,15 +73,7 @@ def _run(broker: Broker, options: argparse.Namespace) -> Report:
 
 def main() -> int:
     options = _options()
-    try:
-        broker = provide_broker(allow_install=True, schedulers=None)
-    except BrokerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if broker is None:
-        print("No RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL", file=sys.stderr)
-        return 1
-    with broker:
+    with broker_to_measure() as broker:
         report = _run(broker, options)
         if not options.no_synchronous:
             compare_synchronous(

@@ -12,13 +12,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from benchmarks.brokers import broker_to_measure
 from benchmarks.environments import UnavailableError, interpreter
 from benchmarks.overload import cell, criticality, neighbours, record
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.runs import Run
 from benchmarks.overload.terms import LOADS, RAMP
 from benchmarks.processes import pid_of
-from tools.broker import BrokerError, provide_broker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,15 +104,7 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     options = _options()
     names = _available([name for name in LINEUP if name in options.only])
-    try:
-        broker = provide_broker(allow_install=True, schedulers=None)
-    except BrokerError as error:
-        _say(str(error))
-        return 1
-    if broker is None:
-        _say("No RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL")
-        return 1
-    with broker:
+    with broker_to_measure() as broker:
         about = record.about(broker, names)
         cells = _cells(broker, names, options.loads, options.seconds)
         beside = _beside(broker, options.seconds / 2) if _NEIGHBOURS in options.only else {}

@@ -13,12 +13,12 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks.brokers import broker_to_measure
 from benchmarks.compare.stage import Stage
 from benchmarks.environments import ROOT
 from benchmarks.streams import page
 from benchmarks.streams.measure import measure
 from benchmarks.streams.roster import CONTENDERS
-from tools.broker import BrokerError, provide_broker
 
 if TYPE_CHECKING:
     from tools.broker import Broker
@@ -51,15 +51,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=everybody, default=everybody, metavar="CONTENDER", help=only)
     parser.add_argument("--no-write", action="store_true", help="change no file; print the tables to standard output")
     options = parser.parse_args()
-    try:
-        broker = provide_broker(allow_install=True, schedulers=None)
-    except BrokerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if broker is None:
-        print("No RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL", file=sys.stderr)
-        return 1
-    with broker:
+    with broker_to_measure() as broker:
         measured = compare(
             broker, only=options.only, rounds=options.rounds, seconds=options.seconds, keep=not options.no_write
         )
