@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._hosting.child_channel import ChildChannel, LogForwarder
-from rabibridge_core._hosting.child_request import ChildProgress, ChildRequest
+from rabibridge_core._hosting.child_request import ChildProgress, ChildRequest, ChildSettler
 from rabibridge_core._hosting.file_package import package_of
 from rabibridge_core._hosting.parent_death import die_with_parent
 from rabibridge_core._observability.call_context import current_call_var
@@ -30,7 +30,6 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest
 from rabibridge_core._server.injecting import executor_for
 from rabibridge_core._server.process_scope import ProcessScope
-from rabibridge_core._server.settlement import RequestSettler
 from rabibridge_core._services.importable import ImportPath
 from rabibridge_core._services.injection import injections_of
 from rabibridge_core._services.limits import ServiceLimits
@@ -116,7 +115,7 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
             _log.error("service %r cannot run in a child process", told["service"], exc_info=error)
             channel.send({"kind": "failed", "text": f"{type(error).__name__}: {message_of(error)}"})
             return
-        settler = RequestSettler(schema, codec)
+        settler = ChildSettler(schema, codec)
         summaries = asyncio.ensure_future(repeat(_SUMMARY_INTERVAL, settler.failures.summarize))
         channel.send({"kind": "ready"})
         while (received := await channel.next()) is not None:
@@ -130,7 +129,7 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
 
 
 async def _run(
-    active: ActiveRequest, request: ChildRequest, codec: Codec, executor: HandlerExecutor, settler: RequestSettler
+    active: ActiveRequest, request: ChildRequest, codec: Codec, executor: HandlerExecutor, settler: ChildSettler
 ) -> None:
     """Run one call, and settle it. It raises nothing."""
     if request.time_left is not None:

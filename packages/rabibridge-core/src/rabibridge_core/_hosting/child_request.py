@@ -7,14 +7,17 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._observability.progress import ProgressSender
+from rabibridge_core._protocol.headers import ERROR_KIND
+from rabibridge_core._server.settlement import RequestSettler
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core.transport import Headers, Reply
 
-__all__ = ["ChildProgress", "ChildRequest"]
+__all__ = ["ChildProgress", "ChildRequest", "ChildSettler"]
 
 _INTERVAL = 0.005
 """Shortest time between two reports to the worker, in seconds."""
@@ -77,6 +80,19 @@ class ChildRequest:
 
     def probe(self) -> None:
         """Do nothing: the worker does it."""
+
+
+class ChildSettler(RequestSettler):
+    """Tells the worker of every failure, also of those that no caller is told of, which wants no reply."""
+
+    __slots__ = ()
+
+    def _send(self, active: ActiveRequest, reply: Reply) -> None:
+        super()._send(active, reply)
+        request = active.request
+        if not request.wants_reply and reply.headers and ERROR_KIND in reply.headers:
+            assert isinstance(request, ChildRequest)
+            request.answer["failure"] = dict(reply.headers)
 
 
 class ChildProgress(ProgressSender):

@@ -127,7 +127,7 @@ class ProcessExecutor(HandlerExecutor):
             ) from None
         if fields["kind"] == "reply":
             return ChildAnswer(Reply(body, fields["content_type"], fields["content_encoding"], fields["headers"]))
-        return ChildAnswer(None, fields.get("reason", ""))
+        return ChildAnswer(None, fields.get("reason", ""), fields.get("failure"))
 
     def _overridden(self) -> Provider | None:
         return next((each for each in self._providers if each.key in self._process.overrides), None)

@@ -10,12 +10,13 @@ from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
-from rabibridge_core._protocol.payloads import StoredReply, read_idempotency_key, readdress_reply
+from rabibridge_core._protocol.payloads import StoredReply, read_idempotency_key
 from rabibridge_core._server.access import gate_of
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError, key_refused
 from rabibridge_core._server.executors import is_signature_error
+from rabibridge_core._server.forwarding import repeat_reply
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
 from rabibridge_core._server.streaming import has_key_of_its_own
@@ -80,6 +81,7 @@ class RequestProcessor:
         self.notifies_owner = False
         """Whether to call :meth:`ProcessorOwner.request_finished`."""
         self.statistics = ServiceStatistics()
+        self.statistics.use(schema)
         self._at_most_once, self._process = schema.delivery == "at-most-once", process
         self._deduplication = deduplication
         self._cancelled_calls = cancelled_calls
@@ -179,8 +181,7 @@ class RequestProcessor:
 
     def refuse_redelivered(self, request: IncomingRequest) -> None:
         """Settle a redelivered request of an at-most-once service."""
-        self.statistics.dead += 1
-        self.settler.refuse_redelivered(request)
+        self.statistics.died(self.settler.refuse_redelivered(request))
 
     def _expired(self, active: ActiveRequest) -> None:
         self.owner.stop_request(active, "expired")
@@ -198,7 +199,8 @@ class RequestProcessor:
         current_call_var.set(active)
         request, hooks = active.request, self._hooks
         observed = hooks.active
-        started, ran = 0.0, False
+        started = 0.0
+        ran: bool | None = False
         error: BaseException | None = None
         try:
             if observed:
@@ -229,14 +231,16 @@ class RequestProcessor:
                     if request.headers.get(KEY_LEARNED) is not True:
                         raise key_refused(self.schema.name)
                     if request.headers.get(RESENT) is True:
-                        self.settler.refuse_redelivered(request)
+                        error = self.settler.refuse_redelivered(request)
                         return
                 request.accept()
                 active.accepted = True
-            elif (key := request.headers.get(IDEMPOTENCY_KEY)) is not None and not await self._leads(
-                active, read_idempotency_key(key)
-            ):
-                return
+            elif (key := request.headers.get(IDEMPOTENCY_KEY)) is not None:
+                reply = await self._reply_of_another(active, read_idempotency_key(key))
+                if reply is not None:
+                    error = repeat_reply(self._codec, request, reply, self.schema.name)
+                    ran = None
+                    return
             ran = True
             inline = self._executor.inline
             if inline is not None:
@@ -255,7 +259,7 @@ class RequestProcessor:
             if issubclass(type(raised), GeneratorExit) and self._loop.is_closed():
                 raise  # not raised by the handler: the task is destroyed together with its loop
             error = raised
-            self.settler.settle_error(active, raised, ran=ran, shutting_down=self.owner.shutting_down)
+            self.settler.settle_error(active, raised, ran=ran is True, shutting_down=self.owner.shutting_down)
         finally:
             active.over = True
             if (slot := active.deadline_slot) is not None:
@@ -272,21 +276,17 @@ class RequestProcessor:
             # This breaks two reference cycles: exception and frame; task, context and active request.
             error = active.task = active.thread_future = None
 
-    async def _leads(self, active: ActiveRequest, key: str) -> bool:
-        """Tell whether to run the handler; ``False``: the request got the reply of another one with its key."""
+    async def _reply_of_another(self, active: ActiveRequest, key: str) -> StoredReply | None:
+        """Return the reply to another request with this key; ``None``: the handler must run."""
         if self.sessions is not None and not has_key_of_its_own(active.request):
-            return True
+            return None
         user, digest = active.request.user, digest_of(active.request)
         while (found := self._deduplication.find(user, key, digest)) is not None:
             reply = await self._follow(active, found) if isinstance(found, SharedExecution) else found
             if reply is not None:
-                if active.request.wants_reply:
-                    active.request.reply(readdress_reply(self._codec, reply, active.request))
-                else:
-                    active.request.discard()
-                return False
+                return reply
         active.execution = self._deduplication.begin(user, key, digest, active)
-        return True
+        return None
 
     async def _follow(self, active: ActiveRequest, execution: SharedExecution[ActiveRequest]) -> StoredReply | None:
         try:

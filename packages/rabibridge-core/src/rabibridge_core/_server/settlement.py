@@ -232,8 +232,8 @@ class RequestSettler:
         else:
             request.dead_letter(str(error))
 
-    def refuse_redelivered(self, request: IncomingRequest) -> None:
-        """Settle a redelivered request of an at-most-once service."""
+    def refuse_redelivered(self, request: IncomingRequest) -> ConnectionLostError:
+        """Settle a redelivered request of an at-most-once service, and return its error."""
         error = ConnectionLostError(
             f"the worker that received this call of {self._name!r} is gone; the call may have run, and is not run "
             "again, because the service is at-most-once"
@@ -245,6 +245,7 @@ class RequestSettler:
                 request.dead_letter(str(error))
         except BaseException as failure:  # noqa: BLE001 - the request must be settled, whatever fails
             self._settle_somehow(request, failure, REDELIVERED)
+        return error
 
     def dead_letter_exhausted(self, request: IncomingRequest) -> CallError | None:
         """Dead-letter a request that was delivered too often, and return its error; ``None``: it may run."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._protocol.remote_errors import remote_traceback
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
-from rabibridge_core.errors import RemoteExecutionError, ServiceError
+from rabibridge_core.errors import CallError, ConnectionLostError, RemoteExecutionError, ServiceError
 from rabibridge_core.introspection.calls import CallCounts, FailureRecord
 from rabibridge_core.introspection.latency import BUCKETS, OFFSET, SHORTEST, Latency
 
@@ -51,6 +51,7 @@ class ServiceStatistics:
         "declared",
         "expired",
         "failed",
+        "in_child",
         "raises",
         "refused",
         "requeued",
@@ -67,6 +68,8 @@ class ServiceStatistics:
         self.expired = self.cancelled = self.requeued = self.dead = 0
         self.raises: tuple[type[ServiceError], ...] = ()
         """The errors that the service declares."""
+        self.in_child = False
+        """Whether child processes run it: then they report what was raised."""
         self.told: RemoteTraceback = "full"
         """What callers are told of exceptions: whoever may ask a worker is told no more."""
         self._failures: dict[tuple[object, ...], FailureRecord] = {}
@@ -77,6 +80,7 @@ class ServiceStatistics:
     def use(self, schema: ServiceSchema) -> None:
         """Count for this version of the service from now on."""
         self.raises, self.told = schema.raises, schema.remote_traceback or "full"
+        self.in_child = schema.executor == "process"
 
     @property
     def ended(self) -> int:
@@ -86,8 +90,14 @@ class ServiceStatistics:
             + self.expired + self.cancelled + self.requeued + self.dead
         )  # fmt: skip
 
-    def ended_call(self, active: ActiveRequest, error: BaseException | None, ran: bool) -> None:
-        """Count a call that has ended: each one, so that it must be quick. ``ran``: its handler was called."""
+    def ended_call(self, active: ActiveRequest, error: BaseException | None, ran: bool | None) -> None:
+        """Count a call that has ended: each one, so that it must be quick.
+
+        Args:
+            active: the call.
+            error: why there is no result.
+            ran: whether its handler was called; ``None``: it got the reply to another call with its idempotency key.
+        """
         seconds = monotonic() - active.received_at
         mantissa, exponent = frexp(seconds + SHORTEST)
         self.buckets[(exponent << 3) + int(mantissa * 16.0) + OFFSET] += 1  # as bucket_of() does it
@@ -97,7 +107,7 @@ class ServiceStatistics:
         else:
             self._ended_otherwise(error, active.stop_reason, ran)
 
-    def _ended_otherwise(self, error: BaseException | None, reason: StopReason | None, ran: bool) -> None:
+    def _ended_otherwise(self, error: BaseException | None, reason: StopReason | None, ran: bool | None) -> None:
         if reason is not None and reason != "overran":
             self.stopped(reason)
             return
@@ -105,18 +115,29 @@ class ServiceStatistics:
         cls = type(error)
         if cls is TooLateError:
             self.expired += 1
-        elif cls is ArgumentsRefusedError or cls is NotStartedError or not ran:
-            if cls is RemoteExecutionError:  # it was delivered too often
-                self.dead += 1
-                self.record("dead", error)
-                return
+        elif ran is False and cls in (RemoteExecutionError, ConnectionLostError):  # it was delivered too often
+            self.died(error)
+        elif (
+            ran is False or cls is ArgumentsRefusedError or cls is NotStartedError or self._reports_refusal(error, ran)
+        ):
             self.refused += 1
-            self.record("refused", error if error.__cause__ is None else error.__cause__)
+            if ran is not None:
+                self.record("refused", error if error.__cause__ is None else error.__cause__)
         elif self.raises and self._is_declared(error, cls):
             self.declared += 1
         else:
             self.failed += 1
-            self.record("failed", error)
+            if ran is not None:  # else it was kept when the other call failed
+                self.record("failed", error)
+
+    def _reports_refusal(self, error: BaseException, ran: bool | None) -> bool:
+        """Tell whether an earlier call, or a child process, reports that the handler did not run."""
+        return (ran is None or self.in_child) and issubclass(type(error), CallError) and error.executed is False  # type: ignore[attr-defined]
+
+    def died(self, error: BaseException) -> None:
+        """Count a call that was delivered too often to be run once more."""
+        self.dead += 1
+        self.record("dead", error)
 
     def _is_declared(self, error: BaseException, cls: type[BaseException]) -> bool:
         if issubclass(cls, self.raises):

@@ -98,5 +98,6 @@ class HookSpecs:
             service: name of the service.
             correlation_id: id of the call, unique within its client.
             duration: time from receiving to settling, in seconds.
-            error: why there is no result; ``None`` if a result was sent.
+            error: why there is no result; ``None`` if a result was sent. If a child process ran the request, or it got
+                the reply to an earlier one with its idempotency key, it is the error that its caller gets.
         """
