@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import time
@@ -14,9 +15,10 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from rabibridge import ConfigurationError, RMQClient
+from rabibridge import ConfigurationError, RMQClient, RMQServer
 from rabibridge._operations.doctor import Examination, examine
 from rabibridge._operations.findings import Finding, Report, Status
+from rabibridge.sync import Client
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState
 from tests.support.tls_broker import YESTERDAY, Pair
@@ -48,7 +50,12 @@ def files(broker: TLSBroker, pair: Pair | None = None, **more: Any) -> dict[str,
     return {"tls_ca_file": broker.ca, **own, **more}
 
 
-async def test_three_ways_to_set_it_up(tls_broker: TLSBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def of_files(broker: TLSBroker, pair: Pair) -> dict[str, Any]:
+    """Return the same as arguments of clients and servers."""
+    return {"tls_ca_file": Path(broker.ca), "tls_cert_file": pair.certificate, "tls_key_file": pair.key}
+
+
+async def test_the_ways_to_set_it_up(tls_broker: TLSBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await tls_broker.add_user("three")
     pair = tls_broker.client("three")
     parameters = {"cacertfile": tls_broker.ca, "certfile": pair.certificate, "keyfile": pair.key}
@@ -64,6 +71,18 @@ async def test_three_ways_to_set_it_up(tls_broker: TLSBroker, tmp_path: Path, mo
     context.load_cert_chain(*pair)
     async with RMQClient(url=tls_broker.url(), ssl=context) as client:
         assert client.health()
+    given = of_files(tls_broker, pair)
+    async with RMQClient(url=tls_broker.url(login=""), auth_mechanism="external", **given) as client:
+        assert client.health()
+    server = RMQServer(url=tls_broker.url(), **given)
+    server.add_service(lambda: "served", name="by_arguments")
+    async with server.serving():
+
+        def call() -> Any:
+            with Client(url=tls_broker.url(), **given) as client:
+                return client.remote_call("by_arguments", ftype="sync", timeout=PATIENCE)
+
+        assert await soon(asyncio.to_thread(call)) == "served"
     file = tmp_path / "named.toml"
     file.write_text(
         f'[rabbitmq]\nRABBITMQ_HOST = "127.0.0.1"\nRABBITMQ_PORT = {tls_broker.port}\nRABBITMQ_SSL = true\n[app]\n'

@@ -10,9 +10,12 @@ import pytest
 import trustme
 
 from rabibridge import ConfigurationError, RMQClient, RMQServer
+from rabibridge._api.base import ConnectionOptions
 from rabibridge._connection.certificates import Certificate, parse_certificate, read_certificate
-from rabibridge.settings import rabbitmq_settings
-from rabibridge_core.settings import load_settings
+from rabibridge.settings import RabbitMQSettings, rabbitmq_settings
+from rabibridge.sync import Client
+from rabibridge_core.settings import Secret, load_settings
+from rabibridge_core.settings.fields import rules_of
 from rabibridge_core.settings.overview import HIDDEN, overview
 from tests.support.tls_broker import YESTERDAY
 from tests.unit.settings_support import error_of, write_file
@@ -76,6 +79,55 @@ def test_half_a_configuration_is_refused_when_it_is_made(
 ) -> None:
     with pytest.raises(ConfigurationError, match=says):
         made_by(settings=load_settings(url=url, options=options))
+
+
+def test_arguments_are_the_settings_of_the_same_names() -> None:
+    rules = {name: rule for name, rule in rules_of(RabbitMQSettings).items() if rule.group == "tls"}
+    assert {*rules} <= {*ConnectionOptions.__annotations__}
+    client = RMQClient(
+        url=f"{URL}?cacertfile=of-the-url.pem",
+        tls_ca_file=Path("ca.pem"),
+        tls_cert_file="c.pem",
+        tls_key_file="c.key",
+        tls_key_password="open-sesame",
+        tls_server_name="b",
+        auth_mechanism="plain",
+    )
+    own = rabbitmq_settings(client.settings)
+    assert own.tls_ca_file == str(Path("ca.pem").absolute())  # an argument takes precedence over the URL
+    assert (own.tls_server_name, own.tls_key_password) == ("b", Secret("open-sesame"))
+    assert "open-sesame" not in repr(vars(client)) + repr(own)
+
+
+@pytest.mark.parametrize("made_by", [RMQClient, RMQServer, Client])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            {"url": "memory://x", "tls_ca_file": "ca"},
+            "the argument tls_ca_file= is no setting of the transport 'memory'",
+        ),
+        ({"url": "amqp://u:p@h/", "tls_cert_file": "c"}, "tls_cert_file needs TLS"),
+        ({"url": URL, "tls_ca_file": " "}, "the argument tls_ca_file= is empty"),
+        (
+            {"url": URL, "auth_mechanism": "both"},
+            "'both' .from the argument auth_mechanism=.; allowed",
+        ),
+        (
+            {"settings": load_settings, "tls_server_name": "x"},
+            "settings= stands for .* leave out tls_server_name=",
+        ),
+        (
+            {"url": URL, "ssl": ssl.create_default_context(), "tls_ca_file": "ca"},
+            "SSLContext and tls_ca_file contradict",
+        ),
+    ],
+)
+def test_arguments_that_are_refused(arguments: dict[str, Any], says: str, made_by: type[Any]) -> None:
+    if "settings" in arguments:
+        arguments = {**arguments, "settings": load_settings(url=URL)}
+    with pytest.raises(ConfigurationError, match=says):
+        made_by(**arguments).connect()
 
 
 def test_a_context_excludes_files_but_not_the_other_settings() -> None:

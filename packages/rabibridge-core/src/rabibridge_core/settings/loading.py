@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Collected", "collect", "known_keys", "load_settings", "refuse_in_found_file"]
 
 _log = get_logger(__name__)
+_ARGUMENTS = {*CONNECTION_FIELDS, "url", "profile"}
+"""The arguments of :func:`load_settings` that are no settings by themselves."""
 
 
 @dataclass(slots=True)
@@ -86,6 +88,7 @@ def load_settings(
     require_broker: bool = True,
     transport_name: str | None = None,
     profile: str | None = None,
+    arguments: Mapping[str, object] | None = None,
     options: Mapping[str, object] | None = None,
 ) -> Settings:
     """Collect the settings: arguments, then environment variables, then the configuration file, then defaults.
@@ -112,6 +115,8 @@ def load_settings(
             that has such settings. The scheme of a URL takes precedence.
         profile: the profile of the configuration file whose tables take precedence over the others of the file;
             ``None``: the one that ``RABIBRIDGE_PROFILE`` names, if any.
+        arguments: further settings by name that the caller has arguments of its own for, such as ``{"tls_ca_file":
+            "ca.pem"}``. They take precedence as the arguments above do. Values that are ``None`` count as not given.
         options: further settings by name, such as ``{"drain_timeout": 10}``, with precedence over all other places:
             what the user of a command gave on its command line. Values that are ``None`` count as not given. Errors
             call them "the option --drain-timeout".
@@ -121,12 +126,13 @@ def load_settings(
             a key that does not exist. The text tells all faults, and for each where it came from, or in which places it
             can be given; it never holds a password.
     """
-    arguments = {
+    given = {
+        **(arguments or {}),
         "host": host, "port": port, "username": username, "password": password, "url": url, "virtualhost": virtualhost,
         "ssl": ssl, "serializer": serializer, "namespace": namespace, "profile": profile,
     }  # fmt: skip
     try:
-        found = collect(arguments, require_broker=require_broker, transport_name=transport_name, options=options)
+        found = collect(given, require_broker=require_broker, transport_name=transport_name, options=options)
         settings = found.settings()
         for warning in found.warnings:
             _log.warning("%s", warning)
@@ -135,7 +141,8 @@ def load_settings(
         drop_frames(error)
         raise
     finally:
-        del host, username, password, url, arguments  # an error carries this frame, whose variables may be reported
+        # An error carries this frame, whose variables may be reported.
+        del host, username, password, url, arguments, given
 
 
 def collect(
@@ -168,6 +175,7 @@ def collect(
         found.warnings += warnings
     _look_up(found, transports, transport_name, require_broker)
     _refuse_unknown_options(found, options or {})
+    _refuse_arguments_of_others(found)
     found.warnings += found.sources.warnings
     if stray := unknown_variables(found.sources.environ, known["app"]):
         found.warnings.append(f"Unknown environment variables are ignored: {', '.join(stray)}")
@@ -198,6 +206,14 @@ def _refuse_unknown_options(found: Collected, options: Mapping[str, object]) -> 
     for name in options:
         if name not in right:
             found.faults.add(f"there is no setting {name!r}: {suggestion(name, right, 'the settings are')}")
+
+
+def _refuse_arguments_of_others(found: Collected) -> None:
+    right = rules_of(Settings) | rules_of(found.own)
+    for name in found.sources.arguments:
+        if name not in right and name not in _ARGUMENTS:
+            of = f"the transport {found.connection.transport.name!r}" if found.connection.transport else "any transport"
+            found.faults.add(f"the argument {name}= is no setting of {of}: leave it out")
 
 
 def refuse_in_found_file(sources: Sources, transports: TransportCatalog, faults: Faults) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 from rabibridge.settings import RABBITMQ
 from rabibridge_core._api.arguments import check_namespace_argument
@@ -13,11 +13,12 @@ from rabibridge_core.settings import load_settings
 
 if TYPE_CHECKING:
     import asyncio
+    import os
     import ssl as _ssl
     from collections.abc import Sequence
 
     from rabibridge_core._codec.serializers import Serializer
-    from rabibridge_core.settings import Settings
+    from rabibridge_core.settings import Secret, Settings
     from rabibridge_core.transport import Transport
 
 __all__ = ["ConnectionOptions", "RMQBase"]
@@ -29,6 +30,12 @@ class ConnectionOptions(TypedDict, total=False):
     url: str | Sequence[str] | None
     virtualhost: str | None
     ssl: _ssl.SSLContext | bool | None
+    tls_ca_file: str | os.PathLike[str] | None
+    tls_cert_file: str | os.PathLike[str] | None
+    tls_key_file: str | os.PathLike[str] | None
+    tls_key_password: str | Secret | None
+    tls_server_name: str | None
+    auth_mechanism: Literal["plain", "external"] | None
     serializer: str | Serializer | None
     accept: Sequence[str | Serializer] | None
     transport: Transport | None
@@ -56,6 +63,12 @@ class RMQBase(RpcBase):
         url: str | Sequence[str] | None = None,
         virtualhost: str | None = None,
         ssl: _ssl.SSLContext | bool | None = None,
+        tls_ca_file: str | os.PathLike[str] | None = None,
+        tls_cert_file: str | os.PathLike[str] | None = None,
+        tls_key_file: str | os.PathLike[str] | None = None,
+        tls_key_password: str | Secret | None = None,
+        tls_server_name: str | None = None,
+        auth_mechanism: Literal["plain", "external"] | None = None,
         serializer: str | Serializer | None = None,
         accept: Sequence[str | Serializer] | None = None,
         transport: Transport | None = None,
@@ -75,7 +88,16 @@ class RMQBase(RpcBase):
             password: password. It never appears in a repr, a log or an error.
             url: ``amqp://user:password@host:port/virtualhost``, or several; instead of the four arguments before.
             virtualhost: virtual host; ``None``: as configured, else ``/``.
-            ssl: ``True`` for TLS with the certificates of the system, or an :class:`ssl.SSLContext`.
+            ssl: ``True`` for TLS, or an :class:`ssl.SSLContext`. URLs with ``amqps://`` need none.
+            tls_ca_file: certificates of the authorities that may have issued the broker's certificate, in PEM;
+                ``None``: as configured, else those that the system trusts. docs/tls.md describes this and what follows.
+            tls_cert_file: certificate of this program in PEM, with those of intermediate authorities behind it.
+            tls_key_file: private key of that certificate; ``None``: as configured, else in ``tls_cert_file``. All
+                files are read for every connection, so that replaced ones are taken.
+            tls_key_password: password of the private key, if it is encrypted. It appears nowhere either.
+            tls_server_name: host name that the broker's certificate must be for; ``None``: the host.
+            auth_mechanism: ``"plain"`` to log in by user name and password, ``"external"`` by the certificate alone;
+                ``None``: as configured, else plain.
             serializer: how calls are encoded: ``"msgpack"`` (the default), ``"json"``, ``"pickle"``, ``"cloudpickle"``,
                 or one from a plug-in.
             accept: which serializers are accepted in what arrives, by name; ``None``: msgpack, json and ``serializer``.
@@ -94,6 +116,10 @@ class RMQBase(RpcBase):
             "host": host, "port": port, "username": username, "password": password, "url": url,
             "virtualhost": virtualhost, "ssl": ssl, "namespace": namespace,
         }  # fmt: skip
+        of_transport: dict[str, Any] = {
+            "tls_ca_file": tls_ca_file, "tls_cert_file": tls_cert_file, "tls_key_file": tls_key_file,
+            "tls_key_password": tls_key_password, "tls_server_name": tls_server_name, "auth_mechanism": auth_mechanism,
+        }  # fmt: skip
         try:
             check_namespace_argument(namespace, settings=None, transport=transport)
             if settings is None:
@@ -102,14 +128,16 @@ class RMQBase(RpcBase):
                     serializer=serializer if isinstance(serializer, str) else None,
                     require_broker=needs_broker(transport),
                     transport_name=RABBITMQ.name,
+                    arguments=of_transport,
                 )
-            elif given := [f"{key}=" for key, value in connection.items() if value is not None]:
+            elif given := [f"{key}=" for key, value in (connection | of_transport).items() if value is not None]:
                 raise ConfigurationError(
                     f"settings= stands for the whole configuration: leave out {', '.join(given)}, or give them to "
                     "load_settings()"
                 )
         finally:
-            del url, password, connection  # an error carries this frame, whose variables may be reported
+            # An error carries this frame, whose variables may be reported.
+            del url, password, tls_key_password, connection, of_transport
         self.loop = loop
         super().__init__(settings=settings, serializer=serializer, accept=accept, transport=transport, name=name)
 

@@ -55,8 +55,9 @@ class RMQClient(RMQBase, RpcClient):
             username: user name.
             password: password.
             retry: how calls are sent again that a full queue refuses; ``None``: not at all.
-            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name``,
-                ``namespace`` and ``settings``.
+            **connection: ``url``, ``virtualhost``, ``ssl``, ``tls_ca_file``, ``tls_cert_file``, ``tls_key_file``,
+                ``tls_key_password``, ``tls_server_name``, ``auth_mechanism``, ``serializer``, ``accept``,
+                ``transport``, ``name``, ``namespace`` and ``settings``.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.

@@ -63,8 +63,9 @@ class RMQServer(RMQBase, RpcServer):
                 not, that takes the name of the service, the user of the caller (empty: not known) and the headers of
                 the call. Unless it returns ``True``, the caller gets AccessDeniedError before its arguments are looked
                 at; so it does if the policy raises, which is logged. ``None``: no policy.
-            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name``,
-                ``namespace`` and ``settings``.
+            **connection: ``url``, ``virtualhost``, ``ssl``, ``tls_ca_file``, ``tls_cert_file``, ``tls_key_file``,
+                ``tls_key_password``, ``tls_server_name``, ``auth_mechanism``, ``serializer``, ``accept``,
+                ``transport``, ``name``, ``namespace`` and ``settings``.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.

@@ -67,8 +67,9 @@ class Client(SyncRpcClient):
             password: password.
             retry: how calls are sent again that a full queue refuses; ``None``: not at all.
             loop_factory: makes the event loop; ``None``: uvloop's if that is installed, else asyncio's.
-            **connection: ``url``, ``virtualhost``, ``ssl``, ``serializer``, ``accept``, ``transport``, ``name``,
-                ``namespace`` and ``settings``.
+            **connection: ``url``, ``virtualhost``, ``ssl``, ``tls_ca_file``, ``tls_cert_file``, ``tls_key_file``,
+                ``tls_key_password``, ``tls_server_name``, ``auth_mechanism``, ``serializer``, ``accept``,
+                ``transport``, ``name``, ``namespace`` and ``settings``.
 
         Raises:
             ConfigurationError: a setting is missing or wrong, or gevent or eventlet has replaced the threads of Python.

@@ -6,11 +6,12 @@ which every user of the machine could read in the process list.
 
 from __future__ import annotations
 
-import os
-from typing import Annotated
+from pathlib import Path  # noqa: TC003 - Typer evaluates the annotations
+from typing import Annotated, Literal
 
 import typer
 
+from rabibridge.cli.connection_options import use_options
 from rabibridge.cli.lazy import LazyGroup, commands_of
 
 __all__ = ["app"]
@@ -83,14 +84,42 @@ def before(
         str | None,
         typer.Option(metavar="NAME", help="The namespace on the broker; `none`: none. Default: RABIBRIDGE_NAMESPACE."),
     ] = None,
+    tls_ca_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The authorities that the broker may be of."),
+    ] = None,
+    tls_cert_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The client certificate.")
+    ] = None,
+    tls_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The key of that certificate.")
+    ] = None,
+    tls_key_password_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The password of that key, in a file."),
+    ] = None,
+    tls_server_name: Annotated[
+        str | None, typer.Option(metavar="HOST", help="The name that the certificate of the broker must be for.")
+    ] = None,
+    auth_mechanism: Annotated[
+        Literal["plain", "external"] | None,
+        typer.Option(help="Log in by user name and password, or by the client certificate."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Serve and call functions over RabbitMQ."""
-    if config is not None:
-        os.environ["RABIBRIDGE_CONFIG"] = config  # for the processes that a command starts, too
-    if profile is not None:
-        os.environ["RABIBRIDGE_PROFILE"] = profile
-    if namespace is not None:
-        os.environ["RABIBRIDGE_NAMESPACE"] = namespace
+    use_options(
+        {
+            "CONFIG": config,
+            "PROFILE": profile,
+            "NAMESPACE": namespace,
+            "TLS_CA_FILE": tls_ca_file,
+            "TLS_CERT_FILE": tls_cert_file,
+            "TLS_KEY_FILE": tls_key_file,
+            "TLS_KEY_PASSWORD_FILE": tls_key_password_file,
+            "TLS_SERVER_NAME": tls_server_name,
+            "AUTH_MECHANISM": auth_mechanism,
+        }
+    )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LazyGroup", "command_app", "commands_of"]
 
+_UsageError: Any = typer.BadParameter.__base__
+"""The class of click, or of the copy of it that newer versions of Typer contain."""
+
 
 def commands_of(**summaries: str) -> Mapping[str, str]:
     """Return the table of a :class:`LazyGroup`: names of commands, which are also those of their modules."""
@@ -54,6 +57,18 @@ class LazyGroup(TyperGroup):
         """Return the command that is called, loaded, with its name and arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load_command(str(command.name)), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the command; where it is given an option of the group, say where that one stands."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            option = getattr(error, "option_name", None)
+            if option and any(option in parameter.opts for parameter in self.params):
+                error.message += (
+                    f". It stands before the command: {ctx.command_path} {option} ... {ctx.invoked_subcommand}"
+                )
+            raise
 
 
 def load_command(name: str) -> Any:
