@@ -91,5 +91,7 @@ def test_commands_name_what_there_is(block: Block, words: list[str]) -> None:
     elif program == "cd":
         assert (ROOT / arguments[0]).is_dir()
     elif program == "rabibridge" and arguments:
+        while arguments[0].startswith("--"):  # an option that stands before the command, and its value
+            arguments = arguments[2:]
         done = _help(arguments[0])
         assert done.returncode == 0, done.stdout + done.stderr

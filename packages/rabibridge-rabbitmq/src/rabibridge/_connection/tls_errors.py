@@ -27,6 +27,8 @@ _OTHER_NAME = (62, 64)
 """X509_V_ERR_* of OpenSSL (x509_vfy.h)."""
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 _OTHER_VERSION = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE")
+_NO_CIPHER = ("INSUFFICIENT_SECURITY", "HANDSHAKE_FAILURE")
+"""What is sent where nothing fits; Erlang 27 sends the first also where only the version does not."""
 _CERTIFICATE_ALERTS = {
     "UNKNOWN_CA": "does not trust the authority that has issued {it}: let it be issued by an authority in the broker's "
     "ssl_options.cacertfile, or add that authority there",
@@ -71,10 +73,10 @@ def tls_refusal(error: BaseException, endpoint: Endpoint, own: RabbitMQSettings)
             return f"the broker {text.format(it=it)}"
     if reason.endswith(_OTHER_VERSION):
         return "the broker offers no version of TLS from 1.2 on: enable tlsv1.2 or tlsv1.3 there (ssl_options.versions)"
-    if reason.endswith("HANDSHAKE_FAILURE"):
+    if reason.endswith(_NO_CIPHER):
         return (
-            "broker and client have no cipher in common, or the broker does not accept the client "
-            f"certificate{_in_file(own)}: its log says which"
+            "broker and client have no cipher in common, or the broker offers no version of TLS from 1.2 on, or it "
+            f"does not accept the client certificate{_in_file(own)}: its log says which"
         )
     if reason.endswith(_NO_TLS):
         return (
