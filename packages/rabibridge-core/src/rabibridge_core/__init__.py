@@ -8,6 +8,7 @@ What knows a broker belongs in the distribution of its transport, not here.
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
 from rabibridge_core._observability.health import Health
+from rabibridge_core._observability.request_scope import request_scope
 from rabibridge_core._protocol.naming import FunctionKind
 from rabibridge_core._protocol.progress import Progress
 from rabibridge_core._services.depends import Depends
@@ -100,5 +101,6 @@ __all__ = [
     "hookimpl",
     "plugin_manager",
     "register_call",
+    "request_scope",
     "service",
 ]

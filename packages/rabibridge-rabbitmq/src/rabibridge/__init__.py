@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.call_context import CurrentCall, current_call
     from rabibridge_core._observability.health import Health
+    from rabibridge_core._observability.request_scope import request_scope
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core._protocol.progress import Progress
     from rabibridge_core._services.depends import Depends
@@ -108,6 +109,7 @@ __all__ = [
     "current_call",
     "multiprocess_spawn_helper",
     "register_call",
+    "request_scope",
     "service",
 ]
 

@@ -215,7 +215,7 @@ class CallTable:
             call = self.pending.get(correlation_id)
             if call is not None and len(call.request.body) > limit and not call.future.done():
                 why = too_large("the request", len(call.request.body), limit)
-                call.future.set_exception(ContentRejectedError(f"call of {call.func_name!r}: {why}"))
+                call.future.set_exception(ContentRejectedError(f"call of {call.func_name!r}: {why}", executed=False))
 
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
         """Called by the transport when replies to pending calls can no longer arrive.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from rabibridge_core._observability.call_context import inherited_criticality
+from rabibridge_core._observability.call_context import inherited_criticality, passed_on
 from rabibridge_core._protocol.headers import CRITICALITY, CheckedHeaders
 from rabibridge_core._protocol.naming import of_class, routing_key, service_of_routing_key, split_class
 
@@ -77,6 +77,7 @@ class RouteCache(dict[str, dict[str, str]]):
 
         A call that names no class takes over the one that its caller has named.
         """
+        headers = passed_on(headers)
         criticality = inherited_criticality()
         if criticality is None or type(headers) is CheckedHeaders:
             return route, headers

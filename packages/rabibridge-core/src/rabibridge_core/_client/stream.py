@@ -7,6 +7,8 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
+from rabibridge_core.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -60,6 +62,23 @@ class Stream(Generic[ItemT_co]):
     def received(self) -> int:
         """The number of items that were taken from this stream."""
         return self._source.received
+
+    def begin_at(self, index: int) -> Self:
+        """Let a stream that has not begun leave out its first ``index`` items, and return it.
+
+        The service must be registered with ``resumable=True``: its function gets the number as ``start_at``. Any other
+        one refuses the stream, unless ``index`` is 0. ``received`` counts the items that are read from this stream.
+
+        Raises:
+            ConfigurationError: it has begun, or ``index`` is not a number of at least 0.
+        """
+        source = self._source
+        if type(index) is not int or not 0 <= index < 2**63:
+            raise ConfigurationError(f"the index is {repr(index)[:80]}; it must be a number of items, 0 or more")
+        if source.over or source.loop is not None:
+            raise ConfigurationError("the stream has begun: choose its first item before the first step")
+        source.first = index
+        return self
 
     def __aiter__(self) -> Self:
         """Return the stream itself: it can be iterated over once."""

@@ -43,6 +43,7 @@ class Streaming:
     Attributes:
         items: items that have arrived and that the reader has not taken.
         result: what the function has returned, if that is wanted.
+        first: the index of the item that the next request asks for first.
     """
 
     def __init__(self, preparation: Preparation, call: StreamCall, window: Window | None = DEFAULT_WINDOW) -> None:
@@ -58,7 +59,7 @@ class Streaming:
         self._run: StreamRun | None = None
         self._waiting: asyncio.Timeout | None = None
         self._over = False
-        self._first = 0
+        self.first = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._progress: ProgressReceiver | None = None
         self._errors = StreamErrors(call)
@@ -236,7 +237,7 @@ class Streaming:
         if not (state.resumable or self._may_begin_again(state)) or (upload is not None and upload.begun):
             raise again(error)
         self._run = None
-        self._first = state.next_index
+        self.first = state.next_index
 
     def _may_begin_again(self, state: StreamState) -> bool:
         if state.taken:
@@ -251,7 +252,7 @@ class Streaming:
         time_left, caller = requests.time_left(loop), requests.caller()
         if caller is None:
             return False
-        self._start(requests.next(self._first, time_left), caller, loop)
+        self._start(requests.next(self.first, time_left), caller, loop)
         return True
 
     async def _send_later(self) -> None:
@@ -263,12 +264,12 @@ class Streaming:
         finally:
             self._waiting = None
         if not self._over:
-            self._start(requests.next(self._first, time_left), self._preparation.client.connected(), loop)
+            self._start(requests.next(self.first, time_left), self._preparation.client.connected(), loop)
 
     def _start(self, request: Request, caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
         calls, options, upload = self._preparation.client.calls, self._call.options, self._call.upload
         self._loop = loop
-        state = StreamState(self._first, self._window or DEFAULT_WINDOW)
+        state = StreamState(self.first, self._window or DEFAULT_WINDOW)
         future = PartsFuture(state.arrived, loop)
         time_left, correlation_id = request.timeout, request.correlation_id
         slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.durations import as_seconds
-from rabibridge_core._observability.call_context import inherited_time
+from rabibridge_core._observability.call_context import CallScope, current_call_var, inherited_time
 from rabibridge_core.errors import CallTimeoutError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ TIMEOUT_MAX = 2.0**32 / 1000
 
 
 class _Inherited(float):
-    """A timeout that was inherited from the call being processed."""
+    """A timeout that was inherited from the call being processed, or from what else calls are made for.
+
+    Attributes:
+        source: what that is, for the text of an error.
+    """
+
+    source: str
 
 
 def within_inherited(timeout: float | None) -> float | None:
@@ -34,7 +40,9 @@ def within_inherited(timeout: float | None) -> float | None:
     inherited = inherited_time()
     if inherited is None or (timeout is not None and not timeout > inherited):
         return timeout
-    return _Inherited(inherited)
+    limited = _Inherited(inherited)
+    limited.source = (current_call_var.get() or CallScope).what
+    return limited
 
 
 def seconds_of(timeout: object) -> float:
@@ -101,7 +109,7 @@ def call_timeout_error(
     """
     seconds = float(timeout or 0.0)
     what = f"no {awaited}" if sent else "it could not be sent"
-    left = ", the time left to the call that is being processed here" if isinstance(timeout, _Inherited) else ""
+    left = f", the time left to {timeout.source}" if isinstance(timeout, _Inherited) else ""
     return CallTimeoutError(
         f"call of {func_name!r} timed out: {what} within {seconds:g} s{left}{': ' if why else ''}{why}",
         func_name=func_name,

@@ -280,7 +280,8 @@ class Codec:
         if len(body) > self.max_decompressed:
             raise ContentRejectedError(
                 f"the value takes {len(body)} bytes as {serializer.name}, more than max_decompressed="
-                f"{self.max_decompressed}"
+                f"{self.max_decompressed}",
+                executed=False,
             )
         content_type, encoding = serializer.content_type, None
         # Such a body is compressed at any size, since a reader would take it for a frame. No built-in one writes it.
@@ -294,7 +295,6 @@ class Codec:
             body = self._signer.seal(body, content_type.encode(), context)
             content_type, encoding = f"{content_type}; {SIGNED_PARAMETER}", None
         if len(body) > self.max_body:
-            raise ContentRejectedError(
-                f"the value takes {len(body)} bytes on the wire, more than max_body={self.max_body}"
-            )
+            why = f"the value takes {len(body)} bytes on the wire, more than max_body={self.max_body}"
+            raise ContentRejectedError(why, executed=False)
         return body, content_type, encoding

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic, time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ParamSpec, SupportsFloat, TypeVar
 
 from rabibridge_core._observability.progress import ProgressSender
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, IncomingRequest
 
 __all__ = [
+    "CallScope",
     "CurrentCall",
     "current_call",
     "current_call_var",
     "inherited_criticality",
     "inherited_headers",
     "inherited_time",
+    "passed_on",
 ]
 
 
@@ -35,15 +38,48 @@ ParamsT = ParamSpec("ParamsT")
 ResultT = TypeVar("ResultT")
 
 
-class CurrentCall:
+class CallScope:
+    """What calls are made for, and inherit from: a call that is being processed, or a request of another protocol."""
+
+    __slots__ = ("ends_at", "over")
+
+    what = "the call that is being processed here"
+    passed_on: Headers = MappingProxyType({})
+    """Headers that every call made in it has, unless the call has others of these names."""
+
+    def __init__(self) -> None:
+        """Begin without a limit."""
+        self.ends_at: float | None = None
+        """The deadline on the clock of :func:`time.monotonic`; ``None``: none."""
+        self.over = False  # answered or abandoned: nothing is inherited from it then
+
+    @property
+    def time_left(self) -> float | None:
+        """The time left to the call, in seconds, never below 0; ``None``: no limit."""
+        return None if self.ends_at is None else max(0.0, self.ends_at - monotonic())
+
+    @property
+    def criticality(self) -> str | None:
+        """The class of criticality that calls made in it inherit; ``None``: none."""
+        return None
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the call."""
+        return {}
+
+
+class CurrentCall(CallScope):
     """The call that a handler is processing."""
 
-    __slots__ = ("_progress", "_request", "cancelled", "ends_at", "over", "service")
+    __slots__ = ("_progress", "_request", "cancelled", "service")
 
     _progress: ProgressSender  # set by the first report: most calls make none
 
     def __init__(self, service: str, request: IncomingRequest) -> None:
         """Describe ``request`` of ``service``; created by the engine."""
+        self.ends_at: float | None = None
+        self.over = False
         self.service = service
         """The name of the service."""
         self.cancelled = False
@@ -51,10 +87,6 @@ class CurrentCall:
         this worker has lost its connection or has stopped waiting for the call, because ``drain_timeout`` was over or
         it was told to stop a second time. A worker that is told to stop waits for its calls first: until then it is
         false. A handler that is not async cannot be stopped; it can check this regularly and return early."""
-        self.ends_at: float | None = None
-        """The deadline on the clock of :func:`time.monotonic`; ``None``: none."""
-        self.over = False
-        """Whether it was answered or abandoned: nothing is inherited from it then."""
         self._request = request
 
     @property
@@ -92,11 +124,6 @@ class CurrentCall:
     def deadline(self) -> float | None:
         """When the time of the call ends, by the clock of this worker, in seconds since 1970; ``None``: no limit."""
         return None if self.ends_at is None else time() + self.ends_at - monotonic()
-
-    @property
-    def time_left(self) -> float | None:
-        """The time left to the call, in seconds, never below 0; ``None``: no limit."""
-        return None if self.ends_at is None else max(0.0, self.ends_at - monotonic())
 
     @property
     def redelivered(self) -> bool:
@@ -214,8 +241,8 @@ def _as_fraction(value: float) -> float:
     return min(1.0, max(0.0, fraction))
 
 
-current_call_var: ContextVar[CurrentCall | None] = ContextVar("rabibridge_current_call", default=None)
-"""The call that the current task or thread is processing; set by the engine."""
+current_call_var: ContextVar[CallScope | None] = ContextVar("rabibridge_current_call", default=None)
+"""The call that the current task or thread is processing, set by the engine; or what else calls are made for."""
 
 
 def current_call() -> CurrentCall:
@@ -227,7 +254,7 @@ def current_call() -> CurrentCall:
         LookupError: the code that calls this does not run in a handler.
     """
     call = current_call_var.get()
-    if call is None:
+    if not isinstance(call, CurrentCall):
         raise LookupError("current_call() was called outside a handler: no call is being processed here")
     return call
 
@@ -242,6 +269,16 @@ def inherited_criticality() -> str | None:
     """Return the class of criticality that a call made now inherits; ``None``: none."""
     call = current_call_var.get()
     return None if call is None or call.over else call.criticality
+
+
+def passed_on(headers: Headers | None) -> Headers | None:
+    """Return ``headers`` and, below them, those that every call made here has."""
+    call = current_call_var.get()
+    if call is None or call.over or not call.passed_on:
+        return headers
+    if type(headers) is CheckedHeaders:
+        return CheckedHeaders({**call.passed_on, **headers})
+    return {**call.passed_on, **(headers or {})}
 
 
 def inherited_headers(headers: Headers | None) -> Headers | None:

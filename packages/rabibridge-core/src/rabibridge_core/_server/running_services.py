@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.background import TaskSet
-from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._observability.call_context import CurrentCall, current_call_var
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.classed_service import ClassedServiceRunner
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._observability.call_context import CurrentCall
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.access import Policy
     from rabibridge_core._services.schema import ServiceSchema
@@ -244,7 +243,7 @@ class RunningServices:
     def service_of(self, task: asyncio.Task[Any]) -> str | None:
         """Return the name of the service whose handler runs in ``task``, if any; may be called from any thread."""
         context = getattr(task, "get_context", None)  # Python 3.12 and later; also covers tasks that handlers create
-        call: CurrentCall | None = context().get(current_call_var) if context is not None else None
-        if call is not None:
+        call = context().get(current_call_var) if context is not None else None
+        if isinstance(call, CurrentCall):
             return call.service
         return next((name for name, runner in list(self.runners.items()) if runner.runs(task)), None)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import CloseOnce
-from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._observability.call_context import CurrentCall, current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.loop_monitor import LoopMonitor
 from rabibridge_core._reporting.loggers import get_logger
@@ -187,7 +187,7 @@ class Server:
             ConfigurationError: it would wait for the call that it is called by.
         """
         call, runner = current_call_var.get(), self.services.runners.get(name)
-        if delete and call is not None and runner is not None and runner.runs(call):
+        if delete and isinstance(call, CurrentCall) and runner is not None and runner.runs(call):
             raise ConfigurationError(
                 f"a call of {name!r} removes that service and its queue, which waits for the call: leave delete= out, "
                 "or remove it from elsewhere"
@@ -279,7 +279,7 @@ class Server:
                 handler, or by a task or thread that is part of the call.
         """
         call = current_call_var.get()
-        if call is not None and self.services.processes(call):
+        if isinstance(call, CurrentCall) and self.services.processes(call):
             error = ConfigurationError(
                 f"a call of {call.service!r} that {self.name} processes cannot close it, because close() waits for "
                 "that call: use stop(), which does not wait"

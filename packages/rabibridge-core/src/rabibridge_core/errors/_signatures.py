@@ -19,8 +19,7 @@ class SignatureError(ContentRejectedError):
     def __init__(self, message: str, *, key_id: str = "", executed: bool | None = False) -> None:
         """Store the message, the id of the key, and whether the call may have run."""
         self.key_id = key_id
-        self.executed = executed
-        super().__init__(message)
+        super().__init__(message, executed=executed)
 
 
 class KeyUnknownError(SignatureError):

@@ -72,7 +72,17 @@ class SerializationError(RabiBridgeError, ValueError):
 
 
 class ContentRejectedError(RabiBridgeError):
-    """Received bytes were refused before they were decoded: content type, size or signature."""
+    """Received bytes were refused before they were decoded: content type, size or signature.
+
+    Attributes:
+        executed: ``False``: the call was too large and did not run. ``None``: what was refused is the reply, or it is
+            not known whether the call ran.
+    """
+
+    def __init__(self, message: str, *, executed: bool | None = None) -> None:
+        """Store the message, and whether the call may have run."""
+        self.executed = executed
+        super().__init__(message)
 
 
 class ConnectionLostError(RabiBridgeError, ConnectionError):

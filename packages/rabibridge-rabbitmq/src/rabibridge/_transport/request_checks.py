@@ -46,4 +46,4 @@ def check_size(size: int, limit: int | None) -> None:
         ContentRejectedError: it is too large.
     """
     if limit is not None and size > limit:
-        raise ContentRejectedError(too_large("the request", size, limit))
+        raise ContentRejectedError(too_large("the request", size, limit), executed=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.process_executor import check_can_run_in_child
 from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._server.stream_sessions import FILLED
 from rabibridge_core._services.injection import injections_of, longer_lived
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of, service_object
@@ -212,7 +213,7 @@ class FakeBroker(MemoryBroker):
             raise RegistrationError(
                 f"the fake broker already serves {schema.name!r}: rename the function, or call add_service only once"
             )
-        injections = injections_of(schema.func_ptr)
+        injections = injections_of(schema.func_ptr, filled=FILLED if schema.resumable else {})
         if injections is not None and (names := longer_lived(injections.needs)):
             raise RegistrationError(
                 f"service {schema.name!r}: {', '.join(map(repr, names))} lives longer than a call, and the fake broker "
