@@ -7,6 +7,7 @@ of a header precedes its value, so that ``1``, ``True``, ``1.0`` and ``"1"`` dif
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -14,27 +15,60 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import Headers, HeaderValue
 
-__all__ = ["FieldsError", "decode_headers", "encode_headers", "join", "split"]
+__all__ = [
+    "ABSENT",
+    "MARKS",
+    "FieldsError",
+    "bytes_field",
+    "decode_headers",
+    "encode_headers",
+    "join",
+    "split",
+    "text_field",
+    "text_of",
+]
 
 _LENGTH: Final = struct.Struct(">Q")
 _DOUBLE: Final = struct.Struct(">d")
-_ABSENT: Final = b"-"
+ABSENT: Final = b"-"
+"""A field that is missing."""
 _PRESENT: Final = b"+"
+
+
+class _Marks(dict[int, bytes]):
+    """What stands before a present field, by its size; those of large ones are made when they are needed."""
+
+    def __missing__(self, size: int) -> bytes:
+        return _PRESENT + _LENGTH.pack(size)
+
+
+MARKS: Final = _Marks((size, _PRESENT + _LENGTH.pack(size)) for size in range(1024))
+"""What stands before a field of so many bytes."""
 
 
 class FieldsError(ValueError):
     """Bytes that :func:`join` or :func:`encode_headers` has not made."""
 
 
+def bytes_field(field: bytes | None) -> bytes:
+    """Return one field; ``None`` differs from an empty one."""
+    return ABSENT if field is None else MARKS[len(field)] + field
+
+
+@lru_cache(maxsize=1024)
+def text_field(text: str | None) -> bytes:
+    """Return one field of a text that comes again and again."""
+    return bytes_field(None if text is None else text.encode("utf-8", "surrogatepass"))
+
+
+def text_of(field: bytes | None) -> str | None:
+    """Return the text that :func:`text_field` was given."""
+    return None if field is None else field.decode("utf-8", "surrogatepass")
+
+
 def join(*fields: bytes | None) -> bytes:
-    """Return the fields as one value; ``None`` differs from an empty field."""
-    parts: list[bytes] = []
-    for field in fields:
-        if field is None:
-            parts.append(_ABSENT)
-        else:
-            parts += _PRESENT, _LENGTH.pack(len(field)), field
-    return b"".join(parts)
+    """Return the fields as one value."""
+    return b"".join([bytes_field(field) for field in fields])
 
 
 def split(joined: bytes) -> list[bytes | None]:
@@ -50,7 +84,7 @@ def _split(joined: bytes) -> Iterator[bytes | None]:
     position = 0
     while position < len(joined):
         mark, position = joined[position : position + 1], position + 1
-        if mark == _ABSENT:
+        if mark == ABSENT:
             yield None
             continue
         start = position + _LENGTH.size
@@ -65,6 +99,8 @@ def _split(joined: bytes) -> Iterator[bytes | None]:
 
 def encode_headers(headers: Headers) -> bytes:
     """Return headers as bytes: the same whatever their order, and different for every difference."""
+    if not headers:
+        return b""
     fields: list[bytes] = []
     for name in sorted(headers):
         fields += name.encode("utf-8", "surrogatepass"), _encode_value(headers[name])

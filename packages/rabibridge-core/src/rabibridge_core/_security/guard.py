@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from rabibridge_core._protocol.headers import ERROR_KIND, IDEMPOTENCY_KEY
 from rabibridge_core._protocol.remote_errors import REFUSALS
-from rabibridge_core._security.fields import FieldsError, decode_headers, encode_headers, join, split
+from rabibridge_core._security.fields import (
+    MARKS,
+    FieldsError,
+    bytes_field,
+    decode_headers,
+    encode_headers,
+    split,
+    text_field,
+    text_of,
+)
 from rabibridge_core._security.keys import EncryptionKey
 from rabibridge_core._security.refusals import Refusals
 from rabibridge_core._security.replay import ReplayMemory
@@ -16,14 +25,16 @@ from rabibridge_core._security.signature import (
     ENCRYPTED,
     ENCRYPTED_TYPE,
     SIGNATURE,
-    Claims,
     Content,
+    Direction,
     bound_bytes,
     format_signature,
-    optional_bytes,
-    optional_text,
+    format_signer,
+    known_start,
     parse_signature,
     signed_headers,
+    signed_start,
+    words_of,
 )
 from rabibridge_core.errors import (
     ConfigurationError,
@@ -37,16 +48,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from rabibridge_core._security.keys import Key
-    from rabibridge_core._security.replay import Mark
     from rabibridge_core._security.rules import Rules
-    from rabibridge_core._security.signature import Direction
-    from rabibridge_core.transport import HeaderValue
+    from rabibridge_core._security.signature import Claims
 
 __all__ = ["Guard", "Opened", "ReplayedError"]
 
 _READABLE: Final = (IDEMPOTENCY_KEY,)
 """Headers that stay readable in an encrypted message: the transport looks at them."""
 _EVERY: Final = ("",)
+_new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
 class ReplayedError(Exception):
@@ -58,32 +68,31 @@ class Opened(NamedTuple):
 
     Attributes:
         content: what the sender gave, without what signing and encrypting has added.
-        key_id: the key that it was signed with.
         encrypted_with: the key that it was encrypted with; empty: none.
-        sent: when it was sent, in seconds since 1970 by the clock of the sender.
-        deadline: the deadline that the sender gave, by the same clock; ``None``: none.
-        mark: what tells this message from all others.
+        claims: what its signature says.
     """
 
     content: Content
-    key_id: str
     encrypted_with: str
-    sent: float
-    deadline: float | None
-    mark: Mark
+    claims: Claims
 
 
 class Guard:
     """Signs, encrypts and checks the messages of one connection."""
 
-    __slots__ = ("_numbers", "_sender", "memory", "refusals", "rules")
+    __slots__ = ("_numbers", "_signer", "_starts", "memory", "refusals", "rules")
 
     def __init__(self, rules: Rules, name: str) -> None:
         """Follow ``rules`` for the client or server of this name."""
         self.rules = rules
         self.refusals = Refusals(name)
         self.memory = ReplayMemory(rules.capacity)
-        self._sender = secrets.token_hex(8)
+        sender = secrets.token_hex(8)
+        self._signer = format_signer(rules.signing_id, sender)
+        self._starts: dict[Direction, bytes] = {
+            direction: signed_start(direction, rules.namespace, rules.signing_id, sender)
+            for direction in get_args(Direction)
+        }
         self._numbers = itertools.count(1)
 
     def seal(
@@ -114,32 +123,24 @@ class Guard:
             ConfigurationError: the key that signs or encrypts is no longer in the ring, or has expired.
             ContentRejectedError: the body is too large once it is encrypted.
         """
-        rules, now = self.rules, self.rules.wall()
+        rules = self.rules
         key = rules.ring.find(rules.signing_id)
         if key is None or isinstance(key, EncryptionKey) or not key.signs:
             raise _no_key(rules.signing_id, "signing_key_id")
-        deadline = None if timeout is None else int((now + timeout) * 1000)
-        claims = Claims(rules.signing_id, self._sender, next(self._numbers), int(now * 1000), deadline, target)
+        words = words_of(next(self._numbers), rules.wall(), timeout, target)
+        body, content_type, content_encoding, given = content
+        headers = signed_headers(given)
         cipher_id = rules.encryption_id if encrypt_with is None else encrypt_with
-        headers = signed_headers(content.headers or {})
-        outer = Content(content.body, content.content_type, content.content_encoding, headers)
         if cipher_id:
+            plain = content._replace(headers=headers)
             readable = {name: headers[name] for name in _READABLE if name in headers}
-            outer = Content(b"", ENCRYPTED_TYPE, None, {**readable, ENCRYPTED: cipher_id})
-        bound = bound_bytes(direction, rules.namespace, claims, correlation_id, reply_address, persistent, outer)
+            content_type, content_encoding, headers = ENCRYPTED_TYPE, None, {**readable, ENCRYPTED: cipher_id}
+        outer = _new_tuple(Content, (body, content_type, content_encoding, headers))
+        bound = bound_bytes(self._starts[direction], words, correlation_id, reply_address, persistent, outer)
         if cipher_id:
-            cipher = rules.ring.find(cipher_id)
-            if not isinstance(cipher, EncryptionKey):
-                raise _no_key(cipher_id, "encryption_key_id")
-            kinds = optional_bytes(content.content_type), optional_bytes(content.content_encoding)
-            plain = join(*kinds, encode_headers(headers), bytes(content.body))
-            outer = outer._replace(body=cipher.encrypt(plain, bound))
-            if len(outer.body) > rules.max_body:
-                raise ContentRejectedError(
-                    f"the value takes {len(outer.body)} bytes encrypted, more than max_body={rules.max_body}"
-                )
-        signature = format_signature(claims, key.sign(bound + join(bytes(outer.body))))
-        return outer._replace(headers={**(outer.headers or {}), SIGNATURE: signature})
+            body = self._encrypted(cipher_id, plain, bound)
+        headers[SIGNATURE] = format_signature(self._signer, words, key.sign(bound, body))
+        return _new_tuple(Content, (body, content_type, content_encoding, headers))
 
     def open(
         self,
@@ -164,13 +165,17 @@ class Guard:
         Raises:
             SignatureError: the signature is wrong, or the message must not be accepted for another reason.
         """
-        claims = parse_signature((content.headers or {}).get(SIGNATURE))
-        key_id, key = claims.key_id, self._key(claims.key_id)
+        body, content_type, content_encoding, given = content
+        claims = parse_signature(given.get(SIGNATURE) if given else None)
+        key_id = claims.key_id
+        key = self._key(key_id)
         if isinstance(key, EncryptionKey):
             raise SignatureError(f"the key {key_id!r} is for {key.algorithm}, not for signatures", key_id=key_id)
-        content = content._replace(body=bytes(content.body), headers=signed_headers(content.headers or {}))
-        bound = bound_bytes(direction, self.rules.namespace, claims, correlation_id, reply_address, persistent, content)
-        if not key.verify(claims.signature, bound + join(content.body)):
+        headers = signed_headers(given)
+        content = _new_tuple(Content, (body, content_type, content_encoding, headers))
+        start = known_start(direction, self.rules.namespace, key_id, claims.sender)
+        bound = bound_bytes(start, claims.words, correlation_id, reply_address, persistent, content)
+        if not key.verify(claims.signature, bound, body):
             raise SignatureError(
                 f"the signature with the key {key_id!r} is wrong: the message was changed or moved, or that key is "
                 "another one here",
@@ -178,22 +183,16 @@ class Guard:
             )
         if targets is not None and claims.target not in targets:
             raise SignatureError(f"it was signed for {claims.target[:80]!r}, not for this service", key_id=key_id)
-        headers = content.headers or {}
         cipher_id = headers.get(ENCRYPTED, "")
         if isinstance(cipher_id, str) and cipher_id:
-            content = self._decrypted(cipher_id, content.body, bound)
+            content = self._decrypted(cipher_id, body, bound)
         elif self.rules.require_encryption and direction != "cancel" and headers.get(ERROR_KIND) not in REFUSALS:
             raise SignatureError("it is not encrypted, which require_encryption asks for", key_id=key_id)
-        return Opened(
-            content._replace(headers=content.headers or None),
-            key_id,
-            str(cipher_id),
-            claims.sent / 1000,
-            None if claims.deadline is None else claims.deadline / 1000,
-            ("", claims.sender, claims.number),
-        )
+        elif not headers:
+            content = _new_tuple(Content, (body, content_type, content_encoding, None))
+        return _new_tuple(Opened, (content, str(cipher_id), claims))
 
-    def admit(self, opened: Opened, scope: str = "") -> Opened:
+    def admit(self, opened: Opened, scope: str = "") -> None:
         """Let a request run once.
 
         Args:
@@ -204,33 +203,33 @@ class Guard:
             ReplayedError: it has arrived before.
             SignatureError: it is too old, comes from the future, or cannot be remembered.
         """
-        rules, now, key_id = self.rules, self.rules.wall(), opened.key_id
-        if opened.sent > now + rules.tolerance:
+        rules, claims = self.rules, opened.claims
+        now, sent, deadline = rules.wall(), claims.sent / 1000, claims.deadline
+        if sent > now + rules.tolerance:
             raise SignatureError(
-                f"it was sent {opened.sent - now:.0f} s from now by the clock of its sender; {rules.tolerance:g} s are "
+                f"it was sent {sent - now:.0f} s from now by the clock of its sender; {rules.tolerance:g} s are "
                 "tolerated (clock_tolerance)",
-                key_id=key_id,
+                key_id=claims.key_id,
             )
-        expires = opened.sent + rules.max_age
-        if opened.deadline is not None:
-            expires = min(expires, opened.deadline)
-        mark = (scope, *opened.mark[1:])
-        verdict = self.memory.enter(mark, expires + rules.tolerance, now)
+        expires = sent + rules.max_age
+        if deadline is not None and deadline / 1000 < expires:
+            expires = deadline / 1000
+        verdict = self.memory.enter((scope, claims.sender, claims.number), expires + rules.tolerance, now)
+        if verdict == "new":
+            return
         if verdict == "seen":
-            raise ReplayedError(f"message {mark[2]} of the sender {mark[1]} has arrived before")
+            raise ReplayedError(f"message {claims.number} of the sender {claims.sender} has arrived before")
         if verdict == "expired":
             raise SignatureError(
                 f"it expired {now - expires:.0f} s ago by the clock here: its deadline has passed, or "
                 f"{rules.max_age:g} s since it was sent (signature_max_age)",
-                key_id=key_id,
+                key_id=claims.key_id,
             )
-        if verdict == "full":
-            raise ReplayMemoryFullError(
-                f"this worker can remember no more requests than {rules.capacity} pages hold (replay_capacity), and "
-                "would not recognise it if it came again",
-                key_id=key_id,
-            )
-        return opened._replace(mark=mark)
+        raise ReplayMemoryFullError(
+            f"this worker can remember no more requests than {rules.capacity} pages hold (replay_capacity), and "
+            "would not recognise it if it came again",
+            key_id=claims.key_id,
+        )
 
     def refuses_unsigned(self, content_type: str | None) -> SignatureError | None:
         """Return why an unsigned message is refused; ``None`` if it is not."""
@@ -248,6 +247,20 @@ class Guard:
             raise KeyUnknownError(f"the key {key_id[:80]!r} is not in the key ring here, or expired", key_id=key_id)
         return key
 
+    def _encrypted(self, key_id: str, content: Content, bound: bytes) -> bytes:
+        cipher = self.rules.ring.find(key_id)
+        if not isinstance(cipher, EncryptionKey):
+            raise _no_key(key_id, "encryption_key_id")
+        body, content_type, content_encoding, headers = content
+        kinds = text_field(content_type) + text_field(content_encoding)
+        plain = b"".join((kinds, bytes_field(encode_headers(headers or {})), MARKS[len(body)], body))
+        encrypted = cipher.encrypt(plain, bound)
+        if len(encrypted) > self.rules.max_body:
+            raise ContentRejectedError(
+                f"the value takes {len(encrypted)} bytes encrypted, more than max_body={self.rules.max_body}"
+            )
+        return encrypted
+
     def _decrypted(self, key_id: str, body: bytes, bound: bytes) -> Content:
         cipher = self._key(key_id)
         if not isinstance(cipher, EncryptionKey):
@@ -259,8 +272,8 @@ class Guard:
             raise SignatureError(f"the key {key_id[:80]!r} does not decrypt it: it is another one here", key_id=key_id)
         try:
             content_type, content_encoding, encoded, inner = split(plain)
-            headers: dict[str, HeaderValue] = decode_headers(encoded or b"")
-            return Content(inner or b"", optional_text(content_type), optional_text(content_encoding), headers)
+            headers = decode_headers(encoded) if encoded else None
+            return Content(inner or b"", text_of(content_type), text_of(content_encoding), headers)
         except (FieldsError, ValueError):
             raise SignatureError("what it holds is malformed", key_id=key_id) from None
 

@@ -7,6 +7,7 @@ import hmac
 import os
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from rabibridge_core._security.fields import MARKS
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _NONCE: Final = 12
 _VERSION: Final = b"\x01"
 _HEAD: Final = len(_VERSION) + _SALT + _NONCE
 _PURPOSE: Final = b"rabibridge encryption 1"
+_BLOCK: Final = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 class Aead(Protocol):
@@ -31,52 +34,74 @@ class Aead(Protocol):
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
 
 
+class _Hmac:
+    """HMAC-SHA256 under one key, which was hashed once: a message takes less than half the time of ``hmac.digest``."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, secret: bytes) -> None:
+        block = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha256(block.translate(_INNER))
+        self._outer = hashlib.sha256(block.translate(_OUTER))
+
+    def digest(self, first: bytes, second: bytes = b"") -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(first)
+        inner.update(second)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 class HmacKey:
     """HMAC-SHA256 with a key that all sides share."""
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_hmac",)
     algorithm: Final = "hmac-sha256"
     signs: Final = True
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) < _MIN_SHARED:
             raise ConfigurationError(f"it has {len(secret)} bytes; {_MIN_SHARED} are needed, best 32 random ones")
-        self._secret = secret
+        self._hmac = _Hmac(secret)
 
-    def sign(self, message: bytes) -> bytes:
-        return hmac.digest(self._secret, message, "sha256")
+    def sign(self, bound: bytes, body: bytes) -> bytes:
+        """Return the signature of a message: of all that is bound to its body, and of that as a further field."""
+        return self._hmac.digest(bound + MARKS[len(body)], body)
 
-    def verify(self, signature: bytes, message: bytes) -> bool:
-        return hmac.compare_digest(signature, hmac.digest(self._secret, message, "sha256"))
+    def verify(self, signature: bytes, bound: bytes, body: bytes) -> bool:
+        """Tell whether it is the signature of this message."""
+        return hmac.compare_digest(signature, self._hmac.digest(bound + MARKS[len(body)], body))
 
 
 class Ed25519Key:
     """Ed25519: who has the public key alone can verify, and not sign."""
 
-    __slots__ = ("_private", "_public", "algorithm", "signs")
+    __slots__ = ("_invalid", "_private", "_public", "algorithm", "signs")
 
     def __init__(self, raw: bytes, *, public: bool) -> None:
         if len(raw) != _EXACT:
             raise ConfigurationError(f"it has {len(raw)} bytes; a key of Ed25519 has {_EXACT}")
         try:
+            from cryptography.exceptions import InvalidSignature
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
         except ImportError as error:
             raise _no_cryptography("Ed25519") from error
+        self._invalid: type[Exception] = InvalidSignature
         self.signs = not public
         self.algorithm = "ed25519-public" if public else "ed25519"
         self._private = None if public else Ed25519PrivateKey.from_private_bytes(raw)
         self._public = Ed25519PublicKey.from_public_bytes(raw) if self._private is None else self._private.public_key()
 
-    def sign(self, message: bytes) -> bytes:
+    def sign(self, bound: bytes, body: bytes) -> bytes:
+        """Return the signature of a message: of all that is bound to its body, and of that as a further field."""
         assert self._private is not None
-        return self._private.sign(message)
+        return self._private.sign(b"".join((bound, MARKS[len(body)], body)))
 
-    def verify(self, signature: bytes, message: bytes) -> bool:
-        from cryptography.exceptions import InvalidSignature
-
+    def verify(self, signature: bytes, bound: bytes, body: bytes) -> bool:
+        """Tell whether it is the signature of this message."""
         try:
-            self._public.verify(signature, message)
-        except InvalidSignature:
+            self._public.verify(signature, b"".join((bound, MARKS[len(body)], body)))
+        except self._invalid:
             return False
         return True
 
@@ -89,22 +114,24 @@ class EncryptionKey:
     any two: neither a counter that a restart or a fork would repeat, nor a limit on the messages under one key.
     """
 
-    __slots__ = ("_cipher", "_derived", "algorithm")
+    __slots__ = ("_cipher", "_derived", "_invalid", "algorithm")
     signs: Final = False
 
     def __init__(self, algorithm: str, secret: bytes) -> None:
         if len(secret) != _EXACT:
             raise ConfigurationError(f"it has {len(secret)} bytes; a key of {algorithm} has {_EXACT}")
         try:
+            from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
             from cryptography.hazmat.primitives.hashes import SHA256
             from cryptography.hazmat.primitives.kdf.hkdf import HKDF
         except ImportError as error:
             raise _no_cryptography("encryption") from error
+        self._invalid: type[Exception] = InvalidTag
         self.algorithm = algorithm
         self._cipher: Callable[[bytes], Aead] = AESGCM if algorithm == "aes-256-gcm" else ChaCha20Poly1305
         info = _PURPOSE + b" " + algorithm.encode()
-        self._derived = HKDF(algorithm=SHA256(), length=_EXACT, salt=None, info=info).derive(secret)
+        self._derived = _Hmac(HKDF(algorithm=SHA256(), length=_EXACT, salt=None, info=info).derive(secret))
 
     def encrypt(self, plain: bytes, bound: bytes) -> bytes:
         """Return the ciphertext; ``bound`` is authenticated with it, and not in it."""
@@ -113,19 +140,16 @@ class EncryptionKey:
 
     def decrypt(self, body: bytes, bound: bytes) -> bytes | None:
         """Return what was encrypted; ``None``: it was not with this key, or not for this message."""
-        from cryptography.exceptions import InvalidTag
-
-        head = body[:_HEAD]
+        head = bytes(body[:_HEAD])
         if len(head) < _HEAD or not head.startswith(_VERSION):
             return None
         try:
             return self._of(head).decrypt(head[-_NONCE:], body[_HEAD:], bound)
-        except InvalidTag:
+        except self._invalid:
             return None
 
     def _of(self, head: bytes) -> Aead:
-        salt = head[len(_VERSION) : len(_VERSION) + _SALT]
-        return self._cipher(hmac.digest(self._derived, salt, hashlib.sha256))
+        return self._cipher(self._derived.digest(head[len(_VERSION) : len(_VERSION) + _SALT]))
 
 
 SigningKey: TypeAlias = HmacKey | Ed25519Key

@@ -66,7 +66,8 @@ class ReplayMemory:
         if page.bits[place] & (1 << bit):
             return "seen"
         page.bits[place] |= 1 << bit
-        page.until = max(page.until, until)
+        if until > page.until:
+            page.until = until
         return "new"
 
     def _forget_expired(self, now: float) -> None:

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from rabibridge_core._protocol.payloads import encode_failure
 from rabibridge_core._protocol.remote_errors import RESULT_UNSENDABLE
-from rabibridge_core._security.signature import Content
 from rabibridge_core.errors import RabiBridgeError
-from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     import asyncio
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._security.guard import Guard, Opened
-    from rabibridge_core.transport import ControlRequest, Headers, IncomingBroadcast, IncomingRequest
+    from rabibridge_core.transport import ControlRequest, Headers, IncomingBroadcast, IncomingRequest, Reply
 
 __all__ = ["OpenedBroadcast", "OpenedControl", "OpenedRequest", "ReplySealer", "RequestOwner"]
 
@@ -48,11 +46,13 @@ class ReplySealer:
         """
         rules = self.guard.rules
         key_id = (rules.encryption_id or encrypted_with) if encrypted_with else ""
-        return Reply(*self.guard.seal("reply", correlation_id, Content(*reply), encrypt_with=key_id))
+        return self.guard.seal("reply", correlation_id, reply, encrypt_with=key_id)
 
     def sealed_somehow(self, request: IncomingRequest, reply: Reply, encrypted_with: str) -> Reply:
         """Return a sealed reply, or a failure that says why there is none: that one is not signed if nothing can be."""
         try:
+            if not encrypted_with:
+                return self.guard.seal("reply", request.correlation_id, reply, encrypt_with="")
             return self.sealed(request.correlation_id, reply, encrypted_with)
         except RabiBridgeError as error:
             self.guard.refusals.add("unsealed", f"a reply cannot be sealed: {error}")
@@ -90,8 +90,12 @@ class OpenedRequest:
         self.persistent = received.persistent
         self.wants_reply = received.wants_reply
         # The transport's own headers for these are not signed.
-        self.deadline = opened.deadline
-        self.time_left = None if opened.deadline is None else max(opened.deadline - opened.sent, 0.001)
+        claims = opened.claims
+        deadline = claims.deadline
+        self.deadline: float | None = None
+        self.time_left: float | None = None
+        if deadline is not None:
+            self.deadline, self.time_left = deadline / 1000, max(deadline - claims.sent, 1) / 1000
 
     @property
     def user(self) -> str:
@@ -122,7 +126,7 @@ class OpenedRequest:
 
     def reply(self, reply: Reply, /) -> None:
         """Send the reply, then settle."""
-        sealed = self._sealed(reply)
+        sealed = self._sealer.sealed_somehow(self, reply, self._encrypted_with)
         self.received.reply(sealed)
         self._owner.settled(self, len(sealed.body))
 
