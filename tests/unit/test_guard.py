@@ -92,8 +92,8 @@ def test_what_is_sealed_is_opened(kind: str, cipher: str) -> None:
     opened = server.open("request", b"7", sealed, targets=("x", "async_f"), **PLACE)
     assert opened.content == CONTENT
     assert opened.encrypted_with == cipher
-    assert opened.claims.deadline is not None
-    assert opened.claims.deadline - opened.claims.sent == pytest.approx(5000, abs=10)
+    assert opened.deadline is not None
+    assert opened.deadline - opened.sent == pytest.approx(5000, abs=10)
     if cipher:
         assert b"body" not in sealed.body
         assert sealed.headers is not None

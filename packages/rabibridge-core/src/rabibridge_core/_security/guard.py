@@ -47,7 +47,6 @@ from rabibridge_core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rabibridge_core._security.keys import Key
     from rabibridge_core._security.rules import Rules
     from rabibridge_core._security.signature import Claims
 
@@ -69,11 +68,15 @@ class Opened(NamedTuple):
     Attributes:
         content: what the sender gave, without what signing and encrypting has added.
         encrypted_with: the key that it was encrypted with; empty: none.
+        sent: when it was sent, in milliseconds since 1970 by the clock of the sender.
+        deadline: the deadline that the sender gave, by the same clock; ``None``: none.
         claims: what its signature says.
     """
 
     content: Content
     encrypted_with: str
+    sent: int
+    deadline: int | None
     claims: Claims
 
 
@@ -167,15 +170,17 @@ class Guard:
         """
         body, content_type, content_encoding, given = content
         claims = parse_signature(given.get(SIGNATURE) if given else None)
-        key_id = claims.key_id
-        key = self._key(key_id)
+        key_id, sender, words, signature = claims
+        key = self.rules.ring.find(key_id)
+        if key is None:
+            raise _unknown_key(key_id)
         if isinstance(key, EncryptionKey):
             raise SignatureError(f"the key {key_id!r} is for {key.algorithm}, not for signatures", key_id=key_id)
         headers = signed_headers(given)
         content = _new_tuple(Content, (body, content_type, content_encoding, headers))
-        start = known_start(direction, self.rules.namespace, key_id, claims.sender)
-        bound = bound_bytes(start, claims.words, correlation_id, reply_address, persistent, content)
-        if not key.verify(claims.signature, bound, body):
+        start = known_start(direction, self.rules.namespace, key_id, sender)
+        bound = bound_bytes(start, words, correlation_id, reply_address, persistent, content)
+        if not key.verify(signature, bound, body):
             raise SignatureError(
                 f"the signature with the key {key_id!r} is wrong: the message was changed or moved, or that key is "
                 "another one here",
@@ -190,7 +195,8 @@ class Guard:
             raise SignatureError("it is not encrypted, which require_encryption asks for", key_id=key_id)
         elif not headers:
             content = _new_tuple(Content, (body, content_type, content_encoding, None))
-        return _new_tuple(Opened, (content, str(cipher_id), claims))
+        _, sent, until, _ = words
+        return _new_tuple(Opened, (content, str(cipher_id), int(sent), None if until == b"-" else int(until), claims))
 
     def admit(self, opened: Opened, scope: str = "") -> None:
         """Let a request run once.
@@ -203,8 +209,9 @@ class Guard:
             ReplayedError: it has arrived before.
             SignatureError: it is too old, comes from the future, or cannot be remembered.
         """
-        rules, claims = self.rules, opened.claims
-        now, sent, deadline = rules.wall(), claims.sent / 1000, claims.deadline
+        _, _, milliseconds, deadline, claims = opened
+        rules, sent = self.rules, milliseconds / 1000
+        now = rules.wall()
         if sent > now + rules.tolerance:
             raise SignatureError(
                 f"it was sent {sent - now:.0f} s from now by the clock of its sender; {rules.tolerance:g} s are "
@@ -214,11 +221,12 @@ class Guard:
         expires = sent + rules.max_age
         if deadline is not None and deadline / 1000 < expires:
             expires = deadline / 1000
-        verdict = self.memory.enter((scope, claims.sender, claims.number), expires + rules.tolerance, now)
+        number = int(claims.words.number)
+        verdict = self.memory.enter((scope, claims.sender, number), expires + rules.tolerance, now)
         if verdict == "new":
             return
         if verdict == "seen":
-            raise ReplayedError(f"message {claims.number} of the sender {claims.sender} has arrived before")
+            raise ReplayedError(f"message {number} of the sender {claims.sender} has arrived before")
         if verdict == "expired":
             raise SignatureError(
                 f"it expired {now - expires:.0f} s ago by the clock here: its deadline has passed, or "
@@ -241,12 +249,6 @@ class Guard:
             return SignatureError("it is not signed, which is needed for what runs code when it is decoded")
         return None
 
-    def _key(self, key_id: str) -> Key:
-        key = self.rules.ring.find(key_id)
-        if key is None:
-            raise KeyUnknownError(f"the key {key_id[:80]!r} is not in the key ring here, or expired", key_id=key_id)
-        return key
-
     def _encrypted(self, key_id: str, content: Content, bound: bytes) -> bytes:
         cipher = self.rules.ring.find(key_id)
         if not isinstance(cipher, EncryptionKey):
@@ -262,7 +264,9 @@ class Guard:
         return encrypted
 
     def _decrypted(self, key_id: str, body: bytes, bound: bytes) -> Content:
-        cipher = self._key(key_id)
+        cipher = self.rules.ring.find(key_id)
+        if cipher is None:
+            raise _unknown_key(key_id)
         if not isinstance(cipher, EncryptionKey):
             raise SignatureError(
                 f"the key {key_id[:80]!r} is for {cipher.algorithm}, not for encryption", key_id=key_id
@@ -276,6 +280,10 @@ class Guard:
             return Content(inner or b"", text_of(content_type), text_of(content_encoding), headers)
         except (FieldsError, ValueError):
             raise SignatureError("what it holds is malformed", key_id=key_id) from None
+
+
+def _unknown_key(key_id: str) -> KeyUnknownError:
+    return KeyUnknownError(f"the key {key_id[:80]!r} is not in the key ring here, or expired", key_id=key_id)
 
 
 def _no_key(key_id: str, setting: str) -> ConfigurationError:

@@ -90,12 +90,11 @@ class OpenedRequest:
         self.persistent = received.persistent
         self.wants_reply = received.wants_reply
         # The transport's own headers for these are not signed.
-        claims = opened.claims
-        deadline = claims.deadline
+        deadline = opened.deadline
         self.deadline: float | None = None
         self.time_left: float | None = None
         if deadline is not None:
-            self.deadline, self.time_left = deadline / 1000, max(deadline - claims.sent, 1) / 1000
+            self.deadline, self.time_left = deadline / 1000, max(deadline - opened.sent, 1) / 1000
 
     @property
     def user(self) -> str:

@@ -71,32 +71,30 @@ class GuardedEvents:
                 self._refuse(request, refusal)
             return
         try:
-            opened = self._opened(request)
+            opened = self._guard.open(
+                "request",
+                request.correlation_id,
+                _content(request),
+                targets=self._queue.routing_keys,
+                reply_address=request.reply_address,
+                persistent=request.persistent,
+            )
+            self._guard.admit(opened)
         except ReplayedError as replayed:
+            if came_again(self._guard, request, self._queue.name):
+                self._pass_on(request, opened)
+                return
             self._guard.refusals.add("replayed", f"a request for {self._queue.name}: {replayed}; it is dropped")
             request.discard()
         except SignatureError as error:
             self._refuse(request, error)
         else:
-            passed = OpenedRequest(request, opened, self._sealer, self)
-            self._held[id(request)] = self._by_call[request.caller, request.correlation_id] = passed
-            self._events.received(passed)
+            self._pass_on(request, opened)
 
-    def _opened(self, request: IncomingRequest) -> Opened:
-        opened = self._guard.open(
-            "request",
-            request.correlation_id,
-            _content(request),
-            targets=self._queue.routing_keys,
-            reply_address=request.reply_address,
-            persistent=request.persistent,
-        )
-        try:
-            self._guard.admit(opened)
-        except ReplayedError:
-            if not came_again(self._guard, request, self._queue.name):
-                raise
-        return opened
+    def _pass_on(self, request: IncomingRequest, opened: Opened) -> None:
+        passed = OpenedRequest(request, opened, self._sealer, self)
+        self._held[id(request)] = self._by_call[request.caller, request.correlation_id] = passed
+        self._events.received(passed)
 
     def _refuse(self, request: IncomingRequest, error: SignatureError, *, broadcast: bool = False) -> None:
         kind = kind_of(error)

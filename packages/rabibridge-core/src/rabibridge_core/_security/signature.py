@@ -106,21 +106,6 @@ class Claims(NamedTuple):
     signature: bytes
 
     @property
-    def number(self) -> int:
-        """The number of the message among those of the sender."""
-        return int(self.words.number)
-
-    @property
-    def sent(self) -> int:
-        """When it was sent, in milliseconds since 1970."""
-        return int(self.words.sent)
-
-    @property
-    def deadline(self) -> int | None:
-        """The deadline of the call, in milliseconds since 1970; ``None``: none."""
-        return None if self.words.until == _NONE else int(self.words.until)
-
-    @property
     def target(self) -> str:
         """Where it was sent to; empty: to nowhere in particular."""
         target = self.words.target
