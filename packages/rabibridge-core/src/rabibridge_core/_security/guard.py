@@ -133,15 +133,14 @@ class Guard:
         words = words_of(next(self._numbers), rules.wall(), timeout, target)
         body, content_type, content_encoding, given = content
         headers = signed_headers(given)
-        cipher_id = rules.encryption_id if encrypt_with is None else encrypt_with
+        plain, cipher_id = headers, rules.encryption_id if encrypt_with is None else encrypt_with
         if cipher_id:
-            plain = content._replace(headers=headers)
             readable = {name: headers[name] for name in _READABLE if name in headers}
             content_type, content_encoding, headers = ENCRYPTED_TYPE, None, {**readable, ENCRYPTED: cipher_id}
         outer = _new_tuple(Content, (body, content_type, content_encoding, headers))
         bound = bound_bytes(self._starts[direction], words, correlation_id, reply_address, persistent, outer)
         if cipher_id:
-            body = self._encrypted(cipher_id, plain, bound)
+            body = self._encrypted(cipher_id, content._replace(headers=plain), bound)
         headers[SIGNATURE] = format_signature(self._signer, words, key.sign(bound, body))
         return _new_tuple(Content, (body, content_type, content_encoding, headers))
 

@@ -17,7 +17,6 @@ from rabibridge_core.errors import KeyUnknownError, SignatureError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge_core._security.guard import Opened
     from rabibridge_core._security.requests import ReplySealer
     from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
     from rabibridge_core.transport import (
@@ -79,22 +78,19 @@ class GuardedEvents:
                 reply_address=request.reply_address,
                 persistent=request.persistent,
             )
-            self._guard.admit(opened)
-        except ReplayedError as replayed:
-            if came_again(self._guard, request, self._queue.name):
-                self._pass_on(request, opened)
-                return
-            self._guard.refusals.add("replayed", f"a request for {self._queue.name}: {replayed}; it is dropped")
-            request.discard()
+            try:
+                self._guard.admit(opened)
+            except ReplayedError as replayed:
+                if not came_again(self._guard, request, self._queue.name):
+                    self._guard.refusals.add("replayed", f"a request for {self._queue.name}: {replayed}; it is dropped")
+                    request.discard()
+                    return
         except SignatureError as error:
             self._refuse(request, error)
         else:
-            self._pass_on(request, opened)
-
-    def _pass_on(self, request: IncomingRequest, opened: Opened) -> None:
-        passed = OpenedRequest(request, opened, self._sealer, self)
-        self._held[id(request)] = self._by_call[request.caller, request.correlation_id] = passed
-        self._events.received(passed)
+            passed = OpenedRequest(request, opened, self._sealer, self)
+            self._held[id(request)] = self._by_call[request.caller, request.correlation_id] = passed
+            self._events.received(passed)
 
     def _refuse(self, request: IncomingRequest, error: SignatureError, *, broadcast: bool = False) -> None:
         kind = kind_of(error)
