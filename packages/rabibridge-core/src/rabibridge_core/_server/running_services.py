@@ -142,12 +142,17 @@ class RunningServices:
             await self._start(replace(running.schema, re_register=False), after=running)
             raise
 
-    async def _start(self, schema: ServiceSchema, after: ServiceRunner | None = None) -> None:
+    def make_runner(self, schema: ServiceSchema) -> ServiceRunner:
+        """Return what will run a service; its statistics are those of the service of that name until now."""
         runner = (ClassedServiceRunner if schema.classes else ServiceRunner)(
             schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
         )
         runner.processor.statistics = self.statistics_of(schema.name)
         runner.processor.statistics.use(schema)
+        return runner
+
+    async def _start(self, schema: ServiceSchema, after: ServiceRunner | None = None) -> None:
+        runner = self.make_runner(schema)
         if after is not None:
             runner.follow(after)
         self.registry.replace(schema)

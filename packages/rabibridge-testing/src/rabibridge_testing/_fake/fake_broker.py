@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from rabibridge_core._server.classed_service import ClassedServiceRunner
+from rabibridge_core._server.executors import validator
 from rabibridge_core._server.process_executor import check_can_run_in_child
-from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._server.stream_sessions import FILLED
 from rabibridge_core._services.injection import injections_of, longer_lived
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of, service_object
 from rabibridge_core.errors import RegistrationError
-from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._fake.recording import codec_of, decode
+from rabibridge_testing._fake.worker import WORKER, FakeWorker
 from rabibridge_testing._memory.broker import MemoryBroker
 from rabibridge_testing._memory.namespaces import queue_in
 from rabibridge_testing._memory.other_threads import on_the_loop
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from datetime import timedelta
 
-    from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.interface import LimitArguments
     from rabibridge_core._services.limits import HandlerPlace
@@ -54,7 +52,7 @@ class FakeBroker(MemoryBroker):
         super().__init__("fake_broker", trace=True)
         self.namespace = ""
         self._schemas: dict[str, ServiceSchema] = {}
-        self._worker: _Worker | None = None
+        self._worker: FakeWorker | None = None
         self._settings: Settings | None = None
         self._reader = codec_of()
 
@@ -222,6 +220,8 @@ class FakeBroker(MemoryBroker):
         schema = replace(schema, injections=injections)
         if schema.executor == "process":
             check_can_run_in_child(schema)
+        if schema.validate:
+            validator(schema)
         for queue in schema.queues:
             self.declare(queue_in(self.namespace, queue))
         self._schemas[schema.name] = schema
@@ -241,35 +241,6 @@ class FakeBroker(MemoryBroker):
         if self._worker is None or self._worker.transport.state is ConnectionState.CLOSED:
             if not self.accepting:
                 return  # restore() calls this again
-            transport = self.transport("the worker of fake_broker", namespace=self.namespace)
-            self._worker = _Worker(transport, codec_of(self._settings))
+            transport = self.transport(f"the worker of {WORKER}", namespace=self.namespace)
+            self._worker = FakeWorker(transport, self._settings)
         self._worker.serve(self._schemas)
-
-
-class _Worker:
-    """Serves the functions of a fake broker on one event loop."""
-
-    def __init__(self, transport: MemoryTransport, codec: Codec) -> None:
-        self.transport = transport
-        self._codec = codec
-        self._hooks = CallHooks()
-        self._services: dict[str, ServiceRunner] = {}
-        transport.attach()
-
-    def serve(self, schemas: Mapping[str, ServiceSchema]) -> None:
-        for name, schema in schemas.items():
-            if name not in self._services:
-                service: ServiceRunner
-                if schema.classes:
-                    service = ClassedServiceRunner(schema, self._codec, self._hooks, worker="fake_broker")
-                    service.consumer = service.consume(self.transport, self.transport.consume)
-                else:
-                    service = ServiceRunner(schema, self._codec, self._hooks, worker="fake_broker")
-                    service.consumer = self.transport.consume(schema.queue, service)
-                self._services[name] = service
-
-    async def stop(self) -> None:
-        for service in self._services.values():
-            await service.stop(0)
-            await service.processor.wait_closed()
-        await self.transport.close()

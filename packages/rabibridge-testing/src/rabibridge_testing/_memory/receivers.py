@@ -41,6 +41,10 @@ class Receivers:
                     consumer.fed(caller, correlation_id, message, user)
                     return
 
+    def hear_control(self, routing_key: str, received: Callable[[ControlRequest], None]) -> None:
+        """Receive control requests with that routing key from now on."""
+        self._control = routing_key, received
+
     def serves(self, routing_key: str) -> bool:
         """Tell whether it receives broadcasts to the service of ``routing_key``."""
         if self._state is not ConnectionState.READY:

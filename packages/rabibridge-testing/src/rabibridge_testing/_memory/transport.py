@@ -205,7 +205,7 @@ class MemoryTransport(Receivers):
             ConnectionLostError: the transport was never connected, or is closed.
         """
         self._check_open()
-        self._control = key_in(self.namespace, key), received
+        self.hear_control(key_in(self.namespace, key), received)
 
     def _send_answer(self, message: Message, reply: Reply) -> None:
         if self._state is ConnectionState.READY:
