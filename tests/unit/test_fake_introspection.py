@@ -34,18 +34,18 @@ def double(number: int) -> int:
 
 
 async def _own(client: RMQClient) -> dict[str, ServiceOnWorker]:
-    (worker,) = await client.workers()
+    (worker,) = await client.workers(timeout=60)
     return {service.name: service for service in worker.services}
 
 
 async def test_it_answers_as_one_worker(fake_broker: FakeBroker) -> None:
     fake_broker.add_service(half)
     async with RMQClient() as client:
-        (pong,) = await client.ping()
-        (worker,) = await client.workers()
+        (pong,) = await client.ping(timeout=60)
+        (worker,) = await client.workers(timeout=60)
         assert [pong.worker, worker.name] == ["fake_broker"] * 2
         assert (worker.ready, worker.draining, worker.connection, worker.pid) == (True, False, "ready", os.getpid())
-        assert (await client.ping(worker.id))[0].id == worker.id
+        assert (await client.ping(worker.id, timeout=60))[0].id == worker.id
         assert await client.ping("another", timeout=0.05) == ()
 
 
@@ -71,7 +71,7 @@ async def test_services_are_described(fake_broker: FakeBroker) -> None:
     fake_broker.add_service(half)
     fake_broker.add_service(double, classes={"interactive": 5, "batch": None})
     async with RMQClient() as client:
-        services = await client.services()
+        services = await client.services(timeout=60)
     half_found, double_found = services.get("half"), services.get("double")
     assert half_found is not None
     assert double_found is not None
@@ -101,8 +101,8 @@ async def test_it_answers_beside_a_server_of_the_test(fake_broker: FakeBroker) -
     server = RMQServer(name="mine")
     server.add_service(double)
     async with server.serving(), RMQClient() as client:
-        assert sorted(worker.name for worker in await client.workers()) == ["fake_broker", "mine"]
-        found = {service.name: service.workers for service in await client.services()}
+        assert sorted(worker.name for worker in await client.workers(timeout=60)) == ["fake_broker", "mine"]
+        found = {service.name: service.workers for service in await client.services(timeout=60)}
     assert found == {"half": ("fake_broker",), "double": ("mine",)}
 
 
@@ -129,9 +129,9 @@ def test_synchronous_clients_ask_it(fake_broker: FakeBroker) -> None:
     fake_broker.add_service(half)
     with Client() as client:
         assert client.call("half", 3) == 1.5
-        (worker,) = client.workers()
+        (worker,) = client.workers(timeout=60)
         assert worker.services[0].counts == CallCounts(succeeded=1)
-        assert [service.name for service in client.services()] == ["half"]
+        assert [service.name for service in client.services(timeout=60)] == ["half"]
 
 
 async def test_calls_in_hand_are_shown(fake_broker: FakeBroker) -> None:
@@ -145,7 +145,7 @@ async def test_calls_in_hand_are_shown(fake_broker: FakeBroker) -> None:
         calls = [asyncio.ensure_future(client.remote_call("waits")) for _ in range(3)]
         done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         assert [type(call.exception()) for call in done] == [QueueFullError]
-        found = await client.services("waits")
+        found = await client.services("waits", timeout=60)
         assert (found[0].in_hand, found[0].waiting) == (1, 1)
         release.set()
         await asyncio.gather(*set(calls) - done)

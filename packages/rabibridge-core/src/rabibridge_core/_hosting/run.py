@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._server.server import Server
 
-__all__ = ["DUPLICATE_SIGNALS", "serve_until_stopped", "stop_servers"]
+__all__ = ["AGAIN", "DUPLICATE_SIGNALS", "serve_until_stopped", "stop_servers"]
 
 _log = get_logger(__name__)
 DUPLICATE_SIGNALS = 1.0
 """Signals that follow each other within so many seconds count as one in a supervisor and its workers: what stops a
 service may signal its whole process group, and each process more than once."""
+AGAIN = "; Ctrl-C again: the calls in flight return to their queues"
+"""What whoever sits at a terminal may want to know."""
 
 
 @dataclass(eq=False)
@@ -144,11 +146,15 @@ def stop_servers(*, again: bool, why: str) -> bool:
 def _stop(running: _Running, again: bool, why: str) -> None:
     if running.stopping and not again:
         return
-    running.stopping = True
     if why:  # not in the signal handler, which may interrupt logging
-        _log.info("%s: stopping", why)
-        if (link := current_link()) is not None:
+        link = current_link()
+        if running.stopping:
+            _log.info("%s again: the calls in flight return to their queues", why)
+        else:
+            _log.info("%s: stopping%s", why, AGAIN if why == "SIGINT" and link is None else "")
+        if link is not None:
             link.tell("signalled")
+    running.stopping = True
     running.stop()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from rabibridge_core._hosting.run import AGAIN
 from rabibridge_core._hosting.supervisor.cores import core_of
 from rabibridge_core._hosting.supervisor.place import WorkerPlace, shown_trace
 from rabibridge_core._hosting.supervisor.worker_process import WorkerProcess, WorkerStartError
@@ -195,7 +196,7 @@ class Supervisor:
     def stop(self, why: str) -> None:
         """See :class:`Controlled`."""
         count = len(self._workers)
-        _log.info("%s: stopping %s", why, _workers(count))
+        _log.info("%s: stopping %s%s", why, _workers(count), AGAIN if why == "SIGINT" else "")
         self._stopping.set()
 
     def stop_now(self, why: str) -> None:
