@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core.introspection.calls import CallCounts
-from rabibridge_core.introspection.latency import Latency
+from rabibridge_core.introspection.numbers import ServiceNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from rabibridge_core.introspection.calls import FailureRecord
 
 __all__ = ["QueueStatus", "ServiceStatus", "Services"]
 
@@ -46,12 +43,10 @@ class QueueStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """One service, as all of its workers that have answered see it.
+class ServiceStatus(ServiceNumbers):
+    """One service, as all of its workers that have answered see it: what it is, and its numbers on all together.
 
     Attributes:
-        name: the name that clients call.
-        kind: ``"async"`` or ``"sync"``: how its function is written. A service that exists in both kinds is two.
         signature: its parameters and result, such as ``(a: int, b: int = 0) -> int``.
         doc: the docstring of its function, at most 4,000 characters.
         schema: the JSON schema of its arguments, an object with a property for each parameter; ``None``: the
@@ -65,20 +60,9 @@ class ServiceStatus:
         silent: how many workers take its calls and have not answered; ``None``: the broker does not tell.
         differing: whether workers describe it differently, as during a rolling update: what is here, apart from
             numbers, is what the latest started one says.
-        in_hand: how many calls its workers have received and not answered.
-        running: how many of those run.
-        concurrency: how many its workers together run at a time.
-        counts: how many calls have ended, and how.
-        rate: calls that have ended in one second, over the last ten seconds or so.
-        rate_1m: the same over the last minute.
-        latency: how long calls took since their workers were started.
-        recent: the same for the last one to two minutes.
-        failures: the last failures, the latest first.
         problems: what is wrong, by name of the worker.
     """
 
-    name: str
-    kind: str = "async"
     signature: str = ""
     doc: str = ""
     schema: Mapping[str, Any] | None = None
@@ -88,15 +72,6 @@ class ServiceStatus:
     workers: tuple[str, ...] = ()
     silent: int | None = None
     differing: bool = False
-    in_hand: int = 0
-    running: int = 0
-    concurrency: int = 0
-    counts: CallCounts = field(default_factory=CallCounts)
-    rate: float = 0.0
-    rate_1m: float = 0.0
-    latency: Latency = field(default_factory=Latency)
-    recent: Latency = field(default_factory=Latency)
-    failures: tuple[FailureRecord, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -118,9 +93,7 @@ class ServiceStatus:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
+        return ServiceNumbers.to_json(self) | {
             "signature": self.signature,
             "doc": self.doc,
             "schema": self.schema,
@@ -133,15 +106,6 @@ class ServiceStatus:
             "waiting": self.waiting,
             "consumers": self.consumers,
             "size": self.size,
-            "in_hand": self.in_hand,
-            "running": self.running,
-            "concurrency": self.concurrency,
-            "counts": self.counts.to_json(),
-            "rate": self.rate,
-            "rate_1m": self.rate_1m,
-            "latency": self.latency.to_json(),
-            "recent": self.recent.to_json(),
-            "failures": [failure.to_json() for failure in self.failures],
             "problems": dict(self.problems),
         }
 

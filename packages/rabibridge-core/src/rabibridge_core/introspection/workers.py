@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rabibridge_core.introspection.calls import CallCounts, FailureRecord
 from rabibridge_core.introspection.latency import Latency
+from rabibridge_core.introspection.numbers import ServiceNumbers
 from rabibridge_core.introspection.reading import listed, number, optional_number, optional_whole, text, whole
 
 __all__ = ["FAILURES_MAX", "SERVICES_MAX", "ServiceOnWorker", "WorkerStatus"]
@@ -22,56 +23,21 @@ _REASONS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceOnWorker:
-    """One service on one worker.
+class ServiceOnWorker(ServiceNumbers):
+    """One service on one worker: beside its numbers, whether it works.
 
     Attributes:
-        name: the name of the service.
-        kind: ``"async"`` or ``"sync"``: how its function is written.
         live: whether it receives calls now.
         problem: why it does not, or why it cannot run any; empty if nothing is wrong.
-        in_hand: how many calls it has received and not answered.
-        running: how many of those run; the others wait here for their turn.
-        concurrency: how many may run at a time.
-        counts: how many calls have ended, and how.
-        rate: calls that have ended in one second, over the last ten seconds or so.
-        rate_1m: the same over the last minute.
-        latency: how long those that ended took, since the service was started.
-        recent: the same for the last one to two minutes.
-        failures: the last failures, the latest first; a few kinds at most.
     """
 
-    name: str
-    kind: str = "async"
     live: bool = True
     problem: str = ""
-    in_hand: int = 0
-    running: int = 0
-    concurrency: int = 0
-    counts: CallCounts = field(default_factory=CallCounts)
-    rate: float = 0.0
-    rate_1m: float = 0.0
-    latency: Latency = field(default_factory=Latency)
-    recent: Latency = field(default_factory=Latency)
-    failures: tuple[FailureRecord, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "live": self.live,
-            "problem": self.problem,
-            "in_hand": self.in_hand,
-            "running": self.running,
-            "concurrency": self.concurrency,
-            "counts": self.counts.to_json(),
-            "rate": self.rate,
-            "rate_1m": self.rate_1m,
-            "latency": self.latency.to_json(),
-            "recent": self.recent.to_json(),
-            "failures": [failure.to_json() for failure in self.failures],
-        }
+        # Not super(): a class with slots is made twice, and that of its methods is the first.
+        return ServiceNumbers.to_json(self) | {"live": self.live, "problem": self.problem}
 
     @classmethod
     def from_json(cls, value: object, worker: str = "") -> ServiceOnWorker | None:

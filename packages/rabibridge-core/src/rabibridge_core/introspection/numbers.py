@@ -1,0 +1,58 @@
+"""The numbers of a service, whether of one worker or of all workers together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rabibridge_core.introspection.calls import CallCounts, FailureRecord
+from rabibridge_core.introspection.latency import Latency
+
+__all__ = ["ServiceNumbers"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceNumbers:
+    """What :class:`ServiceOnWorker` and :class:`ServiceStatus` have in common: on one worker, or on all together.
+
+    Attributes:
+        name: the name of the service, which clients call.
+        kind: ``"async"`` or ``"sync"``: how its function is written. A service that exists in both kinds is two.
+        in_hand: how many calls were received and not answered.
+        running: how many of those run; the others wait on their worker for their turn.
+        concurrency: how many may run at a time.
+        counts: how many calls have ended, and how.
+        rate: calls that have ended in one second, over the last ten seconds or so.
+        rate_1m: the same over the last minute.
+        latency: how long those that ended took, since the service was started.
+        recent: the same for the last one to two minutes.
+        failures: the last failures, the latest first; a few kinds of each worker.
+    """
+
+    name: str
+    kind: str = "async"
+    in_hand: int = 0
+    running: int = 0
+    concurrency: int = 0
+    counts: CallCounts = field(default_factory=CallCounts)
+    rate: float = 0.0
+    rate_1m: float = 0.0
+    latency: Latency = field(default_factory=Latency)
+    recent: Latency = field(default_factory=Latency)
+    failures: tuple[FailureRecord, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "in_hand": self.in_hand,
+            "running": self.running,
+            "concurrency": self.concurrency,
+            "counts": self.counts.to_json(),
+            "rate": self.rate,
+            "rate_1m": self.rate_1m,
+            "latency": self.latency.to_json(),
+            "recent": self.recent.to_json(),
+            "failures": [failure.to_json() for failure in self.failures],
+        }
