@@ -11,7 +11,7 @@ else
 PYTHON ?= python3
 BIN := $(VENV)/bin
 endif
-MEMBERS := packages/rabibridge-core packages/rabibridge-rabbitmq packages/rabibridge-testing
+MEMBERS := packages/rabibridge-core packages/rabibridge-telemetry packages/rabibridge-rabbitmq packages/rabibridge-testing
 STAMP := $(VENV)/.installed
 # What only tests need, which takes a while to install.
 TESTS_STAMP := $(VENV)/.installed-environments

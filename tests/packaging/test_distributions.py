@@ -50,6 +50,7 @@ def test_arrows_point_to_core_only(members: dict[str, Member]) -> None:
     assert needs == {
         "rabibridge-core": set(),
         "rabibridge-rabbitmq": {"rabibridge-core"},
+        "rabibridge-telemetry": {"rabibridge-core"},
         "rabibridge-testing": {"rabibridge-core"},
     }
 
@@ -57,7 +58,7 @@ def test_arrows_point_to_core_only(members: dict[str, Member]) -> None:
 def test_members_need_exactly_the_version_of_core_beside_them(members: dict[str, Member]) -> None:
     # They import private packages of core, which may change with every version.
     exact = f"=={members['rabibridge-core'].project['version']}"
-    for name in ("rabibridge-rabbitmq", "rabibridge-testing"):
+    for name in ("rabibridge-rabbitmq", "rabibridge-telemetry", "rabibridge-testing"):
         needs = map(Requirement, members[name].project["dependencies"])
         assert [str(need.specifier) for need in needs if need.name == "rabibridge-core"] == [exact]
 
@@ -78,7 +79,11 @@ def test_the_entry_points_are_installed() -> None:
                 except (ImportError, AttributeError) as error:
                     broken.append(f"{group}: {entry_point.name}: {error}")
     assert broken == []
-    assert {each.name for each in importlib.metadata.entry_points(group="rabibridge")} >= {"rabbitmq", "memory"}
+    assert {each.name for each in importlib.metadata.entry_points(group="rabibridge")} >= {
+        "rabbitmq",
+        "memory",
+        "opentelemetry",
+    }
 
 
 def test_a_wheel_holds_the_package_its_types_and_the_licence(member: Member, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ MODULES = (
     "rabibridge_core.rpc",
     "rabibridge_core.settings",
     "rabibridge_core.transport",
+    "rabibridge_telemetry",
     "rabibridge_testing",
     "rabibridge_testing.conformance",
     "rabibridge_testing.faults",

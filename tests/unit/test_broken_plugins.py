@@ -14,6 +14,7 @@ from rabibridge_core.errors import ConfigurationError, PluginError
 from rabibridge_core.plugins import hookimpl
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.plugins.manager import PluginManager
+from rabibridge_core.plugins.observing import start_call, with_headers
 from rabibridge_core.settings import Settings
 from rabibridge_testing import MemoryBroker, MemoryTransport
 from tests.unit.plugin_support import entry_points
@@ -230,6 +231,7 @@ def test_a_listener_that_raises_touches_nobody(
 
     manager.register(Broken())
     hooks = CallHooks(manager)
-    hooks.call_sent("f", b"1", None, None)
+    assert hooks.client is not None
+    with_headers(start_call(hooks.client, "call", "f"), b"1", None, None)
     assert "broken listener" in caplog.text
     assert "rabibridge_call_sent" in caplog.text

@@ -10,9 +10,12 @@ from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins import hookimpl, plugin_manager
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.plugins.manager import PluginManager
+from rabibridge_core.plugins.observers import ObservedRequest
+from rabibridge_core.plugins.observing import start_call, start_request, with_headers
 from rabibridge_core.settings import Settings
 from rabibridge_testing import MemoryBroker, MemoryTransport
 from tests.unit.plugin_support import entry_points
+from tests.unit.scripted_requests import ScriptedRequest
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Transport
@@ -90,13 +93,14 @@ def test_listeners_hear_of_calls(manager: PluginManager) -> None:
     listener = Listener()
     manager.register(listener)
     hooks = CallHooks(manager)
-    assert hooks.active
+    assert hooks.client is not None
+    assert hooks.server is not None
     error = ValueError("x")
-    started, headers = hooks.call_sent("f", b"1", 2.5, None)
-    assert headers is None
-    hooks.call_finished("f", b"1", started, error)
-    started = hooks.request_received("f", b"\xff", {})
-    hooks.request_finished("f", b"\xff", started, None)
+    call = start_call(hooks.client, "call", "f")
+    assert with_headers(call, b"1", 2.5, None) is None
+    call.ended(error, None)
+    arrived = ObservedRequest("call", "f", ScriptedRequest((), correlation_id=b"\xff"), 0.0)
+    start_request(hooks.server, arrived).ended("succeeded", None, None)
     assert listener.heard == [
         ("call sent", "f", "1", 2.5),
         ("call finished", "f", True, error),
@@ -111,7 +115,8 @@ def test_without_listeners_there_is_nothing_to_pay_for(manager: PluginManager) -
         def rabibridge_transport(self) -> None: ...
 
     manager.register(OnlyTransport())
-    assert not CallHooks(manager).active
+    hooks = CallHooks(manager)
+    assert (hooks.client, hooks.server) == (None, None)
 
 
 async def test_listeners_hear_of_a_whole_call(fake_broker: Any) -> None:

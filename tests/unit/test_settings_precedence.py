@@ -34,6 +34,8 @@ VALUES: dict[str, tuple[object, ...]] = {
     "signature_max_age": (1.5, 2.5, 3.5, 4.5),
     "clock_tolerance": (0.0, 2.5, 3.5, 4.5),
     "replay_capacity": (1, 2, 3, 4),
+    "opentelemetry": (True, False, True, False),
+    "baggage": (("a",), ("b", "c"), ("d",), ("e",)),
     "serializer": ("json", "pickle", "cloudpickle", "msgpack"),
     "namespace": ("billing", "payroll", "stock", "sales"),
     "call_timeout": (1.5, 2.5, 3.5, 4.5),

@@ -13,12 +13,14 @@ from rabibridge_core.errors import (
     ConnectionLostError,
     RabiBridgeError,
 )
+from rabibridge_core.plugins.observers import CallObserver, ClientObserver
 from tests.unit.client_support import lose, make_client, turns
 from tests.unit.scripted_transport import ScriptedTransport
 from tests.unit.stream_support import asked, read, rest, stream
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
+    from rabibridge_core.plugins.observers import Shape
 
 
 async def test_breaking_off_stops_the_producer_at_once(client: Client, transport: ScriptedTransport) -> None:
@@ -143,10 +145,9 @@ async def test_many_that_are_dropped_leave_nothing(client: Client, transport: Sc
     assert len(client.calls.deadlines) == 0
 
 
-async def test_hooks_hear_once_of_a_stream(client: Client, transport: ScriptedTransport, manager: Any) -> None:
-    del manager
+async def test_observers_hear_once_of_a_stream(client: Client, transport: ScriptedTransport) -> None:
     heard: list[Any] = []
-    client._hooks = client.preparation.hooks = _Hooks(heard)  # type: ignore[assignment]
+    client.observer = _Observer(heard)
     source = stream(client)
     first = asyncio.create_task(anext(source))
     worker = await asked(client, transport)
@@ -154,7 +155,7 @@ async def test_hooks_hear_once_of_a_stream(client: Client, transport: ScriptedTr
     worker.items(1).end()
     assert await first == 1
     assert await rest(source) == []
-    assert heard == ["sent", None]
+    assert heard == ["sent", (None, 1)]
     source = stream(client)
     first = asyncio.create_task(anext(source))
     (await asked(client, transport, 2)).items(1)
@@ -162,7 +163,7 @@ async def test_hooks_hear_once_of_a_stream(client: Client, transport: ScriptedTr
     await source.aclose()
     await source.aclose()
     assert heard[2] == "sent"
-    assert isinstance(heard[3], asyncio.CancelledError)
+    assert isinstance(heard[3][0], asyncio.CancelledError)
     lost = stream(client)
     first = asyncio.create_task(anext(lost))
     await asked(client, transport, 3)
@@ -170,22 +171,28 @@ async def test_hooks_hear_once_of_a_stream(client: Client, transport: ScriptedTr
     with pytest.raises(ConnectionLostError):
         await first
     assert heard[4] == "sent"
-    assert isinstance(heard[5], RabiBridgeError)
+    assert isinstance(heard[5][0], RabiBridgeError)
     assert len(heard) == 6
 
 
-class _Hooks:
-    active = True
-
+class _Observer(ClientObserver):
     def __init__(self, heard: list[Any]) -> None:
         self._heard = heard
 
-    def call_sent(self, name: str, correlation_id: bytes, timeout: Any, headers: Any) -> tuple[float, Any]:
-        self._heard.append("sent")
-        return 0.0, {**(headers or {}), "trace": "t"}
+    def call_started(self, shape: Shape, service: str) -> CallObserver:
+        return _ObservedStream(self._heard)
 
-    def call_finished(self, name: str, correlation_id: bytes, started: float, error: Any) -> None:
-        self._heard.append(error)
+
+class _ObservedStream(CallObserver):
+    def __init__(self, heard: list[Any]) -> None:
+        self._heard = heard
+
+    def sending(self, correlation_id: bytes, time_left: Any, headers: Any) -> Any:
+        self._heard.append("sent")
+        return {"trace": "t"}
+
+    def ended(self, error: Any, items: int | None) -> None:
+        self._heard.append((error, items))
 
 
 @pytest.mark.filterwarnings("error")

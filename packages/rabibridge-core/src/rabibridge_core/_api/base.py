@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypedDict
 from weakref import WeakSet
 
 from rabibridge_core._api.arguments import check_base_arguments
+from rabibridge_core._api.observers import observers_of
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
 from rabibridge_core._observability.health import Health
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rabibridge_core._codec.serializers import Serializer
+    from rabibridge_core.plugins.call_hooks import CallHooks
+    from rabibridge_core.plugins.observers import Role
     from rabibridge_core.transport import Transport
 
 __all__ = ["RpcBase", "RpcOptions"]
@@ -144,6 +147,14 @@ class RpcBase:
     def _make_engine(self) -> Engine:
         """Return what :meth:`connect` connects and :meth:`close` closes."""
         return self._transport
+
+    def _observers(self, role: Role) -> CallHooks:
+        """Return what plug-ins observe this client or server with.
+
+        Raises:
+            ConfigurationError: a plug-in that the settings switch on is not installed, or refuses them.
+        """
+        return observers_of(role, self.name, self.settings, self._transport)
 
     def __repr__(self) -> str:
         """Show the brokers and the state of the connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, overload
 
 from rabibridge_core._api.call_base import CallBase
@@ -12,6 +13,7 @@ from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._client.targets import as_listed_by, target_of
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, seconds_of
 from rabibridge_core.errors import ConfigurationError, RemoteExecutionError
+from rabibridge_core.plugins.observing import observe, start_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
@@ -237,14 +239,18 @@ class BulkCalls(CallBase):
             once_more = None if again else policy
             chosen = (of_kind, within, idempotent, key, persistent, inherit, once_more, plain_headers(headers))
             try:
-                result = await engine.call(name, arguments(item), {}, chosen)
+                if (observer := engine.observer) is None:
+                    result = await engine.call(name, arguments(item), {}, chosen)
+                else:
+                    result = await observe(observer, "member", name, engine.call, name, arguments(item), {}, chosen)
             except RemoteExecutionError as error:
                 if error.code is None:
                     raise
                 raise as_listed_by(func, error) from error.__cause__
             return result if adapt is None else adapt(result)
 
-        return run_bulk(call, inputs, options._replace(retry=policy, timeout=limit))
+        start = None if client.observer is None else partial(start_call, client.observer, "map", name)
+        return run_bulk(call, inputs, options._replace(retry=policy, timeout=limit), start)
 
 
 def _one_argument(item: Any) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ from rabibridge_core._api.introspection_calls import IntrospectionCalls
 from rabibridge_core._client.arguments import check_retry
 from rabibridge_core._client.client import Client
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
-from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -61,7 +60,7 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
         self._client = Client(
             self._transport,
             self._codec,
-            hooks=CallHooks(),
+            hooks=self._observers("client"),
             name=self.name,
             max_pending=self.settings.max_pending,
             call_timeout=self.settings.call_timeout,

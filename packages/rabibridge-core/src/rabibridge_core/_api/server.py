@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from weakref import ref
 
 from rabibridge_core._api.lifespan import check_lifespan, entered_with
+from rabibridge_core._api.observers import observed_in_children
 from rabibridge_core._api.running import RunningBase
 from rabibridge_core._observability.health import Health
 from rabibridge_core._server.process_scope import Overrides, ProcessScope
@@ -15,7 +16,6 @@ from rabibridge_core._server.server import Server
 from rabibridge_core._services.access import check_policy
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of, service_object, services_among
-from rabibridge_core.plugins.call_hooks import CallHooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -89,7 +89,7 @@ class RpcServer(RunningBase):
         self._server = Server(
             self._transport,
             self._codec,
-            hooks=CallHooks(),
+            hooks=self._observers("server"),
             drain_timeout=self.settings.drain_timeout,
             name=self.name,
             queue_type=self.settings.queue_type,
@@ -98,7 +98,9 @@ class RpcServer(RunningBase):
             control=self.settings.control,
             registry=before.registry if before is not None else None,  # the services stay when it connects anew
             policy=self._policy,
-            process=ProcessScope(partial(_entered, ref(self)), self._overrides),  # no cycle: it must hear of its end
+            process=ProcessScope(  # no cycle: it must hear of its end
+                partial(_entered, ref(self)), self._overrides, observed_in_children(self.settings)
+            ),
         )
         return self._server
 

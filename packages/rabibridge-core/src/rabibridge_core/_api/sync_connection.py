@@ -61,7 +61,7 @@ class SyncConnection(LoopThread):
     def _direct_function(self) -> Callable[..., Coroutine[Any, Any, Any]] | None:
         engine = self._engine
         # It waits for nothing but its reply then. Plug-ins that observe calls may expect to run in a task.
-        return engine.call if engine.calls.sends_at_once and not engine.preparation.hooks.active else None
+        return engine.call if engine.calls.sends_at_once and engine.observer is None else None
 
     async def remote_call(
         self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.broadcast import Broadcast, BroadcastReply
@@ -13,6 +14,7 @@ from rabibridge_core._protocol.broker_texts import NO_ROUTE
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import decode_reply
 from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
+from rabibridge_core.plugins.observing import report, start_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.broadcast_state import BroadcastState
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.preparation import Preparation, Prepared
+    from rabibridge_core.plugins.observers import CallObserver
     from rabibridge_core.transport import Reply
 
 __all__ = ["DEFAULT_TIMEOUT", "Broadcaster"]
@@ -68,7 +71,11 @@ class Broadcaster:
         preparation.timeout(options[1], self._timeout, inherit=False)
 
         def send(state: BroadcastState) -> AsyncGenerator[BroadcastReply[Any], None]:
-            return self._run(state, func_name, route, args, kwargs, options, adapt)
+            run = partial(self._run, state, func_name, route, args, kwargs, options, adapt)
+            observer = preparation.client.observer
+            return (
+                run(None) if observer is None else _observed(start_call(observer, "broadcast", func_name), state, run)
+            )
 
         return Broadcast(send, func_name)
 
@@ -81,14 +88,16 @@ class Broadcaster:
         kwargs: Mapping[str, Any],
         options: AnyOptions,
         adapt: Callable[[Any], Any] | None,
+        observed: CallObserver | None,
     ) -> AsyncGenerator[BroadcastReply[Any], None]:
         preparation, calls = self._preparation, self._preparation.client.calls
         timeout = preparation.timeout(options[1], self._timeout, inherit=options[5])
-        prepared = await preparation.prepare(func_name, route, args, kwargs, options, timeout, keyed=False)
+        prepared = await preparation.prepare(
+            func_name, route, args, kwargs, options, timeout, keyed=False, observed=observed
+        )
         correlation_id, caller = prepared.request.correlation_id, prepared.caller
         sending = _Sending(state, prepared, func_name, calls.silent.counts.count)
         calls.broadcasts[correlation_id] = state
-        error: BaseException | None = None
         try:
             await sending.send_first()
             while True:
@@ -104,15 +113,10 @@ class Broadcaster:
                 raise call_timeout_error(
                     func_name, correlation_id, timeout, why, sent=True, awaited="confirm of the broker"
                 )
-        except BaseException as raised:
-            error = raised
-            raise
         finally:
             del calls.broadcasts[correlation_id]
             if state.routing_key and not state.complete:
                 caller.cancel(route, correlation_id)
-            preparation.finished(func_name, prepared, error)
-            error = None  # a frame that keeps the exception which keeps the frame is a cycle
 
     async def _read(
         self, func_name: str, worker: str, reply: Reply, correlation_id: bytes, adapt: Callable[[Any], Any] | None
@@ -133,6 +137,25 @@ class Broadcaster:
             return BroadcastReply(worker, None, stopped)
         except RabiBridgeError as error:
             return BroadcastReply(worker, None, error)
+
+
+async def _observed(
+    observed: CallObserver,
+    state: BroadcastState,
+    run: Callable[[CallObserver], AsyncGenerator[BroadcastReply[Any], None]],
+) -> AsyncGenerator[BroadcastReply[Any], None]:
+    error: BaseException | None = None
+    replies = run(observed)
+    try:
+        async for reply in replies:
+            yield reply
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        await replies.aclose()
+        report(observed.ended, error, len(state.answered))
+        error = None  # a frame that keeps the exception which keeps the frame is a cycle
 
 
 class _Sending:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._client.send_window import SendWindow
 from rabibridge_core.errors import ConfigurationError, QueueFullError, RemoteExecutionError
+from rabibridge_core.plugins.observing import report
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
+    from contextvars import Context
+
+    from rabibridge_core.plugins.observers import CallObserver
 
 __all__ = ["BulkCall", "BulkOptions", "run_bulk"]
 
@@ -65,21 +70,51 @@ class BulkOptions(NamedTuple):
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be True or False")
 
 
-def run_bulk(call: BulkCall[R], inputs: Iterable[Any] | AsyncIterable[Any], options: BulkOptions) -> AsyncGenerator[R]:
+def run_bulk(
+    call: BulkCall[R],
+    inputs: Iterable[Any] | AsyncIterable[Any],
+    options: BulkOptions,
+    start: Callable[[], CallObserver] | None = None,
+) -> AsyncGenerator[R]:
     """Return the results of calls for each of the inputs.
+
+    Args:
+        call: makes one of the calls.
+        inputs: the items.
+        options: how many at a time, and what becomes of errors.
+        start: returns what observes all of them, at the first step; ``None``: nothing does.
 
     Raises:
         TypeError: the inputs are not iterable.
     """
     if not isinstance(inputs, AsyncIterable | Iterable):
         raise TypeError(f"the input must be an iterable or an async iterable, not of type {type(inputs).__name__}")
-    return _results(_Bulk(call, inputs, options))
+    bulk = _Bulk(call, inputs, options)
+    return _results(bulk, None) if start is None else _observed_results(bulk, start)
 
 
-async def _results(bulk: _Bulk[R]) -> AsyncGenerator[R]:
+async def _observed_results(bulk: _Bulk[R], start: Callable[[], CallObserver]) -> AsyncGenerator[R]:
+    observed, context, count = start(), copy_context(), 0
+    context.run(report, observed.enter)
+    error: BaseException | None = None
+    results = _results(bulk, context)
+    try:
+        async for result in results:
+            count += 1
+            yield result
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        await results.aclose()
+        report(observed.ended, error, count)
+        error = None  # a frame that keeps the exception which keeps the frame is a cycle
+
+
+async def _results(bulk: _Bulk[R], context: Context | None) -> AsyncGenerator[R]:
     # The bulk does not know this generator: when nobody holds it any more, it is closed, and ends everything.
     try:
-        bulk.start()
+        bulk.start(context)
         while await bulk.wait():
             yield bulk.next_result()
     finally:
@@ -106,10 +141,11 @@ class _Bulk(Generic[R]):
         self._failure: BaseException | None = None
         self._input_failure: BaseException | None = None
 
-    def start(self) -> None:
+    def start(self, context: Context | None) -> None:
+        """Begin to draw items, in ``context``, as the calls are made; ``None``: in a copy of the caller's."""
         inputs = self._inputs
         self._iterator = aiter(inputs) if isinstance(inputs, AsyncIterable) else iter(inputs)
-        self._feeder = asyncio.create_task(self._feed(), name="rabibridge-bulk-input")
+        self._feeder = asyncio.create_task(self._feed(), name="rabibridge-bulk-input", context=context)
         self._feeder.add_done_callback(self._feeder_ended)
 
     async def wait(self) -> bool:

@@ -21,6 +21,7 @@ from rabibridge_core._protocol.headers import check_call_headers, check_idempote
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import decode_reply, encode_request
 from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.plugins.observing import observe, with_headers
 from rabibridge_core.transport import ConnectionState, Request
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core.plugins.call_hooks import CallHooks
+    from rabibridge_core.plugins.observers import CallObserver
     from rabibridge_core.transport import Caller, Reply, Transport
 
 __all__ = ["Client"]
@@ -62,27 +64,24 @@ class Client:
             transport: where calls go.
             codec: converts arguments and results.
             hooks: plug-ins that observe calls.
-            name: the name of this client in logs and errors.
+            name: its name in logs and errors.
             max_pending: the number of calls that may be pending at a time; further calls wait in FIFO order.
             call_timeout: timeout of calls that are given none, in seconds; ``None``: no limit.
             home: the event loop that the client is connected on; ``None``: the one of :meth:`connect`.
         """
-        self.transport, self.name = transport, name
-        self._codec = codec
-        self._hooks = hooks
+        self.transport, self.name, self._codec = transport, name, codec
+        self.observer = hooks.client
+        """Observes calls; ``None``: nothing does."""
         self.call_timeout, self._max_pending = call_timeout, max_pending
         self.calls = calls = CallTable(max_pending=max_pending, name=name)
         """The table of pending calls; the transport reports to it."""
         self._pending = calls.pending
         # Parts of the table that every call uses: one attribute less on the way to each.
-        self._admission = calls.admission
-        self._backlogs = calls.refusals.backlogs
-        self._idempotency = calls.idempotency
-        self._unanswered = calls.silent.unanswered
+        self._admission, self._backlogs = calls.admission, calls.refusals.backlogs
+        self._idempotency, self._unanswered = calls.idempotency, calls.silent.unanswered
         self._ids = calls.ids
-        self._routes = RouteCache(calls.classes)
-        self._home = home or HomeLoop(name)
-        self.preparation = Preparation(self, codec, hooks, call_timeout)
+        self._routes, self._home = RouteCache(calls.classes), home or HomeLoop(name)
+        self.preparation = Preparation(self, codec, call_timeout)
         self._connecting, self._closing = SharedTask(f"{name}-connect"), CloseOnce()
 
     def __repr__(self) -> str:
@@ -154,7 +153,14 @@ class Client:
             reasons.extend(self._obstacles(caller))
         return Health(state is ConnectionState.READY and caller is not None, state, tuple(reasons))
 
-    async def call(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> Any:
+    async def call(
+        self,
+        func_name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: AnyOptions,
+        observed: CallObserver | None = None,
+    ) -> Any:
         """Call ``func_name(*args, **kwargs)`` on one of the workers and return its result.
 
         Args:
@@ -162,6 +168,7 @@ class Client:
             args: its positional arguments.
             kwargs: its keyword arguments.
             options: how to call it: the fields of :class:`~rabibridge_core._client.options.CallOptions`.
+            observed: observes this call; ``None``: it is started here, if anything observes calls.
 
         Raises:
             QueueFullError: the service's queue is full.
@@ -175,6 +182,8 @@ class Client:
             ConfigurationError: an argument is out of its range, or the broker refuses what this client sends.
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
         """
+        if self.observer is not None and observed is None:
+            return await observe(self.observer, "call", func_name, self.call, func_name, args, kwargs, options)
         kind, given, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers = options
         calls, pending = self.calls, self._pending
         try:
@@ -190,7 +199,7 @@ class Client:
             check_idempotency_key(idempotency_key)
         if headers is not None:
             if type(headers) is ProgressHeaders:
-                return await call_with_progress(self.preparation, func_name, args, kwargs, options, headers)
+                return await call_with_progress(self.preparation, func_name, args, kwargs, options, headers, observed)
             check_call_headers(headers)
         if given is None:
             timeout = self.call_timeout
@@ -218,17 +227,13 @@ class Client:
         if _running_loop() is not loop:
             self._home.check()
         future: asyncio.Future[Reply] = loop.create_future()
-        hooks = self._hooks
-        observed = hooks.active
-        started = 0.0
-        if observed:
-            started, headers = hooks.call_sent(func_name, correlation_id, time_left, headers)
+        if observed is not None:
+            headers = with_headers(observed, correlation_id, time_left, headers)
         request = _new_tuple(
             Request, (route, correlation_id, body, content_type, content_encoding, time_left, headers, persistent)
         )
         slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
-        call = pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot)
-        error: BaseException | None = None
+        call = pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot, observed)
         try:
             if self._backlogs or retry is not None:
                 calls.refusals.watch(call, retry, caller)
@@ -243,25 +248,20 @@ class Client:
             except LargeBodyError:
                 return await off_loop(decode_reply, self._codec, reply, func_name, correlation_id)
         except BaseException as raised:
-            error = raised
             calls.abandon(call, raised)
             raise
         finally:
-            if pending.get(correlation_id) is call:  # lost() has taken it out already
+            if pending.get(correlation_id) is call:  # else lost() has taken it out already
                 del pending[correlation_id]
             if self._admission.waiting:
                 self._admission.admit()
             if slot is not None:
                 self._deadlines.discard(correlation_id, slot)
-            if observed:
-                hooks.call_finished(func_name, correlation_id, started, error)
-            error = None  # a frame that keeps the exception which keeps the frame is a cycle
-            del future, call
+            del future, call  # a frame that keeps the exception which keeps the frame is a cycle
 
     async def admitted(self, func_name: str, timeout: float | None, seconds: float | None) -> float | None:
         """Wait until the call may be sent; return the time left after that, in seconds."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = (loop := asyncio.get_running_loop()).time()
         self.connected()
         try:
             async with asyncio.timeout(seconds):

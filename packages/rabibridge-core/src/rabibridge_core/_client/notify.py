@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._client.pending import PendingNotification
 from rabibridge_core._client.preparation import limit_of
 from rabibridge_core._client.timeouts import seconds_of
+from rabibridge_core.plugins.observing import observe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.preparation import Preparation
+    from rabibridge_core.plugins.observers import CallObserver
 
 __all__ = ["notify"]
 
@@ -37,27 +39,42 @@ async def notify(
     Raises:
         RabiBridgeError: as :meth:`Client.call`, except for errors of the function, of which nobody is told.
     """
+    observer = preparation.client.observer
+    if observer is None:
+        await _notify(preparation, func_name, args, kwargs, options, None)
+    else:
+        await observe(observer, "notify", func_name, _notify, preparation, func_name, args, kwargs, options)
+
+
+async def _notify(
+    preparation: Preparation,
+    func_name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: AnyOptions,
+    observed: CallObserver | None,
+) -> None:
     calls, loop = preparation.client.calls, asyncio.get_running_loop()
     route, options = preparation.inherited(func_name, preparation.route(func_name, args, kwargs, options), options)
     given, inherit, retry = options[1], options[5], options[6]
     timeout = preparation.timeout(given, preparation.call_timeout, inherit=inherit)
     own = None if given is None else limit_of(seconds_of(given))
     expires_at = None if own is None else loop.time() + own
-    prepared = await preparation.prepare(func_name, route, args, kwargs, options, timeout, keyed=True)
+    prepared = await preparation.prepare(
+        func_name, route, args, kwargs, options, timeout, keyed=True, observed=observed
+    )
     left = None if expires_at is None else max(_LEAST, expires_at - loop.time())
     request, future = prepared.request._replace(timeout=left), loop.create_future()
     correlation_id, time_left = request.correlation_id, prepared.time_left
     slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
-    call = calls.pending[correlation_id] = PendingNotification(request, future, func_name, timeout, slot)
+    call = calls.pending[correlation_id] = PendingNotification(request, future, func_name, timeout, slot, observed)
     call.expires_at = expires_at
-    error: BaseException | None = None
     try:
         if retry is not None:
             calls.refusals.watch(call, retry, prepared.caller)
         prepared.caller.notify(request)
         await future
     except BaseException as raised:
-        error = raised
         calls.abandon(call, raised)
         raise
     finally:
@@ -67,6 +84,4 @@ async def notify(
             calls.admission.admit()
         if slot is not None:
             calls.deadlines.discard(correlation_id, slot)
-        preparation.finished(func_name, prepared, error)
-        error = None  # a frame that keeps the exception which keeps the frame is a cycle
-        del future, call
+        del future, call  # a frame that keeps the exception which keeps the frame is a cycle

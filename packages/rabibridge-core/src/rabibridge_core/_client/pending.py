@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.backlog import BacklogEstimate
     from rabibridge_core._client.retry import RetryRefused
+    from rabibridge_core.plugins.observers import CallObserver
     from rabibridge_core.transport import Caller, FeedRefusal, Reply, Request
 
 __all__ = ["PendingCall", "PendingNotification", "RetryState"]
@@ -55,7 +56,7 @@ class RetryState:
 class PendingCall:
     """A call that is being sent, or was sent and has no outcome yet."""
 
-    __slots__ = ("ends_at", "func_name", "future", "lost", "request", "retry_state", "timeout")
+    __slots__ = ("ends_at", "func_name", "future", "lost", "observed", "request", "retry_state", "timeout")
 
     wants_reply = True
     """Whether a reply ends it, and not the confirm of the broker."""
@@ -73,6 +74,7 @@ class PendingCall:
         func_name: str,
         timeout: float | None,
         ends_at: float | None,
+        observed: CallObserver | None = None,
     ) -> None:
         """Describe the call.
 
@@ -82,12 +84,14 @@ class PendingCall:
             func_name: the name of the service.
             timeout: the timeout of the call, in seconds.
             ends_at: its deadline on the clock of the event loop; ``None``: none.
+            observed: hears of its further attempts; ``None``: nobody does.
         """
         self.request = request
         self.future = future
         self.func_name = func_name
         self.timeout = timeout
         self.ends_at = ends_at
+        self.observed = observed
         self.lost: ConnectionLostError | None = None
         """The error of the last attempt whose outcome is unknown, for a call that is sent again after it."""
         self.retry_state: RetryState | None = None

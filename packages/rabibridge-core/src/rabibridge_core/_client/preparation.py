@@ -17,6 +17,7 @@ from rabibridge_core._client.timeouts import (
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
 from rabibridge_core._protocol.payloads import encode_request
+from rabibridge_core.plugins.observing import with_headers
 from rabibridge_core.transport import Request
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.call_table import CallTable
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core.plugins.call_hooks import CallHooks
+    from rabibridge_core.plugins.observers import CallObserver, ClientObserver
     from rabibridge_core.transport import Caller, Headers
 
 __all__ = ["Preparation", "Prepared", "Sender", "limit_of"]
@@ -37,9 +38,11 @@ class Sender(Protocol):
 
     Attributes:
         calls: the table of pending calls.
+        observer: observes what is sent; ``None``: nothing does.
     """
 
     calls: CallTable
+    observer: ClientObserver | None
 
     def connected(self) -> Caller:
         """Return what sends requests; raise ConnectionLostError if the client is closed or was never connected."""
@@ -57,31 +60,27 @@ class Prepared(NamedTuple):
         request: the request; its ``timeout`` is still to be chosen.
         caller: sends it.
         time_left: how long its sender waits for its end from now on, in seconds; ``None``: without limit.
-        started: what :meth:`CallHooks.call_finished` wants to know; ``None``: no plug-in observes it.
     """
 
     request: Request
     caller: Caller
     time_left: float | None
-    started: float | None
 
 
 class Preparation:
     """Prepares the notifications and broadcasts of one client, and has what its streams need."""
 
-    def __init__(self, client: Sender, codec: Codec, hooks: CallHooks, call_timeout: float | None) -> None:
+    def __init__(self, client: Sender, codec: Codec, call_timeout: float | None) -> None:
         """Prepare what ``client`` sends.
 
         Args:
             client: waits until something may be sent.
             codec: encodes arguments.
-            hooks: plug-ins that observe what is sent.
             call_timeout: the timeout of what is given none, in seconds; ``None``: no limit.
         """
         self.client = client
         self.call_timeout = call_timeout
         self.codec = codec
-        self.hooks = hooks
         self._routes = RouteCache(client.calls.classes)
 
     def route(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> str:
@@ -138,6 +137,7 @@ class Preparation:
         timeout: float | None,
         *,
         keyed: bool,
+        observed: CallObserver | None,
     ) -> Prepared:
         """Wait until something may be sent, and encode it.
 
@@ -149,6 +149,7 @@ class Preparation:
             options: how to call it.
             timeout: how long to wait for the end of what is sent, in seconds; ``None``: without limit.
             keyed: whether it has an idempotency key where a call has one.
+            observed: observes it; ``None``: nothing does.
 
         Raises:
             CallTimeoutError: nothing could be sent within the timeout.
@@ -166,13 +167,13 @@ class Preparation:
         if time_left is not None and time_left <= 0:
             raise call_timeout_error(func_name, correlation_id, timeout, "", sent=False)
         body, content_type, content_encoding = encode_request(self.codec, args, kwargs, correlation_id, func_name)
-        headers, started = self._headers(route, options, keyed=keyed), None
-        if self.hooks.active:
-            started, headers = self.hooks.call_sent(func_name, correlation_id, time_left, headers)
+        headers = self._headers(route, options, keyed=keyed)
+        if observed is not None:
+            headers = with_headers(observed, correlation_id, time_left, headers)
         request = Request(
             route, correlation_id, body, content_type, content_encoding, None, headers, persistent=options[4]
         )
-        return Prepared(request, caller, time_left, started)
+        return Prepared(request, caller, time_left)
 
     def _headers(self, route: str, options: AnyOptions, *, keyed: bool) -> Headers | None:
         keys, (_, _, idempotent, idempotency_key, _, _, _, headers) = self.client.calls.idempotency, options
@@ -181,11 +182,6 @@ class Preparation:
         if idempotent or idempotency_key is not None:
             return keys.add_header(headers, idempotency_key)
         return keys.add_learned(headers) if route in keys.routes else headers
-
-    def finished(self, func_name: str, prepared: Prepared, error: BaseException | None) -> None:
-        """Tell the plug-ins that it has ended."""
-        if prepared.started is not None:
-            self.hooks.call_finished(func_name, prepared.request.correlation_id, prepared.started, error)
 
 
 def limit_of(timeout: float | None) -> float | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.preparation import Preparation
     from rabibridge_core._client.progress import ProgressHeaders
+    from rabibridge_core.plugins.observers import CallObserver
 
 __all__ = ["call_with_progress"]
 
@@ -29,6 +30,7 @@ async def call_with_progress(
     kwargs: Mapping[str, Any],
     options: AnyOptions,
     wanted: ProgressHeaders,
+    observed: CallObserver | None,
 ) -> Any:
     """Call ``func_name(*args, **kwargs)`` like :meth:`Client.call`, and pass on the reports of its progress.
 
@@ -39,6 +41,7 @@ async def call_with_progress(
         kwargs: its keyword arguments.
         options: how to call it.
         wanted: the headers of the options, which say what is called with the reports.
+        observed: observes it; ``None``: nothing does.
 
     Raises:
         RabiBridgeError: as :meth:`Client.call`.
@@ -49,15 +52,16 @@ async def call_with_progress(
     calls.silent.called(route)
     route, options = preparation.inherited(func_name, route, options)
     timeout = preparation.timeout(options[1], preparation.call_timeout, inherit=options[5])
-    prepared = await preparation.prepare(func_name, route, args, kwargs, options, timeout, keyed=True)
+    prepared = await preparation.prepare(
+        func_name, route, args, kwargs, options, timeout, keyed=True, observed=observed
+    )
     time_left, request = prepared.time_left, prepared.request
     headers = {**(request.headers or {}), WANTS_PROGRESS: True}
     request = request._replace(timeout=time_left, headers=headers)
     correlation_id, receiver = request.correlation_id, ProgressReceiver(wanted.on_progress, func_name)
     future = PartsFuture(receiver.received, asyncio.get_running_loop())
     slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
-    call = calls.pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot)
-    error: BaseException | None = None
+    call = calls.pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot, observed)
     try:
         if calls.refusals.backlogs or options[6] is not None:
             calls.refusals.watch(call, options[6], prepared.caller)
@@ -70,7 +74,6 @@ async def call_with_progress(
         except LargeBodyError:
             return await off_loop(decode_reply, preparation.codec, reply, func_name, correlation_id)
     except BaseException as raised:
-        error = raised
         calls.abandon(call, raised)
         raise
     finally:
@@ -81,6 +84,4 @@ async def call_with_progress(
             calls.admission.admit()
         if slot is not None:
             calls.deadlines.discard(correlation_id, slot)
-        preparation.finished(func_name, prepared, error)
-        error = None  # a frame that keeps the exception which keeps the frame is a cycle
-        del future, call
+        del future, call  # a frame that keeps the exception which keeps the frame is a cycle

@@ -12,6 +12,7 @@ from rabibridge_core._client.pending import RetryState
 from rabibridge_core._client.retry import RetryBudgets
 from rabibridge_core._protocol.naming import split_class
 from rabibridge_core.errors import ConnectionLostError, QueueFullError
+from rabibridge_core.plugins.observing import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,6 +129,8 @@ class RefusalHandler:
 
     def _send_later(self, call: PendingCall, state: RetryState, wait: float) -> None:
         # In a new context: the timer would keep the context of the task that reads the socket until it fires.
+        if call.observed is not None:
+            report(call.observed.refused, wait)
         loop = call.future.get_loop()
         state.timer = loop.call_later(wait, self._send_again, call, state, context=Context())
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.plugins.observing import report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +63,8 @@ class ResendQueue:
             call.request = request
             call.lost = call.lost_by(error, accepted=accepted)
             self._calls[request.correlation_id] = call
+            if call.observed is not None:
+                report(call.observed.lost, error)
         return True
 
     def again(self, call: PendingCall, caller: Caller) -> None:
@@ -103,6 +106,8 @@ class ResendQueue:
                 return  # its deadline is about to fire
         if call.future.done() or self._pending.get(request.correlation_id) is not call:
             return
+        if call.observed is not None:
+            report(call.observed.sent_again, request.correlation_id)
         try:
             call.send_again(caller, time_left)
         except ConnectionLostError as error:

@@ -10,6 +10,7 @@ from rabibridge_core._client.timeouts import call_timeout_error
 from rabibridge_core._protocol.payloads import encode_request, readdress_request
 from rabibridge_core._protocol.progress import WANTS_PROGRESS
 from rabibridge_core._protocol.streams import DEFAULT_WINDOW, LAST_ITEMS, START, STREAM, STREAM_HEADERS, UPLOAD
+from rabibridge_core.plugins.observing import report, start_call, with_headers
 from rabibridge_core.transport import Request
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.preparation import Preparation
     from rabibridge_core._client.stream_run import StreamRun
     from rabibridge_core._protocol.streams import Window
+    from rabibridge_core.plugins.observers import CallObserver
     from rabibridge_core.transport import Caller, Headers
 
 __all__ = ["StreamCall", "StreamRequests", "Upload"]
@@ -86,7 +88,7 @@ class StreamRequests:
         timeout: the timeout of the whole stream, in seconds; ``None``: no limit.
     """
 
-    __slots__ = ("_began", "_call", "_ends_at", "_preparation", "_request", "_started", "_window", "timeout")
+    __slots__ = ("_began", "_call", "_ends_at", "_observed", "_preparation", "_request", "_window", "timeout")
 
     def __init__(self, preparation: Preparation, call: StreamCall, window: Window | None) -> None:
         """Make nothing yet; without a ``window`` the caller wants one result, and only feeds an argument."""
@@ -97,13 +99,15 @@ class StreamRequests:
         self._began = False
         self._ends_at: float | None = None
         self._request: Request | None = None
-        self._started: float | None = None
+        self._observed: CallObserver | None = None
 
     def time_left(self, loop: asyncio.AbstractEventLoop) -> float | None:
         """Return how long the stream may take from now on; its timeout begins when this is called first."""
         if self._began:
             return None if self._ends_at is None else self._ends_at - loop.time()
         self._began = True
+        if (observer := self._preparation.client.observer) is not None:
+            self._observed = start_call(observer, "call" if self._window is None else "stream", self._call.func_name)
         preparation, options = self._preparation, self._call.options
         self.timeout = preparation.timeout(options[1], preparation.call_timeout, inherit=options[5])
         time_left = limit_of(self.timeout)
@@ -143,15 +147,17 @@ class StreamRequests:
             self._request = request = self._make(correlation_id, time_left)
         else:
             request = readdress_request(preparation.codec, self._request, correlation_id)._replace(timeout=time_left)
+            if self._observed is not None:
+                report(self._observed.sent_again, correlation_id)
         if first:
             request = request._replace(headers={**(request.headers or {}), START: first})
         return request
 
-    def finished(self, error: BaseException | None) -> None:
-        """Called when the stream has ended; no effect if nothing was prepared, or if it was called before."""
-        request, started, self._started = self._request, self._started, None
-        if request is not None and started is not None:
-            self._preparation.hooks.call_finished(self._call.func_name, request.correlation_id, started, error)
+    def finished(self, error: BaseException | None, items: int) -> None:
+        """Called when the stream has ended, and ``items`` were taken; no effect before it has begun, or twice."""
+        observed, self._observed = self._observed, None
+        if observed is not None:
+            report(observed.ended, error, None if self._window is None else items)
 
     def _make(self, correlation_id: bytes, time_left: float | None) -> Request:
         preparation, call = self._preparation, self._call
@@ -160,8 +166,8 @@ class StreamRequests:
             preparation.codec, call.args, call.kwargs, correlation_id, call.func_name, streams=True
         )
         headers = options[7]
-        if preparation.hooks.active:
-            self._started, headers = preparation.hooks.call_sent(call.func_name, correlation_id, time_left, headers)
+        if self._observed is not None:
+            headers = with_headers(self._observed, correlation_id, time_left, headers)
         own = STREAM_HEADERS
         if not (headers is None and self._window is DEFAULT_WINDOW and call.upload is None and call.options[7] is None):
             own = self._headers(headers)

@@ -141,7 +141,7 @@ class Streaming:
             self._progress.close()
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
-        self._requests.finished(error)
+        self._requests.finished(error, self.received)
 
     async def _proceed(self) -> None:
         """Do the next step: send, take a message, come to the end, or wait."""

@@ -29,17 +29,21 @@ from rabibridge_core._reporting.error_text import message_of
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest
 from rabibridge_core._server.injecting import executor_for
+from rabibridge_core._server.observed import tell_begun, tell_ended
 from rabibridge_core._server.process_scope import ProcessScope
 from rabibridge_core._services.importable import ImportPath
 from rabibridge_core._services.injection import injections_of
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.schema import ServiceSchema
+from rabibridge_core.plugins.call_hooks import CallHooks
+from rabibridge_core.plugins.observers import Subject
 
 if TYPE_CHECKING:
     import socket
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.executors import HandlerExecutor
+    from rabibridge_core.plugins.observers import ServerObserver
 
 __all__ = ["main"]
 
@@ -115,6 +119,7 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
             _log.error("service %r cannot run in a child process", told["service"], exc_info=error)
             channel.send({"kind": "failed", "text": f"{type(error).__name__}: {message_of(error)}"})
             return
+        observer = None if told["observed"] is None else _observer(schema.name, told["observed"])
         settler = ChildSettler(schema, codec)
         summaries = asyncio.ensure_future(repeat(_SUMMARY_INTERVAL, settler.failures.summarize))
         channel.send({"kind": "ready"})
@@ -122,28 +127,46 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
             request = ChildRequest(*received)
             active = ActiveRequest(schema.name, request)
             active._progress = ChildProgress(request, asyncio.get_running_loop(), channel.send)
-            await asyncio.create_task(_run(active, request, codec, executor, settler), name=schema.name)
+            await asyncio.create_task(_run(active, request, codec, executor, settler, observer), name=schema.name)
             channel.send(request.answer, request.answer_body)
         summaries.cancel()
         settler.failures.summarize()
 
 
+def _observer(name: str, observed: dict[str, Any]) -> ServerObserver | None:
+    """Return what observes calls in this process; the settings are those of the worker."""
+    from rabibridge_core.settings import Settings  # most services need none of them here
+
+    return CallHooks(subject=Subject("child", name, Settings(**observed), lambda: None)).server
+
+
 async def _run(
-    active: ActiveRequest, request: ChildRequest, codec: Codec, executor: HandlerExecutor, settler: ChildSettler
+    active: ActiveRequest,
+    request: ChildRequest,
+    codec: Codec,
+    executor: HandlerExecutor,
+    settler: ChildSettler,
+    observer: ServerObserver | None,
 ) -> None:
     """Run one call, and settle it. It raises nothing."""
     if request.time_left is not None:
         active.ends_at = monotonic() + request.time_left
     current_call_var.set(active)
     ran = False
+    failure: BaseException | None = None
     try:
+        if observer is not None:
+            tell_begun(observer, active)
         args, kwargs = decode_request(codec, request, on_loop=False)
         ran = True
         settler.settle_result(active, await executor.run(args, kwargs, active))
     except BaseException as error:  # noqa: BLE001 - a function may raise anything, also SystemExit
         cause = error.__cause__
         # What a coroutine must not raise, a function may, as it may in a thread.
-        raised = cause if type(cause) is StopIteration and type(error) is RuntimeError else error
+        failure = raised = cause if type(cause) is StopIteration and type(error) is RuntimeError else error
         settler.settle_error(active, raised, ran=ran, shutting_down=False)
     finally:
         active.over = True
+        if observer is not None:
+            tell_ended(active, "succeeded" if failure is None else "failed", failure)
+        failure = None  # a frame that keeps the exception which keeps the frame is a cycle

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-_OF_ONE_MESSAGE = frozenset(("cc", "bcc", "traceparent", "tracestate"))
+_OF_ONE_MESSAGE = frozenset(("baggage", "bcc", "cc", "traceparent", "tracestate"))
 """Headers of one message, in lower case, that nested calls do not inherit; nor do they those that begin with ``x-``."""
 
 ParamsT = ParamSpec("ParamsT")

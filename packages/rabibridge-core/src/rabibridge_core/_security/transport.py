@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._security.calling import GuardedCaller, GuardedCallerEvents
 from rabibridge_core._security.requests import ReplySealer
 from rabibridge_core._security.serving import GuardedEvents, guarded_control
-from rabibridge_core.transport import Abandonable, ControlReceiver, QueueDeleter
+from rabibridge_core.transport import Abandonable, ControlReceiver, Located, QueueDeleter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._security.guard import Guard
     from rabibridge_core.transport import (
+        BrokerAddress,
         Caller,
         CallerEvents,
         ConnectionState,
@@ -60,6 +61,11 @@ class GuardedTransport:
     def last_error(self) -> Exception | None:
         """The last error; ``None`` while ready."""
         return self._inner.last_error
+
+    @property
+    def broker_address(self) -> BrokerAddress | None:
+        """The broker that it is connected to, if the other transport says it."""
+        return self._inner.broker_address if isinstance(self._inner, Located) else None
 
     @property
     def streams(self) -> bool:

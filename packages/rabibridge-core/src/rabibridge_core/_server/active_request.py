@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rabibridge_core._server.deduplication import SharedExecution
+    from rabibridge_core._server.stream_sessions import StreamSession
+    from rabibridge_core.plugins.observers import RequestObserver
     from rabibridge_core.transport import IncomingRequest
 
 __all__ = ["ActiveRequest", "ProcessorOwner", "StopReason", "probe_callers"]
@@ -31,14 +33,21 @@ class ActiveRequest(CurrentCall):
         "deadline_slot",
         "execution",
         "interruptible",
+        "observed",
         "probe_due",
         "received_at",
         "request",
+        "session",
         "settled",
         "stop_reason",
         "task",
         "thread_future",
     )
+
+    observed: RequestObserver
+    """Hears of it; set if anything observes requests."""
+    session: StreamSession
+    """Set if it streams, or has an argument that is fed."""
 
     def __init__(self, service: str, request: IncomingRequest) -> None:
         """Describe ``request`` of ``service``."""

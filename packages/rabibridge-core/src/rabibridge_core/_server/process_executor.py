@@ -12,6 +12,7 @@ from rabibridge_core._server.child_process import ChildGoneError, ChildLaunch, C
 from rabibridge_core._server.exceptions import NotStartedError, TooLateError
 from rabibridge_core._server.executors import HandlerExecutor
 from rabibridge_core._server.forwarding import ChildAnswer
+from rabibridge_core._server.observed import with_child_headers
 from rabibridge_core._server.process_pool import ProcessPool
 from rabibridge_core._services.callables import place_of
 from rabibridge_core._services.importable import import_path, is_importable
@@ -68,7 +69,10 @@ class ProcessExecutor(HandlerExecutor):
         self._process = process
         self._providers = [need for need in _needs(schema) if not isinstance(need, ByType)]
         self._pool = ProcessPool(
-            _launch(schema, codec), schema.concurrency, schema.max_calls_per_child, tell_problem=self._tell
+            _launch(schema, codec, process.observed),
+            schema.concurrency,
+            schema.max_calls_per_child,
+            tell_problem=self._tell,
         )
 
     @property
@@ -150,7 +154,7 @@ def _needs(schema: ServiceSchema) -> Iterator[Need]:
             waiting.extend(need.needs.values())
 
 
-def _launch(schema: ServiceSchema, codec: Codec) -> ChildLaunch:
+def _launch(schema: ServiceSchema, codec: Codec, observed: Mapping[str, Any] | None) -> ChildLaunch:
     path = import_path(schema.func_ptr)
     raised = [import_path(cls) for cls in schema.raises if is_importable(cls)]
     try:
@@ -167,6 +171,7 @@ def _launch(schema: ServiceSchema, codec: Codec) -> ChildLaunch:
         "raises": [[each.module, each.name] for each in raised],
         "validate": schema.validate,
         "remote_traceback": schema.remote_traceback,
+        "observed": observed,
     }
     return ChildLaunch(schema.name, fields, pickled)
 
@@ -179,7 +184,7 @@ def _described(active: ActiveRequest, request: IncomingRequest, time_left: float
         "correlation_id": request.correlation_id,
         "content_type": request.content_type,
         "content_encoding": request.content_encoding,
-        "headers": {name: value for name, value in request.headers.items() if _is_plain(value)},
+        "headers": {n: value for n, value in with_child_headers(active, request.headers).items() if _is_plain(value)},
         "redelivered": request.redelivered,
         "deliveries": request.deliveries,
         "persistent": request.persistent,

@@ -40,18 +40,21 @@ class ProcessScope:
         self,
         lifespan: Callable[[Overrides], AbstractAsyncContextManager[object]] | None = None,
         overrides: Overrides | None = None,
+        observed: Mapping[str, Any] | None = None,
     ) -> None:
         """Enter nothing yet.
 
         Args:
             lifespan: returns the lifespan; ``None``: there is none.
             overrides: what replaces providers; it may change at any time.
+            observed: the settings of observers for child processes; ``None``: nothing observes there.
         """
         self.overrides = Overrides() if overrides is None else overrides
         self.entered = False
         """Whether the lifespan is entered and not left."""
         self.leaving = False
         """Whether everything is being left."""
+        self.observed = observed
         self._lifespan = lifespan
         self._yielded: tuple[Any, ...] = ()
         self._values: dict[Hashable, Any] = {}

@@ -17,6 +17,7 @@ from rabibridge_core._server.deduplication import DeduplicationCache, SharedExec
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError, key_refused
 from rabibridge_core._server.executors import is_signature_error
 from rabibridge_core._server.forwarding import repeat_reply
+from rabibridge_core._server.observed import tell_begun, tell_dropped, tell_ended, tell_running
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
 from rabibridge_core._server.streaming import has_key_of_its_own
@@ -65,7 +66,7 @@ class RequestProcessor:
         Args:
             schema: the service.
             codec: decodes arguments and encodes results.
-            hooks: called when a request is received and when it is finished.
+            hooks: observe the requests.
             owner: stops requests, and is called when they are finished.
             deduplication: the idempotency keys of the service.
             cancelled_calls: the requests to drop on arrival.
@@ -83,18 +84,14 @@ class RequestProcessor:
         self.statistics = ServiceStatistics()
         self.statistics.use(schema)
         self._at_most_once, self._process = schema.delivery == "at-most-once", process
-        self._deduplication = deduplication
-        self._cancelled_calls = cancelled_calls
-        self._clocks = clocks
-        self._codec = codec
-        self._gate = gate_of(schema)
-        self._executor = self._executor_of(schema)
+        self._deduplication, self._cancelled_calls = deduplication, cancelled_calls
+        self._clocks, self._codec = clocks, codec
+        self._gate, self._executor = gate_of(schema), self._executor_of(schema)
         self._prepared: Executor | None = None
         self._retired: list[Executor] = []
-        self._hooks = hooks
-        self.owner = owner
-        self._loop = asyncio.get_running_loop()
-        self._deadlines = DeadlineWheel["ActiveRequest"](self._loop, self._expired)
+        self._observer, self.owner = hooks.server, owner
+        self._loop = loop = asyncio.get_running_loop()
+        self._deadlines = DeadlineWheel["ActiveRequest"](loop, lambda one: self.owner.stop_request(one, "expired"))
 
     @property
     def problem(self) -> str:
@@ -173,18 +170,24 @@ class RequestProcessor:
 
     def drop(self, active: ActiveRequest) -> None:
         """Forget a request that was stopped before it was processed."""
-        if active.deadline_slot is not None:
-            self._deadlines.discard(active, active.deadline_slot)
+        if (slot := active.deadline_slot) is not None:
+            self._deadlines.discard(active, slot)
         self.active.discard(active)
         if active.stop_reason is not None:
-            self.statistics.stopped(active.stop_reason)
+            outcome = self.statistics.stopped(active.stop_reason)
+            tell_dropped(self._observer, active.service, active.request, active.received_at, outcome)
+
+    def refuse_unstarted(self, active: ActiveRequest, error: BaseException) -> None:
+        """Settle a request that cannot be queued."""
+        self.active.discard(active)
+        outcome = self.statistics.ended_call(active, error, False)
+        self.settler.settle_error(active, error, ran=False, shutting_down=False)
+        tell_dropped(self._observer, active.service, active.request, active.received_at, outcome)
 
     def refuse_redelivered(self, request: IncomingRequest) -> None:
         """Settle a redelivered request of an at-most-once service."""
+        tell_dropped(self._observer, self.schema.name, request, monotonic(), "dead")
         self.statistics.died(self.settler.refuse_redelivered(request))
-
-    def _expired(self, active: ActiveRequest) -> None:
-        self.owner.stop_request(active, "expired")
 
     def _overran(self, active: ActiveRequest, error: RunTimeoutError) -> None:
         """Tell the caller of a call that it ran for too long, and stop it; a function in a thread runs on."""
@@ -197,14 +200,12 @@ class RequestProcessor:
     async def process(self, active: ActiveRequest) -> None:
         """Run the handler and settle the request."""
         current_call_var.set(active)
-        request, hooks = active.request, self._hooks
-        observed = hooks.active
-        started = 0.0
+        request, observer = active.request, self._observer
         ran: bool | None = False
         error: BaseException | None = None
         try:
-            if observed:
-                started = hooks.request_received(self.schema.name, request.correlation_id, request.headers)
+            if observer is not None:
+                tell_begun(observer, active)
             active.interruptible = True
             reason = active.stop_reason
             if reason is None and self._cancelled_calls.any and self._cancelled_calls.discard(request):
@@ -242,8 +243,9 @@ class RequestProcessor:
                     ran = None
                     return
             ran = True
-            inline = self._executor.inline
-            if inline is not None:
+            if observer is not None:
+                tell_running(active)
+            if (inline := self._executor.inline) is not None:
                 try:
                     coroutine = inline(*args, **kwargs)
                 except TypeError as error_of_call:
@@ -268,11 +270,11 @@ class RequestProcessor:
                 self._deduplication.end(execution)
                 active.execution = None
             self.active.discard(active)
-            self.statistics.ended_call(active, error, ran)
+            outcome = self.statistics.ended_call(active, error, ran)
             if self.notifies_owner:
                 self.owner.request_finished(active)
-            if observed:
-                hooks.request_finished(self.schema.name, request.correlation_id, started, error)
+            if observer is not None:
+                tell_ended(active, outcome, error)
             # This breaks two reference cycles: exception and frame; task, context and active request.
             error = active.task = active.thread_future = None
 

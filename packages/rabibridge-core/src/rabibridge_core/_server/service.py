@@ -224,9 +224,7 @@ class ServiceRunner:
         try:
             self._processor.arm_deadline(active)  # time spent in the queue counts
         except Exception as error:  # noqa: BLE001 - what a request says about its time must not harm the connection
-            self._active.discard(active)
-            self._processor.statistics.ended_call(active, error, False)
-            self._processor.settler.settle_error(active, error, ran=False, shutting_down=False)
+            self._processor.refuse_unstarted(active, error)
         else:
             limiter.enqueue(active)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.plugins.observers import Outcome
 
 __all__ = ["ServiceStatistics"]
 
@@ -90,8 +91,8 @@ class ServiceStatistics:
             + self.expired + self.cancelled + self.requeued + self.dead
         )  # fmt: skip
 
-    def ended_call(self, active: ActiveRequest, error: BaseException | None, ran: bool | None) -> None:
-        """Count a call that has ended: each one, so that it must be quick.
+    def ended_call(self, active: ActiveRequest, error: BaseException | None, ran: bool | None) -> Outcome:
+        """Count a call that has ended, and return how: each one, so that it must be quick.
 
         Args:
             active: the call.
@@ -104,31 +105,31 @@ class ServiceStatistics:
         self.seconds += seconds
         if error is None and active.stop_reason is None:
             self.succeeded += 1
-        else:
-            self._ended_otherwise(error, active.stop_reason, ran)
+            return "succeeded"
+        return self._ended_otherwise(error, active.stop_reason, ran)
 
-    def _ended_otherwise(self, error: BaseException | None, reason: StopReason | None, ran: bool | None) -> None:
+    def _ended_otherwise(self, error: BaseException | None, reason: StopReason | None, ran: bool | None) -> Outcome:
         if reason is not None and reason != "overran":
-            self.stopped(reason)
-            return
+            return self.stopped(reason)
         assert error is not None
         cls = type(error)
         if cls is TooLateError:
-            self.expired += 1
-        elif ran is False and cls in (RemoteExecutionError, ConnectionLostError):  # it was delivered too often
+            return self.stopped("expired")
+        if ran is False and cls in (RemoteExecutionError, ConnectionLostError):  # it was delivered too often
             self.died(error)
-        elif (
-            ran is False or cls is ArgumentsRefusedError or cls is NotStartedError or self._reports_refusal(error, ran)
-        ):
+            return "dead"
+        if ran is False or cls is ArgumentsRefusedError or cls is NotStartedError or self._reports_refusal(error, ran):
             self.refused += 1
             if ran is not None:
                 self.record("refused", error if error.__cause__ is None else error.__cause__)
-        elif self.raises and self._is_declared(error, cls):
+            return "refused"
+        if self.raises and self._is_declared(error, cls):
             self.declared += 1
-        else:
-            self.failed += 1
-            if ran is not None:  # else it was kept when the other call failed
-                self.record("failed", error)
+            return "declared"
+        self.failed += 1
+        if ran is not None:  # else it was kept when the other call failed
+            self.record("failed", error)
+        return "failed"
 
     def _reports_refusal(self, error: BaseException, ran: bool | None) -> bool:
         """Tell whether an earlier call, or a child process, reports that the handler did not run."""
@@ -145,14 +146,16 @@ class ServiceStatistics:
         # What a child process has raised arrives as this, with the code.
         return cls is RemoteExecutionError and any(error.code == each.code for each in self.raises)  # type: ignore[attr-defined]
 
-    def stopped(self, reason: StopReason) -> None:
-        """Count a call that was stopped."""
+    def stopped(self, reason: StopReason) -> Outcome:
+        """Count a call that was stopped, and return how it ended."""
         if reason == "expired":
             self.expired += 1
-        elif reason == "cancelled":
+            return "expired"
+        if reason == "cancelled":
             self.cancelled += 1
-        else:
-            self.requeued += 1
+            return "cancelled"
+        self.requeued += 1
+        return "requeued"
 
     def record(self, kind: str, error: BaseException) -> None:
         """Keep what was raised; it raises nothing itself."""

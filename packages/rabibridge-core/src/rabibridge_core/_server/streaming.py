@@ -118,6 +118,7 @@ class StreamingExecutor:
         session = self._open(active, streams=streams, fed=fed is not None)
         if fed is not None:
             args, kwargs = self._feed(session, fed, args, kwargs)
+        active.session = session
         self._sessions.add(session)
         try:
             if self._direct is None or session.sender is None:

@@ -18,5 +18,29 @@ their own.
 
 from rabibridge_core.plugins.hookspecs import hookimpl, hookspec
 from rabibridge_core.plugins.manager import plugin_manager
+from rabibridge_core.plugins.observers import (
+    CallObserver,
+    ClientObserver,
+    ObservedRequest,
+    Outcome,
+    RequestObserver,
+    Role,
+    ServerObserver,
+    Shape,
+    Subject,
+)
 
-__all__ = ["hookimpl", "hookspec", "plugin_manager"]
+__all__ = [
+    "CallObserver",
+    "ClientObserver",
+    "ObservedRequest",
+    "Outcome",
+    "RequestObserver",
+    "Role",
+    "ServerObserver",
+    "Shape",
+    "Subject",
+    "hookimpl",
+    "hookspec",
+    "plugin_manager",
+]

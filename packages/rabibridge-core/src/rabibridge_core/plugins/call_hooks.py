@@ -1,18 +1,19 @@
-"""Calls the hooks of plug-ins that observe calls and requests."""
+"""Finds what observes the calls of a client or server: observers of plug-ins, and their four hooks for each call."""
 
 from __future__ import annotations
 
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._protocol.headers import check_call_headers
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins.manager import plugin_manager
+from rabibridge_core.plugins.observers import CallObserver, ClientObserver, RequestObserver, ServerObserver
+from rabibridge_core.plugins.observing import all_clients, all_servers
 
 if TYPE_CHECKING:
     from rabibridge_core.plugins.manager import PluginManager
-    from rabibridge_core.transport import Headers, HeaderValue
+    from rabibridge_core.plugins.observers import ObservedRequest, Outcome, Shape, Subject
+    from rabibridge_core.transport import Headers
 
 __all__ = ["CallHooks"]
 
@@ -20,81 +21,116 @@ _log = get_logger(__name__)
 
 
 class CallHooks:
-    """Calls the hooks for one client or server.
+    """What plug-ins observe of one client or server.
 
-    The engines check :attr:`active` first, so that calls cost nothing extra where no plug-in observes them. An
-    exception in a plug-in, of any class, is logged and does not affect the call.
+    Attributes:
+        client: observes its calls; ``None``: nothing does.
+        server: observes its requests; ``None``: nothing does.
     """
 
-    def __init__(self, manager: PluginManager | None = None) -> None:
-        """Find the plug-ins that are registered now; later ones are used by later clients and servers."""
+    def __init__(self, manager: PluginManager | None = None, subject: Subject | None = None) -> None:
+        """Find the plug-ins that are registered now; later ones are used by later clients and servers.
+
+        Args:
+            manager: has the plug-ins; ``None``: that of the process.
+            subject: what observers observe; ``None``: only the hooks for each call are called.
+        """
         manager = manager or plugin_manager()
         manager.load()
-        self._hook = manager.hook
-        observers = (
-            manager.hook.rabibridge_call_sent,
-            manager.hook.rabibridge_call_finished,
-            manager.hook.rabibridge_request_received,
-            manager.hook.rabibridge_request_finished,
-        )
-        self.active = any(hook.get_hookimpls() for hook in observers)
+        hook = manager.hook
+        clients: list[ClientObserver] = []
+        servers: list[ServerObserver] = []
+        if hook.rabibridge_call_sent.get_hookimpls() or hook.rabibridge_call_finished.get_hookimpls():
+            clients.append(_HookedClient(hook))
+        in_child = subject is not None and subject.role == "child"  # the worker calls these
+        if not in_child and (
+            hook.rabibridge_request_received.get_hookimpls() or hook.rabibridge_request_finished.get_hookimpls()
+        ):
+            servers.append(_HookedServer(hook))
+        if subject is not None and subject.role == "client":
+            clients += manager.observers("rabibridge_client_observer", ClientObserver, subject)
+        elif subject is not None:
+            servers += manager.observers("rabibridge_server_observer", ServerObserver, subject)
+        self.client = all_clients(clients)
+        self.server = all_servers(servers)
 
-    def call_sent(
-        self, func_name: str, correlation_id: bytes, timeout: float | None, headers: Headers | None
-    ) -> tuple[float, Headers | None]:
-        """Call ``rabibridge_call_sent``.
 
-        Returns:
-            The start time for :meth:`call_finished`, and the headers to send: those given and those that were added.
-        """
+class _HookedClient(ClientObserver):
+    """Calls the hooks of plug-ins for each call."""
+
+    __slots__ = ("_hook",)
+
+    def __init__(self, hook: Any) -> None:
+        self._hook = hook
+
+    def call_started(self, shape: Shape, service: str) -> CallObserver | None:
+        return None if shape == "map" else _HookedCall(self._hook, service)
+
+
+class _HookedCall(CallObserver):
+    __slots__ = ("_correlation_id", "_hook", "_service", "_started")
+
+    def __init__(self, hook: Any, service: str) -> None:
+        self._hook = hook
+        self._service = service
+        self._started = 0.0
+
+    def sending(self, correlation_id: bytes, time_left: float | None, headers: Headers | None) -> Headers | None:
+        self._correlation_id = _id(correlation_id)
         added = dict(headers or {})
-        self._notify(
-            "rabibridge_call_sent", func_name=func_name, correlation_id=_id(correlation_id), timeout=timeout,
-            headers=added,
+        _notify(
+            self._hook.rabibridge_call_sent, func_name=self._service, correlation_id=self._correlation_id,
+            timeout=time_left, headers=added,
         )  # fmt: skip
-        return perf_counter(), _allowed(headers or {}, added) or None
+        self._started = perf_counter()
+        return added
 
-    def call_finished(self, func_name: str, correlation_id: bytes, started: float, error: BaseException | None) -> None:
-        """Call ``rabibridge_call_finished``."""
-        duration = perf_counter() - started
-        name = "rabibridge_call_finished"
-        self._notify(name, func_name=func_name, correlation_id=_id(correlation_id), duration=duration, error=error)
-
-    def request_received(self, service: str, correlation_id: bytes, headers: Headers) -> float:
-        """Call ``rabibridge_request_received`` and return the start time for :meth:`request_finished`."""
-        name = "rabibridge_request_received"
-        self._notify(name, service=service, correlation_id=_id(correlation_id), headers=headers)
-        return perf_counter()
-
-    def request_finished(
-        self, service: str, correlation_id: bytes, started: float, error: BaseException | None
-    ) -> None:
-        """Call ``rabibridge_request_finished``."""
-        duration = perf_counter() - started
-        name = "rabibridge_request_finished"
-        self._notify(name, service=service, correlation_id=_id(correlation_id), duration=duration, error=error)
-
-    def _notify(self, hook_name: str, **arguments: Any) -> None:
-        try:
-            getattr(self._hook, hook_name)(**arguments)
-        except BaseException:  # noqa: BLE001 - whatever a plug-in raises, the call continues
-            # That includes CancelledError: a hook is not awaited, so that no cancellation of its task arrives in it.
-            _log.exception("the hook %s of a plug-in raised an exception", hook_name)
+    def ended(self, error: BaseException | None, items: int | None) -> None:
+        if self._started:
+            _notify(
+                self._hook.rabibridge_call_finished, func_name=self._service, correlation_id=self._correlation_id,
+                duration=perf_counter() - self._started, error=error,
+            )  # fmt: skip
 
 
-def _allowed(given: Headers, headers: dict[str, HeaderValue]) -> Headers:
-    """Return the headers to send: those that the call had, as they were, and the valid ones that plug-ins added."""
-    allowed = dict(given)
-    for name, value in headers.items():
-        if name in given:
-            continue
-        try:
-            check_call_headers({name: value})
-        except ConfigurationError as error:
-            _log.error("a plug-in added a header that is not sent: %s", error)
-        else:
-            allowed[name] = value
-    return allowed
+class _HookedServer(ServerObserver):
+    """Calls the hooks of plug-ins for each request."""
+
+    __slots__ = ("_hook",)
+
+    def __init__(self, hook: Any) -> None:
+        self._hook = hook
+
+    def request_started(self, request: ObservedRequest) -> RequestObserver | None:
+        return _HookedRequest(self._hook, request)
+
+
+class _HookedRequest(RequestObserver):
+    __slots__ = ("_correlation_id", "_hook", "_service", "_started")
+
+    def __init__(self, hook: Any, request: ObservedRequest) -> None:
+        self._hook = hook
+        self._service = request.service
+        self._correlation_id = _id(request.request.correlation_id)
+        _notify(
+            hook.rabibridge_request_received, service=self._service, correlation_id=self._correlation_id,
+            headers=request.request.headers,
+        )  # fmt: skip
+        self._started = perf_counter()
+
+    def ended(self, outcome: Outcome, error: BaseException | None, items: int | None) -> None:
+        _notify(
+            self._hook.rabibridge_request_finished, service=self._service, correlation_id=self._correlation_id,
+            duration=perf_counter() - self._started, error=error,
+        )  # fmt: skip
+
+
+def _notify(hook: Any, **arguments: Any) -> None:
+    try:
+        hook(**arguments)
+    except BaseException:  # noqa: BLE001 - whatever a plug-in raises, the call continues
+        # That includes CancelledError: a hook is not awaited, so that no cancellation of its task arrives in it.
+        _log.exception("the hook %s of a plug-in raised an exception", hook.name)
 
 
 def _id(correlation_id: bytes) -> str:

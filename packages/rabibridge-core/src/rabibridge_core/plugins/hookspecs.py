@@ -8,6 +8,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.serializers import Serializer
+    from rabibridge_core.plugins.observers import ClientObserver, ServerObserver, Subject
     from rabibridge_core.settings import Settings, TransportDeclaration
     from rabibridge_core.transport import Headers, HeaderValue, Transport
 
@@ -47,6 +48,29 @@ class HookSpecs:
     @hookspec
     def rabibridge_serializers(self) -> list[Serializer]:  # type: ignore[empty-body]
         """Return serializers to offer by name, in addition to the built-in ones."""
+
+    @hookspec
+    def rabibridge_client_observer(self, subject: Subject) -> ClientObserver | None:
+        """Called once when a client is made, and again before it connects anew.
+
+        Args:
+            subject: the client.
+
+        Returns:
+            What observes its calls; ``None``: nothing. A ``ConfigurationError`` is raised to whoever makes the client.
+        """
+
+    @hookspec
+    def rabibridge_server_observer(self, subject: Subject) -> ServerObserver | None:
+        """Called once when a server is made, and again before it connects anew; and in each of its child processes.
+
+        Args:
+            subject: the server, or the child process.
+
+        Returns:
+            What observes its requests; ``None``: nothing. A ``ConfigurationError`` is raised to whoever makes the
+            server.
+        """
 
     @hookspec
     def rabibridge_call_sent(

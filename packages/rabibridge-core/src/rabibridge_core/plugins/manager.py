@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pluggy
 
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from pluggy import HookCaller
 
     from rabibridge_core._codec.serializers import Serializer
+    from rabibridge_core.plugins.observers import Subject
     from rabibridge_core.settings import Settings
     from rabibridge_core.transport import Transport
 
 __all__ = ["PluginManager", "plugin_manager"]
 
 _log = get_logger(__name__)
+_ObserverT = TypeVar("_ObserverT")
 _TRANSPORT = ("state", "connect", "close", "wait_closed", "open_caller", "declare", "serve")
 """What a transport has, whose protocol is not loaded here."""
 
@@ -163,6 +165,23 @@ class PluginManager(pluggy.PluginManager):
                             raise TypeError(f"rabibridge_transport_settings returned {declaration!r}")
                         self._catalog.add(declaration)
         return self._catalog
+
+    def observers(self, hook: str, kind: type[_ObserverT], subject: Subject) -> list[_ObserverT]:
+        """Return what plug-ins observe a client or server with, in the order of registration.
+
+        A plug-in that cannot be used is logged and kept in :attr:`broken`; the others are returned all the same.
+
+        Raises:
+            ConfigurationError: a plug-in refuses the settings.
+        """
+        found: list[_ObserverT] = []
+        for plugin_name, offer in self._each(hook):
+            with self._apart(plugin_name, ConfigurationError):
+                for observer in offer(subject=subject):
+                    if not isinstance(observer, kind):
+                        raise TypeError(f"{hook} returned a {type(observer).__name__}, which is not a {kind.__name__}")
+                    found.append(observer)
+        return found
 
     def load_serializers(self) -> None:
         """Add the serializers of plug-ins to the registry.

@@ -16,6 +16,7 @@ from rabibridge_core.settings.endpoints import Secret
 from rabibridge_core.settings.fields import is_none, parse_number
 
 __all__ = [
+    "parse_baggage",
     "parse_file",
     "parse_key",
     "parse_key_id",
@@ -48,6 +49,17 @@ def parse_namespace(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return check_namespace(value)
+
+
+def parse_baggage(value: Any) -> tuple[str, ...]:
+    """Return names of baggage entries, which are tokens of HTTP."""
+    if is_none(value):
+        return ()
+    names = value.split(",") if isinstance(value, str) else list(value)
+    found = tuple(dict.fromkeys(name.strip() for name in names))
+    if not all(re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", name) for name in found):
+        raise ValueError
+    return found
 
 
 def parse_level(value: Any) -> str | None:

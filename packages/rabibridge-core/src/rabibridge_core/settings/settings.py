@@ -18,6 +18,7 @@ from rabibridge_core.settings.fields import (
     seconds_setting,
     setting,
 )
+from rabibridge_core.settings.observability import ObservabilitySettings
 from rabibridge_core.settings.parsers import (
     parse_key,
     parse_level,
@@ -27,7 +28,6 @@ from rabibridge_core.settings.parsers import (
     parse_path,
     parse_workers,
 )
-from rabibridge_core.settings.security import SecuritySettings
 from rabibridge_core.settings.transports import TransportSettings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _RUN = "run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SecuritySettings):
+class Settings(ObservabilitySettings):
     """All settings of one client or server. Every value is checked, however the object is made.
 
     Durations are in seconds, sizes in bytes. docs/configuration.md has a table of all settings.

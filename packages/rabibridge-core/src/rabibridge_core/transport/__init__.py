@@ -7,6 +7,7 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 
 from rabibridge_core.transport.control import ControlReceiver, ControlRequest
 from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, CopyVoucher, FeedRefusal, Refusal
+from rabibridge_core.transport.location import BrokerAddress, Located
 from rabibridge_core.transport.messages import (
     Delivery,
     Headers,
@@ -29,6 +30,7 @@ from rabibridge_core.transport.queue_deletion import QueueDeleter
 
 __all__ = [
     "Abandonable",
+    "BrokerAddress",
     "Caller",
     "CallerEvents",
     "ConnectionState",
@@ -43,6 +45,7 @@ __all__ = [
     "Headers",
     "IncomingBroadcast",
     "IncomingRequest",
+    "Located",
     "QueueDeleter",
     "QueueType",
     "Refusal",

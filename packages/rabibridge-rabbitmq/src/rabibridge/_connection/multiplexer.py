@@ -115,6 +115,12 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         self._socket = cast("asyncio.Transport", transport)
         super().connection_made(transport)
 
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """The address at the other end of the socket, and its port; ``None``: it has none."""
+        name = self._socket.get_extra_info("peername")
+        return (name[0], name[1]) if isinstance(name, tuple) else None
+
     def hold(self, plain: socket) -> None:
         """Release ``plain``, the socket below, in forked children, and if the event loop ends without closing it."""
         self._plain = plain

@@ -52,6 +52,8 @@ class Session:
         underlay = connection.transport
         assert underlay is not None
         self.endpoint = endpoint
+        self.peer = multiplexer.peer
+        """The address at the other end of the socket, and its port; ``None``: it is not known."""
         user_id = endpoint.username.encode()
         self.user_id = user_id if len(user_id) < 256 else b""
         """The name under which messages are published, where that matters; empty: not named."""

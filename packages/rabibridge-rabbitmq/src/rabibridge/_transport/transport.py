@@ -12,7 +12,7 @@ from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
 from rabibridge._transport.control import ControlHandler
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
-from rabibridge_core.transport import ConnectionState
+from rabibridge_core.transport import BrokerAddress, ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -39,6 +39,7 @@ class RabbitMQTransport:
         )
         self._names = Names(settings.namespace)
         self._close_once = CloseOnce()
+        self._broker_address: BrokerAddress | None = None
         self._connect_timeout = settings.connect_timeout
         self._drain_timeout = settings.drain_timeout
 
@@ -65,6 +66,14 @@ class RabbitMQTransport:
         """Return the error of a connection whose loss is detected but not handled yet."""
         session = self._connection.session
         return session.error if session is not None and self._connection.state is ConnectionState.READY else None
+
+    @property
+    def broker_address(self) -> BrokerAddress | None:
+        """The broker of the present connection, or of the last one."""
+        session = self._connection.session
+        if session is not None:
+            self._broker_address = BrokerAddress(session.endpoint.host, session.endpoint.port, session.peer)
+        return self._broker_address
 
     @property
     def streams(self) -> bool:

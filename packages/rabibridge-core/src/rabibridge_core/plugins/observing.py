@@ -1,0 +1,201 @@
+"""Calls the observers of plug-ins: each on its own, so that one that raises affects neither the call nor the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rabibridge_core._protocol.headers import check_call_headers
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.plugins.observers import (
+    CallObserver,
+    ClientObserver,
+    RequestObserver,
+    ServerObserver,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from rabibridge_core.plugins.observers import ObservedRequest, Outcome, Shape
+    from rabibridge_core.transport import Headers
+
+__all__ = [
+    "NO_REQUEST",
+    "all_clients",
+    "all_servers",
+    "observe",
+    "report",
+    "start_call",
+    "start_request",
+    "with_headers",
+]
+
+_log = get_logger(__name__)
+ResultT = TypeVar("ResultT")
+_NO_CALL = CallObserver()
+NO_REQUEST = RequestObserver()
+_SHORT = 1024
+_known_names: set[str] = set()
+"""Header names that have been checked: plug-ins use a few, again and again."""
+
+
+def start_call(observer: ClientObserver, shape: Shape, service: str) -> CallObserver:
+    """Return what observes a call that starts now."""
+    try:
+        return observer.call_started(shape, service) or _NO_CALL
+    except BaseException:  # noqa: BLE001 - whatever a plug-in raises, the call continues
+        _failed(observer, "call_started")
+        return _NO_CALL
+
+
+def start_request(observer: ServerObserver, request: ObservedRequest) -> RequestObserver:
+    """Return what observes a request whose task starts now."""
+    try:
+        return observer.request_started(request) or NO_REQUEST
+    except BaseException:  # noqa: BLE001 - as above
+        _failed(observer, "request_started")
+        return NO_REQUEST
+
+
+def report(method: Callable[..., object], *arguments: Any) -> Any:
+    """Call a method of an observer, and return what it returns; ``None`` if it raises, which is logged."""
+    try:
+        return method(*arguments)
+    except BaseException:  # noqa: BLE001 - as above; CancelledError, too, since no cancellation arrives where nothing waits
+        _failed(getattr(method, "__self__", method), getattr(method, "__name__", "call"))
+        return None
+
+
+def _failed(observer: object, method: str) -> None:
+    _log.exception("%s() of the observer %s of a plug-in raised an exception", method, type(observer).__name__)
+
+
+async def observe(
+    observer: ClientObserver,
+    shape: Shape,
+    service: str,
+    run: Callable[..., Awaitable[ResultT]],
+    *arguments: Any,
+) -> ResultT:
+    """Return what ``run(*arguments, observed)`` returns, where ``observed`` observes it as one call."""
+    observed = start_call(observer, shape, service)
+    try:
+        result = await run(*arguments, observed)
+    except BaseException as error:
+        report(observed.ended, error, None)
+        raise
+    report(observed.ended, None, None)
+    return result
+
+
+def with_headers(
+    observed: CallObserver, correlation_id: bytes, time_left: float | None, headers: Headers | None
+) -> Headers | None:
+    """Return the headers to send: those that the call has, as they are, and those that its observer adds."""
+    added: Headers | None = report(observed.sending, correlation_id, time_left, headers)
+    if not added:
+        return headers
+    allowed = dict(headers or ())
+    for name, value in added.items():
+        if name in allowed:
+            continue
+        if not (name in _known_names and type(value) is str and len(value) <= _SHORT and value.isascii()):
+            try:
+                check_call_headers({name: value})
+            except ConfigurationError as error:
+                _log.error("a plug-in added a header that is not sent: %s", error)
+                continue
+            if len(_known_names) < _SHORT:
+                _known_names.add(name)
+        allowed[name] = value
+    return allowed
+
+
+def all_clients(observers: Sequence[ClientObserver]) -> ClientObserver | None:
+    """Return one observer for all; ``None`` if there is none."""
+    return None if not observers else observers[0] if len(observers) == 1 else _Clients(observers)
+
+
+def all_servers(observers: Sequence[ServerObserver]) -> ServerObserver | None:
+    """Return one observer for all; ``None`` if there is none."""
+    return None if not observers else observers[0] if len(observers) == 1 else _Servers(observers)
+
+
+class _Clients(ClientObserver):
+    __slots__ = ("_observers",)
+
+    def __init__(self, observers: Sequence[ClientObserver]) -> None:
+        self._observers = tuple(observers)
+
+    def call_started(self, shape: Shape, service: str) -> CallObserver | None:
+        started = [start_call(each, shape, service) for each in self._observers]
+        found = [each for each in started if each is not _NO_CALL]
+        return None if not found else found[0] if len(found) == 1 else _Calls(found)
+
+
+class _Calls(CallObserver):
+    __slots__ = ("_observers",)
+
+    def __init__(self, observers: list[CallObserver]) -> None:
+        self._observers = observers
+
+    def enter(self) -> None:
+        for each in self._observers:
+            report(each.enter)
+
+    def sending(self, correlation_id: bytes, time_left: float | None, headers: Headers | None) -> Headers | None:
+        for each in self._observers:
+            headers = with_headers(each, correlation_id, time_left, headers)
+        return headers
+
+    def refused(self, retry_in: float) -> None:
+        for each in self._observers:
+            report(each.refused, retry_in)
+
+    def lost(self, error: BaseException) -> None:
+        for each in self._observers:
+            report(each.lost, error)
+
+    def sent_again(self, correlation_id: bytes) -> None:
+        for each in self._observers:
+            report(each.sent_again, correlation_id)
+
+    def ended(self, error: BaseException | None, items: int | None) -> None:
+        for each in self._observers:
+            report(each.ended, error, items)
+
+
+class _Servers(ServerObserver):
+    __slots__ = ("_observers",)
+
+    def __init__(self, observers: Sequence[ServerObserver]) -> None:
+        self._observers = tuple(observers)
+
+    def request_started(self, request: ObservedRequest) -> RequestObserver | None:
+        started = [start_request(each, request) for each in self._observers]
+        found = [each for each in started if each is not NO_REQUEST]
+        return None if not found else found[0] if len(found) == 1 else _Requests(found)
+
+    def request_dropped(self, request: ObservedRequest, outcome: Outcome) -> None:
+        for each in self._observers:
+            report(each.request_dropped, request, outcome)
+
+
+class _Requests(RequestObserver):
+    __slots__ = ("_observers",)
+
+    def __init__(self, observers: list[RequestObserver]) -> None:
+        self._observers = observers
+
+    def handler_started(self, queued: float | None) -> None:
+        for each in self._observers:
+            report(each.handler_started, queued)
+
+    def child_headers(self) -> Headers | None:
+        found = [report(each.child_headers) for each in self._observers]
+        return {name: value for headers in found if headers for name, value in headers.items()} or None
+
+    def ended(self, outcome: Outcome, error: BaseException | None, items: int | None) -> None:
+        for each in self._observers:
+            report(each.ended, outcome, error, items)
