@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from rabibridge_core._observability.call_context import CurrentCall
 
@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
     from concurrent.futures import Future
-    from typing import Any
 
     from rabibridge_core._server.deduplication import SharedExecution
-    from rabibridge_core._server.stream_sessions import StreamSession
     from rabibridge_core.plugins.observers import RequestObserver
     from rabibridge_core.transport import IncomingRequest
 
@@ -23,6 +21,23 @@ __all__ = ["ActiveRequest", "ProcessorOwner", "StopReason", "probe_callers"]
 StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void", "overran"]
 """Why a request is stopped: its deadline passed, its caller cancelled it or disconnected, the worker gives it back to
 the queue, its connection was lost and the broker has requeued it, or it ran longer than its service allows."""
+
+
+class CountedItems(Protocol):
+    """What is known of the items of a stream.
+
+    Attributes:
+        start: the index of the first one.
+        sender: sends them; ``None``: nothing is streamed.
+    """
+
+    start: int
+    sender: Any
+
+    @property
+    def sent(self) -> int:
+        """The index of the next one."""
+        ...
 
 
 class ActiveRequest(CurrentCall):
@@ -46,7 +61,7 @@ class ActiveRequest(CurrentCall):
 
     observed: RequestObserver
     """Hears of it; set if anything observes requests."""
-    session: StreamSession
+    session: CountedItems
     """Set if it streams, or has an argument that is fed."""
 
     def __init__(self, service: str, request: IncomingRequest) -> None:
