@@ -30,6 +30,8 @@ MODULES = (
     "rabibridge_core.settings",
     "rabibridge_core.transport",
     "rabibridge_telemetry",
+    "rabibridge_telemetry.opentelemetry",
+    "rabibridge_telemetry.plugin",
     "rabibridge_testing",
     "rabibridge_testing.conformance",
     "rabibridge_testing.faults",

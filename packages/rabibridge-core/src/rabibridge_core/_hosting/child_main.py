@@ -115,11 +115,11 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
             await scope.attend((preparing,))
             preparing.result()
             executor = executor_for(schema, scope)
+            observer = None if told["observed"] is None else _observer(schema.name, told["observed"])
         except BaseException as error:  # noqa: BLE001 - a module may raise anything when it is imported
             _log.error("service %r cannot run in a child process", told["service"], exc_info=error)
             channel.send({"kind": "failed", "text": f"{type(error).__name__}: {message_of(error)}"})
             return
-        observer = None if told["observed"] is None else _observer(schema.name, told["observed"])
         settler = ChildSettler(schema, codec)
         summaries = asyncio.ensure_future(repeat(_SUMMARY_INTERVAL, settler.failures.summarize))
         channel.send({"kind": "ready"})

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.child_exit import ChildGuard, how_it_ended, kill_group, watch_exit
@@ -222,8 +222,7 @@ class ChildProcess(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # that of uvloop is none by its class
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Called by asyncio."""

@@ -82,6 +82,10 @@ def serve(
             "--wait-for-broker/--no-wait-for-broker", help="Wait for a broker that is away at start, however long."
         ),
     ] = None,
+    opentelemetry: Annotated[
+        bool | None,
+        typer.Option("--opentelemetry/--no-opentelemetry", help="Make spans and metrics of OpenTelemetry."),
+    ] = None,
     pid_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the process id to this file while it runs.")
     ] = None,
@@ -110,6 +114,7 @@ def serve(
         "max_memory_per_worker": max_memory_per_worker,
         "start_timeout": start_timeout,
         "wait_for_broker": wait_for_broker,
+        "opentelemetry": opentelemetry,
         "log_level": log_level,
         "log_format": log_format,
         "log_config": log_config,

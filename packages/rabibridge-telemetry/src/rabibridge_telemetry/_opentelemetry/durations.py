@@ -1,0 +1,52 @@
+"""The metrics ``rpc.client.call.duration`` and ``rpc.server.call.duration``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import metrics
+
+from rabibridge_telemetry._opentelemetry.names import MAX_METHODS, MAX_TYPES, OTHER, Folded
+
+if TYPE_CHECKING:
+    from rabibridge_core.transport import BrokerAddress
+
+__all__ = ["BUCKETS", "Durations"]
+
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""The bounds that the conventions give, in seconds."""
+
+
+class Durations:
+    """One of the two histograms. The number of its time series is bounded, whatever services and errors there are."""
+
+    def __init__(self, name: str, version: str, description: str) -> None:
+        """Use the meter provider of the process, whenever it is set."""
+        meter = metrics.get_meter("rabibridge", version)
+        self._histogram = meter.create_histogram(
+            name, unit="s", description=description, explicit_bucket_boundaries_advisory=BUCKETS
+        )
+        self._methods = Folded(MAX_METHODS)
+        self._types = Folded(MAX_TYPES)
+        self._attributes: dict[tuple[str, str, BrokerAddress | None], dict[str, Any]] = {}
+
+    def record(
+        self, seconds: float, method: str, error: str, broker: BrokerAddress | None, context: Any = None
+    ) -> None:
+        """Record one call; ``error`` is empty if there is none, ``context`` has the span for exemplars."""
+        key = (method, error, broker)
+        attributes = self._attributes.get(key)
+        if attributes is None:
+            attributes = {
+                "rpc.system.name": "rabibridge",
+                "rpc.method": OTHER if method == OTHER else self._methods(method),
+            }
+            if error:
+                attributes["error.type"] = self._types(error)
+            if broker is not None:
+                attributes["server.address"] = broker.host
+                if broker.port:
+                    attributes["server.port"] = broker.port
+            if len(self._attributes) < MAX_METHODS:
+                self._attributes[key] = attributes
+        self._histogram.record(seconds, attributes, context)

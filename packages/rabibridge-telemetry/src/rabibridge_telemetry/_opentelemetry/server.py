@@ -1,0 +1,136 @@
+"""Spans and durations of the requests that a worker processes."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+
+from rabibridge_core.plugins import RequestObserver, ServerObserver
+from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
+from rabibridge_telemetry._opentelemetry.durations import Durations
+from rabibridge_telemetry._opentelemetry.headers import Propagation
+from rabibridge_telemetry._opentelemetry.names import MAX_TYPES, Folded, error_type
+from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+    from rabibridge_core.plugins import ObservedRequest, Outcome, Subject
+    from rabibridge_core.transport import Headers
+
+__all__ = ["TracedRequests"]
+
+_ERRORS = frozenset(("failed", "expired", "dead"))
+"""The outcomes that are errors of the service; those that it declares, refuses or is told to drop are not."""
+
+
+class TracedRequests(ServerObserver):
+    """Makes a span for each request, as a child of its caller's, and lets the function run in it.
+
+    Whatever the task inherits from the code that made the connection or from another request is not seen: a request
+    without trace context begins a trace.
+    """
+
+    def __init__(self, subject: Subject, version: str) -> None:
+        """Trace the requests of ``subject``; ``version`` is that of RabiBridge."""
+        self.broker = subject.broker
+        self.attributes = SpanAttributes(subject)
+        self.propagation = Propagation(subject.settings.baggage)
+        self.spans = Spans(version)
+        self.types = Folded(MAX_TYPES)
+        self.in_child = subject.role == "child"
+        self.durations: Durations | None = None
+        if not self.in_child:  # the worker measures the call as a whole
+            self.durations = Durations("rpc.server.call.duration", version, "Duration of requests in their worker")
+
+    def request_started(self, request: ObservedRequest) -> RequestObserver | None:
+        """Start a span, and make it current for the task."""
+        shape, service, incoming, waited = request
+        parent, context = self.propagation.extract(incoming.headers)
+        within = context if parent is None else trace.set_span_in_context(as_span(parent), context)
+        kind = SpanKind.INTERNAL if self.in_child else SpanKind.CONSUMER if shape == "notify" else SpanKind.SERVER
+        started = self.spans.start(parent, within, service, kind, self.attributes.of(shape, service))
+        # Nobody detaches it: the context is that of the task, and ends with it.
+        if started is parent:
+            contexts.attach(within)
+        else:
+            within = trace.set_span_in_context(as_span(started), context)
+            contexts.attach(within)
+        observed = TracedRequest(self, service, within, started, waited)
+        if not isinstance(started, SpanContext):
+            identifier = incoming.correlation_id.decode("utf-8", "backslashreplace")
+            started.set_attribute("messaging.message.conversation_id", identifier)
+            if incoming.redelivered or incoming.deliveries:
+                started.set_attribute("rabibridge.redelivered", True)
+                started.set_attribute("rabibridge.attempt", max(incoming.deliveries, 1) + 1)
+        return observed
+
+    def request_dropped(self, request: ObservedRequest, outcome: Outcome) -> None:
+        """Record a request that was never begun: it has no span, since nothing was done for it."""
+        if self.durations is not None:
+            self.durations.record(request.waited, request.service, outcome, self.broker())
+
+
+class TracedRequest(RequestObserver):
+    """One request."""
+
+    __slots__ = ("_began", "_context", "_requests", "_service", "_span", "_span_context", "_waited")
+
+    def __init__(
+        self, requests: TracedRequests, service: str, context: Context, started: Span | SpanContext, waited: float
+    ) -> None:
+        self._requests = requests
+        self._service = service
+        self._context = context
+        self._waited = waited
+        if isinstance(started, SpanContext):
+            self._span: Span | None = None
+            self._span_context = started
+        else:
+            self._span = started
+            self._span_context = started.get_span_context()
+        self._began = perf_counter()
+
+    def handler_started(self, queued: float | None) -> None:
+        """Note how long the request has waited."""
+        if self._span is not None:
+            attributes = {"rabibridge.worker_wait.duration": self._waited}
+            if queued is not None:
+                attributes["rabibridge.queue.duration"] = queued
+            self._span.set_attributes(attributes)
+
+    def child_headers(self) -> Headers | None:
+        """Let the span of the child process be a child of this one."""
+        return self._requests.propagation.inject(self._span_context, self._context)
+
+    def ended(self, outcome: Outcome, error: BaseException | None, items: int | None) -> None:
+        """End the span, and record the duration."""
+        requests, span = self._requests, self._span
+        seconds = perf_counter() - self._began + self._waited
+        kind = "" if outcome == "succeeded" else self._kind(outcome, error)
+        if requests.durations is not None:
+            exemplar = None if span is None else self._context
+            requests.durations.record(seconds, self._service, kind, requests.broker(), exemplar)
+        if span is None:
+            return
+        try:
+            if items is not None:
+                span.set_attribute("rabibridge.items", items)
+            if kind:
+                span.set_attributes({"error.type": kind, "rabibridge.outcome": outcome})
+            if outcome in _ERRORS:
+                span.set_status(Status(StatusCode.ERROR, kind))
+                if error is not None:
+                    span.record_exception(error)
+        finally:
+            span.end()
+
+    def _kind(self, outcome: Outcome, error: BaseException | None) -> str:
+        if outcome in ("failed", "declared") and error is not None:
+            return self._requests.types(error_type(error))
+        return outcome

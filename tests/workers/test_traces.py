@@ -1,0 +1,158 @@
+"""Traces over processes: workers that export by OTLP, their child processes, and clients."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.trace import SpanKind
+
+from rabibridge import RMQClient
+from rabibridge.sync import Client
+from rabibridge_core.settings import load_settings
+from tests.support.otlp_receiver import OtlpReceiver, attributes_of
+from tests.support.telemetry import collected
+from tests.support.waiting import soon, until
+
+if TYPE_CHECKING:
+    from tests.workers.support import Program
+
+_SERVER, _INTERNAL, _CLIENT = 2, 1, 3
+"""Kinds of spans in the protobufs."""
+
+TRACED = """
+import os
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from rabibridge import RMQClient, register_call
+
+provider = TracerProvider(resource=Resource({"process.pid": os.getpid()}))
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=os.environ["COLLECTOR"], timeout=2)))
+trace.set_tracer_provider(provider)
+
+@register_call
+async def where():
+    return os.getpid()
+
+@register_call(executor="process", fetch_size=1)
+def compute():
+    span = trace.get_current_span()
+    span.set_attribute("seen", True)
+    return os.getpid(), format(span.get_span_context().trace_id, "x")
+
+@register_call
+async def relay():
+    async with RMQClient() as client:
+        return await client.remote_call("compute", kind="sync", timeout=60)
+"""
+
+
+async def test_spans_of_every_process_arrive(program: Program) -> None:
+    mine = collected()
+    mine.clear()
+    (program.folder / "traced.py").write_text(TRACED)
+    settings = load_settings(url=program.url, options={"opentelemetry": True})
+    with (
+        OtlpReceiver() as receiver,
+        program.command(
+            "traced.py", "--workers", "4", "--opentelemetry", variables={"COLLECTOR": receiver.endpoint}
+        ) as running,
+    ):
+        await running.serves(4)
+        async with RMQClient(settings=settings) as client:
+            pids = {int(pid) for pid in await asyncio.gather(*(client.remote_call("where") for _ in range(200)))}
+            child, trace_id = await soon(client.remote_call("relay", timeout=60))
+        assert pids == running.workers
+        running.send(signal.SIGTERM)
+        assert await running.ended() == 0
+        assert "Traceback" not in running.log
+        served = receiver.named("where", _SERVER)
+        assert {pid for pid, _ in served} == pids
+        calls = {span.context.span_id for span in mine.named("where", SpanKind.CLIENT) if span.context}
+        assert {int.from_bytes(span.parent_span_id) for _, span in served} == calls
+        await until(lambda: len(receiver.named("compute", _INTERNAL)) == 1)
+        ((pid, inside),) = receiver.named("compute", _INTERNAL)
+        ((worker, outside),) = receiver.named("compute", _SERVER)
+        ((_, nested),) = receiver.named("compute", _CLIENT)
+        ((_, relayed),) = receiver.named("relay", _SERVER)
+    assert pid == child
+    assert worker in pids
+    assert inside.parent_span_id == outside.span_id
+    assert outside.parent_span_id == nested.span_id
+    assert nested.parent_span_id == relayed.span_id
+    assert inside.trace_id.hex() == relayed.trace_id.hex() == trace_id.rjust(32, "0")
+    assert attributes_of(inside)["seen"] is True
+    attributes = attributes_of(outside)
+    assert attributes["messaging.system"] == "rabbitmq"
+    assert attributes["network.peer.address"] in ("127.0.0.1", "::1")
+    assert attributes["server.port"] == attributes["network.peer.port"]
+
+
+async def test_a_worker_ends_in_time_while_the_collector_is_down(program: Program) -> None:
+    (program.folder / "traced.py").write_text(TRACED)
+    variables = {"COLLECTOR": "http://127.0.0.1:9/v1/traces"}
+    with program.command("traced.py", "--workers", "2", "--opentelemetry", variables=variables) as running:
+        await running.serves(2)
+        async with RMQClient(url=program.url) as client:
+            await asyncio.gather(*(client.remote_call("where") for _ in range(20)))
+            began = monotonic()
+        running.send(signal.SIGTERM)
+        assert await running.ended() == 0
+        took = monotonic() - began
+    # 5 seconds is what is promised on a machine that does nothing else.
+    assert took < 20
+
+
+async def test_calls_of_the_synchronous_client_have_the_span_of_their_thread_as_parent(program: Program) -> None:
+    mine = collected()
+    mine.clear()
+    settings = load_settings(url=program.url, options={"opentelemetry": True})
+
+    def call() -> None:
+        with Client(settings=settings) as client, mine.tracer.start_as_current_span("thread"):
+            client.remote_call("pid", timeout=60)
+            list(client.map("pid", [0.0, 0.0]))
+
+    with program.command("services.py", "--workers", "1") as running:
+        await running.serves(1)
+        await asyncio.to_thread(call)
+    (thread,) = mine.named("thread", SpanKind.INTERNAL)
+    (bulk,) = mine.named("pid", SpanKind.INTERNAL)
+    assert thread.context is not None
+    assert bulk.parent is not None
+    assert bulk.parent.span_id == thread.context.span_id
+    calls = mine.named("pid", SpanKind.CLIENT)
+    assert len(calls) == 3
+    assert {span.context.trace_id for span in calls if span.context} == {thread.context.trace_id}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+async def test_the_instrumentor_of_aio_pika_makes_no_second_span(program: Program) -> None:
+    from opentelemetry.instrumentation.aio_pika import AioPikaInstrumentor
+
+    mine = collected()
+    settings = load_settings(url=program.url, options={"opentelemetry": True})
+    instrumentor = AioPikaInstrumentor()
+    instrumentor.instrument()
+    try:
+        with program.command("services.py", "--workers", "1") as running:
+            await running.serves(1)
+            async with RMQClient(settings=settings) as client:
+                mine.clear()
+                await client.remote_call("pid", timeout=60)
+                await client.notify("pid")
+                assert [(span.name, span.kind) for span in mine.spans] == [
+                    ("pid", SpanKind.CLIENT),
+                    ("pid", SpanKind.PRODUCER),
+                ]
+    finally:
+        instrumentor.uninstrument()
