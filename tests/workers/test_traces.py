@@ -52,7 +52,7 @@ def compute():
 @register_call
 async def relay():
     async with RMQClient() as client:
-        return await client.remote_call("compute", kind="sync", timeout=60)
+        return await client.options(timeout=60).call(compute)
 """
 
 
