@@ -31,20 +31,21 @@ class SpanAttributes:
         """Return them, not to be changed."""
         broker = self._subject.broker()
         key = (shape, service, broker)
-        found = self._known.get(key)
-        if found is None:
-            found = {"rpc.system.name": "rabibridge", "rpc.method": service, "rabibridge.shape": shape}
-            if self._messaging:
-                found["messaging.system"] = self._messaging
-            operation = _OPERATIONS.get((shape, self._subject.role == "client"))
-            if operation is not None:
-                found["messaging.operation.name"], found["messaging.operation.type"] = operation
-            if broker is not None:
-                found["server.address"] = broker.host
-                if broker.port:
-                    found["server.port"] = broker.port
-                if broker.peer is not None:
-                    found["network.peer.address"], found["network.peer.port"] = broker.peer
-            if len(self._known) < _KEPT:
-                self._known[key] = found
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        found: dict[str, Any] = {"rpc.system.name": "rabibridge", "rpc.method": service, "rabibridge.shape": shape}
+        if self._messaging:
+            found["messaging.system"] = self._messaging
+        operation = _OPERATIONS.get((shape, self._subject.role == "client"))
+        if operation is not None:
+            found["messaging.operation.name"], found["messaging.operation.type"] = operation
+        if broker is not None:
+            found["server.address"] = broker.host
+            if broker.port:
+                found["server.port"] = broker.port
+            if broker.peer is not None:
+                found["network.peer.address"], found["network.peer.port"] = broker.peer
+        if len(self._known) < _KEPT:
+            self._known[key] = found
         return found

@@ -35,18 +35,21 @@ class Durations:
     ) -> None:
         """Record one call; ``error`` is empty if there is none, ``context`` has the span for exemplars."""
         key = (method, error, broker)
-        attributes = self._attributes.get(key)
-        if attributes is None:
-            attributes = {
-                "rpc.system.name": "rabibridge",
-                "rpc.method": OTHER if method == OTHER else self._methods(method),
-            }
-            if error:
-                attributes["error.type"] = self._types(error)
-            if broker is not None:
-                attributes["server.address"] = broker.host
-                if broker.port:
-                    attributes["server.port"] = broker.port
-            if len(self._attributes) < MAX_METHODS:
-                self._attributes[key] = attributes
+        attributes = self._attributes.get(key) or self._add(key)
         self._histogram.record(seconds, attributes, context)
+
+    def _add(self, key: tuple[str, str, BrokerAddress | None]) -> dict[str, Any]:
+        method, error, broker = key
+        attributes: dict[str, Any] = {
+            "rpc.system.name": "rabibridge",
+            "rpc.method": OTHER if method == OTHER else self._methods(method),
+        }
+        if error:
+            attributes["error.type"] = self._types(error)
+        if broker is not None:
+            attributes["server.address"] = broker.host
+            if broker.port:
+                attributes["server.port"] = broker.port
+        if len(self._attributes) < MAX_METHODS:
+            self._attributes[key] = attributes
+        return attributes

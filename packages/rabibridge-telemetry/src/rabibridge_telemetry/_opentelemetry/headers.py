@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import default_setter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Propagation:
         headers: dict[str, str] = {}
         if self._others is not None:
             parent = trace.set_span_in_context(NonRecordingSpan(span), baggage.clear(context))
-            self._others.inject(headers, parent)
+            self._others.inject(headers, parent, default_setter)
         elif span.is_valid:
             headers["traceparent"] = traceparent(span)
             if span.trace_state:
