@@ -117,15 +117,6 @@ def test_a_loop_that_ended_without_closing_leaves_its_requests() -> None:
     assert asyncio.run(found()) == b"unfinished"
 
 
-async def test_two_loops_at_once_are_refused(pair: Pair) -> None:
-    def elsewhere() -> None:
-        asyncio.run(pair.broker.transport().connect())
-
-    with pytest.raises(ConfigurationError, match="another event loop"):
-        await asyncio.to_thread(elsewhere)
-    assert await pair.echo(1) == 1
-
-
 async def test_a_deleted_queue_is_declared_anew_by_its_workers(pair: Pair) -> None:
     pair.broker.delete_queue("rpc_async_echo")
     with pytest.raises(NoRouteError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.transport import Reply
+from rabibridge_core.transport import Reply, ServiceQueue
 from rabibridge_testing import DeadLetter, MemoryBroker
 from rabibridge_testing.conformance import Inbox, Worker
 from tests.unit.fake_support import QUEUE, connected, request
@@ -70,19 +70,43 @@ async def test_a_broker_that_is_low_on_memory_lets_callers_wait() -> None:
     transport = await connected(broker)
     caller = await transport.open_caller(Inbox())
     assert (caller.paused, caller.why_paused) == (False, "")
+    await transport.declare(QUEUE)
     broker.block("low on disk")
+    assert not caller.paused  # as on RabbitMQ, which tells only who sends
+    caller.send(request(b"held"))
+    await asyncio.sleep(0)
     assert caller.paused
-    assert "low on disk" in caller.why_paused
+    assert caller.why_paused == "the broker accepts no messages now: low on disk"
+    assert (len(broker.queues[QUEUE.name]), caller.unconfirmed) == (0, {b"held"})
     waiting = [asyncio.ensure_future(caller.writable()) for _ in range(2)]
     await asyncio.sleep(0)
-    transport.abort()
-    for _ in range(5):
-        await asyncio.sleep(0)  # the connection comes back, the alarm stays
     assert not any(one.done() for one in waiting)
     broker.unblock()
     await asyncio.gather(*waiting)
     assert not caller.paused
+    assert len(broker.queues[QUEUE.name]) == 1
     await transport.close()
+
+
+async def test_replies_and_acknowledgements_stand_still_during_an_alarm() -> None:
+    broker, worker, inbox = MemoryBroker(), Worker(), Inbox()
+    serving, calling = await connected(broker), await connected(broker)
+    await serving.serve(ServiceQueue(QUEUE.name, QUEUE.routing_keys, queue_size=None, fetch_size=1), worker)
+    caller = await calling.open_caller(inbox)
+    caller.send(request(b"first"))
+    caller.send(request(b"second"))
+    got = await worker.requests.get()
+    broker.block()
+    got.reply(Reply(b"", None, None))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert inbox.replies.empty()
+    assert worker.requests.empty()
+    broker.unblock()
+    assert (await inbox.replies.get())[0] == b"first"
+    assert (await worker.requests.get()).correlation_id == b"second"
+    await serving.close()
+    await calling.close()
 
 
 async def test_dead_letters_are_listed() -> None:

@@ -166,7 +166,7 @@ async def test_calls_are_listed(fake_broker: FakeBroker, serializer: str) -> Non
     assert error.outcome == "error"
     assert isinstance(error.error, RemoteExecutionError)
     assert error.error.error_type == "builtins.ZeroDivisionError"
-    assert (pending.service, pending.outcome, pending.timeout) == ("hang", "pending", 0.05)
+    assert (pending.service, pending.outcome, pending.timeout) == ("hang", "expired", 0.05)
     assert (refused.service, refused.outcome, refused.args) == ("nobody", "refused", ("x" * 5000,))
     assert type(refused.error).__name__ == "NoRouteError"
     assert fake_broker.calls_of("hang") == [pending]

@@ -114,9 +114,14 @@ async def test_limits_are_those_of_a_server(fake_broker: FakeBroker) -> None:
 
 
 async def test_a_name_is_taken_once(fake_broker: FakeBroker) -> None:
-    fake_broker.add_service(add)
-    with pytest.raises(RegistrationError, match="'add'"):
-        fake_broker.add_service(add)
+    added = fake_broker.add_service(add)
+    assert fake_broker.add_service(add) == added
+
+    async def other(left: int, right: int) -> int:
+        return left - right
+
+    with pytest.raises(RegistrationError, match="already serves 'add', by add"):
+        fake_broker.add_service(other, name="add")
 
 
 async def test_calls_left_in_flight_end_with_the_last_client(fake_broker: FakeBroker) -> None:

@@ -20,6 +20,7 @@ from rabibridge_core.settings.parsers import parse_file, parse_secret, parse_wor
 if TYPE_CHECKING:
     from typing import Literal
 
+    from rabibridge_core.errors import NoRouteError, QueueFullError
     from rabibridge_core.settings import Settings
 
 __all__ = ["RABBITMQ", "RabbitMQSettings", "rabbitmq_settings"]
@@ -135,6 +136,12 @@ def _virtualhost(value: str) -> str:
     return value
 
 
+def _refusals() -> tuple[type[QueueFullError], type[NoRouteError]]:
+    from rabibridge.errors import NoRouteError, QueueFullError  # with aiormq, which takes a while to import
+
+    return QueueFullError, NoRouteError
+
+
 RABBITMQ = TransportDeclaration(
     name="rabbitmq",
     schemes={"amqp": 5672, "amqps": 5671},
@@ -146,6 +153,7 @@ RABBITMQ = TransportDeclaration(
     settings=RabbitMQSettings,
     no_login_if={"auth_mechanism": "external"},
     fixed_parameters={"verify": "verify_peer"},
+    refusals=_refusals,
 )
 """How RabbitMQ is configured: by URL, ``RABBITMQ_*`` variables, or the file's table ``[rabbitmq]``."""
 

@@ -6,15 +6,18 @@ belong in ``rabibridge``.
 Installing the package provides the pytest fixture ``fake_broker``. Where pytest loads no installed plug-ins
 (``PYTEST_DISABLE_PLUGIN_AUTOLOAD``, ``-p no:rabibridge_testing``), import it into ``conftest.py``, ``from
 rabibridge_testing import fake_broker``, or name it there, ``pytest_plugins = ["rabibridge_testing"]``. Doing so where
-it is loaded, too, does no harm. The suite for authors of transports is in :mod:`rabibridge_testing.conformance`.
+it is loaded, too, does no harm. Without pytest, use :func:`fake_broker_context`. The suite for authors of transports is
+in :mod:`rabibridge_testing.conformance`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_testing._fake.context import current_fake_broker, fake_broker_context
 from rabibridge_testing._fake.fake_broker import FakeBroker
 from rabibridge_testing._fake.recording import RecordedCall
+from rabibridge_testing._fake.stub import Stub, StubError
 from rabibridge_testing._memory.broker import MemoryBroker
 from rabibridge_testing._memory.messages import DeadLetter
 from rabibridge_testing._memory.transport import MemoryTransport
@@ -37,7 +40,11 @@ __all__ = [
     "Passage",
     "RecordedCall",
     "Refuse",
+    "Stub",
+    "StubError",
+    "current_fake_broker",
     "fake_broker",
+    "fake_broker_context",
     "forget_broker",
     "memory_broker",
 ]

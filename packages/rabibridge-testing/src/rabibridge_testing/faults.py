@@ -9,9 +9,11 @@ created, and their effects add up. A fault ends with :meth:`Fault.stop`, at the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 
+from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core.errors import NoRouteError, QueueFullError
 
 if TYPE_CHECKING:
@@ -76,8 +78,16 @@ class Fault:
             service: only this service; ``None``: all services.
             kind: only requests, only replies, or only feeds: what callers send to a worker that streams. ``None``: all.
             times: how often the fault is applied; ``None``: until it is stopped.
+
+        Raises:
+            ValueError: ``kind`` or ``times`` is something else.
+            ConfigurationError: no service can have the name.
         """
-        self.service = service
+        if kind not in (None, *get_args(Kind)):
+            raise ValueError(f"kind is {kind!r}; use 'request', 'reply' or 'feed', or None for all of them")
+        if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
+            raise ValueError(f"times is {times!r}; use a number from 1 on, or None for no limit")
+        self.service = service if service is None else check_service_name(service)
         self.kind = kind
         self.times = times
         self.struck = 0
@@ -115,6 +125,17 @@ class Fault:
         raise NotImplementedError
 
 
+def require_seconds(seconds: float) -> float:
+    """Return a time to wait, in seconds.
+
+    Raises:
+        ValueError: it is no finite number from 0 on.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise ValueError(f"the delay is {seconds!r}; use a number of seconds from 0 on")
+    return seconds
+
+
 class Delay(Fault):
     """Delays requests or replies. A request whose timeout ends during the delay never arrives."""
 
@@ -128,7 +149,7 @@ class Delay(Fault):
     ) -> None:
         """Delay by ``seconds``; for the other arguments see :class:`Fault`."""
         super().__init__(service, kind=kind, times=times)
-        self.seconds = seconds
+        self.seconds = require_seconds(seconds)
 
     def strike(self, passage: Passage) -> None:
         """Add ``seconds`` to the delay."""

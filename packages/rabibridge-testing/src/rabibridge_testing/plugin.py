@@ -2,30 +2,88 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge_core.plugins.resolver import override_transport
-from rabibridge_testing._fake.fake_broker import FakeBroker
+from rabibridge_testing._fake.context import fake_broker_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
-__all__ = ["fake_broker"]
+    from rabibridge_testing._fake.fake_broker import FakeBroker
+
+__all__ = ["fake_broker", "pytest_addoption", "pytest_configure", "pytest_runtest_call"]
 
 pytest.register_assert_rewrite("rabibridge_testing.conformance")
 
+_SCOPE, _STRICT, _MARKER = "rabibridge_scope", "rabibridge_strict", "fake_broker"
+_SCOPES = ("function", "class", "module", "package", "session")
 
-@pytest.fixture
-def fake_broker() -> Iterator[FakeBroker]:
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options of the configuration file."""
+    parser.addini(_SCOPE, f"the scope of the fixture fake_broker: {', '.join(_SCOPES)}", default="function")
+    parser.addini(_STRICT, "whether fake_broker is strict unless a test says otherwise", type="bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", f"{_MARKER}(strict=True): how strict the fixture fake_broker is in this test")
+
+
+def _scope(fixture_name: str, config: pytest.Config) -> str:
+    scope = str(config.getini(_SCOPE) if _knows(config) else "function")
+    if scope not in _SCOPES:
+        raise pytest.UsageError(f"{_SCOPE} is {scope!r}; use one of {', '.join(_SCOPES)}")
+    return scope
+
+
+def _knows(config: pytest.Config) -> bool:
+    """Tell whether the options are declared: not, where a conftest imports the fixture and the plug-in is blocked."""
+    try:
+        config.getini(_SCOPE)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+@pytest.fixture(scope=_scope)  # type: ignore[arg-type]  # one of the scopes, once it is called
+def fake_broker(request: pytest.FixtureRequest) -> Iterator[FakeBroker]:
     """Connect every client and server that connects in this test to an in-memory broker, and return that broker.
 
     Those that a module made when it was imported are among them, unless they were connected before the test. The
     configured broker is not used. The fixture is synchronous, so it works with every pytest plug-in that runs async
-    tests on asyncio.
+    tests on asyncio. Its scope is the option ``rabibridge_scope`` of the configuration file, ``function`` by default.
     """
-    broker = FakeBroker()
-    with override_transport(broker.transport_for):
+    with fake_broker_context() as broker:
+        broker.strict = _strictness(request)
+        if request.scope == "function":
+            _of_tests.append(broker)
         yield broker
-    broker.shut_down()
+        if broker in _of_tests:
+            _of_tests.remove(broker)
+
+
+_of_tests: list[FakeBroker] = []
+"""The brokers that end with the test that runs now."""
+
+
+def _strictness(request: pytest.FixtureRequest) -> bool:
+    marker = request.node.get_closest_marker(_MARKER)
+    if marker is not None and "strict" in marker.kwargs:
+        return bool(marker.kwargs["strict"])
+    return bool(request.config.getini(_STRICT)) if _knows(request.config) else False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Verify strict brokers within the test, so that it fails itself; what failed in its body comes first."""
+    try:
+        result = yield
+        for broker in _of_tests:
+            broker.verify()
+    finally:
+        for broker in _of_tests:
+            broker.strict = False
+    return result

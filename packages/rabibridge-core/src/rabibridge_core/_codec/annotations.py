@@ -86,6 +86,18 @@ class ResultAdapter:
             return value
         return self._restore(value)
 
+    def mismatch(self, value: Any) -> str:
+        """Return why a function that has the annotation cannot return ``value``, without conversion; empty: it can."""
+        if type(value) in self.exact or self.annotation in _ANYTHING:
+            return ""
+        from pydantic import ValidationError
+
+        try:
+            (self._adapter or self._make_adapter()).validate_python(value, strict=True)
+        except ValidationError as error:
+            return str(error.errors()[0]["msg"])
+        return ""
+
     def _restore(self, value: Any) -> Any:
         from pydantic import ValidationError
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rabibridge_core.errors import PluginError
+from rabibridge_core.errors import NoRouteError, PluginError, QueueFullError
 from rabibridge_core.settings.fields import CheckedSettings, SettingRule, rules_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class TransportDeclaration:
             required: ``{"auth_mechanism": "external"}``.
         fixed_parameters: query parameters that a URL may have although they change nothing, and the one value that each
             may have: ``{"verify": "verify_peer"}``.
+        refusals: returns the classes of the errors for calls that it refuses, which brokers in memory raise in its
+            place.
 
     Raises:
         PluginError: the declaration contradicts itself.
@@ -89,6 +91,7 @@ class TransportDeclaration:
     settings: type[TransportSettings] = TransportSettings
     no_login_if: Mapping[str, str] = field(default_factory=dict)
     fixed_parameters: Mapping[str, str] = field(default_factory=dict)
+    refusals: Callable[[], tuple[type[QueueFullError], type[NoRouteError]]] = lambda: (QueueFullError, NoRouteError)
 
     def __post_init__(self) -> None:
         """Check the declaration."""

@@ -2,245 +2,114 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING
 
-from rabibridge_core._server.executors import validator
-from rabibridge_core._server.process_executor import check_can_run_in_child
-from rabibridge_core._server.stream_sessions import FILLED
-from rabibridge_core._services.injection import injections_of, longer_lived
-from rabibridge_core._services.limits import ServiceLimits
-from rabibridge_core._services.offers import schemas_of, service_object
-from rabibridge_core.errors import RegistrationError
-from rabibridge_core.transport import ConnectionState
-from rabibridge_testing._fake.recording import codec_of, decode
-from rabibridge_testing._fake.worker import WORKER, FakeWorker
-from rabibridge_testing._memory.broker import MemoryBroker
-from rabibridge_testing._memory.namespaces import queue_in
-from rabibridge_testing._memory.other_threads import on_the_loop
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.settings.nearest import nearest
+from rabibridge_testing._fake.stubbing import Stubs
+from rabibridge_testing._memory.threads import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-    from datetime import timedelta
-
-    from rabibridge_core._protocol.remote_errors import RemoteTraceback
-    from rabibridge_core._services.interface import LimitArguments
-    from rabibridge_core._services.limits import HandlerPlace
-    from rabibridge_core._services.schema import ServiceSchema
-    from rabibridge_core.errors import ServiceError
-    from rabibridge_core.settings import Settings
-    from rabibridge_core.transport import Delivery, QueueType
-    from rabibridge_testing._fake.recording import RecordedCall
     from rabibridge_testing._memory.transport import MemoryTransport
 
 __all__ = ["FakeBroker"]
 
 
-class FakeBroker(MemoryBroker):
+class FakeBroker(Stubs):
     """The broker of one test.
 
-    It serves the functions given to :meth:`add_service` itself, as long as any client or server of the test is
-    connected, on their event loop.
+    It serves the functions given to :meth:`add_service`, and stubs, itself, as long as any client or server of the test
+    is connected, on the event loop of the first of these. All methods may be called from any thread.
 
     Attributes:
-        namespace: the namespace of the functions given to :meth:`add_service`, empty for none. A test may set it before
-            the first of them.
+        namespace: the namespace of these functions, empty for none. A test may set it before the first of them.
+        strict: whether :meth:`verify`, which is called at the end of the test, fails for a call that nobody serves, and
+            for a stub that was not called or could not answer. A test may set it at any time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = False) -> None:
         """Create an empty broker that records all calls."""
-        super().__init__("fake_broker", trace=True)
-        self.namespace = ""
-        self._schemas: dict[str, ServiceSchema] = {}
-        self._worker: FakeWorker | None = None
-        self._settings: Settings | None = None
-        self._reader = codec_of()
+        super().__init__()
+        self.strict = strict
 
-    def transport_for(self, settings: Settings, name: str) -> MemoryTransport:
-        """Return a new transport to this broker, whichever broker is configured: a ``TransportFactory``."""
-        self._settings = settings
-        endpoint = settings.endpoints[0] if settings.endpoints and settings.identify else None
-        user = "" if endpoint is None else endpoint.username
-        return self.transport(name, user=user, namespace=settings.namespace)
-
-    @overload
-    def add_service(  # type: ignore[overload-overlap] # as in RpcServer
-        self,
-        func: Callable[..., Any],
-        queue_size: int | None = None,
-        fetch_size: int | None = None,
-        timeout: float | timedelta | None = None,
-        *,
-        name: str | None = None,
-        validate: bool = False,
-        re_register: bool = False,
-        delivery: Delivery | None = None,
-        idempotent: bool = False,
-        redelivery_limit: int | None = None,
-        queue_type: QueueType | None = None,
-        fetch_ahead: int | None = None,
-        raises: tuple[type[ServiceError], ...] = (),
-        classes: Mapping[str, int | None] | None = None,
-        resumable: bool = False,
-        executor: HandlerPlace | None = None,
-        max_calls_per_child: int | None = None,
-        run_timeout: float | timedelta | None = None,
-        remote_traceback: RemoteTraceback | None = None,
-        fair: bool = False,
-        allow: Collection[str] | None = None,
-    ) -> ServiceSchema: ...
-    @overload
-    def add_service(
-        self, func: object, /, *, name: str | None = None, **limits: Unpack[LimitArguments]
-    ) -> tuple[ServiceSchema, ...]: ...
-    def add_service(
-        self,
-        func: Any,
-        queue_size: int | None = None,
-        fetch_size: int | None = None,
-        timeout: float | timedelta | None = None,
-        *,
-        name: str | None = None,
-        validate: bool = False,
-        re_register: bool = False,
-        delivery: Delivery | None = None,
-        idempotent: bool = False,
-        redelivery_limit: int | None = None,
-        queue_type: QueueType | None = None,
-        fetch_ahead: int | None = None,
-        raises: tuple[type[ServiceError], ...] = (),
-        classes: Mapping[str, int | None] | None = None,
-        resumable: bool = False,
-        executor: HandlerPlace | None = None,
-        max_calls_per_child: int | None = None,
-        run_timeout: float | timedelta | None = None,
-        remote_traceback: RemoteTraceback | None = None,
-        fair: bool = False,
-        allow: Collection[str] | None = None,
-    ) -> ServiceSchema | tuple[ServiceSchema, ...]:
-        """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
-
-        Clients can call it from then on. The limits are those of ``register_call``; limits that are left out (``None``
-        or ``False``) are taken from the function's ``@register_call``, if it has one. When the last client and server
-        of the test has disconnected, running calls are cancelled and waiting calls are dropped.
-
-        Args:
-            func: an async or sync function, a bound method, a partial or a callable object; or an object whose class is
-                decorated with ``@service``.
-            queue_size: how many calls may wait; ``None``: no limit.
-            fetch_size: how many calls run at a time; ``None``: 256, or 32 if ``func`` is not async.
-            timeout: how long a call may wait in the queue, in seconds; ``None``: no limit.
-            name: the name of the service; ``None``: that of its ``@register_call``, else the function's ``__name__``.
-                Of an object: what stands in front of the names of its methods.
-            validate: check the arguments against the annotations.
-            re_register: if the queue exists with other limits, delete it together with its waiting calls.
-            delivery: ``"at-least-once"`` or ``"at-most-once"``; ``None``: at least once.
-            idempotent: running it twice does no harm: clients send a call again after a lost connection.
-            redelivery_limit: how often a call is redelivered before it becomes a dead letter; ``None``: 5.
-            queue_type: ``"classic"`` or ``"quorum"``; ``None``: classic.
-            fetch_ahead: how many more calls the worker holds, which wait there until a running one ends; ``None``: 0.
-            raises: the subclasses of ServiceError that it raises on purpose.
-            classes: the classes of criticality, each with the maximum number of calls that wait.
-            resumable: another worker can go on with a stream that has broken off.
-            executor: where it runs: ``"loop"``, ``"thread"`` or ``"process"``.
-            max_calls_per_child: how many calls a child process runs before it is replaced.
-            run_timeout: how long one call may run, in seconds.
-            remote_traceback: what callers are told of an exception.
-            fair: share the places among callers.
-            allow: the users that may call it; ``None``: everybody.
+    def verify(self) -> None:
+        """Check what strict mode asks for; without effect if the broker is not strict.
 
         Raises:
-            RegistrationError: the function or its limits cannot be used, or its name is taken.
-            ConfigurationError: a server of this test declared the queue with other limits.
+            AssertionError: a call reached nobody, with the nearest name that is served; or a stub was not called, or
+                was called and could not answer.
         """
-        limits = ServiceLimits(
-            queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
-            fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow,
-        )  # fmt: skip
-        added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
-        return added[0] if service_object(func) is None else added
+        __tracebackhide__ = True
+        if not self.strict:
+            return
+        problems = self._unserved()
+        called = {call.service for call in self._recorded()}
+        for name, stub in self._stubs.items():
+            problems += dict.fromkeys(stub.misused)
+            if name not in called:
+                problems.append(f"the stub of {name!r} was not called")
+        if problems:
+            raise AssertionError("fake_broker is strict, and\n" + "\n".join(f"  {problem}" for problem in problems))
 
-    @on_the_loop
-    def restore(self) -> None:
-        """Accept connections again, and serve all functions, including those added meanwhile."""
-        super().restore()
-        self._serve_soon()
+    def _unserved(self) -> list[str]:
+        served = [*self._services, *(queue.service for queue in self.queues.values())]
+        problems = []
+        for trace in self.traces:
+            if trace.unroutable:
+                name = trace.service
+                near = nearest(name, served)
+                hint = f"did you mean {near!r}?" if near else f"served: {', '.join(sorted(set(served))) or 'nothing'}"
+                problems.append(f"{name!r} was called, and nobody serves it: {hint}")
+        return list(dict.fromkeys(problems))
 
-    @property
-    def calls(self) -> list[RecordedCall]:
-        """All calls so far, in the order in which they were sent; a new list on each access.
+    @locked
+    def reset(self) -> None:
+        """Begin anew: forget calls, functions, stubs, faults, dead letters, and the requests that wait.
 
-        A redelivered call is listed once, and refused calls are listed too; broadcasts are not. A call that its client
-        sends again is listed again each time, with the same ``correlation_id``.
+        Connections stay, and the servers of the test continue to serve. What the broker runs itself is cancelled.
         """
-        return [decode(trace, self._reader) for trace in self.traces]
+        self.clear_faults()
+        self._forget_services()
+        self.traces.clear()
+        self.dead_letters.clear()
+        self.undeliverable_replies = 0
+        self.max_message_size = None
+        for name, queue in list(self.queues.items()):
+            queue.purge()
+            if not queue.consumers:
+                self.delete_queue(name)
+        self.unblock()
+        self.restore()
 
-    def calls_of(self, service: str) -> list[RecordedCall]:
-        """Return the :attr:`calls` of one service."""
-        return [call for call in self.calls if call.service == service]
+    @locked
+    def shut_down(self) -> list[str]:
+        """Drop all connections and queues at the end of the test, and return what was left open, as sentences.
 
-    async def opened(self, transport: MemoryTransport) -> None:
-        """Called when a transport has connected: start the worker if there are functions to serve."""
-        self._serve()
-
-    async def closed(self, transport: MemoryTransport) -> None:
-        """Called when a transport was closed: stop the worker if no other transport is left."""
-        worker = self._worker
-        if worker is not None and all(other is worker.transport for other in self.transports):
-            self._worker = None
-            await worker.stop()
-            for schema in self._schemas.values():
-                for spec in schema.queues:
-                    if queue := self.queues.get(queue_in(self.namespace, spec).name):
-                        queue.purge()
-
-    @on_the_loop
-    def shut_down(self) -> None:
-        """Drop all connections and queues at the end of the test. This needs no running event loop."""
+        Functions that run are cancelled, pending calls end with ``ConnectionLostError``, and ``run_serve()`` returns,
+        if their event loop continues to run. This needs no running event loop.
+        """
         self.accepting = False
-        self._worker = None
+        left = self._left_open()
+        worker, self._worker = self._worker, None
+        others = [one for one in self.transports if worker is None or one is not worker.transport]
+        for transport in others:
+            transport.end(
+                ConnectionLostError(f"{transport.name} was closed: the test that its fake_broker belongs to is over")
+            )
+        if worker is not None:
+            self.abandon([worker.transport])
+            worker.end()
         self.abandon(list(self.transports))
         for name in list(self.queues):
             self.delete_queue(name)
         self.clear_faults()
+        return left
 
-    @on_the_loop
-    def _add_schema(self, schema: ServiceSchema) -> ServiceSchema:
-        if schema.name in self._schemas:
-            raise RegistrationError(
-                f"the fake broker already serves {schema.name!r}: rename the function, or call add_service only once"
-            )
-        injections = injections_of(schema.func_ptr, filled=FILLED if schema.resumable else {})
-        if injections is not None and (names := longer_lived(injections.needs)):
-            raise RegistrationError(
-                f"service {schema.name!r}: {', '.join(map(repr, names))} lives longer than a call, and the fake broker "
-                "has no lifespan: add the service to a server, and use 'async with server.serving():'"
-            )
-        schema = replace(schema, injections=injections)
-        if schema.executor == "process":
-            check_can_run_in_child(schema)
-        if schema.validate:
-            validator(schema)
-        for queue in schema.queues:
-            self.declare(queue_in(self.namespace, queue))
-        self._schemas[schema.name] = schema
-        self._serve_soon()
-        return schema
-
-    def _serve_soon(self) -> None:
-        for transport in self.transports:
-            if not transport.loop.is_closed():
-                transport.loop.call_soon(self._serve)
-                break
-
-    def _serve(self) -> None:
-        """Start the worker if needed, and serve the functions added since; must be called on the event loop."""
-        if not self._schemas or not self.transports:
-            return
-        if self._worker is None or self._worker.transport.state is ConnectionState.CLOSED:
-            if not self.accepting:
-                return  # restore() calls this again
-            transport = self.transport(f"the worker of {WORKER}", namespace=self.namespace)
-            self._worker = FakeWorker(transport, self._settings)
-        self._worker.serve(self._schemas)
+    def _left_open(self) -> list[str]:
+        """Return what is open on event loops that are not closed: connections, and functions that run."""
+        worker = self._worker
+        transports: list[MemoryTransport] = [one for one in self.transports if not one.loop.is_closed()]
+        left = [f"{one.name} is still connected" for one in transports if worker is None or one is not worker.transport]
+        if worker is not None and not worker.transport.loop.is_closed():
+            left += [f"{name!r} is still running" for name in worker.running]
+        return left

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "RecordedCall", "codec_of", "decode"]
 
-Outcome: TypeAlias = Literal["pending", "result", "error", "refused"]
+Outcome: TypeAlias = Literal["pending", "result", "error", "refused", "cancelled", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class RecordedCall:
         kwargs: the keyword arguments.
         outcome: ``"pending"``: no reply was sent so far, as for all notifications, or a stream is not at its end;
             ``"result"``: the worker replied with a result; ``"error"``: the worker replied with an error;
-            ``"refused"``: the broker did not accept the call.
+            ``"refused"``: the broker did not accept the call; ``"cancelled"``: its caller gave it up before there was
+            a reply; ``"expired"``: its timeout ended before.
         result: the result, of a stream the list of its items; ``None`` unless the outcome is ``"result"``.
         error: the error that the caller gets, if the reply reaches it; ``None`` if there is none.
         timeout: the timeout of the call, in seconds; ``None``: no limit.
@@ -62,6 +63,7 @@ class RecordedCall:
         stream: whether it was made by ``client.stream``.
         upload: the argument that was fed, as its index or its name; its value is ``None`` here. ``None``: none was.
         wants_progress: whether the caller listens to reports of progress.
+        broadcast: whether it went to all workers; ``result`` is that of the first that answered.
     """
 
     service: str
@@ -81,6 +83,11 @@ class RecordedCall:
     stream: bool = False
     upload: int | str | None = None
     wants_progress: bool = False
+    broadcast: bool = False
+
+
+_EARLY = 0.005
+"""How much earlier than by the broker's clock the timeout of a call may end, which began before it was sent."""
 
 
 def codec_of(settings: Settings | None = None) -> Codec:
@@ -95,8 +102,8 @@ def codec_of(settings: Settings | None = None) -> Codec:
     return Codec.from_settings(settings, serializer=own, accept=accept.values(), trust_broker=True)
 
 
-def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
-    """Return the call that ``trace`` records."""
+def decode(trace: CallTrace, codec: Codec, now: float) -> RecordedCall:
+    """Return the call that ``trace`` records; ``now`` is the time on the broker's clock."""
     request = trace.request
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
@@ -121,8 +128,21 @@ def decode(trace: CallTrace, codec: Codec) -> RecordedCall:
     elif (reply := next((one for one in trace.replies if PART not in (one.headers or {})), None)) is not None:
         result, error = _answer(trace, reply, codec, correlation_id)
         outcome = "result" if error is None else "error"
+    elif trace.ends_at is not None and min(now, trace.cancelled_at or now) >= trace.ends_at - _EARLY:
+        outcome = "expired"
+    elif trace.cancelled_at is not None:
+        outcome = "cancelled"
     return RecordedCall(
-        trace.service, args, kwargs, outcome, result, error, request.timeout, correlation_id, **_options(request)
+        trace.service,
+        args,
+        kwargs,
+        outcome,
+        result,
+        error,
+        request.timeout,
+        correlation_id,
+        broadcast=trace.broadcast,
+        **_options(request),
     )
 
 

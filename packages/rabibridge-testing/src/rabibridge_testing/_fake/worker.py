@@ -10,16 +10,19 @@ from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.control import ControlResponder
 from rabibridge_core._server.service_set import ServiceSet
 from rabibridge_core._server.worker_status import WorkerReport
+from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._fake.recording import codec_of
 from rabibridge_testing._memory.namespaces import key_in
+from rabibridge_testing._memory.threads import post
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.settings import Settings
+    from rabibridge_core.transport import ServiceQueue
     from rabibridge_testing._memory.transport import MemoryTransport
 
 __all__ = ["WORKER", "FakeWorker"]
@@ -51,13 +54,20 @@ class FakeWorker:
             self._responder = ControlResponder(WORKER, report)
             transport.hear_control(key_in(transport.namespace, control_key()), self._responder.received)
 
-    def serve(self, schemas: Mapping[str, ServiceSchema]) -> None:
-        """Serve those of the functions that are new."""
-        for name, schema in schemas.items():
+    def serve(self, services: Iterable[tuple[ServiceSchema, ServiceQueue | None]]) -> None:
+        """Serve those of the functions that are new.
+
+        Args:
+            services: each with the queue to take calls from; ``None``: those of the service.
+        """
+        for schema, queue in services:
+            name = schema.name
             if name not in self._services.runners:
                 runner = self._services.make_runner(self._services.add(schema))
                 self._services.runners[name] = runner
-                if isinstance(runner, ClassedServiceRunner):
+                if queue is not None:
+                    runner.consumer = self.transport.consume(queue, runner)
+                elif isinstance(runner, ClassedServiceRunner):
                     runner.consumer = runner.consume(self.transport, self.transport.consume)
                 else:
                     runner.consumer = self.transport.consume(runner.schema.queue, runner)
@@ -66,6 +76,23 @@ class FakeWorker:
         state = self.transport.state
         reasons = self._services.problems() if state is ConnectionState.READY else [f"the connection is {state.value}"]
         return Health(not reasons, state, tuple(reasons))
+
+    @property
+    def running(self) -> list[str]:
+        """The services whose functions run now."""
+        return [name for name, runner in self._services.runners.items() if runner.active_requests]
+
+    def end(self) -> None:
+        """Cancel all functions that run, once the event loop runs again; the transport was closed."""
+        post(self.transport.loop, self._end)
+
+    def _end(self) -> None:
+        for runner in self._services.runners.values():
+            runner.lost(ConnectionLostError(f"the worker of {WORKER} was stopped"))
+            runner.abort_drain()
+            runner.processor.close()
+        if self._responder is not None:
+            self._responder.close()
 
     async def stop(self) -> None:
         """Cancel the running calls, and disconnect."""

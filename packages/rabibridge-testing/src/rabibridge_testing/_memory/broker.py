@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rabibridge_testing._memory.other_threads import on_the_loop
 from rabibridge_testing._memory.router import Router
+from rabibridge_testing._memory.threads import locked
 from rabibridge_testing._memory.transport import MemoryTransport
 
 __all__ = ["MemoryBroker"]
@@ -12,16 +12,15 @@ __all__ = ["MemoryBroker"]
 class MemoryBroker(Router[MemoryTransport]):
     """A message broker in memory that behaves like RabbitMQ, as far as a transport can tell.
 
-    It stores encoded bytes, and all of its state is in this object. It serves one event loop at a time: all of its
-    transports must be connected on the same loop. Using several loops one after another is fine; queues and waiting
-    requests are kept. Where that loop runs in another thread, as that of a synchronous client does, the methods of this
-    class run there, and are waited for. Requests, replies and refusals arrive in a later turn of the loop than the
-    one that sent them.
+    It stores encoded bytes, and all of its state is in this object. Its transports may be connected on several event
+    loops, in several threads of the process, at once or one after another; queues and waiting requests are kept. All
+    methods may be called from any thread, on an event loop or not, and have taken effect when they return. Requests,
+    replies and refusals arrive in a later turn of the receiver's loop.
 
     Attributes:
         name: the name of the broker, used in errors.
         accepting: whether it accepts connections.
-        alarm: why it accepts no requests, ``None`` while it does: see :meth:`block`.
+        alarm: why it accepts no messages, ``None`` while it does: see :meth:`block`.
         max_message_size: the largest body of requests and replies that it accepts, in bytes; ``None``: no limit. A test
             may set it at any time.
         dead_letters: the requests that workers have dead-lettered, each with the reason, the oldest first.
@@ -51,7 +50,7 @@ class MemoryBroker(Router[MemoryTransport]):
         """
         return MemoryTransport(self, name, user=user, namespace=namespace)
 
-    @on_the_loop
+    @locked
     def lose_connection(self, *, restore: bool = True) -> None:
         """Cut all connections.
 
@@ -63,18 +62,19 @@ class MemoryBroker(Router[MemoryTransport]):
         for transport in list(self.transports):
             transport.abort(restore=restore)
 
+    @locked
     def refuse_connections(self) -> None:
         """Accept no new connections until :meth:`restore` is called; existing ones stay."""
         self.accepting = False
 
-    @on_the_loop
+    @locked
     def restore(self) -> None:
         """Accept connections again; transports that have lost theirs reconnect in the next turn of the loop."""
         self.accepting = True
         for transport in self.transports:
             transport.restore_soon()
 
-    @on_the_loop
+    @locked
     def restart(self, *, restore: bool = True) -> None:
         """Restart the broker: cut all connections and drop requests, both waiting and being processed.
 
@@ -89,18 +89,20 @@ class MemoryBroker(Router[MemoryTransport]):
         for queue in self._queues.values():
             queue.forget_transient()
 
-    @on_the_loop
+    @locked
     def block(self, reason: str = "low on memory") -> None:
-        """Accept no requests until :meth:`unblock` is called, like a broker that runs out of memory or disk.
+        """Accept no messages until :meth:`unblock` is called, like RabbitMQ when it runs out of memory or disk.
 
-        Callers block; if a call times out meanwhile, the error contains ``reason``. Requests that are already in a
-        queue are still delivered and answered.
+        The first message that a connection sends meanwhile, a call or a reply, stands still, and so does all that
+        follows on that connection, also acknowledgements. Only then the client is told: from then on, its further
+        calls wait before they are sent, and if one times out, its error contains ``reason``. Requests that are in a
+        queue are still delivered, as far as the prefetch of the workers goes.
         """
         self.alarm = reason
 
-    @on_the_loop
+    @locked
     def unblock(self) -> None:
-        """Accept requests again."""
+        """Accept messages again, and process those that stood still."""
         self.alarm = None
-        for transport in self.transports:
+        for transport in list(self.transports):
             transport.unblocked()

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._protocol.naming import in_namespace
-from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
+from rabibridge_core.errors import ConnectionLostError, ContentRejectedError, QueueFullError
 from rabibridge_testing._memory.messages import caller_name
 from rabibridge_testing._memory.namespaces import key_in, request_in
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
+    from rabibridge_core.errors import NoRouteError
     from rabibridge_core.transport import CallerEvents, Refusal, Reply, Request
     from rabibridge_testing._memory.queue import MemoryQueue
 
@@ -26,7 +27,7 @@ class CallerRouter(Protocol):
 
     Attributes:
         name: the name of the broker, used in errors.
-        alarm: why the broker accepts no requests; ``None`` while it does.
+        alarm: why the broker accepts no messages; ``None`` while it does.
         max_message_size: the largest body that it accepts, in bytes; ``None``: no limit.
     """
 
@@ -64,12 +65,14 @@ class CallerHost(Protocol):
         user: the user that its messages name; empty: none.
         loop: the event loop that the transport is connected on.
         namespace: the namespace that it sends in; empty: none.
+        refusals: the classes of the errors for calls that are refused.
     """
 
     name: str
     user: str
     loop: asyncio.AbstractEventLoop
     namespace: str
+    refusals: tuple[type[QueueFullError], type[NoRouteError]]
 
     @property
     def broker(self) -> CallerRouter:
@@ -81,12 +84,21 @@ class CallerHost(Protocol):
         """The last error of the connection, ``None`` while it is ready."""
         ...
 
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker has told that it accepts no messages."""
+        ...
+
+    def act(self, do: Callable[[], None], *, publishes: bool = False) -> None:
+        """Do what the broker does when it reads something of this connection, once it reads it."""
+        ...
+
     async def wait_ready(self) -> None:
         """Wait for a connection."""
         ...
 
     async def wait_unblocked(self) -> None:
-        """Wait until the broker accepts requests again, or the connection is lost."""
+        """Wait until the broker accepts messages again, or the connection is lost."""
         ...
 
 
@@ -109,15 +121,14 @@ class MemoryCaller:
     @property
     def paused(self) -> bool:
         """Whether there is no connection, or the broker accepts no requests."""
-        return self.address is None or self.transport.broker.alarm is not None
+        return self.address is None or self.transport.blocked
 
     @property
     def why_paused(self) -> str:
         """Which of the two, and why; empty if neither."""
-        broker = self.transport.broker
         if self.address is None:
-            return f"there is no connection: {self.transport.last_error or 'the transport is closed'}"
-        return "" if broker.alarm is None else f"the memory broker {broker.name!r} accepts no requests: {broker.alarm}"
+            return f"there is no connection to the broker: {self.transport.last_error or 'the transport is closed'}"
+        return f"the broker accepts no messages now: {self.transport.broker.alarm}" if self.transport.blocked else ""
 
     @property
     def unconfirmed(self) -> Collection[bytes]:
@@ -147,8 +158,8 @@ class MemoryCaller:
         Raises:
             ConnectionLostError: there is no connection; ``executed`` is ``False``.
         """
-        address = self._sending(request)
-        self.transport.broker.publish(request_in(self._namespace, request), address)
+        address, broker, sent = self._sending(request), self.transport.broker, request_in(self._namespace, request)
+        self.transport.act(lambda: broker.publish(sent, address), publishes=True)
 
     def notify(self, request: Request, /) -> None:
         """Send one request that wants no reply, and report when the broker has accepted it.
@@ -158,7 +169,8 @@ class MemoryCaller:
         """
         address = self._sending(request)
         self._reported.add(request.correlation_id)
-        self.transport.broker.publish(request_in(self._namespace, request), None, sender=address)
+        broker, sent = self.transport.broker, request_in(self._namespace, request)
+        self.transport.act(lambda: broker.publish(sent, None, sender=address), publishes=True)
 
     def broadcast(self, request: Request, /) -> None:
         """Send one request to every worker of its service.
@@ -171,7 +183,8 @@ class MemoryCaller:
             raise ContentRejectedError(broadcast_too_large(len(request.body)))
         address = self._sending(request)
         self._reported.add(request.correlation_id)
-        self.transport.broker.broadcast(request_in(self._namespace, request), address)
+        broker, sent = self.transport.broker, request_in(self._namespace, request)
+        self.transport.act(lambda: broker.broadcast(sent, address), publishes=True)
 
     def feed(self, request: Request, /) -> None:
         """Send a further message of a call to the worker that processes it.
@@ -185,7 +198,8 @@ class MemoryCaller:
         broker, size = self.transport.broker, len(request.body)
         if broker.max_message_size is not None and size > broker.max_message_size:
             raise ContentRejectedError(too_large("the message", size, broker.max_message_size))
-        broker.feed(request, self.address)
+        address = self.address
+        self.transport.act(lambda: broker.feed(request, address), publishes=True)
 
     def _no_connection(self) -> ConnectionLostError:
         return ConnectionLostError(f"{self.transport.name} has no connection: nothing was sent", executed=False)
@@ -203,8 +217,9 @@ class MemoryCaller:
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Tell the workers of a service that this call was cancelled; without effect without a connection."""
-        if self.address is not None:
-            self.transport.broker.cancel(key_in(self._namespace, routing_key), self.address, correlation_id)
+        broker, address, key = self.transport.broker, self.address, key_in(self._namespace, routing_key)
+        if address is not None:
+            self.transport.act(lambda: broker.cancel(key, address, correlation_id), publishes=True)
 
     def lost(self, error: ConnectionLostError) -> None:
         """Called when the connection was lost: report it with the requests that the broker had not confirmed."""
@@ -241,4 +256,5 @@ class MemoryCaller:
         if address == self.address:
             self._unconfirmed.discard(correlation_id)
             self._reported.discard(correlation_id)
-            self.events.refused(correlation_id, refusal, detail)
+            full, no_route = self.transport.refusals
+            self.events.refused(correlation_id, full if issubclass(refusal, QueueFullError) else no_route, detail)

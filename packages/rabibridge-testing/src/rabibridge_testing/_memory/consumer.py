@@ -10,9 +10,12 @@ from rabibridge_core.errors import ContentRejectedError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._memory.delivery import BroadcastDelivery, Delivery
 from rabibridge_testing._memory.queue import MemoryQueue
+from rabibridge_testing._memory.threads import locked, post
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+    from threading import RLock
 
     from rabibridge_core.errors import ConnectionLostError
     from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
@@ -26,9 +29,11 @@ class ConsumerRouter(Protocol):
 
     Attributes:
         max_message_size: the largest reply that it accepts, in bytes; ``None``: no limit.
+        lock: held by whatever changes the broker.
     """
 
     max_message_size: int | None
+    lock: RLock
 
     def reply(self, message: Message, reply: Reply, worker: ConsumerHost) -> None:
         """Send a reply to the caller of ``message``."""
@@ -62,6 +67,10 @@ class ConsumerHost(Protocol):
     @property
     def state(self) -> ConnectionState:
         """The state of the connection."""
+        ...
+
+    def act(self, do: Callable[[], None], *, publishes: bool = False) -> None:
+        """Do what the broker does when it reads something of this connection, once it reads it."""
         ...
 
     def consumer_cancelled(self, consumer: MemoryConsumer) -> None:
@@ -104,6 +113,11 @@ class MemoryConsumer:
         self._consuming = False
 
     @property
+    def lock(self) -> RLock:
+        """The lock of the broker."""
+        return self.broker.lock
+
+    @property
     def live(self) -> bool:
         """Whether requests arrive."""
         return self._consuming
@@ -114,10 +128,16 @@ class MemoryConsumer:
         return self.transport.address if self.spec.streams else ""
 
     @property
+    def counts(self) -> bool:
+        """Whether its worker counts how often a request comes again: not if it gives up at the first time."""
+        return self.spec.redelivery_limit is not None
+
+    @property
     def busy(self) -> bool:
         """Whether the worker has received requests that it has not answered."""
         return bool(self.answering) or any(delivery.handed_over for delivery in self.unsettled)
 
+    @locked
     def start(self, queue: MemoryQueue) -> None:
         """Take requests from ``queue``; called again on each new connection."""
         self.queue = queue
@@ -133,10 +153,12 @@ class MemoryConsumer:
             self.cancel()
             self._forget_if_done()
 
+    @locked
     def cancel(self) -> None:
         """Take no more requests; those that have not reached the worker return to the queue, not as redelivered."""
         self._end([delivery for delivery in self.unsettled if not delivery.handed_over])
 
+    @locked
     def disconnect(self, *, for_good: bool) -> None:
         """Requeue all unsettled requests because the connection is lost; they are void here.
 
@@ -153,7 +175,7 @@ class MemoryConsumer:
         self.error = None
         self.queue.remove(self)
         for delivery in returned:
-            delivery.void = True
+            delivery.void = not delivery.accepted  # the broker has not read yet that it was accepted
             delivery.message.deliveries += delivery.handed_over
             del self.unsettled[delivery]
         self.queue.put_back(delivery.message for delivery in returned if delivery.queue is self.queue)
@@ -162,7 +184,7 @@ class MemoryConsumer:
         """Take a request from the queue. It counts at once, and reaches the worker in the next turn of the loop."""
         delivery = Delivery(message, self)
         self.unsettled[delivery] = None
-        self.transport.loop.call_soon(self._hand_over, delivery)
+        post(self.transport.loop, self._hand_over, delivery)
 
     def queue_deleted(self) -> None:
         """Called when the queue was deleted."""
@@ -175,17 +197,17 @@ class MemoryConsumer:
 
     def reply_refused(self, delivery: Delivery, error: ContentRejectedError) -> None:
         """Ask for another reply, in the next turn of the loop, to a request that is not settled yet."""
-        self.transport.loop.call_soon(self._events.reply_refused, delivery, error)
+        post(self.transport.loop, self._events.reply_refused, delivery, error)
 
     def send_reply(self, message: Message, reply: Reply) -> None:
         """Send a reply; it is lost where there is no connection, which happens only to accepted requests."""
         transport = self.transport
         if transport.state is ConnectionState.READY:
-            self.broker.reply(message, reply, transport)
+            transport.act(lambda: self.broker.reply(message, reply, transport), publishes=True)
 
     def dead_letter(self, message: Message, queue: str, reason: str) -> None:
         """Store a request among the broker's dead letters."""
-        self.broker.dead_letter(message, queue, reason)
+        self.transport.act(lambda: self.broker.dead_letter(message, queue, reason), publishes=True)
 
     def probe(self, message: Message) -> None:
         """Ask the broker whether the caller is still connected."""
@@ -193,16 +215,34 @@ class MemoryConsumer:
 
     def settled(self, delivery: Delivery) -> None:
         """Called when a delivery was settled for good: take the next request."""
-        self.unsettled.pop(delivery, None)
-        self.answering.pop(delivery, None)
-        self._forget_if_done()
-        self.queue.dispatch()
+        self.transport.act(lambda: self._release(delivery))
+
+    def rejected(self, delivery: Delivery) -> None:
+        """Called when a delivery was given back: return it to its queue, and take the next request."""
+        self.transport.act(lambda: self._requeue(delivery))
 
     def accepted(self, delivery: Delivery) -> None:
         """Called when a delivery was accepted: take the next request, and remember that a reply is to come."""
-        del self.unsettled[delivery]
         self.answering[delivery] = None
-        self.queue.dispatch()
+        self.transport.act(lambda: self._acknowledge(delivery))
+
+    @locked
+    def _release(self, delivery: Delivery) -> None:
+        self.unsettled.pop(delivery, None)
+        self.answering.pop(delivery, None)
+        self._forget_if_done()
+        self.queue.freed(self)
+
+    @locked
+    def _requeue(self, delivery: Delivery) -> None:
+        self._release(delivery)
+        delivery.message.deliveries += 1
+        delivery.queue.put_back([delivery.message])
+
+    @locked
+    def _acknowledge(self, delivery: Delivery) -> None:
+        del self.unsettled[delivery]
+        self.queue.freed(self)
 
     def broadcast_arrived(self, message: Message) -> None:
         """Called when a broadcast to this service has arrived."""
@@ -212,6 +252,7 @@ class MemoryConsumer:
         """Called when a call to this service was cancelled."""
         self._events.cancelled(caller, correlation_id, user)
 
+    @locked
     def holds(self, caller: bytes, correlation_id: bytes) -> bool:
         """Tell whether a request is being processed here."""
         held = (*self.unsettled, *self.answering)
@@ -230,9 +271,11 @@ class MemoryConsumer:
         self._events.lost(error)
 
     def _hand_over(self, delivery: Delivery) -> None:
-        if not delivery.void:
+        with self.lock:
+            if delivery.void:
+                return
             delivery.handed_over = True
-            self._events.received(delivery)
+        self._events.received(delivery)
 
     def _forget_if_done(self) -> None:
         if self.stopped and not self.unsettled and not self.answering:

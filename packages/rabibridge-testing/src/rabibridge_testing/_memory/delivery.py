@@ -55,6 +55,10 @@ class DeliveryOwner(Protocol):
         """Called when a delivery was settled for good."""
         ...
 
+    def rejected(self, delivery: Delivery) -> None:
+        """Called when a delivery was given back to its queue."""
+        ...
+
     def accepted(self, delivery: Delivery) -> None:
         """Called when a delivery was acknowledged and its reply is still to come."""
         ...
@@ -190,10 +194,10 @@ class Delivery:
         if self.accepted and not self.void:
             raise RuntimeError(f"{self!r} was accepted: it cannot be rejected, only answered or discarded")
         if self._settle():
-            self._consumer.settled(self)
             if requeue:
-                self.message.deliveries += 1
-                self.queue.put_back([self.message])
+                self._consumer.rejected(self)
+            else:
+                self._consumer.settled(self)
 
     def _settle(self) -> bool:
         if self.void:

@@ -27,6 +27,10 @@ class CallTrace:
         replies: its replies, in the order in which they were sent.
         refusal: the error class and the text of the refusal; ``None`` if the broker accepted the request.
         too_large: the size that the broker accepts, in bytes, if it has refused a larger request; else ``None``.
+        ends_at: when the time of its caller ends, on the broker's clock; ``None``: no limit.
+        cancelled_at: when its caller gave it up, on the broker's clock; ``None``: it did not.
+        broadcast: whether it went to all workers.
+        unroutable: whether no queue takes requests of its routing key.
     """
 
     service: str
@@ -34,6 +38,10 @@ class CallTrace:
     replies: list[Reply] = field(default_factory=list)
     refusal: tuple[Refusal, str] | None = None
     too_large: int | None = None
+    ends_at: float | None = None
+    cancelled_at: float | None = None
+    broadcast: bool = False
+    unroutable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +71,26 @@ class Message:
         reply_to: the address of the caller; ``None`` if no reply is wanted.
         sequence: the number of this message in its broker; a requeued message returns to its position by it.
         deadline: when the caller's timeout ends, in seconds since 1970; ``None``: no limit.
-        expires: when it must no longer be delivered, on the monotonic clock; ``None``: never.
+        expires: when it must no longer be delivered, on the broker's clock; ``None``: never.
         deliveries: how often it came back from a worker that had received it.
+        counted: how often it had come back when its place in the queue was last changed because of that.
         trace: the record of this request, if the broker keeps one.
         sender: the address of the caller, which is told whether it was accepted; ``None``: nobody is.
         user: the user of the caller; empty if it does not say.
     """
 
-    __slots__ = ("deadline", "deliveries", "expires", "reply_to", "request", "sender", "sequence", "trace", "user")
+    __slots__ = (
+        "counted",
+        "deadline",
+        "deliveries",
+        "expires",
+        "reply_to",
+        "request",
+        "sender",
+        "sequence",
+        "trace",
+        "user",
+    )
 
     def __init__(
         self,
@@ -79,25 +99,26 @@ class Message:
         sequence: int,
         trace: CallTrace | None,
         *,
+        now: float,
         sender: int | None = None,
         user: str = "",
     ) -> None:
-        """Create a message; the timeout of ``request`` starts now. ``sender``: ``None`` if it is ``reply_to``."""
+        """Create a message; the timeout of ``request`` starts ``now``. ``sender``: ``None`` if it is ``reply_to``."""
         self.request = request
         self.reply_to = reply_to
         self.sender = reply_to if sender is None else sender
         self.user = user
         self.sequence = sequence
         self.trace = trace
-        self.deliveries = 0
+        self.deliveries = self.counted = 0
         self.deadline: float | None = None
         self.expires: float | None = None
         if request.timeout is not None:
             self.deadline = time.time() + request.timeout
-            self.expires = time.monotonic() + request.timeout
+            self.expires = now + request.timeout
 
     def copy(self, sequence: int) -> Message:
         """Return another message with the same content and the same deadlines."""
-        twin = Message(self.request, self.reply_to, sequence, self.trace, sender=self.sender, user=self.user)
+        twin = Message(self.request, self.reply_to, sequence, self.trace, now=0.0, sender=self.sender, user=self.user)
         twin.deadline, twin.expires = self.deadline, self.expires
         return twin

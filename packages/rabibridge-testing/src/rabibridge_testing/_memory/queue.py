@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import time
+import itertools
 from collections import deque
 from operator import attrgetter
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._protocol.naming import service_of_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from rabibridge_core.transport import ServiceQueue
     from rabibridge_testing._memory.messages import Message
@@ -43,6 +44,11 @@ class QueueConsumer(Protocol):
     fetch_size: int
 
     @property
+    def counts(self) -> bool:
+        """Whether its worker counts how often a request comes again."""
+        ...
+
+    @property
     def unsettled(self) -> Collection[_Unsettled]:
         """The requests that count against ``fetch_size``."""
         ...
@@ -65,31 +71,46 @@ class MemoryQueue:
     of the queue; until then it counts.
     """
 
-    def __init__(self, spec: ServiceQueue) -> None:
-        """Create an empty queue with the limits of ``spec``."""
+    def __init__(
+        self, spec: ServiceQueue, numbers: Iterator[int] | None = None, now: Callable[[], float] = monotonic
+    ) -> None:
+        """Create an empty queue.
+
+        Args:
+            spec: its limits.
+            numbers: those of the messages of the broker.
+            now: the clock of the broker.
+        """
+        self._numbers, self._now = itertools.count() if numbers is None else numbers, now
         self.spec = spec
         self.service = service_of_queue(spec.name)
         self.deleted = False
         self._ready: deque[Message] = deque()
-        self._consumers: deque[QueueConsumer] = deque()
+        self._consumers: deque[QueueConsumer] = deque()  # in the order of their turns
+        self._full: list[QueueConsumer] = []
 
     def __repr__(self) -> str:
         return f"<MemoryQueue {self.spec.name!r}: {len(self)} waiting, {self.unsettled} unsettled>"
 
     def __len__(self) -> int:
         """Return the number of waiting requests."""
-        self._drop_expired()
-        return len(self._ready)
+        ready, now = list(self._ready), self._now()
+        expired = 0  # from the head on: others count, as their turn has not come
+        while expired < len(ready) and (expires := ready[expired].expires) is not None and expires <= now:
+            expired += 1
+        return len(ready) - expired
 
     @property
     def consumers(self) -> int:
         """The number of consumers of this queue."""
-        return len(self._consumers)
+        return len(self._consumers) + len(self._full)
 
     @property
     def unsettled(self) -> int:
         """The number of requests that the current consumers have taken from this queue and not settled."""
-        return sum(delivery.queue is self for consumer in self._consumers for delivery in consumer.unsettled)
+        return sum(
+            delivery.queue is self for consumer in (*self._consumers, *self._full) for delivery in consumer.unsettled
+        )
 
     def offer(self, message: Message) -> bool:
         """Accept a request unless the queue is full; return whether it was accepted."""
@@ -101,7 +122,7 @@ class MemoryQueue:
                 return False
         ttl = self.spec.timeout
         if ttl is not None:
-            latest = time.monotonic() + ttl
+            latest = self._now() + ttl
             message.expires = latest if message.expires is None else min(latest, message.expires)
         ready.append(message)
         self.dispatch()
@@ -134,8 +155,9 @@ class MemoryQueue:
 
     def remove(self, consumer: QueueConsumer) -> None:
         """Stop delivering requests to ``consumer``; without effect if it is not a consumer of this queue."""
-        if consumer in self._consumers:
-            self._consumers.remove(consumer)
+        for consumers in (self._consumers, self._full):
+            if consumer in consumers:
+                consumers.remove(consumer)
 
     def delete(self) -> None:
         """Drop all waiting requests, and all consumers, after telling them.
@@ -144,31 +166,55 @@ class MemoryQueue:
         """
         self.deleted = True
         self._ready.clear()
-        consumers = list(self._consumers)
+        consumers = [*self._consumers, *self._full]
         self._consumers.clear()
+        self._full.clear()
         for consumer in consumers:
             consumer.queue_deleted()
+
+    def freed(self, consumer: QueueConsumer) -> None:
+        """Called when ``consumer`` has settled a request: if it was full, its turn comes last."""
+        if consumer in self._full and len(consumer.unsettled) < consumer.fetch_size:
+            self._full.remove(consumer)
+            self._consumers.append(consumer)
+        self.dispatch()
 
     def dispatch(self) -> None:
         """Deliver waiting requests to the consumers with free capacity, in turn."""
         ready, consumers = self._ready, self._consumers
         while ready:
             expires = ready[0].expires
-            if expires is not None and expires <= time.monotonic():
+            if expires is not None and expires <= self._now():
                 ready.popleft()
                 continue
-            for _ in range(len(consumers)):
-                consumer = consumers[0]
-                consumers.rotate(-1)
-                if len(consumer.unsettled) < consumer.fetch_size:
-                    consumer.take(ready.popleft())
-                    break
-            else:
+            if not consumers:
                 return
+            consumer = consumers.popleft()
+            if len(consumer.unsettled) < consumer.fetch_size:
+                consumers.append(consumer)
+                message = ready.popleft()
+                if message.deliveries == message.counted or not self._replace_by_copy(message, consumer):
+                    consumer.take(message)
+            else:
+                self._full.append(consumer)
+
+    def _replace_by_copy(self, message: Message, consumer: QueueConsumer) -> bool:
+        """Move a request that comes again to the end, as a worker does by a copy that carries the count.
+
+        That is so on classic queues only, where RabbitMQ does not count, and not if the queue is full.
+        """
+        limit = self.spec.queue_size
+        full = limit is not None and len(self._ready) >= limit
+        message.counted = message.deliveries
+        if full or self.spec.queue_type == "quorum" or not consumer.counts:
+            return False
+        message.sequence = next(self._numbers)
+        self._ready.append(message)
+        return True
 
     def _drop_expired(self) -> None:
         ready = self._ready
-        while ready and (expires := ready[0].expires) is not None and expires <= time.monotonic():
+        while ready and (expires := ready[0].expires) is not None and expires <= self._now():
             ready.popleft()
 
 

@@ -5,6 +5,7 @@ This is what transports use of the in-memory broker. What a test uses to control
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rabibridge_core._protocol.broker_texts import (
@@ -16,17 +17,17 @@ from rabibridge_core._protocol.broker_texts import (
     limits_differ,
     served_elsewhere,
 )
-from rabibridge_core._protocol.naming import service_of_queue, service_of_routing_key
+from rabibridge_core._protocol.naming import service_of_queue
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
 from rabibridge_core.transport import Reply
 from rabibridge_testing._memory.attached import AttachedTransport
 from rabibridge_testing._memory.caller import MemoryCaller
-from rabibridge_testing._memory.messages import CallTrace, DeadLetter, Message, caller_name
+from rabibridge_testing._memory.messages import DeadLetter, Message, caller_name
 from rabibridge_testing._memory.namespaces import key_without
 from rabibridge_testing._memory.queue import MemoryQueue, limit_differences
-from rabibridge_testing._memory.routes import Routes
 from rabibridge_testing._memory.senders import Senders
+from rabibridge_testing._memory.threads import locked, post
 from rabibridge_testing.faults import FaultControls, Passage
 
 if TYPE_CHECKING:
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Router"]
 
 _log = get_logger(__name__)
-_OTHER_LOOP = (
-    "{transport} is connected to the memory broker {broker!r} on another event loop: run all clients and servers that "
-    "share a memory broker on the same loop"
-)
 
 
 TransportT = TypeVar("TransportT", bound=AttachedTransport)
@@ -53,7 +50,8 @@ class Router(Senders, FaultControls, Generic[TransportT]):
 
     def __init__(self, name: str, *, trace: bool) -> None:
         """Create a router without queues."""
-        super().__init__()
+        super().__init__(tracing=trace)
+        self.lock = RLock()
         self.name = name
         self.accepting = True
         self.alarm: str | None = None
@@ -61,10 +59,7 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         self.dead_letters: list[DeadLetter] = []
         self.transports: list[TransportT] = []
         self.undeliverable_replies = 0
-        self.traces: list[CallTrace] = []
-        self._tracing = trace
         self._queues: dict[str, MemoryQueue] = {}
-        self._routes = Routes()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {len(self._queues)} queues, {len(self.transports)} transports>"
@@ -74,6 +69,7 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         """The queues by name; ``len()`` of a queue is the number of waiting requests."""
         return self._queues
 
+    @locked
     def declare(self, spec: ServiceQueue) -> MemoryQueue:
         """Create the queue unless it exists, bind its routing keys, and return it.
 
@@ -89,7 +85,7 @@ class Router(Senders, FaultControls, Generic[TransportT]):
             self.delete_queue(spec.name)
             queue = None
         if queue is None:
-            queue = self._queues[spec.name] = MemoryQueue(spec)
+            queue = self._queues[spec.name] = MemoryQueue(spec, self._numbers, self.now)
         for key in spec.routing_keys:
             self._routes.bind(key, queue)
         self._settle_other_kind(spec)
@@ -107,6 +103,7 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         for key in spec.any_keys if not spec.preferred else ():
             self._routes.unbind(key, other)
 
+    @locked
     def delete_queue(self, name: str) -> None:
         """Delete a queue with its waiting requests; its workers declare it again.
 
@@ -120,6 +117,7 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         for transport in self.transports:
             transport.queue_deleted()
 
+    @locked
     def delete_unused(self, name: str) -> bool:
         """Delete a queue unless it has consumers or waiting requests; return whether there is none of that name now."""
         queue = self._queues.get(name)
@@ -128,22 +126,19 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         self.delete_queue(name)
         return True
 
+    @locked
     def attach(self, transport: TransportT, loop: asyncio.AbstractEventLoop) -> None:
         """Connect ``transport``.
 
         Raises:
             ConnectionLostError: the broker refuses connections at the moment.
-            ConfigurationError: other transports are connected on another loop that is still open.
         """
         if not self.accepting:
             raise ConnectionLostError(f"the memory broker {self.name!r} refuses connections", executed=False)
-        left_behind = [other for other in self.transports if other.loop is not loop]
-        for other in left_behind:
-            if not other.loop.is_closed():
-                raise ConfigurationError(_OTHER_LOOP.format(transport=other.name, broker=self.name))
-        self.abandon(left_behind)
+        self.abandon([other for other in self.transports if other.loop is not loop and other.loop.is_closed()])
         self.transports.append(transport)
 
+    @locked
     def abandon(self, transports: list[TransportT]) -> None:
         """Close transports whose event loop has ended; this needs no running loop."""
         for transport in transports:
@@ -157,31 +152,32 @@ class Router(Senders, FaultControls, Generic[TransportT]):
     async def closed(self, transport: TransportT) -> None:
         """Called when a transport was closed."""
 
+    @locked
     def publish(self, request: Request, reply_to: int | None = None, *, sender: int | None = None) -> None:
         """Route a request, and tell the caller at ``sender``, or ``reply_to``, whether it was accepted.
 
         ``reply_to=None``: no reply is wanted.
         """
-        trace = None
-        if self._tracing:
-            trace = CallTrace(self._service(request.routing_key), request)
-            self.traces.append(trace)
+        trace = self._trace(request)
         message = self._message(request, reply_to, trace, sender=sender)
         if self.faults:
             self._publish_with_faults(message)
         else:
             self._route(message)
 
+    @locked
     def broadcast(self, request: Request, reply_to: int) -> None:
         """Pass a request on to every worker of its service, and tell the caller at ``reply_to``."""
-        message = self._message(request, reply_to)
+        trace = self._trace(request, broadcast=True)
+        message = self._message(request, reply_to, trace)
         workers = [transport for transport in self.transports if transport.serves(request.routing_key)]
         if not workers:
-            self._tell_caller(message, MemoryCaller.refusal_arrived, NoRouteError, NO_ROUTE)
+            self._unroutable(message)
         for transport in workers:
-            transport.loop.call_soon(transport.broadcast_arrived, message)
+            post(transport.loop, transport.broadcast_arrived, message)
         self._tell_caller(message, MemoryCaller.confirm_arrived)
 
+    @locked
     def feed(self, request: Request, sender: int) -> None:
         """Pass a further message of a call on to the worker at its address, or tell the caller that it is gone."""
         passage = Passage("feed", self._service(request.routing_key))
@@ -194,33 +190,39 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         for _ in range(passage.copies):
             self._later(message, passage.delay, self._feed, message)
 
+    @locked
     def _feed(self, message: Message) -> None:
         request = message.request
         for transport in self.transports:
             if transport.address == request.routing_key:
                 fed = Reply(request.body, request.content_type, request.content_encoding, request.headers)
                 call = caller_name(message.sender), request.correlation_id
-                transport.loop.call_soon(transport.fed, *call, fed, message.user)
+                post(transport.loop, transport.fed, *call, fed, message.user)
                 return
         self._tell_caller(message, MemoryCaller.feed_refused, NoRouteError, WORKER_GONE)
 
+    @locked
     def cancel(self, routing_key: str, address: int, correlation_id: bytes) -> None:
         """Tell all workers of a service that the caller at ``address`` has cancelled a call."""
+        self._trace_cancelled(correlation_id)
         call = caller_name(address), correlation_id, self._user(address)
         for transport in self.transports:
-            transport.loop.call_soon(transport.cancelled, routing_key, *call)
+            post(transport.loop, transport.cancelled, routing_key, *call)
 
+    @locked
     def probe(self, message: Message, worker: ConsumerHost) -> None:
         """Tell ``worker`` if the caller of ``message`` has disconnected."""
         if message.reply_to is not None and message.reply_to not in self._callers:
-            worker.loop.call_soon(worker.caller_gone, caller_name(message.reply_to))
+            post(worker.loop, worker.caller_gone, caller_name(message.reply_to))
 
+    @locked
     def dead_letter(self, message: Message, queue: str, reason: str) -> None:
         """Store a request as a dead letter."""
         service = service_of_queue(queue)
         request = message.request._replace(routing_key=key_without(message.request.routing_key))
         self.dead_letters.append(DeadLetter(service, queue, request, reason, message.deliveries))
 
+    @locked
     def reply(self, message: Message, reply: Reply, worker: ConsumerHost) -> None:
         """Send a reply to the caller of ``message``, or tell ``worker`` that the caller has disconnected."""
         if message.trace is not None:
@@ -233,6 +235,7 @@ class Router(Senders, FaultControls, Generic[TransportT]):
             for _ in range(passage.copies):
                 self._later(message, passage.delay, self._send_reply, message, passage.reply, worker)
 
+    @locked
     def _send_reply(self, message: Message, reply: Reply, worker: ConsumerHost) -> None:
         if message.reply_to in self._callers:
             self._tell_caller(message, MemoryCaller.reply_arrived, reply)
@@ -255,8 +258,10 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         if seconds <= 0 or caller is None:
             act(*args)
         else:
-            caller.transport.loop.call_later(seconds, act, *args)
+            loop = caller.transport.loop
+            post(loop, loop.call_later, seconds, act, *args)
 
+    @locked
     def _route(self, message: Message) -> None:
         limit = self.max_message_size
         if limit is not None and len(message.request.body) > limit:
@@ -266,12 +271,18 @@ class Router(Senders, FaultControls, Generic[TransportT]):
             return
         queue = self._routes.find(message.request.routing_key)
         if queue is None:
-            self._refuse(message, NoRouteError, NO_ROUTE)
+            self._unroutable(message)
         elif queue.offer(message):
             self._tell_caller(message, MemoryCaller.confirm_arrived)
         else:
             self._refuse(message, QueueFullError, QUEUE_FULL)
 
+    def _unroutable(self, message: Message) -> None:
+        if message.trace is not None:
+            message.trace.unroutable = True
+        self._refuse(message, NoRouteError, NO_ROUTE)
+
+    @locked
     def _refuse(self, message: Message, refusal: Refusal, detail: str) -> None:
         if message.trace is not None:
             message.trace.refusal = (refusal, detail)
@@ -281,8 +292,4 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         address = message.sender
         caller = None if address is None else self._callers.get(address)
         if caller is not None:
-            caller.transport.loop.call_soon(tell, caller, address, message.request.correlation_id, *what)
-
-    def _service(self, routing_key: str) -> str:
-        queue = self._routes.find(routing_key)
-        return service_of_routing_key(key_without(routing_key)) if queue is None else queue.service
+            post(caller.transport.loop, tell, caller, address, message.request.correlation_id, *what)

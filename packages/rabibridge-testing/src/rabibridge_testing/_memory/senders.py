@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from rabibridge_testing._memory.messages import Message
+from rabibridge_testing._memory.traces import Traces
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Request
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["Senders"]
 
 
-class Senders:
+class Senders(Traces):
     """The callers of a broker by their addresses."""
 
-    def __init__(self) -> None:
-        """Start without callers."""
-        super().__init__()
+    def __init__(self, *, tracing: bool) -> None:
+        """Start without callers; ``tracing``: whether to keep records."""
+        super().__init__(tracing=tracing)
         self._callers: dict[int, MemoryCaller] = {}
         self._numbers = itertools.count(1)
 
@@ -39,7 +40,7 @@ class Senders:
         self, request: Request, reply_to: int | None, trace: CallTrace | None = None, *, sender: int | None = None
     ) -> Message:
         user = self._user(reply_to if sender is None else sender)
-        return Message(request, reply_to, next(self._numbers), trace, sender=sender, user=user)
+        return Message(request, reply_to, next(self._numbers), trace, now=self.now(), sender=sender, user=user)
 
     def _user(self, address: int | None) -> str:
         caller = None if address is None else self._callers.get(address)

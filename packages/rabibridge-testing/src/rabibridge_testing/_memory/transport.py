@@ -7,12 +7,13 @@ import secrets
 from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.naming import in_namespace
-from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._memory.caller import MemoryCaller
+from rabibridge_testing._memory.connection import MemoryConnection
 from rabibridge_testing._memory.consumer import MemoryConsumer
 from rabibridge_testing._memory.namespaces import key_in, queue_in
-from rabibridge_testing._memory.receivers import Receivers
+from rabibridge_testing._memory.threads import locked, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryTransport"]
 
 
-class MemoryTransport(Receivers):
+class MemoryTransport(MemoryConnection):
     """A connection to a :class:`~rabibridge_testing.MemoryBroker` that reconnects until it is closed.
 
     Attributes:
@@ -34,34 +35,20 @@ class MemoryTransport(Receivers):
         loop: the event loop that it was connected on.
         address: where callers send further messages of calls that it processes; empty without a connection.
         namespace: the namespace that its services and its requests are in; empty: none.
+        refusals: the classes of the errors for calls that are refused.
     """
-
-    loop: asyncio.AbstractEventLoop
 
     def __init__(
         self, broker: Router[MemoryTransport], name: str = "memory transport", *, user: str = "", namespace: str = ""
     ) -> None:
         """Create a transport to ``broker``, not connected yet."""
-        self.broker = broker
-        self.name, self.user, self.namespace = name, user, namespace
-        self.address = ""
-        super().__init__()
-        self._last_error: Exception | None = None
+        super().__init__(broker, name)
+        self.user, self.namespace = user, namespace
+        self.refusals: tuple[type[QueueFullError], type[NoRouteError]] = (QueueFullError, NoRouteError)
         self._callers: list[MemoryCaller] = []
-        self._ready_or_closed, self._closed, self._unblocked = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self._state.value}>"
-
-    @property
-    def state(self) -> ConnectionState:
-        """The state of the connection."""
-        return self._state
-
-    @property
-    def last_error(self) -> Exception | None:
-        """The last error of the connection, ``None`` while it is ready."""
-        return self._last_error
 
     @property
     def streams(self) -> bool:
@@ -83,6 +70,7 @@ class MemoryTransport(Receivers):
         if self.attach():
             await self.broker.opened(self)
 
+    @locked
     def attach(self) -> bool:
         """Connect like :meth:`connect`, without calling the broker's ``opened``; return ``False`` if connected."""
         if self._state is ConnectionState.CLOSED:
@@ -109,40 +97,38 @@ class MemoryTransport(Receivers):
             consumer.lost(error)
         await self.broker.closed(self)
 
+    @locked
     def abandon(self) -> None:
         """Close like :meth:`close`, without calling anybody's events: this needs no running loop."""
         self._disconnect(ConnectionState.CLOSED)
+        self._drop_all()
+
+    @locked
+    def end(self, error: ConnectionLostError) -> None:
+        """Close for good from outside, and tell callers and consumers on their loop, if it runs again."""
+        callers, consumers = list(self._callers), list(self._consumers)
+        loop = self.loop
+        self._last_error = error
+        self._disconnect(ConnectionState.CLOSED)
+        for caller in callers:
+            post(loop, caller.lost, error)
+        for consumer in consumers:
+            post(loop, consumer.lost, error)
+        self._drop_all()
+
+    def _drop_all(self) -> None:
         self._callers.clear()
         self._consumers.clear()
-        self._ready_or_closed.set()
-        self._closed.set()
+        self._wake(self._ready_or_closed)
+        self._wake(self._closed)
         if self in self.broker.transports:
             self.broker.transports.remove(self)
 
+    @locked
     def withdraw(self) -> None:
         """Take no more requests from any queue."""
         for consumer in self._consumers:
             consumer.queue.remove(consumer)
-
-    async def wait_closed(self) -> None:
-        """Wait until the transport is closed."""
-        await self._closed.wait()
-
-    async def wait_ready(self) -> None:
-        """Wait for a connection.
-
-        Raises:
-            ConnectionLostError: the transport was never connected, or is closed; ``executed`` is ``False``.
-        """
-        self._check_open()
-        while self._state is not ConnectionState.READY:
-            await self._ready_or_closed.wait()
-            self._check_open()
-
-    async def wait_unblocked(self) -> None:
-        """Wait until the broker accepts requests again, or the connection is lost."""
-        self._unblocked.clear()
-        await self._unblocked.wait()
 
     async def open_caller(self, events: CallerEvents, /) -> MemoryCaller:
         """Prepare to send requests and receive replies; while the connection is lost, wait for the next one.
@@ -152,8 +138,9 @@ class MemoryTransport(Receivers):
         """
         await self.wait_ready()
         caller = MemoryCaller(self, events)
-        self._callers.append(caller)
-        self.broker.bind_caller(caller)
+        with self.lock:
+            self._callers.append(caller)
+            self.broker.bind_caller(caller)
         return caller
 
     async def declare(self, queue: ServiceQueue, /) -> None:
@@ -188,6 +175,7 @@ class MemoryTransport(Receivers):
         """
         return self.consume(queue, events)
 
+    @locked
     def consume(self, queue: ServiceQueue, events: ConsumerEvents) -> MemoryConsumer:
         """Do what :meth:`serve` does, without being a coroutine function."""
         self._check_open()
@@ -209,8 +197,9 @@ class MemoryTransport(Receivers):
 
     def _send_answer(self, message: Message, reply: Reply) -> None:
         if self._state is ConnectionState.READY:
-            self.broker.reply(message, reply, self)
+            self.act(lambda: self.broker.reply(message, reply, self), publishes=True)
 
+    @locked
     def abort(self, *, restore: bool = True) -> None:
         """Cut the connection, as if the network failed.
 
@@ -224,47 +213,41 @@ class MemoryTransport(Receivers):
         error = ConnectionLostError(f"{self.name} has lost its connection to the memory broker {self.broker.name!r}")
         self._last_error = error
         self._disconnect(ConnectionState.LOST)
-        self.loop.call_soon(self._tell_lost, error, list(self._consumers))
+        post(self.loop, self._tell_lost, error, list(self._consumers))
         self._consumers = [consumer for consumer in self._consumers if not consumer.stopped or consumer.answering]
         if restore:
             self.restore_soon()
 
+    @locked
     def restore_soon(self) -> None:
         """Reconnect in the next turn of the loop, if the connection is lost and the broker accepts connections."""
-        if self._state is ConnectionState.LOST and not self.loop.is_closed():
-            self.loop.call_soon(self._reconnect)
+        if self._state is ConnectionState.LOST:
+            post(self.loop, self._reconnect)
 
+    @locked
     def consumer_cancelled(self, consumer: MemoryConsumer) -> None:
         """Called when the queue of ``consumer`` was deleted: declare it again in the next turn of the loop."""
         consumer.cancel()
-        self.loop.call_soon(self._resume, consumer)
+        post(self.loop, self._resume, consumer)
 
+    @locked
     def queue_deleted(self) -> None:
         """Called when a queue was deleted: declare again, in the next turn of the loop, what was refused."""
         for consumer in self._consumers:
             if consumer.error is not None:
-                self.loop.call_soon(self._resume, consumer)
+                post(self.loop, self._resume, consumer)
 
-    def unblocked(self) -> None:
-        """Called when the broker accepts requests again."""
-        self._unblocked.set()
-
+    @locked
     def forget(self, consumer: MemoryConsumer) -> None:
         """Drop a consumer that is stopped and has nothing unsettled."""
         if consumer in self._consumers:
             self._consumers.remove(consumer)
 
-    def _check_open(self) -> None:
-        if self._state is ConnectionState.IDLE:
-            raise ConnectionLostError(f"{self.name} is not connected: await connect() first", executed=False)
-        if self._state is ConnectionState.CLOSED:
-            raise ConnectionLostError(f"{self.name} is closed: nothing was sent", executed=False)
-
     def _set_ready(self) -> None:
         self._state = ConnectionState.READY
         self.address = f"stream:{secrets.token_hex(16)}"
         self._last_error = None
-        self._ready_or_closed.set()
+        self._wake(self._ready_or_closed)
 
     def _disconnect(self, state: ConnectionState) -> None:
         self._state = state
@@ -272,7 +255,8 @@ class MemoryTransport(Receivers):
         self._ready_or_closed.clear()
         for caller in self._callers:
             self.broker.unbind_caller(caller)
-        self._unblocked.set()  # callers that wait for it check the connection again
+        self._gate.drop()
+        self._wake(self._unblocked)  # callers that wait for it check the connection again
         for consumer in self._consumers:
             consumer.disconnect(for_good=state is ConnectionState.CLOSED)
 
@@ -282,6 +266,7 @@ class MemoryTransport(Receivers):
         for consumer in consumers:
             consumer.lost(error)
 
+    @locked
     def _reconnect(self) -> None:
         if self._state is not ConnectionState.LOST or not self.broker.accepting:
             return
@@ -291,6 +276,7 @@ class MemoryTransport(Receivers):
         for consumer in list(self._consumers):
             self._resume(consumer)
 
+    @locked
     def _resume(self, consumer: MemoryConsumer) -> None:
         if self._state is not ConnectionState.READY or consumer.stopped or consumer.live:
             return

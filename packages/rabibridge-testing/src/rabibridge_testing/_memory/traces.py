@@ -1,0 +1,66 @@
+"""The clock of the broker, and the record that it keeps of every request."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from rabibridge_core._protocol.naming import service_of_routing_key
+from rabibridge_testing._memory.messages import CallTrace
+from rabibridge_testing._memory.namespaces import key_without
+from rabibridge_testing._memory.routes import Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rabibridge_core.transport import Request
+    from rabibridge_testing._memory.attached import AttachedTransport
+
+__all__ = ["Traces"]
+
+
+class Traces:
+    """The records of the requests that were sent to a broker.
+
+    Attributes:
+        traces: the records, the oldest first; none, if it keeps none.
+    """
+
+    transports: Sequence[AttachedTransport]
+
+    def __init__(self, *, tracing: bool) -> None:
+        """Start without records; ``tracing``: whether to keep any."""
+        super().__init__()
+        self.traces: list[CallTrace] = []
+        self._tracing = tracing
+        self._routes = Routes()
+
+    def now(self) -> float:
+        """Return the time on the clock of the event loop, as timeouts do: wall clocks may be frozen, and jump."""
+        loop = asyncio._get_running_loop() or next((one.loop for one in self.transports), None)
+        return monotonic() if loop is None else loop.time()
+
+    def traced(self, trace: CallTrace) -> None:
+        """Called with the record of each request that was sent, if the broker keeps any."""
+
+    def _trace(self, request: Request, *, broadcast: bool = False) -> CallTrace | None:
+        """Record a request, if the broker keeps records."""
+        if not self._tracing:
+            return None
+        ends_at = None if request.timeout is None else self.now() + request.timeout
+        trace = CallTrace(self._service(request.routing_key), request, ends_at=ends_at, broadcast=broadcast)
+        self.traces.append(trace)
+        self.traced(trace)
+        return trace
+
+    def _trace_cancelled(self, correlation_id: bytes) -> None:
+        """Record that a call was given up by its caller."""
+        for trace in reversed(self.traces):
+            if trace.request.correlation_id == correlation_id:
+                trace.cancelled_at = self.now()
+                return
+
+    def _service(self, routing_key: str) -> str:
+        queue = self._routes.find(routing_key)
+        return service_of_routing_key(key_without(routing_key)) if queue is None else queue.service
