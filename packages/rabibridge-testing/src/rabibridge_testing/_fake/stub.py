@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
-from rabibridge_core._observability.call_context import current_call_var
+from rabibridge_core._observability.call_context import current_call
 from rabibridge_core._server.exceptions import ArgumentsRefusedError
 from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, NoRouteError, QueueFullError
 
@@ -197,10 +197,9 @@ class Stub(Generic[P, R]):
 
     def _next(self) -> Any:
         """Return what the call that is being processed gets."""
-        call = current_call_var.get()
-        if self._list is None or call is None:
+        if self._list is None:
             return self._effect
-        if (taken := self._taken.pop(call._request.correlation_id, None)) is not None:
+        if (taken := self._taken.pop(current_call()._request.correlation_id, None)) is not None:
             return taken
         return self._list.popleft() if self._list else UNSET  # it is processed again
 
@@ -256,8 +255,7 @@ class Stub(Generic[P, R]):
     def _known(self, effect: Any) -> Any:
         if effect is not UNSET:
             return effect
-        call = current_call_var.get()
-        if self._list is None and call is not None and not call._request.wants_reply:
+        if self._list is None and not current_call()._request.wants_reply:
             return None  # a notification needs no result
         if self._list is None:
             text = f"the stub of {self.service!r} has no result: give it returns=, raises= or side_effect="
@@ -271,8 +269,7 @@ class Stub(Generic[P, R]):
         if issubclass(cls, CallTimeoutError):
             await asyncio.get_running_loop().create_future()
         if issubclass(cls, ConnectionLostError):
-            call = current_call_var.get()
-            if call is not None and not call.redelivered:
+            if not current_call().redelivered:
                 self._broker.lose_connection()
                 await asyncio.get_running_loop().create_future()  # it is cancelled, as its request is redelivered
             return
