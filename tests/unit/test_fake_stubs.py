@@ -193,15 +193,17 @@ def test_strict_mode_names_the_nearest_service_and_unused_stubs() -> None:
     with pytest.raises(AssertionError, match="the stub of 'add' was not called"):
         strict("add", calls)
     with pytest.raises(AssertionError, match="the stub of 'add' has no result"):
-        strict("add", lambda: calls("add"), stubbed={})
+        strict("add", lambda: calls("add"), answered=False)
     with pytest.raises(RuntimeError, match="the error of the body"):
         strict("add", fails)
     strict("add", lambda: calls("add"))
 
 
-def strict(name: str, main: Any, stubbed: Any = None) -> None:
+def strict(name: str, main: Any, *, answered: bool = True) -> None:
     with fake_broker_context(strict=True) as broker:
-        broker.stub(name, **({"returns": 1} if stubbed is None else stubbed))
+        stub = broker.stub(name)
+        if answered:
+            stub.returns(1)
         asyncio.run(main())
 
 

@@ -201,7 +201,7 @@ def name_and_signature(service: str | Callable[..., Any]) -> tuple[str, _Signatu
     if isinstance(service, str):
         return service, None
     target = stream_target_of(service) if gives_items(service) else target_of(service)
-    listing = service._listing if isinstance(service, HasTarget) else service
+    listing: Any = service._listing if isinstance(service, HasTarget) else service
     return target.name, None if isinstance(listing, str) else signature_for_callers(listing)
 
 

@@ -139,11 +139,12 @@ class Stubs(Records):
     ) -> tuple[Stub[..., Any], ServiceSchema, ServiceQueue]:
         """Return a stub without an answer, the service that its answers come from, and the queue."""
         streams = streams or (not isinstance(service, str) and gives_items(service))
+        given: Any = service
         target = stream_target_of(service) if streams else target_of(service)
         func: Any = service._listing if isinstance(service, HasTarget) else service
         name, signature = target.name, None if isinstance(func, str) else signature_for_callers(func)
         stub = Stub[..., Any](
-            self, name, service, signature=signature, streams=streams,
+            self, name, given, signature=signature, streams=streams,
             check=_check_of(target.adapt, name, "an item" if streams else "a result"),
         )  # fmt: skip
         handler = _handler(stub, name)

@@ -64,6 +64,9 @@ class Router(Senders, FaultControls, Generic[TransportT]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {len(self._queues)} queues, {len(self.transports)} transports>"
 
+    def _any_loop(self) -> asyncio.AbstractEventLoop | None:
+        return next((one.loop for one in self.transports), None)
+
     @property
     def queues(self) -> Mapping[str, MemoryQueue]:
         """The queues by name; ``len()`` of a queue is the number of waiting requests."""

@@ -12,10 +12,7 @@ from rabibridge_testing._memory.namespaces import key_without
 from rabibridge_testing._memory.routes import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rabibridge_core.transport import Request
-    from rabibridge_testing._memory.attached import AttachedTransport
 
 __all__ = ["Traces"]
 
@@ -27,8 +24,6 @@ class Traces:
         traces: the records, the oldest first; none, if it keeps none.
     """
 
-    transports: Sequence[AttachedTransport]
-
     def __init__(self, *, tracing: bool) -> None:
         """Start without records; ``tracing``: whether to keep any."""
         super().__init__()
@@ -38,8 +33,12 @@ class Traces:
 
     def now(self) -> float:
         """Return the time on the clock of the event loop, as timeouts do: wall clocks may be frozen, and jump."""
-        loop = asyncio._get_running_loop() or next((one.loop for one in self.transports), None)
+        loop = asyncio._get_running_loop() or self._any_loop()
         return monotonic() if loop is None else loop.time()
+
+    def _any_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the event loop of a client or a server, if one is connected."""
+        raise NotImplementedError
 
     def traced(self, trace: CallTrace) -> None:
         """Called with the record of each request that was sent, if the broker keeps any."""
