@@ -53,8 +53,15 @@ class Grants:
     async def user(self, role: PermissionRole, services: Any = (), **options: Any) -> str:
         """Return the URL of a new user with the permissions of a role."""
         url = await self._users.add("^$", "^$", "^$")
+        if role == "caller" and await self._guards_queue_states():
+            options["queue_states"] = True
         await self.give(url, permission_set(role, self.names, services, vhost=self.vhost, **options))
         return url
+
+    async def _guards_queue_states(self) -> bool:
+        """Tell whether this RabbitMQ shows the state of a queue only to those who have a permission of it."""
+        version = await asyncio.to_thread(self._broker.ctl, "version")
+        return tuple(map(int, version.split(".")[:2])) >= (4, 3)
 
     async def give(self, url: str, permissions: PermissionSet) -> None:
         """Carry out the commands."""

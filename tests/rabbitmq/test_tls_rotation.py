@@ -45,11 +45,19 @@ class Running(NamedTuple):
         Path(new.key).replace(self.files / "client.key")
 
     async def cut(self) -> None:
+        before = await self._connections()
         await self.broker.ctl("close_all_connections", "a test has new certificates")
-        await until_true(self._has_noticed)
 
-    async def _has_noticed(self) -> bool:
-        return self.client.state is not ConnectionState.READY or not await self.broker.subjects()
+        async def has_noticed() -> bool:
+            now = await self._connections()
+            return now.isdisjoint(before) and (
+                self.client.state is not ConnectionState.READY or len(now) == len(before)
+            )
+
+        await until_true(has_noticed)
+
+    async def _connections(self) -> set[str]:
+        return {line for line in (await self.broker.ctl("list_connections", "pid")).splitlines() if "." in line}
 
 
 @asynccontextmanager

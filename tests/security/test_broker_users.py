@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import aiormq
 import pytest
 
+from rabibridge._operations.permission_sets import names_in, permission_set
 from tests.support.services import new_echo
 from tests.support.waiting import soon
 
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from tests.rabbitmq.users import Users
 
 
-async def test_a_caller_cannot_touch_queues_of_others(stage: Stage, users: Users) -> None:
+@pytest.mark.parametrize("queue_states", [False, True])
+async def test_a_caller_cannot_touch_queues_of_others(stage: Stage, users: Users, queue_states: bool) -> None:
     name = await stage.serve(new_echo())
     other = await stage.client()
     assert await soon(other.remote_call(name, ("mine",))) == "mine"
     queue, replies = f"rpc_async_{name}", "amq.gen-somebody-else"
-    url = await users.add("^amq\\.gen.*$", "^rpc$", "^amq\\.gen.*$")
+    url = await users.add(*permission_set("caller", names_in(""), queue_states=queue_states).permissions)
     client = await stage.client(url=url)
     assert await soon(client.remote_call(name, ("hello",))) == "hello"
 
@@ -35,6 +37,9 @@ async def test_a_caller_cannot_touch_queues_of_others(stage: Stage, users: Users
         lambda channel: channel.queue_purge(queue),
         lambda channel: channel.queue_delete(queue),
         lambda channel: channel.queue_bind("amq.gen-mine", "rpc", f"async_{name}"),
+        lambda channel: channel.queue_bind(queue, "rpc", "async_of_others"),
+        lambda channel: channel.queue_bind(queue, "amq.topic", "#"),
+        lambda channel: channel.queue_unbind(queue, "rpc", f"async_{name}"),
         lambda channel: channel.queue_declare(queue, durable=True),
         lambda channel: channel.exchange_delete("rpc"),
         lambda channel: channel.basic_publish(b"x", routing_key=queue),

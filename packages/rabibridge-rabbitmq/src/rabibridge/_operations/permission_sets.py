@@ -99,6 +99,7 @@ def permission_set(
     vhost: str = "/",
     direct_reply: bool = False,
     introspection: bool = False,
+    queue_states: bool = False,
 ) -> PermissionSet:
     """Return the fewest permissions that a user needs.
 
@@ -110,6 +111,9 @@ def permission_set(
         vhost: the virtual host.
         direct_reply: whether a caller receives its replies by direct reply-to.
         introspection: whether a caller that is limited to ``services`` may ask workers about themselves, too.
+        queue_states: whether a caller may see how many workers and calls a queue has, for which RabbitMQ 4.3 and later
+            want a permission of the queue. That is the one to write, which allows nothing else to a caller: it would
+            bind a queue to exchanges that one may read, and a caller may read none.
 
     Raises:
         ConfigurationError: a name is not that of a service, or callers cannot be limited because there is no namespace.
@@ -117,7 +121,8 @@ def permission_set(
     for service in services:
         check_service_name(service)
     if role == "caller":
-        return _caller(names, services, direct_reply=direct_reply, introspection=introspection)
+        writes = _any_of(_escaped(names.exchange), *([_queues(names, services)] if queue_states else []))
+        return _caller(names, services, writes, direct_reply=direct_reply, introspection=introspection)
     if role == "server":
         return _server(names, services, vhost)
     queues = [_queues(names, services)] if services else []
@@ -130,7 +135,9 @@ def permission_set(
     return PermissionSet(permissions, (), {})
 
 
-def _caller(names: Names, services: Sequence[str], *, direct_reply: bool, introspection: bool) -> PermissionSet:
+def _caller(
+    names: Names, services: Sequence[str], writes: str, *, direct_reply: bool, introspection: bool
+) -> PermissionSet:
     own = _NOTHING if direct_reply else _any_of(_OWN_QUEUES)
     topics = list[TopicPermissions]()
     if services:
@@ -142,7 +149,7 @@ def _caller(names: Names, services: Sequence[str], *, direct_reply: bool, intros
             )
         keys = [_keys(services), _STREAM_KEY, *([f"cancel:{control_key()}"] if introspection else [])]
         topics.append(TopicPermissions(names.exchange, _any_of(*keys), _NOTHING))
-    return PermissionSet(Permissions(own, _any_of(_escaped(names.exchange)), own), tuple(topics), {})
+    return PermissionSet(Permissions(own, writes, own), tuple(topics), {})
 
 
 def _server(names: Names, services: Sequence[str], vhost: str) -> PermissionSet:

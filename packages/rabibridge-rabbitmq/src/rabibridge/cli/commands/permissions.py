@@ -54,6 +54,10 @@ def permissions(
     introspection: Annotated[
         bool, typer.Option("--introspection", help="Let a caller of some services ask all workers about themselves.")
     ] = False,
+    queue_states: Annotated[
+        bool,
+        typer.Option("--queue-states", help="Let a caller see the states of queues, on RabbitMQ 4.3 or later."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in the form of RabbitMQ's definitions.")] = False,
 ) -> None:
     """Print the fewest permissions that a user of the broker needs, as commands."""
@@ -72,6 +76,7 @@ def permissions(
             vhost=where,
             direct_reply=direct,
             introspection=introspection,
+            queue_states=queue_states,
         )
     if as_json:
         print_json(found.to_json(user or role, where))
