@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rabibridge._transport.letter_shares import OF_ANONYMOUS, LetterShares
+from rabibridge._transport.letter_shares import OF_ALL, LetterShares
 
 if TYPE_CHECKING:
     import pytest
@@ -23,30 +23,39 @@ class Clock:
         return self.now
 
 
-def _kept(shares: LetterShares, user: str, address: bytes, count: int) -> int:
-    return sum(shares.admit(user, address, LETTER) for _ in range(count))
+def _kept(shares: LetterShares, user: str, address: bytes, count: int, service: str = "add") -> int:
+    return sum(shares.admit(user, address, service, LETTER) for _ in range(count))
 
 
 def test_a_user_gets_its_share_and_takes_nothing_from_others() -> None:
     shares = LetterShares("worker", SHARE, Clock())
     assert _kept(shares, "eve", b"a", KEPT) == KEPT
-    assert not shares.admit("eve", b"a", LETTER), "one above"
-    assert not shares.admit("eve", b"another address", LETTER)
+    assert not shares.admit("eve", b"a", "add", LETTER), "one above"
+    assert not shares.admit("eve", b"another address", "add", LETTER)
     assert _kept(shares, "bob", b"b", 1) == 1
     assert _kept(shares, "", b"c", 1) == 1
 
 
+def test_a_flood_at_one_service_leaves_room_for_the_letters_of_others_of_the_same_user() -> None:
+    shares = LetterShares("worker", SHARE, Clock())
+    assert _kept(shares, "everybody", b"", 10_000, "flooded") == KEPT
+    assert _kept(shares, "everybody", b"", 2, "other") == 2
+    of_all = KEPT + 2 + sum(_kept(shares, "everybody", b"", 100, f"service {number}") for number in range(100))
+    assert of_all == OF_ALL * KEPT, "who floods all services gets no more"
+    assert _kept(shares, "bob", b"", 1, "flooded") == 1
+
+
 def test_a_large_letter_is_kept_once() -> None:
     shares = LetterShares("worker", SHARE, Clock())
-    assert shares.admit("eve", b"", 100 * SHARE)
-    assert not shares.admit("eve", b"", 1)
+    assert shares.admit("eve", b"", "add", 100 * SHARE)
+    assert not shares.admit("eve", b"", "add", 1)
 
 
 def test_an_address_has_a_share_and_all_addresses_together_have_one() -> None:
     shares = LetterShares("worker", SHARE, Clock())
     assert _kept(shares, "", b"address", 100) == KEPT
-    others = sum(shares.admit("", b"address %d" % number, LETTER) for number in range(1_000))
-    assert KEPT + others == OF_ANONYMOUS * KEPT, "a sender that changes its address gets no more"
+    others = sum(shares.admit("", b"address %d" % number, "add", LETTER) for number in range(1_000))
+    assert KEPT + others == OF_ALL * KEPT, "a sender that changes its address gets no more"
     assert _kept(shares, "bob", b"b", 1) == 1
 
 
@@ -75,7 +84,7 @@ def test_what_is_dropped_is_counted_in_one_line_a_minute(caplog: pytest.LogCaptu
 def test_few_senders_are_remembered() -> None:
     shares = LetterShares("worker", SHARE, Clock())
     for number in range(10_000):
-        shares.admit(f"user {number}", b"", LETTER)
-    assert len(shares._left) <= 4_097
-    assert not shares.admit("user 9999", b"", 100 * SHARE), "it has used some of its share"
+        shares.admit(f"user {number}", b"", "add", LETTER)
+    assert len(shares._left) <= 8_192
+    assert not shares.admit("user 9999", b"", "add", 100 * SHARE), "it has used some of its share"
     assert _kept(shares, "user 9999", b"", KEPT) == KEPT - 1

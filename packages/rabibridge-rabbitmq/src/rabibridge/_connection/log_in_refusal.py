@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED
 from rabibridge._connection.tls_errors import TLSRefusedError, certificate_name, expects_tls, login_advice, tls_refusal
 from rabibridge._connection.tls_probe import alert_of
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     from rabibridge._connection.multiplexer import Multiplexer
     from rabibridge._connection.tls import TLSSetup
     from rabibridge.settings import RabbitMQSettings
-    from rabibridge_core.errors import ConnectionLostError
     from rabibridge_core.settings.endpoints import Endpoint
 
 __all__ = ["refusal_of"]
@@ -30,8 +29,10 @@ async def refusal_of(
     own: RabbitMQSettings,
     multiplexer: Multiplexer | None,
     tls: TLSSetup | None,
-) -> ConfigurationError | None:
+) -> ConfigurationError | ConnectionLostError | None:
     """Return a better error than the one that was raised while connecting; ``None``: there is none.
+
+    A limit of the broker, of connections for example, is no refusal: others may end theirs meanwhile.
 
     Args:
         raised: what was raised.
@@ -53,8 +54,10 @@ async def refusal_of(
     external = own.auth_mechanism == "external"
     if advice := login_advice(raised, own):
         return TLSRefusedError(f"{what}: {advice}") if external else ConfigurationError(f"{what}: {advice}")
-    if multiplexer.close_code not in _LOGIN_REFUSED or "limit" in multiplexer.close_text:
+    if multiplexer.close_code not in _LOGIN_REFUSED:
         return None
+    if "limit" in multiplexer.close_text:
+        return ConnectionLostError(f"{what}: {multiplexer.close_text}", executed=False)
     if external and multiplexer.close_code == ACCESS_REFUSED:
         return TLSRefusedError(f"{what}: {_unknown_user(own)} ({multiplexer.close_text})")
     if isinstance(raised, ConfigurationError):

@@ -119,7 +119,7 @@ class ConfirmedPublisher:
 
         If its sender has used up its share of dead letters, it is dropped.
         """
-        if not self._letters.admit(request.user, request.caller, len(request.body)):
+        if not self._letters.admit(request.user, request.caller, queue.name, len(request.body)):
             done(None)
             return
 

@@ -1,8 +1,10 @@
 """Bounds the dead letters of each sender, so that none can push the letters of others out of their queue.
 
 The queue drops its oldest letters when it is full. A worker counts the bytes of the letters that it publishes for each
-sender: a user of the broker, if the broker vouches for it. Whoever sends without a user can have as many reply
-addresses as it likes, so that all of these together have a share, too, beside that of each address.
+sender and service. A sender is a user of the broker, if the broker vouches for it. Where all callers log in as one
+user, a flood at one service thus leaves room for the letters of the others; all services together have a few shares of
+each sender, so that nobody gets more by flooding them all. Whoever sends without a user can have as many reply
+addresses as it likes: all of these together have no more than one user has.
 """
 
 from __future__ import annotations
@@ -15,17 +17,20 @@ from rabibridge_core._reporting.loggers import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OF_ANONYMOUS", "SHARE", "LetterShares"]
+    _Key = tuple[str | bytes, str]
+
+__all__ = ["OF_ALL", "SHARE", "LetterShares"]
 
 _log = get_logger(__name__)
 SHARE: Final = 8 * 2**20
-"""Bytes of dead letters that one sender may have at once by one worker, and again per day: a 32nd of the queue."""
-OF_ANONYMOUS: Final = 4
-"""All senders without a user together have so many shares."""
+"""Bytes of dead letters that one sender may have at once of one service by one worker, and again per day: a 32nd of the
+queue."""
+OF_ALL: Final = 4
+"""A sender has so many shares for all services together, and so have all senders without a user."""
 _DAY = 24 * 3600.0
 _OVERHEAD = 512
 """What a letter takes beside its body."""
-_SENDERS_MAX = 4_096
+_KEPT_MAX = 8_192
 _LOG_INTERVAL = 60.0
 
 
@@ -39,28 +44,33 @@ class LetterShares:
         self._name = name
         self._share = share
         self._clock = clock
-        self._left: dict[str | bytes, tuple[float, float]] = {}
-        """Bytes left and when they were, by user or address; all without a user under the empty text."""
+        self._left: dict[_Key, tuple[float, float]] = {}
+        """Bytes left and when they were, by user or address, and service; under the empty texts what is for all."""
         self._log_after, self._dropped = -1.0, 0
 
-    def admit(self, user: str, address: bytes, size: int) -> bool:
-        """Count a letter with a body of ``size`` bytes, and return whether to keep it; log those that are not."""
+    def admit(self, user: str, address: bytes, service: str, size: int) -> bool:
+        """Count a letter with a body of ``size`` bytes, and return whether to keep it; log those that are not.
+
+        ``service`` is the name of the queue.
+        """
         own: str | bytes = user or address
-        shares = {own: 1, "": OF_ANONYMOUS} if not user else {own: 1}
+        shares: dict[_Key, int] = {(own, service): 1, (own, ""): OF_ALL}
+        if not user:
+            shares["", ""] = OF_ALL
         now = self._clock()
         left = {key: self._left_of(key, share * self._share, now) for key, share in shares.items()}
         cost = size + _OVERHEAD
         if min(left.values()) < min(cost, self._share):  # one that is larger needs the whole share
             self._dropped += 1
-            self._log(own, now)
+            self._log(own, service, now)
             return False
         for key, bytes_left in left.items():
             self._left[key] = bytes_left - cost, now
-        if len(self._left) > _SENDERS_MAX:
+        while len(self._left) > _KEPT_MAX:
             self._forget()
         return True
 
-    def _left_of(self, key: str | bytes, share: int, now: float) -> float:
+    def _left_of(self, key: _Key, share: int, now: float) -> float:
         left, then = self._left.pop(key, (float(share), now))  # the one used last is at the end
         left = min(float(share), left + share * (now - then) / _DAY)
         self._left[key] = left, now
@@ -68,16 +78,18 @@ class LetterShares:
 
     def _forget(self) -> None:
         """Forget the sender whose last letter is the oldest, but not what all without a user have left."""
-        del self._left[next(key for key in self._left if key != "")]
+        del self._left[next(key for key in self._left if key != ("", ""))]
 
-    def _log(self, sender: str | bytes, now: float) -> None:
+    def _log(self, sender: str | bytes, service: str, now: float) -> None:
         if now < self._log_after:
             return
         self._log_after = now + _LOG_INTERVAL
         shown = sender.decode("utf-8", "backslashreplace") if isinstance(sender, bytes) else sender
         dropped, self._dropped = self._dropped, 0
         _log.error(
-            "%s: %s has used up its share of dead letters (%d bytes, regained within a day): %d requests that should "
-            "be dead letters were dropped since the last such line, of all senders. Not logged again for %g s",
-            self._name, shown or "a sender without a reply address", self._share, dropped, _LOG_INTERVAL,
+            "%s: %s has used up its share of dead letters of %r (%d bytes, and %d for all services; regained within a "
+            "day): %d requests that should be dead letters were dropped since the last such line, of all senders. Not "
+            "logged again for %g s",
+            self._name, shown or "a sender without a reply address", service, self._share, OF_ALL * self._share,
+            dropped, _LOG_INTERVAL,
         )  # fmt: skip
