@@ -135,10 +135,13 @@ async def test_certificates_of_the_client_that_the_broker_does_not_accept(tls_br
 
 async def test_a_revoked_certificate(tls_broker: TLSBroker) -> None:
     revoked, good = tls_broker.client("guest"), tls_broker.client("guest")
-    url = tls_broker.url(await tls_broker.listen(options=await tls_broker.revoke(revoked)))
-    assert "is revoked" in await refusal(url, **files(tls_broker, revoked))
-    async with RMQClient(settings=load_settings(url=url, options=files(tls_broker, good))) as client:
-        assert client.health()
+    checked = await tls_broker.revoke(revoked)
+    for version in ("tlsv1.3", "tlsv1.2"):
+        port = await tls_broker.listen(options=f"{checked}, {{versions, ['{version}']}}", client_needed=True)
+        url = tls_broker.url(port)
+        assert "is revoked" in await refusal(url, **files(tls_broker, revoked))
+        async with RMQClient(settings=load_settings(url=url, options=files(tls_broker, good))) as client:
+            assert client.health()
 
 
 async def test_tls_where_there_is_none_and_the_reverse(tls_broker: TLSBroker) -> None:

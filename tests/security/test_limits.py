@@ -257,12 +257,11 @@ async def test_items_gathered_in_one_message() -> None:
     async def numbers(items: AsyncIterator[int]) -> int:
         return sum([1 async for _ in items])
 
-    server.add_service(many, name="many")
-    server.add_service(numbers, name="numbers")
-    decode = decode_items
+    for function in (many, numbers):
+        server.add_service(function)
 
     def decoded_items(*arguments: Any, **options: Any) -> Any:
-        items = decode(*arguments, **options)
+        items = decode_items(*arguments, **options)
         sizes.append(len(items))
         return items
 
@@ -287,8 +286,7 @@ async def test_connections_are_limited_by_the_broker(stage: Stage, governed: Bro
     vhost = vhost_of(stage.url)
     await ctl(governed, "set_vhost_limits", "-p", vhost, '{"max-connections": 1}')
     first = await stage.client()
-    settings = replace(load_settings(url=stage.url), connect_timeout=1.0)
-    second = RMQClient(settings=settings)
+    second = RMQClient(settings=replace(load_settings(url=stage.url), connect_timeout=1.0))
     with pytest.raises(ConnectionLostError, match=r"connection limit .1. is reached"):
         await soon(second.connect())
     await first.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
+
 from rabibridge import RMQClient, RMQServer
 from tests.support.waiting import PATIENCE, soon, until
 
@@ -37,3 +39,47 @@ async def test_a_user_gets_no_more_by_many_connections() -> None:
 
 def _in_hand(server: RMQServer) -> int:
     return server._server.active_requests
+
+
+@pytest.mark.parametrize("queue_size", [4, 16, 64])
+async def test_a_call_behind_a_flood_waits_for_what_the_queue_holds(queue_size: int) -> None:
+    """The figures of docs/limits.md: the flood fills each place that becomes free, and one call gets in once."""
+    ended: list[str] = []
+    gate = asyncio.Semaphore(0)
+
+    async def take(who: str) -> None:
+        await gate.acquire()
+        ended.append(who)
+
+    url = f"memory://backend@flood-{queue_size}"
+    server = RMQServer(url=url)
+    server.add_service(take, fair=True, fetch_size=8, queue_size=queue_size)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(server.serving())
+        flood, small = [
+            await stack.enter_async_context(RMQClient(url=url.replace("backend", user))) for user in ("flood", "small")
+        ]
+        calls: list[asyncio.Task[None]] = []
+
+        def call(client: RMQClient, who: str) -> asyncio.Task[None]:
+            calls.append(asyncio.create_task(client.options(timeout=PATIENCE).remote_call("take", (who,))))
+            return calls[-1]
+
+        while flood.pending < 16 + queue_size:  # what is fetched, and what waits
+            call(flood, "flood")
+            await until(lambda: flood.pending == len(calls))
+        await until(lambda: _in_hand(server) == 16)
+        gate.release()
+        await until(lambda: flood.pending == 16 + queue_size - 1 and _in_hand(server) == 16)
+        call(small, "small")
+        await until(lambda: small.pending == 1)
+        for count in range(2, 2 * (16 + queue_size)):
+            gate.release()
+            await until(lambda count=count: len(ended) == count)  # type: ignore[misc]
+            if "small" in ended:
+                break
+            call(flood, "flood")
+        for _ in calls:
+            gate.release()
+        await soon(asyncio.gather(*calls))
+    assert ended.index("small") - 1 == queue_size + 8

@@ -49,7 +49,8 @@ class ServiceError(RemoteExecutionError):
         raise OutOfStock("A-17", left=2)
 
     The text of an error is its code and its fields. A subclass may define ``__str__``, or a field ``message``, which is
-    the text then, unless it is empty.
+    the text then, unless it is empty. At the caller, control characters in that text are escaped, since it is printed
+    and logged there; the field has them.
 
     Class arguments:
         code: 1 to 100 of the characters A-Z, a-z, 0-9, ``_``, ``.`` and ``-``. A program has one class for each code;
@@ -126,10 +127,14 @@ class ServiceError(RemoteExecutionError):
         return hash(type(self))
 
     def __str__(self) -> str:
-        """Return the field ``message`` if there is one, else the code and the fields."""
+        """Return the field ``message`` if there is one, else the code and the fields.
+
+        Of an error that has come from another program, what could control a terminal or forge a line is escaped; the
+        field itself is as it was sent.
+        """
         message = getattr(self, "message", None)
         if isinstance(message, str) and message:
-            return message
+            return _escaped(message) if self.func_name else message
         shown = self._shown_fields()
         return f"{self.code}: {shown}" if shown else self.code
 
@@ -140,6 +145,17 @@ class ServiceError(RemoteExecutionError):
     def _shown_fields(self) -> str:
         shown = (field.name for field in fields_of(self) if field.repr)
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+
+
+def _escaped(text: str) -> str:
+    # As rabibridge_core._reporting does it, which this package does not import.
+    if text.isprintable():
+        return text
+    shown = (
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape", "backslashreplace").decode()
+        for char in text
+    )
+    return "".join(shown).replace("\n", "\n  ")
 
 
 def fields_of(error: Any) -> tuple[dataclasses.Field[Any], ...]:

@@ -9,7 +9,7 @@ import typer
 
 from rabibridge.cli.exit_codes import ExitCode, exit_code_of
 from rabibridge.cli.output import json_text, print_warning
-from rabibridge_core._reporting.error_text import printable
+from rabibridge_core._reporting.error_text import block, printable
 from rabibridge_core.errors import (
     CallError,
     ConfigurationError,
@@ -43,7 +43,7 @@ def report(error: RabiBridgeError, *, as_json: bool = False) -> typer.Exit:
     message = str(error) if isinstance(error, ConfigurationError) else printable(_sentence(error))  # ours has lines
     print_warning(f"error: {type(error).__name__}{_whether_it_ran(error)}: {message}")
     if isinstance(error, RemoteExecutionError) and error.executed is not False and error.remote_traceback:
-        print_warning(error.remote_traceback.rstrip())
+        print_warning(block(error.remote_traceback))  # none of its lines can be taken for one of ours
     if error.received is not None:
         print_warning(f"The stream failed after {error.received:,} items.")
     return typer.Exit(code)

@@ -54,7 +54,7 @@ def screen(state: TopState, height: int) -> RenderableType:
         style = "bold reverse" if number == state.selected else "red" if service.silent or service.problems else ""
         cells = [row.name, f"{row.rate:,.1f}", row.p50, row.p99, f"{row.in_hand:,}", row.waiting]
         cells += [f"{row.refused:,}", f"{row.errors:,}", row.workers]
-        table.add_row(*map(Text, cells), style=style)
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
     total = sum(service.rate for service in found)
     head = f"{found.workers} workers, {len(found)} services, {total:,.1f} calls/s"
     chosen = f"filter: {state.filter}{'▏' if state.typing else ''}" if state.filter or state.typing else ""

@@ -14,6 +14,7 @@ from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
 from rabibridge.cli.output import print_json, print_line, print_table, print_warning
 from rabibridge.cli.runtime import run
+from rabibridge_core._reporting.error_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -113,7 +114,7 @@ def show_letter(
     from rabibridge.cli.output import json_text
 
     for name, value in shown.items():
-        print_line(f"{name:17} {value if isinstance(value, str) else json_text(value)}")
+        print_line(f"{name:17} {printable(value) if isinstance(value, str) else json_text(value)}")
 
 
 @app.command("requeue")
@@ -157,7 +158,7 @@ def requeue_letters(
     else:
         print_line(f"{counted(len(report.requeued), 'dead letter')} requeued, {len(report.refused)} left")
         for letter, why in report.refused:
-            print_warning(f"{letter.id} stays: {why}")
+            print_warning(printable(f"{letter.id} stays: {why}"))
     found = {letter.id for letter in report.requeued} | {letter.id for letter, _ in report.refused}
     if report.refused:
         raise typer.Exit(ExitCode.FAILED)

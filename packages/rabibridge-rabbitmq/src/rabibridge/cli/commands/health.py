@@ -12,6 +12,7 @@ from rabibridge.cli.lazy import command_app
 from rabibridge.cli.output import print_json, print_line, print_warning
 from rabibridge.cli.runtime import run
 from rabibridge.mq import RMQClient
+from rabibridge_core._reporting.error_text import printable
 
 if TYPE_CHECKING:
     from rabibridge_core.introspection import WorkerStatus
@@ -49,7 +50,7 @@ def health(
         print_json({"workers": [_fields(worker) for worker in found]})
     else:
         for worker in found:
-            print_line(f"{worker.name}: {_state(worker)}")
+            print_line(printable(f"{worker.name}: {_state(worker)}"))
     if not found:
         where = "" if wanted is None else f" on {wanted!r}"
         print_warning(f"error: no worker{where} has answered within {timeout:g} s")

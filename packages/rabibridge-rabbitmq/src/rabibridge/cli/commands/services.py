@@ -67,13 +67,13 @@ def services(
 
 
 def _print_all_about(service: ServiceStatus) -> None:
-    print_line(f"{service.name}{printable(service.signature)} ({service.kind})")
+    print_line(f"{printable(service.name)}{printable(service.signature)} ({service.kind})")
     if service.doc:
         print_line(block(service.doc))
     for queue in service.queues:
         size = "" if queue.size is None else f" of {queue.size:,}"
         waiting = "-" if queue.waiting is None else f"{queue.waiting:,}"
-        print_line(f"queue {queue.name}: {waiting}{size} waiting, {queue.consumers or 0} consumers")
+        print_line(f"queue {printable(queue.name)}: {waiting}{size} waiting, {queue.consumers or 0} consumers")
     limits = ", ".join(f"{key} {value}" for key, value in service.limits.items() if value not in (None, False, [], 0))
     print_line(f"limits: {printable(limits)}")
     print_line(f"workers: {', '.join(map(printable, service.workers)) or 'none has answered'}")
