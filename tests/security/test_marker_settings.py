@@ -79,9 +79,10 @@ def test_wrong_settings_and_wrong_passphrases(watch: Watch, monkeypatch: pytest.
     watch.error("broken file", failed.value)
 
 
+@pytest.mark.parametrize("way", ["variable", "argument", "argument beside a wrong one", "argument of a server"])
 @pytest.mark.parametrize("fits", [True, False])
 async def test_the_password_of_a_private_key(
-    fits: bool, watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fits: bool, way: str, watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     issued = trustme.CA().issue_cert("client")
     key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
@@ -92,9 +93,15 @@ async def test_the_password_of_a_private_key(
     monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", "1")
     monkeypatch.setenv("RABIBRIDGE_TLS_CERT_FILE", str(tmp_path / "certificate"))
     monkeypatch.setenv("RABIBRIDGE_TLS_KEY_FILE", str(tmp_path / "key"))
-    monkeypatch.setenv("RABIBRIDGE_TLS_KEY_PASSWORD", PASSWORD)
+    given: dict[str, Any] = {"url": "amqps://u:p@127.0.0.1:1/"}
+    if way == "variable":
+        monkeypatch.setenv("RABIBRIDGE_TLS_KEY_PASSWORD", PASSWORD)
+    else:
+        given["tls_key_password"] = PASSWORD
+    if way == "argument beside a wrong one":
+        given["auth_mechanism"] = "both"
     try:
-        client = RMQClient(url="amqps://u:p@127.0.0.1:1/")
+        client = (RMQServer if way == "argument of a server" else RMQClient)(**given)
         watch.thing("settings", client.settings, client.settings.transport)
         async with client:
             pytest.fail("nothing is there")
