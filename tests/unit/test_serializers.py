@@ -122,6 +122,15 @@ def test_msgpack_map_keys_cannot_be_chosen_to_have_one_hash() -> None:
         MsgpackSerializer().loads(body)
 
 
+def test_integers_are_no_keys_of_maps_unless_that_was_asked_for() -> None:
+    # Of 86,000 multiples of 2**61 - 1, whose hash is 0, a dict takes seconds to make.
+    keys = [number * (2**61 - 1) for number in range(1, 5)]
+    assert {hash(key) for key in keys} == {0}
+    body = b"\xdf" + struct.pack(">I", len(keys)) + b"".join(b"\xcf" + struct.pack(">Q", key) + b"\x00" for key in keys)
+    with pytest.raises(SerializationError):
+        MsgpackSerializer().loads(body)
+
+
 def test_json_is_compact_utf8() -> None:
     assert JsonSerializer().dumps([["grün"], {"a": 1}]) == '[["grün"],{"a":1}]'.encode()
 
@@ -132,7 +141,7 @@ def test_json_sends_no_number_that_json_lacks(number: float) -> None:
         JsonSerializer().dumps([number])
 
 
-@pytest.mark.parametrize("body", [b"[NaN]", b"[Infinity]", b"[-Infinity]"])
+@pytest.mark.parametrize("body", [b"[NaN]", b"[Infinity]", b"[-Infinity]", b"[1e999]", b"[-1e999]", b'{"a":1E400}'])
 def test_json_reads_no_number_that_json_lacks(body: bytes) -> None:
     with pytest.raises(SerializationError):
         JsonSerializer().loads(body)
