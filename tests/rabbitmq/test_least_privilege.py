@@ -16,7 +16,7 @@ import aiormq
 import pytest
 from yarl import URL
 
-from rabibridge import ConfigurationError, RMQServer
+from rabibridge import ConfigurationError, RMQServer, current_call
 from rabibridge._operations.dead_letters import DeadLetters
 from rabibridge._operations.doctor import Examination, examine
 from rabibridge._operations.findings import Report, Status
@@ -28,7 +28,7 @@ from tests.rabbitmq.every_shape import every_shape, offer
 from tests.rabbitmq.operators import packed
 from tests.rabbitmq.support import ctl, vhost_of
 from tests.support.broadcasts import all_results
-from tests.support.waiting import PATIENCE, soon
+from tests.support.waiting import PATIENCE, soon, until
 
 if TYPE_CHECKING:
     from rabibridge._operations.permission_sets import PermissionRole
@@ -203,6 +203,34 @@ async def test_an_operator_needs_no_more(stage: Stage, grants: Grants, namespace
         await queues.purge(state.name)
         with pytest.raises(ConfigurationError, match=grants.names.queue("rpc_async_other")):
             await queues.purge(grants.names.queue("rpc_async_other"))
+
+
+async def test_an_operator_vouches_in_its_namespace_and_nowhere_else(
+    stage: Stage, grants: Grants, namespace: str, raw: Any
+) -> None:
+    url, users = await grants.user("operator"), list[str]()
+    operator = str(URL(url).user)
+
+    async def guarded() -> None:
+        users.append(current_call().user)
+
+    for where in (namespace, "payroll"):
+        server = stage.new_server(namespace=where)
+        server.add_service(guarded, name="guarded", allow=(operator,))
+        await soon(server.connect())
+        stage.start(server)
+        names = names_in(where)
+        await raw.queue_declare(names.dead_letters, durable=True, arguments=names.dead_letters_arguments)
+        headers: Any = {"rb-dead-queue": names.queue("rpc_async_guarded"), "rb-dead-reason": "a test"}
+        properties = aiormq.spec.Basic.Properties(headers=headers, content_type="application/msgpack")
+        await raw.basic_publish(packed([[], {}]), routing_key=names.dead_letters, properties=properties)
+    async with operator_session(load_settings(url=url, namespace=namespace), "test") as session:
+        report = await DeadLetters(session).requeue(timeout=PATIENCE, vouch=True)
+        await until(lambda: users == [operator] and len(report.requeued) == 1)
+    with pytest.raises(ConfigurationError, match=r"payroll:rpc\.dead"):
+        async with operator_session(load_settings(url=url, namespace="payroll"), "test") as session:
+            await DeadLetters(session).requeue(timeout=PATIENCE, vouch=True)
+    assert users == [operator]
 
 
 async def test_a_doctor_names_routing_keys_that_are_missing(grants: Grants, namespace: str) -> None:
