@@ -27,10 +27,11 @@ KNOWN = {"", "bash", "console", "json", "make", "py", "python", "sh", "shell", "
 
 
 def _commands(block: Block) -> str:
-    """Return what is typed: all of it, or in a console the lines behind the prompt."""
+    """Return what is typed: all of it, or in a console the lines behind the prompt, each command in one line."""
+    text = block.text.replace("\\\n", "")
     if block.language != "console":
-        return block.text
-    return "\n".join(line.removeprefix("$ ") for line in block.text.splitlines() if line.startswith("$ "))
+        return text
+    return "\n".join(line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ "))
 
 
 COMMANDS = [
