@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import aiormq
 import pytest
 
 from rabibridge import ConnectionState, RemoteExecutionError, SignatureError
+from rabibridge._operations.dead_letters import DeadLetters
+from rabibridge._operations.operator_session import operator_session
+from rabibridge._operations.worker_checks import check_workers
 from rabibridge_core._security import key_ring
+from rabibridge_core._security.setup import guard_from
 from rabibridge_core._security.signature import SIGNATURE, VOUCHED
 from tests.rabbitmq.support import Gate, until_waiting
 from tests.support.waiting import soon, until
@@ -110,6 +115,86 @@ async def test_another_client_reads_no_argument_in_the_queue_or_among_dead_lette
     assert dead.body == waiting.body
     assert MARKER not in repr((dead.body, dead.header.properties))
     assert "'hmac' is not in the key ring" in str((dead.header.properties.headers or {})["rb-dead-reason"])
+
+
+@pytest.mark.parametrize("options", [{}, ENCRYPTED])
+async def test_a_letter_is_signed_anew_when_it_is_requeued(
+    stage: Stage, raw: aiormq.abc.AbstractChannel, options: dict[str, Any]
+) -> None:
+    ran: asyncio.Queue[str] = asyncio.Queue()
+
+    async def run(text: str) -> None:
+        await ran.put(text)
+
+    # This worker has not got the key, so that the request is put aside.
+    server = await served(stage, run, **keys(stage, f"{OTHER}\n{AES}", "other", **options))
+    client = await stage.client(**keys(stage, **options))
+    await soon(client.options(timeout=600, headers={"tenant": "a"}).notify("run", MARKER))
+    await until_waiting(stage.url, "rpc.dead", 1)
+    await soon(server.close())
+    letter = await raw.basic_get("rpc.dead")
+    await raw.basic_reject(letter.delivery_tag or 0, requeue=True)
+    server = await served(stage, run, **keys(stage, f"{HMAC}\n{OTHER}\n{AES}", **options))
+    # The letter has run here once, so that this worker drops its copies.
+    await raw.basic_publish(
+        letter.body, exchange="rpc", routing_key="async_run", properties=_as_sent(letter.header.properties)
+    )
+    assert await soon(ran.get()) == MARKER
+    await raw.basic_publish(
+        letter.body, exchange="rpc", routing_key="async_run", properties=_as_sent(letter.header.properties)
+    )
+    await until(lambda: server.refused_messages == {"replayed": 1})
+    forged: Any = {**dict(letter.header.properties), "correlation_id": "forged", "user_id": None}
+    await raw.basic_publish(letter.body, routing_key="rpc.dead", properties=aiormq.spec.Basic.Properties(**forged))
+    await until_waiting(stage.url, "rpc.dead", 2)
+    given = keys(stage, f"{HMAC}\n{OTHER}\n{AES}", "other", **options)["settings"]
+    async with operator_session(given, "test") as session:
+        report = await soon(DeadLetters(session, guard=guard_from(given, "operator")).requeue())
+    assert await soon(ran.get()) == MARKER
+    assert len(report.requeued) == 1
+    ((_, reason),) = report.refused
+    assert reason.startswith("it cannot be signed anew: the signature with the key 'hmac' is wrong")
+    assert server.refused_messages == {"replayed": 1}
+    assert ran.empty()
+
+
+def _as_sent(properties: Any) -> aiormq.spec.Basic.Properties:
+    """Return the properties of a dead letter without its death."""
+    headers = {name: value for name, value in properties.headers.items() if not name.startswith("rb-dead-")}
+    return aiormq.spec.Basic.Properties(**{**dict(properties), "headers": headers, "user_id": None})
+
+
+async def test_what_no_sender_of_ours_sends_is_refused_and_ends_nothing(
+    stage: Stage, raw: aiormq.abc.AbstractChannel
+) -> None:
+    server = await served(stage, echo, **keys(stage))
+    for number, odd in enumerate(([1], None, {"a": [1]}, datetime(2026, 1, 1, tzinfo=UTC))):
+        headers: Any = {SIGNATURE: "1 hmac s 1 1 - async_echo AAAA", "odd": odd}
+        properties = aiormq.spec.Basic.Properties(headers=headers, content_type="application/json")
+        await raw.basic_publish(b"[[],{}]", exchange="rpc", routing_key="async_echo", properties=properties)
+        await until(lambda expected=number + 1: server.refused_messages == {"signature": expected})  # type: ignore[misc]
+    assert await soon((await stage.client(**keys(stage))).remote_call("echo", (1,))) == 1
+
+
+async def test_workers_tell_the_ids_of_their_keys_and_doctor_warns_of_a_wrong_order(stage: Stage) -> None:
+    early = keys(stage, f"{HMAC}\n{OTHER}\n{AES}", "other", encryption_key_id="aes")
+    await served(stage, echo, **early, name="early")
+    late = stage.new_server(**keys(stage, HMAC), name="late")
+    late.add_service(echo)
+    await soon(late.connect())
+    stage.start(late)
+    await until(lambda: bool(late.health()))
+    both = keys(stage, f"{HMAC}\n{OTHER}\n{AES}")
+    client = await stage.client(**both)
+    told = {one.name: (one.signing_key, one.accepted_keys, one.encryption_key) for one in await soon(client.workers())}
+    assert told == {"early": ("other", ("hmac", "other", "aes"), "aes"), "late": ("hmac", ("hmac",), "")}
+    async with operator_session(both["settings"], "test") as session:
+        findings = [one for one in await soon(check_workers(session, both["settings"], 5.0)) if one.check == "keys"]
+    assert [(one.status.value, one.text) for one in findings] == [
+        ("warning", "does not accept the key 'other', with which early signs"),
+        ("warning", "does not accept the key 'aes', with which early encrypts"),
+    ]
+    assert all(one.subject.startswith("late on ") for one in findings)
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])

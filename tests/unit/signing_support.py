@@ -67,12 +67,13 @@ class Tap:
         self.sent: list[tuple[str, Request]] = []
         self.received: list[Reply] = []
         self.caller: Any = None
+        self.inject: Callable[[bytes, Reply], None]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     async def open_caller(self, events: CallerEvents, /) -> Caller:
-        replied = events.replied
+        replied = self.inject = events.replied
 
         def tapped(correlation_id: bytes, reply: Reply, /) -> None:
             self.received.append(reply)

@@ -200,6 +200,14 @@ def test_what_is_no_signature(signature: Any) -> None:
         guard_of().open("request", b"7", Content(b"", None, None, {SIGNATURE: signature} if signature else None))
 
 
+@pytest.mark.parametrize("value", [[1], None, {"a": 1}])
+def test_a_header_of_a_type_that_nobody_signs_is_refused(value: Any) -> None:
+    guard = guard_of()
+    sealed = guard.seal("request", b"7", CONTENT)
+    with pytest.raises(SignatureError, match="a header that nobody signs"):
+        guard.open("request", b"7", sealed._replace(headers={**(sealed.headers or {}), "odd": value}))
+
+
 def test_an_encrypted_body_is_bound_to_its_message_even_by_one_who_can_sign() -> None:
     guard = guard_of(encryption_id="aes")
     one = guard.seal("request", b"7", CONTENT, target="f")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.headers import ERROR_KEY_ID
 from rabibridge_core._protocol.remote_errors import failure_headers
+from rabibridge_core._protocol.streams import PART
 from rabibridge_core._reporting.error_text import class_names
 from rabibridge_core._security.cancels import sign_cancel
 from rabibridge_core._security.signature import SIGNATURE, Content
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardedCaller", "GuardedCallerEvents"]
 
+_STREAMS_MAX = 16_384
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
@@ -117,24 +119,47 @@ class GuardedCallerEvents:
         self.confirmed = events.confirmed
         self.not_permitted, self.too_large = events.not_permitted, events.too_large
         self.lost = events.lost
+        self._signed: dict[bytes, str] = {}
+        """The streams of which a part was signed rightly, the last one heard at the end, and with which key."""
 
     def replied(self, correlation_id: bytes, reply: Reply, /) -> None:
-        """Called for each reply."""
+        """Called for each reply.
+
+        One that is refused ends its call, since most likely its worker has other keys. But a stream of which a part was
+        signed rightly has a worker that signs: what is refused then was changed on the way or comes from somebody else,
+        who must not end it. It is counted and ignored, unless the key of the parts before is gone.
+        """
+        signed = self._signed
         try:
             if SIGNATURE in (reply.headers or {}):
-                reply = self._guard.open("reply", correlation_id, reply).content
+                opened = self._guard.open("reply", correlation_id, reply)
+                reply = opened.content
+                known = signed.pop(correlation_id, None) if signed else None
+                if reply.headers is not None and PART in reply.headers:
+                    signed[correlation_id] = opened.claims.key_id
+                    if known is None and len(signed) > _STREAMS_MAX:
+                        del signed[next(iter(signed))]
             elif (refusal := self._guard.refuses_unsigned(reply.content_type)) is not None:
                 raise refusal
         except SignatureError as error:
+            key_id = signed.get(correlation_id)
+            if key_id is not None and not (isinstance(error, KeyUnknownError) and error.key_id == key_id):
+                self._guard.refusals.add(_kind(error), f"a message to a stream: {error}; it is ignored")
+                return
+            signed.pop(correlation_id, None)
             reply = self._refused(error)
         self._events.replied(correlation_id, reply)
 
     def _refused(self, error: SignatureError) -> Reply:
         """Return what takes the place of a reply that is refused: the call ends with the error."""
-        kind = "reply-key" if isinstance(error, KeyUnknownError) else "reply-signature"
+        kind = _kind(error)
         self._guard.refusals.add(kind, f"a reply: {error}")
         text = str(error)
         headers = failure_headers(kind, class_names(type(error)), text)
         if error.key_id:
             headers[ERROR_KEY_ID] = error.key_id
         return Reply(*self._codec.encode([1, text]), headers)
+
+
+def _kind(error: SignatureError) -> str:
+    return "reply-key" if isinstance(error, KeyUnknownError) else "reply-signature"

@@ -47,7 +47,7 @@ MARKS: Final = _Marks((size, _PRESENT + _LENGTH.pack(size)) for size in range(10
 
 
 class FieldsError(ValueError):
-    """Bytes that :func:`join` or :func:`encode_headers` has not made."""
+    """Bytes that :func:`join` or :func:`encode_headers` has not made, or headers that cannot be encoded."""
 
 
 def bytes_field(field: bytes | None) -> bytes:
@@ -98,7 +98,11 @@ def _split(joined: bytes) -> Iterator[bytes | None]:
 
 
 def encode_headers(headers: Headers) -> bytes:
-    """Return headers as bytes: the same whatever their order, and different for every difference."""
+    """Return headers as bytes: the same whatever their order, and different for every difference.
+
+    Raises:
+        FieldsError: a value has a type that no sender of ours sends, such as a list.
+    """
     if not headers:
         return b""
     fields: list[bytes] = []
@@ -136,7 +140,9 @@ def _encode_value(value: HeaderValue) -> bytes:
         return b"d" + _DOUBLE.pack(value)
     if isinstance(value, str):
         return b"s" + value.encode("utf-8", "surrogatepass")
-    return b"x" + value
+    if isinstance(value, bytes):
+        return b"x" + value
+    raise FieldsError(f"a value of type {type(value).__name__}")
 
 
 def _decode_value(kind: bytes, value: bytes) -> HeaderValue:

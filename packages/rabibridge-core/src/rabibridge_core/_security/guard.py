@@ -178,7 +178,10 @@ class Guard:
         headers = signed_headers(given)
         content = _new_tuple(Content, (body, content_type, content_encoding, headers))
         start = known_start(direction, self.rules.namespace, key_id, sender)
-        bound = bound_bytes(start, words, correlation_id, reply_address, persistent, content)
+        try:
+            bound = bound_bytes(start, words, correlation_id, reply_address, persistent, content)
+        except FieldsError as error:
+            raise SignatureError(f"it has a header that nobody signs: {error}", key_id=key_id) from None
         if not key.verify(signature, bound, body):
             raise SignatureError(
                 f"the signature with the key {key_id!r} is wrong: the message was changed or moved, or that key is "

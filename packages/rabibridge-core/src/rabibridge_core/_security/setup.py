@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_core._codec.codec import Codec
+from rabibridge_core._security.guard import Guard
 from rabibridge_core._security.key_ring import KeyRing, parse_ring
 from rabibridge_core._security.keys import EncryptionKey
 from rabibridge_core._security.rules import Rules
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from rabibridge_core._codec.codec import Codec
     from rabibridge_core.settings import Settings
 
-__all__ = ["has_keys", "rules_from"]
+__all__ = ["guard_from", "has_keys", "rules_from"]
+
+
+def guard_from(settings: Settings, name: str) -> Guard | None:
+    """Return what signs and checks for an operator; ``None``: there are no keys.
+
+    Raises:
+        ConfigurationError: half of a configuration is given.
+    """
+    if not has_keys(settings):
+        return None
+    return Guard(rules_from(settings, Codec.from_settings(settings, trust_broker=True)), name)
 
 
 def has_keys(settings: Settings) -> bool:

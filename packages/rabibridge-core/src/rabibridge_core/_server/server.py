@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
+    from rabibridge_core._security.rules import Rules
     from rabibridge_core._services.access import Policy
     from rabibridge_core._services.registry import Registry
     from rabibridge_core._services.schema import ServiceSchema
@@ -57,6 +58,7 @@ class Server:
         process: ProcessScope | None = None,
         control: bool = True,
         policy: Policy | None = None,
+        rules: Rules | None = None,
     ) -> None:
         """Own ``transport``: it is connected and closed together with this server.
 
@@ -73,6 +75,7 @@ class Server:
             process: the lifespan, and what overrides providers; ``None``: neither.
             control: whether it answers control requests, if the transport can receive them.
             policy: decides which calls are admitted; ``None``: nothing but the services themselves.
+            rules: the keys that its transport signs and encrypts with, of which it tells the ids; ``None``: none.
         """
         self.transport, self.name = transport, name
         self.process = ProcessScope() if process is None else process
@@ -83,7 +86,7 @@ class Server:
         )  # fmt: skip
         self._control = control
         self._responder: ControlResponder | None = None
-        self._report = WorkerReport(name, self.services, self.health, lambda: self.stopping)
+        self._report = WorkerReport(name, self.services, self.health, lambda: self.stopping, rules)
         self._connected = self._running = False
         self._started = asyncio.Event()
         self._stop_requested = asyncio.Event()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._observability.health import Health
     from rabibridge_core._observability.loop_monitor import LoopMonitor
+    from rabibridge_core._security.rules import Rules
     from rabibridge_core._server.running_services import RunningServices
     from rabibridge_core._services.schema import ServiceSchema
 
@@ -42,6 +43,7 @@ class WorkerReport:
         services: RunningServices,
         health: Callable[[], Health],
         draining: Callable[[], bool],
+        rules: Rules | None = None,
     ) -> None:
         """Report about a server.
 
@@ -50,6 +52,7 @@ class WorkerReport:
             services: its services.
             health: tells whether every service receives calls.
             draining: tells whether it finishes what it has in hand.
+            rules: with which keys it signs and encrypts; ``None``: it has none.
         """
         self.monitor: LoopMonitor | None = None
         """Knows how long the event loop takes to react, while the server runs."""
@@ -57,6 +60,7 @@ class WorkerReport:
         self._services = services
         self._health = health
         self._draining = draining
+        self._rules = rules
         self._started_at, self._made = time.time(), monotonic()
         self._cpu: deque[tuple[float, float]] = deque([(self._made, time.process_time())], maxlen=_CPU_SAMPLES)
         self._audiences = Audiences(services.registry)
@@ -85,7 +89,7 @@ class WorkerReport:
             for schema in self._services.registry
             if service in ("", schema.name) and schema.name not in hidden
         ]
-        monitor = self.monitor
+        monitor, rules = self.monitor, self._rules
         status = WorkerStatus(
             id="",
             name=self._name,
@@ -105,6 +109,9 @@ class WorkerReport:
             cpu_seconds=time.process_time(),
             cpu=self._cpu_share(),
             in_hand=sum(each.in_hand for each in runners) if hidden else self._services.active_requests,
+            signing_key="" if rules is None else rules.signing_id,
+            accepted_keys=() if rules is None else rules.ring.ids,
+            encryption_key="" if rules is None else rules.encryption_id,
             services=tuple(runners),
         ).to_json()
         for of_asker in ("id", "time", "answered_in", "clock_difference"):

@@ -20,6 +20,7 @@ FAILURES_MAX = 16
 _TEXT_MAX = 1000
 _NAME_MAX = 200
 _REASONS_MAX = 64
+_KEYS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,9 @@ class WorkerStatus:
         cpu_seconds: the processor time that its process has used.
         cpu: which part of one processor it used over the last ten seconds or so: 1.0 is all of one.
         in_hand: how many calls of all services it has received and not answered.
+        signing_key: the id of the key with which it signs; empty: it has no keys, or does not say.
+        accepted_keys: the ids of the keys in its ring that are valid now.
+        encryption_key: the id of the key with which it encrypts; empty: none.
         services: its services, by name.
         time: when it answered, in seconds since 1970 by its clock.
         answered_in: how long the answer took, in seconds.
@@ -109,6 +113,9 @@ class WorkerStatus:
     cpu_seconds: float = 0.0
     cpu: float | None = None
     in_hand: int = 0
+    signing_key: str = ""
+    accepted_keys: tuple[str, ...] = ()
+    encryption_key: str = ""
     services: tuple[ServiceOnWorker, ...] = ()
     time: float = 0.0
     answered_in: float = 0.0
@@ -153,6 +160,9 @@ class WorkerStatus:
             "cpu_seconds": self.cpu_seconds,
             "cpu": self.cpu,
             "in_hand": self.in_hand,
+            "signing_key": self.signing_key,
+            "accepted_keys": list(self.accepted_keys),
+            "encryption_key": self.encryption_key,
             "services": [service.to_json() for service in self.services],
             "time": self.time,
             "answered_in": self.answered_in,
@@ -186,6 +196,9 @@ class WorkerStatus:
             cpu_seconds=number(value.get("cpu_seconds")),
             cpu=optional_number(value.get("cpu")),
             in_hand=whole(value.get("in_hand")),
+            signing_key=text(value.get("signing_key"), _NAME_MAX),
+            accepted_keys=listed(value.get("accepted_keys"), lambda one: text(one, _NAME_MAX) or None, _KEYS_MAX),
+            encryption_key=text(value.get("encryption_key"), _NAME_MAX),
             services=listed(value.get("services"), lambda one: ServiceOnWorker.from_json(one, name), SERVICES_MAX),
             time=number(value.get("time")),
             answered_in=number(value.get("answered_in")),

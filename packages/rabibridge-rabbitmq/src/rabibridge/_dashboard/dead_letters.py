@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge._operations.dead_letters import DeadLetters
 from rabibridge._operations.letters import LetterFilter
 from rabibridge._operations.operator_session import operator_session
+from rabibridge_core._security.setup import guard_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,8 +46,12 @@ class Letters:
             letters: their ids.
             timeout: the time in seconds that each is given; ``None``: what is left of its own.
         """
-        async with operator_session(self._settings(), "dashboard") as session:
-            report = await DeadLetters(session).requeue(LetterFilter(ids=frozenset(letters)), timeout=timeout)
+        settings = self._settings()
+        guard = guard_from(settings, "dead letters")
+        async with operator_session(settings, "dashboard") as session:
+            report = await DeadLetters(session, guard=guard).requeue(
+                LetterFilter(ids=frozenset(letters)), timeout=timeout
+            )
         said = f"{len(report.requeued)} requeued"
         if report.refused:
             said += f"; {len(report.refused)} stay: {report.refused[0].reason}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aiormq import exceptions as amqp
 
 from rabibridge._amqp.frames import FrameError
+from rabibridge._amqp.reply_to import caller_address
 from rabibridge._connection.error_translation import translated
 from rabibridge._operations.errors import OperationError
 from rabibridge._operations.letter_channel import LetterChannel
@@ -25,12 +26,17 @@ from rabibridge._operations.letter_reports import LetterList, LetterRefusal, Req
 from rabibridge._operations.letters import DeadLetter, LetterFilter, read_letter
 from rabibridge._operations.queue_states import state_of
 from rabibridge._operations.requeued_message import requeued_properties
+from rabibridge_core._security.resealing import seal_anew
+from rabibridge_core._security.signature import SIGNATURE
+from rabibridge_core.errors import RabiBridgeError
+from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from rabibridge._connection.session import Session
     from rabibridge._operations.letter_channel import TakenMessage
+    from rabibridge_core._security.guard import Guard
 
 __all__ = ["DeadLetters"]
 
@@ -42,15 +48,17 @@ _EVERY = LetterFilter()
 class DeadLetters:
     """The dead letters of a namespace on a virtual host. Operations take turns."""
 
-    def __init__(self, session: Session, *, beside_consumers: bool = False) -> None:
+    def __init__(self, session: Session, *, guard: Guard | None = None, beside_consumers: bool = False) -> None:
         """Use an open connection; no other object of this class may use it.
 
         Args:
             session: the connection.
+            guard: signs letters anew that are moved back; ``None``: there are no keys.
             beside_consumers: whether to take letters out also while others consume from the queue. They get each letter
                 once all the same, but perhaps in another order.
         """
         self._session = session
+        self._guard = guard
         self._queue = session.names.dead_letters
         self._beside_consumers = beside_consumers
         self._lock_queue = f"{self._queue}.lock"
@@ -102,6 +110,9 @@ class DeadLetters:
         be moved stays, and so do those behind it that are for the same queue. Only letters that are there when it
         begins are moved.
 
+        With keys, letters that are signed are signed anew, since workers drop what they have seen and what has expired;
+        one whose signature is wrong stays. Without, each keeps its signature.
+
         Args:
             which: which of them. Foreign ones are left.
             timeout: the time that each of them is given from now on, in seconds; ``None``: what is left of its own
@@ -143,13 +154,19 @@ class DeadLetters:
             return "it is foreign: it did not come from the queue of a service"
         if timeout is None and letter.is_expired(now):
             return "its time is up: give it a new one (--timeout)"
+        body, signed = message.body, None
         try:
+            if self._guard is not None and SIGNATURE in letter.headers:
+                sealed = self._sealed(self._guard, letter, message, timeout)
+                body, signed = sealed.body, sealed.headers
             flags, properties = requeued_properties(
-                letter, message.properties, timeout=timeout, now=now, user_id=user_id
+                letter, message.properties, timeout=timeout, now=now, user_id=user_id, signed=signed
             )
         except FrameError as error:
             return f"it cannot be sent: {error}"
-        refusal = await channel.publish(b"", letter.queue.encode(), flags, properties, message.body)
+        except RabiBridgeError as error:
+            return f"it cannot be signed anew: {error}"
+        refusal = await channel.publish(b"", letter.queue.encode(), flags, properties, body)
         if not refusal:
             channel.acknowledge(message.tag)
             return ""
@@ -159,6 +176,19 @@ class DeadLetters:
             reason = f"the queue {letter.queue!r} does not exist: start a worker of the service first"
         stuck[letter.queue] = f"{reason} (it waits behind another letter of this queue)"
         return reason
+
+    @staticmethod
+    def _sealed(guard: Guard, letter: DeadLetter, message: TakenMessage, timeout: float | None) -> Reply:
+        properties = message.properties
+        content = Reply(message.body, properties.content_type, properties.content_encoding, letter.headers)
+        return seal_anew(
+            guard,
+            properties.correlation_id,
+            content,
+            reply_address=caller_address(properties.reply_to),
+            persistent=properties.persistent,
+            timeout=timeout,
+        )
 
     async def purge(self, which: LetterFilter = _EVERY, *, foreign: bool = False) -> int:
         """Delete letters; return how many.

@@ -26,7 +26,7 @@ class Finding(NamedTuple):
 
     Attributes:
         check: what was checked: ``dns``, ``tcp``, ``tls``, ``protocol``, ``login``, ``broker``, ``alarm``, ``clock``,
-            ``workers``, ``permission``, ``queue``, ``consumers``, ``dead letters``, ``credentials``, ``virtual host``,
+            ``keys``, ``workers``, ``permission``, ``queue``, ``consumers``, ``dead letters``, ``credentials``, ``virtual host``,
             ``target`` or ``configuration``.
         subject: which one: a host, an exchange, a queue, a setting.
         status: how bad it is.

@@ -20,11 +20,12 @@ from rabibridge._amqp.headers import (
     USER_HEADER,
 )
 from rabibridge_core._protocol.headers import RESENT
+from rabibridge_core._security.signature import VOUCHED
 
 if TYPE_CHECKING:
     from rabibridge._amqp.properties import Properties
     from rabibridge._operations.letters import DeadLetter
-    from rabibridge_core.transport import HeaderValue
+    from rabibridge_core.transport import Headers, HeaderValue
 
 __all__ = ["requeued_properties"]
 
@@ -43,7 +44,13 @@ _DROPPED = tuple(
 
 
 def requeued_properties(
-    letter: DeadLetter, properties: Properties, *, timeout: float | None, now: float, user_id: bytes = b""
+    letter: DeadLetter,
+    properties: Properties,
+    *,
+    timeout: float | None,
+    now: float,
+    user_id: bytes = b"",
+    signed: Headers | None = None,
 ) -> tuple[int, bytes]:
     """Return flags and encoded properties of the message that takes the place of a dead letter.
 
@@ -55,13 +62,14 @@ def requeued_properties(
         timeout: the time that it is given, in seconds; ``None``: what is left of its own.
         now: the time, in seconds since 1970.
         user_id: the user that vouches for it; empty: nobody does.
+        signed: its headers with a new signature, if it was signed anew.
 
     Raises:
         FrameError: its properties are malformed.
     """
-    added: dict[str, HeaderValue] = {DEATHS_HEADER: letter.deaths}
+    added: dict[str, HeaderValue] = {**(signed or {}), DEATHS_HEADER: letter.deaths}
     expiration = b""
-    dropped = _DROPPED
+    dropped = _DROPPED if signed is None else (*_DROPPED, VOUCHED.encode())
     if timeout is not None:
         # Workers compare this header with others of the same caller, by whose clock ours is not.
         dropped += (DEADLINE_HEADER.encode(),)

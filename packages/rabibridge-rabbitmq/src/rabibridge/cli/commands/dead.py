@@ -216,11 +216,14 @@ def _connected(beside_consumers: bool) -> AbstractAsyncContextManager[DeadLetter
     from rabibridge._operations.dead_letters import DeadLetters
     from rabibridge._operations.operator_session import operator_session
     from rabibridge.cli.operations import broker_settings
+    from rabibridge_core._security.setup import guard_from
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[DeadLetters]:
-        async with operator_session(broker_settings(), "dead") as session:
-            yield DeadLetters(session, beside_consumers=beside_consumers)
+        settings = broker_settings()
+        guard = guard_from(settings, "dead letters")
+        async with operator_session(settings, "dead") as session:
+            yield DeadLetters(session, guard=guard, beside_consumers=beside_consumers)
 
     return connect()
 

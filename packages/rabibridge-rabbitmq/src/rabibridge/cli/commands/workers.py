@@ -25,7 +25,7 @@ Examples:
   rabibridge workers
   rabibridge workers --json | jq '.workers[] | select(.ready | not)'
 """
-_HEADINGS = ("worker", "state", "up", "serves", "in hand", "calls/s", "cpu", "memory", "lag")
+_HEADINGS = ("worker", "state", "up", "serves", "in hand", "calls/s", "cpu", "memory", "lag", "keys")
 
 
 @app.command(epilog=_EXAMPLES)
@@ -68,4 +68,14 @@ def _row(worker: WorkerStatus) -> tuple[object, ...]:
         "-" if worker.cpu is None else f"{worker.cpu:.0%}",
         "-" if worker.memory is None else f"{worker.memory / 2**20:,.0f} MiB",
         "-" if lag is None else milliseconds(lag),
+        _keys(worker),
     )
+
+
+def _keys(worker: WorkerStatus) -> str:
+    """Return with which key it signs, which others it accepts, and with which it encrypts."""
+    if not worker.signing_key:
+        return "-"
+    own = (worker.signing_key, worker.encryption_key)
+    others = "".join(f" +{key_id}" for key_id in worker.accepted_keys if key_id not in own)
+    return worker.signing_key + others + (f" ({worker.encryption_key})" if worker.encryption_key else "")

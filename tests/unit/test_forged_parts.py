@@ -1,0 +1,109 @@
+"""Messages of a healthy stream or upload that somebody forges: they are counted, and end nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rabibridge_core._protocol.streams import INDEX, ITEMS, PART
+from rabibridge_core._security.signature import SIGNATURE
+from rabibridge_core.errors import KeyUnknownError, StreamError
+from rabibridge_core.transport import Reply
+from tests.support.waiting import soon, until
+from tests.unit.signing_support import HMAC, OTHER, bare, pair
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LONG = "x" * 2000
+
+
+async def count(to: int, text: str = "") -> AsyncIterator[Any]:
+    for number in range(to):
+        yield number, text
+
+
+async def total(numbers: AsyncIterator[int]) -> int:
+    return sum([number async for number in numbers])
+
+
+def is_part(message: Any) -> bool:
+    return PART in (message.headers or {})
+
+
+@pytest.mark.parametrize("how", ["unsigned", "signed for something else", "with an unknown key", "a last reply"])
+async def test_a_forged_part_does_not_end_a_stream(how: str) -> None:
+    async with pair([count]) as (client, server, tap):
+        stream = client.options(timeout=60).stream(count, 3000, LONG)
+        assert list(await soon(anext(stream))) == [0, LONG]
+        correlation_id = tap.sent[0][1].correlation_id
+        part = next(reply for reply in tap.received if is_part(reply))
+        signature = str((part.headers or {})[SIGNATURE])
+        forged = {
+            "unsigned": bare(part),
+            "signed for something else": part._replace(body=part.body + b"x"),
+            "with an unknown key": part._replace(
+                headers={**(part.headers or {}), SIGNATURE: signature.replace(" hmac ", " gone ")}
+            ),
+            "a last reply": Reply(b"\x92\x00\xc0", "application/x-msgpack", None, None),
+        }[how]
+        for _ in range(3):
+            tap.inject(correlation_id, forged)
+        assert [item[0] async for item in stream] == list(range(1, 3000))
+        kind = "reply-key" if how == "with an unknown key" else "reply-signature"
+        assert client.refused_messages == {kind: 3}
+        assert server.refused_messages == {}
+
+
+async def test_a_stream_whose_key_is_gone_ends_at_once() -> None:
+    both = f"{HMAC}\n{OTHER}"
+    async with pair([count], client_ring=both, server_ring=both, server_id="other") as (client, _, _):
+        stream = client.options(timeout=600).stream(count, 100_000, LONG)
+        await soon(anext(stream))
+        ring: Any = client._rules.ring  # type: ignore[union-attr]
+        del ring._keys["other"]
+        with pytest.raises(KeyUnknownError, match="'other' is not in the key ring"):
+            [item async for item in stream]
+
+
+async def test_parts_that_lose_their_signature_on_the_way_are_as_good_as_lost() -> None:
+    async with pair([count]) as (client, _, tap):
+        stream = client.options(timeout=60).stream(count, 2000, LONG)
+        await soon(anext(stream))
+        stripped: list[Reply] = []
+
+        def strip_one(reply: Reply) -> Reply:
+            if not stripped and is_part(reply) and (reply.headers or {})[PART] == ITEMS:
+                stripped.append(reply)
+                return bare(reply)  # type: ignore[no-any-return]
+            return reply
+
+        tap.back = strip_one
+        with pytest.raises(StreamError, match="a message is missing"):
+            [item async for item in stream]
+        assert client.refused_messages == {"reply-signature": 1}
+
+
+@pytest.mark.parametrize("how", ["unsigned", "signed for something else"])
+async def test_a_forged_item_does_not_end_an_upload(how: str) -> None:
+    go_on = asyncio.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(10):
+            yield number
+        await go_on.wait()
+        yield 10
+
+    async with pair([total]) as (client, server, tap):
+        call = asyncio.ensure_future(client.options(timeout=60).call(total, numbers()))
+        await until(lambda: any(kind == "feed" for kind, _ in tap.sent))
+        fed = next(request for kind, request in tap.sent if kind == "feed")
+        items = fed._replace(headers={**(fed.headers or {}), PART: ITEMS, INDEX: 5})
+        end = fed._replace(headers={**(fed.headers or {}), PART: "error"})
+        for forged in (items, end, fed._replace(headers={**(fed.headers or {}), PART: "cancel"})):
+            tap.caller.feed(bare(forged) if how == "unsigned" else forged)
+        await until(lambda: server.refused_messages == {"signature": 3})
+        go_on.set()
+        assert await soon(call) == 55
