@@ -26,8 +26,8 @@ class Finding(NamedTuple):
 
     Attributes:
         check: what was checked: ``dns``, ``tcp``, ``tls``, ``protocol``, ``login``, ``broker``, ``alarm``, ``clock``,
-            ``keys``, ``workers``, ``permission``, ``queue``, ``consumers``, ``dead letters``, ``credentials``, ``virtual host``,
-            ``target`` or ``configuration``.
+            ``keys``, ``workers``, ``permission``, ``queue``, ``consumers``, ``dead letters``, ``credentials``,
+            ``virtual host``, ``target`` or ``configuration``.
         subject: which one: a host, an exchange, a queue, a setting.
         status: how bad it is.
         text: what was found.
