@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +16,11 @@ import pytest
 from tools.previous import PreviousError, previous_python
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 _SCRIPTS = Path(__file__).with_name("previous_scripts")
 _PATIENCE = 120.0
-_EXPECTED = {
+EXPECTED = {
     "result": 9,
     "large": True,
     "sync": 3,
@@ -52,8 +53,11 @@ def previous() -> Path:
 
 
 @asynccontextmanager
-async def running(python: Path, script: str, config: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(
+    python: Path, script: str, config: dict[str, Any], variables: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RABI"))}
+    environment |= variables
     process = await asyncio.create_subprocess_exec(
         str(python), str(_SCRIPTS / script), json.dumps(config), env=environment, stdout=asyncio.subprocess.PIPE
     )
@@ -84,4 +88,4 @@ async def test_every_kind_of_call(
     async with running(pythons[server], "serves.py", config) as worker:
         assert "ready" in await line(worker)
         async with running(pythons[caller], "calls.py", config) as client:
-            assert await line(client) == _EXPECTED
+            assert await line(client) == EXPECTED
