@@ -28,7 +28,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak stream-memory
-.PHONY: bench compare compare-sync compare-streams bench-check overload scaling broker build clean
+.PHONY: bench compare compare-sync compare-streams compare-protection bench-check overload scaling broker build clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -109,6 +109,9 @@ compare-sync: $(STAMP)  ## Measure synchronous callers alone, against nameko, Ce
 
 compare-streams: $(STAMP)  ## Measure streams alone, against grpc.aio and nats-py; a minute
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
+
+compare-protection: $(STAMP)  ## Measure what users in requests, signatures and encryption cost; a minute
+	@$(BIN)/python -m benchmarks.protection $(ARGS)
 
 bench-check: $(STAMP)  ## Fail if the ratios recorded by `make compare` have dropped
 	@$(BIN)/python -m benchmarks.check $(ARGS)

@@ -1,4 +1,4 @@
-"""What signatures and encryption cost: ``python -m benchmarks.signing``.
+"""What signatures and encryption cost without a broker: ``python -m benchmarks.signing``.
 
 Client and server share a process and the broker in memory, so that only computing counts: the processor time of a call,
 of both sides together. The settings take turns; the least of all turns is printed.

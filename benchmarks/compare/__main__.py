@@ -20,6 +20,7 @@ from benchmarks.compare.report import Report
 from benchmarks.compare.rounds import measure, say
 from benchmarks.compare.stage import Stage
 from benchmarks.environments import ROOT, UnavailableError
+from benchmarks.protection.__main__ import compare as compare_protection
 from benchmarks.roster import BASELINE, ENTRIES, US
 from benchmarks.streams.__main__ import compare as compare_streams
 from benchmarks.streams.roster import CONTENDERS as STREAMS
@@ -50,6 +51,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--no-footprint", action="store_true", help="skip imports and idle clients")
     parser.add_argument("--no-synchronous", action="store_true", help="skip synchronous callers")
     parser.add_argument("--no-streams", action="store_true", help="skip streams")
+    parser.add_argument("--no-protection", action="store_true", help="skip users, signatures and encryption")
     parser.add_argument("--no-write", action="store_true", help="change no file; print the tables to standard output")
     return parser.parse_args()
 
@@ -84,6 +86,8 @@ def main() -> int:
             compare_streams(
                 broker, only=list(STREAMS), rounds=options.rounds, seconds=options.seconds, keep=not options.no_write
             )
+        if not options.no_protection:
+            compare_protection(broker, turns=3 * options.rounds, keep=not options.no_write)
     if not report.measured.rounds:
         return 1
     if not options.no_write:

@@ -12,7 +12,7 @@ from rabibridge._amqp import frames
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.fast_path import RequestTemplate, encode_simple_reply
 from rabibridge._amqp.field_tables import encode_table
-from rabibridge._amqp.headers import deadline_table, stream_table
+from rabibridge._amqp.headers import deadline_table, parse_signed_table, stream_table
 from rabibridge._amqp.methods import publish_method
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge_core._protocol.streams import STREAM_HEADERS
@@ -146,7 +146,10 @@ _types = st.sampled_from(["", "application/msgpack", "text/é"])
 _encodings = st.sampled_from([None, "zstd"])
 
 
-_headers = st.sampled_from([None, {}, STREAM_HEADERS, {"rb-idempotent": True}])
+_SIGNED: Headers = {"rb-signature": "1 k sender 7 1700000000000 1700000005000 async_add " + "A" * 43}
+_headers = st.sampled_from(
+    [None, {}, STREAM_HEADERS, _SIGNED, {"tenant": "a", "n": 7}, {"rb-key": "k"}, {"CC": "x"}, {"x": "y" * 1500}]
+)
 
 
 @given(
@@ -174,17 +177,40 @@ def test_the_fast_path_encodes_a_request_like_the_general_encoder(
         and len(body) <= MAX_PAYLOAD
         and kind
         and not (encoding or seconds is None or persistent)
-        and (not headers or headers is STREAM_HEADERS)
+        and (not headers or not ({"rb-key", "CC"} & headers.keys() or len(encode_table(headers)) > 1500))
     )
     assert bool(written) == bool(usual)
     if written:
         assert seconds is not None
-        encode_headers = stream_table if headers else deadline_table
-        table = encode_headers(int(expiration_of(seconds)), int((now + seconds) * 1000))
+        times = int(expiration_of(seconds)), int((now + seconds) * 1000)
+        table = encode_table({**(headers or {}), "rb-timeout": times[0], "rb-deadline": times[1]})
+        assert headers or table == deadline_table(*times)
+        assert headers is not STREAM_HEADERS or table == stream_table(*times)
         expiration = expiration_of(seconds)
         flags, properties = encode_properties(Properties(kind, None, table, name, _REPLY_TO, expiration, user_id=user))
         assert written == frames.content(1, _METHOD, flags, properties, body, MAX_PAYLOAD)
         assert template.encode(_METHOD, request, now) == written
+
+
+_table_headers = st.dictionaries(
+    st.sampled_from(["rb-signature", "rb-timeout", "rb-deadline", "x"]), st.integers(0, 2**40) | st.text(max_size=8)
+)
+
+
+@given(st.text(max_size=300), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
+def test_the_headers_of_a_signed_request_are_read_in_one_step(text: str, timeout: int, deadline: int) -> None:
+    table = encode_table({"rb-signature": text, "rb-timeout": timeout, "rb-deadline": deadline})
+    assert parse_signed_table(table) == (text, timeout, deadline)
+    for cut in range(len(table)):
+        assert parse_signed_table(table[:cut]) is None
+
+
+@given(_table_headers, st.binary(max_size=60))
+def test_other_headers_are_left_to_the_general_parser(headers: dict[str, Any], garbage: bytes) -> None:
+    assert parse_signed_table(garbage) is None
+    found = parse_signed_table(encode_table(headers))
+    if found is not None:
+        assert headers == {"rb-signature": found[0], "rb-timeout": found[1], "rb-deadline": found[2]}
 
 
 _reply_headers = st.sampled_from(

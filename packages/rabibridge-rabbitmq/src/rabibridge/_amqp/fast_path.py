@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, LENGTH_OCTETS, NEXT_FRAME, short_string
-from rabibridge._amqp.headers import deadline_table, stream_table
+from rabibridge._amqp.headers import ROUTING_HEADERS, deadline_table, stream_table
 from rabibridge._amqp.properties import USER_ID, Properties
+from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
 from rabibridge_core._protocol.streams import STREAM_HEADERS
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ _USER_REQUEST_FLAGS = _REQUEST_FLAGS | USER_ID
 _TIMEOUTS_CACHED = 256
 _TABLE_MAX = 2048
 """Headers of up to so many bytes fit into a frame of any size that the brokers agree to, 4096 bytes at least."""
+_GIVEN_MAX = 1500
+"""Headers of up to so many bytes leave room in any frame for what workers add to them."""
+_GENERAL = frozenset((IDEMPOTENCY_KEY, *ROUTING_HEADERS))
+"""Headers of requests that the general encoder completes or refuses."""
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
@@ -123,6 +128,13 @@ class RequestTemplate:
         elif headers is STREAM_HEADERS:
             cached = self._stream_timeouts
             table, tail = cached.get(seconds) or self._add_timeout(cached, stream_table, seconds)
+        elif _GENERAL.isdisjoint(headers):
+            times, tail = self._timeouts.get(seconds) or self._add_timeout(self._timeouts, deadline_table, seconds)
+            given = encode_table(headers)
+            if len(given) > _GIVEN_MAX:
+                return b""
+            entries = given[4:] + times[4:]
+            table = (len(entries) + 8).to_bytes(4, "big") + entries
         else:
             return b""
         channel = self._channel

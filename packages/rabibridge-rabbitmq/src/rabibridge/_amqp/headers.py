@@ -11,6 +11,7 @@ from typing import Final
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import short_string
 from rabibridge_core._protocol.streams import STREAM_HEADERS
+from rabibridge_core._security.signature import SIGNATURE
 
 __all__ = [
     "BROADCAST_HEADER",
@@ -24,10 +25,13 @@ __all__ = [
     "DELIVERY_COUNT_HEADER",
     "PROBE_HEADER",
     "PROBE_TABLE",
+    "ROUTING_HEADERS",
     "TIMEOUT_HEADER",
     "USER_HEADER",
     "deadline_table",
+    "is_signed_table",
     "parse_deadline_table",
+    "parse_signed_table",
     "parse_stream_table",
     "stream_table",
 ]
@@ -55,6 +59,9 @@ DEAD_BY_HEADER: Final = "rb-dead-by"
 """The connection name of the worker that dead-lettered a request."""
 DEATHS_HEADER: Final = "rb-deaths"
 """How often a request was dead-lettered before an operator moved it back to its service."""
+
+ROUTING_HEADERS: Final = frozenset({"CC", "BCC"})
+"""Headers that RabbitMQ takes for further routing keys."""
 
 # What stands in front of each value: name and type "l" (signed, 64 bits). The length of the table comes first.
 _TIMEOUT_FIELD = b"\0\0\0\x29" + short_string(TIMEOUT_HEADER.encode()) + b"l"
@@ -93,3 +100,34 @@ def parse_deadline_table(table: bytes) -> tuple[int, int] | None:
         return None
     timeout_field, timeout_ms, deadline_field, deadline_ms = _DEADLINE_TABLE.unpack(table)
     return (timeout_ms, deadline_ms) if timeout_field == _TIMEOUT_FIELD and deadline_field == _DEADLINE_FIELD else None
+
+
+_SIGNATURE_NAME = SIGNATURE.encode()
+_SIGNATURE_FIELD = short_string(_SIGNATURE_NAME) + b"S"
+_TEXT_AT = 4 + len(_SIGNATURE_FIELD) + 4
+_TIMES = struct.Struct(">12sq13sq")
+_TIMEOUT_NAME = _TIMEOUT_FIELD[4:]
+
+
+def is_signed_table(table: bytes) -> bool:
+    """Tell whether a table may hold a signature, which never comes again."""
+    return _SIGNATURE_NAME in table
+
+
+def parse_signed_table(table: bytes) -> tuple[str, int, int] | None:
+    """Return signature, remaining time and deadline of a request that has these headers, in this order, and no others.
+
+    ``None``: the table needs the general parser.
+    """
+    if not table.startswith(_SIGNATURE_FIELD, 4):
+        return None
+    times = _TEXT_AT + int.from_bytes(table[_TEXT_AT - 4 : _TEXT_AT], "big")
+    if times + _TIMES.size != len(table) or int.from_bytes(table[:4], "big") != len(table) - 4:
+        return None
+    timeout_field, timeout_ms, deadline_field, deadline_ms = _TIMES.unpack_from(table, times)
+    if timeout_field != _TIMEOUT_NAME or deadline_field != _DEADLINE_FIELD:
+        return None
+    try:
+        return table[_TEXT_AT:times].decode(), timeout_ms, deadline_ms
+    except UnicodeDecodeError:
+        return None

@@ -16,6 +16,7 @@ from rabibridge._amqp.headers import (
     TIMEOUT_HEADER,
     USER_HEADER,
     parse_deadline_table,
+    parse_signed_table,
     parse_stream_table,
 )
 from rabibridge._amqp.properties import user_of
@@ -24,6 +25,7 @@ from rabibridge._connection.names import SERVER_NAMED
 from rabibridge._transport.parts import PartSender
 from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._protocol.streams import STREAM_HEADERS
+from rabibridge_core._security.signature import SIGNATURE
 from rabibridge_core.errors import ContentRejectedError
 
 if TYPE_CHECKING:
@@ -78,6 +80,9 @@ class RabbitRequest:
             self.headers = STREAM_HEADERS
         elif (table == PROBE_TABLE or not table) and not properties.expiration:
             self._probe_allowed = table != b""
+        elif (signed := parse_signed_table(table)) is not None:
+            self.headers = {SIGNATURE: signed[0]}
+            self.time_left, self.deadline = signed[1] / 1000, signed[2] / 1000
         else:
             self._read_headers(channel, table, properties.expiration)
 

@@ -11,6 +11,7 @@ from rabibridge._amqp.frames import FrameError, Frames
 from rabibridge._amqp.headers import (
     BROADCAST_HEADER,
     PROBE_TABLE,
+    is_signed_table,
 )
 from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._connection.error_translation import permission_error
@@ -186,7 +187,8 @@ class PublishChannel(FastChannel):
             table = properties.headers
             headers: Headers | None = None
             if table:
-                headers = decode_short_table(table) if len(table) < _SHORT_TABLE else decode_table_or_empty(table)
+                again = len(table) < _SHORT_TABLE and not is_signed_table(table)
+                headers = decode_short_table(table) if again else decode_table_or_empty(table)
             self._events.replied(
                 correlation_id, _new_tuple(Reply, (body, properties.content_type, properties.content_encoding, headers))
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge._amqp.headers import ROUTING_HEADERS
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core.errors import ConfigurationError, ContentRejectedError
 
@@ -14,7 +15,6 @@ __all__ = ["check_headers", "check_size"]
 
 _ADDED_ON_REDELIVERY = 2048
 """Bytes that a worker may add to the headers of a request when it counts a redelivery or dead-letters the request."""
-_ROUTING_HEADERS = frozenset({"CC", "BCC"})
 
 
 def check_headers(headers: Headers, size: int, max_payload: int) -> None:
@@ -33,7 +33,7 @@ def check_headers(headers: Headers, size: int, max_payload: int) -> None:
             f"the headers of a call take {size} bytes; at most {max_payload - _ADDED_ON_REDELIVERY} fit into a frame "
             "of this connection: send large values as arguments"
         )
-    for name in _ROUTING_HEADERS & headers.keys():
+    for name in ROUTING_HEADERS & headers.keys():
         raise ConfigurationError(
             f"the header {name!r} cannot be sent: RabbitMQ takes it for further routing keys; use another name"
         )

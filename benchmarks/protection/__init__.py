@@ -1,0 +1,1 @@
+"""Measures what users in requests, signatures and encryption cost."""
