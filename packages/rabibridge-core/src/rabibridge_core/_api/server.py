@@ -98,11 +98,11 @@ class RpcServer(RunningBase):
             control=self.settings.control,
             registry=before.registry if before is not None else None,  # the services stay when it connects anew
             policy=self._policy,
-            rules=self._rules,
             process=ProcessScope(  # no cycle: it must hear of its end
                 partial(_entered, ref(self)), self._overrides, observed_in_children(self.settings)
             ),
         )
+        self._server.report.rules = self._rules
         return self._server
 
     @property

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
-    from rabibridge_core._security.rules import Rules
     from rabibridge_core._services.access import Policy
     from rabibridge_core._services.registry import Registry
     from rabibridge_core._services.schema import ServiceSchema
@@ -58,7 +57,6 @@ class Server:
         process: ProcessScope | None = None,
         control: bool = True,
         policy: Policy | None = None,
-        rules: Rules | None = None,
     ) -> None:
         """Own ``transport``: it is connected and closed together with this server.
 
@@ -75,7 +73,6 @@ class Server:
             process: the lifespan, and what overrides providers; ``None``: neither.
             control: whether it answers control requests, if the transport can receive them.
             policy: decides which calls are admitted; ``None``: nothing but the services themselves.
-            rules: the keys that its transport signs and encrypts with, of which it tells the ids; ``None``: none.
         """
         self.transport, self.name = transport, name
         self.process = ProcessScope() if process is None else process
@@ -86,7 +83,7 @@ class Server:
         )  # fmt: skip
         self._control = control
         self._responder: ControlResponder | None = None
-        self._report = WorkerReport(name, self.services, self.health, lambda: self.stopping, rules)
+        self.report = WorkerReport(name, self.services, self.health, lambda: self.stopping)
         self._connected = self._running = False
         self._started = asyncio.Event()
         self._stop_requested = asyncio.Event()
@@ -158,7 +155,7 @@ class Server:
                 await self.transport.close()
                 raise mendable(together(refused))
             if self._control and self._responder is None:
-                self._responder = await answer_control(self.name, self._report, self.transport)
+                self._responder = await answer_control(self.name, self.report, self.transport)
             self._connected = True
 
     async def start(self) -> None:
@@ -242,7 +239,7 @@ class Server:
         starting = asyncio.ensure_future(self.start())
         closed = asyncio.ensure_future(self.transport.wait_closed())
         stopping = asyncio.ensure_future(self._stop_requested.wait())
-        monitor = self._report.monitor = LoopMonitor(self.services.service_of)
+        monitor = self.report.monitor = LoopMonitor(self.services.service_of)
         monitor.start()
         try:
             await self.process.attend((starting, stopping))

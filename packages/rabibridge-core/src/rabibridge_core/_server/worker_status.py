@@ -43,7 +43,6 @@ class WorkerReport:
         services: RunningServices,
         health: Callable[[], Health],
         draining: Callable[[], bool],
-        rules: Rules | None = None,
     ) -> None:
         """Report about a server.
 
@@ -52,15 +51,15 @@ class WorkerReport:
             services: its services.
             health: tells whether every service receives calls.
             draining: tells whether it finishes what it has in hand.
-            rules: with which keys it signs and encrypts; ``None``: it has none.
         """
         self.monitor: LoopMonitor | None = None
         """Knows how long the event loop takes to react, while the server runs."""
+        self.rules: Rules | None = None
+        """With which keys the transport signs and encrypts, whose ids are told; ``None``: it has none."""
         self._name = name
         self._services = services
         self._health = health
         self._draining = draining
-        self._rules = rules
         self._started_at, self._made = time.time(), monotonic()
         self._cpu: deque[tuple[float, float]] = deque([(self._made, time.process_time())], maxlen=_CPU_SAMPLES)
         self._audiences = Audiences(services.registry)
@@ -89,7 +88,7 @@ class WorkerReport:
             for schema in self._services.registry
             if service in ("", schema.name) and schema.name not in hidden
         ]
-        monitor, rules = self.monitor, self._rules
+        monitor, rules = self.monitor, self.rules
         status = WorkerStatus(
             id="",
             name=self._name,
