@@ -48,7 +48,7 @@ def test_two_workers_in_tables_and_as_json(rabbitmq: Broker, tmp_path: Path) -> 
         about = command("services", "fail")
         assert about.stdout.startswith("fail() (async)\n")
         assert "calls: 1 failed" in about.stdout
-        assert r"1 times: builtins.LookupError: nothing here \x1b[31m\nerror: forged" in about.stdout
+        assert r"1 time: builtins.LookupError: nothing here \x1b[31m\nerror: forged" in about.stdout
         assert 'services.py", line' in about.stdout
         assert about.stdout.replace("\n", "").isprintable()
         missing = command("services", "nobody")

@@ -162,7 +162,7 @@ async def test_queues_with_other_limits_without_workers_and_dead_letters(stage: 
     assert found.status is Status.FAILURE
     assert "queue_size is 10 on the broker, 20 here" in found.text
     assert checks["queue", new.name].status is Status.OK
-    assert checks["consumers", other.name].text.startswith("1 consumers")
+    assert checks["consumers", other.name].text.startswith("1 consumer,")
     assert "rabibridge dead list" in checks["dead letters", "rpc.dead"].advice
     await stage.close()  # the workers
     await raw.basic_publish(b"", routing_key=same.name)
@@ -170,7 +170,7 @@ async def test_queues_with_other_limits_without_workers_and_dead_letters(stage: 
     checks = {(finding.check, finding.subject): finding for finding in findings}
     assert checks["queue", same.name].status is Status.OK
     assert checks["consumers", same.name].status is Status.WARNING
-    assert "no worker serves it, 1 calls wait" in checks["consumers", same.name].text
+    assert "no worker serves it, 1 call waiting" in checks["consumers", same.name].text
     assert ("queue", new.name) not in checks
 
 

@@ -10,6 +10,7 @@ from rabibridge._connection.error_translation import translated
 from rabibridge._connection.queue_arguments import arguments, inequivalent, is_adoptable
 from rabibridge._operations.findings import Finding, Status
 from rabibridge._operations.queue_states import state_of
+from rabibridge._operations.wording import counted
 from rabibridge_core._protocol.naming import service_of_queue
 from rabibridge_core.errors import ConfigurationError
 
@@ -58,7 +59,7 @@ async def check_consumers(session: Session, queues: Sequence[str]) -> list[Findi
         if state is None:
             continue
         if state.consumers:
-            text = f"{state.consumers} consumers, {state.waiting} calls wait"
+            text = f"{counted(state.consumers, 'consumer')}, {counted(state.waiting, 'call')} waiting"
             findings.append(Finding("consumers", name, Status.OK, text))
         else:
             findings.append(
@@ -66,7 +67,7 @@ async def check_consumers(session: Session, queues: Sequence[str]) -> list[Findi
                     "consumers",
                     name,
                     Status.WARNING,
-                    f"no worker serves it, {state.waiting} calls wait",
+                    f"no worker serves it, {counted(state.waiting, 'call')} waiting",
                     f"start a worker of {service_of_queue(name)!r} (rabibridge run); or, if the service is retired, "
                     f"rabibridge queue delete {name}",
                 )
@@ -84,6 +85,6 @@ async def check_dead_letters(session: Session) -> Finding:
         "dead letters",
         name,
         Status.WARNING,
-        f"{state.waiting} dead letters",
+        counted(state.waiting, "dead letter"),
         "rabibridge dead list shows why; rabibridge dead requeue or purge",
     )

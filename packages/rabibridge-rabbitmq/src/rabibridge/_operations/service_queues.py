@@ -12,6 +12,7 @@ from rabibridge._operations.errors import OperationError
 from rabibridge._operations.letters import is_service_queue
 from rabibridge._operations.operator_session import connection_name
 from rabibridge._operations.queue_states import QueueState, state_of
+from rabibridge._operations.wording import counted
 from rabibridge_core._protocol.naming import check_service_name, queue_name
 from rabibridge_core.errors import ConnectionLostError
 
@@ -110,7 +111,7 @@ def _candidates(name: str, names: Names) -> list[str]:
 
 
 def _in_use(queue: str, consumers: int | None) -> OperationError:
-    count = "consumers" if consumers is None else f"{consumers} consumers"
+    count = "consumers" if consumers is None else counted(consumers, "consumer")
     return OperationError(
         f"the queue {queue!r} has {count}: stop the workers of the service first, or delete it all the same with "
         "--in-use, after which they declare it again"

@@ -10,7 +10,7 @@ from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.output import print_warning
 from rabibridge_core._reporting.error_text import printable
 
-__all__ = ["confirm", "counted"]
+__all__ = ["confirm"]
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -33,8 +33,3 @@ def confirm(question: str, *, yes: bool) -> None:
     if not typer.confirm(printable(question), err=True):
         print_warning("nothing was done")
         raise typer.Exit(ExitCode.FAILED)
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number of things: ``1 call``, ``2 calls``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -42,8 +42,10 @@ def report(error: RabiBridgeError, *, as_json: bool = False) -> typer.Exit:
         return typer.Exit(code)
     message = str(error) if isinstance(error, ConfigurationError) else printable(_sentence(error))  # ours has lines
     print_warning(f"error: {type(error).__name__}{_whether_it_ran(error)}: {message}")
-    if isinstance(error, RemoteExecutionError) and error.executed is not False and error.remote_traceback:
-        print_warning(block(error.remote_traceback))  # none of its lines can be taken for one of ours
+    if isinstance(error, RemoteExecutionError) and error.executed is not False:
+        trace = error.remote_traceback.rstrip()
+        if trace and trace != f"{error.error_type}: {error.error_message}":  # else the sentence has said all of it
+            print_warning(block(trace))  # none of its lines can be taken for one of ours
     if error.received is not None:
         print_warning(f"The stream failed after {error.received:,} items.")
     return typer.Exit(code)

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from rabibridge._operations.wording import counted
 from rabibridge.cli.durations import age
 from rabibridge.cli.service_rows import row_of
 from rabibridge_core._reporting.error_text import printable
@@ -56,7 +57,7 @@ def screen(state: TopState, height: int) -> RenderableType:
         cells += [f"{row.refused:,}", f"{row.errors:,}", row.workers]
         table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
     total = sum(service.rate for service in found)
-    head = f"{found.workers} workers, {len(found)} services, {total:,.1f} calls/s"
+    head = f"{counted(found.workers, 'worker')}, {counted(len(found), 'service')}, {total:,.1f} calls/s"
     chosen = f"filter: {state.filter}{'▏' if state.typing else ''}" if state.filter or state.typing else ""
     keys = "q quit  s/S sort  r reverse  / filter  ↑↓ select  enter errors  p pause"
     return Group(_status(state, head), Text(chosen, style="bold", no_wrap=True), table, _line(keys, "dim"))
@@ -86,7 +87,7 @@ def _about(service: ServiceStatus) -> list[Text]:
     ]
     for failure in service.failures:
         ago = age(max(0.0, time.time() - failure.last_at))
-        lines.append(_line(f"{ago} ago, {failure.count:,} times: {failure.type}: {failure.message}", "red"))
+        lines.append(_line(f"{ago} ago, {counted(failure.count, 'time')}: {failure.type}: {failure.message}", "red"))
         lines.extend(_line(f"  {line}") for line in failure.traceback.rstrip().splitlines())
     return lines
 

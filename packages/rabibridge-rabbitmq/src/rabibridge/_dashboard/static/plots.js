@@ -44,7 +44,8 @@ function path(points, times, top) {
 export function plot(title, times, lines, format, bound = null, boundName = "bound") {
   const show = FORMATS[format];
   const lists = lines.map((line) => line.points);
-  const top = round(Math.max(highest(lists), (bound ?? 0) * 1.05) || 1);
+  const least = format === "count" ? 2 : 0; // half of a call would be shown as a whole one
+  const top = round(Math.max(highest(lists), (bound ?? 0) * 1.05, least) || 1);
   const drawing = picture("svg", { class: "plot", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
   for (const share of [0, 0.5, 1]) {
     const y = BOTTOM - share * (BOTTOM - TOP);

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rabibridge.cli.confirmation import confirm, counted
+from rabibridge._operations.wording import counted
+from rabibridge.cli.confirmation import confirm
 from rabibridge.cli.durations import age, seconds
 from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rabibridge.cli.confirmation import confirm, counted
+from rabibridge._operations.wording import counted
+from rabibridge.cli.confirmation import confirm
 from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
 from rabibridge.cli.output import print_json, print_line, print_table, print_warning

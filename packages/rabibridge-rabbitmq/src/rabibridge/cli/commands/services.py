@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rabibridge._operations.wording import counted
 from rabibridge.cli.durations import age
 from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
@@ -73,18 +74,20 @@ def _print_all_about(service: ServiceStatus) -> None:
     for queue in service.queues:
         size = "" if queue.size is None else f" of {queue.size:,}"
         waiting = "-" if queue.waiting is None else f"{queue.waiting:,}"
-        print_line(f"queue {printable(queue.name)}: {waiting}{size} waiting, {queue.consumers or 0} consumers")
+        print_line(f"queue {printable(queue.name)}: {waiting}{size} waiting, {counted(queue.consumers or 0, 'consumer')}")
     limits = ", ".join(f"{key} {value}" for key, value in service.limits.items() if value not in (None, False, [], 0))
     print_line(f"limits: {printable(limits)}")
     print_line(f"workers: {', '.join(map(printable, service.workers)) or 'none has answered'}")
-    counted = {key: count for key, count in service.counts.to_json().items() if count}
-    print_line("calls: " + (", ".join(f"{count:,} {key}" for key, count in counted.items()) or "none yet"))
+    counts = {key: count for key, count in service.counts.to_json().items() if count}
+    print_line("calls: " + (", ".join(f"{count:,} {key}" for key, count in counts.items()) or "none yet"))
     row = row_of(service)
     print_line(f"now: {row.rate:,.1f} calls/s, {row.in_hand:,} in hand, p50 {row.p50}, p99 {row.p99}")
     for worker, problem in service.problems.items():
         print_line(f"problem on {printable(worker)}: {printable(problem)}")
     for failure in service.failures:
         ago = age(max(0.0, time.time() - failure.last_at))
-        print_line(f"\n{ago} ago, {failure.count:,} times: {printable(failure.type)}: {printable(failure.message)}")
+        print_line(
+            f"\n{ago} ago, {counted(failure.count, 'time')}: {printable(failure.type)}: {printable(failure.message)}"
+        )
         if failure.traceback:
             print_line(block(failure.traceback))
