@@ -115,7 +115,9 @@ class Command(NamedTuple):
         return [sys.executable, "-m", "rabibridge", *arguments]
 
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RABIBRIDGE_")}
+        # pytest-xdist sets COLUMNS, which would let tables break their lines.
+        not_ours = ("RABIBRIDGE_", "COLUMNS")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(not_ours)}
         return kept | {"RABIBRIDGE_URL": self.url}
 
     @contextmanager
