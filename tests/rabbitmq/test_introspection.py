@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge.sync import Client
 from tests.rabbitmq.support import ctl, vhost_of
 from tests.support.services import new_echo
-from tests.support.waiting import PATIENCE, soon, until_true
+from tests.support.waiting import PATIENCE, soon, until, until_true
 
 if TYPE_CHECKING:
     import pytest
@@ -52,13 +52,31 @@ async def test_askers_that_are_cut_off_leave_nothing_and_harm_nobody(stage: Stag
     assert client.pending == 0
 
 
-async def test_every_ping_is_answered_over_reconnects(stage: Stage) -> None:
-    await stage.serve(new_echo())
+async def test_every_ping_is_answered_whatever_happened_before(stage: Stage, governed: Broker) -> None:
+    function = new_echo()
+    name = stage.register(function)
+    server: Any = await stage.server(function)
     client: Any = await stage.client()
+    await until(lambda: bool(server.health()))
     for number in range(1, _PINGS + 1):
         assert len(await client.ping(timeout=PATIENCE)) == 1, number
-        if number % 20 == 0:
-            client._transport.abort()  # it connects again
+        if number % 10:
+            continue
+        match number // 10 % 4:
+            case 0:
+                client._transport.abort()  # it connects again
+            case 1:
+                connection = server._transport._connection
+                before = connection.session
+                server._transport.abort()
+                await until(lambda of=connection, before=before: of.session not in (None, before))  # type: ignore[misc]
+            case 2:
+                await ctl(governed, "delete_queue", "-p", vhost_of(stage.url), f"rpc_async_{name}")
+            case 3:  # a worker that restarts: who has heard of the one before would wait for its answer
+                await soon(server.close())
+                server = await stage.server(function)
+                client = await stage.client()
+        await until(lambda of=server: bool(of.health()))  # type: ignore[misc]
 
 
 async def test_who_may_call_may_ask_and_needs_nothing_else(
