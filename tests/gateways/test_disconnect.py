@@ -22,10 +22,15 @@ def application(**options: Any) -> FastAPI:
     app = FastAPI()
     gateway.install(app)
     app.state.finished = 0
+    app.state.gateway = gateway
 
     @app.get("/hang")
     async def hang(rpc: Annotated[RMQClient, Depends(gateway.client)]) -> None:
         await rpc.call("hang")
+
+    @app.get("/sum")
+    async def total(rpc: Annotated[RMQClient, Depends(gateway.client)]) -> int:
+        return int(await rpc.call("add", 1, 2))
 
     @app.post("/upload")
     async def upload(request: Request, rpc: Annotated[RMQClient, Depends(gateway.client)]) -> int:
@@ -149,8 +154,11 @@ async def test_abandoned_browsers_leave_no_call(handlers: Handlers, fake_broker:
             for writer in writers:
                 writer.transport.abort()
             await until(lambda: handlers.running == 0)
-        reader, writer = await request(port, "/events/count", headers="Connection: close\r\n")
-        await soon(reader.read())
+        running = app.state.gateway._core.running
+        await until(lambda: running.active == 0)
+        assert running.clients["default"].pending == 0
+        reader, writer = await request(port, "/sum", headers="Connection: close\r\n")
+        assert (await soon(reader.read())).endswith(b"3")
         writer.close()
     assert handlers.running == 0
 
