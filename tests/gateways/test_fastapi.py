@@ -59,6 +59,13 @@ async def test_the_same_application_by_asgi_transport(handlers: Handlers) -> Non
         assert (await browser.get("/sum?a=1&b=2")).json() == 3
 
 
+def test_two_test_clients_at_once_have_clients_of_their_own(handlers: Handlers) -> None:
+    with TestClient(app) as first, TestClient(app) as second:
+        assert first.get("/sum?a=1&b=2").json() == 3
+        assert second.get("/sum?a=3&b=4").json() == 7
+        assert first.get("/sum?a=5&b=6").json() == 11
+
+
 def test_the_same_application_under_anyio(handlers: Handlers) -> None:
     async def main() -> None:
         async with gateway.connected(), AsyncClient(transport=ASGITransport(app), base_url="http://test") as browser:
