@@ -93,7 +93,7 @@ class SSEResponse(Response):
                 self._stream, first, numbered, lambda error: core.problem(error, f"events of {scope['path']}")
             )
         except NotReadingError:
-            known.scope.over = True  # the server closes the connection, as the response is not complete
+            return  # the server closes the connection, as the response is not complete
         finally:
             await _close(self._stream)
         if self.background is not None:
