@@ -115,8 +115,9 @@ async def test_it_can_be_switched_off(handlers: Handlers) -> None:
         await soon(handlers.cancelled.wait())  # at the deadline of the request, which still counts
 
 
-async def test_a_websocket_that_goes_away_cancels_the_function(handlers: Handlers) -> None:
-    async with on_uvicorn(application()) as port:
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_websocket_that_goes_away_cancels_the_function(server: str, handlers: Handlers) -> None:
+    async with SERVERS[server](application()) as port:
         async with connect(f"ws://127.0.0.1:{port}/socket/quiet") as browser:
             assert json.loads(await browser.recv()) == 1
             await soon(handlers.begun.wait())
