@@ -145,7 +145,7 @@ def _sampled(sampler: Sampler, count: int, parent: SpanContext | None = None) ->
     context = Context()
     if parent is not None:
         context = trace.set_span_in_context(trace.NonRecordingSpan(parent), context)
-    found = [spans.start(parent, context, "x", SpanKind.CLIENT, {}) for _ in range(count)]
+    found = [spans.dropped(parent) or spans.start(context, "x", SpanKind.CLIENT, {}) for _ in range(count)]
     dropped = [one for one in found if isinstance(one, SpanContext)]
     assert all(one.is_valid and not one.trace_flags & 1 for one in dropped)
     return count - len(dropped), len(dropped)

@@ -30,12 +30,12 @@ def observers_of(role: Role, name: str, settings: Settings, transport: Transport
     Raises:
         ConfigurationError: a plug-in that the settings switch on is not installed, or refuses them.
     """
+    endpoint = next(iter(settings.endpoints), None)
+    first = None if endpoint is None else BrokerAddress(endpoint.host, endpoint.port)
+    located = transport if isinstance(transport, Located) else None  # asked once: that takes microseconds
 
     def broker() -> BrokerAddress | None:
-        if isinstance(transport, Located):
-            return transport.broker_address
-        endpoint = next(iter(settings.endpoints), None)
-        return None if endpoint is None else BrokerAddress(endpoint.host, endpoint.port)
+        return first if located is None else located.broker_address
 
     hooks = CallHooks(subject=Subject(role, name, settings, broker))
     if settings.opentelemetry and plugin_manager().get_plugin("opentelemetry") is None:

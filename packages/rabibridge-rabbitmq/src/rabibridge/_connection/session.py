@@ -20,6 +20,7 @@ from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._reporting.error_frames import drop_frames
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.transport import BrokerAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,8 +53,7 @@ class Session:
         underlay = connection.transport
         assert underlay is not None
         self.endpoint = endpoint
-        self.peer = multiplexer.peer
-        """The address at the other end of the socket, and its port; ``None``: it is not known."""
+        self.broker_address = BrokerAddress(endpoint.host, endpoint.port, multiplexer.peer)
         user_id = endpoint.username.encode()
         self.user_id = user_id if len(user_id) < 256 else b""
         """The name under which messages are published, where that matters; empty: not named."""

@@ -12,7 +12,7 @@ from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
 from rabibridge._transport.control import ControlHandler
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
-from rabibridge_core.transport import BrokerAddress, ConnectionState
+from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.consumer import RabbitConsumer
     from rabibridge_core.settings import Settings
-    from rabibridge_core.transport import CallerEvents, ConsumerEvents, ControlRequest, ServiceQueue
+    from rabibridge_core.transport import BrokerAddress, CallerEvents, ConsumerEvents, ControlRequest, ServiceQueue
 
 __all__ = ["RabbitMQTransport"]
 
@@ -72,7 +72,7 @@ class RabbitMQTransport:
         """The broker of the present connection, or of the last one."""
         session = self._connection.session
         if session is not None:
-            self._broker_address = BrokerAddress(session.endpoint.host, session.endpoint.port, session.peer)
+            self._broker_address = session.broker_address
         return self._broker_address
 
     @property

@@ -25,13 +25,16 @@ class SpanAttributes:
         self._subject = subject
         scheme = next((endpoint.scheme for endpoint in subject.settings.endpoints), "")
         self._messaging = "rabbitmq" if scheme.startswith("amqp") else ""
-        self._known: dict[tuple[str, str, BrokerAddress | None], dict[str, Any]] = {}
+        self._broker: BrokerAddress | None = None
+        self._known: dict[tuple[str, str], dict[str, Any]] = {}
 
     def of(self, shape: Shape, service: str) -> dict[str, Any]:
         """Return them, not to be changed."""
         broker = self._subject.broker()
-        key = (shape, service, broker)
-        known = self._known.get(key)
+        if broker is not self._broker:
+            self._broker = broker
+            self._known.clear()
+        known = self._known.get((shape, service))
         if known is not None:
             return known
         found: dict[str, Any] = {"rpc.system.name": "rabibridge", "rpc.method": service, "rabibridge.shape": shape}
@@ -47,5 +50,5 @@ class SpanAttributes:
             if broker.peer is not None:
                 found["network.peer.address"], found["network.peer.port"] = broker.peer
         if len(self._known) < _KEPT:
-            self._known[key] = found
+            self._known[shape, service] = found
         return found

@@ -48,9 +48,10 @@ class TracedCalls(ClientObserver):
             return None
         current = trace.get_current_span(context).get_span_context()
         parent = current if current.is_valid else None
-        attributes = self.attributes.of(shape, service)
-        kind = _KINDS.get(shape, SpanKind.CLIENT)
-        started = self.spans.start(parent, context, service, kind, attributes)
+        started: Span | SpanContext | None = self.spans.dropped(parent)
+        if started is None:
+            kind = _KINDS.get(shape, SpanKind.CLIENT)
+            started = self.spans.start(context, service, kind, self.attributes.of(shape, service))
         return TracedCall(self, shape, service, context, started)
 
 

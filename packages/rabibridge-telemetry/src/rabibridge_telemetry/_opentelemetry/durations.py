@@ -26,6 +26,7 @@ class Durations:
         self._histogram = meter.create_histogram(
             name, unit="s", description=description, explicit_bucket_boundaries_advisory=BUCKETS
         )
+        self._recorded = False
         self._methods = Folded(MAX_METHODS)
         self._types = Folded(MAX_TYPES)
         self._attributes: dict[tuple[str, str, BrokerAddress | None], dict[str, Any]] = {}
@@ -34,9 +35,16 @@ class Durations:
         self, seconds: float, method: str, error: str, broker: BrokerAddress | None, context: Any = None
     ) -> None:
         """Record one call; ``error`` is empty if there is none, ``context`` has the span for exemplars."""
+        if not self._recorded and not self._is_recorded():
+            return
         key = (method, error, broker)
         attributes = self._attributes.get(key) or self._add(key)
         self._histogram.record(seconds, attributes, context)
+
+    def _is_recorded(self) -> bool:
+        """Tell whether the program has set a meter provider by now: that of the API alone records nothing."""
+        self._recorded = not type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.metrics")
+        return self._recorded
 
     def _add(self, key: tuple[str, str, BrokerAddress | None]) -> dict[str, Any]:
         method, error, broker = key

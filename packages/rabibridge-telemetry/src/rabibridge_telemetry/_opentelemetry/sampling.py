@@ -79,30 +79,35 @@ class Spans:
         self._tracer = tracer
         return tracer
 
-    def start(
-        self, parent: SpanContext | None, context: Context, name: str, kind: SpanKind, attributes: dict[str, Any]
-    ) -> Span | SpanContext:
-        """Start a span; or return the context of one that is dropped.
+    def dropped(self, parent: SpanContext | None) -> SpanContext | None:
+        """Return the context of a span that is not made; ``None``: it must be started now, by :meth:`start`.
 
         Args:
             parent: the context of its parent; ``None``: it has none.
+        """
+        if self._tracer is None and self._find() is None:
+            return parent or trace.INVALID_SPAN_CONTEXT
+        if parent is not None:
+            return parent if self._follows and not parent.trace_flags & 1 else None
+        if self._bound is None:
+            return None
+        trace_id = self._ids.generate_trace_id()
+        if trace_id & _LOW < self._bound:
+            self._ids.trace_id = trace_id
+            return None
+        return SpanContext(trace_id, self._ids.generate_span_id(), False, self._drop_flags)
+
+    def start(self, context: Context, name: str, kind: SpanKind, attributes: dict[str, Any]) -> Span | SpanContext:
+        """Start a span that is not dropped; or return its context, if the SDK drops it all the same.
+
+        Args:
             context: what the span is made in, with its parent.
             name: its name.
             kind: its kind.
             attributes: its attributes, not to be changed.
         """
-        tracer = self._tracer or self._find()
-        if tracer is None:
-            return parent or trace.INVALID_SPAN_CONTEXT
-        if parent is not None:
-            if self._follows and not parent.trace_flags & 1:
-                return parent
-        elif self._bound is not None:
-            trace_id = self._ids.generate_trace_id()
-            if trace_id & _LOW >= self._bound:
-                return SpanContext(trace_id, self._ids.generate_span_id(), False, self._drop_flags)
-            self._ids.trace_id = trace_id
-        span = tracer.start_span(name, context, kind, attributes)
+        assert self._tracer is not None
+        span = self._tracer.start_span(name, context, kind, attributes)
         return span if span.is_recording() else span.get_span_context()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 
 from rabibridge_core.plugins import RequestObserver, ServerObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
@@ -52,15 +52,13 @@ class TracedRequests(ServerObserver):
         """Start a span, and make it current for the task."""
         shape, service, incoming, waited = request
         parent, context = self.propagation.extract(incoming.headers)
-        within = context if parent is None else trace.set_span_in_context(as_span(parent), context)
-        kind = SpanKind.INTERNAL if self.in_child else SpanKind.CONSUMER if shape == "notify" else SpanKind.SERVER
-        started = self.spans.start(parent, within, service, kind, self.attributes.of(shape, service))
-        # Nobody detaches it: the context is that of the task, and ends with it.
-        if started is parent:
-            contexts.attach(within)
-        else:
-            within = trace.set_span_in_context(as_span(started), context)
-            contexts.attach(within)
+        started: Span | SpanContext | None = self.spans.dropped(parent)
+        if started is None:
+            before = context if parent is None else trace.set_span_in_context(NonRecordingSpan(parent), context)
+            kind = SpanKind.INTERNAL if self.in_child else SpanKind.CONSUMER if shape == "notify" else SpanKind.SERVER
+            started = self.spans.start(before, service, kind, self.attributes.of(shape, service))
+        within = trace.set_span_in_context(as_span(started), context)
+        contexts.attach(within)  # nobody detaches it: the context is that of the task, and ends with it
         observed = TracedRequest(self, service, within, started, waited)
         if not isinstance(started, SpanContext):
             identifier = incoming.correlation_id.decode("utf-8", "backslashreplace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -84,7 +85,9 @@ def serve(
     ] = None,
     opentelemetry: Annotated[
         bool | None,
-        typer.Option("--opentelemetry/--no-opentelemetry", help="Make spans and metrics of OpenTelemetry."),
+        typer.Option(
+            "--opentelemetry/--no-opentelemetry", help="Make spans and metrics of OpenTelemetry, also for clients."
+        ),
     ] = None,
     pid_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the process id to this file while it runs.")
@@ -114,11 +117,12 @@ def serve(
         "max_memory_per_worker": max_memory_per_worker,
         "start_timeout": start_timeout,
         "wait_for_broker": wait_for_broker,
-        "opentelemetry": opentelemetry,
         "log_level": log_level,
         "log_format": log_format,
         "log_config": log_config,
     }
+    if opentelemetry is not None:  # not for the server alone: its functions may have clients
+        os.environ["RABIBRIDGE_OPENTELEMETRY"] = str(opentelemetry).lower()
     with report_errors(), pid_file_of(pid_file):
         _serve(targets, factory, str(Path(working_folder()) / app_dir), reload, given)
 
