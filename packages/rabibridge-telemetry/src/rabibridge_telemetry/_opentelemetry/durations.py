@@ -26,28 +26,23 @@ class Durations:
         self._histogram = meter.create_histogram(
             name, unit="s", description=description, explicit_bucket_boundaries_advisory=BUCKETS
         )
-        self._recorded = False
         self._methods = Folded(MAX_METHODS)
         self._types = Folded(MAX_TYPES)
-        self._attributes: dict[tuple[str, str, BrokerAddress | None], dict[str, Any]] = {}
+        self._broker: BrokerAddress | None = None
+        self._attributes: dict[tuple[str, str], dict[str, Any]] = {}
 
     def record(
         self, seconds: float, method: str, error: str, broker: BrokerAddress | None, context: Any = None
     ) -> None:
         """Record one call; ``error`` is empty if there is none, ``context`` has the span for exemplars."""
-        if not self._recorded and not self._is_recorded():
-            return
-        key = (method, error, broker)
-        attributes = self._attributes.get(key) or self._add(key)
+        if broker is not self._broker:
+            self._broker = broker
+            self._attributes.clear()
+        attributes = self._attributes.get((method, error)) or self._add(method, error)
         self._histogram.record(seconds, attributes, context)
 
-    def _is_recorded(self) -> bool:
-        """Tell whether the program has set a meter provider by now: that of the API alone records nothing."""
-        self._recorded = not type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.metrics")
-        return self._recorded
-
-    def _add(self, key: tuple[str, str, BrokerAddress | None]) -> dict[str, Any]:
-        method, error, broker = key
+    def _add(self, method: str, error: str) -> dict[str, Any]:
+        broker = self._broker
         attributes: dict[str, Any] = {
             "rpc.system.name": "rabibridge",
             "rpc.method": OTHER if method == OTHER else self._methods(method),
@@ -59,5 +54,5 @@ class Durations:
             if broker.port:
                 attributes["server.port"] = broker.port
         if len(self._attributes) < MAX_METHODS:
-            self._attributes[key] = attributes
+            self._attributes[method, error] = attributes
         return attributes

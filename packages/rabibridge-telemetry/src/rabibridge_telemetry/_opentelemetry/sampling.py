@@ -32,11 +32,13 @@ class _ChosenIds:
 
     def __init__(self, generator: Any) -> None:
         self._generator = generator
+        self.draw = generator.generate_trace_id
+        self.generate_span_id = generator.generate_span_id
         self.trace_id = 0
 
     def generate_trace_id(self) -> int:
         chosen, self.trace_id = self.trace_id, 0
-        return chosen or int(self._generator.generate_trace_id())
+        return chosen or int(self.draw())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
@@ -91,7 +93,7 @@ class Spans:
             return parent if self._follows and not parent.trace_flags & 1 else None
         if self._bound is None:
             return None
-        trace_id = self._ids.generate_trace_id()
+        trace_id = self._ids.draw()
         if trace_id & _LOW < self._bound:
             self._ids.trace_id = trace_id
             return None
