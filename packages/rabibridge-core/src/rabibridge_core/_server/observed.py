@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["tell_begun", "tell_dropped", "tell_ended", "tell_running", "with_child_headers"]
 
 
+_broadcasts: dict[type, bool] = {}
+"""Which classes of requests are those of broadcasts: looking for a method that is not there takes long."""
+
+
 def _shape(request: IncomingRequest) -> Shape:
     if STREAM in request.headers:
         return "stream"
-    if hasattr(request, "announce"):
+    kind = type(request)
+    if (is_broadcast := _broadcasts.get(kind)) is None:
+        is_broadcast = _broadcasts[kind] = hasattr(kind, "announce")
+    if is_broadcast:
         return "broadcast"
     return "call" if request.wants_reply else "notify"
 

@@ -48,11 +48,29 @@ class TracedCalls(ClientObserver):
             return None
         current = trace.get_current_span(context).get_span_context()
         parent = current if current.is_valid else None
-        started: Span | SpanContext | None = self.spans.dropped(parent)
+        dropped = self.spans.dropped(parent)
+        if dropped is not None and shape != "map" and not self.durations.recorded:
+            return DroppedCall(self.propagation, dropped, context)
+        started: Span | SpanContext | None = dropped
         if started is None:
             kind = _KINDS.get(shape, SpanKind.CLIENT)
             started = self.spans.start(context, service, kind, self.attributes.of(shape, service))
         return TracedCall(self, shape, service, context, started)
+
+
+class DroppedCall(CallObserver):
+    """A call without a span: only its trace context is sent."""
+
+    __slots__ = ("_context", "_propagation", "_span_context")
+
+    def __init__(self, propagation: Propagation, span_context: SpanContext, context: Context) -> None:
+        self._propagation = propagation
+        self._span_context = span_context
+        self._context = context
+
+    def sending(self, correlation_id: bytes, time_left: float | None, headers: Any) -> Headers | None:
+        """Add the trace context."""
+        return self._propagation.inject(self._span_context, self._context)
 
 
 class TracedCall(CallObserver):

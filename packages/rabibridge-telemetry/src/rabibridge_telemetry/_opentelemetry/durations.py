@@ -16,6 +16,8 @@ __all__ = ["BUCKETS", "Durations"]
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """The bounds that the conventions give, in seconds."""
 
+_LOOK_EVERY = 1000
+
 
 class Durations:
     """One of the two histograms. The number of its time series is bounded, whatever services and errors there are."""
@@ -26,10 +28,22 @@ class Durations:
         self._histogram = meter.create_histogram(
             name, unit="s", description=description, explicit_bucket_boundaries_advisory=BUCKETS
         )
+        self._recorded = False
+        self._looks = 0
         self._methods = Folded(MAX_METHODS)
         self._types = Folded(MAX_TYPES)
         self._broker: BrokerAddress | None = None
         self._attributes: dict[tuple[str, str], dict[str, Any]] = {}
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the program has set a meter provider: that of the API alone records nothing."""
+        if not self._recorded:
+            if not self._looks % _LOOK_EVERY:  # it is set before the first call, or hardly ever
+                provider = type(metrics.get_meter_provider())
+                self._recorded = not provider.__module__.startswith("opentelemetry.metrics")
+            self._looks += 1
+        return self._recorded
 
     def record(
         self, seconds: float, method: str, error: str, broker: BrokerAddress | None, context: Any = None

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import Headers
 
-__all__ = ["Propagation", "span_context_of", "traceparent"]
+__all__ = ["NOTHING", "Propagation", "UnsampledParent", "span_context_of", "traceparent"]
 
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII
 )
+_EVEN = frozenset("02468ace")
+"""The last digit of a trace context that is not sampled."""
 _TRACESTATE_MAX = 512
 _BAGGAGE_BYTES, _BAGGAGE_ENTRIES = 8192, 64
 _W3C = frozenset(("traceparent", "tracestate", "baggage"))
-_NOTHING = Context()
+NOTHING = Context()
 
 
 def traceparent(context: SpanContext) -> str:
@@ -49,6 +51,30 @@ def span_context_of(headers: Headers) -> SpanContext | None:
     return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)), state)
 
 
+class UnsampledParent(NonRecordingSpan):
+    """A caller's span that is not sampled, whose ids are read if anything asks for them."""
+
+    def __init__(self, headers: Headers) -> None:
+        """Read nothing yet."""
+        super().__init__(trace.INVALID_SPAN_CONTEXT)
+        self._headers: Headers | None = headers
+
+    @classmethod
+    def of(cls, headers: Headers) -> UnsampledParent | None:
+        """Return the caller's span; ``None``: it is sampled, or there is none that is valid."""
+        parent = headers.get("traceparent")
+        if type(parent) is not str or parent[-1:] not in _EVEN or (match := _TRACEPARENT.fullmatch(parent)) is None:
+            return None
+        return cls(headers) if match[4] is None else None
+
+    def get_span_context(self) -> SpanContext:
+        """Return the ids."""
+        if self._headers is not None:
+            self._context = span_context_of(self._headers) or trace.INVALID_SPAN_CONTEXT
+            self._headers = None
+        return self._context
+
+
 class Propagation:
     """Writes and reads the headers of one client or server."""
 
@@ -60,6 +86,11 @@ class Propagation:
         # Another format, such as B3, is chosen for the whole process, by OTEL_PROPAGATORS.
         fields = propagate.get_global_textmap().fields
         self._others = None if "traceparent" in fields and fields <= _W3C else propagate.get_global_textmap()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but W3C trace context is read."""
+        return not self._baggage and self._others is None
 
     def inject(self, span: SpanContext, context: Context) -> dict[str, str]:
         """Return the headers for a call whose span is ``span``, and that is made in ``context``."""
@@ -81,11 +112,11 @@ class Propagation:
         """Return the context of the caller's span, and a context with what may come in of its baggage."""
         if self._others is not None:
             texts = {name: value for name, value in headers.items() if type(value) is str}
-            found = trace.get_current_span(self._others.extract(texts, _NOTHING)).get_span_context()
+            found = trace.get_current_span(self._others.extract(texts, NOTHING)).get_span_context()
             parent = found if found.is_valid else None
         else:
             parent = span_context_of(headers)
-        context = _NOTHING
+        context = NOTHING
         if self._baggage and isinstance(text := headers.get("baggage"), str):
             for name, value in self._decoded(text):
                 context = baggage.set_baggage(name, value, context)

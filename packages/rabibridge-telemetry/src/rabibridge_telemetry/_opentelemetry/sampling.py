@@ -62,6 +62,11 @@ class Spans:
         self._ids: Any = None
         self._drop_flags = TraceFlags(0)
 
+    @property
+    def follows(self) -> bool:
+        """Whether a span whose parent is not sampled is dropped for certain."""
+        return self._follows
+
     def _find(self) -> Tracer | None:
         provider = self._provider or trace.get_tracer_provider()
         if isinstance(provider, trace.ProxyTracerProvider):

@@ -12,7 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 from rabibridge_core.plugins import RequestObserver, ServerObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import Durations
-from rabibridge_telemetry._opentelemetry.headers import Propagation
+from rabibridge_telemetry._opentelemetry.headers import NOTHING, Propagation, UnsampledParent
 from rabibridge_telemetry._opentelemetry.names import MAX_TYPES, Folded, error_type
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
 
@@ -51,6 +51,11 @@ class TracedRequests(ServerObserver):
     def request_started(self, request: ObservedRequest) -> RequestObserver | None:
         """Start a span, and make it current for the task."""
         shape, service, incoming, waited = request
+        if self.spans.follows and self.propagation.is_plain and (self.durations is None or not self.durations.recorded):
+            unsampled = UnsampledParent.of(incoming.headers)
+            if unsampled is not None:
+                contexts.attach(trace.set_span_in_context(unsampled, NOTHING))
+                return None
         parent, context = self.propagation.extract(incoming.headers)
         started: Span | SpanContext | None = self.spans.dropped(parent)
         if started is None:
