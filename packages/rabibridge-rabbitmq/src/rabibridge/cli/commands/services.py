@@ -74,7 +74,8 @@ def _print_all_about(service: ServiceStatus) -> None:
     for queue in service.queues:
         size = "" if queue.size is None else f" of {queue.size:,}"
         waiting = "-" if queue.waiting is None else f"{queue.waiting:,}"
-        print_line(f"queue {printable(queue.name)}: {waiting}{size} waiting, {counted(queue.consumers or 0, 'consumer')}")
+        consumers = counted(queue.consumers or 0, "consumer")
+        print_line(f"queue {printable(queue.name)}: {waiting}{size} waiting, {consumers}")
     limits = ", ".join(f"{key} {value}" for key, value in service.limits.items() if value not in (None, False, [], 0))
     print_line(f"limits: {printable(limits)}")
     print_line(f"workers: {', '.join(map(printable, service.workers)) or 'none has answered'}")
