@@ -36,6 +36,8 @@ MODULES = (
     "rabibridge_telemetry",
     "rabibridge_telemetry.opentelemetry",
     "rabibridge_telemetry.plugin",
+    "rabibridge_telemetry.health_server",
+    "rabibridge_telemetry.prometheus",
     "rabibridge_testing",
     "rabibridge_testing.conformance",
     "rabibridge_testing.faults",

@@ -65,6 +65,8 @@ VALUES: dict[str, tuple[object, ...]] = {
     "loop": ("asyncio", "uvloop", "auto", "asyncio"),
     "max_calls_per_worker": (1, 2, 3, 4),
     "max_memory_per_worker": (2**20, 2**21, 2**22, 2**23),
+    "metrics_port": (1, 2, 3, 4),
+    "metrics_host": ("::1", "0.0.0.0", "localhost", "192.0.2.1"),
     "heartbeat": (1.5, 2.5, 3.5, 4.5),
     "direct_reply": (True, False, True, False),
     "reply_queues": (("a",), ("b", "c"), ("d",), ("e",)),

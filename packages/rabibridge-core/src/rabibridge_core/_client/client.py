@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.arguments import check_arguments, check_options
 from rabibridge_core._client.call_table import CallTable
+from rabibridge_core._client.client_metrics import measure_client, stop_measuring
 from rabibridge_core._client.pending import PendingCall
 from rabibridge_core._client.preparation import Preparation
 from rabibridge_core._client.progress import ProgressHeaders
@@ -75,13 +76,11 @@ class Client:
         self.call_timeout, self._max_pending = call_timeout, max_pending
         self.calls = calls = CallTable(max_pending=max_pending, name=name)
         """The table of pending calls; the transport reports to it."""
-        self._pending = calls.pending
         # Parts of the table that every call uses: one attribute less on the way to each.
-        self._admission, self._backlogs = calls.admission, calls.refusals.backlogs
-        self._idempotency, self._unanswered = calls.idempotency, calls.silent.unanswered
-        self._ids = calls.ids
+        self._admission, self._backlogs, self._pending = calls.admission, calls.refusals.backlogs, calls.pending
+        self._idempotency, self._unanswered, self._ids = calls.idempotency, calls.silent.unanswered, calls.ids
         self._routes, self._home = RouteCache(calls.classes), home or HomeLoop(name)
-        self.preparation = Preparation(self, codec, call_timeout)
+        self.preparation, self._measured = Preparation(self, codec, call_timeout), measure_client(transport, calls)
         self._connecting, self._closing = SharedTask(f"{name}-connect"), CloseOnce()
 
     def __repr__(self) -> str:
@@ -138,6 +137,7 @@ class Client:
         await self.transport.close()
         await self.calls.silent.close()
         await self._connecting.ended()
+        stop_measuring(self._measured)
 
     def health(self) -> Health:
         """Report whether calls can be sent. A pause for back-pressure is a reason, but not a failure."""

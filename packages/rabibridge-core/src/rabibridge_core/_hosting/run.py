@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._hosting.worker.link import current_link
 from rabibridge_core._hosting.worker.report import report
+from rabibridge_core._observability.health import Health
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -63,13 +64,20 @@ async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = 
     with _stopped_by_signals(server.stop) if signals else nullcontext():
         beside = [asyncio.create_task(_watch(server, folder)) for folder in watched]
         if link is not None:
-            beside.append(asyncio.create_task(report(link, server)))
+            beside.append(asyncio.create_task(report(link, server, lambda: health_of(server, watched))))
         try:
             await server.run()
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+
+def health_of(server: Server, watched: Sequence[PluginFolder]) -> Health:
+    """Return the health of a server and of the plug-in folders that it serves."""
+    health = server.health()
+    problems = [problem for folder in watched for problem in folder.problems()]
+    return Health(False, health.state, (*health.reasons, *problems)) if problems else health
 
 
 async def _watch(server: Server, folder: PluginFolder) -> None:

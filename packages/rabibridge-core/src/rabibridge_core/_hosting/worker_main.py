@@ -32,6 +32,11 @@ def main(connection: socket.socket, told: dict[str, Any]) -> NoReturn:
         os.sched_setaffinity(0, {told["core"]})
     program = told["program"]
     runs_again = program["kind"] == "again"
+    if (descriptor := told.get("metrics")) is not None:
+        from rabibridge_core._observability.metric_store import MetricStore  # most supervisors want no metrics
+        from rabibridge_core._observability.metrics import start_metrics
+
+        start_metrics(MetricStore.opened(descriptor))
     link = open_link(connection, told["number"], told["beat_interval"], runs_again=runs_again)
     link.stop = lambda again: stop_servers(again=again, why="")
     link.listen()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from rabibridge_core._security.calling import GuardedCaller, GuardedCallerEvents
 from rabibridge_core._security.requests import ReplySealer
 from rabibridge_core._security.serving import GuardedEvents, guarded_control
-from rabibridge_core.transport import Abandonable, ControlReceiver, Located, QueueDeleter
+from rabibridge_core.transport import Abandonable, ConnectionCounter, ControlReceiver, Located, QueueDeleter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._security.guard import Guard
@@ -45,12 +45,19 @@ class GuardedTransport:
             self.abandon = transport.abandon
         if isinstance(transport, QueueDeleter):
             self.delete_unused = transport.delete_unused
+        if isinstance(transport, ConnectionCounter):
+            self.connection_counts = transport.connection_counts
         if isinstance(transport, ControlReceiver):
             self._receive_control = transport.receive_control
             self.receive_control = self._receive_guarded
 
     async def _receive_guarded(self, key: str, received: Callable[[ControlRequest], None], /) -> None:
         await self._receive_control(key, guarded_control(key, received, self._sealer))
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How many messages were refused, by reason."""
+        return self._guard.refusals.counts
 
     @property
     def state(self) -> ConnectionState:

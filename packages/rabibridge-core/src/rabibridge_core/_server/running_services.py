@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._observability.call_context import CurrentCall, current_call_var
+from rabibridge_core._observability.metrics import installed_metrics
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.classed_service import ClassedServiceRunner
@@ -88,6 +89,8 @@ class RunningServices:
         self._clocks = CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
         self._statistics: dict[str, ServiceStatistics] = {}
+        self._metrics = installed_metrics()
+        self._metrics_owner = 0 if self._metrics is None else self._metrics.new_owner(self)
         self._changes = TaskSet()
         self._stops = TaskSet()
         self._stopping: set[ServiceRunner] = set()
@@ -168,7 +171,17 @@ class RunningServices:
 
     def statistics_of(self, name: str) -> ServiceStatistics:
         """Return what is counted for a service that is registered; it stays when the service changes."""
-        return self._statistics.setdefault(name, ServiceStatistics())
+        statistics = self._statistics.get(name)
+        if statistics is None:
+            statistics = self._statistics[name] = self._new_statistics(name)
+        return statistics
+
+    def _new_statistics(self, name: str) -> ServiceStatistics:
+        if self._metrics is None:
+            return ServiceStatistics()
+        from rabibridge_core._server.measured_statistics import MeasuredStatistics  # not where metrics are off
+
+        return MeasuredStatistics(name, self._metrics, self._metrics_owner)
 
     async def _drop(self, runner: ServiceRunner) -> asyncio.Task[int]:
         """Stop a service. Its active requests finish in the background, in the task that is returned."""

@@ -13,6 +13,7 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.control import ControlResponder, answer_control
 from rabibridge_core._server.exceptions import InterruptedStartError, ProviderFailedError
 from rabibridge_core._server.process_scope import ProcessScope
+from rabibridge_core._server.server_metrics import measure_server, stop_measuring
 from rabibridge_core._server.service_set import ServiceSet
 from rabibridge_core._server.side_by_side import mendable, together
 from rabibridge_core._server.worker_status import WorkerReport
@@ -74,20 +75,18 @@ class Server:
             control: whether it answers control requests, if the transport can receive them.
             policy: decides which calls are admitted; ``None``: nothing but the services themselves.
         """
-        self.transport, self.name = transport, name
+        self.transport, self.name, self._control = transport, name, control
         self.process = ProcessScope() if process is None else process
         self.services = ServiceSet(
             transport, codec, hooks,
             drain_timeout=drain_timeout, queue_type=queue_type, run_timeout=run_timeout,
             remote_traceback=remote_traceback, name=name, registry=registry, process=self.process, policy=policy,
         )  # fmt: skip
-        self._control = control
         self._responder: ControlResponder | None = None
         self.report = WorkerReport(name, self.services, self.health, lambda: self.stopping)
         self._connected = self._running = False
-        self._started = asyncio.Event()
-        self._stop_requested = asyncio.Event()
-        self._close_once = CloseOnce()
+        self._started, self._stop_requested = asyncio.Event(), asyncio.Event()
+        self._close_once, self._measured = CloseOnce(), measure_server(transport, self.services, self._report)
 
     def __repr__(self) -> str:
         """Show the state and the services."""
@@ -298,3 +297,4 @@ class Server:
             if self._responder is not None:
                 self._responder.close()
             await self.transport.close()
+            stop_measuring(self._measured)

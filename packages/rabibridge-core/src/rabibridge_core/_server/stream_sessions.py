@@ -118,12 +118,13 @@ class StreamSession:
 class StreamSessions:
     """The sessions of one service. Messages for requests that have none are dropped."""
 
-    __slots__ = ("_by_id", "_by_request")
+    __slots__ = ("_by_id", "_by_request", "_items_before")
 
     def __init__(self) -> None:
         """Start empty."""
         self._by_request: dict[ActiveRequest, StreamSession] = {}
         self._by_id: dict[tuple[bytes, bytes, str], StreamSession] = {}
+        self._items_before = 0
 
     def __len__(self) -> int:
         """Return the number of sessions."""
@@ -142,8 +143,15 @@ class StreamSessions:
         """Forget the session of a request, if it has one."""
         session = self._by_request.pop(active, None)
         # A request that was delivered again has another session with the same id, while the first one still ends.
+        if session is not None:
+            self._items_before += session.sent - session.start
         if session is not None and self._by_id.get(session.key) is session:
             del self._by_id[session.key]
+
+    @property
+    def items_sent(self) -> int:
+        """How many items were sent, by all streams up to now; it may be asked in any thread."""
+        return self._items_before + sum(session.sent - session.start for session in list(self._by_request.values()))
 
     def fed(self, key: tuple[bytes, bytes, str], message: Reply) -> bool:
         """Called with a further message for the session with this key; returns whether it cancels its call."""

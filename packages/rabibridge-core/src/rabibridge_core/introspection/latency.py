@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BUCKETS", "OFFSET", "SHORTEST", "Latency", "bucket_of", "upper_bound"]
+__all__ = ["BUCKETS", "OCTAVES", "OFFSET", "SHORTEST", "Latency", "bucket_of", "upper_bound"]
 
 SHORTEST = 2.0**-20
 """Added to each duration before it is counted, in seconds (about a microsecond), so that none is 0."""
@@ -18,7 +18,9 @@ _LOWEST, _HIGHEST = -19, 24
 """Exponents of the shortest and of the longest duration that has a bucket of its own: a microsecond to 194 days."""
 OFFSET = -8 * _LOWEST - 8
 """What makes the number of the first bucket 0."""
-BUCKETS = 8 * (_HIGHEST - _LOWEST + 1)
+OCTAVES = _HIGHEST - _LOWEST + 1
+"""How many powers of two they cover."""
+BUCKETS = 8 * OCTAVES
 """How many buckets there are: 8 of equal width between one power of two and the next."""
 
 

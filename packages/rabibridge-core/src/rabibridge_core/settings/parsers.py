@@ -18,6 +18,7 @@ from rabibridge_core.settings.fields import is_none, parse_number
 __all__ = [
     "parse_baggage",
     "parse_file",
+    "parse_host",
     "parse_key",
     "parse_key_id",
     "parse_key_ring",
@@ -80,6 +81,14 @@ def parse_limit(value: Any) -> float | None:
     if not (math.isfinite(number) and number > 0):
         raise ValueError
     return number
+
+
+def parse_host(value: Any) -> str:
+    """Return an address to listen on: one of IPv4 or IPv6, without brackets, or a host name."""
+    host = value.strip() if isinstance(value, str) else ""
+    if not host or len(host) > 253 or not all(letter.isalnum() or letter in "-.:_%" for letter in host):
+        raise ValueError
+    return host
 
 
 def parse_key(value: Any) -> Secret | None:

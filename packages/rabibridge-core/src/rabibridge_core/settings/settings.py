@@ -20,6 +20,7 @@ from rabibridge_core.settings.fields import (
 )
 from rabibridge_core.settings.observability import ObservabilitySettings
 from rabibridge_core.settings.parsers import (
+    parse_host,
     parse_key,
     parse_level,
     parse_limit,
@@ -243,6 +244,22 @@ class Settings(ObservabilitySettings):
         unit="bytes",
         group=_RUN,
         meaning="a worker whose resident memory exceeds this is replaced, without a failed call; 0: never",
+    )
+    metrics_port: int | None = integer_setting(
+        0,
+        65535,
+        default=None,
+        unit="a port",
+        group=_RUN,
+        meaning="port for `/metrics`, `/healthz` and `/readyz`, of all workers together; `0`: any that is free; "
+        "`none`: they are not served",
+    )
+    metrics_host: str = setting(
+        default="127.0.0.1",
+        parse=parse_host,
+        allowed="an IP address or a host name",
+        group=_RUN,
+        meaning="address that the metrics port listens on; `0.0.0.0`: all of them",
     )
 
     def transport_as(self, kind: type[_T]) -> _T:

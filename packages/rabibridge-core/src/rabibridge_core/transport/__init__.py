@@ -6,6 +6,7 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 """
 
 from rabibridge_core.transport.control import ControlReceiver, ControlRequest
+from rabibridge_core.transport.counting import ConnectionCounter, ConnectionCounts
 from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, CopyVoucher, FeedRefusal, Refusal
 from rabibridge_core.transport.location import BrokerAddress, Located
 from rabibridge_core.transport.messages import (
@@ -33,6 +34,8 @@ __all__ = [
     "BrokerAddress",
     "Caller",
     "CallerEvents",
+    "ConnectionCounter",
+    "ConnectionCounts",
     "ConnectionState",
     "Consumer",
     "ConsumerEvents",

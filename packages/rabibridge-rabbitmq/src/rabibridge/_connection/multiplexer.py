@@ -64,7 +64,7 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         """Why the broker currently accepts no messages (resource alarm), ``None`` if it does."""
         self.error: ConnectionLostError | None = None
         """Why the connection is lost, ``None`` while it is open."""
-        self.last_received = loop.time()
+        self._event_loop, self.last_received = loop, loop.time()
         self.on_lost: Callable[[ConnectionLostError], None] | None = None
         """Called once when the connection is lost."""
         self.close_code = 0
@@ -76,15 +76,12 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         self._flow_changed = asyncio.Event()
         self.forked = False
         """Whether this is the copy of a connection in a forked process."""
-        self._event_loop = loop
         self._parser = FrameParser(self.channels, self._forward, _FIRST_FRAME_MAX)
         self._buffer: list[bytes | memoryview] = []
-        self._buffer_size = 0
-        self._in_pieces = False
+        self._buffer_size, self._in_pieces = 0, False
         self._at_flush: list[Callable[[], bytes]] = []
-        self._flush_scheduled = False
-        self._socket_full = False
-        self._forwarded_at = 0.0
+        self._flush_scheduled = self._socket_full = False
+        self._forwarded_at = self._blocked_at = self._blocked_before = 0.0
         self.started = False
         """Whether the broker has sent anything."""
         self._socket: asyncio.Transport
@@ -94,6 +91,11 @@ class Multiplexer(asyncio.StreamReaderProtocol):
     def paused(self) -> bool:
         """Whether callers should stop publishing: the socket is full or the broker blocks the connection."""
         return self._socket_full or self.blocked is not None
+
+    @property
+    def blocked_for(self) -> float:
+        """For how many seconds of this connection the broker has accepted no messages."""
+        return self._blocked_before + (self._event_loop.time() - self._blocked_at if self.blocked is not None else 0.0)
 
     @property
     def why_paused(self) -> str:
@@ -176,10 +178,11 @@ class Multiplexer(asyncio.StreamReaderProtocol):
         if frame[:3] == b"\x01\x00\x00":
             method = frame[7:11]
             if method == CONNECTION_BLOCKED:
+                self._blocked_before, self._blocked_at = self.blocked_for, self._event_loop.time()
                 self.blocked = frame[12 : 12 + frame[11]].decode("utf-8", "replace")
                 self._notify_flow()
             elif method == CONNECTION_UNBLOCKED:
-                self.blocked = None
+                self._blocked_before, self.blocked = self.blocked_for, None
                 self._notify_flow()
             elif method == CONNECTION_CLOSE:
                 code, text = parse_reason(frame, 7, len(frame) - 1)

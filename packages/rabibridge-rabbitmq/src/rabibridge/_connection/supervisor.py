@@ -12,7 +12,7 @@ from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._concurrency.left_tasks import drop_tasks
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
-from rabibridge_core.transport import ConnectionState
+from rabibridge_core.transport import ConnectionCounts, ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,6 +71,8 @@ class SupervisedConnection:
         # A connection that is lost as soon as it is used must not cause a storm of log-ins.
         self._loss_backoff = Backoff(_FIRST_DELAY, _STABLE_AFTER)
         self._was_ready = False
+        self._losses = self._made = 0
+        self._blocked = 0.0  # of sessions that are lost
         self._connecting = 0  # callers that wait for the first connection
         self._attempt_cancelled = False
 
@@ -200,6 +202,8 @@ class SupervisedConnection:
             if session.multiplexer.forked:
                 return
             lost_at = loop.time()
+            self._losses += 1
+            self._blocked += session.multiplexer.blocked_for
             self.session = None
             self._decided.clear()
             self.state, self.last_error = ConnectionState.LOST, session.error
@@ -210,6 +214,12 @@ class SupervisedConnection:
                 self._loss_backoff.reset()
             else:
                 await asyncio.sleep(self._loss_backoff.next())
+
+    def counts(self) -> ConnectionCounts:
+        """Return what has happened to the connections."""
+        session = self.session
+        blocked = 0.0 if session is None else session.multiplexer.blocked_for
+        return ConnectionCounts(self._losses, max(0, self._made - 1), self._blocked + blocked)
 
     def _is_connecting(self) -> bool:
         """Whether the very first connection is being made."""
@@ -227,6 +237,7 @@ class SupervisedConnection:
 
     def _on_ready(self, session: Session) -> None:
         self.session, self._refusal = session, None
+        self._made += 1
         self._was_ready = True
         self.state, self.last_error = ConnectionState.READY, None
         _log.info("%s is connected to %s", self.name, session.endpoint)

@@ -12,7 +12,7 @@ from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
 from rabibridge._transport.control import ControlHandler
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
-from rabibridge_core.transport import ConnectionState
+from rabibridge_core.transport import ConnectionCounts, ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -51,6 +51,10 @@ class RabbitMQTransport:
     def state(self) -> ConnectionState:
         """The state of the connection."""
         return ConnectionState.LOST if self._unhandled_loss() else self._connection.state
+
+    def connection_counts(self) -> ConnectionCounts:
+        """Return what has happened to the connections since the transport was made."""
+        return self._connection.counts()
 
     @property
     def namespace(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from rabibridge_core._hosting.program import loop_factory, serve_program
 from rabibridge_core._hosting.supervisor.options import WorkerLaunch
 from rabibridge_core._hosting.worker.link import current_link
 from rabibridge_core._hosting.worker.programs import entry_program
+from rabibridge_core._observability.metrics import installed_metrics
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.settings import load_settings
 
@@ -77,10 +79,18 @@ class ServeOptions:
     async def _serve(self, settings: Settings) -> None:
         _log.info("event loop: %s", type(asyncio.get_running_loop()).__module__.partition(".")[0])
         use_app_dir(self.app_dir)
+        monitor = None
+        if settings.metrics_port is not None and not self.supervised:
+            from rabibridge.cli.monitoring import open_monitor
+
+            monitor = open_monitor(
+                settings.metrics_host, settings.metrics_port
+            )  # before a server is made, which counts
         if (drain_timeout := self.settings.get("drain_timeout")) is not None:
             os.environ["RABIBRIDGE_DRAIN_TIMEOUT"] = str(drain_timeout)  # for a server that the target makes
         server = await load_server(self.targets, factory=self.factory, make=self._make_server)
-        await serve_program(server, reload=self.reload, wait_for_broker=settings.wait_for_broker)
+        async with nullcontext() if monitor is None else monitor.beside(server):
+            await serve_program(server, reload=self.reload, wait_for_broker=settings.wait_for_broker)
 
     def _make_server(self) -> RMQServer:
         from rabibridge._api.server import RMQServer  # a worker has no use for clients, which rabibridge.mq imports
@@ -91,4 +101,8 @@ class ServeOptions:
 def main(argument: dict[str, Any]) -> None:
     """Serve in a worker process, as its supervisor has told."""
     assert current_link() is not None
+    if installed_metrics() is not None:
+        from rabibridge.cli.monitoring import count_in_worker  # most supervisors want no metrics
+
+        count_in_worker()
     ServeOptions(**argument).run()

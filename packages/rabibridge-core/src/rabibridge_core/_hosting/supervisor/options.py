@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rabibridge_core._hosting.supervisor.monitor import SupervisorMonitor
     from rabibridge_core._hosting.worker.programs import Program
 
 __all__ = ["SupervisorOptions", "WorkerLaunch", "working_folder"]
@@ -56,6 +57,7 @@ class SupervisorOptions:
         max_calls: after how many calls one is replaced; 0: never.
         max_memory: with how much resident memory one is replaced, in bytes; 0: never.
         watched: files and folders; when a Python file in them changes, all workers are replaced.
+        monitor: tells others of the supervisor and its workers; ``None``: nothing does.
     """
 
     workers: int
@@ -64,3 +66,4 @@ class SupervisorOptions:
     max_calls: int = 0
     max_memory: int = 0
     watched: tuple[Path, ...] = ()
+    monitor: SupervisorMonitor | None = None

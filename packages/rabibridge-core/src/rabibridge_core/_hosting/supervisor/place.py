@@ -8,11 +8,12 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._concurrency.backoff import Backoff
-from rabibridge_core._hosting.supervisor.worker_process import WorkerProcess, WorkerStartError
+from rabibridge_core._hosting.supervisor.start_error import WorkerStartError
 from rabibridge_core._reporting.loggers import TextBlock, get_logger
 
 if TYPE_CHECKING:
     from rabibridge_core._hosting.supervisor.options import SupervisorOptions, WorkerLaunch
+    from rabibridge_core._hosting.supervisor.worker_process import WorkerProcess
 
 __all__ = ["PlaceOwner", "WorkerPlace", "shown_trace"]
 

@@ -12,6 +12,7 @@ from rabibridge_core._hosting.supervisor.file_watch import check_can_watch, watc
 from rabibridge_core._hosting.supervisor.orphans import OrphanReaper
 from rabibridge_core._hosting.supervisor.service_manager import ServiceManager
 from rabibridge_core._hosting.supervisor.supervisor import Supervisor
+from rabibridge_core._hosting.supervisor.view import ViewOf
 from rabibridge_core._hosting.worker.link import current_link
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -63,12 +64,14 @@ def supervise(launch: WorkerLaunch, options: SupervisorOptions) -> None:
 
 async def _supervise(launch: WorkerLaunch, options: SupervisorOptions, manager: ServiceManager) -> None:
     supervisor = Supervisor(launch, options, manager)
-    reaper = OrphanReaper(lambda: supervisor.pids)
+    reaper = OrphanReaper(lambda: supervisor.processes.pids)
     beside = [asyncio.create_task(supervisor.watch_dog())]
     if options.watched:
         beside.append(asyncio.create_task(watch_files(options.watched, lambda: supervisor.reload("changed files"))))
     if reaper.active:
         beside.append(asyncio.create_task(repeat(_REAP_INTERVAL, reaper.reap)))
+    if options.monitor is not None:
+        beside.append(asyncio.create_task(options.monitor.watch(ViewOf(supervisor, asyncio.get_running_loop()))))
     reaper.start()
     try:
         with control_by_signals(supervisor):

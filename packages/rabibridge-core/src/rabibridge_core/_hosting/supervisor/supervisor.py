@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from rabibridge_core._hosting.run import AGAIN
 from rabibridge_core._hosting.supervisor.cores import core_of
 from rabibridge_core._hosting.supervisor.place import WorkerPlace, shown_trace
-from rabibridge_core._hosting.supervisor.worker_process import WorkerProcess, WorkerStartError
+from rabibridge_core._hosting.supervisor.start_error import WorkerStartError
+from rabibridge_core._hosting.supervisor.worker_set import WorkerSet
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
     from rabibridge_core._hosting.supervisor.options import SupervisorOptions, WorkerLaunch
     from rabibridge_core._hosting.supervisor.service_manager import ServiceManager
+    from rabibridge_core._hosting.supervisor.worker_process import WorkerProcess
+    from rabibridge_core._hosting.supervisor.worker_stores import WorkerStores
 
 __all__ = ["Supervisor"]
 
@@ -43,35 +45,39 @@ class Supervisor:
         """How many workers in a row have failed then."""
         self._manager = manager
         self._loop = asyncio.get_running_loop()
-        self._beat_interval = min(_BEAT_INTERVAL, manager.watchdog / 8 or _BEAT_INTERVAL)
-        self._wanted = options.workers
+        self.wanted = options.workers
+        """How many workers there should be."""
         self._generation = 0
         self._places: list[WorkerPlace] = []
-        self._workers: set[WorkerProcess] = set()
         self._changed = asyncio.Event()
+        self.stores: WorkerStores | None = None
+        """What workers count in; ``None``: nobody wants to know."""
+        if options.monitor is not None:
+            from rabibridge_core._hosting.supervisor.worker_stores import WorkerStores  # not where nobody does
+
+            self.stores = WorkerStores()
+        beat_interval = min(_BEAT_INTERVAL, manager.watchdog / 8 or _BEAT_INTERVAL)
+        self.processes = WorkerSet(beat_interval, self._changed.set, self.stores)
         self._stopping = asyncio.Event()
         self.was_ready = self._reloading = False
         self._recycle_from = 0.0
         self._limit_too_low = False
 
     @property
-    def pids(self) -> set[int]:
-        """The processes that it has started, and that are not reaped."""
-        return {worker.pid for worker in self._workers}
+    def stopping(self) -> bool:
+        """Whether it lets all workers end."""
+        return self._stopping.is_set()
 
     def new_worker(self, number: int) -> WorkerProcess:
         """See :class:`PlaceOwner`."""
-        worker = WorkerProcess(number, self._generation, self._beat_interval, self._changed.set)
-        self._workers.add(worker)
-        worker.gone.add_done_callback(lambda _: self._workers.discard(worker))
-        return worker
+        return self.processes.new(number, self._generation)
 
     async def run(self) -> None:
         """Run workers until :meth:`stop` was called and all have ended, or their programs have, or they cannot start.
 
         :attr:`failure` says whether they could not.
         """
-        _log.info("starting %s", _workers(self._wanted))
+        _log.info("starting %s", _workers(self.wanted))
         working = asyncio.ensure_future(self._work())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -103,7 +109,7 @@ class Supervisor:
 
     async def _count(self) -> None:
         """Have as many places as are wanted."""
-        while len(self._places) < self._wanted:
+        while len(self._places) < self.wanted:
             taken = {place.number for place in self._places}
             number = next(number for number in range(1, len(taken) + 2) if number not in taken)
             place = WorkerPlace(number, core_of(number) if self.options.bind_core else None, self)
@@ -111,7 +117,7 @@ class Supervisor:
             place.open()
             assert place.task is not None
             place.task.add_done_callback(lambda _: self._changed.set())
-        while len(self._places) > self._wanted:
+        while len(self._places) > self.wanted:
             place = self._places.pop()
             await place.close()
             _log.info("worker %d has ended", place.number)
@@ -178,7 +184,8 @@ class Supervisor:
         if self._reloading:
             _log.info("reloaded")
         else:
-            _log.info("%s ready: processes %s", _workers(len(self._places)), ", ".join(map(str, sorted(self.pids))))
+            pids = ", ".join(map(str, sorted(self.processes.pids)))
+            _log.info("%s ready: processes %s", _workers(len(self._places)), pids)
         self.was_ready, self._reloading = True, False
         self._manager.ready()
 
@@ -195,15 +202,15 @@ class Supervisor:
 
     def stop(self, why: str) -> None:
         """See :class:`Controlled`."""
-        count = len(self._workers)
-        _log.info("%s: stopping %s%s", why, _workers(count), AGAIN if why == "SIGINT" else "")
+        stopped = _workers(len(self.processes))
+        _log.info("%s: stopping %s%s", why, stopped, AGAIN if why == "SIGINT" else "")
         self._stopping.set()
 
     def stop_now(self, why: str) -> None:
         """See :class:`Controlled`."""
         _log.warning("%s again: the calls in flight return to their queues", why)
         self._stopping.set()
-        for worker in self._workers:
+        for worker in self.processes:
             worker.hurry()
 
     def reload(self, why: str) -> None:
@@ -215,11 +222,11 @@ class Supervisor:
 
     def add_workers(self, count: int, why: str) -> None:
         """See :class:`Controlled`."""
-        if self._wanted + count < 1:
+        if self.wanted + count < 1:
             _log.warning("%s: one worker stays", why)
             return
-        self._wanted += count
-        _log.info("%s: %s from now on", why, _workers(self._wanted))
+        self.wanted += count
+        _log.info("%s: %s from now on", why, _workers(self.wanted))
         self._changed.set()
 
     async def watch_dog(self) -> None:
@@ -228,7 +235,7 @@ class Supervisor:
         blocked: set[WorkerProcess] = set()
         while limit:
             now = self._loop.time()
-            standing = {each for each in self._workers if each.ready and now - each.last_beat > limit / 2}
+            standing = {each for each in self.processes if each.ready and now - each.last_beat > limit / 2}
             for worker in standing - blocked:
                 _log.error("the event loop of %s stands still: no signs of life are given to the watchdog", worker)
             blocked = standing
@@ -239,11 +246,9 @@ class Supervisor:
     async def _end(self) -> None:
         """Let all workers end, and wait until they are gone."""
         closing = [asyncio.ensure_future(place.close()) for place in self._places]
-        for worker in list(self._workers):
+        for worker in self.processes:
             worker.leave()
-        while self._workers:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([worker.gone for worker in self._workers])
+        await self.processes.wait_gone()
         await asyncio.gather(*closing)
 
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rabibridge_core._hosting.supervisor.start_error import WorkerStartError
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.child_exit import how_it_ended, watch_exit
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._hosting.supervisor.options import WorkerLaunch
+    from rabibridge_core._hosting.supervisor.worker_stores import WorkerMetrics
 
-__all__ = ["WorkerProcess", "WorkerStartError"]
+__all__ = ["WorkerProcess"]
 
 _log = get_logger(__name__)
 _BOOT: Final = str(Path(__file__).parent.parent / "worker_boot.py")
@@ -30,27 +32,17 @@ _GRACE = 5.0
 """How long a worker may take to end in addition to its drain timeout, or when it is told not to drain, in seconds."""
 
 
-class WorkerStartError(Exception):
-    """A worker has ended before it was ready, or was not ready in time.
-
-    Attributes:
-        may_pass: whether the next attempt may succeed without a change of program or configuration.
-        error: the name of the class of the error that the worker has reported; empty: it has reported none.
-        trace: the traceback of that error, if it is of use.
-    """
-
-    def __init__(self, text: str, *, may_pass: bool = True, error: str = "", trace: str = "") -> None:
-        """Store why."""
-        super().__init__(text)
-        self.may_pass = may_pass
-        self.error = error
-        self.trace = trace
-
-
 class WorkerProcess:
     """One process, of which the supervisor is the parent. It is in the process group of its supervisor."""
 
-    def __init__(self, number: int, generation: int, beat_interval: float, heard: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        generation: int,
+        beat_interval: float,
+        heard: Callable[[], None],
+        new_metrics: Callable[[], WorkerMetrics] | None = None,
+    ) -> None:
         """Start nothing yet.
 
         Args:
@@ -58,11 +50,15 @@ class WorkerProcess:
             generation: how many reloads had been asked for when it was made.
             beat_interval: how often its event loop has to report, in seconds.
             heard: called after each of its reports.
+            new_metrics: makes the memory that it counts in; ``None``: it need not count.
         """
         self.number = number
         self.generation = generation
         self._beat_interval = beat_interval
         self._heard = heard
+        self._new_metrics = new_metrics
+        self.metrics: WorkerMetrics | None = None
+        """What it has counted."""
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -84,6 +80,8 @@ class WorkerProcess:
         self.program_began: float | None = None
         """When the function that it was started for was called; ``None``: it was not, or there is none."""
         self.calls = self.memory = self.first_memory = 0
+        self.problems: tuple[str, ...] = ()
+        """Why it does not take calls of all of its services, as it has said; empty: it does, or has said nothing."""
 
     @property
     def pid(self) -> int:
@@ -116,11 +114,15 @@ class WorkerProcess:
             WorkerStartError: that is not possible.
         """
         ours, theirs = socket.socketpair()
+        descriptors = [theirs.fileno()]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _CONTROL_SIGNALS)  # the process inherits it, and ends it
         try:
+            if self._new_metrics is not None:
+                self.metrics = self._new_metrics()
+                descriptors.append(self.metrics.descriptor)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, and arguments that nobody else chooses
                 [sys.executable, *_interpreter_flags(), "-P", _BOOT, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), cwd=launch.folder,
+                stdin=subprocess.DEVNULL, pass_fds=descriptors, cwd=launch.folder,
             )  # fmt: skip
         except (OSError, ValueError) as error:
             ours.close()
@@ -128,6 +130,8 @@ class WorkerProcess:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
+            if self.metrics is not None:
+                self.metrics.close_descriptor()
         watch_exit(self._process, self._loop, self._has_ended)
         told = {
             "parent": os.getpid(),
@@ -137,6 +141,7 @@ class WorkerProcess:
             "path": launch.path,
             "argv": launch.arguments,
             "program": launch.program,
+            "metrics": descriptors[1] if self.metrics is not None else None,
         }
         ours.setblocking(False)
         self._socket = ours
@@ -178,6 +183,7 @@ class WorkerProcess:
         if kind == "beat":
             self.calls, self.memory = fields.get("calls", 0), fields.get("memory", 0)
             self.first_memory = self.first_memory or self.memory
+            self.problems = tuple(fields.get("problems", ()))
         elif kind == "ready":
             self.ready, self.drain_timeout = True, fields["drain_timeout"]
             if not self.started.done():

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from rabibridge_core._observability.metrics import installed_metrics
+from rabibridge_core._reporting.error_text import printable
 from rabibridge_core._server.worker_status import resident_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rabibridge_core._hosting.worker.link import WorkerLink
+    from rabibridge_core._observability.health import Health
     from rabibridge_core._server.server import Server
 
 __all__ = ["report"]
 
+_REASONS_MAX, _REASON_MAX = 8, 200  # a report is written in one piece, or not at all
 
-async def report(link: WorkerLink, server: Server) -> None:
-    """Report until cancelled. Each report says how many calls were answered, and how much memory is used."""
+
+async def report(link: WorkerLink, server: Server, health: Callable[[], Health]) -> None:
+    """Report until cancelled. Each report tells calls answered, memory used, and problems.
+
+    If the supervisor wants metrics, what is not counted call by call is put down as often.
+    """
+    metrics = installed_metrics()
     link.server_starts()
     waiting = asyncio.ensure_future(server.wait_started())
     try:
@@ -25,7 +36,12 @@ async def report(link: WorkerLink, server: Server) -> None:
         waiting.result()
         link.server_started(server.services.drain_timeout)
         while True:
-            link.beat(calls=server.services.answered, memory=resident_memory() or 0)
+            if metrics is not None:
+                metrics.measure()
+            problems = [printable(reason)[:_REASON_MAX] for reason in health().reasons[:_REASONS_MAX]]
+            link.beat(calls=server.services.answered, memory=resident_memory() or 0, problems=problems)
             await asyncio.sleep(link.beat_interval)
     finally:
         waiting.cancel()
+        if metrics is not None:
+            metrics.measure()

@@ -10,6 +10,7 @@ import typer
 
 from rabibridge.cli.lazy import command_app
 from rabibridge.cli.logs import configure_logging
+from rabibridge.cli.monitoring import open_monitor
 from rabibridge.cli.runtime import check_log_level, report_errors
 from rabibridge.cli.targets import check_targets, watched_files
 from rabibridge.cli.worker import ServeOptions
@@ -89,6 +90,18 @@ def serve(
             "--opentelemetry/--no-opentelemetry", help="Make spans and metrics of OpenTelemetry, also for clients."
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve /metrics, /healthz and /readyz of all workers here. Needs rabibridge-telemetry[prometheus].",
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address of that port. Default: 127.0.0.1.")
+    ] = None,
     pid_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the process id to this file while it runs.")
     ] = None,
@@ -117,6 +130,8 @@ def serve(
         "max_memory_per_worker": max_memory_per_worker,
         "start_timeout": start_timeout,
         "wait_for_broker": wait_for_broker,
+        "metrics_port": metrics_port,
+        "metrics_host": metrics_host,
         "log_level": log_level,
         "log_format": log_format,
         "log_config": log_config,
@@ -145,6 +160,7 @@ def _serve(targets: list[str], factory: bool, app_dir: str, reload: bool, given:
         return
     check_can_supervise("--reload" if settings.workers is None else "--workers")
     configure_logging(settings.log_level or "INFO", settings.log_format, settings.log_config, supervised=True)
+    monitor = None if settings.metrics_port is None else open_monitor(settings.metrics_host, settings.metrics_port)
     supervise(
         options.launch(),
         SupervisorOptions(
@@ -154,5 +170,6 @@ def _serve(targets: list[str], factory: bool, app_dir: str, reload: bool, given:
             max_calls=settings.max_calls_per_worker or 0,
             max_memory=settings.max_memory_per_worker or 0,
             watched=watched_files(targets, app_dir) if reload else (),
+            monitor=monitor,
         ),
     )
