@@ -68,6 +68,7 @@ format: $(STAMP)  ## Format the code and apply ruff's fixes
 pytest: $(TESTS_STAMP)  ## Only the tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	@$(BIN)/python -m tools.chromium --install || test -z "$$CI"
+	@$(BIN)/python -m tools.prometheus --install || test -z "$$CI"
 	$(PYTEST) $(ARGS)
 
 unit: $(TESTS_STAMP)  ## The tests that need no RabbitMQ, in about two minutes; ARGS='...' is passed to pytest
@@ -143,6 +144,12 @@ soak-control: $(STAMP)  ## What workers are asked about themselves: 10,000 pings
 	@$(BIN)/python -m tools.broker --install --check
 	CONTROL_PINGS=10000 CONTROL_ASKERS=1000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 14400 -v --durations=0 \
 		tests/rabbitmq/test_introspection.py -k 'ping or askers' $(ARGS)
+
+.PHONY: soak-metrics
+soak-metrics: $(STAMP)  ## Metrics while 1,000 workers are replaced under load; an hour or more
+	@$(BIN)/python -m tools.broker --install --check
+	METRICS_RECYCLES=1000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 14400 -v --durations=0 \
+		tests/workers/test_metrics.py -k recycled $(ARGS)
 
 .PHONY: reload-load
 reload-load: $(STAMP)  ## Replace workers ten times under 500 calls/s, none may fail; ARGS='--reloads 100' for more

@@ -70,7 +70,6 @@ def commands() -> Iterator[Any]:
             yield pytest.param(service["command"], id=f"compose {name}")
     worker = pod("rabibridge-worker")["containers"][0]
     yield pytest.param(worker["args"], id="kubernetes worker")
-    yield pytest.param(worker["readinessProbe"]["exec"]["command"][1:], id="kubernetes probe")
     yield pytest.param(shlex.split(unit()["ExecStart"][0])[1:], id="systemd")
 
 

@@ -126,9 +126,9 @@ class Metrics:
             for series, value in reading.counters.items():
                 last = before.get(series, 0)
                 more = value if value < last else value - last  # it has begun anew
+                cells = self._cells(series)  # one that has counted nothing is shown, too: a rate needs a beginning
                 if more:
                     before[series] = value
-                    cells = self._cells(series)
                     (cells.real if series[0] == "seconds" else cells.whole)[0] += more
 
     def _cells(self, series: _Series) -> Cells:

@@ -6,13 +6,14 @@ nobody measures pays nothing for it.
 
 from __future__ import annotations
 
+from math import frexp
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from rabibridge_core._observability.metric_store import Block
 from rabibridge_core._observability.metric_totals import EXEMPLAR_CELLS, write_exemplar
 from rabibridge_core._server.statistics import ServiceStatistics
-from rabibridge_core.introspection.latency import BUCKETS, OCTAVES, Latency, bucket_of
+from rabibridge_core.introspection.latency import BUCKETS, OCTAVES, OFFSET, SHORTEST, Latency, bucket_of
 
 if TYPE_CHECKING:
     from rabibridge_core._observability.metrics import Metrics
@@ -77,7 +78,16 @@ class MeasuredStatistics(ServiceStatistics):
 
     def ended_call(self, active: ActiveRequest, error: BaseException | None, ran: bool | None) -> Outcome:
         """Count a call that has ended, and return how."""
-        outcome = super().ended_call(active, error, ran)
+        outcome: Outcome
+        if error is None and active.stop_reason is None:  # the usual case, without a step for each attribute
+            seconds = monotonic() - active.received_at
+            mantissa, exponent = frexp(seconds + SHORTEST)
+            self.buckets[(exponent << 3) + int(mantissa * 16.0) + OFFSET] += 1
+            self._seconds[0] += seconds
+            self._counts[0] += 1
+            outcome = "succeeded"
+        else:
+            outcome = super().ended_call(active, error, ran)
         if active.request.redelivered:
             self._redelivered[0] += 1
         if (exemplar := self._metrics.exemplar) is not None and (ids := exemplar()) is not None:
