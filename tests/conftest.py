@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
+from rabibridge_core._reporting import limited_log
 from tests.support.tls_fixture import tls_broker
 from tools.broker.fixtures import (
     BROKER_FIXTURES,
@@ -36,6 +37,12 @@ _BROKERS = BROKER_FIXTURES | {"tls_broker"}
 # How long an example takes depends on what else the machine does.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+
+@pytest.fixture(autouse=True)
+def _lines_are_not_limited_by_those_of_other_tests() -> None:
+    for limited in list(limited_log._all):
+        limited._forked()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -232,3 +232,8 @@ def marked_function(number: int) -> int:
 
 if __name__ == "__main__":
     raise SystemExit("a child process must not run this module as a program")
+
+
+def logs_its_call() -> str:
+    log.warning("in a child", extra={"order": 7, "odd": {1}})
+    return current_call().id

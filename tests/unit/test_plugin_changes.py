@@ -112,7 +112,7 @@ def test_an_interrupt_from_the_keyboard_is_passed_on_and_nothing_of_the_file_is_
 def test_the_folder_of_the_running_program(tmp_path: Path) -> None:
     program = (
         f"{service('own')}from rabibridge_core._hosting.plugin_folder import PluginFolder\n"
-        "from pathlib import Path\nimport json, sys\n"
+        "from pathlib import Path\nimport json, logging, sys\nlogging.basicConfig()\n"
         "print(json.dumps([one.name for one in PluginFolder(Path(__file__).parent).load()]))\n"
     )
     write(tmp_path, main=program, other=service("other"))

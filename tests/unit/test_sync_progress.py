@@ -109,7 +109,7 @@ def test_what_raises_in_the_middle_of_a_stream(
         raise ZeroDivisionError("in the caller")
 
     assert len(list(client.options(on_progress=fail, timeout=PATIENCE).stream("rows", 1))) == 2
-    assert caplog.text.count("ZeroDivisionError: in the caller") == 2
+    assert caplog.text.count("ZeroDivisionError: in the caller") == 1, "the others are counted"
 
 
 def test_errors_and_an_early_end(fake_broker: FakeBroker, client: Client) -> None:

@@ -7,6 +7,7 @@ What knows a broker belongs in the distribution of its transport, not here.
 
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
+from rabibridge_core._observability.call_log import CallLogFilter
 from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.request_scope import request_scope
 from rabibridge_core._protocol.naming import FunctionKind
@@ -58,6 +59,7 @@ from rabibridge_core.transport import (
 __all__ = [
     "AccessDeniedError",
     "CallError",
+    "CallLogFilter",
     "CallTimeoutError",
     "Caller",
     "CallerEvents",

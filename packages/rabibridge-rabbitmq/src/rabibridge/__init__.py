@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rabibridge.mq import RMQBase, RMQClient, RMQServer
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.call_context import CurrentCall, current_call
+    from rabibridge_core._observability.call_log import CallLogFilter
     from rabibridge_core._observability.health import Health
     from rabibridge_core._observability.request_scope import request_scope
     from rabibridge_core._protocol.naming import FunctionKind
@@ -67,6 +68,7 @@ __all__ = [
     "Broadcast",
     "BroadcastReply",
     "CallError",
+    "CallLogFilter",
     "CallTimeoutError",
     "ClientView",
     "ConfigurationError",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from rabibridge_core._client.progress import ProgressHeaders, plain_headers
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Reports", "check_on_progress", "take_report", "wanted_reports"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 T = TypeVar("T")
 
 
@@ -81,7 +85,11 @@ def take_report(on_progress: OnProgress, progress: Progress, func_name: str) -> 
     try:
         on_progress(progress)
     except Exception:  # noqa: BLE001 - the call goes on, whatever its caller does with reports
-        _log.exception("call of %r: on_progress has raised; the call goes on", func_name)
+        _limited.log(
+            f"on_progress of calls of {func_name!r} has raised", logging.ERROR,
+            "call of %r: on_progress has raised; the call goes on", func_name,
+            extra=log_fields("call.progress_handler_failed", service=func_name), exc_info=True,
+        )  # fmt: skip
 
 
 def check_on_progress(on_progress: OnProgress | None) -> None:

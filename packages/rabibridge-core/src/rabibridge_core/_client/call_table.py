@@ -16,6 +16,7 @@ from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
 from rabibridge_core._protocol.broker_texts import too_large
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import (
     CallError,
@@ -196,8 +197,7 @@ class CallTable:
     def feed_refused(self, correlation_id: bytes, refusal: FeedRefusal, detail: str, /) -> None:
         """Called by the transport for each further message of a call that the broker did not accept."""
         self.refused_feeds += 1
-        call = self.pending.get(correlation_id)
-        if call is not None:
+        if (call := self.pending.get(correlation_id)) is not None:
             call.feed_refused(refusal, detail)
 
     def not_permitted(self, routing_key: str, error: ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
@@ -213,8 +213,8 @@ class CallTable:
         """Called by the transport when the broker has refused a request that is larger than it accepts."""
         for correlation_id in unconfirmed:
             call = self.pending.get(correlation_id)
-            if call is not None and len(call.request.body) > limit and not call.future.done():
-                why = too_large("the request", len(call.request.body), limit)
+            if call is not None and (size := len(call.request.body)) > limit and not call.future.done():
+                why = too_large("the request", size, limit)
                 call.future.set_exception(ContentRejectedError(f"call of {call.func_name!r}: {why}", executed=False))
 
     def lost(self, error: ConnectionLostError | ConfigurationError, unconfirmed: Collection[bytes], /) -> None:
@@ -237,8 +237,9 @@ class CallTable:
                 del self.pending[correlation_id]
                 call.end(error, accepted=accepted)
         if ended or again:
-            and_again = f", {again} will be sent again" if again else ""
-            _log.warning("%s: %d pending calls ended%s: %s", self._name, ended, and_again, error)
+            rest = f", {again} will be sent again" if again else ""
+            extra = log_fields("client.calls_lost", instance=self._name, count=ended, error=error)
+            _log.warning("%s: %d pending calls ended%s: %s", self._name, ended, rest, error, extra=extra)
         self.refusals.backlogs.clear()  # after the loss there is another backlog
         for broadcast in self.broadcasts.values():
             broadcast.lost(error)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.naming import queue_name, routing_keys
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class ConsumerCounts:
             if found is None:
                 found = await self._sum([queue for queue in queues if queue not in likely], caller)
         except Exception as error:  # noqa: BLE001 - who asks waits for other things as well
-            _log.debug("cannot find out how many workers serve %r: %s", func_name, error)
+            _log.debug(
+                "cannot find out how many workers serve %r: %s", func_name, error,
+                extra=log_fields("client.look_failed", service=func_name, error=error),
+            )  # fmt: skip
             return None
         return found
 

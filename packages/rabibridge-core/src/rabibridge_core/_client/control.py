@@ -22,6 +22,7 @@ from rabibridge_core._protocol.control import (
 )
 from rabibridge_core._protocol.headers import WORKER_ID
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import NoRouteError
 from rabibridge_core.transport import Request
@@ -222,7 +223,10 @@ class ControlAsker:
                 except LargeBodyError:
                     answer = await off_loop(decode_answer, self._codec, reply)
             except UnreadableControlError as error:
-                _log.debug("an answer of a worker cannot be read: %s", error)
+                _log.debug(
+                    "an answer of a worker cannot be read: %s", error,
+                    extra=log_fields("control.answer_unreadable", error=error),
+                )  # fmt: skip
                 continue
             taken = arrived - sent_at
             answers.append(TimedAnswer(answer, taken, answer.time - (wall - taken / 2) if answer.time else 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from inspect import isawaitable
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._protocol.progress import Progress, is_progress, read_progress
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["OnProgress", "ProgressHeaders", "ProgressReceiver", "plain_headers"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 OnProgress: TypeAlias = Callable[[Progress], object]
 """What a caller wants to be called with each report; a coroutine function is awaited."""
 
@@ -109,4 +113,8 @@ class ProgressReceiver:
             self._loop.call_soon(self._report, context=self._context)
 
     def _log_failure(self) -> None:
-        _log.exception("call of %r: on_progress has raised; the call goes on", self._func_name)
+        _limited.log(
+            f"on_progress of calls of {self._func_name!r} has raised", logging.ERROR,
+            "call of %r: on_progress has raised; the call goes on", self._func_name,
+            extra=log_fields("call.progress_handler_failed", service=self._func_name), exc_info=True,
+        )  # fmt: skip

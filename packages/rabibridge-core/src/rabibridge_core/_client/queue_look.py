@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._client.merging import statuses_of
 from rabibridge_core._protocol.naming import queue_name
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class QueueLook:
         try:
             found = await asyncio.shield(self._client.calls.silent.tasks.spawn(caller.look(queue)))
         except Exception as error:  # noqa: BLE001 - the answers of workers are worth having without it
-            _log.debug("cannot look at the queue %r: %s", queue, error)
+            _log.debug(
+                "cannot look at the queue %r: %s", queue, error,
+                extra=log_fields("client.look_failed", queue=queue, error=error),
+            )  # fmt: skip
             return
         if found is None:
             self._states.pop(queue, None)
@@ -90,7 +94,7 @@ class QueueLook:
             async with asyncio.timeout(_LAST_LOOK):
                 await self(caller, answers)
         except TimeoutError:
-            _log.debug("the broker did not tell about the queues in time")
+            _log.debug("the broker did not tell about the queues in time", extra=log_fields("client.look_failed"))
 
     async def look_at_rest(self, queues: Iterable[str]) -> None:
         """Look at those of these queues that were not looked at: of the other classes of criticality."""
@@ -102,7 +106,9 @@ class QueueLook:
             async with asyncio.timeout(_LAST_LOOK):
                 await self.look_at(caller, rest)
         except TimeoutError:
-            _log.debug("the broker did not tell about the queues of classes in time")
+            _log.debug(
+                "the broker did not tell about the queues of classes in time", extra=log_fields("client.look_failed")
+            )
 
     def deaf(self, statuses: Iterable[WorkerStatus]) -> Iterator[tuple[str, int, int, int]]:
         """Yield the services with more consumers than workers that have answered.

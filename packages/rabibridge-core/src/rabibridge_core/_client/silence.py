@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._client.consumer_counts import ConsumerCounts, kinds_of
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._protocol.naming import of_class, queue_name, split_class
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -97,7 +98,10 @@ class SilentServices:
                     found = _described(*state)
                     break
         except Exception as error:  # noqa: BLE001 - the call ends with its timeout, whatever this is
-            _log.debug("cannot find out why %r is silent: %s", func_name, error)
+            _log.debug(
+                "cannot find out why %r is silent: %s", func_name, error,
+                extra=log_fields("client.look_failed", service=func_name, error=error),
+            )  # fmt: skip
         if len(self._found) >= _SERVICES_KEPT:
             self._found.clear()
         self._found[route] = loop.time(), found

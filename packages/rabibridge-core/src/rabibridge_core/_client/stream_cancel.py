@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.streams import CANCEL, PART, read_address
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 from rabibridge_core.transport import Request
@@ -30,4 +31,7 @@ def cancel_run(caller: Caller | None, correlation_id: bytes, reply: Reply) -> No
     try:
         caller.feed(Request(address, correlation_id, b"", "application/octet-stream", None, None, headers))
     except RabiBridgeError as error:
-        _log.debug("a run of a call that has ended is not cancelled: %s", error)
+        _log.debug(
+            "a run of a call that has ended is not cancelled: %s", error,
+            extra=log_fields("stream.not_cancelled", error=error),
+        )  # fmt: skip

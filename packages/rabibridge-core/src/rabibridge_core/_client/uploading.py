@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from contextvars import Context, copy_context
 from types import GeneratorType
@@ -20,6 +21,8 @@ from rabibridge_core._protocol.streams import (
     read_index,
     read_window,
 )
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import (
     ConnectionLostError,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Uploading"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 _REPLY_WITHIN = 2.0
 """How long after a worker is gone its reply may still arrive, in seconds."""
 
@@ -248,7 +252,11 @@ class Uploading:
             if isinstance(self._source, GeneratorType):
                 self._source.close()
         except Exception:  # noqa: BLE001 - the call has its outcome
-            _log.exception("the iterator that feeds %r has failed when it was closed", self._func_name)
+            _limited.log(
+                "an iterator that feeds a call has failed when it was closed", logging.ERROR,
+                "the iterator that feeds %r has failed when it was closed", self._func_name,
+                extra=log_fields("upload.source_failed", service=self._func_name), exc_info=True,
+            )  # fmt: skip
 
 
 def _items_of(source: Any) -> AsyncIterator[Any]:

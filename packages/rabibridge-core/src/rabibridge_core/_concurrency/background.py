@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -109,7 +110,10 @@ async def repeat(interval: float, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception:  # noqa: BLE001 - the next one may succeed
-            _log.exception("%s failed, and is called again in %g s", work.__qualname__, interval)
+            _log.exception(
+                "%s failed, and is called again in %g s", work.__qualname__, interval,
+                extra=log_fields("process.task_failed", delay=interval),
+            )  # fmt: skip
 
 
 async def sleep_unless(seconds: float, *events: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ def drop_tasks(loop: asyncio.AbstractEventLoop, packages: Collection[str]) -> No
                 try:
                     coroutine.close()
                 except Exception as error:  # noqa: BLE001 - it needs the event loop to clean up
-                    _log.debug("%r cannot clean up: %r", task, error)
+                    _log.debug(
+                        "%r cannot clean up: %r", task, error,
+                        extra=log_fields("process.task_not_cleaned_up", error=error),
+                    )  # fmt: skip
             dropped |= left
 
 

@@ -7,6 +7,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._observability.call_log import call_fields
+from rabibridge_core._reporting.json_log import added_fields
 from rabibridge_core._server.child_frames import HEADER_SIZE, pack, unpack, unpack_sizes
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class LogForwarder(logging.Handler):
                 "kind": "log", "name": record.name, "level": record.levelno, "text": record.getMessage(),
                 "path": record.pathname, "line": record.lineno, "function": record.funcName or "",
                 "created": record.created, "thread": record.threadName or "", "error": error,
+                "added": call_fields() | added_fields(record),
             }  # fmt: skip
             self._channel.send(fields)
         except OSError:

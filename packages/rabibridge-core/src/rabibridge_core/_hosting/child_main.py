@@ -26,6 +26,7 @@ from rabibridge_core._hosting.parent_death import die_with_parent
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.payloads import decode_request
 from rabibridge_core._reporting.error_text import message_of
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest
 from rabibridge_core._server.injecting import executor_for
@@ -117,7 +118,10 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
             executor = executor_for(schema, scope)
             observer = None if told["observed"] is None else _observer(schema.name, told["observed"])
         except BaseException as error:  # noqa: BLE001 - a module may raise anything when it is imported
-            _log.error("service %r cannot run in a child process", told["service"], exc_info=error)
+            _log.error(
+                "service %r cannot run in a child process", told["service"], exc_info=error,
+                extra=log_fields("child.start_failed", service=told["service"], error=error),
+            )  # fmt: skip
             channel.send({"kind": "failed", "text": f"{type(error).__name__}: {message_of(error)}"})
             return
         settler = ChildSettler(schema, codec)

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from rabibridge_core._hosting.plugin_folder import names_of
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -31,14 +32,18 @@ async def watch(server: Server, folder: PluginFolder) -> None:
             if name in server.registry:
                 refused.add(name)
                 _log.error(
-                    "the service %r of %s is ignored: the server has another one of that name", name, folder.path
-                )
+                    "the service %r of %s is ignored: the server has another one of that name", name, folder.path,
+                    extra=log_fields("plugin_folder.duplicate_service", service=name, path=folder.path),
+                )  # fmt: skip
         removed = [name for name in changes.removed if name not in refused]
         services = [schema for schema in changes.services if schema.name not in refused]
         try:
             await server.change(removed, services)
         except Exception:  # noqa: BLE001 - whatever it is, the next change must be seen
-            _log.exception("the services of %s could not be changed", folder.path)
+            _log.exception(
+                "the services of %s could not be changed", folder.path,
+                extra=log_fields("plugin_folder.change_failed", path=folder.path),
+            )  # fmt: skip
         _tell(server, folder, removed, services)
         refused.difference_update(changes.removed)
 
@@ -57,7 +62,10 @@ def _tell(server: Server, folder: PluginFolder, removed: list[str], services: li
     parts += [f"no longer {', '.join(removed)}"] if removed else []
     if parts:
         level = logging.WARNING if old or missing else logging.INFO
-        _log.log(level, "%s: served now: %s", folder.path, "; ".join(parts))
+        _log.log(
+            level, "%s: served now: %s", folder.path, "; ".join(parts),
+            extra=log_fields("plugin_folder.changed", path=folder.path),
+        )  # fmt: skip
 
 
 async def _changes(folder: PluginFolder) -> AsyncIterator[Changes]:

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
@@ -91,7 +92,10 @@ class JobLoop:
         except BaseException as error:  # noqa: BLE001 - whatever ends the loop ends all calls
             self._why_ended = error
             if not isinstance(error, (SystemExit, KeyboardInterrupt)):
-                _log.exception("the event loop of %s has ended", self.name)
+                _log.exception(
+                    "the event loop of %s has ended", self.name,
+                    extra=log_fields("sync_client.loop_failed", instance=self.name),
+                )  # fmt: skip
         finally:
             self._ended, self._open = True, False
             if loop is not None:
@@ -138,7 +142,10 @@ class JobLoop:
         try:
             await self._at_end()
         except Exception:  # noqa: BLE001 - the loop ends all the same
-            _log.exception("%s was not closed as it should be", self.name)
+            _log.exception(
+                "%s was not closed as it should be", self.name,
+                extra=log_fields("sync_client.close_failed", instance=self.name),
+            )  # fmt: skip
         finally:
             asyncio.get_running_loop().stop()
 
@@ -153,7 +160,10 @@ class JobLoop:
                 loop.run_until_complete(asyncio.wait(tasks, timeout=_CANCEL_TIMEOUT))
             loop.run_until_complete(loop.shutdown_asyncgens())
         except BaseException:  # noqa: BLE001 - nobody could do anything about it
-            _log.exception("the event loop of %s has ended, and not everything on it", self.name)
+            _log.exception(
+                "the event loop of %s has ended, and not everything on it", self.name,
+                extra=log_fields("sync_client.loop_failed", instance=self.name),
+            )  # fmt: skip
         loop.close()
 
     def _refuse_left(self) -> None:

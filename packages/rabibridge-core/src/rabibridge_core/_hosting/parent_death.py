@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 __all__ = ["die_with_parent"]
@@ -25,4 +26,7 @@ def die_with_parent() -> None:
 
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     except (ImportError, OSError, AttributeError) as error:
-        _log.debug("this process is not killed together with its parent by the kernel: %s", error)
+        _log.debug(
+            "this process is not killed together with its parent by the kernel: %s", error,
+            extra=log_fields("process.outlives_parent", error=error),
+        )  # fmt: skip

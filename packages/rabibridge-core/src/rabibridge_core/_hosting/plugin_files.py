@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from rabibridge_core._hosting.own_imports import imported_names
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ class PluginFiles:
         try:
             entries = sorted(os.scandir(self._folder), key=lambda entry: entry.name)
         except OSError as error:
-            _log.error("cannot read the plug-in folder %s: %s", self._folder, error)
+            _log.error(
+                "cannot read the plug-in folder %s: %s", self._folder, error,
+                extra=log_fields("plugin_folder.unreadable", path=self._folder, error=error),
+            )  # fmt: skip
             return
         for entry in entries:
             path = Path(entry.path)
@@ -119,7 +123,10 @@ class PluginFiles:
                     yield from (file for file in sorted(path.rglob("*.py")) if not _is_hidden(file.relative_to(path)))
                 elif path not in self._passed_over and not entry.name.startswith("_") and any(path.glob("*.py")):
                     self._passed_over.add(path)
-                    _log.warning("%s is not loaded: a package needs an __init__.py", path)
+                    _log.warning(
+                        "%s is not loaded: a package needs an __init__.py", path,
+                        extra=log_fields("plugin_file.skipped", path=path),
+                    )  # fmt: skip
 
     def _read(self) -> None:
         contents: dict[str, dict[Path, bytes]] = {}
@@ -131,7 +138,10 @@ class PluginFiles:
             except FileNotFoundError:
                 continue  # deleted meanwhile
             except OSError as error:
-                _log.error("cannot read the plug-in %s: %s", path, error)
+                _log.error(
+                    "cannot read the plug-in %s: %s", path, error,
+                    extra=log_fields("plugin_file.unreadable", path=path, error=error),
+                )  # fmt: skip
                 continue
             contents.setdefault(name, {})[path] = source
         self.units = {name: self._unit(name, sources) for name, sources in contents.items()}
@@ -145,7 +155,10 @@ class PluginFiles:
         if known is not None and (known.path, known.digest) == (path, digest):
             return known
         if is_package and path.with_suffix(".py") in sources:
-            _log.warning("%s.py is not loaded: the package %s has its name", path, path)
+            _log.warning(
+                "%s.py is not loaded: the package %s has its name", path, path,
+                extra=log_fields("plugin_file.skipped", path=path),
+            )  # fmt: skip
         imports = (self._imports(file, source) for file, source in sources.items())
         return Unit(path, digest, frozenset().union(*imports) - {name})
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._hosting.file_package import package_of
 from rabibridge_core._hosting.plugin_files import PluginFiles
 from rabibridge_core._reporting.error_text import message_of
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._reporting.user_frames import frames_of_user
 from rabibridge_core._services.offers import services_among
@@ -97,7 +98,9 @@ class PluginFolder:
             return Changes()
         units, versions = self._files.units, self._files.versions()
         for name in self._plugins.keys() - units.keys():
-            _log.info("%s was deleted", self._plugins.pop(name).path)
+            _log.info(
+                "%s was deleted", self._plugins.pop(name).path, extra=log_fields("plugin_file.deleted", plugin=name)
+            )
         self._package.begin(versions)
         try:
             if self._update_package(units.get("__init__"), versions):
@@ -124,7 +127,10 @@ class PluginFolder:
             return False
         if not self._program_told:
             self._program_told = True
-            _log.warning("%s is not loaded as a plug-in: it is the running program; use load_services(globals())", path)
+            _log.warning(
+                "%s is not loaded as a plug-in: it is the running program; use load_services(globals())", path,
+                extra=log_fields("plugin_file.skipped", path=path),
+            )  # fmt: skip
         return True
 
     def _resolve_names(self) -> dict[str, tuple[Path, ServiceSchema]]:
@@ -142,7 +148,10 @@ class PluginFolder:
             if schema.func_ptr is not services[schema.name][1].func_ptr
         }
         for name, path, owner in sorted(conflicts - self._conflicts):
-            _log.error("the service %r of %s is ignored: %s has one of that name; rename one", name, path, owner)
+            _log.error(
+                "the service %r of %s is ignored: %s has one of that name; rename one", name, path, owner,
+                extra=log_fields("plugin_folder.duplicate_service", service=name, path=path),
+            )  # fmt: skip
         self._conflicts = conflicts
         return services
 
@@ -161,7 +170,10 @@ class PluginFolder:
         plugin.version, plugin.path = version, unit.path
         plugin.error = self._try(name, plugin)
         if not plugin.error:
-            _log.info("loaded %s, services: %s", unit.path, names_of(plugin.services) or "none")
+            _log.info(
+                "loaded %s, services: %s", unit.path, names_of(plugin.services) or "none",
+                extra=log_fields("plugin_file.loaded", path=unit.path),
+            )  # fmt: skip
 
     def _try(self, name: str, plugin: _Plugin) -> str:
         """Import a unit and take its services, or log why that is not possible, and return it."""
@@ -174,7 +186,10 @@ class PluginFolder:
             self._package.put_back(name)
             kept = f"; its previous services stay: {names_of(plugin.services)}" if plugin.services else ""
             frames = type(error), error, frames_of_user(error.__traceback__)
-            _log.error("cannot import the plug-in %s%s", plugin.path, kept, exc_info=frames)
+            _log.error(
+                "cannot import the plug-in %s%s", plugin.path, kept, exc_info=frames,
+                extra=log_fields("plugin_file.import_failed", path=plugin.path),
+            )  # fmt: skip
             return f"{type(error).__name__}: {message_of(error)}"
         plugin.services = services
         return ""

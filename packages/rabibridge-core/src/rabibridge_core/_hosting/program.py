@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._hosting.supervisor.service_manager import ServiceManager
 from rabibridge_core._hosting.worker.link import current_link
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
@@ -112,11 +113,17 @@ async def _connect(server: ProgramServer, *, wait: bool) -> None:
             waited = monotonic() - began
             if waited - told >= _REMINDER:
                 told = waited
-                _log.warning("waiting for the broker, for %.0f s up to now: %s", waited, error)
+                _log.warning(
+                    "waiting for the broker, for %.0f s up to now: %s", waited, error,
+                    extra=log_fields("broker.awaited", duration=waited, error=error),
+                )  # fmt: skip
             await asyncio.sleep(backoff.next())
         else:
             if told >= 0:
-                _log.info("connected, after %.0f s", monotonic() - began)
+                _log.info(
+                    "connected, after %.0f s", monotonic() - began,
+                    extra=log_fields("broker.reached", duration=monotonic() - began),
+                )  # fmt: skip
             return
 
 
@@ -132,7 +139,10 @@ async def _remind(server: ProgramServer) -> None:
             lost_at = told_at = now
         elif now - told_at >= _REMINDER:
             told_at = now
-            _log.warning("no connection to the broker for %.0f s: %s", now - lost_at, server.last_error)
+            _log.warning(
+                "no connection to the broker for %.0f s: %s", now - lost_at, server.last_error,
+                extra=log_fields("broker.away", duration=now - lost_at),
+            )  # fmt: skip
 
 
 async def _tell(server: ProgramServer, manager: ServiceManager) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._hosting.worker.link import current_link
 from rabibridge_core._hosting.worker.report import report
 from rabibridge_core._observability.health import Health
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ async def _watch(server: Server, folder: PluginFolder) -> None:
     try:
         await watch(server, folder)
     except Exception as error:  # noqa: BLE001 - the services continue; health() tells of it
-        _log.exception("%s is no longer watched; its services continue unchanged", folder.path)
+        _log.exception(
+            "%s is no longer watched; its services continue unchanged", folder.path,
+            extra=log_fields("plugin_folder.not_watched", path=folder.path, error=error),
+        )  # fmt: skip
         folder.not_watched = f"{type(error).__name__}: {error}"
 
 
@@ -155,11 +159,11 @@ def _stop(running: _Running, again: bool, why: str) -> None:
     if running.stopping and not again:
         return
     if why:  # not in the signal handler, which may interrupt logging
-        link = current_link()
+        link, fields = current_link(), log_fields("server.stop_requested", reason=why)
         if running.stopping:
-            _log.info("%s again: the calls in flight return to their queues", why)
+            _log.info("%s again: the calls in flight return to their queues", why, extra=fields)
         else:
-            _log.info("%s: stopping%s", why, AGAIN if why == "SIGINT" and link is None else "")
+            _log.info("%s: stopping%s", why, AGAIN if why == "SIGINT" and link is None else "", extra=fields)
         if link is not None:
             link.tell("signalled")
     running.stopping = True

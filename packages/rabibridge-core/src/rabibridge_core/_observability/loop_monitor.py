@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.remote_errors import is_engine_code
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -97,27 +98,32 @@ class LoopMonitor:
             return self._changed.wait_for(lambda: self._turned or self._stopped, limit)
 
     def _report(self, asked: float) -> None:
-        who = "something"
+        who, service = "something", None
         # If this thread was blocked too, the process was suspended or a library held the GIL; the task that runs now
         # need not be the cause.
         if monotonic() - asked < self._limit + _LATE:
             task = asyncio.current_task(self._loop)
-            who = self._name(task)
+            who, service = self._name(task)
             _log.warning(
                 "%s has blocked the event loop for %g s%s: all other calls and heartbeats of this process are waiting",
                 who, self._limit, _place(sys._current_frames().get(self._loop_thread)),
+                extra=log_fields("loop.blocked", service=service, duration=self._limit),
             )  # fmt: skip
         while not self._turns_within(1.0):
             if self._loop.is_closed():
                 return
         if self._turned:
-            _log.warning("%s blocked the event loop for %.1f s in total; it is running again", who, monotonic() - asked)
+            blocked = monotonic() - asked
+            _log.warning(
+                "%s blocked the event loop for %.1f s in total; it is running again", who, blocked,
+                extra=log_fields("loop.released", service=service, duration=blocked),
+            )  # fmt: skip
 
-    def _name(self, task: asyncio.Task[object] | None) -> str:
+    def _name(self, task: asyncio.Task[object] | None) -> tuple[str, str | None]:
         if task is None:
-            return "a callback"
+            return "a callback", None
         service = self._service_of(task)
-        return f"the task {task.get_name()!r}" if service is None else f"the handler of service {service!r}"
+        return f"the task {task.get_name()!r}" if service is None else f"the handler of service {service!r}", service
 
 
 def _place(frame: FrameType | None) -> str:

@@ -5,6 +5,10 @@ a record, an escape sequence could control the terminal that shows it. An except
 it is described. So each value of a record is described safely and its control characters are escaped, at the one place
 that all records pass; the modules log what they have.
 
+Nothing is written unless the program says where: the loggers at the top have a ``NullHandler``, and no other handler is
+ever added. A program that serves and has configured nothing gets warnings on standard error, as Python does it for
+records that nobody handles: a server that loses calls must not do so in silence.
+
 What a record keeps for other handlers is unchanged: the template of its message, and ``exc_info``. Handlers that format
 the exception themselves, as error trackers do, see it as it is.
 """
@@ -15,7 +19,12 @@ import logging
 
 from rabibridge_core._reporting.error_text import block, message_of, printable, repr_of, traceback_of
 
-__all__ = ["TextBlock", "get_logger"]
+__all__ = ["TextBlock", "get_logger", "warn_on_stderr"]
+
+_TOP = ("rabibridge", "rabibridge_core", "rabibridge_testing", "rabibridge_telemetry")
+_silence = logging.NullHandler()
+for _name in _TOP:
+    logging.getLogger(_name).addHandler(_silence)
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -23,6 +32,12 @@ def get_logger(name: str) -> logging.Logger:
     logger = logging.getLogger(name)
     logger.addFilter(_describe_safely)
     return logger
+
+
+def warn_on_stderr() -> None:
+    """Called when a server starts: without any handler of the program, warnings go where Python writes them."""
+    for name in _TOP:
+        logging.getLogger(name).removeHandler(_silence)
 
 
 class TextBlock:

@@ -14,6 +14,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._security.keys import Key, make_key
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
@@ -147,14 +148,23 @@ class KeyRing:
         self._stamp = stamp
         if stamp is None:
             self._keys = {}
-            _log.error("the file %r with the keys is gone: no key is accepted until it is back", self._file)
+            _log.error(
+                "the file %r with the keys is gone: no key is accepted until it is back", self._file,
+                extra=log_fields("keys.file_gone", path=self._file),
+            )  # fmt: skip
             return
         try:
             self._keys = parse_ring(read_secret(self._file, self._source), f"the file {self._file!r}")
         except RabiBridgeError as error:
-            _log.error("the keys stay as they were: %s", error)
+            _log.error(
+                "the keys stay as they were: %s", error,
+                extra=log_fields("keys.not_reloaded", path=self._file, error=error),
+            )  # fmt: skip
         else:
-            _log.info("the keys were read again: %s", ", ".join(self._keys))
+            _log.info(
+                "the keys were read again: %s", ", ".join(self._keys),
+                extra=log_fields("keys.reloaded", path=self._file, count=len(self._keys)),
+            )  # fmt: skip
 
 
 def _stamp_of(name: str) -> tuple[int, int, int] | None:

@@ -6,9 +6,12 @@ A call is judged by its service, its user and its headers, before its body is de
 from __future__ import annotations
 
 import inspect
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import AccessDeniedError
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["AccessGate", "Audiences", "gate_of"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 _AUDIENCE_KEPT = 1.0
 """How long it is remembered what is hidden from a user, in seconds: a policy may ask others."""
 _AUDIENCES_MAX = 256
@@ -42,7 +46,6 @@ class AccessGate:
         self._name = schema.name
         self._allowed = None if schema.allow is None else frozenset(schema.allow)
         self._policy = schema.policy
-        self._failed = False
 
     async def check(self, request: IncomingRequest) -> None:
         """Admit a call.
@@ -65,9 +68,11 @@ class AccessGate:
             if inspect.isawaitable(verdict):
                 verdict = await verdict
         except Exception as error:  # noqa: BLE001 - whatever the policy raises, the call is refused
-            if not self._failed:
-                self._failed = True
-                _log.exception("service %r: the policy has failed, and the call is refused: %s", self._name, error)
+            _limited.log(
+                f"service {self._name!r}: the policy has failed: {type(error).__name__}", logging.ERROR,
+                "service %r: the policy has failed, and the call is refused: %s", self._name, error,
+                extra=log_fields("access.policy_failed", service=self._name, error=error), exc_info=True,
+            )  # fmt: skip
             return False
         return verdict is True
 

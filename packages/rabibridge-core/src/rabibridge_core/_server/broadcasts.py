@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._protocol.headers import RECEIVED, WORKER, WORKER_ID
 from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._reporting.error_text import printable
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest
 from rabibridge_core._server.cancelled_calls import CancelledCalls
@@ -167,7 +168,10 @@ class BroadcastLane:
         unfinished = len(self.processor.active)
         if unfinished:
             what = "service %r: %d broadcasts were not finished when it stopped; their callers are told"
-            _log.warning(what, self._name, unfinished)
+            _log.warning(
+                what, self._name, unfinished,
+                extra=log_fields("service.broadcasts_unfinished", service=self._name, count=unfinished),
+            )  # fmt: skip
             await self._stopper.requeue_all()
         self.processor.close()
         await self.processor.wait_closed()

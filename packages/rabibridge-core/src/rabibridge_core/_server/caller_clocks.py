@@ -22,6 +22,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -275,4 +276,5 @@ class CallerClocks:
                 "the clock of a caller is %.1f s %s this machine's. Its calls get their time all the same; keep clocks "
                 "synchronised. Further such callers are not logged",
                 abs(offset), "behind" if offset > 0 else "ahead of",
+                extra=log_fields("caller.clock_differs", duration=abs(offset)),
             )  # fmt: skip

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class ChildGuard:
             _log.warning(
                 "cannot start %s (%s): if this worker is killed, processes that its child processes have started stay",
                 _SHELL, error,
+                extra=log_fields("child.guard_missing", error=error),
             )  # fmt: skip
             return False
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import socket
 import subprocess
@@ -13,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.child_exit import ChildGuard, how_it_ended, kill_group, watch_exit
 from rabibridge_core._server.child_frames import FrameReceiver, MalformedFrameError, pack
+from rabibridge_core._server.child_log import handle_record, log_levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["ChildGoneError", "ChildLaunch", "ChildProcess", "ChildStartError"]
 
-_log = get_logger(__name__)
 _BOOT: Final = str(Path(__file__).parent.parent / "_hosting" / "child_boot.py")
 _PIECE = 256 * 1024
 """A large body is written in pieces of so many bytes, between which the event loop serves others."""
@@ -147,7 +145,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         await self._loop.create_unix_connection(lambda: self, sock=ours)
         assert self._transport is not None
         self._transport.write(json.dumps([sys.path, sys.argv]).encode() + b"\n")
-        await self._send({**self._launch.fields, "levels": _log_levels()}, self._launch.codec)
+        await self._send({**self._launch.fields, "levels": log_levels()}, self._launch.codec)
 
     async def call(
         self, fields: dict[str, Any], body: bytes, progress: Callable[[float | None, str], None]
@@ -257,7 +255,7 @@ class ChildProcess(asyncio.BufferedProtocol):
     def _frame(self, fields: dict[str, Any], body: bytes) -> None:
         kind = fields.get("kind")
         if kind == "log":
-            _handle_record(fields, self.pid)
+            handle_record(fields, self.pid)
         elif kind == "progress":
             if self._reply is not None and self._progress is not None:
                 self._progress(fields["fraction"], fields["text"])
@@ -273,25 +271,3 @@ class ChildProcess(asyncio.BufferedProtocol):
 def _interpreter_flags() -> list[str]:
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # pyright: ignore
     return flags  # as the standard library gives them to its own child processes
-
-
-def _log_levels() -> dict[str, int]:
-    known = logging.root.manager.loggerDict
-    levels = {name: logger.level for name, logger in known.items() if isinstance(logger, logging.Logger)}
-    return {name: level for name, level in levels.items() if level} | {"": logging.root.level}
-
-
-def _handle_record(fields: dict[str, Any], pid: int) -> None:
-    """Give a log record of a child to the loggers of this process."""
-    try:
-        name, level, text = str(fields["name"]), int(fields["level"]), str(fields["text"])
-        logger = logging.getLogger(name)
-        if not logger.isEnabledFor(level):
-            return
-        record = logger.makeRecord(name, level, str(fields["path"]), int(fields["line"]), text, (), None)
-        record.created, record.funcName = float(fields["created"]), str(fields["function"])
-        record.threadName, record.process, record.processName = str(fields["thread"]), pid, "rabibridge-child"
-        record.exc_text = fields["error"]
-        logger.handle(record)
-    except Exception:  # noqa: BLE001 - a handler of the program may raise anything
-        _log.exception("a log record of child process %d cannot be written", pid)

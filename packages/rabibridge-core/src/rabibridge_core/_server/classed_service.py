@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._protocol.headers import CRITICALITY
 from rabibridge_core._protocol.naming import is_class_name
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.class_limiter import ClassedRequest, ClassLimiter
 from rabibridge_core._server.service import ServiceRunner
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassedServiceRunner"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 _HELD = 5.0
 """How long a request may wait here while none of its class starts, in seconds, before it is given back."""
 _UNKNOWN_LOGGED = 16
@@ -181,9 +185,11 @@ class ClassedServiceRunner(ServiceRunner):
         for active in given_back:
             self.stop_request(active, "requeued")
         if given_back:
-            _log.info(
+            _limited.log(
+                f"service {self._name!r}: calls of a class are given back", logging.INFO,
                 "service %r: %d calls of the class %r are given back, as calls of more important classes take all "
                 "slots", self._name, len(given_back), self.schema.classes[index][0],
+                extra=log_fields("service.calls_given_back", service=self._name, count=len(given_back)),
             )  # fmt: skip
         self._fetch_if_next(index)
 
@@ -196,7 +202,10 @@ class ClassedServiceRunner(ServiceRunner):
             lane.consumer, lane.error = await transport.serve(queue, lane), None
         except RabiBridgeError as error:
             lane.error = error
-            _log.error("service %r: calls of the class %r do not arrive: %s", self._name, queue.name, error)
+            _log.error(
+                "service %r: calls of the class %r do not arrive: %s", self._name, queue.name, error,
+                extra=log_fields("service.class_unavailable", service=self._name, queue=queue.name, error=error),
+            )  # fmt: skip
 
     def _report_unknown(self, named: str) -> None:
         if named not in self._unknown and len(self._unknown) < _UNKNOWN_LOGGED:
@@ -204,4 +213,5 @@ class ClassedServiceRunner(ServiceRunner):
             _log.warning(
                 "service %r: callers name the class %r, which it does not have; such calls are served as %r",
                 self._name, named, self.schema.classes[0][0],
+                extra=log_fields("service.class_unknown", service=self._name),
             )  # fmt: skip

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ExitCallback", "async_cleanup", "sync_cleanup"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 
 
 class ExitCallback(Protocol):
@@ -73,4 +77,8 @@ def sync_cleanup(provider: Provider, leave: Callable[..., Any]) -> Callable[...,
 def _log_if_unheard(provider: Provider, before: BaseException | None, error: BaseException) -> None:
     """Log an error of which nobody else hears: the call was stopped, and gets no reply."""
     if isinstance(before, asyncio.CancelledError) and error is not before:
-        _log.warning("the cleanup of the provider %s has failed", provider.place, exc_info=error)
+        _limited.log(
+            f"the cleanup of the provider {provider.place} has failed", logging.WARNING,
+            "the cleanup of the provider %s has failed", provider.place,
+            extra=log_fields("provider.cleanup_failed", provider=provider.place, error=error), exc_info=error,
+        )  # fmt: skip

@@ -8,6 +8,7 @@ and more than :data:`WAITING_MAX` at a time are dropped, as if they had been los
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import deque
@@ -24,6 +25,8 @@ from rabibridge_core._protocol.control import (
     encode_answer,
     worker_headers,
 )
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 from rabibridge_core.transport import ControlReceiver
@@ -91,12 +94,12 @@ class ControlResponder:
         self._waiting: deque[ControlRequest] = deque()
         self._tasks = TaskSet()
         self._told: dict[tuple[frozenset[str], ControlQuestion], tuple[float, Reply]] = {}
-        self._next_log = 0.0
+        self._limited = LimitedLog(_log, _LOG_INTERVAL)
 
     def received(self, request: ControlRequest, /) -> None:
         """Called for each control request."""
         if len(self._waiting) >= WAITING_MAX:
-            self._log("more than %d control requests wait; the others are dropped", WAITING_MAX)
+            self._log("dropped", "more than %d control requests wait; the others are dropped", WAITING_MAX)
             return
         self._waiting.append(request)
         if len(self._waiting) == 1:
@@ -117,7 +120,7 @@ class ControlResponder:
         try:
             self._answer(request)
         except Exception as error:  # noqa: BLE001 - whatever is asked must not harm the worker
-            self._log("a control request is not answered: %s: %s", type(error).__name__, error)
+            self._log("failed", "a control request is not answered: %s: %s", type(error).__name__, error)
         finally:
             self._waiting.popleft()
             if self._waiting:
@@ -142,7 +145,7 @@ class ControlResponder:
         elif len(self._tasks) < WAITING_MAX:
             self._tasks.spawn(self._answer_restricted(request, question))
         else:
-            self._log("more than %d control requests wait for a policy; the others are dropped", WAITING_MAX)
+            self._log("dropped", "more than %d control requests wait for a policy; the others are dropped", WAITING_MAX)
 
     async def _answer_restricted(self, request: ControlRequest, question: ControlQuestion) -> None:
         self._answer_to(request, question, await self._source.hidden_from(request.user))
@@ -166,7 +169,7 @@ class ControlResponder:
         return None
 
     def _refuse(self, request: ControlRequest, why: str) -> None:
-        self._log("a control request is refused: %s", why)
+        self._log("refused", "a control request is refused: %s", why)
         self._send(request, encode_answer(self._codec, {}, refused=why))
 
     def _status(self, hidden: frozenset[str], question: ControlQuestion) -> dict[str, Any]:
@@ -200,14 +203,14 @@ class ControlResponder:
         except RabiBridgeError as error:
             self._refuse(request, str(error))
         except Exception as error:  # noqa: BLE001 - a class of the user may raise anything while it is described
-            self._log("the services cannot be described: %s: %s", type(error).__name__, error)
+            self._log("failed", "the services cannot be described: %s: %s", type(error).__name__, error)
             self._refuse(request, f"its services cannot be described: {type(error).__name__}")
 
-    def _log(self, text: str, *arguments: object) -> None:
-        now = self._loop.time()
-        if now >= self._next_log:
-            self._next_log = now + _LOG_INTERVAL
-            _log.warning(f"%s: {text}. Others like it are not logged for %g s", self._name, *arguments, _LOG_INTERVAL)
+    def _log(self, event: str, text: str, *arguments: object) -> None:
+        self._limited.log(
+            f"{self._name}: {text}", logging.WARNING, f"%s: {text}", self._name, *arguments,
+            extra=log_fields(f"control.{event}", instance=self._name),
+        )  # fmt: skip
 
 
 async def answer_control(name: str, source: ControlSource, transport: Transport) -> ControlResponder | None:

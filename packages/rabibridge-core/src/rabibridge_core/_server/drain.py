@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -58,4 +59,7 @@ class Drain:
             else f"within drain_timeout={drain_timeout:g} s"
         )
         what = "requeued" if requeued else "ended with an error, since the service is at-most-once"
-        _log.warning("service %r: %d calls were not finished %s; they are %s", service, count, why, what)
+        _log.warning(
+            "service %r: %d calls were not finished %s; they are %s", service, count, why, what,
+            extra=log_fields("service.calls_unfinished", service=service, count=count),
+        )  # fmt: skip

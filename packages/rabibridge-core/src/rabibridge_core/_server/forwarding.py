@@ -66,11 +66,11 @@ class ForwardingSettler(RequestSettler):
             try:
                 self._send(active, reply)
             except ContentRejectedError as too_large:  # the broker allows smaller headers than usual
-                self.failures.unsendable(too_large)
+                self.failures.unsendable(too_large, active)
                 self._send(active, without_fields(reply))
         except BaseException as error:  # noqa: BLE001 - whatever the transport raises
             self._settle_failure(active, error, RESULT_UNSENDABLE)
-            self.failures.unsendable(error)
+            self.failures.unsendable(error, active)
             return error
         return _reported_error(request, reply.headers, self._name)
 

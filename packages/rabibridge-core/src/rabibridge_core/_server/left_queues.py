@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 from rabibridge_core.transport import QueueDeleter
@@ -42,4 +43,5 @@ async def delete_left(transport: Transport, queues: Sequence[ServiceQueue], fini
         _log.warning(
             "the queue %r of a class that the service has no more is not deleted, and gets the calls that name the "
             "class: %s", queue.name, why,
+            extra=log_fields("service.class_queue_left", queue=queue.name),
         )  # fmt: skip

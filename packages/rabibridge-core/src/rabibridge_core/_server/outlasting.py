@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class OutlastingHandlers:
         }
         problem = self.problem(places)
         if problem and not self._warned:
-            _log.warning("service %r: %s", self._service, problem)
+            _log.warning(
+                "service %r: %s", self._service, problem,
+                extra=log_fields("service.threads_left", service=self._service),
+            )  # fmt: skip
         self._warned = bool(problem)
 
     def problem(self, places: int) -> str:
@@ -64,4 +68,5 @@ def log_outlasting(service: str, requests: Iterable[ActiveRequest]) -> None:
             "service %r: %d functions still run in threads, which cannot be interrupted: they end by themselves, or "
             "with the process",
             service, threads,
+            extra=log_fields("service.threads_left", service=service, count=threads),
         )  # fmt: skip

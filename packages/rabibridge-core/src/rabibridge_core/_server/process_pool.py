@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.child_exit import ChildGuard
 from rabibridge_core._server.child_process import ChildGoneError, ChildProcess, ChildStartError
@@ -122,7 +123,10 @@ class ProcessPool:
             if not began.done():
                 began.set_exception(error)
             elif not self._closing.is_set():
-                _log.error("service %r: a child process cannot serve: %s", self._service, error)
+                _log.error(
+                    "service %r: a child process cannot serve: %s", self._service, error,
+                    extra=log_fields("child.start_failed", service=self._service, error=error),
+                )  # fmt: skip
             self._report()
             return
         if not began.done():
@@ -142,7 +146,10 @@ class ProcessPool:
         if not child.ending:
             self._crashes += 1
             self._last_error = f"a child process {child.describe_end()}"
-            _log.error("service %r: child process %d %s", self._service, child.pid, child.describe_end())
+            _log.error(
+                "service %r: child process %d %s", self._service, child.pid, child.describe_end(),
+                extra=log_fields("child.ended", service=self._service, pid=child.pid),
+            )  # fmt: skip
         self._report()
 
     def _refuse_waiting(self, error: ChildStartError) -> None:

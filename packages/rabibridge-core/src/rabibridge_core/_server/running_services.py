@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._observability.call_context import CurrentCall, current_call_var
 from rabibridge_core._observability.metrics import installed_metrics
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.classed_service import ClassedServiceRunner
@@ -210,12 +211,18 @@ class RunningServices:
                 runners = list(self.runners.values())
                 waits_for = self._describe_active([*runners, *self._stopping])
                 if waits_for:
-                    _log.info("stopping: up to %g s for the calls in flight: %s", self.drain_timeout, waits_for)
+                    _log.info(
+                        "stopping: up to %g s for the calls in flight: %s", self.drain_timeout, waits_for,
+                        extra=log_fields("server.stopping", instance=self._name, duration=self.drain_timeout),
+                    )  # fmt: skip
                 self.runners.clear()
                 self._stopping.update(runners)
                 unfinished = await asyncio.gather(*map(self._finish, runners), *self._stops)
                 if waits_for and not any(unfinished):
-                    _log.info("stopped: all calls in flight are finished")
+                    _log.info(
+                        "stopped: all calls in flight are finished",
+                        extra=log_fields("server.drained", instance=self._name),
+                    )
         finally:
             self._aborted = False
         self._clocks.stop()
@@ -257,6 +264,23 @@ class RunningServices:
     def processes(self, call: CurrentCall) -> bool:
         """Tell whether this call is one of the active requests."""
         return any(runner.runs(call) for runner in {*self.runners.values(), *self._stopping})
+
+    def check_is_no_caller(self, name: str) -> None:
+        """Check that no call that is processed here closes the server of this name, which would wait for that call.
+
+        Raises:
+            ConfigurationError: one does.
+        """
+        call = current_call_var.get()
+        if not isinstance(call, CurrentCall) or not self.processes(call):
+            return
+        error = ConfigurationError(
+            f"a call of {call.service!r} that {name} processes cannot close it, because close() waits for that call: "
+            "use stop(), which does not wait"
+        )
+        # The handler may have left it to a task or a thread that nobody asks.
+        _log.error("%s", error, extra=log_fields("server.close_refused", instance=name, service=call.service))
+        raise error
 
     def service_of(self, task: asyncio.Task[Any]) -> str | None:
         """Return the name of the service whose handler runs in ``task``, if any; may be called from any thread."""

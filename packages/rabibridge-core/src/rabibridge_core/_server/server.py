@@ -9,7 +9,8 @@ from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._observability.call_context import CurrentCall, current_call_var
 from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.loop_monitor import LoopMonitor
-from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._reporting.log_fields import log_fields
+from rabibridge_core._reporting.loggers import get_logger, warn_on_stderr
 from rabibridge_core._server.control import ControlResponder, answer_control
 from rabibridge_core._server.exceptions import InterruptedStartError, ProviderFailedError
 from rabibridge_core._server.process_scope import ProcessScope
@@ -82,6 +83,7 @@ class Server:
             drain_timeout=drain_timeout, queue_type=queue_type, run_timeout=run_timeout,
             remote_traceback=remote_traceback, name=name, registry=registry, process=self.process, policy=policy,
         )  # fmt: skip
+        warn_on_stderr()
         self._responder: ControlResponder | None = None
         self.report = WorkerReport(name, self.services, self.health, lambda: self.stopping)
         self._connected = self._running = False
@@ -227,7 +229,10 @@ class Server:
                 async with self.process:
                     await self._run()
         except InterruptedStartError:
-            _log.info("%s was stopped before it had started", self.name)
+            _log.info(
+                "%s was stopped before it had started", self.name,
+                extra=log_fields("server.stopped_early", instance=self.name),
+            )  # fmt: skip
         finally:
             self._running = False
             self._started.clear()
@@ -245,8 +250,7 @@ class Server:
             if starting.done():
                 starting.result()
                 self._started.set()
-                _log.info("%s serves %s", self.name, self.services.count)
-                _log.debug("%s serves %s", self.name, ", ".join(schema.name for schema in self.registry))
+                self.services.log_serving(self.name)
                 await self.process.attend((closed, stopping))
             if closed.done():
                 closed.result()
@@ -277,14 +281,7 @@ class Server:
             ConfigurationError: it is called in a call that this server processes, for which it would wait: by the
                 handler, or by a task or thread that is part of the call.
         """
-        call = current_call_var.get()
-        if isinstance(call, CurrentCall) and self.services.processes(call):
-            error = ConfigurationError(
-                f"a call of {call.service!r} that {self.name} processes cannot close it, because close() waits for "
-                "that call: use stop(), which does not wait"
-            )
-            _log.error("%s", error)  # the handler may have left it to a task or a thread that nobody asks
-            raise error
+        self.services.check_is_no_caller(self.name)
         await self._close_once(self._close)
 
     async def _close(self) -> None:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import repeat
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest, StopReason, probe_callers
 from rabibridge_core._server.broadcasts import BroadcastLane, Broadcasts
@@ -242,9 +243,10 @@ class ServiceRunner:
 
         An accepted request (at most once) continues, as no other worker will run it.
         """
-        void = [one for one in self._active if one.request.void and not (one.accepted or one.stop_reason)]
-        if void:
-            _log.warning("service %r: %d calls are stopped and will be redelivered: %s", self._name, len(void), error)
+        if void := [one for one in self._active if one.request.void and not (one.accepted or one.stop_reason)]:
+            extra = log_fields("service.calls_lost", service=self._name, count=len(void), error=error)
+            _log.warning("service %r: %d calls are stopped and will be redelivered: %s", self._name, len(void), error,
+                         extra=extra)  # fmt: skip
         for active in void:
             self.stop_request(active, "void")
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.executors import validator
 from rabibridge_core._server.process_executor import check_can_run_in_child
@@ -74,6 +75,15 @@ class ServiceSet(RunningServices):
         """How many there are, in words."""
         count = len(self.registry)
         return "1 service" if count == 1 else f"{count} services"
+
+    def log_serving(self, name: str) -> None:
+        """Log what the server of this name serves."""
+        count = len(self.registry)
+        _log.info("%s serves %s", name, self.count, extra=log_fields("server.serves", instance=name, count=count))
+        _log.debug(
+            "%s serves %s", name, ", ".join(schema.name for schema in self.registry),
+            extra=log_fields("server.serves", instance=name, count=count),
+        )  # fmt: skip
 
     async def declare(self) -> list[ConfigurationError]:
         """Declare the queues of all services, and return the errors of those that the broker refuses.
@@ -214,9 +224,18 @@ class ServiceSet(RunningServices):
         except RabiBridgeError as error:
             self._failures[schema.name] = error
             if schema.name not in self.runners:
-                _log.error("service %r cannot be started: %s", schema.name, error)
+                _log.error(
+                    "service %r cannot be started: %s", schema.name, error,
+                    extra=log_fields("service.start_failed", service=schema.name, error=error),
+                )  # fmt: skip
             else:
-                _log.error("service %r cannot be changed: %s. Its version before serves on", schema.name, error)
+                _log.error(
+                    "service %r cannot be changed: %s. Its version before serves on", schema.name, error,
+                    extra=log_fields("service.change_failed", service=schema.name, error=error),
+                )  # fmt: skip
         else:
             if before is not None:
-                _log.info("service %r serves its new version", schema.name)
+                _log.info(
+                    "service %r serves its new version", schema.name,
+                    extra=log_fields("service.changed", service=schema.name),
+                )  # fmt: skip

@@ -110,7 +110,7 @@ class RequestSettler:
                 self._send(active, reply)
         except BaseException as error:  # noqa: BLE001 - a serializer may raise anything
             self._settle_failure(active, error, RESULT_UNSENDABLE)
-            self.failures.unsendable(error)
+            self.failures.unsendable(error, active)
             return error
         return None
 
@@ -148,17 +148,17 @@ class RequestSettler:
             self._refuse_unreadable(active, cause_of(error))
         elif cls is AccessDeniedError and not ran:
             self._settle_failure(active, error, ACCESS_DENIED)
-            self.failures.denied(error)
+            self.failures.denied(error, active)
         elif cls is NotStartedError or not ran:
             self._settle_failure(active, cause_of(error), REQUEST_REJECTED)
-            self.failures.not_started(cause_of(error))
+            self.failures.not_started(cause_of(error), active)
         else:
             remark = _CANCELLED_INSIDE if issubclass(cls, asyncio.CancelledError) else ""
             self._settle_failure(active, error, EXECUTION, remark)
             if issubclass(cls, ServiceError):
-                self.failures.declared(active.request.correlation_id, error, listed=issubclass(cls, self._raises))
+                self.failures.declared(active, error, listed=issubclass(cls, self._raises))
             else:
-                self.failures.raised(error, message_of(error) or remark)
+                self.failures.raised(active, error, message_of(error) or remark)
 
     def _refuse_arguments(self, active: ActiveRequest, error: BaseException) -> None:
         self._settle_failure(active, error, INVALID_ARGUMENTS)
@@ -170,7 +170,7 @@ class RequestSettler:
             try:
                 self._send(active, reply)
             except ContentRejectedError as too_large:  # the broker allows smaller headers than usual
-                self.failures.unsendable(too_large)
+                self.failures.unsendable(too_large, active)
                 self._send(active, without_fields(reply))
         except BaseException as failure:  # noqa: BLE001 - a transport that cannot publish this may publish less
             self._settle_somehow(active.request, failure, kind)
@@ -198,7 +198,7 @@ class RequestSettler:
         """Settle a request whose handler runs for too long, although it still runs. It raises nothing."""
         self._settle_failure(active, error, OVERRAN)
         active.settled = True
-        self.failures.overran(error)
+        self.failures.overran(error, active)
 
     def settle_stopped(self, active: ActiveRequest, reason: StopReason) -> None:
         """Settle a request that was stopped for ``reason``. It raises nothing."""
@@ -277,7 +277,7 @@ class RequestSettler:
             request.dead_letter(
                 f"service {self._name!r}: the request could not be read: {printable(message_of(cause))}"
             )
-        self.failures.unreadable(cause)
+        self.failures.unreadable(cause, active)
 
     def _send(self, active: ActiveRequest, reply: Reply) -> None:
         request, execution = active.request, active.execution

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
@@ -34,7 +35,10 @@ async def side_by_side(done: str, operations: Sequence[Coroutine[Any, Any, None]
         while pending:
             _, pending = await asyncio.wait(pending, timeout=_PROGRESS_INTERVAL)
             if pending:
-                _log.info("%d of %d services are %s", len(tasks) - len(pending), len(tasks), done)
+                _log.info(
+                    "%d of %d services are %s", len(tasks) - len(pending), len(tasks), done,
+                    extra=log_fields("server.progress", count=len(tasks) - len(pending)),
+                )  # fmt: skip
     except asyncio.CancelledError:
         for task in pending:
             task.cancel()
@@ -72,7 +76,9 @@ def mendable(error: ConfigurationError) -> ConfigurationError:
 
     That is logged at DEBUG. A program that does not catch the error ends with its own frames and one sentence.
     """
-    _log.debug("the broker refuses the services", exc_info=error)
+    _log.debug(
+        "the broker refuses the services", exc_info=error, extra=log_fields("server.services_refused", error=error)
+    )
     error.__cause__ = None
     error.__suppress_context__ = True
     return error.with_traceback(None)

@@ -50,7 +50,7 @@ class StreamSettler(RequestSettler):
                 RequestSettler._send(self, active, reply)
             except BaseException as error:  # noqa: BLE001 - a serializer may raise anything
                 self._settle_failure(active, error, RESULT_UNSENDABLE)
-                self.failures.unsendable(error)
+                self.failures.unsendable(error, active)
                 return error
             return None
         finally:
@@ -89,7 +89,7 @@ class StreamSettler(RequestSettler):
         if type(error) is UnsendableItemError:
             cause = cause_of(error)
             self._settle_failure(active, cause, RESULT_UNSENDABLE)
-            self.failures.unsendable(cause)
+            self.failures.unsendable(cause, active)
         else:
             super()._report(active, error, ran=ran)
 

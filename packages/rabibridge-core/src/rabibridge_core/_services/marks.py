@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._services.callables import is_unbound_method, place_of
 from rabibridge_core._services.schema import ServiceSchema
@@ -167,8 +168,7 @@ def _replaces_owner(symbol: str, value: object, owner: object, symbols: Mapping[
     if symbol == getattr(owner, "__name__", None) and callable(value):
         return True
     _log.warning(
-        "%r is not served: it wraps the service %s; if it is meant, put @register_call on top of it",
-        symbol,
-        place_of(owner),
-    )
+        "%r is not served: it wraps the service %s; if it is meant, put @register_call on top of it", symbol,
+        place_of(owner), extra=log_fields("plugin_file.symbol_skipped"),
+    )  # fmt: skip
     return False

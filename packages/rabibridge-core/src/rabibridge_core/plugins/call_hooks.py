@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.plugins.manager import plugin_manager
 from rabibridge_core.plugins.observers import CallObserver, ClientObserver, RequestObserver, ServerObserver
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["CallHooks"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 
 
 class CallHooks:
@@ -128,9 +132,13 @@ class _HookedRequest(RequestObserver):
 def _notify(hook: Any, **arguments: Any) -> None:
     try:
         hook(**arguments)
-    except BaseException:  # noqa: BLE001 - whatever a plug-in raises, the call continues
+    except BaseException as error:  # noqa: BLE001 - whatever a plug-in raises, the call continues
         # That includes CancelledError: a hook is not awaited, so that no cancellation of its task arrives in it.
-        _log.exception("the hook %s of a plug-in raised an exception", hook.name)
+        _limited.log(
+                f"the hook {hook.name} of a plug-in raised {type(error).__name__}", logging.ERROR,
+                "the hook %s of a plug-in raised an exception", hook.name,
+                extra=log_fields("plugin.hook_failed", plugin=hook.name, error=error), exc_info=True,
+            )  # fmt: skip
 
 
 def _id(correlation_id: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pluggy
 
 from rabibridge_core._reporting.error_text import message_of
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, PluginError
 from rabibridge_core.plugins.hookspecs import PROJECT, HookSpecs
@@ -113,8 +114,9 @@ class PluginManager(pluggy.PluginManager):
                     continue  # found twice on sys.path
                 name = f"{name} ({entry.dist.name if entry.dist is not None else entry.value})"
                 _log.warning(
-                    "two distributions have a plug-in %r; that of %s is called %r", entry.name, entry.value, name
-                )
+                    "two distributions have a plug-in %r; that of %s is called %r", entry.name, entry.value, name,
+                    extra=log_fields("plugin.duplicate", plugin=entry.name),
+                )  # fmt: skip
             elif self.get_plugin(name) is not None:
                 continue
             taken[name] = entry
@@ -228,7 +230,7 @@ class PluginManager(pluggy.PluginManager):
         self.broken[name] = error
         if str(error) not in self._told:  # hooks are called for each client and server
             self._told.add(str(error))
-            _log.error("%s", error, exc_info=cause)
+            _log.error("%s", error, exc_info=cause, extra=log_fields("plugin.failed", plugin=name, error=cause))
 
 
 def _same(one: EntryPoint, other: EntryPoint) -> bool:

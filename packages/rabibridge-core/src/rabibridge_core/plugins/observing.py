@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rabibridge_core._protocol.headers import check_call_headers
+from rabibridge_core._reporting.error_text import repr_of
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins.observers import (
@@ -32,6 +37,7 @@ __all__ = [
 ]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 ResultT = TypeVar("ResultT")
 _NO_CALL = CallObserver()
 NO_REQUEST = RequestObserver()
@@ -68,7 +74,12 @@ def report(method: Callable[..., object], *arguments: Any) -> Any:
 
 
 def _failed(observer: object, method: str) -> None:
-    _log.exception("%s() of the observer %s of a plug-in raised an exception", method, type(observer).__name__)
+    name, error = f"{type(observer).__name__}.{method}", sys.exc_info()[0]
+    _limited.log(
+        f"the observer {name}() of a plug-in raised {error.__name__ if error else 'an exception'}", logging.ERROR,
+        "%s() of the observer %s of a plug-in raised an exception", method, type(observer).__name__,
+        extra=log_fields("plugin.observer_failed", plugin=name, error=error), exc_info=True,
+    )  # fmt: skip
 
 
 async def observe(
@@ -104,7 +115,11 @@ def with_headers(
             try:
                 check_call_headers({name: value})
             except ConfigurationError as error:
-                _log.error("a plug-in added a header that is not sent: %s", error)
+                _limited.log(
+                f"a plug-in added the header {repr_of(name)[:80]}, which is not sent", logging.ERROR,
+                "a plug-in added a header that is not sent: %s", error,
+                extra=log_fields("plugin.header_refused", error=error),
+            )  # fmt: skip
                 continue
             if len(_known_names) < _SHORT:
                 _known_names.add(name)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings.toml_lines import lines_of
@@ -85,7 +86,7 @@ def find_file(environ: Mapping[str, str], tables: Sequence[str]) -> Configuratio
             "the environment variable or the file, or remove the variable"
         )
     found = read_file(path, tables, named=bool(given))
-    _log.info("The configuration file %s was read", path)
+    _log.info("The configuration file %s was read", path, extra=log_fields("settings.file_read", path=path))
     return found
 
 
@@ -123,6 +124,7 @@ def _discovered() -> Path | None:
             "The configuration file %s is not read: it %s. If it is meant, name it in the environment variable "
             "RABIBRIDGE_CONFIG; RABIBRIDGE_CONFIG=none looks for no file",
             path, flaw,
+            extra=log_fields("settings.file_ignored", path=path),
         )  # fmt: skip
     return None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._reporting.error_frames import drop_frames
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
 from rabibridge_core.settings.connection import ConnectionSettings, resolve_connection
@@ -135,7 +136,7 @@ def load_settings(
         found = collect(given, require_broker=require_broker, transport_name=transport_name, options=options)
         settings = found.settings()
         for warning in found.warnings:
-            _log.warning("%s", warning)
+            _log.warning("%s", warning, extra=log_fields("settings.warning"))
         return settings
     except RabiBridgeError as error:
         drop_frames(error)

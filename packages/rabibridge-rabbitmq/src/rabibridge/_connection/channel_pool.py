@@ -11,6 +11,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ class ChannelPool:
         closing = (channel.close() for channel in free if not channel.is_closed)
         for error in await asyncio.gather(*closing, return_exceptions=True):
             if error is not None:
-                _log.debug("a channel for declarations has closed already: %s", error)
+                _log.debug(
+                    "a channel for declarations has closed already: %s", error,
+                    extra=log_fields("channel.closed", error=error),
+                )  # fmt: skip
 
 
 class _Once:

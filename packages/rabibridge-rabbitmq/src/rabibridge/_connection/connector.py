@@ -11,6 +11,7 @@ from rabibridge._connection.session import Session
 from rabibridge._connection.tls import check_tls
 from rabibridge._connection.tls_errors import TLSRefusedError
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -80,6 +81,7 @@ class Connector:
         self._attempts = 0
         self._deadline: float | None = None
         self._logged_at: float | None = None
+        self._logged_kinds = set[type[Exception]]()
         self._logged_refusal = ""
         self._dialer = Dialer()
 
@@ -154,7 +156,10 @@ class Connector:
                 if self._last_endpoint is None or self._refusals > _MAX_REFUSALS:
                     raise
             elif not isinstance(error, ConnectionLostError):
-                _log.exception("%s: unexpected error while connecting to %s", self._name, endpoint)
+                _log.exception(
+                    "%s: unexpected error while connecting to %s", self._name, endpoint,
+                    extra=log_fields("connection.attempt_failed", instance=self._name, peer=endpoint, error=error),
+                )  # fmt: skip
                 error = ConnectionLostError(f"{type(error).__name__}: {error}", executed=False)
             self._record(error, tls=bool(refusals) and error is refusals[-1])
             return None
@@ -173,12 +178,20 @@ class Connector:
         self._attempts += 1
         if tls and self._last_endpoint is None:
             if len(self._settings.endpoints) > 1:  # otherwise it ends the attempts, which is logged
-                _log.warning("%s: %s; trying the other hosts", self._name, error)
+                _log.warning(
+                    "%s: %s; trying the other hosts", self._name, error,
+                    extra=log_fields(
+                        "connection.attempt_failed", instance=self._name, attempt=self._attempts, error=error
+                    ),
+                )  # fmt: skip
         elif self._is_worth_a_line(error, now, tls=tls):
             self._logged_at = now
             left = "" if self._deadline is None else f" for another {max(self._deadline - now, 0):.1f} s"
             level = logging.ERROR if tls else logging.WARNING
-            _log.log(level, "%s: %s; attempt %d, retrying%s", self._name, error, self._attempts, left)
+            _log.log(
+                level, "%s: %s; attempt %d, retrying%s", self._name, error, self._attempts, left,
+                extra=log_fields("connection.attempt_failed", instance=self._name, attempt=self._attempts, error=error),
+            )  # fmt: skip
         self._failure = error
         self._on_failure(error)
 
@@ -187,4 +200,8 @@ class Connector:
         is_news = tls and str(error) != self._logged_refusal
         if tls:
             self._logged_refusal = str(error)
-        return is_news or self._logged_at is None or now - self._logged_at > interval
+        if self._logged_at is None or now - self._logged_at > interval:
+            self._logged_kinds.clear()
+        is_news = is_news or type(error) not in self._logged_kinds  # a refusal must not hide behind a lost connection
+        self._logged_kinds.add(type(error))
+        return is_news

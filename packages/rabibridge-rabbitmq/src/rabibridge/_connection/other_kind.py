@@ -14,6 +14,7 @@ from rabibridge._amqp.control_methods import DELETE_OK, delete_unused
 from rabibridge._amqp.methods import NOT_IMPLEMENTED
 from rabibridge._connection.error_translation import translated
 from rabibridge_core._protocol.broker_texts import both_served, left_behind
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
@@ -53,12 +54,18 @@ class OtherKinds:
             with translated(f"the queue {other!r} cannot be checked"):
                 state = await self._settle(session, queues, queue, other)
         except ConfigurationError as error:
-            _log.info("%s: %s", self._name, error)
+            _log.info(
+                "%s: %s", self._name, error,
+                extra=log_fields("queue.other_kind", instance=self._name, queue=queue.name, error=error),
+            )  # fmt: skip
             return
         if state:
             self.found[queue.name] = queue
             if self._logged.get(queue.name) != state:
-                _log.warning("%s: %s", self._name, state)
+                _log.warning(
+                    "%s: %s", self._name, state,
+                    extra=log_fields("queue.other_kind", instance=self._name, queue=queue.name),
+                )  # fmt: skip
         else:
             self.found.pop(queue.name, None)
         self._logged[queue.name] = state

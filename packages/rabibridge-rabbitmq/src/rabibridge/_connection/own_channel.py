@@ -8,6 +8,7 @@ answers say how far it has come: when it closes the channel, the first request w
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ from rabibridge._amqp.frames import FrameError
 from rabibridge._amqp.methods import CANCEL, CHANNEL_CLOSE
 from rabibridge._connection.error_translation import channel_error
 from rabibridge._connection.fast_channel import FastChannel
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["NotReachedError", "OwnChannel"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 _FROM_QUEUES = (CONSUME_OK, CANCEL_OK)
 """Answers that the queue gives, and not the channel: those to later methods may arrive before them."""
 
@@ -171,15 +175,26 @@ class OwnChannel(FastChannel):
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         """Log a delivery, which was not asked for."""
-        _log.warning("unexpected delivery on channel %d, which does not consume", self.number)
+        _limited.log(
+            "unexpected delivery", logging.WARNING, "unexpected delivery on channel %d, which does not consume",
+            self.number, extra=log_fields("channel.unexpected_delivery"),
+        )  # fmt: skip
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         """Log an unexpected publisher confirm: this channel is not in confirm mode."""
-        _log.warning("unexpected publisher confirm on channel %d, which is not in confirm mode", self.number)
+        _limited.log(
+            "unexpected publisher confirm", logging.WARNING,
+            "unexpected publisher confirm on channel %d, which is not in confirm mode",
+            self.number, extra=log_fields("channel.unexpected_confirm"),
+        )  # fmt: skip
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
         """Log a returned message, which was not sent."""
-        _log.warning("unexpected returned message on channel %d, which publishes nothing", self.number)
+        _limited.log(
+            "unexpected returned message", logging.WARNING,
+            "unexpected returned message on channel %d, which publishes nothing",
+            self.number, extra=log_fields("channel.unexpected_return"),
+        )  # fmt: skip
 
     def closed(self, error: ConnectionLostError) -> None:
         """Called when the broker closes the channel or the connection is lost: requests get their errors."""

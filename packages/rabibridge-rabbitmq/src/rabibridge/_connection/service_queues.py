@@ -20,6 +20,7 @@ from rabibridge._connection.declaration_pipeline import DeclarationPipeline
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.queue_arguments import arguments, inequivalent, is_adoptable, replaced_while_served
 from rabibridge._connection.topology import declare_any_exchanges, declare_exchange
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class ServiceQueues:
                     "calls with ftype='any' do not reach the services of this worker, because its user may not bind "
                     "its queues to the exchanges %r and %r: %s",
                     names.any_exchange, names.any_second_exchange, error,
+                    extra=log_fields("service.any_unbound", error=error),
                 )  # fmt: skip
         return replace(queue, queue_type="quorum") if default_type else queue
 

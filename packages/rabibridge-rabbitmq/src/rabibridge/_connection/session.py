@@ -18,6 +18,7 @@ from rabibridge._connection.names import Names
 from rabibridge._connection.tls import check_tls, tls_setup
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._reporting.error_frames import drop_frames
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import BrokerAddress
@@ -263,7 +264,7 @@ class Session:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await self._connection.close()
         except ConnectionLostError as error:
-            _log.warning("%s", error)
+            _log.warning("%s", error, extra=log_fields("connection.close_failed", peer=self.endpoint, error=error))
         finally:
             self.multiplexer.abort(ConnectionLostError("the connection was closed"))
 

@@ -10,6 +10,7 @@ from rabibridge._connection.connector import Connector
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._concurrency.left_tasks import drop_tasks
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionCounts, ConnectionState
@@ -180,7 +181,10 @@ class SupervisedConnection:
             self._decided.set()
         elif isinstance(error, Exception):
             self.last_error = self._fatal = error
-            _log.log(logging.WARNING if running.cancelled() else logging.ERROR, "%s: giving up: %s", self.name, error)
+            _log.log(
+                logging.WARNING if running.cancelled() else logging.ERROR, "%s: giving up: %s", self.name, error,
+                extra=log_fields("connection.given_up", instance=self.name, error=error),
+            )  # fmt: skip
             session, self.session = self.session, None
             if session is not None:
                 session.multiplexer.shut(ConnectionLostError(str(error)))  # ends what is pending
@@ -207,7 +211,10 @@ class SupervisedConnection:
             self.session = None
             self._decided.clear()
             self.state, self.last_error = ConnectionState.LOST, session.error
-            _log.warning("%s: %s; reconnecting", self.name, session.error)
+            _log.warning(
+                "%s: %s; reconnecting", self.name, session.error,
+                extra=log_fields("connection.lost", instance=self.name, peer=session.endpoint, error=session.error),
+            )  # fmt: skip
             await session.close()
             self._connector.connection_lost(lost_at)
             if lost_at - ready_since > _STABLE_AFTER:
@@ -240,7 +247,10 @@ class SupervisedConnection:
         self._made += 1
         self._was_ready = True
         self.state, self.last_error = ConnectionState.READY, None
-        _log.info("%s is connected to %s", self.name, session.endpoint)
+        _log.info(
+            "%s is connected to %s", self.name, session.endpoint,
+            extra=log_fields("connection.ready", instance=self.name, peer=session.endpoint),
+        )  # fmt: skip
         self._decided.set()
 
 

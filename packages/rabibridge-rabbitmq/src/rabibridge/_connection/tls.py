@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rabibridge._connection.tls_errors import TLSRefusedError
 from rabibridge.settings import rabbitmq_settings
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings.configuration_file import flaw_of_mode
@@ -134,7 +135,7 @@ def _context(own: RabbitMQSettings) -> ssl.SSLContext:
         flaw = exposed_key(own)
         if flaw and flaw not in _told:
             _told.add(flaw)
-            _log.warning("%s", flaw)
+            _log.warning("%s", flaw, extra=log_fields("tls.flaw"))
     return context
 
 

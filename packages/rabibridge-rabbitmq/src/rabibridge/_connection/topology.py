@@ -9,6 +9,7 @@ from aiormq import exceptions as amqp
 
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO
 from rabibridge._connection.error_translation import translated
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
@@ -73,7 +74,10 @@ async def declare_any_exchanges(session: Session) -> bool:
         try:
             await _declare_exchange(session, name, arguments, needed=True)
         except ConfigurationError as error:
-            _log.warning("%s; calls with ftype='any' do not reach the services of this worker", error)
+            _log.warning(
+                "%s; calls with ftype='any' do not reach the services of this worker", error,
+                extra=log_fields("service.any_unbound", error=error),
+            )  # fmt: skip
             return False
     return True
 

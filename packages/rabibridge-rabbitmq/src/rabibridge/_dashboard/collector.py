@@ -10,6 +10,7 @@ from rabibridge._dashboard.event_stream import Publisher
 from rabibridge._dashboard.history import History
 from rabibridge._dashboard.snapshot import plotted, state_of
 from rabibridge.mq import RMQClient
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 from rabibridge_core.settings import load_settings
@@ -91,7 +92,10 @@ class Collector:
             except RabiBridgeError as error:
                 state = self._without_answer(error)
             except Exception as error:  # noqa: BLE001 - the page says so, and the next look may succeed
-                _log.exception("the dashboard could not look at the workers; it tries again")
+                _log.exception(
+                    "the dashboard could not look at the workers; it tries again",
+                    extra=log_fields("dashboard.look_failed"),
+                )
                 state = self._without_answer(error)
             self._history.add(state["time"], plotted(state))
             self.publisher.publish(state)
@@ -129,7 +133,7 @@ class Collector:
     def _without_answer(self, error: Exception) -> dict[str, Any]:
         problem = f"{type(error).__name__}: {error}"
         if problem != self._problem:
-            _log.warning("the dashboard has no answer: %s", problem)
+            _log.warning("the dashboard has no answer: %s", problem, extra=log_fields("dashboard.no_answer"))
             self._problem = problem
         return {
             "time": time.time(),

@@ -15,6 +15,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from rabibridge._connection.error_translation import translated
 from rabibridge._transport.unroutable import UnroutableKeys
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -65,7 +66,10 @@ class BindingWatch:
             try:
                 await self.look()
             except ConnectionLostError as error:
-                _log.debug("%s: cannot check the bindings: %s", self._name, error)
+                _log.debug(
+                    "%s: cannot check the bindings: %s", self._name, error,
+                    extra=log_fields("binding.check_failed", instance=self._name, error=error),
+                )  # fmt: skip
 
     async def bind_key(self, key: str) -> None:
         """Bind the queue again that is served here for a routing key, because a caller could not send to that key."""
@@ -74,7 +78,10 @@ class BindingWatch:
                 try:
                     await self._bind(consumer)
                 except ConnectionLostError as error:
-                    _log.debug("%s: cannot bind %r again: %s", self._name, consumer.queue.name, error)
+                    _log.debug(
+                        "%s: cannot bind %r again: %s", self._name, consumer.queue.name, error,
+                        extra=log_fields("binding.lost", instance=self._name, queue=consumer.queue.name, error=error),
+                    )  # fmt: skip
 
     async def look(self) -> None:
         """Declare again what is missing, and bind the next few services again.
@@ -88,7 +95,10 @@ class BindingWatch:
             await self._worker_session.cancellations.restore()
             return
         if await self._exchange_missing():
-            _log.error("%s: an exchange was deleted; declaring it and all bindings again", self._name)
+            _log.error(
+                "%s: an exchange was deleted; declaring it and all bindings again", self._name,
+                extra=log_fields("exchange.deleted", instance=self._name),
+            )  # fmt: skip
             for consumer in consumers:
                 consumer.bound = False
             try:
@@ -133,7 +143,10 @@ class BindingWatch:
             await self._worker_session.cancellations.bind_again(consumer.queue)
         except ConfigurationError as error:
             if consumer.open_on is self._worker_session.session:  # else its queue was deleted and is declared anew
-                _log.log(logging.ERROR if consumer.bound else logging.DEBUG, "%s; trying again", error)
+                _log.log(
+                    logging.ERROR if consumer.bound else logging.DEBUG, "%s; trying again", error,
+                    extra=log_fields("binding.lost", instance=self._name, queue=consumer.queue.name, error=error),
+                )  # fmt: skip
                 consumer.bound, consumer.error = False, error
         else:
             if not consumer.bound:

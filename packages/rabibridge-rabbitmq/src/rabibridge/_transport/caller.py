@@ -11,6 +11,7 @@ from rabibridge._connection.topology import declare_exchange, declare_reply_queu
 from rabibridge._transport.publish_channel import PublishChannel
 from rabibridge._transport.refused_routes import RefusedRoutes
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -195,6 +196,7 @@ class RabbitCaller:
         _log.warning(
             "%s: the broker knows its user by another name; requests do not name it, and services that allow only some "
             "users refuse them", session.endpoint,
+            extra=log_fields("connection.user_unknown", peer=session.endpoint),
         )  # fmt: skip
         self.names_user = False
         self._nameless += messages

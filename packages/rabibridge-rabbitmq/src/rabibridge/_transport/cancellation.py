@@ -6,6 +6,7 @@ By a cancellation, a caller reports that it no longer waits for a call. A header
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.control_methods import BIND_OK, bind_queue
@@ -17,6 +18,8 @@ from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.names import CANCEL_PREFIX
 from rabibridge._connection.topology import declare_cancel_queue
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["CancellationListener"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 _ROUTING_KEY_MAX = 255
 _BROADCAST = BROADCAST_HEADER.encode()
 
@@ -57,15 +61,26 @@ class _CancellationChannel(FastChannel):
             self._on_cancelled(properties, body)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
-        _log.warning("unexpected publisher confirm on channel %d, which is not in confirm mode", self.number)
+        _limited.log(
+            "unexpected publisher confirm", logging.WARNING,
+            "unexpected publisher confirm on channel %d, which is not in confirm mode",
+            self.number, extra=log_fields("channel.unexpected_confirm"),
+        )  # fmt: skip
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
-        _log.warning("unexpected returned message on channel %d, which publishes nothing", self.number)
+        _limited.log(
+            "unexpected returned message", logging.WARNING,
+            "unexpected returned message on channel %d, which publishes nothing",
+            self.number, extra=log_fields("channel.unexpected_return"),
+        )  # fmt: skip
 
     def closed(self, error: ConnectionLostError) -> None:
         # A missing permission is reported by the operation that needs it.
         if self._multiplexer.error is None and self.close_code != ACCESS_REFUSED:
-            _log.info("no more cancellations are received on this connection: %s", error)
+            _log.info(
+                "no more cancellations are received on this connection: %s", error,
+                extra=log_fields("cancellation.ended", error=error),
+            )  # fmt: skip
 
     def cancelled(self) -> None:
         self.queue_deleted = True
@@ -129,7 +144,10 @@ class CancellationListener:
             ConnectionLostError: the connection is lost.
         """
         if self._channel is not None and not self._channel.open and self._channel.queue_deleted:
-            _log.info("the queue for cancellations was deleted; declaring it again")
+            _log.info(
+                "the queue for cancellations was deleted; declaring it again",
+                extra=log_fields("cancellation.queue_deleted"),
+            )
             self._channel, keys = None, list(self._bound)
             await self._bind(keys)
         elif self._control_key and self._channel is not None and self._channel.open:
@@ -172,7 +190,10 @@ class CancellationListener:
                 methods.append(bind_queue(self._queue, exchange, last, nowait=False))
                 await self._pipeline.request(lambda: methods, BIND_OK)
         except ConfigurationError as error:
-            _log.info("%s; cancelled calls run to completion", error)
+            _log.info(
+                "%s; cancelled calls run to completion", error,
+                extra=log_fields("cancellation.unavailable", error=error),
+            )  # fmt: skip
         except ConnectionLostError:
             if self._session.error is not None:
                 raise

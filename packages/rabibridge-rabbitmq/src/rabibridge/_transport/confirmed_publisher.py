@@ -7,6 +7,7 @@ which is opened for the first message and shared by all services on a connection
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.frames import FrameError, content
@@ -15,6 +16,8 @@ from rabibridge._connection.error_translation import permission_error, translate
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.topology import declare_dead_letters
 from rabibridge._transport.republish import OutgoingMessage, counted_copy, dead_letter
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -96,7 +99,7 @@ class ConfirmedPublisher:
         self._opening: asyncio.Task[None] | None = None
         self._declared = False
         self._refusals: dict[bytes, tuple[float, Exception]] = {}  # by queue: until when not to publish, and why
-        self._drop_logged = False
+        self._limited = LimitedLog(_log)
         self._closed = False
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -124,12 +127,12 @@ class ConfirmedPublisher:
             return
 
         def log_and_finish(refusal: Exception | None) -> None:
-            if refusal is not None and not self._drop_logged:
-                self._drop_logged = True
-                _log.error(
-                    "%s: cannot dead-letter a request of %r (%s) to queue %r; it is dropped. Further drops are not "
-                    "logged: %s",
+            if refusal is not None:
+                self._limited.log(
+                    f"{self._name}: a request that cannot be dead-lettered is dropped", logging.ERROR,
+                    "%s: cannot dead-letter a request of %r (%s) to queue %r; it is dropped: %s",
                     self._name, queue.name, reason, self._dead_letters.decode(), refusal,
+                    extra=log_fields("letter.dropped", instance=self._name, queue=queue.name, error=refusal),
                 )  # fmt: skip
             done(refusal)
 
@@ -141,7 +144,10 @@ class ConfirmedPublisher:
             async with asyncio.timeout(_DRAIN_TIMEOUT):
                 await self._idle.wait()
         except TimeoutError:
-            _log.warning("%s: the broker has not confirmed %d republished messages", self._name, self._in_flight)
+            _log.warning(
+                "%s: the broker has not confirmed %d republished messages", self._name, self._in_flight,
+                extra=log_fields("republish.unconfirmed", instance=self._name, count=self._in_flight),
+            )  # fmt: skip
         self._closed = True
         if self._opening is not None:
             self._opening.cancel()
@@ -191,7 +197,9 @@ class ConfirmedPublisher:
         except (ConfigurationError, ConnectionLostError) as error:
             self._suspend(queue, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, a new connection starts clean
-            _log.exception("%s: cannot republish messages", self._name)
+            _log.exception(
+                "%s: cannot republish messages", self._name, extra=log_fields("republish.failed", instance=self._name)
+            )
             self._session.fail(ConnectionLostError(f"cannot republish messages: {error}"))
         finally:
             self._opening = None

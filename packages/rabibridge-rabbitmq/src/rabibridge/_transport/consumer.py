@@ -11,6 +11,7 @@ from rabibridge._connection.error_translation import translated
 from rabibridge._transport.service_channel import ServiceChannel
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
 
@@ -218,7 +219,10 @@ class RabbitConsumer:
                 async with self._cancelling, session.timeout(_CANCEL_TIMEOUT):
                     await channel.cancel()
         except RabiBridgeError as error:
-            _log.debug("%s: it has ended with its channel", error)
+            _log.debug(
+                "%s: it has ended with its channel", error,
+                extra=log_fields("service.consumer_ended", queue=self.queue.name, error=error),
+            )  # fmt: skip
         if channel is self.channel:
             self._retire(channel)
 

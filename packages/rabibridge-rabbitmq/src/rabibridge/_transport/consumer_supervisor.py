@@ -7,18 +7,17 @@ not wait for it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._connection.error_translation import is_missing
 from rabibridge._connection.other_kind import OtherKinds
 from rabibridge._connection.queue_deletion import delete_unused
+from rabibridge._transport import consumer_log
 from rabibridge._transport.binding_watch import BindingWatch
 from rabibridge._transport.consumer import RabbitConsumer
 from rabibridge._transport.letter_shares import LetterShares
 from rabibridge._transport.worker_session import WorkerSession
 from rabibridge_core._concurrency.background import TaskSet, sleep_unless
-from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsumerSupervisor"]
 
-_log = get_logger(__name__)
 _END_TIMEOUT = 2.0
 _SLOW_AFTER = 5.0
 """How long the opening of a service may take before others no longer wait for it, in seconds."""
@@ -41,7 +39,6 @@ _PRUNE_FROM = 16
 """How many consumers are kept at least before those that have finished are looked for."""
 _OTHER_CHANNELS = 24
 """How many channels of a connection are left for other uses than services."""
-_UNANSWERED = "%s: the broker does not answer for %r; the other services do not wait for it"
 
 
 class ConsumerSupervisor:
@@ -135,17 +132,17 @@ class ConsumerSupervisor:
         if declaring.done():
             declaring.result()
         else:
-            _log.warning(_UNANSWERED, self._name, queue.name)
-            self.tasks.spawn(self._log_failure(declaring))
+            consumer_log.log_unanswered(self._name, queue.name)
+            self.tasks.spawn(self._log_failure(queue, declaring))
 
     async def delete_unused(self, queue: ServiceQueue, session: Session) -> bool:
         return await delete_unused(self._worker_session_on(session).queues, queue)
 
-    async def _log_failure(self, declaring: asyncio.Task[None]) -> None:
+    async def _log_failure(self, queue: ServiceQueue, declaring: asyncio.Task[None]) -> None:
         try:
             await declaring
         except RabiBridgeError as error:
-            _log.warning("%s: %s", self._name, error)
+            consumer_log.log_undeclared(self._name, queue.name, error)
 
     async def open_consumer(self, consumer: RabbitConsumer, session: Session) -> None:
         """Open a consumer. Returns early if the broker does not answer for a while, so that others can be opened.
@@ -159,7 +156,7 @@ class ConsumerSupervisor:
         if opening.done():
             opening.result()
         else:
-            _log.warning(_UNANSWERED, self._name, consumer.queue.name)
+            consumer_log.log_unanswered(self._name, consumer.queue.name)
             consumer.error = ConnectionLostError(
                 f"the queue {consumer.queue.name!r} cannot be declared and consumed yet: the broker has not answered "
                 f"for {_SLOW_AFTER:g} s"
@@ -237,14 +234,15 @@ class ConsumerSupervisor:
         if session.error is not None or self.closing or consumer.stopped:
             return
         if not isinstance(error, RabiBridgeError):
-            _log.error("%s: cannot open %r", self._name, consumer.queue.name, exc_info=error)
+            consumer_log.log_unexpected(self._name, consumer.queue.name, error)
             session.fail(ConnectionLostError(f"cannot open {consumer.queue.name!r}: {error}"))  # a new one starts clean
             return
         if is_missing(error):
             session.exchange_declared = False
         delay = consumer.next_refusal_delay()
-        level = logging.DEBUG if str(error) == str(consumer.error) else logging.ERROR
-        _log.log(level, "%s: %s; trying again in %.0f s, the other services continue", self._name, error, delay)
+        consumer_log.log_open_failed(
+            self._name, consumer.queue.name, error, delay, again=str(error) == str(consumer.error)
+        )
         consumer.error = error
         self.tasks.spawn(self._reopen_consumer(consumer, session, delay))
 
@@ -258,7 +256,7 @@ class ConsumerSupervisor:
             self._on_open_failed(consumer, session, error)
             return
         delay = consumer.next_delay()
-        _log.warning("%s: %r is down: %s; reopening in %.2f s", self._name, consumer.queue.name, error, delay)
+        consumer_log.log_down(self._name, consumer.queue.name, error, delay)
         self.tasks.spawn(self._reopen_consumer(consumer, session, delay))
 
     async def _reopen_consumer(self, consumer: RabbitConsumer, session: Session, delay: float) -> None:
@@ -296,5 +294,5 @@ class ConsumerSupervisor:
                 caller.refuse(error, session)
             except Exception as error:  # noqa: BLE001 - whatever it is, a new connection starts clean
                 if not isinstance(error, ConnectionLostError):
-                    _log.exception("%s: cannot reopen the channel for calls", self._name)
+                    consumer_log.log_caller_unexpected(self._name)
                 session.fail(ConnectionLostError(f"cannot reopen the channel for calls: {error}"))

@@ -8,6 +8,7 @@ from rabibridge._amqp.field_tables import decode_table_or_empty
 from rabibridge._amqp.properties import user_of
 from rabibridge._amqp.reply_to import caller_address
 from rabibridge._transport.replies import reply_properties
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -96,4 +97,7 @@ class RabbitControlRequest:
 
 def _lost(refusal: Exception | None) -> None:
     if refusal is not None:
-        _log.debug("the answer to a control request is lost: %s", refusal)
+        _log.debug(
+            "the answer to a control request is lost: %s", refusal,
+            extra=log_fields("control.answer_lost", error=refusal),
+        )  # fmt: skip

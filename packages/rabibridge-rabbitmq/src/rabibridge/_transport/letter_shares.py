@@ -9,9 +9,12 @@ addresses as it likes: all of these together have no more than one user has.
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ _LOG_INTERVAL = 60.0
 class LetterShares:
     """The shares of one worker. A sender that has used its share up regains it in the course of a day."""
 
-    __slots__ = ("_clock", "_dropped", "_left", "_log_after", "_name", "_share")
+    __slots__ = ("_clock", "_left", "_limited", "_name", "_share")
 
     def __init__(self, name: str, share: int = SHARE, clock: Callable[[], float] = monotonic) -> None:
         """Keep the shares of the worker ``name``: ``share`` bytes each; ``clock`` returns seconds."""
@@ -46,7 +49,7 @@ class LetterShares:
         self._clock = clock
         self._left: dict[_Key, tuple[float, float]] = {}
         """Bytes left and when they were, by user or address, and service; under the empty texts what is for all."""
-        self._log_after, self._dropped = -1.0, 0
+        self._limited = LimitedLog(_log, _LOG_INTERVAL, clock)
 
     def admit(self, user: str, address: bytes, service: str, size: int) -> bool:
         """Count a letter with a body of ``size`` bytes, and return whether to keep it; log those that are not.
@@ -61,8 +64,7 @@ class LetterShares:
         left = {key: self._left_of(key, share * self._share, now) for key, share in shares.items()}
         cost = size + _OVERHEAD
         if min(left.values()) < min(cost, self._share):  # one that is larger needs the whole share
-            self._dropped += 1
-            self._log(own, service, now)
+            self._log(own, service)
             return False
         for key, bytes_left in left.items():
             self._left[key] = bytes_left - cost, now
@@ -80,16 +82,12 @@ class LetterShares:
         """Forget the sender whose last letter is the oldest, but not what all without a user have left."""
         del self._left[next(key for key in self._left if key != ("", ""))]
 
-    def _log(self, sender: str | bytes, service: str, now: float) -> None:
-        if now < self._log_after:
-            return
-        self._log_after = now + _LOG_INTERVAL
+    def _log(self, sender: str | bytes, service: str) -> None:
         shown = sender.decode("utf-8", "backslashreplace") if isinstance(sender, bytes) else sender
-        dropped, self._dropped = self._dropped, 0
-        _log.error(
+        self._limited.log(
+            f"{self._name}: a sender has used up its share of dead letters: one is dropped", logging.ERROR,
             "%s: %s has used up its share of dead letters of %r (%d bytes, and %d for all services; regained within a "
-            "day): %d requests that should be dead letters were dropped since the last such line, of all senders. Not "
-            "logged again for %g s",
+            "day): one is dropped",
             self._name, shown or "a sender without a reply address", service, self._share, OF_ALL * self._share,
-            dropped, _LOG_INTERVAL,
+            extra=log_fields("letter.share_used_up", instance=self._name),
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -22,6 +23,8 @@ from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
 from rabibridge_core._protocol.broker_texts import FEED_REFUSED, NO_ROUTE, QUEUE_FULL, WORKER_GONE, too_large
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 from rabibridge_core.transport import Reply
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["PublishChannel", "PublishOwner", "Unproven"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 _SHORT_TABLE = 160
 """Header tables of fewer bytes, such as those of services that are idempotent, come again and again."""
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
@@ -263,7 +267,10 @@ class PublishChannel(FastChannel):
             self.session.fail(error)
         elif (refused := self._caller.refused_routes.learn(self.session, self.close_text, error)) is not None:
             key, refusal = refused
-            _log.error("%s", refusal)
+            _limited.log(
+                "the broker refuses what this client sends", logging.ERROR, "%s", refusal,
+                extra=log_fields("channel.refused", peer=self.session.endpoint, error=refusal),
+            )  # fmt: skip
             self._caller.update()
             if key.startswith(STREAM_PREFIX.decode()):
                 for correlation_id, _ in feeds:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from rabibridge._connection.error_translation import translated
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import RabiBridgeError
 from rabibridge_core.transport import CopyVoucher
@@ -58,7 +59,10 @@ class RedeliveryCounter:
                 self._acknowledged.append(key)
                 self._start_synchronizing()
                 return
-            _log.debug("a request cannot be replaced by a counted copy and is processed as it is: %s", refusal)
+            _log.debug(
+                "a request cannot be replaced by a counted copy and is processed as it is: %s", refusal,
+                extra=log_fields("republish.failed", error=refusal),
+            )  # fmt: skip
             self._deliver([request, *self._copied.pop(key, ())])
 
         self._copied.setdefault(key, [])
@@ -93,6 +97,6 @@ class RedeliveryCounter:
                 for key in keys:
                     self._deliver(self._copied.pop(key, []))
         except RabiBridgeError as error:
-            _log.debug("%s: the broker redelivers them", error)
+            _log.debug("%s: the broker redelivers them", error, extra=log_fields("service.redelivered", error=error))
         finally:
             self._synchronizing = False

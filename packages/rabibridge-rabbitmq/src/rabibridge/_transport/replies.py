@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.field_tables import encode_table
@@ -12,6 +13,8 @@ from rabibridge._transport.reply_queues import ReplyQueues
 from rabibridge._transport.reply_trials import ReplyTrials
 from rabibridge._transport.republish import OutgoingMessage
 from rabibridge_core._protocol.broker_texts import too_large
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ContentRejectedError
 
@@ -76,13 +79,13 @@ class Replies:
         self._direct = ReplyTrials(session, name, apart=True)
         self._sizes: list[tuple[int, Done]] = []
         """Sizes that are to be tried, the first of them now."""
-        self._next_log = 0.0
+        self._limited = LimitedLog(_log, _LOG_INTERVAL)
 
     def refusal(self, reply_to: bytes) -> str:
         """Return why a request with this address is not processed, as a clause; empty if it is allowed."""
         refusal = self._queues.refusal(reply_to) if reply_to else ""
         if refusal:
-            self._log("a request is set aside: %s", refusal)
+            self._log("set_aside", "a request is set aside: %s", refusal)
         return refusal
 
     def is_doubtful(self, reply_to: bytes) -> bool:
@@ -114,7 +117,7 @@ class Replies:
             elif (too_large := self._too_large(size)) is not None:
                 refusal = too_large
             else:
-                self._log("a reply to %r is lost: %s", address, refusal)
+                self._log("lost", "a reply to %r is lost: %s", address, refusal)
             done(refusal)
 
         if doubtful and self._direct.failing:  # they may come by the hundred, and must not take the places of others
@@ -179,11 +182,11 @@ class Replies:
                 self._nodes.clear()
             self._nodes.add(node)
 
-    def _log(self, text: str, *args: object) -> None:
-        now = asyncio.get_running_loop().time()
-        if now >= self._next_log:
-            self._next_log = now + _LOG_INTERVAL
-            _log.warning(f"%s: {text}. Others like it are not logged for %g s", self._name, *args, _LOG_INTERVAL)
+    def _log(self, event: str, text: str, *args: object) -> None:
+        self._limited.log(
+            f"{self._name}: {text}", logging.WARNING, f"%s: {text}", self._name, *args,
+            extra=log_fields(f"reply.{event}", instance=self._name),
+        )  # fmt: skip
 
     async def drain(self) -> None:
         """Wait a few seconds at most until these replies are sent, then send no more of them."""

@@ -20,6 +20,7 @@ from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
 
@@ -72,7 +73,7 @@ class _TrialChannel(FastChannel):
             self._outcome.set_result(None)
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
-        _log.debug("a caller is gone: its queue %r does not exist", key)
+        _log.debug("a caller is gone: its queue %r does not exist", key, extra=log_fields("reply.caller_gone"))
 
     def closed(self, error: ConnectionLostError) -> None:
         self._session.learn_max_message(self.close_code, self.close_text)

@@ -8,6 +8,7 @@ comes back under the same address, so that streams that are under way can contin
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.names import STREAM_PREFIX
 from rabibridge._connection.topology import declare_stream_queue
 from rabibridge_core._concurrency.background import TaskSet
+from rabibridge_core._reporting.limited_log import LimitedLog
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import Reply
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamQueue"]
 
 _log = get_logger(__name__)
+_limited = LimitedLog(_log)
 
 
 class _StreamChannel(FastChannel):
@@ -59,10 +63,18 @@ class _StreamChannel(FastChannel):
         self._on_message(properties, message)
 
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
-        _log.warning("unexpected publisher confirm on channel %d, which is not in confirm mode", self.number)
+        _limited.log(
+            "unexpected publisher confirm", logging.WARNING,
+            "unexpected publisher confirm on channel %d, which is not in confirm mode",
+            self.number, extra=log_fields("channel.unexpected_confirm"),
+        )  # fmt: skip
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
-        _log.warning("unexpected returned message on channel %d, which publishes nothing", self.number)
+        _limited.log(
+            "unexpected returned message", logging.WARNING,
+            "unexpected returned message on channel %d, which publishes nothing",
+            self.number, extra=log_fields("channel.unexpected_return"),
+        )  # fmt: skip
 
     def closed(self, error: ConnectionLostError) -> None:
         self._on_closed(self, error)
@@ -131,7 +143,7 @@ class StreamQueue:
                 with translated("the queue for streams and uploads cannot be bound"):
                     await self._bind()
         except ConfigurationError as error:
-            _log.error("%s; trying again", error)
+            _log.error("%s; trying again", error, extra=log_fields("stream.queue_lost", error=error))
 
     async def _declare(self) -> None:
         async with self._session.timeout():
@@ -160,14 +172,20 @@ class StreamQueue:
 
     def _on_closed(self, channel: _StreamChannel, error: ConnectionLostError) -> None:
         if channel is self._channel and self._used and self._session.error is None:
-            _log.warning("%s: declaring the queue for streams and uploads again", error)
+            _log.warning(
+                "%s: declaring the queue for streams and uploads again", error,
+                extra=log_fields("stream.queue_lost", error=error),
+            )  # fmt: skip
             self._tasks.spawn(self._come_back())
 
     async def _come_back(self) -> None:
         try:
             await self.restore()
         except ConnectionLostError as error:  # the next connection has another one
-            _log.debug("the queue for streams and uploads is not declared again: %s", error)
+            _log.debug(
+                "the queue for streams and uploads is not declared again: %s", error,
+                extra=log_fields("stream.queue_lost", error=error),
+            )  # fmt: skip
 
     async def close(self) -> None:
         """Do not declare it again: the connection is about to be closed."""

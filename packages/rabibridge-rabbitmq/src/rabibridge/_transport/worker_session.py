@@ -21,6 +21,7 @@ from rabibridge._transport.control import RabbitControlRequest
 from rabibridge._transport.replies import Replies
 from rabibridge._transport.stream_queue import StreamQueue
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
@@ -120,7 +121,10 @@ class WorkerSession:
         try:
             await self.queues.declare_exchanges()
         except ConfigurationError as error:
-            _log.warning("%s: %s; this worker does not answer control requests", self._name, error)
+            _log.warning(
+                "%s: %s; this worker does not answer control requests", self._name, error,
+                extra=log_fields("control.unavailable", instance=self._name, error=error),
+            )  # fmt: skip
             return
         await self.cancellations.listen_for_control(handler.key)
 

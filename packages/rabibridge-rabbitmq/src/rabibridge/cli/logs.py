@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rabibridge_core._hosting.worker.link import current_link
+from rabibridge_core._observability.call_log import CallLogFilter
 from rabibridge_core._reporting.json_log import JsonLogFormatter
 from rabibridge_core.errors import ConfigurationError
 
 __all__ = ["LogFormat", "configure_logging", "set_log_level"]
 
 LogFormat = Literal["text", "json"]
+_OWN = ("rabibridge.", "rabibridge_core.")
 
 
 def configure_logging(level: str, log_format: LogFormat, config: str | None, *, supervised: bool) -> None:
@@ -34,13 +36,28 @@ def configure_logging(level: str, log_format: LogFormat, config: str | None, *, 
         return
     link = current_link()
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(CallLogFilter())
     if log_format == "json":
         handler.setFormatter(JsonLogFormatter(None if link is None else link.number))
     else:
         who = "" if not supervised else " [supervisor]" if link is None else f" [worker {link.number}, %(process)d]"
-        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s{who} %(name)s: %(message)s"))
+        handler.setFormatter(_TextFormatter(who))
     logging.root.handlers[:] = [handler]
     set_log_level(level)
+
+
+class _TextFormatter(logging.Formatter):
+    """One line for a record; those that are written while a call runs name it, as ``[SERVICE ID]``."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"%(asctime)s %(levelname)s{who} %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of the logging package
+        """Return the line, without a traceback."""
+        call_id = getattr(record, "rb_call_id", "")
+        if call_id and not record.name.startswith(_OWN):  # our own lines name the call where it matters
+            record.message = f"[{getattr(record, 'rb_service', '')} {call_id}] {record.message}"
+        return super().formatMessage(record)
 
 
 def set_log_level(name: str) -> None:

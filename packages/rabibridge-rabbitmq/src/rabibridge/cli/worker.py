@@ -19,6 +19,7 @@ from rabibridge_core._hosting.supervisor.options import WorkerLaunch
 from rabibridge_core._hosting.worker.link import current_link
 from rabibridge_core._hosting.worker.programs import entry_program
 from rabibridge_core._observability.metrics import installed_metrics
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.settings import load_settings
 
@@ -77,7 +78,10 @@ class ServeOptions:
             runner.run(self._serve(settings))
 
     async def _serve(self, settings: Settings) -> None:
-        _log.info("event loop: %s", type(asyncio.get_running_loop()).__module__.partition(".")[0])
+        _log.info(
+            "event loop: %s", type(asyncio.get_running_loop()).__module__.partition(".")[0],
+            extra=log_fields("process.event_loop"),
+        )  # fmt: skip
         use_app_dir(self.app_dir)
         monitor = None
         if settings.metrics_port is not None and not self.supervised:

@@ -18,6 +18,7 @@ from rabibridge_core._protocol.broker_texts import (
     served_elsewhere,
 )
 from rabibridge_core._protocol.naming import service_of_queue
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, NoRouteError, QueueFullError
 from rabibridge_core.transport import Reply
@@ -102,7 +103,10 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         if not other:
             self.delete_queue(other.spec.name)
             return
-        _log.warning("%s", left_behind(spec.name, other.spec.name, len(other)))
+        _log.warning(
+            "%s", left_behind(spec.name, other.spec.name, len(other)),
+            extra=log_fields("queue.other_kind", queue=spec.name),
+        )  # fmt: skip
         for key in spec.any_keys if not spec.preferred else ():
             self._routes.unbind(key, other)
 

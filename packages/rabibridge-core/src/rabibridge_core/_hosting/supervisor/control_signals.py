@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._hosting.run import DUPLICATE_SIGNALS
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ def control_by_signals(supervisor: Controlled) -> Iterator[None]:
             return
         has_terminal = False  # nobody asks for a reload: its terminal was closed, which happens once
         if outlives_terminal:
-            _log.info("SIGHUP: the terminal was closed, and SIGHUP was to be ignored: the workers continue")
+            _log.info(
+                "SIGHUP: the terminal was closed, and SIGHUP was to be ignored: the workers continue",
+                extra=log_fields("supervisor.terminal_closed"),
+            )
         else:
             stop(signal.SIGHUP)
 

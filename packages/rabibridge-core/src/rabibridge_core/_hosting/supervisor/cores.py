@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
@@ -49,7 +50,10 @@ def core_of(number: int) -> int | None:
     """Return the core that worker ``number``, from 1, is bound to; ``None``: this system binds no processes."""
     if not hasattr(os, "sched_getaffinity"):
         if number == 1:
-            _log.warning("workers are not bound to cores: this system cannot do it")
+            _log.warning(
+                "workers are not bound to cores: this system cannot do it",
+                extra=log_fields("supervisor.cores_unsupported"),
+            )
         return None
     cores = sorted(os.sched_getaffinity(0))
     return cores[(number - 1) % len(cores)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
@@ -49,5 +50,8 @@ async def watch_files(paths: tuple[Path, ...], changed: Callable[[], None]) -> N
     )  # fmt: skip
     async for changes in watching:
         files = sorted({path for _, path in changes})
-        _log.info("%s has changed%s", files[0], f", and {len(files) - 1} more" if len(files) > 1 else "")
+        _log.info(
+            "%s has changed%s", files[0], f", and {len(files) - 1} more" if len(files) > 1 else "",
+            extra=log_fields("supervisor.files_changed", count=len(files), path=files[0]),
+        )  # fmt: skip
         changed()

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class OrphanReaper:
                 os.waitpid(ended.si_pid, os.WNOHANG)
             except ChildProcessError:
                 return
-            _log.debug("process %d, which had lost its parent, has ended", ended.si_pid)
+            _log.debug(
+                "process %d, which had lost its parent, has ended", ended.si_pid,
+                extra=log_fields("supervisor.orphan_ended", pid=ended.si_pid),
+            )  # fmt: skip
 
     def stop(self) -> None:
         """End."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 
@@ -51,7 +52,10 @@ def pid_file(path: Path | None) -> Iterator[None]:
             if path.read_text().strip() == own:
                 path.unlink()
         except OSError as error:
-            _log.warning("the PID file %s cannot be removed: %s", path, error)
+            _log.warning(
+                "the PID file %s cannot be removed: %s", path, error,
+                extra=log_fields("supervisor.pid_file_left", path=path, error=error),
+            )  # fmt: skip
 
 
 def _running(path: Path) -> int:

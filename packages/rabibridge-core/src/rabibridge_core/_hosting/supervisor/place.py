@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._hosting.supervisor.start_error import WorkerStartError
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import TextBlock, get_logger
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ class WorkerPlace:
                 await worker.wait_ready(self._owner.options.start_timeout)
                 self.failures = 0
                 if later:
-                    _log.info("%s serves", worker)
+                    _log.info(
+                        "%s serves", worker, extra=log_fields("worker.serves", worker=worker.number, pid=worker.pid)
+                    )
         except WorkerStartError as error:
             await worker.end()
             return error
@@ -153,6 +156,7 @@ class WorkerPlace:
             logging.INFO if worker.exit_code == 0 else logging.ERROR,
             "%s %s; another one is started %s%s",
             worker, worker.describe_end(), f"in {delay:.1f} s" if delay else "now", shown_trace(worker.trace),
+            extra=log_fields("worker.ended", worker=worker.number, pid=worker.pid, delay=delay),
         )  # fmt: skip
         await self._pause(delay)
 
@@ -176,7 +180,7 @@ class WorkerPlace:
                 await new.end()
                 raise
             self.current = new
-        _log.info("%s serves", new)
+        _log.info("%s serves", new, extra=log_fields("worker.serves", worker=new.number, pid=new.pid))
         self.failures, self.recycle = 0, ""
         if self._closing.is_set():
             new.leave()

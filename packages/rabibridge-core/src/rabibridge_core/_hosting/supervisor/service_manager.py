@@ -7,6 +7,7 @@ import socket
 from time import clock_gettime_ns
 from typing import Self
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 __all__ = ["ServiceManager"]
@@ -61,7 +62,10 @@ class ServiceManager:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.sendto(message.encode(), self._address)
         except OSError as error:
-            _log.warning("the service manager cannot be notified at %r: %s", self._address, error)
+            _log.warning(
+                "the service manager cannot be notified at %r: %s", self._address, error,
+                extra=log_fields("supervisor.manager_unreachable", error=error),
+            )  # fmt: skip
 
     def close(self) -> None:
         """Close the socket."""

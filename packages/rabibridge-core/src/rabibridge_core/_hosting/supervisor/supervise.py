@@ -14,6 +14,7 @@ from rabibridge_core._hosting.supervisor.service_manager import ServiceManager
 from rabibridge_core._hosting.supervisor.supervisor import Supervisor
 from rabibridge_core._hosting.supervisor.view import ViewOf
 from rabibridge_core._hosting.worker.link import current_link
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
@@ -92,4 +93,4 @@ async def _supervise(launch: WorkerLaunch, options: SupervisorOptions, manager: 
         if error.error == "ConnectionLostError":
             raise ConnectionLostError(text, executed=False)
         raise ConfigurationError(text)
-    _log.info("stopped")
+    _log.info("stopped", extra=log_fields("supervisor.stopped"))

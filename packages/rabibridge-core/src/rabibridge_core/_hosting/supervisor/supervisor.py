@@ -10,6 +10,7 @@ from rabibridge_core._hosting.supervisor.cores import core_of
 from rabibridge_core._hosting.supervisor.place import WorkerPlace, shown_trace
 from rabibridge_core._hosting.supervisor.start_error import WorkerStartError
 from rabibridge_core._hosting.supervisor.worker_set import WorkerSet
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Supervisor:
 
         :attr:`failure` says whether they could not.
         """
-        _log.info("starting %s", _workers(self.wanted))
+        _log.info("starting %s", _workers(self.wanted), extra=log_fields("supervisor.starting", count=self.wanted))
         working = asyncio.ensure_future(self._work())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -120,7 +121,7 @@ class Supervisor:
         while len(self._places) > self.wanted:
             place = self._places.pop()
             await place.close()
-            _log.info("worker %d has ended", place.number)
+            _log.info("worker %d has ended", place.number, extra=log_fields("worker.ended", worker=place.number))
 
     def _look(self) -> None:
         """Notice workers that have to be recycled."""
@@ -140,6 +141,7 @@ class Supervisor:
                 _log.warning(
                     "a new worker uses %.0f MiB, more than the limit of %.0f MiB: such workers are not replaced",
                     worker.first_memory / 2**20, memory / 2**20,
+                    extra=log_fields("supervisor.memory_limit_too_low"),
                 )  # fmt: skip
 
     def _next_to_replace(self) -> WorkerPlace | None:
@@ -149,13 +151,19 @@ class Supervisor:
         if old and not self._reloading:
             self._reloading = True
             self._manager.reloading()
-            _log.info("reloading %s, one after another", _workers(len(old)))
+            _log.info(
+                "reloading %s, one after another", _workers(len(old)),
+                extra=log_fields("supervisor.reloading", count=len(old)),
+            )  # fmt: skip
         # The oldest worker first: else one place, whose worker reaches its limit at once, would hold up the others.
         return min(old or [place for place in places if place.recycle], key=WorkerPlace.age_order, default=None)
 
     async def _replace(self, place: WorkerPlace) -> None:
         if place.recycle and not self._reloading:
-            _log.info("%s is replaced: %s", place.current, place.recycle)
+            _log.info(
+                "%s is replaced: %s", place.current, place.recycle,
+                extra=log_fields("worker.replaced", worker=place.number, reason=place.recycle),
+            )  # fmt: skip
         generation = self._generation
         try:
             await place.replace()
@@ -165,13 +173,15 @@ class Supervisor:
                 _log.error(
                     "the reload has stopped, and the workers of before continue: a new worker cannot start: %s%s",
                     error, trace,
+                    extra=log_fields("supervisor.reload_failed", error=error),
                 )  # fmt: skip
                 for each in self._places:
                     each.generation = max(each.generation, generation)
             else:
                 _log.error(
-                    "%s continues: the one that was to follow it cannot start: %s%s", place.current, error, trace
-                )
+                    "%s continues: the one that was to follow it cannot start: %s%s", place.current, error, trace,
+                    extra=log_fields("worker.start_failed", worker=place.number, error=error),
+                )  # fmt: skip
                 place.recycle = ""
                 self._recycle_from = self._loop.time() + _RECYCLE_AGAIN
 
@@ -182,10 +192,12 @@ class Supervisor:
         if not all(place.ready for place in self._places):
             return
         if self._reloading:
-            _log.info("reloaded")
+            _log.info("reloaded", extra=log_fields("supervisor.reloaded"))
         else:
-            pids = ", ".join(map(str, sorted(self.processes.pids)))
-            _log.info("%s ready: processes %s", _workers(len(self._places)), pids)
+            _log.info(
+                "%s ready: processes %s", _workers(len(self._places)), ", ".join(map(str, sorted(self.processes.pids))),
+                extra=log_fields("supervisor.ready", count=len(self._places)),
+            )  # fmt: skip
         self.was_ready, self._reloading = True, False
         self._manager.ready()
 
@@ -195,20 +207,29 @@ class Supervisor:
             return
         if place.failures < _START_FAILURES and (error.may_pass or self.was_ready):
             trace = shown_trace(error.trace)
-            _log.error("worker %d cannot start, and is tried again: %s%s", place.number, error, trace)
+            _log.error(
+                "worker %d cannot start, and is tried again: %s%s", place.number, error, trace,
+                extra=log_fields("worker.start_failed", worker=place.number, error=error),
+            )  # fmt: skip
             return
         self.failure, self.failures = error, place.failures
         self._stopping.set()
 
     def stop(self, why: str) -> None:
         """See :class:`Controlled`."""
-        stopped = _workers(len(self.processes))
-        _log.info("%s: stopping %s%s", why, stopped, AGAIN if why == "SIGINT" else "")
+        count = len(self.processes)
+        _log.info(
+            "%s: stopping %s%s", why, _workers(count), AGAIN if why == "SIGINT" else "",
+            extra=log_fields("supervisor.stop_requested", reason=why, count=count),
+        )  # fmt: skip
         self._stopping.set()
 
     def stop_now(self, why: str) -> None:
         """See :class:`Controlled`."""
-        _log.warning("%s again: the calls in flight return to their queues", why)
+        _log.warning(
+            "%s again: the calls in flight return to their queues", why,
+            extra=log_fields("supervisor.stop_hurried", reason=why),
+        )  # fmt: skip
         self._stopping.set()
         for worker in self.processes:
             worker.hurry()
@@ -216,17 +237,26 @@ class Supervisor:
     def reload(self, why: str) -> None:
         """See :class:`Controlled`."""
         if not self._stopping.is_set():
-            _log.info("%s: %s", why, "another reload follows" if self._reloading else "reload")
+            _log.info(
+                "%s: %s", why, "another reload follows" if self._reloading else "reload",
+                extra=log_fields("supervisor.reload_requested", reason=why),
+            )  # fmt: skip
             self._generation += 1
             self._changed.set()
 
     def add_workers(self, count: int, why: str) -> None:
         """See :class:`Controlled`."""
         if self.wanted + count < 1:
-            _log.warning("%s: one worker stays", why)
+            _log.warning(
+                "%s: one worker stays", why,
+                extra=log_fields("supervisor.workers_changed", reason=why, count=self.wanted),
+            )  # fmt: skip
             return
         self.wanted += count
-        _log.info("%s: %s from now on", why, _workers(self.wanted))
+        _log.info(
+            "%s: %s from now on", why, _workers(self.wanted),
+            extra=log_fields("supervisor.workers_changed", reason=why, count=self.wanted),
+        )  # fmt: skip
         self._changed.set()
 
     async def watch_dog(self) -> None:
@@ -237,7 +267,10 @@ class Supervisor:
             now = self._loop.time()
             standing = {each for each in self.processes if each.ready and now - each.last_beat > limit / 2}
             for worker in standing - blocked:
-                _log.error("the event loop of %s stands still: no signs of life are given to the watchdog", worker)
+                _log.error(
+                    "the event loop of %s stands still: no signs of life are given to the watchdog", worker,
+                    extra=log_fields("worker.loop_blocked", worker=worker.number, pid=worker.pid),
+                )  # fmt: skip
             blocked = standing
             if not standing:
                 self._manager.alive()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rabibridge_core._hosting.supervisor.start_error import WorkerStartError
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.child_exit import how_it_ended, watch_exit
 
@@ -154,7 +155,12 @@ class WorkerProcess:
         try:
             self._socket.sendall(json.dumps(told).encode() + b"\n")
         except OSError as error:
-            _log.debug("%s cannot be told anything: %s", self, error)  # it ends, or has ended
+            _log.debug(
+                "%s cannot be told anything: %s",
+                self,
+                error,
+                extra=log_fields("worker.untold", worker=self.number, pid=self.pid, error=error),
+            )  # it ends, or has ended
         finally:
             self._socket.setblocking(False)
 
@@ -229,7 +235,10 @@ class WorkerProcess:
         self._kill_at = self._loop.call_later(delay, self._overdue, delay)
 
     def _overdue(self, delay: float) -> None:
-        _log.warning("%s has not ended after %g s, and is killed", self, delay)
+        _log.warning(
+            "%s has not ended after %g s, and is killed", self, delay,
+            extra=log_fields("worker.killed", worker=self.number, pid=self.pid, duration=delay),
+        )  # fmt: skip
         self._kill()
 
     def _kill(self) -> None:
