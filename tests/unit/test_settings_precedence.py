@@ -42,6 +42,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "max_pending": (1, 2, 3, 4),
     "queue_type": ("quorum", "classic", "quorum", "classic"),
     "run_timeout": (1.5, 2.5, 3.5, 4.5),
+    "slow_call": (1.5, 2.5, 3.5, 4.5),
     "remote_traceback": ("none", "message", "user", "full"),
     "control": (True, False, True, False),
     "identify": (True, False, True, False),

@@ -94,6 +94,7 @@ class RpcServer(RunningBase):
             name=self.name,
             queue_type=self.settings.queue_type,
             run_timeout=self.settings.run_timeout,
+            slow_call=self.settings.slow_call,
             remote_traceback=self.settings.remote_traceback,
             control=self.settings.control,
             registry=before.registry if before is not None else None,  # the services stay when it connects anew
@@ -165,6 +166,7 @@ class RpcServer(RunningBase):
         remote_traceback: RemoteTraceback | None = None,
         fair: bool = False,
         allow: Collection[str] | None = None,
+        slow_call: float | timedelta | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -194,6 +196,7 @@ class RpcServer(RunningBase):
         remote_traceback: RemoteTraceback | None = None,
         fair: bool = False,
         allow: Collection[str] | None = None,
+        slow_call: float | timedelta | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -232,6 +235,7 @@ class RpcServer(RunningBase):
             remote_traceback: as in ``register_call``.
             fair: as in ``register_call``.
             allow: as in ``register_call``; ``None``: what its ``@register_call`` says.
+            slow_call: as in ``register_call``.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -244,7 +248,7 @@ class RpcServer(RunningBase):
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow,
+            allow, slow_call,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._hosting.state_dump import showing_state
 from rabibridge_core._hosting.worker.link import current_link
 from rabibridge_core._hosting.worker.report import report
 from rabibridge_core._observability.health import Health
@@ -67,7 +68,8 @@ async def serve_until_stopped(server: Server, watched: Sequence[PluginFolder] = 
         if link is not None:
             beside.append(asyncio.create_task(report(link, server, lambda: health_of(server, watched))))
         try:
-            await server.run()
+            with showing_state(server, asyncio.get_running_loop()) if signals else nullcontext():
+                await server.run()
         finally:
             for task in beside:
                 task.cancel()
@@ -159,7 +161,8 @@ def _stop(running: _Running, again: bool, why: str) -> None:
     if running.stopping and not again:
         return
     if why:  # not in the signal handler, which may interrupt logging
-        link, fields = current_link(), log_fields("server.stop_requested", reason=why)
+        link = current_link()
+        fields = log_fields("server.stop_requested", reason=why)
         if running.stopping:
             _log.info("%s again: the calls in flight return to their queues", why, extra=fields)
         else:

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     # their defaults. The supervisor has blocked all of them for the first moments of this process.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: os._exit(128 + number))
-    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1):
         signal.signal(number, lambda number, frame: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from traceback import FrameSummary
     from types import TracebackType
 
-__all__ = ["frames_of_user", "is_of_user"]
+__all__ = ["frames_of_user", "is_file_of_user", "is_of_user"]
 
 _LOADERS = frozenset(("asyncio", "importlib", "multiprocessing", "rabibridge", "rabibridge_core", "runpy"))
 
@@ -25,7 +25,11 @@ _INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "
 
 def is_of_user(frame: FrameSummary) -> bool:
     """Tell whether a frame runs code of the program itself: of no installed package, and not of Python."""
-    name = frame.filename
+    return is_file_of_user(frame.filename)
+
+
+def is_file_of_user(name: str) -> bool:
+    """Tell the same of the file that a frame runs."""
     return not name.startswith(("<frozen", *_LIBRARIES)) and not any(folder in name for folder in _INSTALLED)
 
 

@@ -43,6 +43,7 @@ def describe(schema: ServiceSchema) -> dict[str, Any]:
             "uploads": list(schema.uploads),
             "executor": schema.executor,
             "run_timeout": schema.run_timeout,
+            "slow_call": schema.slow_call,
             "remote_traceback": schema.remote_traceback,
             "fair": schema.fair,
             "raises": [error.code for error in schema.raises],

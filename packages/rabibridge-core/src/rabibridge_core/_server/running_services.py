@@ -15,7 +15,9 @@ from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.left_queues import delete_left, left_queues
 from rabibridge_core._server.process_scope import ProcessScope
+from rabibridge_core._server.running_calls import described
 from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._server.slow_calls import SlowCalls
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import FILLED
 from rabibridge_core._services.injection import injections_of
@@ -49,6 +51,7 @@ class RunningServices:
         drain_timeout: float,
         queue_type: QueueType,
         run_timeout: float | None = None,
+        slow_call: float | None = None,
         remote_traceback: RemoteTraceback = "full",
         name: str = "",
         registry: Registry | None = None,
@@ -64,6 +67,7 @@ class RunningServices:
             drain_timeout: how long active requests may take to finish when a service stops, in seconds.
             queue_type: the queue type of services that do not choose one.
             run_timeout: how long calls may run, in seconds, of services that do not say it; ``None``: no limit.
+            slow_call: after how many seconds stacks are logged, of services that do not say it; ``None``: never.
             remote_traceback: what callers are told of exceptions by services that do not say it.
             name: the name of this worker.
             registry: services that are registered already; ``None``: none.
@@ -86,6 +90,7 @@ class RunningServices:
         self._policy = policy
         self._queue_type: QueueType = queue_type
         self._run_timeout = run_timeout
+        self._slow_calls = SlowCalls(slow_call, lambda: (*self.runners.values(), *self._stopping))
         self._remote_traceback: RemoteTraceback = remote_traceback
         self._clocks = CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
@@ -110,6 +115,7 @@ class RunningServices:
         return replace(
             schema,
             queue_type=schema.queue_type or self._queue_type,
+            slow_call=self._slow_calls.default if schema.slow_call is None else schema.slow_call,
             run_timeout=self._run_timeout if schema.run_timeout is None else schema.run_timeout,
             remote_traceback=schema.remote_traceback or self._remote_traceback,
             injections=injections,
@@ -157,6 +163,7 @@ class RunningServices:
 
     async def _start(self, schema: ServiceSchema, after: ServiceRunner | None = None) -> None:
         runner = self.make_runner(schema)
+        self._slow_calls.watch(schema)
         if after is not None:
             runner.follow(after)
         self.registry.replace(schema)
@@ -225,6 +232,7 @@ class RunningServices:
                     )
         finally:
             self._aborted = False
+            self._slow_calls.stop()
         self._clocks.stop()
 
     def abort_drain(self) -> None:
@@ -264,6 +272,14 @@ class RunningServices:
     def processes(self, call: CurrentCall) -> bool:
         """Tell whether this call is one of the active requests."""
         return any(runner.runs(call) for runner in {*self.runners.values(), *self._stopping})
+
+    def describe_running(self, running_in: int | None = None) -> tuple[int, str]:
+        """Return how many calls are active, and what is known of each; may be called from any thread.
+
+        Args:
+            running_in: the thread of the event loop, if that is blocked and this is called from another one.
+        """
+        return described(lambda: {*self.runners.values(), *self._stopping}, running_in)
 
     def check_is_no_caller(self, name: str) -> None:
         """Check that no call that is processed here closes the server of this name, which would wait for that call.

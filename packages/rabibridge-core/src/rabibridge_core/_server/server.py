@@ -54,6 +54,7 @@ class Server:
         name: str,
         queue_type: QueueType = "classic",
         run_timeout: float | None = None,
+        slow_call: float | None = None,
         remote_traceback: RemoteTraceback = "full",
         registry: Registry | None = None,
         process: ProcessScope | None = None,
@@ -70,6 +71,7 @@ class Server:
             name: the name of this server in logs and errors.
             queue_type: the queue type of services that do not choose one.
             run_timeout: how long their calls may run, in seconds; ``None``: no limit.
+            slow_call: after how many seconds the stacks of their calls are logged; ``None``: never.
             remote_traceback: what their callers are told of exceptions.
             registry: services that are registered already; ``None``: none.
             process: the lifespan, and what overrides providers; ``None``: neither.
@@ -80,7 +82,7 @@ class Server:
         self.process = ProcessScope() if process is None else process
         self.services = ServiceSet(
             transport, codec, hooks,
-            drain_timeout=drain_timeout, queue_type=queue_type, run_timeout=run_timeout,
+            drain_timeout=drain_timeout, queue_type=queue_type, run_timeout=run_timeout, slow_call=slow_call,
             remote_traceback=remote_traceback, name=name, registry=registry, process=self.process, policy=policy,
         )  # fmt: skip
         warn_on_stderr()

@@ -125,9 +125,10 @@ class ServiceRunner:
 
     def runs(self, work: asyncio.Task[object] | CurrentCall) -> bool:
         """Tell whether this task processes one of the requests, or this call is one; may be called from any thread."""
-        return any(work is active or work is active.task for active in self._all_active())
+        return any(work is active or work is active.task for active in self.all_active())
 
-    def _all_active(self) -> tuple[ActiveRequest, ...]:
+    def all_active(self) -> tuple[ActiveRequest, ...]:
+        """Return the requests that are processed or queued here; may be called from any thread."""
         return *self._active, *self.broadcasts.active
 
     async def start(self, transport: Transport) -> None:
@@ -284,7 +285,7 @@ class ServiceRunner:
         self._cancelled_calls.purge()
         self._processor.settler.failures.summarize()
         self._outlasting.look(self._active, self.schema.concurrency)
-        probe_callers(self._all_active())
+        probe_callers(self.all_active())
 
     def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
         """Stop an active request; without effect if it is stopped already. It raises nothing."""

@@ -66,6 +66,7 @@ class LimitArguments(TypedDict, total=False):
     remote_traceback: RemoteTraceback | None
     fair: bool
     allow: Collection[str] | None
+    slow_call: float | timedelta | None
 
 
 @overload
@@ -240,8 +241,7 @@ def service_of_method(bound: MethodType) -> tuple[ServiceInterface, ServiceMetho
 def declared_interface(cls: type) -> ServiceInterface | None:
     """Return the interface of the nearest class, of ``cls`` and its bases, that is decorated with ``@service``."""
     for base in cls.__mro__:
-        found = vars(base).get(_ATTRIBUTE)
-        if type(found) is ServiceInterface:
+        if type(found := vars(base).get(_ATTRIBUTE)) is ServiceInterface:
             return found
     return None
 

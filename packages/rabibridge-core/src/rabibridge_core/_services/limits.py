@@ -70,6 +70,7 @@ class ServiceLimits:
     remote_traceback: RemoteTraceback | None = None
     fair: bool = False
     allow: Collection[str] | None = None
+    slow_call: float | timedelta | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -101,6 +102,7 @@ class ServiceLimits:
             self.remote_traceback or defaults.remote_traceback,
             self.fair or defaults.fair,
             defaults.allow if self.allow is None else self.allow,
+            defaults.slow_call if self.slow_call is None else self.slow_call,
         )
 
     def check(self, name: str) -> None:
@@ -115,6 +117,7 @@ class ServiceLimits:
         _check_int(name, "fetch_size", self.fetch_size, 1, FETCH_SIZE_MAX)
         _check_seconds(name, "timeout", self.timeout)
         _check_seconds(name, "run_timeout", self.run_timeout)
+        _check_seconds(name, "slow_call", self.slow_call)
         ahead_max = FETCH_SIZE_MAX - (self.fetch_size or DEFAULT_FETCH_SIZE)
         _check_int(name, "fetch_ahead", self.fetch_ahead, 0, ahead_max)
         _check_int(name, "redelivery_limit", self.redelivery_limit, 0, 1_000_000)

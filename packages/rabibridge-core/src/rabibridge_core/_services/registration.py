@@ -47,6 +47,7 @@ def register_call(
     remote_traceback: RemoteTraceback | None = None,
     fair: bool = False,
     allow: Collection[str] | None = None,
+    slow_call: float | timedelta | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -70,6 +71,7 @@ def register_call(
     remote_traceback: RemoteTraceback | None = None,
     fair: bool = False,
     allow: Collection[str] | None = None,
+    slow_call: float | timedelta | None = None,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -167,6 +169,10 @@ def register_call(
         allow: the users of the broker that may call it, as in ``allow=("gateway",)``. All others, and callers whose
             user is not known, get AccessDeniedError before their arguments are looked at. ``None`` (the default):
             everybody who can reach the queue. See docs/identity.md.
+        slow_call: after how many seconds, or a timedelta, the stack of a call that still runs is logged, once for each
+            call: where its coroutine, its tasks and its threads are; see docs/stuck.md. It stops nothing, and counts
+            from the arrival of the call at this worker. ``None`` (the default): what the setting ``slow_call`` says,
+            which is never.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, something without a name), or cannot be
@@ -178,7 +184,7 @@ def register_call(
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
         fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-        allow,
+        allow, slow_call,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

@@ -72,6 +72,7 @@ class ServiceSchema:
         remote_traceback: what callers are told of an exception; ``None``: the server's setting.
         fair: whether the places are shared among callers.
         allow: the users of the broker that may call it; ``None``: everybody.
+        slow_call: after how many seconds the stack of a call is logged; ``None``: the server's setting.
         policy: what decides which calls are admitted, besides; ``None``: nothing, or the service was not added yet.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
@@ -101,6 +102,7 @@ class ServiceSchema:
     remote_traceback: RemoteTraceback | None = None
     fair: bool = False
     allow: tuple[str, ...] | None = None
+    slow_call: float | None = None
 
     policy: Policy | None = field(default=None, compare=False, repr=False)
     injections: Injections | None = field(default=None, compare=False, repr=False)
@@ -155,6 +157,7 @@ class ServiceSchema:
             remote_traceback=limits.remote_traceback,
             fair=limits.fair,
             allow=None if limits.allow is None else tuple(limits.allow),
+            slow_call=as_seconds(limits.slow_call),
         )
 
     def with_limits(

@@ -102,6 +102,13 @@ class Settings(ObservabilitySettings):
         meaning="how long a call may run on a worker, whatever its caller allows, for services that do not say it by "
         "`run_timeout=`; see [limits](limits.md#run-time)",
     )
+    slow_call: float | None = setting(
+        default=None,
+        parse=parse_limit,
+        allowed="more than 0 seconds, or none",
+        meaning="after how long the stack of a call that still runs is logged, for services that do not say it by "
+        "`slow_call=`; see [stuck handlers](stuck.md#slow-calls)",
+    )
     remote_traceback: Literal["full", "user", "message", "none"] = choice_setting(
         "full",
         "user",

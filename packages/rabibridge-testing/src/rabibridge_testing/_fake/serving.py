@@ -106,6 +106,7 @@ class ServingBroker(MemoryBroker):
         remote_traceback: RemoteTraceback | None = None,
         fair: bool = False,
         allow: Collection[str] | None = None,
+        slow_call: float | timedelta | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -135,6 +136,7 @@ class ServingBroker(MemoryBroker):
         remote_traceback: RemoteTraceback | None = None,
         fair: bool = False,
         allow: Collection[str] | None = None,
+        slow_call: float | timedelta | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
@@ -167,6 +169,7 @@ class ServingBroker(MemoryBroker):
             remote_traceback: what callers are told of an exception.
             fair: share the places among callers.
             allow: the users that may call it; ``None``: everybody.
+            slow_call: after how many seconds the stack of a call is logged.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -175,7 +178,7 @@ class ServingBroker(MemoryBroker):
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow,
+            allow, slow_call,
         )  # fmt: skip
         func, name = real_function(func, name)
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))

@@ -103,10 +103,8 @@ class Router(Senders, FaultControls, Generic[TransportT]):
         if not other:
             self.delete_queue(other.spec.name)
             return
-        _log.warning(
-            "%s", left_behind(spec.name, other.spec.name, len(other)),
-            extra=log_fields("queue.other_kind", queue=spec.name),
-        )  # fmt: skip
+        left = left_behind(spec.name, other.spec.name, len(other))
+        _log.warning("%s", left, extra=log_fields("queue.other_kind", queue=spec.name))
         for key in spec.any_keys if not spec.preferred else ():
             self._routes.unbind(key, other)
 

@@ -36,6 +36,10 @@ class Controlled(Protocol):
         """Replace all workers, one after another."""
         ...
 
+    def show_state(self) -> None:
+        """Let all workers log what they run."""
+        ...
+
     def add_workers(self, count: int, why: str) -> None:
         """Have so many more workers, or fewer."""
         ...
@@ -82,6 +86,7 @@ def control_by_signals(supervisor: Controlled) -> Iterator[None]:
         signal.SIGHUP: hang_up,
         signal.SIGTTIN: lambda: supervisor.add_workers(1, "SIGTTIN"),
         signal.SIGTTOU: lambda: supervisor.add_workers(-1, "SIGTTOU"),
+        signal.SIGUSR1: supervisor.show_state,
     }
     before = {number: signal.getsignal(number) for number in actions}
     for number, action in actions.items():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from typing import TYPE_CHECKING
 
 from rabibridge_core._hosting.run import AGAIN
@@ -243,6 +246,12 @@ class Supervisor:
             )  # fmt: skip
             self._generation += 1
             self._changed.set()
+
+    def show_state(self) -> None:
+        """Let all workers log what they run now."""
+        for pid in self.processes.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
 
     def add_workers(self, count: int, why: str) -> None:
         """See :class:`Controlled`."""

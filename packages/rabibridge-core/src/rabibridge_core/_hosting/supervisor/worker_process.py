@@ -28,7 +28,7 @@ __all__ = ["WorkerProcess"]
 
 _log = get_logger(__name__)
 _BOOT: Final = str(Path(__file__).parent.parent / "worker_boot.py")
-_CONTROL_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+_CONTROL_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1)
 _GRACE = 5.0
 """How long a worker may take to end in addition to its drain timeout, or when it is told not to drain, in seconds."""
 
