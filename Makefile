@@ -145,6 +145,11 @@ soak-control: $(STAMP)  ## What workers are asked about themselves: 10,000 pings
 	CONTROL_PINGS=10000 CONTROL_ASKERS=1000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 14400 -v --durations=0 \
 		tests/rabbitmq/test_introspection.py -k 'ping or askers' $(ARGS)
 
+.PHONY: differential
+differential: $(STAMP)  ## The broker in memory and RabbitMQ through 2,000 random sequences of operations; an hour
+	@$(BIN)/python -m tools.broker --install --check
+	DIFFERENTIAL_SEQUENCES=2000 $(BIN)/python -m pytest -p no:benchmark -n0 -v tests/differential $(ARGS)
+
 .PHONY: soak-metrics
 soak-metrics: $(STAMP)  ## Metrics while 1,000 workers are replaced under load; an hour or more
 	@$(BIN)/python -m tools.broker --install --check

@@ -191,10 +191,12 @@ class MemoryQueue:
                 return
             consumer = consumers.popleft()
             if len(consumer.unsettled) < consumer.fetch_size:
-                consumers.append(consumer)
                 message = ready.popleft()
                 if message.deliveries == message.counted or not self._replace_by_copy(message, consumer):
                     consumer.take(message)
+                # A quorum queue notices at once that a consumer is full, a classic one when its turn comes.
+                full = self.spec.queue_type == "quorum" and len(consumer.unsettled) >= consumer.fetch_size
+                (self._full if full else consumers).append(consumer)
             else:
                 self._full.append(consumer)
 

@@ -210,7 +210,9 @@ class MemoryTransport(MemoryConnection):
         """
         if self._state is not ConnectionState.READY:
             return
-        error = ConnectionLostError(f"{self.name} has lost its connection to the memory broker {self.broker.name!r}")
+        error = ConnectionLostError(
+            f"the connection to the broker is lost: {self.name} was cut off from the memory broker {self.broker.name!r}"
+        )
         self._last_error = error
         self._disconnect(ConnectionState.LOST)
         post(self.loop, self._tell_lost, error, list(self._consumers))

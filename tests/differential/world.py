@@ -1,0 +1,200 @@
+"""One broker with clients and workers, as a differential test drives it: what is done, and what can be observed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rabibridge import RMQClient, RMQServer, current_call
+from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
+from rabibridge_core.transport import ConnectionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Limits", "World"]
+
+_ATTRIBUTES = ("executed", "accepted", "func_name", "error_type", "attempts", "reason")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of the service, the same on all workers."""
+
+    queue_size: int | None
+    fetch_size: int
+    delivery: Any
+    idempotent: bool
+    queue_type: Any
+
+
+@dataclass
+class Run:
+    """One run of the function: which call it is of, and what ends it."""
+
+    call: int
+    redelivered: bool
+    end: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Worker:
+    """A server that runs in the background; its functions wait until the test lets them go on."""
+
+    def __init__(self, world: World, number: int, limits: Limits) -> None:
+        self.world, self.number = world, number
+        self.server = RMQServer(**world.connection(f"worker {number}"), name=f"worker {number}")
+        self.runs: list[Run] = []
+        self.serving: asyncio.Task[None] | None = None
+
+        async def work(call: int) -> Any:
+            run = Run(call, current_call().redelivered)
+            self.runs.append(run)
+            world.started.append(call)
+            try:
+                end = await run.end
+            finally:
+                self.runs.remove(run)
+            if end == "fail":
+                raise ValueError(f"call {call} fails")
+            return [call, "done"]
+
+        self.server.add_service(
+            work, limits.queue_size, limits.fetch_size, name=world.service, delivery=limits.delivery,
+            idempotent=limits.idempotent, queue_type=limits.queue_type,
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        await self.server.connect()
+        self.serving = asyncio.create_task(self.server.run_serve(signals=False))
+
+    async def stop(self) -> None:
+        self.server.stop()
+        self.server.stop()  # what runs goes back to the queue at once
+        if self.serving is not None:
+            await asyncio.gather(self.serving, return_exceptions=True)
+        await self.server.close()
+
+
+class World:
+    """A broker, and who uses it."""
+
+    def __init__(self, service: str, transport: Callable[[str], dict[str, Any]]) -> None:
+        """Use the connection arguments that ``transport`` returns for each client or server of a name."""
+        self.service = service
+        self.connection = transport
+        self.clients: dict[int, RMQClient] = {}
+        self.workers: dict[int, Worker] = {}
+        self.calls: dict[int, asyncio.Future[Any]] = {}
+        self.started: list[int] = []
+        self.said: list[str] = []
+
+    async def client(self, number: int) -> RMQClient:
+        """Return a client, connected at its first use."""
+        if number not in self.clients:
+            self.clients[number] = await RMQClient(
+                **self.connection(f"client {number}"), name=f"client {number}"
+            ).connect()
+        return self.clients[number]
+
+    async def call(self, number: int, client: int, options: dict[str, Any]) -> None:
+        """Begin a call; it goes on in the background."""
+        options = {name: value for name, value in options.items() if value is not None}
+        if "idempotency_key" in options:
+            options["idempotency_key"] = f"{self.service}:{options['idempotency_key']}"
+        calls = (await self.client(client)).options(timeout=600, **options)
+        self.calls[number] = asyncio.ensure_future(calls.call(self.service, number))
+
+    async def notify(self, number: int, client: int) -> None:
+        """Send a notification, and keep what came of it."""
+        calls = (await self.client(client)).options(timeout=600)
+        self.calls[number] = asyncio.ensure_future(calls.notify(self.service, number))
+
+    async def begin_worker(self, number: int, limits: Limits) -> None:
+        """Start a worker; what it is refused with is kept."""
+        worker = Worker(self, number, limits)
+        try:
+            await worker.start()
+        except RabiBridgeError as error:
+            self.said.append(self.text(error))
+            await worker.server.close()
+        else:
+            self.workers[number] = worker
+
+    async def end_worker(self, number: int) -> None:
+        """Stop a worker, which gives back what it runs."""
+        await self.workers.pop(number).stop()
+
+    def release(self, call: int, end: str) -> None:
+        """Let all runs of a call go on."""
+        for worker in self.workers.values():
+            for run in worker.runs:
+                if run.call == call and not run.end.done():
+                    run.end.set_result(end)
+
+    def cancel(self, call: int) -> None:
+        """Cancel a call."""
+        self.calls[call].cancel()
+
+    @property
+    def running(self) -> list[int]:
+        """The calls that run now."""
+        return sorted(run.call for worker in self.workers.values() for run in worker.runs if not run.end.done())
+
+    def view(self) -> dict[str, Any]:
+        """Return all that a client or a server can observe now."""
+        health = {
+            **{f"client {number}": client.health() for number, client in self.clients.items()},
+            **{f"worker {number}": worker.server.health() for number, worker in self.workers.items()},
+        }
+        return {
+            "calls": {number: self._outcome(call) for number, call in self.calls.items()},
+            "runs": Counter(self.started),
+            "running": [
+                (run.call, run.redelivered)
+                for worker in self.workers.values()
+                for run in sorted(worker.runs, key=lambda run: run.call)
+            ]
+            if len(self.workers) < 2
+            else self.running,
+            "health": {name: (one.ok, one.state) for name, one in health.items()},
+            "said": self.said,
+        }
+
+    def _outcome(self, call: asyncio.Future[Any]) -> Any:
+        if not call.done():
+            return "pending"
+        if call.cancelled():
+            return "cancelled"
+        error = call.exception()
+        if error is None:
+            return call.result()
+        fields = {name: getattr(error, name) for name in _ATTRIBUTES if hasattr(error, name)}
+        return type(error).__name__, self.text(error).splitlines()[0], self._without(fields)
+
+    def text(self, error: BaseException) -> str:
+        """Return the text of an error without the name of the service, which is another one in each world."""
+        text = f"{type(error).__name__}: {str(error).replace(self.service, 'work')}"
+        if isinstance(error, ConnectionLostError):
+            text = text.partition(" is lost: ")[0]  # what follows is what the operating system says
+        return text
+
+    def _without(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: str(value).replace(self.service, "work") for name, value in fields.items()}
+
+    async def close(self) -> None:
+        """End everything."""
+        for number in list(self.workers):
+            await self.end_worker(number)
+        for call in self.calls.values():
+            call.cancel()
+        for client in self.clients.values():
+            await client.close()
+        await asyncio.gather(*self.calls.values(), return_exceptions=True)
+
+    @property
+    def ready(self) -> bool:
+        """Whether all are connected."""
+        states = [one.state for one in (*self.clients.values(), *(worker.server for worker in self.workers.values()))]
+        return all(state is ConnectionState.READY for state in states)
