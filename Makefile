@@ -11,7 +11,8 @@ else
 PYTHON ?= python3
 BIN := $(VENV)/bin
 endif
-MEMBERS := packages/rabibridge-core packages/rabibridge-telemetry packages/rabibridge-rabbitmq packages/rabibridge-testing
+MEMBERS := packages/rabibridge-core packages/rabibridge-telemetry packages/rabibridge-rabbitmq packages/rabibridge-redis \
+	packages/rabibridge-testing
 STAMP := $(VENV)/.installed
 # What only tests need, which takes a while to install.
 TESTS_STAMP := $(VENV)/.installed-environments
@@ -69,6 +70,7 @@ pytest: $(TESTS_STAMP)  ## Only the tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	@$(BIN)/python -m tools.chromium --install || test -z "$$CI"
 	@$(BIN)/python -m tools.prometheus --install || test -z "$$CI"
+	@$(BIN)/python -m tools.redis_server --install --check || test -z "$$CI"
 	$(PYTEST) $(ARGS)
 
 unit: $(TESTS_STAMP)  ## The tests that need no RabbitMQ, in about two minutes; ARGS='...' is passed to pytest

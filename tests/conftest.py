@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from rabibridge_core._reporting import limited_log
+from tests.support.redis_fixture import redis_url
 from tests.support.tls_fixture import tls_broker
 from tools.broker.fixtures import (
     BROKER_FIXTURES,
@@ -27,6 +28,7 @@ __all__ = [
     "own_cluster",
     "own_node",
     "rabbitmq",
+    "redis_url",
     "tls_broker",
     "unique_name",
     "vhost_url",

@@ -12,7 +12,7 @@ import aiormq
 
 from tools.broker import BrokerError, provide_broker
 
-PACKAGES = ("rabibridge-core", "rabibridge-rabbitmq", "rabibridge-telemetry", "rabibridge-testing")
+PACKAGES = ("rabibridge-core", "rabibridge-rabbitmq", "rabibridge-redis", "rabibridge-telemetry", "rabibridge-testing")
 
 
 def report(*, dependencies: bool = False) -> str:

@@ -7,7 +7,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-OWN = ("rabibridge-core", "rabibridge-rabbitmq", "rabibridge-telemetry", "rabibridge-testing")
+OWN = ("rabibridge-core", "rabibridge-rabbitmq", "rabibridge-redis", "rabibridge-telemetry", "rabibridge-testing")
 
 
 def runtime_distributions() -> dict[str, tuple[Distribution, list[str]]]:

@@ -11,6 +11,7 @@ _ROOT = Path(__file__).parents[2]
 _SOURCES = {
     "rabibridge_core": _ROOT / "packages/rabibridge-core/src/rabibridge_core",
     "rabibridge": _ROOT / "packages/rabibridge-rabbitmq/src/rabibridge",
+    "rabibridge_redis": _ROOT / "packages/rabibridge-redis/src/rabibridge_redis",
     "rabibridge_telemetry": _ROOT / "packages/rabibridge-telemetry/src/rabibridge_telemetry",
     "rabibridge_testing": _ROOT / "packages/rabibridge-testing/src/rabibridge_testing",
 }

@@ -27,6 +27,7 @@ class Member:
 MEMBERS = {
     "rabibridge-core": Member(ROOT / "packages/rabibridge-core", "rabibridge_core"),
     "rabibridge-rabbitmq": Member(ROOT / "packages/rabibridge-rabbitmq", "rabibridge"),
+    "rabibridge-redis": Member(ROOT / "packages/rabibridge-redis", "rabibridge_redis"),
     "rabibridge-telemetry": Member(ROOT / "packages/rabibridge-telemetry", "rabibridge_telemetry"),
     "rabibridge-testing": Member(ROOT / "packages/rabibridge-testing", "rabibridge_testing"),
 }

@@ -50,6 +50,7 @@ def test_arrows_point_to_core_only(members: dict[str, Member]) -> None:
     assert needs == {
         "rabibridge-core": set(),
         "rabibridge-rabbitmq": {"rabibridge-core"},
+        "rabibridge-redis": {"rabibridge-core"},
         "rabibridge-telemetry": {"rabibridge-core"},
         "rabibridge-testing": {"rabibridge-core"},
     }
@@ -58,7 +59,7 @@ def test_arrows_point_to_core_only(members: dict[str, Member]) -> None:
 def test_members_need_exactly_the_version_of_core_beside_them(members: dict[str, Member]) -> None:
     # They import private packages of core, which may change with every version.
     exact = f"=={members['rabibridge-core'].project['version']}"
-    for name in ("rabibridge-rabbitmq", "rabibridge-telemetry", "rabibridge-testing"):
+    for name in ("rabibridge-rabbitmq", "rabibridge-redis", "rabibridge-telemetry", "rabibridge-testing"):
         needs = map(Requirement, members[name].project["dependencies"])
         assert [str(need.specifier) for need in needs if need.name == "rabibridge-core"] == [exact]
 
@@ -81,6 +82,7 @@ def test_the_entry_points_are_installed() -> None:
     assert broken == []
     assert {each.name for each in importlib.metadata.entry_points(group="rabibridge")} >= {
         "rabbitmq",
+        "redis",
         "memory",
         "opentelemetry",
     }

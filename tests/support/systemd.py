@@ -29,7 +29,13 @@ PYTHONPATH = ":".join(
     ["/opt/rabibridge/site"]
     + [
         f"/opt/rabibridge/packages/{each}/src"
-        for each in ("rabibridge-core", "rabibridge-rabbitmq", "rabibridge-telemetry", "rabibridge-testing")
+        for each in (
+            "rabibridge-core",
+            "rabibridge-rabbitmq",
+            "rabibridge-redis",
+            "rabibridge-telemetry",
+            "rabibridge-testing",
+        )
     ]
 )
 """Where units find what the environment of the tests has."""

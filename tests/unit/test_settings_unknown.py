@@ -26,7 +26,7 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
         ("app", "RABIBRIDGE_CALL_TIMEOUT", "did you mean CALL_TIMEOUT?"),
         ("app", "SERIALIZR", "did you mean SERIALIZER?"),
         ("app", "RABBITMQ_HOST", "it belongs under [rabbitmq]"),
-        ("app", "TLS", "the keys of [app] are ANY_MAP_KEYS, AUTH_MECHANISM, BIND_CORE"),
+        ("app", "TLS", "the keys of [app] are ANY_MAP_KEYS, AUTH_MECHANISM, BAGGAGE, BIND_CORE"),
         ("rabbitmq", "RABBITMQ_HOTS", "did you mean RABBITMQ_HOST?"),
         ("rabbitmq", "HOST", "did you mean RABBITMQ_HOST?"),
         ("rabbitmq", "password", "did you mean RABBITMQ_PASSWORD?"),

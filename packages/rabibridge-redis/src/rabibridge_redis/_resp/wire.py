@@ -1,0 +1,156 @@
+"""The form of what travels: requests in queues, and what is sent to a session.
+
+Both consist of a description, ``meta``, which is an array in MessagePack, and of the body as it is. The first element
+is the version of the form. What another version adds at the end is ignored.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgpack  # type: ignore[import-untyped]
+
+from rabibridge_core.transport import Reply
+
+if TYPE_CHECKING:
+    from rabibridge_core.transport import Headers, HeaderValue, Request
+
+__all__ = ["FED", "REPLY", "Envelope", "MalformedError", "decode_message", "decode_request", "encode_message",
+           "encode_request", "pack", "unpack"]  # fmt: skip
+
+VERSION: Final = 1
+REPLY: Final = 1
+FED: Final = 2
+_REQUEST_FIELDS: Final = 10
+_MESSAGE_FIELDS: Final = 8
+_NO_HEADERS: Headers = {}
+_NAME_MAX: Final = 255
+
+
+class MalformedError(ValueError):
+    """What came from the server was not written by RabiBridge, or by a version that this one cannot read."""
+
+
+class Envelope(NamedTuple):
+    """What a request says besides its body."""
+
+    correlation_id: bytes
+    reply_to: bytes
+    content_type: str | None
+    content_encoding: str | None
+    timeout: float | None
+    deadline: float | None
+    headers: Headers
+    persistent: bool
+    wants_reply: bool
+
+
+def encode_request(request: Request, reply_to: bytes, *, wants_reply: bool) -> bytes:
+    """Return the description of a request that replies to ``reply_to``."""
+    timeout = request.timeout
+    deadline = None if timeout is None else time.time() + timeout
+    return msgpack.packb(  # type: ignore[no-any-return]
+        (
+            VERSION, request.correlation_id, reply_to, request.content_type, request.content_encoding, timeout,
+            deadline, _plain(request.headers), request.persistent, wants_reply,
+        )
+    )  # fmt: skip
+
+
+def decode_request(meta: bytes) -> Envelope:
+    """Return what a request says besides its body.
+
+    Raises:
+        MalformedError: it is none of ours.
+    """
+    found = _array(meta, _REQUEST_FIELDS)
+    (
+        correlation_id, reply_to, content_type, content_encoding, timeout, deadline, headers, persistent, wants_reply,
+    ) = found[1:_REQUEST_FIELDS]  # fmt: skip
+    if (
+        type(correlation_id) is not bytes
+        or type(reply_to) is not bytes
+        or not _texts(content_type, content_encoding)
+        or not _seconds(timeout, deadline)
+        or type(persistent) is not bool
+        or type(wants_reply) is not bool
+    ):
+        raise MalformedError("a field of the request has another type")
+    return Envelope(
+        correlation_id, reply_to, content_type, content_encoding, timeout, deadline, _headers(headers), persistent,
+        wants_reply,
+    )  # fmt: skip
+
+
+def encode_message(kind: int, receiver: bytes, correlation_id: bytes, reply: Reply, sender: bytes = b"") -> bytes:
+    """Return the description of a reply to a caller, or of a further message of a call from its caller."""
+    return msgpack.packb(  # type: ignore[no-any-return]
+        (
+            VERSION, kind, receiver, correlation_id, reply.content_type, reply.content_encoding,
+            _plain(reply.headers), sender,
+        )
+    )  # fmt: skip
+
+
+def decode_message(meta: bytes, body: bytes) -> tuple[int, bytes, bytes, Reply, bytes]:
+    """Return the kind, the receiver, the correlation id, the reply, and the sender.
+
+    Raises:
+        MalformedError: it is none of ours.
+    """
+    found = _array(meta, _MESSAGE_FIELDS)
+    kind, receiver, correlation_id, content_type, content_encoding, headers, sender = found[1:8]
+    if not (type(receiver) is type(correlation_id) is type(sender) is bytes and _texts(content_type, content_encoding)):
+        raise MalformedError("a field of the message has another type")
+    reply = Reply(body, content_type, content_encoding, _headers(headers))
+    return kind, receiver, correlation_id, reply, sender
+
+
+def _plain(headers: Headers | None) -> dict[str, HeaderValue] | None:
+    return headers if headers is None or type(headers) is dict else dict(headers)
+
+
+def _array(meta: Any, fields: int) -> list[Any]:
+    try:
+        found = msgpack.unpackb(meta, use_list=True, strict_map_key=True)
+    except Exception as error:
+        raise MalformedError(f"it is not MessagePack: {error}") from error
+    if type(found) is not list or len(found) < fields or found[0] != VERSION:
+        raise MalformedError("it has another form")
+    return found
+
+
+def _texts(*values: object) -> bool:
+    return all(value is None or (type(value) is str and len(value) <= _NAME_MAX) for value in values)
+
+
+def _seconds(*values: object) -> bool:
+    return all(value is None or type(value) in (int, float) for value in values)
+
+
+def _headers(value: Any) -> Headers:
+    if not value:
+        return _NO_HEADERS
+    if type(value) is not dict or any(
+        type(name) is not str or type(one) not in (str, bytes, int, float, bool) for name, one in value.items()
+    ):
+        raise MalformedError("the headers have another form")
+    return value
+
+
+def pack(first: bytes, second: bytes) -> bytes:
+    """Return two texts as one."""
+    return b"%d:%b%b" % (len(first), first, second)
+
+
+def unpack(packed: bytes) -> tuple[bytes, bytes]:
+    """Return the two texts that :func:`pack` has joined.
+
+    Raises:
+        MalformedError: it was not made by :func:`pack`.
+    """
+    length, colon, rest = packed.partition(b":")
+    if not (colon and length.isdigit() and len(length) < 10 and int(length) <= len(rest)):
+        raise MalformedError("it does not begin with a length")
+    return rest[: int(length)], rest[int(length) :]

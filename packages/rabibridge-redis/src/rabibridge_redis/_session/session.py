@@ -1,0 +1,247 @@
+"""One connection to the server, from its log-in to its loss: it is never repaired, but replaced by another one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_redis._resp.link import Link
+from rabibridge_redis._resp.refusals import ends_session, is_unknown_script, log_in_error
+from rabibridge_redis._scripts.scripts import SCRIPTS
+from rabibridge_redis.settings import redis_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core.settings import Endpoint, Settings
+    from rabibridge_redis._resp.link import Answer
+
+__all__ = ["Session"]
+
+_log = get_logger(__name__)
+_ATTEMPT_TIMEOUT = 10.0
+_READ_AT_ONCE = 512
+_PATIENCE = 2.0
+"""How many seconds :meth:`Session.close` waits for the server."""
+
+
+class Session:
+    """Two links to one server: one for commands, which are pipelined, and one that waits for what is sent to us.
+
+    Attributes:
+        token: the name of the session, which cannot be guessed.
+        lost: set when it is lost or closed.
+        error: why; ``None`` before.
+    """
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, name: str) -> None:
+        """Prepare a session; :meth:`open` opens it."""
+        self.endpoint, self.name = endpoint, name
+        self.token = secrets.token_hex(16)
+        self.prefix = f"rpc:{settings.namespace}:"
+        self.lost = asyncio.Event()
+        self.error: ConnectionLostError | None = None
+        options = redis_settings(settings)
+        self.lease_ms = int(options.lease * 1000)
+        self._timeout = min(settings.connect_timeout, _ATTEMPT_TIMEOUT)
+        self._on_push: Callable[[bytes, bytes], None] = _ignore
+        self._on_message: Callable[[bytes, bytes], None] = _ignore
+        self._on_lost: Callable[[], None] | None = None
+        self._last_read = b"0"
+        self.commands = Link(self.fail, self._pushed)
+        self._inbox = Link(self.fail, self._pushed)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.endpoint} {self.token[:8]} {'lost' if self.error else 'open'}>"
+
+    def key(self, kind: str, name: str) -> str:
+        """Return the name of a key or channel."""
+        return f"{self.prefix}{kind}:{name}"
+
+    async def open(self) -> None:
+        """Connect, log in, and begin to exist for others.
+
+        Raises:
+            ConnectionLostError: the server cannot be reached.
+            ConfigurationError: the server refuses permanently.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                await asyncio.gather(self._log_in(self.commands), self._log_in(self._inbox))
+                await self._begin()
+        except TimeoutError as error:
+            why = f"{self.endpoint} has not answered within {self._timeout:g} s"
+            raise ConnectionLostError(why, executed=False) from error
+        except hiredis.ReplyError as error:
+            raise log_in_error(error, self.endpoint) from error
+        except OSError as error:
+            raise ConnectionLostError(f"cannot reach {self.endpoint}: {error}", executed=False) from error
+
+    async def _log_in(self, link: Link) -> None:
+        endpoint, loop = self.endpoint, asyncio.get_running_loop()
+        context = ssl.create_default_context() if endpoint.ssl is True else endpoint.ssl or None
+        await loop.create_connection(
+            lambda: link, endpoint.host, endpoint.port, ssl=context, server_hostname=endpoint.host if context else None
+        )
+        password = endpoint.password.reveal()
+        login = ("AUTH", endpoint.username or "default", password) if password else ()
+        await link.ask("HELLO", "3", *login, "SETNAME", "".join(c if "!" <= c <= "~" else "-" for c in self.name))
+        if endpoint.virtualhost not in ("", "0", "/"):
+            await link.ask("SELECT", endpoint.virtualhost)
+
+    async def _begin(self) -> None:
+        link = self.commands
+        link.subscribe(self.key("s", self.token))
+        for script in SCRIPTS.values():
+            link.send(None, None, "SCRIPT", "LOAD", script.source)
+        inbox = self.key("i", self.token)
+        self._last_read = await link.ask("XADD", inbox, "*", "m", b"", "b", b"")
+        await link.ask("PEXPIRE", inbox, self.lease_ms)
+        self._read_inbox(trim=False)
+
+    def run(self, script: str, answer: Answer, context: Any, *arguments: str | bytes | int) -> None:
+        """Run a script on the server; ``answer(context, ...)`` is called with what it returns, or a ReplyError."""
+        self.commands.send(
+            self._has_run, (script, answer, context, arguments), "EVALSHA", SCRIPTS[script].digest, "0", self.prefix,
+            *arguments,
+        )  # fmt: skip
+
+    async def ask(self, script: str, *arguments: str | bytes | int) -> Any:
+        """Run a script and return what it returns.
+
+        Raises:
+            ReplyError: the server refuses.
+            ConnectionLostError: the session is lost.
+        """
+        if self.error is not None:
+            raise ConnectionLostError(str(self.error), executed=False)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(self.lost.wait())
+        self.run(script, _resolve, future, *arguments)
+        try:
+            await asyncio.wait((future, waiting), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if not future.done():
+            raise ConnectionLostError(str(self.error), executed=None)
+        return future.result()
+
+    def _has_run(self, context: tuple[str, Answer, Any, tuple[Any, ...]], reply: Any) -> None:
+        script, answer, inner, arguments = context
+        if isinstance(reply, hiredis.ReplyError):
+            if is_unknown_script(reply):  # it was not run
+                self.commands.send(None, None, "SCRIPT", "LOAD", SCRIPTS[script].source)
+                self.run(script, answer, inner, *arguments)
+                return
+            if ends_session(reply):
+                self.fail(ConnectionLostError(f"{self.endpoint}: {reply}"))
+                return
+        answer(inner, reply)
+
+    def receive(
+        self,
+        on_push: Callable[[bytes, bytes], None],
+        on_message: Callable[[bytes, bytes], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """Pass on what is published, as channel and payload, and what is sent to this session, as meta and body.
+
+        ``on_lost`` is called at the very moment at which the session is lost, and must not call anybody else.
+        """
+        self._on_push, self._on_message, self._on_lost = on_push, on_message, on_lost
+
+    def _pushed(self, push: list[Any]) -> None:
+        if push[0] == b"message":
+            self._on_push(push[1], push[2])
+
+    def _read_inbox(self, *, trim: bool) -> None:
+        inbox, link = self.key("i", self.token), self._inbox
+        if trim:
+            ms, _, sequence = self._last_read.partition(b"-")
+            link.send(_check, self, "XTRIM", inbox, "MINID", b"%b-%d" % (ms, int(sequence) + 1))
+        link.send(
+            self._inbox_read, None, "XREAD", "COUNT", str(_READ_AT_ONCE), "BLOCK", str(self.lease_ms // 3),
+            "STREAMS", inbox, self._last_read,
+        )  # fmt: skip
+
+    def _inbox_read(self, _: None, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            self.fail(ConnectionLostError(f"{self.endpoint}: {reply}"))
+            return
+        if reply is None:
+            self._read_inbox(trim=False)
+            return
+        entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
+        self._last_read = entries[-1][0]
+        self._read_inbox(trim=True)
+        received = self._on_message
+        for _id, fields in entries:
+            received(fields[1], fields[3])
+
+    def fail(self, error: ConnectionLostError) -> None:
+        """End the session because of this error; without effect if it has ended."""
+        if self.error is None:
+            self.error = error
+            if self._on_lost is not None:
+                self._on_lost()
+            self.commands.close(error)
+            self._inbox.close(error)
+            self.lost.set()
+
+    def check_silence(self, interval: float) -> None:
+        """Called every ``interval`` seconds: end the session if the server has said nothing for the time of the lease.
+
+        Time in which this process stood still does not count: what was sent to it meanwhile is still to be read.
+        """
+        for link in (self.commands, self._inbox):
+            link.silent = 0 if link.has_heard else link.silent + 1
+            link.has_heard = False
+            if link.silent * interval * 1000 > self.lease_ms:
+                self.fail(ConnectionLostError(f"{self.endpoint} has not answered for {self.lease_ms / 1000:g} s"))
+
+    async def close(self, *queues: str) -> None:
+        """Put back what this session has taken from ``queues``, and end it."""
+        if self.error is None:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    while await self.ask("leave", self.token, *queues) == 0:
+                        continue
+            except (TimeoutError, ConnectionLostError, hiredis.ReplyError) as error:
+                _log.warning("%s: closed without the server's consent: %s", self.name, error)
+            await self.commands.close_gracefully()
+        self.fail(ConnectionLostError(f"{self.name} is closed"))
+
+    def abandon(self) -> None:
+        """End it without an event loop."""
+        self.error = self.error or ConnectionLostError(f"{self.name} is closed")
+        self.commands.abandon()
+        self._inbox.abandon()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child: the connection is that of its parent."""
+        return self.commands.forked
+
+
+def _ignore(_: bytes, __: bytes) -> None:
+    """Drop what nobody waits for yet."""
+
+
+def _check(session: Session, reply: Any) -> None:
+    if isinstance(reply, hiredis.ReplyError):
+        session.fail(ConnectionLostError(f"{session.endpoint}: {reply}"))
+
+
+def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():
+        return
+    if isinstance(reply, hiredis.ReplyError):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)

@@ -1,0 +1,66 @@
+"""Requests that the server did not accept because its memory is full or its disk cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from rabibridge_core._concurrency.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core.transport import Request
+    from rabibridge_redis._transport.caller import RedisCaller
+
+__all__ = ["BlockedRequests"]
+
+
+class BlockedRequests:
+    """Holds them, and sends them again once the server accepts something.
+
+    Redis does not tell when that is: it is tried after 50 ms, and then at longer intervals of up to a second.
+
+    Attributes:
+        why: what the server says; empty while it accepts requests.
+    """
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self.why = ""
+        self._held: list[tuple[RedisCaller, Request, bool, float | None]] = []
+        self._over = asyncio.Event()
+        self._over.set()
+
+    def hold(self, caller: RedisCaller, request: Request, wants_reply: bool, why: str) -> bool:
+        """Hold a request; return whether it is the first one."""
+        loop = asyncio.get_running_loop()
+        expires = None if request.timeout is None else loop.time() + request.timeout
+        self._held.append((caller, request, wants_reply, expires))
+        is_first = not self.why
+        self.why = why
+        self._over.clear()
+        return is_first
+
+    async def try_again(self, accepts: Callable[[], asyncio.Future[bool]]) -> None:
+        """Send what is held as soon as ``accepts()`` tells that the server accepts it."""
+        backoff = Backoff(0.05, 1.0)
+        while self.why:
+            await asyncio.sleep(backoff.next())  # nothing tells when it does
+            if self.why and await accepts():
+                now = asyncio.get_running_loop().time()
+                held, self._held = self._held, []
+                self.end()
+                for caller, request, wants_reply, expires in held:
+                    if expires is None or expires > now:
+                        caller.publish_again(request, wants_reply)
+
+    def end(self) -> None:
+        """Hold nothing any more: the server accepts requests, or the connection is lost."""
+        self._held.clear()
+        self.why = ""
+        self._over.set()
+
+    async def over(self) -> None:
+        """Wait until the server accepts requests, or the connection is lost."""
+        await self._over.wait()

@@ -1,0 +1,273 @@
+"""The end of a transport that takes requests from a queue and answers them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+from rabibridge_core._protocol.broker_texts import too_large
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ContentRejectedError
+from rabibridge_redis._resp.wire import MalformedError, decode_request
+from rabibridge_redis._transport.delivery import Broadcast, Delivery
+
+if TYPE_CHECKING:
+    from rabibridge_core.errors import ConnectionLostError
+    from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
+    from rabibridge_redis._session.session import Session
+    from rabibridge_redis._transport.interfaces import ConsumerHost
+
+__all__ = ["RedisConsumer"]
+
+_log = get_logger(__name__)
+_NO_QUEUE, _LEASE_ENDED = -1, -2
+_ACTIVE, _FINISHING, _GONE = "1", "0", ""
+
+
+class RedisConsumer:
+    """Takes requests from one queue, at most ``fetch_size`` at a time.
+
+    What is settled in one turn of the event loop is reported in one step, in which as many others are taken. A consumer
+    with places free is known to the server as idle, and woken when something arrives.
+
+    Attributes:
+        spec: the queue as requested.
+        error: why no requests arrive, if trying again does not help.
+        stopped: whether it takes no more.
+        interrupted: whether it had requests in hand when the session was lost.
+    """
+
+    def __init__(self, host: ConsumerHost, spec: ServiceQueue, events: ConsumerEvents, number: int) -> None:
+        """Create a consumer that reports to ``events`` once :meth:`start` was called; ``number`` is unique."""
+        self.spec, self.events = spec, events
+        self.error: Exception | None = None
+        self.stopped = self.interrupted = False
+        self.session: Session | None = None
+        self.unsettled: dict[Delivery, None] = {}
+        self.answering: dict[Delivery, None] = {}
+        self._host, self._number = host, number
+        self._loop = asyncio.get_running_loop()
+        self._settled: list[bytes] = []
+        self._asked = 0  # how many were asked for and have not come
+        self._idle = False  # the server knows that there are places free
+        self._scheduled = False
+        self._epoch = 0
+        self._nothing_asked = asyncio.Event()
+        self._nothing_asked.set()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.spec.name!r}: {len(self.unsettled)} unsettled>"
+
+    @property
+    def live(self) -> bool:
+        """Whether requests arrive."""
+        return self.session is not None and not self.stopped
+
+    @property
+    def name(self) -> str:
+        """Its name on the server; empty without a session."""
+        return "" if self.session is None else f"{self.session.token}:{self._number}"
+
+    @property
+    def address(self) -> str:
+        """Where callers send further messages of their calls; empty if the service takes none."""
+        return f"stream:{self.session.token}" if self.session is not None and self.spec.streams else ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has requests that are not answered."""
+        return bool(self.unsettled or self.answering)
+
+    def start(self, session: Session) -> None:
+        """Take requests; called again with each new session, and when the queue was declared again."""
+        self.session, self.error = session, None
+        self.spec = replace(self.spec, redeclare=False)  # only once: later the queue may be another worker's
+        self._idle = False
+        session.run("join", _log_refusal, self.spec.name, self.spec.name, self.name, _ACTIVE)
+        self._schedule()
+
+    def queue_deleted(self) -> None:
+        """Called when the queue was deleted: what is in hand can be answered, and is in no queue."""
+        self._epoch += 1
+        self._settled.clear()
+
+    def disconnect(self, *, for_good: bool) -> None:
+        """Called when the session is lost: what is in hand is void, and goes to others."""
+        self.session, self.error = None, None
+        self._settled.clear()
+        self._asked, self._idle = 0, False
+        self._nothing_asked.set()
+        self.interrupted = self.busy
+        for delivery in self.unsettled:
+            delivery.void = True
+        self.unsettled.clear()
+        if for_good:
+            for delivery in self.answering:
+                delivery.void = True
+            self.answering.clear()
+
+    def lost(self, error: ConnectionLostError) -> None:
+        """Tell the server that owns it."""
+        self.events.lost(error)
+
+    async def stop(self) -> None:
+        """Take no more requests. Unsettled ones can still be settled. Stopping twice has no effect."""
+        if self.stopped:
+            return
+        self.stopped = True
+        session = self.session
+        if session is not None:
+            session.commands.unsubscribe(*(session.key("b", key) for key in self.spec.routing_keys))
+            session.run("join", _log_refusal, self.spec.name, self.spec.name, self.name, _FINISHING)
+            await self._nothing_asked.wait()
+        self._leave_if_done()
+
+    def wake(self) -> None:
+        """Called when the server has something for a consumer with places free."""
+        self._idle = False
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Report what was settled, and take as many as there are places free."""
+        self._scheduled = False
+        session = self.session
+        if session is None:
+            return
+        want = 0
+        if not (self.stopped or self._idle or self._asked):
+            want = max(self.spec.fetch_size - len(self.unsettled), 0)
+        settled = self._settled
+        if not (want or settled):
+            return
+        if settled:
+            self._settled = []
+        if want:
+            self._asked = want
+            self._nothing_asked.clear()
+        session.run("settle", self._taken, (session, want, self._epoch), self.spec.name, self.name, want, *settled)
+
+    def _taken(self, context: tuple[Session, int, int], reply: Any) -> None:
+        session, want, epoch = context
+        if session is not self.session:
+            return
+        if want:
+            self._asked = 0
+            self._nothing_asked.set()
+        if isinstance(reply, hiredis.ReplyError):
+            _log.error("the server refuses to give requests from %r: %s", self.spec.name, reply)
+        elif reply == _LEASE_ENDED:
+            self._host.lease_ended()
+        elif reply == _NO_QUEUE:
+            if epoch == self._epoch:
+                self._host.queue_gone(self)
+        elif want:
+            self._idle = len(reply) < want
+            if self.stopped:
+                if reply:
+                    self._return([entry[0] for entry in reply], counted=False)
+                return
+            for entry in reply:
+                self._received(*entry)
+            if not self._idle:
+                self._schedule()
+
+    def _received(self, id_: bytes, deliveries: int, meta: bytes, body: bytes) -> None:
+        try:
+            envelope = decode_request(meta)
+        except MalformedError as error:
+            why = "a request in the queue %r cannot be read, and is kept as a dead letter: %s"
+            _log.warning(why, self.spec.name, error)
+            self._host.keep_dead(self.spec.name, f"it cannot be read: {error}", deliveries, meta, body)
+            self._settled.append(id_)
+            self._schedule()
+            return
+        delivery = Delivery(self, id_, deliveries, envelope, meta, body, self._epoch)
+        self.unsettled[delivery] = None
+        self.events.received(delivery)
+
+    def broadcast_received(self, broadcast: Broadcast) -> None:
+        """Called with a broadcast to this service."""
+        if not self.stopped:
+            self.events.broadcast_received(broadcast)
+
+    def holds(self, caller: bytes, correlation_id: bytes) -> bool:
+        """Tell whether it has this call in hand."""
+        return any(
+            one.correlation_id == correlation_id and one.caller == caller
+            for held in (self.unsettled, self.answering)
+            for one in held
+        )
+
+    def refusal(self, reply: Reply, /) -> ContentRejectedError | None:
+        """Return why a reply cannot be sent; ``None`` if it can."""
+        limit, size = self._host.max_message_size, len(reply.body)
+        return None if size <= limit else ContentRejectedError(too_large("the reply", size, limit))
+
+    def reply_refused(self, delivery: Delivery, error: ContentRejectedError, /) -> None:
+        """Ask for another reply, in the next turn of the loop."""
+        self._loop.call_soon(self.events.reply_refused, delivery, error)
+
+    def send_reply(self, receiver: bytes, correlation_id: bytes, reply: Reply, /) -> None:
+        """Send a reply, now or on the next connection."""
+        self._host.send_reply(receiver, correlation_id, reply)
+
+    def keep_dead(self, delivery: Delivery, reason: str, /) -> None:
+        """Store a request among the dead letters."""
+        self._host.keep_dead(self.spec.name, reason, delivery.deliveries, delivery.meta, delivery.body)
+
+    def probe(self, caller: bytes, /) -> None:
+        """Ask whether a caller is still there."""
+        self._host.probe(caller)
+
+    def settle(self, delivery: Delivery, /) -> None:
+        """Remove a request from its queue, at the end of this turn of the loop, and make room for another."""
+        self.unsettled.pop(delivery, None)
+        if delivery.epoch == self._epoch:
+            self._settled.append(delivery.id)
+        self._schedule()
+
+    def give_back(self, delivery: Delivery, /) -> None:
+        """Put a request back into its queue."""
+        self.unsettled.pop(delivery, None)
+        if delivery.epoch == self._epoch:
+            self._return([delivery.id], counted=True)
+        self._schedule()
+
+    def _return(self, ids: list[bytes], *, counted: bool) -> None:
+        session = self.session
+        if session is not None:
+            session.run(
+                "give_back", _log_refusal, self.spec.name, self.spec.name, self.name, "1" if counted else "0", *ids
+            )
+
+    def accepted(self, delivery: Delivery, /) -> None:
+        """Called when a request was settled and its reply is still to come."""
+        self.answering[delivery] = None
+
+    def done(self, delivery: Delivery, /) -> None:
+        """Called when nothing more will happen to a request."""
+        self.answering.pop(delivery, None)
+        if self.stopped:
+            self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self.busy or not self._nothing_asked.is_set():
+            return
+        session = self.session
+        if session is not None:
+            self.flush()
+            session.run("join", _log_refusal, self.spec.name, self.spec.name, self.name, _GONE)
+        self._host.forget(self)
+
+
+def _log_refusal(queue: str, reply: Any) -> None:
+    if isinstance(reply, hiredis.ReplyError):
+        _log.error("the server refuses what a worker of the queue %r asks for: %s", queue, reply)

@@ -1,0 +1,82 @@
+"""Sends replies, asks whether callers are still there, and keeps what no worker could process."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_redis._resp.wire import REPLY, encode_message
+from rabibridge_redis._transport.receivers import Receivers
+
+if TYPE_CHECKING:
+    from rabibridge_core.transport import Reply
+
+__all__ = ["Replies"]
+
+_log = get_logger(__name__)
+_RECEIVER = re.compile(rb"[0-9a-f]{32}\.[0-9]{1,9}")
+"""The form of a reply address: a request cannot make a worker write anywhere else."""
+
+
+class Replies(Receivers):
+    """What a transport sends for its consumers.
+
+    Attributes:
+        name: the name under which the server lists the connection.
+    """
+
+    def __init__(self, name: str, dead_letter_bytes: int) -> None:
+        """Start without a session; keep at most ``dead_letter_bytes`` of dead letters."""
+        super().__init__()
+        self.name = name
+        self._dead_letter_bytes = dead_letter_bytes
+        self._late: list[tuple[bytes, bytes, Reply]] = []
+
+    def send_late_replies(self) -> None:
+        """Called with a new session: send what was to be sent while there was none."""
+        late, self._late = self._late, []
+        for receiver, correlation_id, reply in late:
+            self.send_reply(receiver, correlation_id, reply)
+
+    def send_reply(self, receiver: bytes, correlation_id: bytes, reply: Reply, /) -> None:
+        """Send a reply; without a session, on the next one."""
+        session = self._newest
+        if session is None or session.error is not None:
+            self._late.append((receiver, correlation_id, reply))
+            return
+        if not _RECEIVER.fullmatch(receiver):
+            return
+        meta = encode_message(REPLY, receiver, correlation_id, reply)
+        inbox = session.key("i", receiver[:32].decode())
+        session.commands.send(self._reply_sent, receiver, "XADD", inbox, "NOMKSTREAM", "*", "m", meta, "b", reply.body)
+
+    def _reply_sent(self, receiver: bytes, answer: Any) -> None:
+        if answer is None:
+            self.caller_gone(receiver)
+        elif isinstance(answer, hiredis.ReplyError):
+            _log.warning("%s: a reply is lost: %s", self.name, answer)
+
+    def probe(self, caller: bytes, /) -> None:
+        """Ask whether a caller is still there."""
+        session = self._newest
+        if session is not None and _RECEIVER.fullmatch(caller):
+            session.run("alive", self._probed, caller, caller[:32])
+
+    def _probed(self, caller: bytes, answer: Any) -> None:
+        if answer == 0:
+            self.caller_gone(caller)
+
+    def keep_dead(self, queue: str, reason: str, deliveries: int, meta: bytes, body: bytes, /) -> None:
+        """Store a request among the dead letters."""
+        if (session := self._newest) is not None:
+            session.run(
+                "dead_letter", _log_refusal, self.name, queue, reason, deliveries, meta, body, self._dead_letter_bytes
+            )
+
+
+def _log_refusal(name: str, reply: Any) -> None:
+    if isinstance(reply, hiredis.ReplyError):
+        _log.error("%s: a dead letter is lost: %s", name, reply)

@@ -1,0 +1,317 @@
+"""The Redis transport: one session that is replaced when it is lost, with all its callers and consumers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import hiredis
+
+from rabibridge_core._concurrency.background import CloseOnce, TaskSet
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.transport import ConnectionState
+from rabibridge_redis._resp.refusals import is_blocked, permission_error
+from rabibridge_redis._session.supervisor import Supervisor
+from rabibridge_redis._transport.blocking import BlockedRequests
+from rabibridge_redis._transport.caller import RedisCaller
+from rabibridge_redis._transport.consumer import RedisConsumer
+from rabibridge_redis._transport.declaration import declare
+from rabibridge_redis._transport.lease import keep_lease
+from rabibridge_redis._transport.replies import Replies
+from rabibridge_redis.settings import redis_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rabibridge_core.settings import Settings
+    from rabibridge_core.transport import CallerEvents, ConsumerEvents, ControlRequest, Request, ServiceQueue
+    from rabibridge_redis._session.session import Session
+
+__all__ = ["RedisTransport"]
+
+_log = get_logger(__name__)
+
+
+class RedisTransport(Replies):
+    """A connection to Redis or Valkey that is made again when it is lost, with all its callers and consumers.
+
+    Attributes:
+        name: the name under which the server lists the connection.
+        max_message_size: the largest body that is sent, in bytes.
+        namespace: the namespace that all names are in; empty: none.
+    """
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """Prepare to connect to the endpoints of ``settings``."""
+        options = redis_settings(settings)
+        super().__init__(name, options.dead_letter_bytes)
+        self.namespace = settings.namespace
+        self.max_message_size = options.max_message_size
+        self._supervisor = Supervisor(settings, name, self._set_up, self._lost, self._gave_up)
+        self._blocking = BlockedRequests()
+        self._tasks = TaskSet()
+        self._close_once = CloseOnce()
+        self._maintaining: asyncio.Task[None] | None = None
+        self._numbers = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self.state.value}>"
+
+    @property
+    def session(self) -> Session | None:
+        """The session; ``None`` while there is none."""
+        session = self._supervisor.session
+        return None if session is None or session.error is not None else session
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state of the connection."""
+        lost = self._supervisor.session is not None and self.session is None
+        return ConnectionState.LOST if lost else self._supervisor.state
+
+    @property
+    def last_error(self) -> Exception | None:
+        """The last error of the connection; ``None`` while it is ready."""
+        session = self._supervisor.session
+        return self._supervisor.last_error if session is None else session.error
+
+    @property
+    def streams(self) -> bool:
+        """Whether it carries streams: it does."""
+        return True
+
+    @property
+    def consumers(self) -> list[RedisConsumer]:
+        """Its consumers."""
+        return self._consumers
+
+    @property
+    def blocked(self) -> str:
+        """Why the server accepts nothing new for now; empty if it does."""
+        return self._blocking.why
+
+    async def connect(self) -> None:
+        """Connect, and stay connected from then on."""
+        await self._supervisor.connect()
+
+    async def close(self) -> None:
+        """Close permanently. What is unsettled goes back to its queue."""
+        await self._close_once(self._close)
+
+    async def _close(self) -> None:
+        queues = [consumer.spec.name for consumer in self._consumers]
+        for consumer in self._consumers:
+            consumer.flush()
+        if self._maintaining is not None:
+            self._maintaining.cancel()
+        await self._supervisor.close(*queues)
+        self._end(ConnectionLostError(f"{self.name} is closed"))
+        for task in list(self._tasks):
+            task.cancel()
+
+    def _end(self, error: ConnectionLostError) -> None:
+        callers, consumers = list(self._callers), [one for one in self._consumers if one.busy or one.interrupted]
+        for consumer in self._consumers:
+            consumer.disconnect(for_good=True)
+        self._callers.clear()
+        self._consumers.clear()
+        self._blocking.end()
+        for caller in callers:
+            if caller.unconfirmed:
+                caller.lost(error)
+        for consumer in consumers:
+            consumer.lost(error)
+
+    def abandon(self) -> None:
+        """Close permanently, without an event loop and without telling anybody."""
+        self._supervisor.abandon()
+        self._callers.clear()
+        self._consumers.clear()
+
+    async def wait_closed(self) -> None:
+        """Wait until it is closed; raise the error that closed it, unless :meth:`close` did."""
+        await self._supervisor.wait_closed()
+
+    def abort(self, reason: str = "aborted on request") -> None:
+        """Cut the connection, as a failure of the network would."""
+        if self._supervisor.session is not None:
+            self._supervisor.session.fail(ConnectionLostError(reason))
+
+    async def open_caller(self, events: CallerEvents, /) -> RedisCaller:
+        """Prepare to send requests and receive replies."""
+        await self._supervisor.within_timeout()
+        self._numbers += 1
+        caller = RedisCaller(self, events, self._numbers)
+        self._callers.append(caller)
+        return caller
+
+    async def declare(self, queue: ServiceQueue, /) -> None:
+        """Declare a queue and its routing keys."""
+        await declare(await self._supervisor.within_timeout(), queue)
+
+    async def delete_unused(self, queue: ServiceQueue, /) -> bool:
+        """Delete a queue unless it has consumers or waiting requests; return whether it is gone."""
+        session = await self._supervisor.within_timeout()
+        try:
+            return bool(await session.ask("delete", queue.name, "1"))
+        except hiredis.ReplyError as error:
+            raise permission_error(error, f"to delete the queue {queue.name!r}") from error
+
+    async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RedisConsumer:
+        """Declare a queue and take requests from it."""
+        if self.state in (ConnectionState.IDLE, ConnectionState.CONNECTING, ConnectionState.CLOSED):
+            await self._supervisor.ready()
+        self._numbers += 1
+        consumer = RedisConsumer(self, queue, events, self._numbers)
+        self._consumers.append(consumer)
+        session = self.session
+        if session is None:
+            return consumer  # the next session opens it
+        try:
+            await self._open(consumer, session)
+        except ConnectionLostError:
+            if self.state is ConnectionState.CLOSED:
+                raise
+        except BaseException:
+            self.forget(consumer)
+            raise
+        return consumer
+
+    async def receive_control(self, key: str, received: Callable[[ControlRequest], None], /) -> None:
+        """Receive control requests, on this session and on all that follow."""
+        if self.state in (ConnectionState.IDLE, ConnectionState.CONNECTING, ConnectionState.CLOSED):
+            await self._supervisor.ready()
+        self._control = key, received
+        if (session := self.session) is not None:
+            session.commands.subscribe(session.key("b", key))
+
+    async def _set_up(self, session: Session) -> None:
+        """Open everything on a new session."""
+        session.receive(self._pushed, self._arrived, self._disconnect)
+        last, self._newest = self._newest, session
+        if last is not None:  # what it has taken goes to others at once
+            queues = [consumer.spec.name for consumer in self._consumers]
+            try:
+                while await session.ask("leave", last.token, *queues) == 0:
+                    continue
+            except hiredis.ReplyError as error:
+                raise permission_error(error, "a worker") from error
+        if self._control is not None:
+            session.commands.subscribe(session.key("b", self._control[0]))
+        for consumer in list(self._consumers):
+            if not consumer.stopped:
+                try:
+                    await self._open(consumer, session)
+                except ConfigurationError as error:
+                    consumer.error = error
+                    _log.error("%s: %s", self.name, error)
+        asyncio.get_running_loop().call_soon(self._ready, session)
+
+    def _ready(self, session: Session) -> None:
+        """Called when the supervisor has taken over a session that is set up."""
+        if self.session is not session:
+            if session.error is None and self.state is not ConnectionState.CLOSED:
+                asyncio.get_running_loop().call_soon(self._ready, session)
+            return
+        for caller in self._callers:
+            caller.connected()
+        self.send_late_replies()
+        if self._maintaining is None or self._maintaining.done():
+            self._maintaining = self._tasks.spawn(keep_lease(self), name=f"{self.name}-lease")
+
+    async def _open(self, consumer: RedisConsumer, session: Session) -> None:
+        await declare(session, consumer.spec)
+        keys = consumer.spec.routing_keys
+        session.commands.subscribe(*(session.key(kind, key) for kind in "bx" for key in keys))
+        if not consumer.stopped:
+            consumer.start(session)
+
+    def _disconnect(self) -> None:
+        """Called at the moment at which a session is lost: what is in hand is void."""
+        for consumer in self._consumers:
+            consumer.disconnect(for_good=False)
+
+    def _lost(self, session: Session, error: ConnectionLostError) -> None:
+        consumers = list(self._consumers)
+        self._consumers = [one for one in self._consumers if not one.stopped or one.answering]
+        self._blocking.end()
+        for caller in list(self._callers):
+            caller.lost(error)
+        for consumer in consumers:
+            consumer.lost(error)
+
+    def _gave_up(self, error: Exception) -> None:
+        self._end(ConnectionLostError(str(error)))
+
+    async def wait_writable(self) -> None:
+        """Wait for a session on which requests can be sent.
+
+        Raises:
+            ConnectionLostError: it is closed; ``executed`` is ``False``.
+        """
+        while True:
+            session = await self._supervisor.ready()
+            if session.error is not None:  # the supervisor has not noticed yet
+                await asyncio.sleep(0)
+            elif session.commands.paused:
+                drained = asyncio.Event()
+                session.commands.when_drained(drained.set)
+                await drained.wait()
+            elif self._blocking.why:
+                await self._blocking.over()
+            else:
+                return
+
+    def hold(self, caller: RedisCaller, request: Request, wants_reply: bool, error: hiredis.ReplyError, /) -> None:
+        """Send a request again once the server accepts new ones."""
+        if self._blocking.hold(caller, request, wants_reply, f"the Redis server accepts nothing new: {error}"):
+            _log.warning("%s: %s", self.name, self._blocking.why)
+            self._tasks.spawn(self._blocking.try_again(self._accepts), name=f"{self.name}-blocked")
+
+    def _accepts(self) -> asyncio.Future[bool]:
+        """Find out whether the server accepts something new."""
+        return asyncio.ensure_future(self._try_to_write())
+
+    async def _try_to_write(self) -> bool:
+        session = self.session
+        try:
+            if session is not None:
+                await session.commands.ask("SET", f"{session.prefix}probe", "1", "PX", "1000")
+        except hiredis.ReplyError as error:
+            return not is_blocked(error)
+        except ConnectionLostError:
+            return False
+        return True
+
+    def queue_gone(self, consumer: RedisConsumer, /) -> None:
+        """Called when the queue of a consumer was deleted: declare it again."""
+        session = self.session
+        if session is not None and consumer.session is session:
+            consumer.queue_deleted()
+            consumer.session = None
+            self._tasks.spawn(self._open_again(consumer, session), name=f"{self.name}-declare")
+
+    async def _open_again(self, consumer: RedisConsumer, session: Session) -> None:
+        try:
+            await self._open(consumer, session)
+        except ConfigurationError as error:
+            consumer.error = error
+            _log.error("%s: %s", self.name, error)
+        except ConnectionLostError:
+            pass  # the next session opens it
+
+    def lease_ended(self) -> None:
+        """Called when others may have taken over what this session holds: begin another one."""
+        self.abort("the lease of the connection has ended: this process stood still for too long")
+
+    def forget(self, consumer: RedisConsumer, /) -> None:
+        """Drop a consumer that is stopped and has nothing unsettled."""
+        if consumer not in self._consumers:
+            return
+        self._consumers.remove(consumer)
+        if (session := self.session) is not None:
+            used = {key for one in self._consumers for key in one.spec.routing_keys}
+            unused = [key for key in consumer.spec.routing_keys if key not in used]
+            if unused:
+                session.commands.unsubscribe(*(session.key("x", key) for key in unused))

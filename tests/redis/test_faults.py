@@ -1,0 +1,159 @@
+"""What happens to calls when a worker, a connection, or what the server holds is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rabibridge_core import CallTimeoutError, ConfigurationError, ConnectionLostError, NoRouteError, register_call
+from rabibridge_core.rpc import RpcClient, RpcServer
+from tools.redis_server import PrivateRedis, find_redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 60.0
+
+WORKER = """
+import asyncio, os, sys
+from rabibridge_core import register_call
+from rabibridge_core.rpc import RpcServer
+
+@register_call(fetch_size=6)
+async def process_id(wait):
+    print("began", flush=True)
+    if wait:
+        await asyncio.Event().wait()
+    return os.getpid()
+
+async def main():
+    server = RpcServer(url=sys.argv[1])
+    server.load_services(globals())
+    async with server.serving():
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def own_redis() -> Iterator[PrivateRedis]:
+    if find_redis_server() is None:
+        reason = "no Redis: install redis-server or valkey-server"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with PrivateRedis() as server:
+        yield server
+
+
+@contextmanager
+def worker(url: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WORKER), url], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def began(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert await asyncio.to_thread(process.stdout.readline) == "began\n"
+
+
+async def test_the_calls_of_a_worker_that_is_killed_run_elsewhere(redis_url: str) -> None:
+    async with RpcClient(url=redis_url) as client:
+        with worker(redis_url) as doomed:
+            calls = [asyncio.create_task(client.remote_call("process_id", (True,), timeout=PATIENCE)) for _ in range(5)]
+            for _ in calls:
+                await began(doomed)
+            with worker(redis_url) as other:
+                doomed.kill()
+                for _ in calls:
+                    await began(other)
+                assert await client.remote_call("process_id", (False,), timeout=PATIENCE, ftype="async") == other.pid
+                for call in calls:
+                    call.cancel()
+
+
+async def test_a_worker_that_is_frozen_loses_its_calls_after_the_lease(redis_url: str) -> None:
+    url = f"{redis_url}?lease=3"
+    async with RpcClient(url=redis_url) as client:
+        with worker(url) as frozen:
+            call = asyncio.create_task(client.remote_call("process_id", (True,), timeout=PATIENCE))
+            await began(frozen)
+            with worker(url) as other:
+                frozen.send_signal(signal.SIGSTOP)
+                await began(other)
+                frozen.send_signal(signal.SIGCONT)
+                await asyncio.sleep(0)
+                assert not call.done()
+                call.cancel()
+
+
+@register_call(fetch_size=3, timeout=600)
+async def echo(value: int) -> int:
+    return value
+
+
+async def answered(client: RpcClient) -> int:
+    """Call until a call succeeds; what is in between are errors of the right kind."""
+    while True:
+        try:
+            return int(await client.remote_call("echo", (7,), timeout=5))
+        except (ConnectionLostError, CallTimeoutError, NoRouteError):
+            continue
+
+
+@pytest.mark.parametrize("what", ["restart", "flush", "scripts", "stream"])
+async def test_calls_go_on(own_redis: PrivateRedis, what: str) -> None:
+    server = RpcServer(url=own_redis.url)
+    server.add_service(echo)
+    async with server.serving(), RpcClient(url=own_redis.url) as client:
+        assert await client.remote_call("echo", (1,), timeout=PATIENCE) == 1
+        if what == "restart":
+            own_redis.kill()
+            await asyncio.to_thread(own_redis.start)
+        else:
+            transport = client._client.transport
+            session = transport.session  # type: ignore[attr-defined]
+            command = {
+                "flush": ("FLUSHALL",),
+                "scripts": ("SCRIPT", "FLUSH"),
+                "stream": ("DEL", "rpc::q:rpc_async_echo"),
+            }
+            await session.commands.ask(*command[what])
+        async with asyncio.timeout(PATIENCE):
+            assert await answered(client) == 7
+
+
+async def test_a_server_without_memory_makes_calls_wait_within_their_timeout(own_redis: PrivateRedis) -> None:
+    server = RpcServer(url=own_redis.url)
+    server.add_service(echo)
+    async with server.serving(), RpcClient(url=own_redis.url) as client:
+        session = client._client.transport.session  # type: ignore[attr-defined]
+        await session.commands.ask("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(CallTimeoutError):
+            await client.remote_call("echo", (1,), timeout=0.5)
+        with pytest.raises(CallTimeoutError, match="accepts nothing new"):
+            await client.remote_call("echo", (1,), timeout=0.5)
+        waiting = asyncio.create_task(client.remote_call("echo", (2,), timeout=PATIENCE))
+        await asyncio.sleep(0)
+        await session.commands.ask("CONFIG", "SET", "maxmemory", "0")
+        assert await waiting == 2
+
+
+@pytest.mark.parametrize(("url", "what"), [("redis://nobody:wrong@{}", "WRONGPASS"), ("redis://{}/99", "DB index")])
+async def test_a_log_in_that_is_refused_says_why(own_redis: PrivateRedis, url: str, what: str) -> None:
+    with pytest.raises(ConfigurationError, match=what):
+        await RpcClient(url=url.format(f"127.0.0.1:{own_redis.port}")).connect()
