@@ -67,7 +67,7 @@ class Config:
             env=kept | variables,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
