@@ -20,6 +20,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -134,7 +135,10 @@ class MetricStore:
         if cells + count > len(self._whole):
             if not self._full:
                 self._full = True
-                _log.error("there is no room for more metrics: those of further services are not counted")
+                _log.error(
+                    "there is no room for more metrics: those of further services are not counted",
+                    extra=log_fields("metrics.full"),
+                )
             alone = memoryview(bytearray(8 * count))
             return Cells(alone.cast("Q"), alone.cast("d"))
         self._memory[8 * (begin + 1) : 8 * cells] = key.ljust(8 * text_cells)
@@ -162,13 +166,20 @@ class MetricStore:
             text_cells, count = divmod(int(self._whole[at]), 2**32)
             begin = at + 1 + text_cells
             if (at := begin + count) > used:
-                _log.error("the metrics of a process are damaged: what follows is left out")
+                _log.error(
+                    "the metrics of a process are damaged: what follows is left out",
+                    extra=log_fields("metrics.damaged"),
+                )
                 self._known_to = used
                 return
             try:
                 block = Block.decoded(bytes(self._memory[8 * (begin - text_cells) : 8 * begin]))
             except (ValueError, TypeError) as error:
-                _log.debug("a metric of a newer version is left out: %s", error)
+                _log.debug(
+                    "a metric of a newer version is left out: %s",
+                    error,
+                    extra=log_fields("metrics.unknown", error=error),
+                )
             else:
                 self._known.append((block, begin, begin + count))
         self._known_to = at

@@ -15,6 +15,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from weakref import WeakKeyDictionary, finalize
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Metrics:
         try:
             source.measure(reading)
         except Exception:  # noqa: BLE001 - the numbers of the others are wanted all the same
-            _log.exception("%r cannot tell its metrics", source)
+            _log.exception("%r cannot tell its metrics", source, extra=log_fields("metrics.failed"))
         with self._lock:  # so that one thread at a time writes
             for series, value in reading.counters.items():
                 last = before.get(series, 0)

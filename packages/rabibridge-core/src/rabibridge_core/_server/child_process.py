@@ -19,7 +19,7 @@ from rabibridge_core._server.child_log import handle_record, log_levels
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ChildGoneError", "ChildLaunch", "ChildProcess", "ChildStartError"]
+__all__ = ["ChildGoneError", "ChildLaunch", "ChildProcess", "ChildStartError", "interpreter_flags"]
 
 _BOOT: Final = str(Path(__file__).parent.parent / "_hosting" / "child_boot.py")
 _PIECE = 256 * 1024
@@ -123,7 +123,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         try:
             # By the thread of the event loop: on Linux, a child is killed when the thread ends that has started it.
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, and arguments that nobody else chooses
-                [sys.executable, *_interpreter_flags(), "-P", _BOOT, str(theirs.fileno()), str(os.getpid()),
+                [sys.executable, *interpreter_flags(), "-P", _BOOT, str(theirs.fileno()), str(os.getpid()),
                  self._launch.service],
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), process_group=0,
             )  # fmt: skip
@@ -268,6 +268,7 @@ class ChildProcess(asyncio.BufferedProtocol):
             self._reply.set_result((fields, body))
 
 
-def _interpreter_flags() -> list[str]:
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # pyright: ignore
+def interpreter_flags() -> list[str]:
+    """Return the options that child processes get as the standard library gives them to its own."""
+    flags: list[str] = subprocess._args_frominterpreter_flags()  # type: ignore[attr-defined] # pyright: ignore
     return flags  # as the standard library gives them to its own child processes

@@ -11,6 +11,7 @@ from rabibridge_core._observability.call_context import CurrentCall, current_cal
 from rabibridge_core._observability.metrics import installed_metrics
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._server.active_calls import describe_active, service_of_task
 from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.left_queues import delete_left, left_queues
@@ -25,8 +26,6 @@ from rabibridge_core._services.registry import Registry
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError, RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.access import Policy
@@ -216,7 +215,7 @@ class RunningServices:
         try:
             async with self.lock:
                 runners = list(self.runners.values())
-                waits_for = self._describe_active([*runners, *self._stopping])
+                waits_for = describe_active([*runners, *self._stopping])
                 if waits_for:
                     _log.info(
                         "stopping: up to %g s for the calls in flight: %s", self.drain_timeout, waits_for,
@@ -250,11 +249,6 @@ class RunningServices:
     def answered(self) -> int:
         """Number of calls that have ended, of the present services."""
         return sum(statistics.ended for statistics in self._statistics.values())
-
-    @staticmethod
-    def _describe_active(runners: Iterable[ServiceRunner]) -> str:
-        active = ((runner.schema.name, runner.active_requests) for runner in runners)
-        return ", ".join(f"{count} of {name!r}" for name, count in active if count)
 
     def problems(self) -> list[str]:
         """Return one sentence for each registered service that receives no calls."""
@@ -300,8 +294,4 @@ class RunningServices:
 
     def service_of(self, task: asyncio.Task[Any]) -> str | None:
         """Return the name of the service whose handler runs in ``task``, if any; may be called from any thread."""
-        context = getattr(task, "get_context", None)  # Python 3.12 and later; also covers tasks that handlers create
-        call = context().get(current_call_var) if context is not None else None
-        if isinstance(call, CurrentCall):
-            return call.service
-        return next((name for name, runner in list(self.runners.items()) if runner.runs(task)), None)
+        return service_of_task(task, self.runners)

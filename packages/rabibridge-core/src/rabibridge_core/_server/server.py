@@ -90,7 +90,7 @@ class Server:
         self.report = WorkerReport(name, self.services, self.health, lambda: self.stopping)
         self._connected = self._running = False
         self._started, self._stop_requested = asyncio.Event(), asyncio.Event()
-        self._close_once, self._measured = CloseOnce(), measure_server(transport, self.services, self._report)
+        self._close_once, self._measured = CloseOnce(), measure_server(transport, self.services, self.report)
 
     def __repr__(self) -> str:
         """Show the state and the services."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge._gateway.json_text import to_json
 from rabibridge._gateway.statuses import CLIENT_CLOSED_REQUEST, Answer, answer_for
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import TextBlock, get_logger
 from rabibridge_core.errors import QueueFullError, RabiBridgeError, RemoteExecutionError, ServiceError
 
@@ -105,9 +106,18 @@ def log_problem(error: RabiBridgeError, problem: Problem, what: str) -> None:
     """Log an error whose text the browser does not get; refusals, of which there may be many, at DEBUG."""
     if problem.status in (500, 502):
         traceback = getattr(error, "remote_traceback", "")
-        _log.error("%s: %s: %s%s", what, type(error).__name__, error, TextBlock("\n" + traceback if traceback else ""))
+        _log.error(
+            "%s: %s: %s%s",
+            what,
+            type(error).__name__,
+            error,
+            TextBlock("\n" + traceback if traceback else ""),
+            extra=log_fields("gateway.failed", error=error),
+        )
     else:
-        _log.debug("%s: answered with %s: %s", what, problem.status, error)
+        _log.debug(
+            "%s: answered with %s: %s", what, problem.status, error, extra=log_fields("gateway.refused", error=error)
+        )
 
 
 def _status_of(error: RemoteExecutionError, statuses: Mapping[str | type[ServiceError], int]) -> int | None:

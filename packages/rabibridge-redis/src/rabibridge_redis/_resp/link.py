@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import hiredis
 
 from rabibridge_core._concurrency.forks import call_after_fork
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
@@ -125,7 +126,7 @@ class Link(asyncio.Protocol):
                 if answer is not None:
                     answer(context, reply)
                 elif isinstance(reply, hiredis.ReplyError):
-                    _log.warning("the server refuses a command: %s", reply)
+                    _log.warning("the server refuses a command: %s", reply, extra=log_fields("broker.refused"))
         except hiredis.ProtocolError as error:
             self.close(ConnectionLostError(f"the server does not speak RESP3: {error}"))
 
@@ -140,9 +141,11 @@ class Link(asyncio.Protocol):
         for call in drained:
             call()
 
-    def when_drained(self, call: Callable[[], None]) -> None:
-        """Call it once, when :attr:`paused` is over."""
-        self._drained.append(call)
+    async def drained(self) -> None:
+        """Wait until :attr:`paused` is over, or the connection is closed."""
+        done = asyncio.Event()
+        self._drained.append(done.set)
+        await done.wait()
 
     def eof_received(self) -> bool:
         """Called by asyncio when the server has closed the connection."""

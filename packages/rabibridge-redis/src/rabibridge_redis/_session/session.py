@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_redis._resp.link import Link
-from rabibridge_redis._resp.refusals import ends_session, is_unknown_script, log_in_error
+from rabibridge_redis._resp.refusals import ends_session, is_unknown_script, log_in_error, permission_error
 from rabibridge_redis._scripts.scripts import SCRIPTS
 from rabibridge_redis.settings import redis_settings
 
@@ -205,6 +206,19 @@ class Session:
             if link.silent * interval * 1000 > self.lease_ms:
                 self.fail(ConnectionLostError(f"{self.endpoint} has not answered for {self.lease_ms / 1000:g} s"))
 
+    async def end_other(self, token: str, *queues: str) -> None:
+        """Put back what another session has taken from ``queues``, and end it.
+
+        Raises:
+            ConfigurationError: the server refuses.
+            ConnectionLostError: this session is lost.
+        """
+        try:
+            while await self.ask("leave", token, *queues) == 0:
+                continue
+        except hiredis.ReplyError as error:
+            raise permission_error(error, "a worker") from error
+
     async def close(self, *queues: str) -> None:
         """Put back what this session has taken from ``queues``, and end it."""
         if self.error is None:
@@ -213,7 +227,12 @@ class Session:
                     while await self.ask("leave", self.token, *queues) == 0:
                         continue
             except (TimeoutError, ConnectionLostError, hiredis.ReplyError) as error:
-                _log.warning("%s: closed without the server's consent: %s", self.name, error)
+                _log.warning(
+                    "%s: closed without the server's consent: %s",
+                    self.name,
+                    error,
+                    extra=log_fields("connection.closed", instance=self.name, error=error),
+                )
             await self.commands.close_gracefully()
         self.fail(ConnectionLostError(f"{self.name} is closed"))
 

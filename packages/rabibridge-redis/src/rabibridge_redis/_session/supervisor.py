@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._concurrency.left_tasks import drop_tasks
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
@@ -122,7 +123,12 @@ class Supervisor:
             session = await self._next_session()
             self._was_ready, self.session, self.last_error = True, session, None
             self.state = ConnectionState.READY
-            _log.info("%s is connected to %s", self.name, session.endpoint)
+            _log.info(
+                "%s is connected to %s",
+                self.name,
+                session.endpoint,
+                extra=log_fields("connection.ready", instance=self.name, peer=session.endpoint),
+            )
             self._decided.set()
             since = loop.time()
             await session.lost.wait()
@@ -132,7 +138,12 @@ class Supervisor:
             self.session = None
             self._decided.clear()
             self.state, self.last_error = ConnectionState.LOST, session.error
-            _log.warning("%s: %s; reconnecting", self.name, session.error)
+            _log.warning(
+                "%s: %s; reconnecting",
+                self.name,
+                session.error,
+                extra=log_fields("connection.lost", instance=self.name),
+            )
             self._on_lost(session, session.error)
             if loop.time() - since > _STABLE_AFTER:
                 backoff.reset()
@@ -176,14 +187,25 @@ class Supervisor:
             if not self._was_ready or self._refusals > _MAX_REFUSALS:
                 raise error
         elif not isinstance(error, ConnectionLostError):
-            _log.error("%s: unexpected error while connecting", self.name, exc_info=error)
+            _log.error(
+                "%s: unexpected error while connecting",
+                self.name,
+                exc_info=error,
+                extra=log_fields("connection.failed", instance=self.name, error=error),
+            )
             error = ConnectionLostError(f"{type(error).__name__}: {error}", executed=False)
         self.last_error = error
         now = asyncio.get_running_loop().time()
         interval = _LOG_INTERVAL if self._was_ready else _FIRST_LOG_INTERVAL
         if self._logged_at is None or now - self._logged_at > interval:
             self._logged_at = now
-            _log.warning("%s: %s; attempt %d, retrying", self.name, error, attempts)
+            _log.warning(
+                "%s: %s; attempt %d, retrying",
+                self.name,
+                error,
+                attempts,
+                extra=log_fields("connection.failed", instance=self.name, attempt=attempts, error=error),
+            )
 
     def _ended(self, running: asyncio.Task[None]) -> None:
         """Wake all who wait, however the task has ended."""
@@ -206,7 +228,13 @@ class Supervisor:
             self._decided.set()
         elif isinstance(error, Exception):
             self.last_error = self._fatal = error
-            _log.log(logging.ERROR, "%s: giving up: %s", self.name, error)
+            _log.log(
+                logging.ERROR,
+                "%s: giving up: %s",
+                self.name,
+                error,
+                extra=log_fields("connection.given_up", instance=self.name, error=error),
+            )
             session, self.session = self.session, None
             if session is not None:
                 session.fail(ConnectionLostError(str(error)))

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import hiredis
 
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._reporting.log_fields import log_fields
+from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_redis._resp.refusals import is_blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from rabibridge_core.transport import Request
+    from rabibridge_redis._session.session import Session
     from rabibridge_redis._transport.caller import RedisCaller
 
-__all__ = ["BlockedRequests"]
+__all__ = ["BlockedRequests", "accepts_something"]
+
+_log = get_logger(__name__)
 
 
 class BlockedRequests:
@@ -25,8 +34,9 @@ class BlockedRequests:
         why: what the server says; empty while it accepts requests.
     """
 
-    def __init__(self) -> None:
-        """Hold nothing."""
+    def __init__(self, name: str) -> None:
+        """Hold nothing. ``name`` is used in the log."""
+        self._name = name
         self.why = ""
         self._held: list[tuple[RedisCaller, Request, bool, float | None]] = []
         self._over = asyncio.Event()
@@ -40,9 +50,11 @@ class BlockedRequests:
         is_first = not self.why
         self.why = why
         self._over.clear()
+        if is_first:
+            _log.warning("%s: %s", self._name, why, extra=log_fields("connection.blocked", instance=self._name))
         return is_first
 
-    async def try_again(self, accepts: Callable[[], asyncio.Future[bool]]) -> None:
+    async def try_again(self, accepts: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         """Send what is held as soon as ``accepts()`` tells that the server accepts it."""
         backoff = Backoff(0.05, 1.0)
         while self.why:
@@ -64,3 +76,15 @@ class BlockedRequests:
     async def over(self) -> None:
         """Wait until the server accepts requests, or the connection is lost."""
         await self._over.wait()
+
+
+async def accepts_something(session: Session | None) -> bool:
+    """Find out whether the server accepts something new, by writing a key that lives for a second."""
+    try:
+        if session is not None:
+            await session.commands.ask("SET", f"{session.prefix}probe", "1", "PX", "1000")
+    except hiredis.ReplyError as error:
+        return not is_blocked(error)
+    except ConnectionLostError:
+        return False
+    return True

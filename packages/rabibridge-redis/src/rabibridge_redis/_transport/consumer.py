@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from rabibridge_core._protocol.broker_texts import too_large
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ContentRejectedError
 from rabibridge_redis._resp.wire import MalformedError, decode_request
@@ -162,7 +163,12 @@ class RedisConsumer:
             self._asked = 0
             self._nothing_asked.set()
         if isinstance(reply, hiredis.ReplyError):
-            _log.error("the server refuses to give requests from %r: %s", self.spec.name, reply)
+            _log.error(
+                "the server refuses to give requests from %r: %s",
+                self.spec.name,
+                reply,
+                extra=log_fields("queue.refused", queue=self.spec.name),
+            )
         elif reply == _LEASE_ENDED:
             self._host.lease_ended()
         elif reply == _NO_QUEUE:
@@ -184,7 +190,7 @@ class RedisConsumer:
             envelope = decode_request(meta)
         except MalformedError as error:
             why = "a request in the queue %r cannot be read, and is kept as a dead letter: %s"
-            _log.warning(why, self.spec.name, error)
+            _log.warning(why, self.spec.name, error, extra=log_fields("request.unreadable", queue=self.spec.name))
             self._host.keep_dead(self.spec.name, f"it cannot be read: {error}", deliveries, meta, body)
             self._settled.append(id_)
             self._schedule()
@@ -270,4 +276,9 @@ class RedisConsumer:
 
 def _log_refusal(queue: str, reply: Any) -> None:
     if isinstance(reply, hiredis.ReplyError):
-        _log.error("the server refuses what a worker of the queue %r asks for: %s", queue, reply)
+        _log.error(
+            "the server refuses what a worker of the queue %r asks for: %s",
+            queue,
+            reply,
+            extra=log_fields("queue.refused", queue=queue),
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import hiredis
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -73,7 +74,12 @@ def _maintained(context: tuple[LeaseHolder, Session, dict[str, RedisConsumer]], 
     if session is not holder.session:
         return
     if isinstance(reply, hiredis.ReplyError):
-        _log.warning("%s: the lease cannot be extended: %s", holder.name, reply)
+        _log.warning(
+            "%s: the lease cannot be extended: %s",
+            holder.name,
+            reply,
+            extra=log_fields("lease.refused", instance=holder.name),
+        )
     elif reply == _LEASE_ENDED:
         holder.lease_ended()
     else:

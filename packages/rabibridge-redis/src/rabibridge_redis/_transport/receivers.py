@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_redis._resp.wire import FED, REPLY, MalformedError, decode_message, decode_request, unpack
 from rabibridge_redis._transport.control import ControlDelivery
@@ -58,7 +59,9 @@ class Receivers:
             elif kind == "b":
                 self._broadcast(name, *unpack(payload))
         except MalformedError as error:
-            _log.warning("a message on the channel %r cannot be read: %s", channel, error)
+            _log.warning(
+                "a message on the channel %r cannot be read: %s", channel, error, extra=log_fields("message.unreadable")
+            )
 
     def _woken(self, name: str) -> None:
         for consumer in self._consumers:
@@ -79,7 +82,7 @@ class Receivers:
         try:
             kind, receiver, correlation_id, reply, sender = decode_message(meta, body)
         except MalformedError as error:
-            _log.warning("a message to this process cannot be read: %s", error)
+            _log.warning("a message to this process cannot be read: %s", error, extra=log_fields("message.unreadable"))
             return
         if kind == REPLY:
             for caller in self._callers:

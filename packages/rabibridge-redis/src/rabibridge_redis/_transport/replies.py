@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_redis._resp.wire import REPLY, encode_message
 from rabibridge_redis._transport.receivers import Receivers
@@ -57,7 +58,9 @@ class Replies(Receivers):
         if answer is None:
             self.caller_gone(receiver)
         elif isinstance(answer, hiredis.ReplyError):
-            _log.warning("%s: a reply is lost: %s", self.name, answer)
+            _log.warning(
+                "%s: a reply is lost: %s", self.name, answer, extra=log_fields("reply.lost", instance=self.name)
+            )
 
     def probe(self, caller: bytes, /) -> None:
         """Ask whether a caller is still there."""
@@ -79,4 +82,4 @@ class Replies(Receivers):
 
 def _log_refusal(name: str, reply: Any) -> None:
     if isinstance(reply, hiredis.ReplyError):
-        _log.error("%s: a dead letter is lost: %s", name, reply)
+        _log.error("%s: a dead letter is lost: %s", name, reply, extra=log_fields("letter.lost", instance=name))

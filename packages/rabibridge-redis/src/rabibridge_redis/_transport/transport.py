@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import hiredis
-
 from rabibridge_core._concurrency.background import CloseOnce, TaskSet
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
-from rabibridge_redis._resp.refusals import is_blocked, permission_error
 from rabibridge_redis._session.supervisor import Supervisor
-from rabibridge_redis._transport.blocking import BlockedRequests
+from rabibridge_redis._transport.blocking import BlockedRequests, accepts_something
 from rabibridge_redis._transport.caller import RedisCaller
 from rabibridge_redis._transport.consumer import RedisConsumer
-from rabibridge_redis._transport.declaration import declare
+from rabibridge_redis._transport.declaration import declare, delete_unused
 from rabibridge_redis._transport.lease import keep_lease
 from rabibridge_redis._transport.replies import Replies
 from rabibridge_redis.settings import redis_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import hiredis
 
     from rabibridge_core.settings import Settings
     from rabibridge_core.transport import CallerEvents, ConsumerEvents, ControlRequest, Request, ServiceQueue
@@ -49,7 +49,7 @@ class RedisTransport(Replies):
         self.namespace = settings.namespace
         self.max_message_size = options.max_message_size
         self._supervisor = Supervisor(settings, name, self._set_up, self._lost, self._gave_up)
-        self._blocking = BlockedRequests()
+        self._blocking = BlockedRequests(name)
         self._tasks = TaskSet()
         self._close_once = CloseOnce()
         self._maintaining: asyncio.Task[None] | None = None
@@ -76,10 +76,8 @@ class RedisTransport(Replies):
         session = self._supervisor.session
         return self._supervisor.last_error if session is None else session.error
 
-    @property
-    def streams(self) -> bool:
-        """Whether it carries streams: it does."""
-        return True
+    streams = True
+    """Whether it carries streams."""
 
     @property
     def consumers(self) -> list[RedisConsumer]:
@@ -152,11 +150,7 @@ class RedisTransport(Replies):
 
     async def delete_unused(self, queue: ServiceQueue, /) -> bool:
         """Delete a queue unless it has consumers or waiting requests; return whether it is gone."""
-        session = await self._supervisor.within_timeout()
-        try:
-            return bool(await session.ask("delete", queue.name, "1"))
-        except hiredis.ReplyError as error:
-            raise permission_error(error, f"to delete the queue {queue.name!r}") from error
+        return await delete_unused(await self._supervisor.within_timeout(), queue)
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RedisConsumer:
         """Declare a queue and take requests from it."""
@@ -191,12 +185,7 @@ class RedisTransport(Replies):
         session.receive(self._pushed, self._arrived, self._disconnect)
         last, self._newest = self._newest, session
         if last is not None:  # what it has taken goes to others at once
-            queues = [consumer.spec.name for consumer in self._consumers]
-            try:
-                while await session.ask("leave", last.token, *queues) == 0:
-                    continue
-            except hiredis.ReplyError as error:
-                raise permission_error(error, "a worker") from error
+            await session.end_other(last.token, *(consumer.spec.name for consumer in self._consumers))
         if self._control is not None:
             session.commands.subscribe(session.key("b", self._control[0]))
         for consumer in list(self._consumers):
@@ -205,7 +194,12 @@ class RedisTransport(Replies):
                     await self._open(consumer, session)
                 except ConfigurationError as error:
                     consumer.error = error
-                    _log.error("%s: %s", self.name, error)
+                    _log.error(
+                        "%s: %s",
+                        self.name,
+                        error,
+                        extra=log_fields("queue.refused", instance=self.name, queue=consumer.spec.name, error=error),
+                    )
         asyncio.get_running_loop().call_soon(self._ready, session)
 
     def _ready(self, session: Session) -> None:
@@ -255,9 +249,7 @@ class RedisTransport(Replies):
             if session.error is not None:  # the supervisor has not noticed yet
                 await asyncio.sleep(0)
             elif session.commands.paused:
-                drained = asyncio.Event()
-                session.commands.when_drained(drained.set)
-                await drained.wait()
+                await session.commands.drained()
             elif self._blocking.why:
                 await self._blocking.over()
             else:
@@ -266,23 +258,8 @@ class RedisTransport(Replies):
     def hold(self, caller: RedisCaller, request: Request, wants_reply: bool, error: hiredis.ReplyError, /) -> None:
         """Send a request again once the server accepts new ones."""
         if self._blocking.hold(caller, request, wants_reply, f"the Redis server accepts nothing new: {error}"):
-            _log.warning("%s: %s", self.name, self._blocking.why)
-            self._tasks.spawn(self._blocking.try_again(self._accepts), name=f"{self.name}-blocked")
-
-    def _accepts(self) -> asyncio.Future[bool]:
-        """Find out whether the server accepts something new."""
-        return asyncio.ensure_future(self._try_to_write())
-
-    async def _try_to_write(self) -> bool:
-        session = self.session
-        try:
-            if session is not None:
-                await session.commands.ask("SET", f"{session.prefix}probe", "1", "PX", "1000")
-        except hiredis.ReplyError as error:
-            return not is_blocked(error)
-        except ConnectionLostError:
-            return False
-        return True
+            trying = self._blocking.try_again(lambda: accepts_something(self.session))
+            self._tasks.spawn(trying, name=f"{self.name}-blocked")
 
     def queue_gone(self, consumer: RedisConsumer, /) -> None:
         """Called when the queue of a consumer was deleted: declare it again."""
@@ -297,7 +274,12 @@ class RedisTransport(Replies):
             await self._open(consumer, session)
         except ConfigurationError as error:
             consumer.error = error
-            _log.error("%s: %s", self.name, error)
+            _log.error(
+                "%s: %s",
+                self.name,
+                error,
+                extra=log_fields("queue.refused", instance=self.name, queue=consumer.spec.name, error=error),
+            )
         except ConnectionLostError:
             pass  # the next session opens it
 

@@ -12,6 +12,7 @@ import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_telemetry.health_server.responses import Response, respond
@@ -63,7 +64,12 @@ class HttpServer:
     async def start(self) -> None:
         """Accept connections."""
         self._server = await asyncio.start_server(self._connected, sock=self._socket, limit=_HEAD_MAX)
-        _log.info("metrics: http://%s:%d/metrics", f"[{self.host}]" if ":" in self.host else self.host, self.port)
+        _log.info(
+            "metrics: http://%s:%d/metrics",
+            f"[{self.host}]" if ":" in self.host else self.host,
+            self.port,
+            extra=log_fields("metrics.serving"),
+        )
 
     async def close(self) -> None:
         """Accept no more, and close what is open."""
@@ -118,7 +124,9 @@ class HttpServer:
         try:
             return await respond(self._source, method, path, headers, self._hosts)
         except Exception:  # noqa: BLE001 - whoever asks gets an answer, and the log the reason
-            _log.exception("a request for %r cannot be answered", path[:100])
+            _log.exception(
+                "a request for %r cannot be answered", path[:100], extra=log_fields("metrics.request_failed")
+            )
             return Response(500, b"The log of the program says why.\n")
 
 

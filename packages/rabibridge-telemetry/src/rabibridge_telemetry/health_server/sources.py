@@ -145,7 +145,7 @@ class SupervisorSource:
         if view is None:
             return MetricTotals()
         totals = view.totals()
-        states = dict.fromkeys(("ready", "degraded", "starting", "leaving"), 0)
+        states: dict[str, int] = dict.fromkeys(("ready", "degraded", "starting", "leaving"), 0)
         for worker in view.workers():
             states[_state(worker)] += 1
         for state, count in states.items():

@@ -17,6 +17,7 @@ from rabibridge_core._hosting.supervisor.start_error import WorkerStartError
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.child_exit import how_it_ended, watch_exit
+from rabibridge_core._server.child_process import interpreter_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +123,7 @@ class WorkerProcess:
                 self.metrics = self._new_metrics()
                 descriptors.append(self.metrics.descriptor)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, and arguments that nobody else chooses
-                [sys.executable, *_interpreter_flags(), "-P", _BOOT, str(theirs.fileno())],
+                [sys.executable, *interpreter_flags(), "-P", _BOOT, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, pass_fds=descriptors, cwd=launch.folder,
             )  # fmt: skip
         except (OSError, ValueError) as error:
@@ -282,12 +283,8 @@ class WorkerProcess:
     def why_not_ready(self) -> WorkerStartError:
         """Return why it has ended before it was ready."""
         if self._failure:
-            return WorkerStartError(
-                self._failure["text"],
-                may_pass=self._failure["may_pass"],
-                error=self._failure["error"],
-                trace=self._failure["trace"],
-            )
+            named = {name: self._failure[name] for name in ("may_pass", "error", "trace")}
+            return WorkerStartError(self._failure["text"], **named)
         return WorkerStartError(f"it {how_it_ended(self.exit_code)} before it was ready")
 
     def describe_end(self) -> str:
@@ -298,8 +295,3 @@ class WorkerProcess:
     def trace(self) -> str:
         """The traceback of the error that it has ended with, if it has reported one that is of use."""
         return str(self._failure.get("trace", ""))
-
-
-def _interpreter_flags() -> list[str]:
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # pyright: ignore
-    return flags  # as the standard library gives them to its own child processes
