@@ -270,5 +270,5 @@ class ChildProcess(asyncio.BufferedProtocol):
 
 def interpreter_flags() -> list[str]:
     """Return the options that child processes get as the standard library gives them to its own."""
-    flags: list[str] = subprocess._args_frominterpreter_flags()  # type: ignore[attr-defined] # pyright: ignore
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # pyright: ignore
     return flags  # as the standard library gives them to its own child processes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConnectionLostError
@@ -106,9 +107,16 @@ class FakeBroker(Stubs):
         return left
 
     def _left_open(self) -> list[str]:
-        """Return what is open on event loops that are not closed: connections, and functions that run."""
-        worker = self._worker
-        transports: list[MemoryTransport] = [one for one in self.transports if not one.loop.is_closed()]
+        """Return what is open on event loops that are not closed: connections, and functions that run.
+
+        A loop that runs in another thread is that of a synchronous client, which may be one for all tests.
+        """
+        worker, own = self._worker, asyncio._get_running_loop()
+        transports: list[MemoryTransport] = [
+            one
+            for one in self.transports
+            if not (one.loop.is_closed() or (one.loop.is_running() and one.loop is not own))
+        ]
         left = [f"{one.name} is still connected" for one in transports if worker is None or one is not worker.transport]
         if worker is not None and not worker.transport.loop.is_closed():
             left += [f"{name!r} is still running" for name in worker.running]

@@ -97,6 +97,11 @@ class WorkerPlace:
         """Start to keep a worker running."""
         self.task = asyncio.get_running_loop().create_task(self._keep(), name=f"worker {self.number}")
 
+    def check(self) -> None:
+        """Raise what has ended the task that keeps the worker running, which is a fault of this package."""
+        if self.task is not None and self.task.done() and not self.task.cancelled():
+            self.task.result()
+
     async def _keep(self) -> None:
         while not self._closing.is_set():
             async with self._replacing:  # a replacement for the one that has ended may be starting

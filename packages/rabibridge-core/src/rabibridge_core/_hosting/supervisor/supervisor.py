@@ -128,6 +128,8 @@ class Supervisor:
 
     def _look(self) -> None:
         """Notice workers that have to be recycled."""
+        for place in self._places:
+            place.check()
         if self._loop.time() < self._recycle_from:
             return
         calls, memory = self.options.max_calls, self.options.max_memory
