@@ -85,7 +85,8 @@ def test_the_defined_users_serve_and_call_through_the_gateway(rabbitmq: Broker, 
         }
         services = compose()["services"]
         [port] = free_ports(1)
-        worker = ["rabibridge", *services["worker"]["command"]]
+        metrics = str(free_ports(1)[0])
+        worker = ["rabibridge", *(metrics if word == "9464" else word for word in services["worker"]["command"])]
         gateway = [*services["gateway"]["entrypoint"][:2], "--port", str(port)]
         with ExitStack() as stack:
             stack.enter_context(running(worker, "serves", RABBITMQ_USERNAME="server", **connection))

@@ -95,7 +95,7 @@ format = %(process)d|%(levelname)s|%(name)s
 async def test_a_file_says_where_all_of_them_log(program: Program, name: str, text: str) -> None:
     (program.folder / name).write_text(text)
     with program.command("services.py", "--workers", "1", "--log-config", name, "--pid-file", "pid") as running:
-        while not ((log := program.folder / "its.log").exists() and "_server.server" in log.read_text()):  # noqa: ASYNC110
+        while not ((log := program.folder / "its.log").exists() and "_server.service_set" in log.read_text()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         (worker,) = running.workers
         running.send(signal.SIGTERM)
