@@ -175,7 +175,9 @@ def test_the_estimate_is_no_less_than_the_memory_that_is_taken(name: str) -> Non
     assert len(body) > UNMEASURED
     cost = msgpack_cost(body, sys.maxsize)
     assert cost.complete
-    assert peak_of(MsgpackSerializer().loads, body) <= cost.memory * 1.02 + 4096
+    # What threads of other tests allocate meanwhile is in some measurements, and not in all.
+    taken = min(peak_of(MsgpackSerializer().loads, body) for _ in range(3))
+    assert taken <= cost.memory * 1.02 + 4096
     assert MsgpackSerializer().loads_in_steps(body) == MsgpackSerializer().loads(body)
 
 
