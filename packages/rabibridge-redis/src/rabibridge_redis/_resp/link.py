@@ -17,7 +17,7 @@ from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
 
-__all__ = ["Answer", "Link", "ReplyError"]
+__all__ = ["Answer", "Link", "ReplyError", "resolve"]
 
 ReplyError: TypeAlias = hiredis.ReplyError
 Answer: TypeAlias = Callable[[Any, Any], None]
@@ -95,7 +95,7 @@ class Link(asyncio.Protocol):
         if self.error is not None:
             raise ConnectionLostError(str(self.error), executed=False)
         future: asyncio.Future[Any] = self._loop.create_future()
-        self.send(_resolve, future, *command)
+        self.send(resolve, future, *command)
         return await future
 
     def _write(self, data: bytes) -> None:
@@ -165,7 +165,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
         answers, self._answers = self._answers, deque()
         for answer, context in answers:
-            if answer is _resolve and not context.done():
+            if answer is resolve and not context.done():
                 context.set_exception(ConnectionLostError(str(error)))
         self.resume_writing()
         self._on_lost(error)
@@ -200,7 +200,8 @@ class Link(asyncio.Protocol):
                 os.dup2(fresh.fileno(), self._socket.fileno(), inheritable=False)
 
 
-def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
+def resolve(future: asyncio.Future[Any], reply: Any) -> None:
+    """End a future with an answer, or with the error that it is; without effect if it has ended."""
     if future.done():
         return
     if isinstance(reply, hiredis.ReplyError):

@@ -38,7 +38,8 @@ def ends_session(error: ReplyError) -> bool:
 
 def permission_error(error: ReplyError, what: str) -> ConfigurationError:
     """Return the error for something that the user may not do, or that the server does not know."""
-    return ConfigurationError(f"Redis refuses {what}: {error}. Its user needs the permissions in docs/permissions.md")
+    advice = "let its user use the keys and channels that begin with rpc:"
+    return ConfigurationError(f"Redis refuses {what}: {error}; {advice}")
 
 
 def log_in_error(error: ReplyError, endpoint: Endpoint) -> ConfigurationError | ConnectionLostError:

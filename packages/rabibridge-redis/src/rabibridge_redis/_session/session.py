@@ -12,7 +12,7 @@ import hiredis
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_redis._resp.link import Link
+from rabibridge_redis._resp.link import Link, resolve
 from rabibridge_redis._resp.refusals import ends_session, is_unknown_script, log_in_error, permission_error
 from rabibridge_redis._scripts.scripts import SCRIPTS
 from rabibridge_redis.settings import redis_settings
@@ -124,7 +124,7 @@ class Session:
             raise ConnectionLostError(str(self.error), executed=False)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(self.lost.wait())
-        self.run(script, _resolve, future, *arguments)
+        self.run(script, resolve, future, *arguments)
         try:
             await asyncio.wait((future, waiting), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -255,12 +255,3 @@ def _ignore(_: bytes, __: bytes) -> None:
 def _check(session: Session, reply: Any) -> None:
     if isinstance(reply, hiredis.ReplyError):
         session.fail(ConnectionLostError(f"{session.endpoint}: {reply}"))
-
-
-def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
-    if future.done():
-        return
-    if isinstance(reply, hiredis.ReplyError):
-        future.set_exception(reply)
-    else:
-        future.set_result(reply)
