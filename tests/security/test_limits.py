@@ -61,6 +61,9 @@ TESTS = {
     "test_a_call_that_kills_its_workers_ends_there_once_and_its_caller_is_told",
     "connections": f"{HERE}connections_are_limited_by_the_broker",
     "channels of a connection": f"{HERE}a_client_or_server_names_the_limit_of_channels",
+    "channels of a user, in all connections": f"{BROKER}broker_limits.py::"
+    "test_a_server_whose_user_may_open_too_few_channels",
+    "queues of a virtual host": f"{BROKER}broker_limits.py::test_more_queues_than_the_virtual_host_may_have",
     "body on the wire": EXACT,
     "body decompressed": EXACT,
     "memory of a decoded body": f"{UNIT}decoding_limits.py::test_the_limit_is_a_setting_of_the_codec",
@@ -278,7 +281,7 @@ def test_a_client_or_server_names_the_limit_of_channels() -> None:
     for _ in range(3):
         used.add(numbers.free(used))
     assert used == {1, 2, 3}
-    with pytest.raises(ConfigurationError, match=r"all 3 channels that the broker allows .* raise channel_max there"):
+    with pytest.raises(ConfigurationError, match=r"all 3 channels that .* are open; .* raise channel_max on"):
         numbers.free(used)
 
 

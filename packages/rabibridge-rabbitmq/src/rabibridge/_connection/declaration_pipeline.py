@@ -24,6 +24,8 @@ __all__ = ["DeclarationPipeline"]
 
 _CHANNELS = 16
 """How many channels are used at a time: more do not make a broker faster."""
+_SHARE = 8
+"""One part in so many of the channels that the broker allows may be used, where it allows few."""
 _IDLE = 0.05
 """How long channels are kept for further requests, in seconds."""
 _SLOW_AFTER = 1.0
@@ -79,12 +81,12 @@ class DeclarationPipeline:
 
     def _choose(self) -> _DeclarationChannel:
         """Return the channel that was used least recently, or a new one if that is in use and more may be opened."""
-        channels = self._channels
+        channels, most = self._channels, min(_CHANNELS, max(1, self._session.channel_numbers.maximum // _SHARE))
         while channels and (channels[0].stuck or not channels[0].open):
             channel = channels.popleft()
             if channel.open:
                 self._set_aside.append(channel)
-        if not channels or (channels[0].under_way and len(channels) < _CHANNELS):
+        if not channels or (channels[0].under_way and len(channels) < most):
             try:
                 channels.appendleft(_DeclarationChannel(self._session))
             except ConfigurationError:  # no further channel may be opened

@@ -12,10 +12,13 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rabibridge._connection.channel_numbers import UserLimit
 from rabibridge_core._concurrency.forks import call_after_fork
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+
+    from rabibridge_core.settings.endpoints import Endpoint
 
 __all__ = ["Dialer"]
 
@@ -27,13 +30,17 @@ _Address: TypeAlias = "tuple[int, int, int, Any]"
 
 
 class Dialer:
-    """Connects to host names. An address at which no log-in succeeded is the last one to be tried next time."""
+    """Connects to host names, and remembers of each what matters for the connections that follow.
+
+    An address at which no log-in succeeded is the last one to be tried next time.
+    """
 
     def __init__(self, resolve: Callable[[str, int], Awaitable[list[Any]]] | None = None) -> None:
         """Know nothing about any address yet; ``resolve`` is used instead of the event loop's ``getaddrinfo``."""
         self._look_up = resolve or _look_up
         self._without_log_in: set[Any] = set()
         self._last: Any = None
+        self._user_limits: dict[Endpoint, UserLimit] = {}
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """Return a connected socket: the first of all addresses that answers.
@@ -69,6 +76,10 @@ class Dialer:
         others = [address for address in addresses if address[0] != addresses[0][0]]
         in_turn = filter(None, chain.from_iterable(zip_longest(first, others)))
         return sorted(in_turn, key=lambda address: address[3] in self._without_log_in)
+
+    def user_limit(self, endpoint: Endpoint) -> UserLimit:
+        """Return what is known of the limit of channels of a user, from all connections that were made."""
+        return self._user_limits.setdefault(endpoint, UserLimit())
 
     def log_in_failed(self) -> None:
         """Called when the address that answered last let nobody log in."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiormq import exceptions as amqp
 from pamqp.exceptions import PAMQPException
 
+from rabibridge._connection.broker_limits import broker_limit
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def translated(what: str) -> Iterator[None]:
     except _LOST as error:
         for cls, meaning in _REFUSED:
             if isinstance(error, cls):
-                raise ConfigurationError(f"{what}: {meaning}: {_text(error)}") from error
+                raise ConfigurationError(f"{what}: {_refusal(_text(error), meaning)}") from error
         raise ConnectionLostError(f"{what}: {_text(error)}", executed=False) from error
 
 
@@ -88,6 +89,12 @@ def _text(error: BaseException) -> str:
     if isinstance(error, TimeoutError) and not error.args:
         return "timed out"
     return " ".join(str(argument) for argument in error.args) or type(error).__name__
+
+
+def _refusal(text: str, meaning: str) -> str:
+    """Return the text of a refusal with what it means, or with what to do if it is due to a limit."""
+    limit = broker_limit(text)
+    return f"{meaning}: {text}" if limit is None else f"a limit of the broker is reached: {text}; {limit.remedy}"
 
 
 def permission_error(endpoint: Endpoint, exchange: str, needed_for: str, cause: Exception) -> ConfigurationError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED
+from rabibridge._connection.broker_limits import broker_limit
 from rabibridge._connection.tls_errors import TLSRefusedError, certificate_name, expects_tls, login_advice, tls_refusal
 from rabibridge._connection.tls_probe import alert_of
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -32,7 +33,7 @@ async def refusal_of(
 ) -> ConfigurationError | ConnectionLostError | None:
     """Return a better error than the one that was raised while connecting; ``None``: there is none.
 
-    A limit of the broker, of connections for example, is no refusal: others may end theirs meanwhile.
+    A limit of connections is no refusal, unless it is 0: others may end theirs meanwhile.
 
     Args:
         raised: what was raised.
@@ -56,6 +57,9 @@ async def refusal_of(
         return TLSRefusedError(f"{what}: {advice}") if external else ConfigurationError(f"{what}: {advice}")
     if multiplexer.close_code not in _LOGIN_REFUSED:
         return None
+    if limit := broker_limit(multiplexer.close_text):
+        reached = f"{what}: {multiplexer.close_text}; {limit.remedy}"
+        return ConnectionLostError(reached, executed=False) if limit.maximum else ConfigurationError(reached)
     if "limit" in multiplexer.close_text:
         return ConnectionLostError(f"{what}: {multiplexer.close_text}", executed=False)
     if external and multiplexer.close_code == ACCESS_REFUSED:

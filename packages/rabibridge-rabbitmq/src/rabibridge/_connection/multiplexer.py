@@ -282,10 +282,10 @@ class Multiplexer(asyncio.StreamReaderProtocol):
             self._buffer.clear()
             self._at_flush.clear()
             self._wake_waiters()
-            channels = list(self.channels.values())
-            self.channels.clear()
             if self.on_lost is not None:
                 self.on_lost(error)
+            channels = list(self.channels.values())
+            self.channels.clear()
             with ExitStack() as stack:  # every channel is notified, even if one of them raises
                 for channel in channels:
                     stack.callback(channel.connection_lost, error)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from aiormq import exceptions as amqp
 
 from rabibridge._amqp.control_methods import BIND_OK, bind_exchange, bind_queue, declare_queue
+from rabibridge._connection.broker_limits import broker_limit
 from rabibridge._connection.channel_pool import ChannelPool
 from rabibridge._connection.declaration_pipeline import DeclarationPipeline
 from rabibridge._connection.error_translation import translated
@@ -60,6 +61,8 @@ class ServiceQueues:
             try:
                 found = await self._declare_as_permitted(queue)
             except amqp.ChannelPreconditionFailed as error:
+                if broker_limit(str(error)):
+                    raise
                 found = await self._resolve_conflict(queue, error)
         self._declared[queue.name] = _limits(queue), found
         return found

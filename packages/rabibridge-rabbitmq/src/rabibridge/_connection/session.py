@@ -7,7 +7,7 @@ import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from rabibridge._amqp.methods import parse_max_message
+from rabibridge._amqp.methods import NOT_ALLOWED, parse_max_message
 from rabibridge._connection.channel_numbers import ChannelNumbers
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.error_translation import translated
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aio_pika import Connection
     from aiormq.abc import AbstractChannel
 
+    from rabibridge._connection.channel_numbers import UserLimit
     from rabibridge._connection.multiplexer import Multiplexer
     from rabibridge._connection.tls import TLSSetup
     from rabibridge_core.settings import Settings
@@ -48,7 +49,12 @@ class Session:
     """An open connection."""
 
     def __init__(
-        self, endpoint: Endpoint, settings: Settings, multiplexer: Multiplexer, connection: Connection
+        self,
+        endpoint: Endpoint,
+        settings: Settings,
+        multiplexer: Multiplexer,
+        connection: Connection,
+        user_limit: UserLimit,
     ) -> None:
         """Supervise an open connection; use :meth:`connect`."""
         underlay = connection.transport
@@ -82,7 +88,8 @@ class Session:
             multiplexer.abort(error)
             raise error
         self.max_payload = frame_max - 8 if frame_max else 128 * 1024
-        self.channel_numbers = ChannelNumbers(self._amqp.connection_tune.channel_max)
+        self._user_limit = user_limit
+        self.channel_numbers = ChannelNumbers(self._amqp.connection_tune.channel_max, user_limit)
         multiplexer.set_frame_max(frame_max)
         multiplexer.on_lost = self._on_lost
         self._heartbeat = own.heartbeat
@@ -127,7 +134,7 @@ class Session:
                 factory.multiplexer.abort(ConnectionLostError(what))
             raise
         dialer.log_in_succeeded()
-        return cls(endpoint, settings, factory.multiplexer, connection)
+        return cls(endpoint, settings, factory.multiplexer, connection, dialer.user_limit(endpoint))
 
     @property
     def broker_version(self) -> tuple[int, ...]:
@@ -270,6 +277,9 @@ class Session:
 
     def _on_lost(self, error: ConnectionLostError) -> None:
         self._watchdog.cancel()
+        if self.multiplexer.close_code == NOT_ALLOWED:
+            opened = {*self._amqp.channels, *self.multiplexer.channels}
+            self._user_limit.learn(self.multiplexer.close_text, len(opened))
         self.lost.set()
         # aiormq's reader would log the loss with a traceback; the owner of this session logs it in one line. If the
         # broker has sent connection.close, the reader must answer it, unless that was to be expected.

@@ -37,8 +37,6 @@ _SLOW_AFTER = 5.0
 _OPENING_AT_ONCE = 256  # keeps a broker busy until this process gets a processor and hears of the first
 _PRUNE_FROM = 16
 """How many consumers are kept at least before those that have finished are looked for."""
-_OTHER_CHANNELS = 24
-"""How many channels of a connection are left for other uses than services."""
 
 
 class ConsumerSupervisor:
@@ -144,6 +142,15 @@ class ConsumerSupervisor:
         except RabiBridgeError as error:
             consumer_log.log_undeclared(self._name, queue.name, error)
 
+    async def open_new_consumer(self, consumer: RabbitConsumer, session: Session) -> None:
+        """Open a consumer that was not open before, as :meth:`open_consumer` does, unless it is one too many.
+
+        Those that were open are not counted again on another connection, where fewer may be allowed: some are better
+        than none.
+        """
+        self._check_channels(session)
+        await self.open_consumer(consumer, session)
+
     async def open_consumer(self, consumer: RabbitConsumer, session: Session) -> None:
         """Open a consumer. Returns early if the broker does not answer for a while, so that others can be opened.
 
@@ -151,7 +158,6 @@ class ConsumerSupervisor:
             ConfigurationError: the broker refuses it.
             ConnectionLostError: the connection is lost.
         """
-        self._check_channels(session)
         opening = await self._started(consumer.open(self._worker_session_on(session)))
         if opening.done():
             opening.result()
@@ -171,16 +177,11 @@ class ConsumerSupervisor:
         return task
 
     def _check_channels(self, session: Session) -> None:
-        limit = session.channel_numbers.maximum - _OTHER_CHANNELS
-        if len(self._consumers) <= limit:
-            return
-        services = sum(not consumer.stopped for consumer in self._consumers)
-        if services > limit:
-            raise ConfigurationError(
-                f"{services} services need {services + _OTHER_CHANNELS} channels, and {session.endpoint} allows "
-                f"{session.channel_numbers.maximum} on a connection: raise channel_max on the broker, or spread the "
-                "services over several servers"
-            )
+        numbers = session.channel_numbers
+        if not numbers.suffice_for(len(self._consumers)):  # counts those that have stopped, too
+            services = sum(not consumer.stopped for consumer in self._consumers)
+            if not numbers.suffice_for(services):
+                raise numbers.too_few_for(services, session.endpoint)
 
     async def _finish_opening(self, consumer: RabbitConsumer, session: Session, opening: asyncio.Task[None]) -> None:
         try:
@@ -231,7 +232,7 @@ class ConsumerSupervisor:
 
     def _on_open_failed(self, consumer: RabbitConsumer, session: Session, error: Exception) -> None:
         """Try again later: the node that holds the queue may come back, and a permission may be granted."""
-        if session.error is not None or self.closing or consumer.stopped:
+        if session.error is not None or self.closing or consumer.stopped or consumer not in self._consumers:
             return
         if not isinstance(error, RabiBridgeError):
             consumer_log.log_unexpected(self._name, consumer.queue.name, error)
@@ -261,7 +262,7 @@ class ConsumerSupervisor:
 
     async def _reopen_consumer(self, consumer: RabbitConsumer, session: Session, delay: float) -> None:
         await self._sleep(session, delay)
-        if session.error is None and not self.closing:
+        if session.error is None and not self.closing and consumer in self._consumers:
             try:
                 await self.open_consumer(consumer, session)
             except Exception as error:  # noqa: BLE001 - handled for each kind of error

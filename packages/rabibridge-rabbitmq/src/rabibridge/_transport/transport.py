@@ -143,7 +143,7 @@ class RabbitMQTransport:
         if self._is_lost():
             return consumer  # the next connection opens it
         try:
-            await self._with_session(lambda session: self._supervisor.open_consumer(consumer, session))
+            await self._with_session(lambda session: self._supervisor.open_new_consumer(consumer, session))
         except ConfigurationError:
             self._supervisor.remove_consumer(consumer)
             raise
