@@ -23,6 +23,11 @@ __all__ = ["MAX_INTEGER_DIGITS", "JsonSerializer"]
 MAX_INTEGER_DIGITS = 4300
 """Longest integer in a body of JSON, in digits; it is Python's default limit, and does not follow Python's setting."""
 
+_MOST_LEVELS = 512
+"""So deep may arrays and objects be nested: every supported Python reads them, wherever it is called."""
+_NO_MARKS: Final = bytes(set(range(256)) - set(b'[]{}"'))
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
 _DIGITS_BUDGET = 1000 * MAX_INTEGER_DIGITS**2
 """Reading an integer takes time by the square of its digits: so many squares take a tenth of a second."""
 
@@ -101,7 +106,13 @@ class JsonSerializer:
             check_values(value, _TEXT_KEYS, check_json_keys, _accept)
             if len(text) > _STRIDE and _has_long_number(text):
                 _read_with_care(text)
-            return text.encode()
+            body = text.encode()
+            if text.count("[") + text.count("{") > _MOST_LEVELS and _is_too_deep(body):
+                raise SerializationError(
+                    f"json cannot encode a value of type {type(value).__qualname__}: it is nested more than "
+                    f"{_MOST_LEVELS} levels deep"
+                )
+            return body
         except (SerializationError, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -124,6 +135,18 @@ class JsonSerializer:
             raise
         except Exception as error:
             raise undecodable(self.name, error) from error
+
+
+def _is_too_deep(body: bytes) -> bool:
+    """Tell whether arrays and objects are nested more than ``_MOST_LEVELS`` deep."""
+    marks = body.translate(None, _NO_MARKS).replace(b'""', b"")
+    if b'"' in marks or b"\\" in body:  # there may be such marks in texts
+        marks = _STRING.sub(b"", body).translate(None, _NO_MARKS)
+    for _ in range(_MOST_LEVELS):
+        marks = marks.replace(b"[]", b"").replace(b"{}", b"")
+        if not marks:
+            return False
+    return True
 
 
 def _make_encoder(default: Callable[[Any], Any]) -> Any:

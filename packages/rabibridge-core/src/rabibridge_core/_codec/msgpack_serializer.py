@@ -13,6 +13,7 @@ from msgpack import (  # type: ignore[import-untyped]  # it ships no types
     Unpacker,
     unpackb,
 )
+from msgpack.exceptions import StackError  # type: ignore[import-untyped]
 
 from rabibridge_core._codec.decoding_cost import EXTENSION_TYPE, has_many_claims, is_few_strings
 from rabibridge_core._codec.failures import MalformedValueError, undecodable, unencodable
@@ -99,7 +100,7 @@ class MsgpackSerializer:
         except (SerializationError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise unencodable(self.name, value, error) from error
+            raise _too_deep(value, error) or unencodable(self.name, value, error) from error
         if len(packed) <= _KEPT:
             self._packers.append(packer)
         return packed
@@ -111,7 +112,7 @@ class MsgpackSerializer:
                 _skip(data)
             # timestamp=3 decodes to datetimes. msgpack's own Timestamp would open an attack: a sender can choose any
             # number of them with the same hash, and a map with such keys takes hours to build.
-            return unpackb(data, timestamp=3, ext_hook=_restored)
+            return _unpacked(data, timestamp=3, ext_hook=_restored)
         except Exception as error:
             raise undecodable(self.name, error) from error
 
@@ -126,6 +127,8 @@ class MsgpackSerializer:
                     value = unpacker.unpack()
                 except OutOfData:
                     continue
+                except StackError:
+                    return self.loads(data)
                 if unpacker.tell() != len(view):
                     raise ValueError("extra data")
                 return value
@@ -184,18 +187,77 @@ class AnyKeysMsgpackSerializer(MsgpackSerializer):
         check_values(value, _TEXT_KEYS, check_any_key, check_instant)
 
 
+def _too_deep(value: object, error: BaseException) -> SerializationError | None:
+    """Return the error of a value that the packer has refused because of its depth; ``None``: it was another reason."""
+    if not (isinstance(error, ValueError) and "recursion limit" in str(error)):
+        return None
+    return SerializationError(
+        f"msgpack cannot encode a value of type {type(value).__qualname__}: it is nested more than {_most_levels():,} "
+        "levels deep, or contains itself"
+    )
+
+
+@functools.cache
+def _most_levels() -> int:
+    """Return how many levels of lists the packer accepts, which depends on its version."""
+    levels, value = 0, list[Any]([None])
+    while True:
+        try:
+            Packer().pack(value)
+        except ValueError:
+            return levels
+        levels, value = levels + 1, [value]
+
+
+def _fed(data: bytes | bytearray | memoryview, **options: Any) -> Unpacker:
+    unpacker = Unpacker(max_buffer_size=max(len(data), 1), **options)
+    unpacker.feed(data)
+    return unpacker
+
+
+# A packer accepts one level more than an unpacker does if it is empty. What is so deep is decoded member by member.
+
+
+def _unpacked(data: bytes | bytearray | memoryview, **options: Any) -> Any:
+    try:
+        return unpackb(data, **options)
+    except StackError:
+        unpacker = _fed(data, **options)
+        is_map, count = _outermost(unpacker)
+        members = [unpacker.unpack() for _ in range(count)]
+        if unpacker.tell() != len(data):
+            raise
+    if is_map:
+        pairs = zip(members[::2], members[1::2], strict=True)
+        return options.get("object_pairs_hook", dict)(list(pairs))
+    return members if options.get("use_list", True) else tuple(members)
+
+
 def _skip(data: bytes | bytearray | memoryview) -> None:
     """Raise an error for arrays that are longer than the body, without making any."""
-    unpacker = Unpacker(max_buffer_size=len(data))
-    unpacker.feed(data)
-    unpacker.skip()
+    try:
+        _fed(data).skip()
+    except StackError:
+        unpacker = _fed(data)
+        for _ in range(_outermost(unpacker)[1]):
+            unpacker.skip()
+
+
+def _outermost(unpacker: Unpacker) -> tuple[bool, int]:
+    """Read the first header: whether it is that of a map, and how many members follow."""
+    try:
+        return True, 2 * unpacker.read_map_header()
+    except ValueError:  # it is no map
+        return False, unpacker.read_array_header()
 
 
 def _unpack_any_keys(data: bytes | bytearray | memoryview) -> Any:
     try:
-        return unpackb(data, strict_map_key=False, timestamp=3, ext_hook=_restored)
+        return _unpacked(data, strict_map_key=False, timestamp=3, ext_hook=_restored)
     except TypeError:  # a list as a key, which is not hashable
-        return unpackb(data, strict_map_key=False, timestamp=3, ext_hook=_restored, object_pairs_hook=_with_tuple_keys)
+        return _unpacked(
+            data, strict_map_key=False, timestamp=3, ext_hook=_restored, object_pairs_hook=_with_tuple_keys
+        )
 
 
 def _with_tuple_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -236,9 +298,8 @@ def _unpack_list(data: memoryview, hook: Any) -> Any:
     if len(data) > _UNCHECKED_CLAIMS and has_many_claims(data):
         _skip(data)
     if len(data) <= _STEP:
-        return unpackb(data, timestamp=3, use_list=False, ext_hook=hook)
-    unpacker = Unpacker(timestamp=3, use_list=False, ext_hook=hook, max_buffer_size=len(data))
-    unpacker.feed(data)
+        return _unpacked(data, timestamp=3, use_list=False, ext_hook=hook)
+    unpacker = _fed(data, timestamp=3, use_list=False, ext_hook=hook)
     members = [unpacker.unpack() for _ in range(unpacker.read_array_header())]
     if unpacker.tell() != len(data):
         raise ValueError("extra data")
