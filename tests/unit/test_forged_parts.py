@@ -12,10 +12,10 @@ from rabibridge_core._security.signature import SIGNATURE
 from rabibridge_core.errors import KeyUnknownError, StreamError
 from rabibridge_core.transport import Reply
 from tests.support.waiting import soon, until
-from tests.unit.signing_support import HMAC, OTHER, bare, pair
+from tests.unit.signing_support import AES, HMAC, OTHER, bare, pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 LONG = "x" * 2000
 
@@ -27,6 +27,10 @@ async def count(to: int, text: str = "") -> AsyncIterator[Any]:
 
 async def total(numbers: AsyncIterator[int]) -> int:
     return sum([number async for number in numbers])
+
+
+def drop_key(member: Any, key_id: str) -> None:
+    del member._rules.ring._keys[key_id]
 
 
 def is_part(message: Any) -> bool:
@@ -62,8 +66,7 @@ async def test_a_stream_whose_key_is_gone_ends_at_once() -> None:
     async with pair([count], client_ring=both, server_ring=both, server_id="other") as (client, _, _):
         stream = client.options(timeout=600).stream(count, 100_000, LONG)
         await soon(anext(stream))
-        ring: Any = client._rules.ring  # type: ignore[union-attr]
-        del ring._keys["other"]
+        drop_key(client, "other")
         with pytest.raises(KeyUnknownError, match="'other' is not in the key ring"):
             [item async for item in stream]
 
@@ -86,7 +89,50 @@ async def test_parts_that_lose_their_signature_on_the_way_are_as_good_as_lost() 
         assert client.refused_messages == {"reply-signature": 1}
 
 
-@pytest.mark.parametrize("how", ["unsigned", "signed for something else"])
+def plain_total(numbers: Iterator[int]) -> int:
+    return sum(numbers)
+
+
+@pytest.mark.parametrize("gone", ["hmac", "aes"])
+@pytest.mark.parametrize("function", [total, plain_total], ids=["async", "in a thread"])
+async def test_an_upload_whose_key_the_worker_has_lost_ends_at_once(function: Any, gone: str) -> None:
+    lost = asyncio.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        await lost.wait()
+        yield 2
+        await asyncio.Event().wait()
+
+    ring = f"{HMAC}\n{OTHER}\n{AES}"
+    encrypted: dict[str, Any] = {"encryption_key_id": "aes"} if gone == "aes" else {}
+    async with pair([function], client_ring=ring, server_ring=ring, server_id="other", **encrypted) as (
+        client, server, tap,
+    ):  # fmt: skip
+        call = asyncio.ensure_future(client.options(timeout=600).call(function, numbers()))
+        await until(lambda: any(kind == "feed" for kind, _ in tap.sent))
+        await until(lambda: server._server.active_requests == 1)
+        drop_key(server, gone)
+        lost.set()
+        with pytest.raises(KeyUnknownError, match=f"'{gone}' is not in the key ring") as refused:
+            await soon(call)
+        assert refused.value.key_id == gone
+        assert server.refused_messages == {"key": 1}
+        await until(lambda: server._server.active_requests == 0)
+
+
+async def test_a_stream_whose_key_the_worker_has_lost_ends_at_once() -> None:
+    both = f"{HMAC}\n{OTHER}"
+    async with pair([count], client_ring=both, server_ring=both, server_id="other") as (client, server, _):
+        stream = client.options(timeout=600).stream(count, 100_000, LONG)
+        await soon(anext(stream))
+        drop_key(server, "hmac")
+        with pytest.raises(KeyUnknownError, match="'hmac' is not in the key ring"):
+            [item async for item in stream]
+        await until(lambda: server._server.active_requests == 0)
+
+
+@pytest.mark.parametrize("how", ["unsigned", "signed for something else", "with an unknown key"])
 async def test_a_forged_item_does_not_end_an_upload(how: str) -> None:
     go_on = asyncio.Event()
 
@@ -103,7 +149,13 @@ async def test_a_forged_item_does_not_end_an_upload(how: str) -> None:
         items = fed._replace(headers={**(fed.headers or {}), PART: ITEMS, INDEX: 5})
         end = fed._replace(headers={**(fed.headers or {}), PART: "error"})
         for forged in (items, end, fed._replace(headers={**(fed.headers or {}), PART: "cancel"})):
-            tap.caller.feed(bare(forged) if how == "unsigned" else forged)
-        await until(lambda: server.refused_messages == {"signature": 3})
+            if how == "unsigned":
+                forged = bare(forged)
+            elif how == "with an unknown key":
+                signature = str((fed.headers or {})[SIGNATURE]).replace(" hmac ", " gone ")
+                forged = forged._replace(headers={**(forged.headers or {}), SIGNATURE: signature})
+            tap.caller.feed(forged)
+        kind = "key" if how == "with an unknown key" else "signature"
+        await until(lambda: server.refused_messages == {kind: 3})
         go_on.set()
         assert await soon(call) == 55

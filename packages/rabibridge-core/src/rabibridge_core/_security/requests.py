@@ -72,7 +72,8 @@ class OpenedRequest:
 
     __slots__ = (
         "_encrypted_with", "_owner", "_sealer", "body", "caller", "content_encoding", "content_type", "correlation_id",
-        "deadline", "deliveries", "headers", "persistent", "received", "redelivered", "time_left", "wants_reply",
+        "deadline", "deliveries", "headers", "key_ids", "persistent", "received", "redelivered", "time_left",
+        "wants_reply",
     )  # fmt: skip
 
     def __init__(self, received: IncomingRequest, opened: Opened, sealer: ReplySealer, owner: RequestOwner) -> None:
@@ -81,6 +82,8 @@ class OpenedRequest:
         self._sealer = sealer
         self._owner = owner
         self._encrypted_with = opened.encrypted_with
+        self.key_ids = opened.claims.key_id, opened.encrypted_with
+        """The keys that it was signed and encrypted with; the latter is empty if it was not."""
         self.body, self.content_type, self.content_encoding, headers = opened.content
         self.headers: Headers = headers or _NO_HEADERS
         self.correlation_id = received.correlation_id

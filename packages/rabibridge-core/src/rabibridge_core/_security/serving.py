@@ -96,13 +96,25 @@ class GuardedEvents:
         kind = kind_of(error)
         self._guard.refusals.add(kind, f"a request for {self._queue.name}: {error}")
         if request.wants_reply and not broadcast:
-            headers: Headers = {ERROR_KEY_ID: error.key_id} if error.key_id else {}
-            reply = encode_failure(self._sealer.codec, request, error, kind, headers, unsendable=_ignore)
-            request.reply(self._sealer.sealed_somehow(request, reply, ""))
+            request.reply(self._refusal(request, error))
         elif isinstance(error, KeyUnknownError):  # the order of a rotation was wrong, and nobody else would notice
             request.dead_letter(f"its signature was not checked: {error}")
         else:
             request.discard()
+
+    def _refusal(self, request: IncomingRequest, error: SignatureError) -> Reply:
+        headers: Headers = {ERROR_KEY_ID: error.key_id} if error.key_id else {}
+        reply = encode_failure(self._sealer.codec, request, error, kind_of(error), headers, unsendable=_ignore)
+        return self._sealer.sealed_somehow(request, reply, "")
+
+    def _end(self, passed: OpenedRequest, error: SignatureError) -> None:
+        """End a call whose key is gone: no further message of its caller can be opened."""
+        del self._by_call[passed.caller, passed.correlation_id]
+        if passed.wants_reply and not passed.void:
+            passed.received.reply_part(
+                self._refusal(passed.received, error)
+            )  # it is settled when its function has ended
+        self._events.cancelled(passed.caller, passed.correlation_id, passed.user)
 
     def broadcast_received(self, request: IncomingBroadcast, /) -> None:
         """Called for each broadcast to the service."""
@@ -188,6 +200,8 @@ class GuardedEvents:
             opened = self._guard.open("feed", correlation_id, message, targets=targets)
         except SignatureError as error:
             self._guard.refusals.add(kind_of(error), f"a message to {self._queue.name}: {error}")
+            if passed is not None and isinstance(error, KeyUnknownError) and error.key_id in passed.key_ids:
+                self._end(passed, error)
             return
         self._events.fed(caller, correlation_id, opened.content, user)
 
