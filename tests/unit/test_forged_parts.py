@@ -9,7 +9,7 @@ import pytest
 
 from rabibridge_core._protocol.streams import INDEX, ITEMS, PART
 from rabibridge_core._security.signature import SIGNATURE
-from rabibridge_core.errors import KeyUnknownError, StreamError
+from rabibridge_core.errors import ConfigurationError, KeyUnknownError, StreamError
 from rabibridge_core.transport import Reply
 from tests.support.waiting import soon, until
 from tests.unit.signing_support import AES, HMAC, OTHER, bare, pair
@@ -119,6 +119,27 @@ async def test_an_upload_whose_key_the_worker_has_lost_ends_at_once(function: An
         assert refused.value.key_id == gone
         assert server.refused_messages == {"key": 1}
         await until(lambda: server._server.active_requests == 0)
+
+
+async def test_an_upload_whose_caller_has_lost_its_key_ends_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    lost = asyncio.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        await lost.wait()
+        yield 2
+        await asyncio.Event().wait()
+
+    both = f"{HMAC}\n{OTHER}"
+    async with pair([total], client_ring=both, server_ring=both, server_id="other") as (client, server, tap):
+        call = asyncio.ensure_future(client.options(timeout=600).call(total, numbers()))
+        await until(lambda: any(kind == "feed" for kind, _ in tap.sent))
+        drop_key(client, "hmac")
+        lost.set()
+        with pytest.raises(ConfigurationError, match="'hmac' .* is no longer in the key ring"):
+            await soon(call)
+        assert "cannot be told that the upload has failed" in caplog.text
+        assert "Traceback" not in caplog.text
 
 
 async def test_a_stream_whose_key_the_worker_has_lost_ends_at_once() -> None:

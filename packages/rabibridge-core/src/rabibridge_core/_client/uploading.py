@@ -201,7 +201,14 @@ class Uploading:
         """Let the function that reads the upload fail, too."""
         self.told = True
         _, described = encode_error(error, "upload")
-        self._feed({PART: ERROR, ERROR_TYPE: described[ERROR_TYPE], ERROR_MESSAGE: described[ERROR_MESSAGE]})
+        try:
+            self._feed({PART: ERROR, ERROR_TYPE: described[ERROR_TYPE], ERROR_MESSAGE: described[ERROR_MESSAGE]})
+        except RabiBridgeError as untold:  # the call ends with ``error``; its function waits until the deadline
+            _limited.log(
+                "a worker cannot be told that an upload has failed", logging.WARNING,
+                "the worker of %r cannot be told that the upload has failed: %s", self._func_name, untold,
+                extra=log_fields("upload.untold", service=self._func_name, error=untold),
+            )  # fmt: skip
 
     async def _wait_for_room(self) -> None:
         self._room = asyncio.get_running_loop().create_future()
