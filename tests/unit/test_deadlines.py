@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -17,9 +18,9 @@ async def test_it_fires_in_order_and_never_early() -> None:
     loop, fired = asyncio.get_running_loop(), asyncio.Queue[tuple[float, float]]()
     wheel = DeadlineWheel[float](loop, lambda seconds: fired.put_nowait((seconds, loop.time())))
     began = loop.time()
-    wheel._time = lambda: began  # all are added at once, however long that takes
-    for seconds in (0.08, 0.02, 0.05, 0.0, -1.0):
-        wheel.add(seconds, seconds)
+    with patch.object(loop, "time", lambda: began):  # all are added at once, however long that takes
+        for seconds in (0.08, 0.02, 0.05, 0.0, -1.0):
+            wheel.add(seconds, seconds)
     assert len(wheel) == 5
     order = []
     async with asyncio.timeout(PATIENCE):
@@ -78,12 +79,12 @@ async def test_many_deadlines_share_few_timers() -> None:
 async def test_no_slot_is_early_or_later_than_promised(steps: list[tuple[float, float]]) -> None:
     loop, now = asyncio.get_running_loop(), 1000.0
     wheel = DeadlineWheel[int](loop, lambda key: None)
-    wheel._time = lambda: now
-    for key, (passed, seconds) in enumerate(steps):
-        now += passed
-        late = wheel.add(key, seconds) - (now + seconds)
-        most = next(late for below, late in _LATE_BELOW if seconds < below)
-        assert -1e-9 <= late <= most + 1e-9
+    with patch.object(loop, "time", lambda: now):
+        for key, (passed, seconds) in enumerate(steps):
+            now += passed
+            late = wheel.add(key, seconds) - (now + seconds)
+            most = next(late for below, late in _LATE_BELOW if seconds < below)
+            assert -1e-9 <= late <= most + 1e-9
     wheel.clear()
 
 

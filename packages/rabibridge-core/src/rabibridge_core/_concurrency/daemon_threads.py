@@ -6,15 +6,28 @@ exit of a server. These threads are daemon threads.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rabibridge_core._clock import outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DaemonThreadPool"]
+__all__ = ["DaemonThreadPool", "joined"]
+
+
+T = TypeVar("T")
+
+
+def joined(future: Future[T]) -> asyncio.Future[T]:
+    """Return a future of the running event loop that ends as ``future``, which a thread works for."""
+    waiting = asyncio.wrap_future(future)
+    outside(waiting)
+    return waiting
 
 
 class DaemonThreadPool:

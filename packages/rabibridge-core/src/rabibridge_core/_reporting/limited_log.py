@@ -6,8 +6,9 @@ import asyncio
 import os
 import threading
 import weakref
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
+
+from rabibridge_core._clock import monotonic
 
 if TYPE_CHECKING:
     import logging

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from rabibridge_core._clock import wall as wall_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,4 +49,4 @@ class Rules:
     namespace: str = ""
     max_body: int = 8 * 2**20
     needs_signature: Callable[[str | None], bool] = _never
-    wall: Callable[[], float] = time.time
+    wall: Callable[[], float] = wall_clock

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._reporting.limited_log import LimitedLog
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger

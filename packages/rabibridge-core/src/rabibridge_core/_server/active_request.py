@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._observability.call_context import CurrentCall
 
 if TYPE_CHECKING:

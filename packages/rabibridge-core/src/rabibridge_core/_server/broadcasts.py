@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import replace
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.headers import RECEIVED, WORKER, WORKER_ID
 from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._reporting.error_text import printable

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._concurrency.daemon_threads import joined
 from rabibridge_core._server.cleanup import async_cleanup, sync_cleanup
 from rabibridge_core._services.providers import ByType
 
@@ -102,7 +103,7 @@ class CallScope:
         interruptible, active.interruptible = active.interruptible, False
         future = self._threads.submit(lambda: context.run(_outcome, work))
         try:
-            value, raised = await asyncio.wrap_future(future)
+            value, raised = await joined(future)
         except asyncio.CancelledError:
             self._context = None  # the thread goes on in it
             raise

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import steady, wall
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 
@@ -48,12 +48,6 @@ _STEADY_LENGTH = 10
 """How many requests of a caller whose clock agreed before must have shown the same age."""
 _TICK = 0.25
 """Interval in seconds at which this process looks whether it was held."""
-
-
-def _boot_clock() -> Callable[[], float]:
-    """Return a clock that is never set, and goes on while the machine is suspended where there is such a clock."""
-    boot = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic if boot is None else lambda: time.clock_gettime(boot)
 
 
 class UnprovenTime(float):
@@ -89,9 +83,7 @@ class _CallerClock:
 class CallerClocks:
     """The clocks of the callers of one server. At most 2,048 callers are remembered."""
 
-    def __init__(
-        self, wall_clock: Callable[[], float] = time.time, steady_clock: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, wall_clock: Callable[[], float] = wall, steady_clock: Callable[[], float] | None = None) -> None:
         """Know no caller yet.
 
         Args:
@@ -99,7 +91,7 @@ class CallerClocks:
             steady_clock: seconds on a clock that is never set; ``None``: the machine's.
         """
         self.now = wall_clock
-        self._steady = steady_clock or _boot_clock()
+        self._steady = steady_clock or steady
         self._set_at = self.now() - self._steady()
         self._recent: dict[bytes, _CallerClock] = {}
         self._older: dict[bytes, _CallerClock] = {}

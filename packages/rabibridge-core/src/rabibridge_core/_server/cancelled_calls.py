@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.identity import sender_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rabibridge_core._concurrency.background import TaskSet
-from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
+from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool, joined
 from rabibridge_core._protocol.control import (
     ControlQuestion,
     UnreadableControlError,
@@ -196,7 +196,7 @@ class ControlResponder:
     async def _describe(self, request: ControlRequest, hidden: frozenset[str], question: ControlQuestion) -> None:
         try:
             describe = self._source.descriptions(question.service, hidden)
-            descriptions = await asyncio.wrap_future(self._threads.submit(describe))
+            descriptions = await joined(self._threads.submit(describe))
             began = self._loop.time()
             value = {"worker": self._status(hidden, question), "services": descriptions}
             self._tell(request, hidden, question, began, value)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import blake2b
-from time import monotonic
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._codec.signing import PREFIX_SIZE, is_signed
 from rabibridge_core._protocol.headers import ERROR_FIELDS
 from rabibridge_core._server.exceptions import ArgumentsRefusedError
@@ -53,7 +53,7 @@ class Participant(Protocol):
 
     @property
     def ends_at(self) -> float | None:
-        """Its deadline on the clock of :func:`time.monotonic`; ``None``: no limit."""
+        """Its deadline on the clock of the engines; ``None``: no limit."""
         ...
 
 

@@ -5,17 +5,16 @@ Arguments are validated here, if the service asks for it. Deadlines, replies and
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 import inspect
-from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._codec.annotation_names import annotated_function, argument_annotations
 from rabibridge_core._codec.arrays import with_arrays
-from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
+from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool, joined
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
 from rabibridge_core._server.upload_iterators import fed_annotation
 from rabibridge_core.errors import RegistrationError
@@ -81,7 +80,7 @@ class HandlerExecutor:
             raise NotStartedError from error
         self.problem = ""
         active.thread_future = future
-        result, raised = await asyncio.wrap_future(future)
+        result, raised = await joined(future)
         if raised is None:
             return result
         try:

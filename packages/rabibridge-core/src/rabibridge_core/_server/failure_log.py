@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.remote_errors import remote_traceback
 from rabibridge_core._protocol.service_errors import misfit_of
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable

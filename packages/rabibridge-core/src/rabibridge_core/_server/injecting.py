@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
+from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool, joined
 from rabibridge_core._server.call_scope import CallScope, runs_in_thread
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError
 from rabibridge_core._server.executors import HandlerExecutor, run_in_thread
@@ -131,7 +130,7 @@ class InjectingExecutor(HandlerExecutor):
             raise NotStartedError from error
         self.problem = ""
         active.thread_future = future
-        result, raised = await asyncio.wrap_future(future)
+        result, raised = await joined(future)
         if raised is None:
             return result
         try:

@@ -7,9 +7,10 @@ nobody measures pays nothing for it.
 from __future__ import annotations
 
 from math import frexp
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._observability.metric_store import Block
 from rabibridge_core._observability.metric_totals import EXEMPLAR_CELLS, write_exemplar
 from rabibridge_core._server.statistics import ServiceStatistics

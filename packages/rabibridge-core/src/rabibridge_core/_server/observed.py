@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.streams import STREAM
 from rabibridge_core.plugins.observers import ObservedRequest
 from rabibridge_core.plugins.observing import report, start_request

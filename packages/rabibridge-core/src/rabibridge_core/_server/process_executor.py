@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pickle
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._reporting.error_text import message_of
 from rabibridge_core._server.child_process import ChildGoneError, ChildLaunch, ChildStartError
 from rabibridge_core._server.exceptions import NotStartedError, TooLateError

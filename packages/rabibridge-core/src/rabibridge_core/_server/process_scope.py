@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool
+from rabibridge_core._concurrency.daemon_threads import DaemonThreadPool, joined
 from rabibridge_core._server.cleanup import async_cleanup
 from rabibridge_core._server.exceptions import InterruptedStartError, ProviderFailedError
 from rabibridge_core._services.depends import Dependency
@@ -236,7 +236,7 @@ class ProcessScope:
             self._threads = DaemonThreadPool(1, "rabibridge-process")
         future = self._threads.submit(work)
         try:
-            return await asyncio.wrap_future(future)
+            return await joined(future)
         except asyncio.CancelledError:
             if not future.cancelled():  # the thread goes on; what comes next must not wait for it
                 self._threads.close(drop_waiting=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESENT

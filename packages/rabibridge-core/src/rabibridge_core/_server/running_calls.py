@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._observability.stacks import stacks_of
 from rabibridge_core._reporting.error_text import printable
 

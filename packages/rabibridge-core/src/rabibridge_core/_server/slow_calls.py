@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._observability.stacks import stacks_of
 from rabibridge_core._reporting.limited_log import LimitedLog

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from math import frexp
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.remote_errors import remote_traceback
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError

@@ -9,9 +9,9 @@ import sys
 import time
 from collections import deque
 from functools import cache
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core._server.access import Audiences
 from rabibridge_core._server.descriptions import describe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from rabibridge._amqp.fast_path import RequestTemplate
@@ -21,6 +20,7 @@ from rabibridge._connection.names import CANCEL_PREFIX, STREAM_PREFIX
 from rabibridge._transport.request_encoder import RequestEncoder
 from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge.errors import NoRouteError, QueueFullError
+from rabibridge_core._clock import wall
 from rabibridge_core._protocol.broadcasts import BROADCAST_MAX, broadcast_too_large
 from rabibridge_core._protocol.broker_texts import FEED_REFUSED, NO_ROUTE, QUEUE_FULL, WORKER_GONE, too_large
 from rabibridge_core._reporting.limited_log import LimitedLog
@@ -121,7 +121,7 @@ class PublishChannel(FastChannel):
     def publish(self, request: Request) -> None:
         route = request[0]
         method = self._publish_methods.get(route) or self._method_of(route)
-        frames = self._template.encode(method, request, time.time()) or self._encode_any_request(method, request)
+        frames = self._template.encode(method, request, wall()) or self._encode_any_request(method, request)
         if self._unproven is not None:
             self._unproven.append((PublishChannel.publish, request))
         self._published = tag = self._published + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from rabibridge._amqp.durations import expiration_of
@@ -18,6 +17,7 @@ from rabibridge._amqp.headers import (
     USER_HEADER,
 )
 from rabibridge._amqp.properties import Properties, encode_properties
+from rabibridge_core._clock import wall
 from rabibridge_core._concurrency.deadlines import time_remaining
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def counted_copy(
     """
     if len(request.body) > session.max_body:
         raise FrameError("its body exceeds the maximum size and was not kept completely")
-    remaining = time_remaining(request.time_left, request.deadline, time.time())
+    remaining = time_remaining(request.time_left, request.deadline, wall())
     if remaining is not None and remaining <= 0:
         raise FrameError("its deadline has passed")
     properties = request.properties
@@ -99,7 +99,7 @@ def dead_letter(
     added: dict[str, HeaderValue] = {
         DEAD_REASON_HEADER: reason,
         DEAD_QUEUE_HEADER: queue.name,
-        DEAD_AT_HEADER: int(time.time() * 1000),
+        DEAD_AT_HEADER: int(wall() * 1000),
         DEAD_BY_HEADER: worker,
     }
     properties = request.properties

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from rabibridge._amqp.durations import expiration_of
@@ -17,6 +16,7 @@ from rabibridge._amqp.headers import (
 )
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge._transport.request_checks import check_headers, check_size
+from rabibridge_core._clock import wall
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, NAMES_USER
 from rabibridge_core._protocol.streams import STREAM_HEADERS
 
@@ -70,7 +70,7 @@ class RequestEncoder:
         else:
             expiration = expiration_of(seconds)
             milliseconds = int(expiration)
-            deadline = int((time.time() + seconds) * 1000)
+            deadline = int((wall() + seconds) * 1000)
             if headers is STREAM_HEADERS:
                 table = stream_table(milliseconds, deadline)
             elif headers:

@@ -6,11 +6,11 @@ is the version of the form. What another version adds at the end is ignored.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 
+from rabibridge_core._clock import wall
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Envelope(NamedTuple):
 def encode_request(request: Request, reply_to: bytes, *, wants_reply: bool) -> bytes:
     """Return the description of a request that replies to ``reply_to``."""
     timeout = request.timeout
-    deadline = None if timeout is None else time.time() + timeout
+    deadline = None if timeout is None else wall() + timeout
     return msgpack.packb(  # type: ignore[no-any-return]
         (
             VERSION, request.correlation_id, reply_to, request.content_type, request.content_encoding, timeout,

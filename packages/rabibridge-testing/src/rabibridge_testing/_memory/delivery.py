@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from rabibridge_core._clock import monotonic, wall
 from rabibridge_testing._memory.messages import caller_name
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ class Delivery:
         self.content_type: str | None = request.content_type
         self.content_encoding = request.content_encoding
         self.time_left = request.timeout
-        self.deadline = message.deadline
+        self.deadline: float | None = None
+        if message.deadline is not None:  # one clock for both sides, which nobody sets
+            self.deadline = wall() + message.deadline - monotonic()
         self.headers: Headers = request.headers or _NO_HEADERS
         self.deliveries = message.deliveries
         self.persistent = request.persistent

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from rabibridge_core._clock import monotonic
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Refusal, Reply, Request
@@ -70,7 +71,7 @@ class Message:
         request: the request as it was sent.
         reply_to: the address of the caller; ``None`` if no reply is wanted.
         sequence: the number of this message in its broker; a requeued message returns to its position by it.
-        deadline: when the caller's timeout ends, in seconds since 1970; ``None``: no limit.
+        deadline: when the caller's timeout ends, on the clock of the engines; ``None``: no limit.
         expires: when it must no longer be delivered, on the broker's clock; ``None``: never.
         deliveries: how often it came back from a worker that had received it.
         counted: how often it had come back when its place in the queue was last changed because of that.
@@ -114,7 +115,7 @@ class Message:
         self.deadline: float | None = None
         self.expires: float | None = None
         if request.timeout is not None:
-            self.deadline = time.time() + request.timeout
+            self.deadline = monotonic() + request.timeout
             self.expires = now + request.timeout
 
     def copy(self, sequence: int) -> Message:

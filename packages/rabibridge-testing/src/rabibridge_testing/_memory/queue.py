@@ -6,9 +6,9 @@ import heapq
 import itertools
 from collections import deque
 from operator import attrgetter
-from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.naming import service_of_queue
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.naming import service_of_routing_key
 from rabibridge_testing._memory.messages import CallTrace
 from rabibridge_testing._memory.namespaces import key_without
