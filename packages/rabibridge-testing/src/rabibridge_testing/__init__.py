@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_testing._fake.clock import VirtualClock
 from rabibridge_testing._fake.context import current_fake_broker, fake_broker_context
 from rabibridge_testing._fake.fake_broker import FakeBroker
 from rabibridge_testing._fake.recording import RecordedCall
@@ -42,6 +43,7 @@ __all__ = [
     "Refuse",
     "Stub",
     "StubError",
+    "VirtualClock",
     "current_fake_broker",
     "fake_broker",
     "fake_broker_context",

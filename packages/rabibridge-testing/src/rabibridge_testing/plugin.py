@@ -17,7 +17,8 @@ __all__ = ["fake_broker", "pytest_addoption", "pytest_configure", "pytest_runtes
 
 pytest.register_assert_rewrite("rabibridge_testing.conformance")
 
-_SCOPE, _STRICT, _MARKER = "rabibridge_scope", "rabibridge_strict", "fake_broker"
+_SCOPE, _STRICT, _AUTO_ADVANCE = "rabibridge_scope", "rabibridge_strict", "rabibridge_auto_advance"
+_MARKER = "fake_broker"
 _SCOPES = ("function", "class", "module", "package", "session")
 
 
@@ -25,11 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options of the configuration file."""
     parser.addini(_SCOPE, f"the scope of the fixture fake_broker: {', '.join(_SCOPES)}", default="function")
     parser.addini(_STRICT, "whether fake_broker is strict unless a test says otherwise", type="bool", default=False)
+    text = "whether the clock of fake_broker advances whenever nothing can run, unless a test says otherwise"
+    parser.addini(_AUTO_ADVANCE, text, type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
-    config.addinivalue_line("markers", f"{_MARKER}(strict=True): how strict the fixture fake_broker is in this test")
+    config.addinivalue_line("markers", f"{_MARKER}(strict=True, auto_advance=True): how fake_broker is in this test")
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> str:
@@ -56,8 +59,8 @@ def fake_broker(request: pytest.FixtureRequest) -> Iterator[FakeBroker]:
     configured broker is not used. The fixture is synchronous, so it works with every pytest plug-in that runs async
     tests on asyncio. Its scope is the option ``rabibridge_scope`` of the configuration file, ``function`` by default.
     """
-    with fake_broker_context() as broker:
-        broker.strict = _strictness(request)
+    with fake_broker_context(auto_advance=_option(request, "auto_advance", _AUTO_ADVANCE)) as broker:
+        broker.strict = _option(request, "strict", _STRICT)
         if request.scope == "function":
             _of_tests.append(broker)
         yield broker
@@ -69,11 +72,11 @@ _of_tests: list[FakeBroker] = []
 """The brokers that end with the test that runs now."""
 
 
-def _strictness(request: pytest.FixtureRequest) -> bool:
+def _option(request: pytest.FixtureRequest, name: str, ini: str) -> bool:
     marker = request.node.get_closest_marker(_MARKER)
-    if marker is not None and "strict" in marker.kwargs:
-        return bool(marker.kwargs["strict"])
-    return bool(request.config.getini(_STRICT)) if _knows(request.config) else False
+    if marker is not None and name in marker.kwargs:
+        return bool(marker.kwargs[name])
+    return bool(request.config.getini(ini)) if _knows(request.config) else False
 
 
 @pytest.hookimpl(wrapper=True)

@@ -53,14 +53,20 @@ class fake_broker_context:  # noqa: N801 - it is called like a function
     be nested; the innermost one applies, to all threads of the process.
     """
 
-    def __init__(self, *, strict: bool = False) -> None:
-        """Prepare a context; ``strict``: see :class:`FakeBroker`."""
-        self._strict = strict
+    def __init__(self, *, strict: bool = False, auto_advance: bool = False) -> None:
+        """Prepare a context.
+
+        Args:
+            strict: see :class:`FakeBroker`.
+            auto_advance: whether the clock advances whenever nothing can run, from the first connection on: see
+                :meth:`VirtualClock.auto_advance`.
+        """
+        self._strict, self._auto_advance = strict, auto_advance
         self._exits: list[tuple[FakeBroker, ExitStack]] = []
 
     def __enter__(self) -> FakeBroker:
         """Return the broker."""
-        broker, stack = FakeBroker(strict=self._strict), ExitStack()
+        broker, stack = FakeBroker(strict=self._strict, auto_advance=self._auto_advance), ExitStack()
         stack.enter_context(override_transport(broker.transport_for))
         _active.append(broker)
         stack.callback(_active.remove, broker)
@@ -98,7 +104,7 @@ class fake_broker_context:  # noqa: N801 - it is called like a function
     def _of_coroutines(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         async def run(*args: Any, **kwargs: Any) -> Any:
-            with fake_broker_context(strict=self._strict):
+            with fake_broker_context(strict=self._strict, auto_advance=self._auto_advance):
                 return await function(*args, **kwargs)
 
         return run
@@ -106,7 +112,7 @@ class fake_broker_context:  # noqa: N801 - it is called like a function
     def _of_others(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with fake_broker_context(strict=self._strict):
+            with fake_broker_context(strict=self._strict, auto_advance=self._auto_advance):
                 return function(*args, **kwargs)
 
         return run

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from typing import TYPE_CHECKING
 
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.settings.nearest import nearest
+from rabibridge_testing._fake.clock import VirtualClock
+from rabibridge_testing._fake.standing_clock import stands_still
 from rabibridge_testing._fake.stubbing import Stubs
 from rabibridge_testing._memory.threads import locked
 
 if TYPE_CHECKING:
+    from rabibridge_testing._memory.messages import CallTrace
     from rabibridge_testing._memory.transport import MemoryTransport
 
 __all__ = ["FakeBroker"]
@@ -26,12 +30,43 @@ class FakeBroker(Stubs):
         namespace: the namespace of these functions, empty for none. A test may set it before the first of them.
         strict: whether :meth:`verify`, which is called at the end of the test, fails for a call that nobody serves, and
             for a stub that was not called or could not answer. A test may set it at any time.
+        clock: lets time pass without waiting.
     """
 
-    def __init__(self, *, strict: bool = False) -> None:
-        """Create an empty broker that records all calls."""
+    def __init__(self, *, strict: bool = False, auto_advance: bool = False) -> None:
+        """Create an empty broker that records all calls; ``auto_advance``: see :class:`VirtualClock`."""
         super().__init__()
         self.strict = strict
+        self.clock = VirtualClock(self._elsewhere, auto_advance=auto_advance)
+        self._warned = False
+
+    @locked
+    def attach(self, transport: MemoryTransport, loop: asyncio.AbstractEventLoop) -> None:
+        """Connect ``transport``: see :class:`MemoryBroker`."""
+        self.clock.connected(loop)
+        super().attach(transport, loop)
+        self._look_at(loop)
+
+    def traced(self, trace: CallTrace) -> None:
+        """Called with the record of each request that was sent."""
+        if (loop := asyncio._get_running_loop()) is not None:
+            self._look_at(loop)
+        super().traced(trace)
+
+    def _look_at(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Warn once if the clock of an event loop stands still."""
+        if not self._warned and stands_still(loop):
+            self._warned = True
+            warnings.warn(
+                "the clock of the event loop stands still, so no timeout ends: something has replaced time.monotonic. "
+                "Use freeze_time(..., real_asyncio=True), or fake_broker.clock to let time pass",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _elsewhere(self, loop: asyncio.AbstractEventLoop) -> str:
+        others = [one.name for one in self.transports if one.loop is not loop and not one.loop.is_closed()]
+        return f"{others[0]} is connected on another event loop, whose time passes as it does outside" if others else ""
 
     def verify(self) -> None:
         """Check what strict mode asks for; without effect if the broker is not strict.
@@ -67,8 +102,10 @@ class FakeBroker(Stubs):
     def reset(self) -> None:
         """Begin anew: forget calls, functions, stubs, faults, dead letters, and the requests that wait.
 
-        Connections stay, and the servers of the test continue to serve. What the broker runs itself is cancelled.
+        Connections stay, and the servers of the test continue to serve. What the broker runs itself is cancelled. The
+        clock is as at the beginning.
         """
+        self.clock.release()
         self.clear_faults()
         self._forget_services()
         self.traces.clear()
@@ -90,6 +127,7 @@ class FakeBroker(Stubs):
         if their event loop continues to run. This needs no running event loop.
         """
         self.accepting = False
+        self.clock.release()
         left = self._left_open()
         worker, self._worker = self._worker, None
         others = [one for one in self.transports if worker is None or one is not worker.transport]
