@@ -2,7 +2,8 @@
 
 RabiBridge and aio_pika run in the interpreter that runs the benchmark. The other libraries, and matplotlib, are in
 ``.venv-peers``; RabiBridge 0.1.2, which has the same import name as RabiBridge, is in ``.venv-peer``; patio-rabbitmq,
-which needs an older aio-pika, is in ``.venv-patio``; the libraries for synchronous callers are in ``.venv-sync``.
+which needs an older aio-pika, is in ``.venv-patio``; the libraries for synchronous callers are in ``.venv-sync``, those
+over Redis in ``.venv-redis``, except arq, which needs an older redis-py and is in ``.venv-arq``.
 """
 
 from __future__ import annotations

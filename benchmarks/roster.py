@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Home = Literal["main", "peers", "peer", "patio", "sync", "c"]
+Home = Literal["main", "peers", "peer", "patio", "sync", "redis", "arq", "c"]
 """The environment in which a contender runs, see `benchmarks.environments`."""
 
 
@@ -26,11 +26,12 @@ class Entry:
     lacks: str
     """What RabiBridge does in addition."""
     loop: Literal["uvloop", "asyncio", "none"] = "uvloop"
-    through: Literal["RabbitMQ", "NATS", "nothing"] = "RabbitMQ"
+    through: Literal["RabbitMQ", "Redis", "NATS", "nothing"] = "RabbitMQ"
     """What connects client and server."""
 
 
 US = "ours"
+OVER_REDIS = "ours_redis"
 BASELINE = "aio_pika_rpc"
 
 _OURS = (
@@ -39,6 +40,7 @@ _OURS = (
 )
 _AIO_PIKA = "request mandatory and confirmed, reply confirmed, ack after the reply, reconnection"
 _AIO_PIKA_LACKS = "no bounded queue, no timeout, no deadline"
+_NO_BOUND = "no bounded queue, no error if there is no worker, no deadline"
 _NO_BROKER = "no broker: no confirm, no redelivery, one server process per address"
 
 ENTRIES = {
@@ -91,6 +93,35 @@ ENTRIES = {
             "aio_pika_asyncio", "aio_pika RPC, asyncio's loop", "aio_pika_rpc", "main", None,
             _AIO_PIKA, _AIO_PIKA_LACKS, loop="asyncio",
         ),
+        Entry(
+            OVER_REDIS, "RabiBridge over Redis", "ours", "main", "rabibridge-redis",
+            "bounded queue, exact refusal, request confirmed, settled after the reply, deadline in the message, "
+            "a timeout for each call, errors translated, reconnection",
+            "-", through="Redis",
+        ),
+        Entry(
+            "arq_redis", "arq", "arq_redis", "arq", "arq",
+            "unique ids, retries, the result is kept for an hour; worker and client poll every 5 ms (0.5 s by default)",
+            f"{_NO_BOUND}; results are polled for", through="Redis",
+        ),
+        Entry(
+            "taskiq_redis", "taskiq-redis", "taskiq_redis", "redis", "taskiq-redis",
+            "a stream with a consumer group, acknowledged after the task, the result is kept for a minute; the client "
+            "polls every 5 ms (0.2 s by default)",
+            f"{_NO_BOUND}; results are polled for", through="Redis",
+        ),
+        Entry(
+            "celery_redis", "Celery over Redis", "celery_redis", "redis", "celery",
+            "`delay().get()` in threads, an app for each, up to 64; acknowledged before the task runs; the result is "
+            "published and kept for a day",
+            _NO_BOUND, loop="asyncio", through="Redis",
+        ),
     )
 }  # fmt: skip
 """All contenders by name, in the order of the tables."""
+
+BESIDE_RABBITMQ = [name for name, entry in ENTRIES.items() if entry.through != "Redis"]
+"""Those of the main comparison."""
+
+BESIDE_REDIS = [US, *(name for name, entry in ENTRIES.items() if entry.through == "Redis")]
+"""Those of the comparison over Redis."""

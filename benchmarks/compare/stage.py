@@ -1,8 +1,9 @@
-"""Provides what connects clients and servers: one RabbitMQ for all, nats-server, or nothing."""
+"""Provides what connects clients and servers: one RabbitMQ for all, Redis, nats-server, or nothing."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import subprocess
 import time
@@ -12,6 +13,7 @@ from benchmarks.environments import nats_server
 from benchmarks.processes import BrokerCpu
 from benchmarks.usage import cpu_seconds_of
 from tools.broker.ports import free_ports
+from tools.redis_server import PrivateRedis
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,6 +57,17 @@ class NatsServer:
         return cpu_seconds_of(self._process.pid)
 
 
+class _Redis(PrivateRedis):
+    """A private Redis as it is configured by default: without an append-only file, as calls over RabbitMQ are."""
+
+    def __init__(self) -> None:
+        super().__init__("--appendonly", "no")
+
+    def cpu(self) -> float | None:
+        """Return the CPU seconds used so far."""
+        return None if self._process is None else cpu_seconds_of(self._process.pid)
+
+
 class Stage:
     """Connects the contenders' clients and servers; use it as a context manager."""
 
@@ -62,6 +75,8 @@ class Stage:
         self._broker = broker
         self._broker_cpu = BrokerCpu(broker)
         self._nats: NatsServer | None = None
+        self._redis: _Redis | None = None
+        self._databases = itertools.count()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -78,6 +93,10 @@ class Stage:
             return f"tcp://127.0.0.1:{free_ports(1)[0]}"
         if entry.through == "RabbitMQ":
             return self._broker.fresh_vhost()
+        if entry.through == "Redis":
+            if self._redis is None:
+                self._redis = self._stack.enter_context(_Redis())
+            return f"redis://127.0.0.1:{self._redis.port}/{next(self._databases)}"
         if self._nats is None:
             self._nats = self._stack.enter_context(NatsServer())
         return self._nats.url
@@ -86,4 +105,6 @@ class Stage:
         """Return the CPU seconds that the broker has used so far; None if there is no broker or they are unknown."""
         if entry.through == "NATS" and self._nats is not None:
             return self._nats.cpu()
+        if entry.through == "Redis" and self._redis is not None:
+            return self._redis.cpu()
         return self._broker_cpu.read() if entry.through == "RabbitMQ" else None

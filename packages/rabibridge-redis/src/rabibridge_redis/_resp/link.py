@@ -8,7 +8,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import hiredis
 
@@ -51,6 +51,7 @@ class Link(asyncio.Protocol):
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=hiredis.ReplyError)
         self._answers: deque[tuple[Answer | None, Any]] = deque()
         self._outgoing: list[bytes] = []
+        self._before: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
@@ -59,8 +60,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio when the connection is open."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self._socket = transport.get_extra_info("socket")
         call_after_fork(self)
 
@@ -76,6 +76,14 @@ class Link(asyncio.Protocol):
         if not self._writing:
             self._writing = True
             self._loop.call_soon(self.flush)
+
+    def before_write(self, call: Callable[[], None]) -> None:
+        """Call ``call()`` when what was sent in this turn is about to be written: what it sends is written with it."""
+        if self.error is None:
+            self._before.append(call)
+            if not self._writing:
+                self._writing = True
+                self._loop.call_soon(self.flush)
 
     def subscribe(self, *channels: str) -> None:
         """Receive what is published to these channels from now on."""
@@ -107,6 +115,11 @@ class Link(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what was sent in this turn."""
+        self._writing = True
+        while self._before:
+            before, self._before = self._before, []
+            for call in before:
+                call()
         self._writing = False
         outgoing, self._outgoing = self._outgoing, []
         if self._transport is not None and self.error is None and not self.forked:

@@ -1,10 +1,11 @@
--- Queue a request. ARGV: P, routing key, time to live in ms or '', meta, body.
--- Returns 1: queued; 0: the queue is full; -1: nobody has registered such a service.
-local P, ttl = ARGV[1], tonumber(ARGV[3])
+-- Queue requests. ARGV: P, routing key, and for each of them: time to live in ms or '', meta, body.
+-- Returns {number, why}: so many of them are queued, those at the front; the others are not because 0: the queue is
+-- full; -1: nobody has registered such a service.
+local P = ARGV[1]
 local routes = redis.call('HGETALL', P .. 'r:' .. ARGV[2])
 local queue = routes[1]
 if not queue then
-  return -1
+  return { 0, -1 }
 end
 if #routes > 2 then
   local best = -1
@@ -18,29 +19,34 @@ if #routes > 2 then
 end
 local Q = P .. 'q:' .. queue
 local spec = redis.call('HMGET', Q, 'size', 'ttl_ms', 'ready', 'head_ms')
-local size, queue_ttl = tonumber(spec[1]), tonumber(spec[2])
-if not spec[3] then
-  return -1
+local size, queue_ttl, ready = tonumber(spec[1]), tonumber(spec[2]), tonumber(spec[3])
+if not ready then
+  return { 0, -1 }
 end
+local number = (#ARGV - 2) / 3
 local now
-if size and tonumber(spec[3]) >= size then
+if size and ready + number > size then
   -- Requests at the head whose time is up do not count. What is known of the head saves looking at it each time.
   now = now_ms()
-  if spec[4] and now < tonumber(spec[4]) then
-    return 0
+  if not (spec[4] and now < tonumber(spec[4])) then
+    ready = drop_expired(P, Q, now)
   end
-  if drop_expired(P, Q, now) >= size then
-    return 0
+  number = math.max(math.min(number, size - ready), 0)
+end
+for i = 3, number * 3, 3 do
+  local ttl = tonumber(ARGV[i])
+  if queue_ttl and (not ttl or queue_ttl < ttl) then
+    ttl = queue_ttl
+  end
+  if ttl then
+    now = now or now_ms()
+    redis.call('XADD', Q .. ':s', '*', 'm', ARGV[i + 1], 'b', ARGV[i + 2], 'x', now + ttl)
+  else
+    redis.call('XADD', Q .. ':s', '*', 'm', ARGV[i + 1], 'b', ARGV[i + 2])
   end
 end
-if queue_ttl and (not ttl or queue_ttl < ttl) then
-  ttl = queue_ttl
+if number > 0 then
+  redis.call('HINCRBY', Q, 'ready', number)
+  wake(P, queue, number)
 end
-if ttl then
-  redis.call('XADD', Q .. ':s', '*', 'm', ARGV[4], 'b', ARGV[5], 'x', (now or now_ms()) + ttl)
-else
-  redis.call('XADD', Q .. ':s', '*', 'm', ARGV[4], 'b', ARGV[5])
-end
-redis.call('HINCRBY', Q, 'ready', 1)
-wake(P, queue, 1)
-return 1
+return { number, 0 }

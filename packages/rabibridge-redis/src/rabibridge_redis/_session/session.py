@@ -182,8 +182,9 @@ class Session:
         self._last_read = entries[-1][0]
         self._read_inbox(trim=True)
         received = self._on_message
-        for _id, fields in entries:
-            received(fields[1], fields[3])
+        for _id, fields in entries:  # fields: m, meta, b, body; of several messages that were sent together
+            for at in range(1, len(fields), 4):
+                received(fields[at], fields[at + 2])
 
     def fail(self, error: ConnectionLostError) -> None:
         """End the session because of this error; without effect if it has ended."""

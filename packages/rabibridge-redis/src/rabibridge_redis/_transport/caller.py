@@ -24,8 +24,21 @@ if TYPE_CHECKING:
 
 __all__ = ["CallerHost", "RedisCaller"]
 
-_QUEUED, _FULL = 1, 0
+_FULL = 0
 _ADDRESS = "stream:"
+_MOST_TOGETHER, _MOST_BYTES = 64, 256 * 1024
+"""How many requests, and how many bytes of them, are queued by one script: the server does nothing else meanwhile."""
+
+
+class _Batch:
+    """Requests with one routing key that are sent together: the arguments of the script, and who waits for what."""
+
+    __slots__ = ("arguments", "requests", "size")
+
+    def __init__(self) -> None:
+        self.arguments: list[str | bytes | int] = []
+        self.requests: list[tuple[Request, bool]] = []
+        self.size = 0
 
 
 class CallerHost(Protocol):
@@ -66,6 +79,8 @@ class CallerHost(Protocol):
 class RedisCaller:
     """Sends requests, and reports to ``events`` what becomes of them.
 
+    The requests of one turn of the event loop that have one routing key are queued in one step.
+
     Attributes:
         number: tells several callers of one transport apart.
     """
@@ -77,6 +92,7 @@ class RedisCaller:
         self._unconfirmed: set[bytes] = set()
         self._reported: set[bytes] = set()
         self._address = b""
+        self._batches: dict[str, _Batch] = {}
         self.connected()
 
     def connected(self) -> None:
@@ -147,12 +163,26 @@ class RedisCaller:
 
     def _publish(self, session: Session, request: Request, *, wants_reply: bool) -> None:
         self._unconfirmed.add(request.correlation_id)
-        timeout = request.timeout
-        session.run(
-            "publish", self._published, (request, wants_reply), request.routing_key,
+        key, timeout, body = request.routing_key, request.timeout, request.body
+        if not self._batches:
+            session.commands.before_write(self._publish_all)
+        if (batch := self._batches.get(key)) is None:
+            batch = self._batches[key] = _Batch()
+        batch.arguments += (
             "" if timeout is None else math.ceil(timeout * 1000),
-            encode_request(request, self._address, wants_reply=wants_reply), request.body,
+            encode_request(request, self._address, wants_reply=wants_reply), body,
         )  # fmt: skip
+        batch.requests.append((request, wants_reply))
+        batch.size += len(body)
+        if len(batch.requests) >= _MOST_TOGETHER or batch.size >= _MOST_BYTES:
+            del self._batches[key]
+            session.run("publish", self._published, batch.requests, key, *batch.arguments)
+
+    def _publish_all(self) -> None:
+        batches, self._batches = self._batches, {}
+        if (session := self._host.session) is not None:
+            for key, batch in batches.items():
+                session.run("publish", self._published, batch.requests, key, *batch.arguments)
 
     def publish_again(self, request: Request, wants_reply: bool) -> None:
         """Send a request that the server did not accept at first."""
@@ -160,24 +190,24 @@ class RedisCaller:
         if session is not None and request.correlation_id in self._unconfirmed:
             self._publish(session, request, wants_reply=wants_reply)
 
-    def _published(self, context: tuple[Request, bool], reply: Any) -> None:
-        request, wants_reply = context
-        correlation_id = request.correlation_id
-        if reply == _QUEUED:
-            self._unconfirmed.discard(correlation_id)
-            if not wants_reply:
-                self._reported.discard(correlation_id)
-                self.events.confirmed(correlation_id)
-            return
+    def _published(self, requests: list[tuple[Request, bool]], reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
-            self._refused(request, wants_reply, reply)
+            for request, wants_reply in requests:
+                self._refused(request, wants_reply, reply)
             return
-        self._unconfirmed.discard(correlation_id)
-        self._reported.discard(correlation_id)
-        if reply == _FULL:
-            self.events.refused(correlation_id, QueueFullError, QUEUE_FULL)
-        else:
-            self.events.refused(correlation_id, NoRouteError, NO_ROUTE)
+        queued, why = reply
+        for request, wants_reply in requests[:queued]:
+            self._unconfirmed.discard(request.correlation_id)
+            if not wants_reply:
+                self._reported.discard(request.correlation_id)
+                self.events.confirmed(request.correlation_id)
+        for request, _ in requests[queued:]:
+            self._unconfirmed.discard(request.correlation_id)
+            self._reported.discard(request.correlation_id)
+            if why == _FULL:
+                self.events.refused(request.correlation_id, QueueFullError, QUEUE_FULL)
+            else:
+                self.events.refused(request.correlation_id, NoRouteError, NO_ROUTE)
 
     def _refused(self, request: Request, wants_reply: bool, error: hiredis.ReplyError) -> None:
         if is_blocked(error):
@@ -253,6 +283,7 @@ class RedisCaller:
         """Tell the workers of a service that this call was cancelled; without effect without a connection."""
         session = self._host.session
         if session is not None and session.error is None:
+            self._publish_all()  # the request comes first
             channel = session.key("x", routing_key)
             session.commands.send(None, None, "PUBLISH", channel, pack(self._address, correlation_id))
 
@@ -260,6 +291,7 @@ class RedisCaller:
         """Called when the session is lost: report it with the requests that the server had not confirmed."""
         unconfirmed, self._unconfirmed = self._unconfirmed, set()
         self._reported.clear()
+        self._batches.clear()
         self._address = b""
         self.events.lost(error, unconfirmed)
 

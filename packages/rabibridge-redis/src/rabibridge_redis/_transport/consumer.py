@@ -99,7 +99,7 @@ class RedisConsumer:
         """Called when the session is lost: what is in hand is void, and goes to others."""
         self.session, self.error = None, None
         self._settled.clear()
-        self._asked, self._idle = 0, False
+        self._asked, self._idle, self._scheduled = 0, False, False
         self._nothing_asked.set()
         self.interrupted = self.busy
         for delivery in self.unsettled:
@@ -132,9 +132,10 @@ class RedisConsumer:
         self._schedule()
 
     def _schedule(self) -> None:
-        if not self._scheduled:
+        session = self.session
+        if not self._scheduled and session is not None:
             self._scheduled = True
-            self._loop.call_soon(self.flush)
+            session.commands.before_write(self.flush)
 
     def flush(self) -> None:
         """Report what was settled, and take as many as there are places free."""
@@ -150,6 +151,7 @@ class RedisConsumer:
             return
         if settled:
             self._settled = []
+            self._host.write_replies()  # they come first: what is settled does not run again
         if want:
             self._asked = want
             self._nothing_asked.clear()

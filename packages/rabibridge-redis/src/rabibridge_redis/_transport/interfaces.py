@@ -23,6 +23,10 @@ class ConsumerHost(Protocol):
         """Send a reply, now or on the next connection."""
         ...
 
+    def write_replies(self) -> None:
+        """Send the replies of this turn, before anything else is sent."""
+        ...
+
     def probe(self, caller: bytes, /) -> None:
         """Ask whether a caller is still there."""
         ...

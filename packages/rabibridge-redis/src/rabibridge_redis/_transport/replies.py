@@ -14,12 +14,26 @@ from rabibridge_redis._transport.receivers import Receivers
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Reply
+    from rabibridge_redis._session.session import Session
 
 __all__ = ["Replies"]
 
 _log = get_logger(__name__)
 _RECEIVER = re.compile(rb"[0-9a-f]{32}\.[0-9]{1,9}")
 """The form of a reply address: a request cannot make a worker write anywhere else."""
+_MOST_TOGETHER, _MOST_BYTES = 64, 256 * 1024
+"""How many replies, and how many bytes of them, are sent to one session in one entry of its stream."""
+
+
+class _Batch:
+    """Replies to one session that are sent together: the fields of the entry, and whom they are for."""
+
+    __slots__ = ("fields", "receivers", "size")
+
+    def __init__(self) -> None:
+        self.fields: list[str | bytes] = []
+        self.receivers: list[bytes] = []
+        self.size = 0
 
 
 class Replies(Receivers):
@@ -35,6 +49,7 @@ class Replies(Receivers):
         self.name = name
         self._dead_letter_bytes = dead_letter_bytes
         self._late: list[tuple[bytes, bytes, Reply]] = []
+        self._batches: dict[bytes, _Batch] = {}
 
     def send_late_replies(self) -> None:
         """Called with a new session: send what was to be sent while there was none."""
@@ -43,23 +58,48 @@ class Replies(Receivers):
             self.send_reply(receiver, correlation_id, reply)
 
     def send_reply(self, receiver: bytes, correlation_id: bytes, reply: Reply, /) -> None:
-        """Send a reply; without a session, on the next one."""
+        """Send a reply at the end of this turn of the loop; without a session, on the next one."""
         session = self._newest
         if session is None or session.error is not None:
             self._late.append((receiver, correlation_id, reply))
             return
         if not _RECEIVER.fullmatch(receiver):
             return
-        meta = encode_message(REPLY, receiver, correlation_id, reply)
-        inbox = session.key("i", receiver[:32].decode())
-        session.commands.send(self._reply_sent, receiver, "XADD", inbox, "NOMKSTREAM", "*", "m", meta, "b", reply.body)
+        if not self._batches:
+            session.commands.before_write(self.write_replies)
+        token = receiver[:32]
+        if (batch := self._batches.get(token)) is None:
+            batch = self._batches[token] = _Batch()
+        body = reply.body
+        batch.fields += ("m", encode_message(REPLY, receiver, correlation_id, reply), "b", body)
+        batch.receivers.append(receiver)
+        batch.size += len(body)
+        if len(batch.receivers) >= _MOST_TOGETHER or batch.size >= _MOST_BYTES:
+            del self._batches[token]
+            self._write(session, token, batch)
 
-    def _reply_sent(self, receiver: bytes, answer: Any) -> None:
+    def write_replies(self) -> None:
+        """Send the replies of this turn."""
+        batches, self._batches = self._batches, {}
+        if (session := self._newest) is not None:
+            for token, batch in batches.items():
+                self._write(session, token, batch)
+
+    def _write(self, session: Session, token: bytes, batch: _Batch) -> None:
+        inbox = session.key("i", token.decode())
+        session.commands.send(self._replies_sent, batch.receivers, "XADD", inbox, "NOMKSTREAM", "*", *batch.fields)
+
+    def _replies_sent(self, receivers: list[bytes], answer: Any) -> None:
         if answer is None:
-            self.caller_gone(receiver)
+            for receiver in dict.fromkeys(receivers):
+                self.caller_gone(receiver)
         elif isinstance(answer, hiredis.ReplyError):
             _log.warning(
-                "%s: a reply is lost: %s", self.name, answer, extra=log_fields("reply.lost", instance=self.name)
+                "%s: %d replies are lost: %s",
+                self.name,
+                len(receivers),
+                answer,
+                extra=log_fields("reply.lost", instance=self.name, count=len(receivers)),
             )
 
     def probe(self, caller: bytes, /) -> None:
