@@ -66,12 +66,12 @@ def unreachable(proxies: Proxies) -> Callable[[Transport], AbstractAsyncContextM
         proxies[transport].refusing = True
         proxies[transport].cut()
         transport.abort()
-        supervisor = transport._supervisor
-        patient, supervisor.connect_timeout = supervisor.connect_timeout, 0.5
+        connection = transport._connection
+        patient, connection._connect_timeout = connection._connect_timeout, 0.5
         try:
             yield
         finally:
-            supervisor.connect_timeout = patient
+            connection._connect_timeout = patient
             proxies[transport].refusing = False
 
     return cut_off

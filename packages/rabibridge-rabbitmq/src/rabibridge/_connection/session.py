@@ -180,6 +180,16 @@ class Session:
         """Why the connection is lost, ``None`` while it is open."""
         return self.multiplexer.error
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is the copy of a connection in a forked process."""
+        return self.multiplexer.forked
+
+    @property
+    def blocked_for(self) -> float:
+        """For how many seconds of this connection the broker has accepted no messages."""
+        return self.multiplexer.blocked_for
+
     async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
         """Open a channel that stays open.
 
@@ -242,6 +252,14 @@ class Session:
     def fail(self, error: ConnectionLostError) -> None:
         """Close the socket at once; ``error`` is the reason that all channels get."""
         self.multiplexer.abort(error)
+
+    def give_up(self, error: ConnectionLostError) -> None:
+        """End it, and let aiormq close the socket: all of its tasks may be ending."""
+        self.multiplexer.shut(error)
+
+    def abandon(self) -> None:
+        """Close it without an event loop."""
+        self.multiplexer.abandon()
 
     async def unblocked(self, deadline: float) -> None:
         """Wait until the broker reads what is sent to it, so that closing loses nothing.

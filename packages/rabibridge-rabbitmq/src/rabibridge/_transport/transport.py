@@ -6,11 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from rabibridge._connection.names import Names
-from rabibridge._connection.supervisor import SupervisedConnection
+from rabibridge._connection.opener import LIBRARIES, RabbitOpener
 from rabibridge._transport.caller import RabbitCaller
 from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
 from rabibridge._transport.control import ControlHandler
 from rabibridge_core._concurrency.background import CloseOnce
+from rabibridge_core._connection.supervisor import SupervisedConnection
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionCounts, ConnectionState
 
@@ -35,8 +36,9 @@ class RabbitMQTransport:
         """Prepare to connect to the endpoints of ``settings``; the broker lists the connection under ``name``."""
         self._supervisor = ConsumerSupervisor(name, lambda: self._connection.session)
         self._connection = SupervisedConnection(
-            settings, name, self._supervisor.open_all, self._on_give_up, self._on_refused
-        )
+            RabbitOpener(settings, name), settings, name, self._supervisor.open_all, self._on_give_up,
+            self._on_refused, packages=LIBRARIES,
+        )  # fmt: skip
         self._names = Names(settings.namespace)
         self._close_once = CloseOnce()
         self._broker_address: BrokerAddress | None = None
@@ -172,12 +174,7 @@ class RabbitMQTransport:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._connect_timeout
         while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    session = await self._connection.ready()
-            except TimeoutError:
-                name, reason = self._connection.name, self.last_error
-                raise ConnectionLostError(f"{name} has no connection: {reason}", executed=False) from reason
+            session = await self._connection.ready_until(deadline)
             task = self._supervisor.tasks.spawn(operation(session))
             try:
                 return await asyncio.shield(task)

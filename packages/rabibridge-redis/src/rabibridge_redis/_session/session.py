@@ -37,15 +37,20 @@ class Session:
 
     Attributes:
         token: the name of the session, which cannot be guessed.
+        serves: the queues that it takes requests from.
         lost: set when it is lost or closed.
         error: why; ``None`` before.
+        blocked_for: not counted here: a server without memory refuses single requests.
     """
+
+    blocked_for = 0.0
 
     def __init__(self, endpoint: Endpoint, settings: Settings, name: str) -> None:
         """Prepare a session; :meth:`open` opens it."""
         self.endpoint, self.name = endpoint, name
         self.token = secrets.token_hex(16)
         self.prefix = f"rpc:{settings.namespace}:"
+        self.serves = set[str]()
         self.lost = asyncio.Event()
         self.error: ConnectionLostError | None = None
         options = redis_settings(settings)
@@ -220,22 +225,27 @@ class Session:
         except hiredis.ReplyError as error:
             raise permission_error(error, "a worker") from error
 
-    async def close(self, *queues: str) -> None:
-        """Put back what this session has taken from ``queues``, and end it."""
-        if self.error is None:
-            try:
+    async def close(self) -> None:
+        """Put back what this session has taken from the queues that it serves, and end it."""
+        try:
+            if self.error is None:
                 async with asyncio.timeout(_PATIENCE):
-                    while await self.ask("leave", self.token, *queues) == 0:
+                    while await self.ask("leave", self.token, *sorted(self.serves)) == 0:
                         continue
-            except (TimeoutError, ConnectionLostError, hiredis.ReplyError) as error:
-                _log.warning(
-                    "%s: closed without the server's consent: %s",
-                    self.name,
-                    error,
-                    extra=log_fields("connection.closed", instance=self.name, error=error),
-                )
-            await self.commands.close_gracefully()
-        self.fail(ConnectionLostError(f"{self.name} is closed"))
+                await self.commands.close_gracefully()
+        except (TimeoutError, ConnectionLostError, hiredis.ReplyError) as error:
+            _log.warning(
+                "%s: closed without the server's consent: %s",
+                self.name,
+                error,
+                extra=log_fields("connection.closed", instance=self.name, error=error),
+            )
+        finally:
+            self.fail(ConnectionLostError(f"{self.name} is closed"))
+
+    def give_up(self, error: ConnectionLostError) -> None:
+        """End the session at once."""
+        self.fail(error)
 
     def abandon(self) -> None:
         """End it without an event loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -38,6 +39,8 @@ class BlockedRequests:
         """Hold nothing. ``name`` is used in the log."""
         self._name = name
         self.why = ""
+        self._since = self._before = 0.0
+        self._clock: Callable[[], float] = time.monotonic  # the loop's, which may be asked in any thread
         self._held: list[tuple[RedisCaller, Request, bool, float | None]] = []
         self._over = asyncio.Event()
         self._over.set()
@@ -48,6 +51,8 @@ class BlockedRequests:
         expires = None if request.timeout is None else loop.time() + request.timeout
         self._held.append((caller, request, wants_reply, expires))
         is_first = not self.why
+        if is_first:
+            self._since, self._clock = loop.time(), loop.time
         self.why = why
         self._over.clear()
         if is_first:
@@ -67,9 +72,16 @@ class BlockedRequests:
                     if expires is None or expires > now:
                         caller.publish_again(request, wants_reply)
 
+    @property
+    def seconds(self) -> float:
+        """For how many seconds the server has accepted nothing, in all."""
+        return self._before + (self._clock() - self._since if self.why else 0.0)
+
     def end(self) -> None:
         """Hold nothing any more: the server accepts requests, or the connection is lost."""
         self._held.clear()
+        if self.why:
+            self._before = self.seconds
         self.why = ""
         self._over.set()
 

@@ -14,6 +14,7 @@ from rabibridge_core.errors import ConnectionLostError, ContentRejectedError, No
 from rabibridge_core.transport import Reply
 from rabibridge_redis._resp.refusals import is_blocked, permission_error
 from rabibridge_redis._resp.wire import FED, encode_message, encode_request, pack
+from rabibridge_redis._transport.batches import RequestBatch
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,19 +27,6 @@ __all__ = ["CallerHost", "RedisCaller"]
 
 _FULL = 0
 _ADDRESS = "stream:"
-_MOST_TOGETHER, _MOST_BYTES = 64, 256 * 1024
-"""How many requests, and how many bytes of them, are queued by one script: the server does nothing else meanwhile."""
-
-
-class _Batch:
-    """Requests with one routing key that are sent together: the arguments of the script, and who waits for what."""
-
-    __slots__ = ("arguments", "requests", "size")
-
-    def __init__(self) -> None:
-        self.arguments: list[str | bytes | int] = []
-        self.requests: list[tuple[Request, bool]] = []
-        self.size = 0
 
 
 class CallerHost(Protocol):
@@ -92,7 +80,7 @@ class RedisCaller:
         self._unconfirmed: set[bytes] = set()
         self._reported: set[bytes] = set()
         self._address = b""
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[str, RequestBatch] = {}
         self.connected()
 
     def connected(self) -> None:
@@ -163,18 +151,13 @@ class RedisCaller:
 
     def _publish(self, session: Session, request: Request, *, wants_reply: bool) -> None:
         self._unconfirmed.add(request.correlation_id)
-        key, timeout, body = request.routing_key, request.timeout, request.body
+        key, timeout = request.routing_key, request.timeout
         if not self._batches:
             session.commands.before_write(self._publish_all)
         if (batch := self._batches.get(key)) is None:
-            batch = self._batches[key] = _Batch()
-        batch.arguments += (
-            "" if timeout is None else math.ceil(timeout * 1000),
-            encode_request(request, self._address, wants_reply=wants_reply), body,
-        )  # fmt: skip
-        batch.requests.append((request, wants_reply))
-        batch.size += len(body)
-        if len(batch.requests) >= _MOST_TOGETHER or batch.size >= _MOST_BYTES:
+            batch = self._batches[key] = RequestBatch()
+        ttl_ms = "" if timeout is None else math.ceil(timeout * 1000)
+        if batch.add(request, wants_reply, ttl_ms, encode_request(request, self._address, wants_reply=wants_reply)):
             del self._batches[key]
             session.run("publish", self._published, batch.requests, key, *batch.arguments)
 

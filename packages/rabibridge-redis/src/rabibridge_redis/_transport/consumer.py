@@ -87,6 +87,7 @@ class RedisConsumer:
         self.session, self.error = session, None
         self.spec = replace(self.spec, redeclare=False)  # only once: later the queue may be another worker's
         self._idle = False
+        session.serves.add(self.spec.name)
         session.run("join", _log_refusal, self.spec.name, self.spec.name, self.name, _ACTIVE)
         self._schedule()
 

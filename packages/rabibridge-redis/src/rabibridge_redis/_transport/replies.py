@@ -10,6 +10,7 @@ import hiredis
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_redis._resp.wire import REPLY, encode_message
+from rabibridge_redis._transport.batches import ReplyBatch
 from rabibridge_redis._transport.receivers import Receivers
 
 if TYPE_CHECKING:
@@ -21,19 +22,6 @@ __all__ = ["Replies"]
 _log = get_logger(__name__)
 _RECEIVER = re.compile(rb"[0-9a-f]{32}\.[0-9]{1,9}")
 """The form of a reply address: a request cannot make a worker write anywhere else."""
-_MOST_TOGETHER, _MOST_BYTES = 64, 256 * 1024
-"""How many replies, and how many bytes of them, are sent to one session in one entry of its stream."""
-
-
-class _Batch:
-    """Replies to one session that are sent together: the fields of the entry, and whom they are for."""
-
-    __slots__ = ("fields", "receivers", "size")
-
-    def __init__(self) -> None:
-        self.fields: list[str | bytes] = []
-        self.receivers: list[bytes] = []
-        self.size = 0
 
 
 class Replies(Receivers):
@@ -49,7 +37,7 @@ class Replies(Receivers):
         self.name = name
         self._dead_letter_bytes = dead_letter_bytes
         self._late: list[tuple[bytes, bytes, Reply]] = []
-        self._batches: dict[bytes, _Batch] = {}
+        self._batches: dict[bytes, ReplyBatch] = {}
 
     def send_late_replies(self) -> None:
         """Called with a new session: send what was to be sent while there was none."""
@@ -69,12 +57,8 @@ class Replies(Receivers):
             session.commands.before_write(self.write_replies)
         token = receiver[:32]
         if (batch := self._batches.get(token)) is None:
-            batch = self._batches[token] = _Batch()
-        body = reply.body
-        batch.fields += ("m", encode_message(REPLY, receiver, correlation_id, reply), "b", body)
-        batch.receivers.append(receiver)
-        batch.size += len(body)
-        if len(batch.receivers) >= _MOST_TOGETHER or batch.size >= _MOST_BYTES:
+            batch = self._batches[token] = ReplyBatch()
+        if batch.add(receiver, encode_message(REPLY, receiver, correlation_id, reply), reply.body):
             del self._batches[token]
             self._write(session, token, batch)
 
@@ -85,7 +69,7 @@ class Replies(Receivers):
             for token, batch in batches.items():
                 self._write(session, token, batch)
 
-    def _write(self, session: Session, token: bytes, batch: _Batch) -> None:
+    def _write(self, session: Session, token: bytes, batch: ReplyBatch) -> None:
         inbox = session.key("i", token.decode())
         session.commands.send(self._replies_sent, batch.receivers, "XADD", inbox, "NOMKSTREAM", "*", *batch.fields)
 

@@ -6,11 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import CloseOnce, TaskSet
+from rabibridge_core._connection.supervisor import SupervisedConnection
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
-from rabibridge_core.transport import ConnectionState
-from rabibridge_redis._session.supervisor import Supervisor
+from rabibridge_core.transport import ConnectionCounts, ConnectionState
+from rabibridge_redis._session.opener import RedisOpener
 from rabibridge_redis._transport.blocking import BlockedRequests, accepts_something
 from rabibridge_redis._transport.caller import RedisCaller
 from rabibridge_redis._transport.consumer import RedisConsumer
@@ -48,7 +49,10 @@ class RedisTransport(Replies):
         super().__init__(name, options.dead_letter_bytes)
         self.namespace = settings.namespace
         self.max_message_size = options.max_message_size
-        self._supervisor = Supervisor(settings, name, self._set_up, self._lost, self._gave_up)
+        self._connection = SupervisedConnection(
+            RedisOpener(settings, name), settings, name, self._set_up, self._gave_up,
+            on_ready=self._ready, on_lost=self._lost, packages=("rabibridge_redis",),
+        )  # fmt: skip
         self._blocking = BlockedRequests(name)
         self._tasks = TaskSet()
         self._close_once = CloseOnce()
@@ -61,20 +65,19 @@ class RedisTransport(Replies):
     @property
     def session(self) -> Session | None:
         """The session; ``None`` while there is none."""
-        session = self._supervisor.session
+        session = self._connection.session
         return None if session is None or session.error is not None else session
 
     @property
     def state(self) -> ConnectionState:
         """The state of the connection."""
-        lost = self._supervisor.session is not None and self.session is None
-        return ConnectionState.LOST if lost else self._supervisor.state
+        return ConnectionState.LOST if self._connection.session and not self.session else self._connection.state
 
     @property
     def last_error(self) -> Exception | None:
         """The last error of the connection; ``None`` while it is ready."""
-        session = self._supervisor.session
-        return self._supervisor.last_error if session is None else session.error
+        session = self._connection.session
+        return self._connection.last_error if session is None else session.error
 
     streams = True
     """Whether it carries streams."""
@@ -84,6 +87,10 @@ class RedisTransport(Replies):
         """Its consumers."""
         return self._consumers
 
+    def connection_counts(self) -> ConnectionCounts:
+        """Return what has happened to the connections since the transport was made."""
+        return self._connection.counts()._replace(blocked=self._blocking.seconds)
+
     @property
     def blocked(self) -> str:
         """Why the server accepts nothing new for now; empty if it does."""
@@ -91,19 +98,18 @@ class RedisTransport(Replies):
 
     async def connect(self) -> None:
         """Connect, and stay connected from then on."""
-        await self._supervisor.connect()
+        await self._connection.connect()
 
     async def close(self) -> None:
         """Close permanently. What is unsettled goes back to its queue."""
         await self._close_once(self._close)
 
     async def _close(self) -> None:
-        queues = [consumer.spec.name for consumer in self._consumers]
         for consumer in self._consumers:
             consumer.flush()
         if self._maintaining is not None:
             self._maintaining.cancel()
-        await self._supervisor.close(*queues)
+        await self._connection.close()
         self._end(ConnectionLostError(f"{self.name} is closed"))
         for task in list(self._tasks):
             task.cancel()
@@ -123,22 +129,22 @@ class RedisTransport(Replies):
 
     def abandon(self) -> None:
         """Close permanently, without an event loop and without telling anybody."""
-        self._supervisor.abandon()
+        self._connection.abandon()
         self._callers.clear()
         self._consumers.clear()
 
     async def wait_closed(self) -> None:
         """Wait until it is closed; raise the error that closed it, unless :meth:`close` did."""
-        await self._supervisor.wait_closed()
+        await self._connection.wait_closed()
 
     def abort(self, reason: str = "aborted on request") -> None:
         """Cut the connection, as a failure of the network would."""
-        if self._supervisor.session is not None:
-            self._supervisor.session.fail(ConnectionLostError(reason))
+        if self._connection.session is not None:
+            self._connection.session.fail(ConnectionLostError(reason))
 
     async def open_caller(self, events: CallerEvents, /) -> RedisCaller:
         """Prepare to send requests and receive replies."""
-        await self._supervisor.within_timeout()
+        await self._connection.ready_in_time()
         self._numbers += 1
         caller = RedisCaller(self, events, self._numbers)
         self._callers.append(caller)
@@ -146,16 +152,16 @@ class RedisTransport(Replies):
 
     async def declare(self, queue: ServiceQueue, /) -> None:
         """Declare a queue and its routing keys."""
-        await declare(await self._supervisor.within_timeout(), queue)
+        await declare(await self._connection.ready_in_time(), queue)
 
     async def delete_unused(self, queue: ServiceQueue, /) -> bool:
         """Delete a queue unless it has consumers or waiting requests; return whether it is gone."""
-        return await delete_unused(await self._supervisor.within_timeout(), queue)
+        return await delete_unused(await self._connection.ready_in_time(), queue)
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RedisConsumer:
         """Declare a queue and take requests from it."""
         if self.state in (ConnectionState.IDLE, ConnectionState.CONNECTING, ConnectionState.CLOSED):
-            await self._supervisor.ready()
+            await self._connection.ready()
         self._numbers += 1
         consumer = RedisConsumer(self, queue, events, self._numbers)
         self._consumers.append(consumer)
@@ -175,7 +181,7 @@ class RedisTransport(Replies):
     async def receive_control(self, key: str, received: Callable[[ControlRequest], None], /) -> None:
         """Receive control requests, on this session and on all that follow."""
         if self.state in (ConnectionState.IDLE, ConnectionState.CONNECTING, ConnectionState.CLOSED):
-            await self._supervisor.ready()
+            await self._connection.ready()
         self._control = key, received
         if (session := self.session) is not None:
             session.commands.subscribe(session.key("b", key))
@@ -200,14 +206,9 @@ class RedisTransport(Replies):
                         error,
                         extra=log_fields("queue.refused", instance=self.name, queue=consumer.spec.name, error=error),
                     )
-        asyncio.get_running_loop().call_soon(self._ready, session)
 
-    def _ready(self, session: Session) -> None:
-        """Called when the supervisor has taken over a session that is set up."""
-        if self.session is not session:
-            if session.error is None and self.state is not ConnectionState.CLOSED:
-                asyncio.get_running_loop().call_soon(self._ready, session)
-            return
+    def _ready(self, _session: Session) -> None:
+        """Called when a session that is set up counts as ready."""
         for caller in self._callers:
             caller.connected()
         self.send_late_replies()
@@ -245,7 +246,7 @@ class RedisTransport(Replies):
             ConnectionLostError: it is closed; ``executed`` is ``False``.
         """
         while True:
-            session = await self._supervisor.ready()
+            session = await self._connection.ready()
             if session.error is not None:  # the supervisor has not noticed yet
                 await asyncio.sleep(0)
             elif session.commands.paused:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
-from rabibridge._connection.dialer import Dialer
-from rabibridge._connection.session import Session
-from rabibridge._connection.tls import check_tls
-from rabibridge._connection.tls_errors import TLSRefusedError
 from rabibridge_core._concurrency.backoff import Backoff
+from rabibridge_core._connection.sessions import SessionT
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from rabibridge_core.settings import Settings
+    from rabibridge_core._connection.sessions import Opener
     from rabibridge_core.settings.endpoints import Endpoint
 
 __all__ = ["Connector"]
@@ -29,18 +26,13 @@ _MAX_DELAY = 5.0
 _MAX_REFUSALS = 8
 """How often in a row a broker that has accepted us before may refuse the log-in before we give up: the service that
 checks passwords may be down for a moment."""
-_LEADER_ELECTION_TIME = 1.0
-"""How long a cluster that has lost a node may take to elect new leaders of its quorum queues, in seconds."""
-_FINDS_NEW_LEADERS = (3, 12, 5)
-"""From this version on, a channel that uses a queue without a leader finds the new leader by itself. Earlier versions
-refuse all its operations on that queue until the lost node is back."""
 _LOG_INTERVAL = 60.0
 """How often to log why there is still no connection, in seconds."""
 _FIRST_LOG_INTERVAL = 2.0
 """The same while somebody waits for the first connection, which is given up after a while."""
 
 
-class Connector:
+class Connector(Generic[SessionT]):
     """Connects to one of several hosts.
 
     The hosts are tried in turn. The delay after each round doubles from 50 ms up to 5 s; half of it is random, so that
@@ -49,26 +41,25 @@ class Connector:
 
     def __init__(
         self,
-        settings: Settings,
+        opener: Opener[SessionT],
+        endpoints: Sequence[Endpoint],
         name: str,
-        set_up: Callable[[Session], Awaitable[None]],
+        set_up: Callable[[SessionT], Awaitable[None]],
         on_failure: Callable[[Exception], None],
         on_refused: Callable[[ConfigurationError | None], None],
     ) -> None:
         """Prepare to connect.
 
         Args:
-            settings: endpoints, timeouts and limits.
+            opener: opens sessions.
+            endpoints: the hosts, in the order in which they are tried.
             name: the name under which the broker lists the connection.
             set_up: called with every new connection before it counts as ready.
             on_failure: called with the reason after each failed attempt.
-            on_refused: called after each failed round, with the reason if every host refuses TLS or the certificate.
-
-        Raises:
-            ConfigurationError: the settings for TLS contradict each other.
+            on_refused: called after each failed round, with the reason if every host refuses in a way that can be
+                cured while the program runs, such as a certificate.
         """
-        check_tls(settings)
-        self._settings = settings
+        self._opener, self._endpoints = opener, endpoints
         self._name = name
         self._set_up = set_up
         self._on_failure = on_failure
@@ -83,9 +74,8 @@ class Connector:
         self._logged_at: float | None = None
         self._logged_kinds = set[type[Exception]]()
         self._logged_refusal = ""
-        self._dialer = Dialer()
 
-    async def connect(self, timeout: float | None) -> Session:
+    async def connect(self, timeout: float | None) -> SessionT:
         """Try all hosts until a connection is set up, and return it.
 
         Args:
@@ -100,7 +90,7 @@ class Connector:
         self._deadline = deadline = None if timeout is None else loop.time() + timeout
         while True:
             refusals: list[ConfigurationError] = []
-            for endpoint in self._settings.endpoints:
+            for endpoint in self._endpoints:
                 session = await self._try(endpoint, refusals)
                 if session is not None:
                     self._last_endpoint = endpoint
@@ -108,7 +98,7 @@ class Connector:
                     return session
             if refusals and self._last_endpoint is None:
                 raise refusals[0]
-            self._on_refused(refusals[0] if len(refusals) == len(self._settings.endpoints) else None)
+            self._on_refused(refusals[0] if len(refusals) == len(self._endpoints) else None)
             delay = self._backoff.next()
             if deadline is not None:
                 remaining = deadline - loop.time()
@@ -125,19 +115,20 @@ class Connector:
         self._lost_at = at
         self._backoff.reset()
 
-    async def _try(self, endpoint: Endpoint, refusals: list[ConfigurationError]) -> Session | None:
+    async def _try(self, endpoint: Endpoint, refusals: list[ConfigurationError]) -> SessionT | None:
         """Return a connection that is set up, or ``None`` if another attempt may succeed.
 
-        A refusal of TLS or of a certificate is added to ``refusals``. However often that happens, it does not end the
-        attempts of a program that was connected: files and brokers are mended while it runs.
+        A refusal that can be cured, such as that of a certificate, is added to ``refusals``. However often that
+        happens, it does not end the attempts of a program that was connected: files and brokers are mended while it
+        runs.
 
         Raises:
             ConfigurationError: the broker refuses the connection permanently.
         """
-        session: Session | None = None
+        session: SessionT | None = None
         try:
-            session = await Session.connect(endpoint, self._settings, self._name, self._dialer)
-            await self._await_leader_election(session)
+            session = await self._opener.open(endpoint)
+            await self._opener.settled(session, self._last_endpoint, self._lost_at)
             await self._set_up(session)
             if session.error is not None:
                 raise session.error
@@ -146,7 +137,7 @@ class Connector:
                 await session.close()
             if not isinstance(error, Exception):
                 raise
-            if isinstance(error, TLSRefusedError):
+            if isinstance(error, self._opener.curable):
                 refused = ConfigurationError(str(error))
                 refused.__cause__ = error.__cause__
                 refusals.append(refused)
@@ -161,33 +152,26 @@ class Connector:
                     extra=log_fields("connection.attempt_failed", instance=self._name, peer=endpoint, error=error),
                 )  # fmt: skip
                 error = ConnectionLostError(f"{type(error).__name__}: {error}", executed=False)
-            self._record(error, tls=bool(refusals) and error is refusals[-1])
+            self._record(error, curable=bool(refusals) and error is refusals[-1])
             return None
         return session
 
-    async def _await_leader_election(self, session: Session) -> None:
-        """Wait until a cluster that has just lost a node has elected new leaders, if its version requires that."""
-        if self._last_endpoint not in (None, session.endpoint) and session.broker_version < _FINDS_NEW_LEADERS:
-            remaining = self._lost_at + _LEADER_ELECTION_TIME - asyncio.get_running_loop().time()
-            if remaining > 0:
-                await asyncio.sleep(remaining)
-
-    def _record(self, error: Exception, *, tls: bool) -> None:
+    def _record(self, error: Exception, *, curable: bool) -> None:
         """Report why an attempt failed, and log it the first time and then once per interval."""
         now = asyncio.get_running_loop().time()
         self._attempts += 1
-        if tls and self._last_endpoint is None:
-            if len(self._settings.endpoints) > 1:  # otherwise it ends the attempts, which is logged
+        if curable and self._last_endpoint is None:
+            if len(self._endpoints) > 1:  # otherwise it ends the attempts, which is logged
                 _log.warning(
                     "%s: %s; trying the other hosts", self._name, error,
                     extra=log_fields(
                         "connection.attempt_failed", instance=self._name, attempt=self._attempts, error=error
                     ),
                 )  # fmt: skip
-        elif self._is_worth_a_line(error, now, tls=tls):
+        elif self._is_worth_a_line(error, now, curable=curable):
             self._logged_at = now
             left = "" if self._deadline is None else f" for another {max(self._deadline - now, 0):.1f} s"
-            level = logging.ERROR if tls else logging.WARNING
+            level = logging.ERROR if curable else logging.WARNING
             _log.log(
                 level, "%s: %s; attempt %d, retrying%s", self._name, error, self._attempts, left,
                 extra=log_fields("connection.attempt_failed", instance=self._name, attempt=self._attempts, error=error),
@@ -195,10 +179,10 @@ class Connector:
         self._failure = error
         self._on_failure(error)
 
-    def _is_worth_a_line(self, error: Exception, now: float, *, tls: bool) -> bool:
+    def _is_worth_a_line(self, error: Exception, now: float, *, curable: bool) -> bool:
         interval = _LOG_INTERVAL if self._deadline is None else _FIRST_LOG_INTERVAL
-        is_news = tls and str(error) != self._logged_refusal
-        if tls:
+        is_news = curable and str(error) != self._logged_refusal
+        if curable:
             self._logged_refusal = str(error)
         if self._logged_at is None or now - self._logged_at > interval:
             self._logged_kinds.clear()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
-from rabibridge._connection.connector import Connector
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._concurrency.left_tasks import drop_tasks
+from rabibridge_core._connection.connector import Connector
+from rabibridge_core._connection.sessions import SessionT
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
@@ -18,51 +19,56 @@ from rabibridge_core.transport import ConnectionCounts, ConnectionState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from rabibridge._connection.session import Session
+    from rabibridge_core._connection.sessions import Opener
     from rabibridge_core.settings import Settings
 
 __all__ = ["SupervisedConnection"]
 
 _log = get_logger(__name__)
-_LIBRARIES = ("aiormq", "aio_pika", "rabibridge", "rabibridge_core")
-"""Packages whose tasks serve connections."""
 _FIRST_DELAY = 0.05
 _STABLE_AFTER = 1.0
 """A connection that was open for more than this many seconds is replaced without delay when it is lost."""
 
 
-class SupervisedConnection:
+class SupervisedConnection(Generic[SessionT]):
     """Connects, and reconnects whenever the connection is lost, until it is closed or permanently refused."""
 
     def __init__(
         self,
+        opener: Opener[SessionT],
         settings: Settings,
         name: str,
-        set_up: Callable[[Session], Awaitable[None]],
+        set_up: Callable[[SessionT], Awaitable[None]],
         on_give_up: Callable[[Exception], None],
-        on_refused: Callable[[ConfigurationError | None], None],
+        on_refused: Callable[[ConfigurationError | None], None] | None = None,
+        on_ready: Callable[[SessionT], None] | None = None,
+        on_lost: Callable[[SessionT, ConnectionLostError], None] | None = None,
+        packages: tuple[str, ...] = (),
     ) -> None:
         """Prepare to connect.
 
         Args:
-            settings: endpoints, timeouts and limits.
+            opener: opens sessions.
+            settings: endpoints, and the time that the first connection may take.
             name: the name under which the broker lists the connection.
             set_up: called with every new connection before it counts as ready.
             on_give_up: called with the reason when no further connection will be made.
             on_refused: called while there is no connection: with the reason if it takes a mended certificate or broker
                 to make one, with ``None`` if waiting may help.
-
-        Raises:
-            ConfigurationError: the settings for TLS contradict each other.
+            on_ready: called with every new connection once it counts as ready.
+            on_lost: called with every connection that is lost, and why.
+            packages: packages besides those of RabiBridge whose tasks serve the connection.
         """
         self.state = ConnectionState.IDLE
         self.last_error: Exception | None = None
-        self.session: Session | None = None
+        self.session: SessionT | None = None
         self.name = name
         self._connect_timeout = settings.connect_timeout
-        self._connector = Connector(settings, name, set_up, self._on_attempt_failed, self._on_tls_refused)
-        self._on_give_up = on_give_up
-        self._on_refused = on_refused
+        self._connector = Connector(
+            opener, settings.endpoints, name, set_up, self._on_attempt_failed, self._on_curable_refusal
+        )
+        self._on_give_up, self._on_refused, self._on_set_up, self._on_lost = on_give_up, on_refused, on_ready, on_lost
+        self._packages = ("rabibridge", "rabibridge_core", *packages)
         self._refusal: ConfigurationError | None = None
         self._decided = asyncio.Event()  # ready, failed or closed: nothing to wait for
         self._closed = asyncio.Event()
@@ -105,7 +111,7 @@ class SupervisedConnection:
         finally:
             self._connecting -= 1
 
-    async def ready(self) -> Session:
+    async def ready(self) -> SessionT:
         """Wait for a connection that is set up, and return it.
 
         Raises:
@@ -127,6 +133,24 @@ class SupervisedConnection:
                 raise ConnectionLostError(str(why), executed=False) from why.__cause__
             await self._decided.wait()
         return self.session
+
+    async def ready_in_time(self) -> SessionT:
+        """Wait for a connection as :meth:`ready`, but not longer than ``connect_timeout``.
+
+        Raises:
+            ConnectionLostError: as of :meth:`ready`, or it takes too long.
+            ConfigurationError: as of :meth:`ready`.
+        """
+        return await self.ready_until(asyncio.get_running_loop().time() + self._connect_timeout)
+
+    async def ready_until(self, deadline: float) -> SessionT:
+        """Wait as :meth:`ready_in_time`, but until ``deadline`` on the clock of the event loop."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.ready()
+        except TimeoutError:
+            reason = self.last_error
+            raise ConnectionLostError(f"{self.name} has no connection: {reason}", executed=False) from reason
 
     async def close(self) -> None:
         """Close permanently. Closing completes even if the caller is cancelled."""
@@ -150,9 +174,9 @@ class SupervisedConnection:
         self.state = ConnectionState.CLOSED
         session, self.session = self.session, None
         if session is not None:
-            session.multiplexer.abandon()
+            session.abandon()
         if self._running is not None:
-            drop_tasks(self._running.get_loop(), _LIBRARIES)
+            drop_tasks(self._running.get_loop(), self._packages)
 
     async def wait_closed(self) -> None:
         """Wait until it is closed; raise the error that closed it, unless :meth:`close` did."""
@@ -187,7 +211,7 @@ class SupervisedConnection:
             )  # fmt: skip
             session, self.session = self.session, None
             if session is not None:
-                session.multiplexer.shut(ConnectionLostError(str(error)))  # ends what is pending
+                session.give_up(ConnectionLostError(str(error)))  # ends what is pending
             self._finish()
             self._on_give_up(error)
         else:
@@ -203,11 +227,11 @@ class SupervisedConnection:
             self._on_ready(session)
             ready_since = loop.time()
             await session.lost.wait()
-            if session.multiplexer.forked:
+            if session.forked:
                 return
             lost_at = loop.time()
             self._losses += 1
-            self._blocked += session.multiplexer.blocked_for
+            self._blocked += session.blocked_for
             self.session = None
             self._decided.clear()
             self.state, self.last_error = ConnectionState.LOST, session.error
@@ -215,6 +239,8 @@ class SupervisedConnection:
                 "%s: %s; reconnecting", self.name, session.error,
                 extra=log_fields("connection.lost", instance=self.name, peer=session.endpoint, error=session.error),
             )  # fmt: skip
+            if self._on_lost is not None and session.error is not None:
+                self._on_lost(session, session.error)
             await session.close()
             self._connector.connection_lost(lost_at)
             if lost_at - ready_since > _STABLE_AFTER:
@@ -225,7 +251,7 @@ class SupervisedConnection:
     def counts(self) -> ConnectionCounts:
         """Return what has happened to the connections."""
         session = self.session
-        blocked = 0.0 if session is None else session.multiplexer.blocked_for
+        blocked = 0.0 if session is None else session.blocked_for
         return ConnectionCounts(self._losses, max(0, self._made - 1), self._blocked + blocked)
 
     def _is_connecting(self) -> bool:
@@ -235,14 +261,15 @@ class SupervisedConnection:
     def _on_attempt_failed(self, error: Exception) -> None:
         self.last_error = error
 
-    def _on_tls_refused(self, error: ConfigurationError | None) -> None:
+    def _on_curable_refusal(self, error: ConfigurationError | None) -> None:
         """Let everybody who waits for a connection know that waiting does not help, or that it may help again."""
         self._refusal = error
         if self.state is ConnectionState.LOST:
             (self._decided.clear if error is None else self._decided.set)()
-            self._on_refused(error)
+            if self._on_refused is not None:
+                self._on_refused(error)
 
-    def _on_ready(self, session: Session) -> None:
+    def _on_ready(self, session: SessionT) -> None:
         self.session, self._refusal = session, None
         self._made += 1
         self._was_ready = True
@@ -252,6 +279,8 @@ class SupervisedConnection:
             extra=log_fields("connection.ready", instance=self.name, peer=session.endpoint),
         )  # fmt: skip
         self._decided.set()
+        if self._on_set_up is not None:
+            self._on_set_up(session)
 
 
 def _cancelled_by_program(name: str) -> ConnectionLostError:
