@@ -8,6 +8,7 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 from rabibridge_core.transport.control import ControlReceiver, ControlRequest
 from rabibridge_core.transport.counting import ConnectionCounter, ConnectionCounts
 from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, CopyVoucher, FeedRefusal, Refusal
+from rabibridge_core.transport.held_requests import HeldBroadcast, HeldRequest, RequestHolder
 from rabibridge_core.transport.location import BrokerAddress, Located
 from rabibridge_core.transport.messages import (
     Delivery,
@@ -46,6 +47,8 @@ __all__ = [
     "FeedRefusal",
     "HeaderValue",
     "Headers",
+    "HeldBroadcast",
+    "HeldRequest",
     "IncomingBroadcast",
     "IncomingRequest",
     "Located",
@@ -54,6 +57,7 @@ __all__ = [
     "Refusal",
     "Reply",
     "Request",
+    "RequestHolder",
     "ServiceQueue",
     "Transport",
 ]

@@ -224,31 +224,48 @@ class RedisConsumer:
         """Ask for another reply, in the next turn of the loop."""
         self._loop.call_soon(self.events.reply_refused, delivery, error)
 
-    def send_reply(self, receiver: bytes, correlation_id: bytes, reply: Reply, /) -> None:
+    def send_reply(self, delivery: Delivery, reply: Reply, /) -> None:
         """Send a reply, now or on the next connection."""
-        self._host.send_reply(receiver, correlation_id, reply)
+        self._host.send_reply(delivery.caller, delivery.correlation_id, reply)
 
     def keep_dead(self, delivery: Delivery, reason: str, /) -> None:
         """Store a request among the dead letters."""
         self._host.keep_dead(self.spec.name, reason, delivery.deliveries, delivery.meta, delivery.body)
 
-    def probe(self, caller: bytes, /) -> None:
+    def probe(self, delivery: Delivery, /) -> None:
         """Ask whether a caller is still there."""
-        self._host.probe(caller)
+        self._host.probe(delivery.caller)
 
-    def settle(self, delivery: Delivery, /) -> None:
+    def accepted(self, delivery: Delivery, /) -> None:
+        """Called when a request leaves its queue, and its reply is still to come."""
+        self._settle(delivery)
+        self.answering[delivery] = None
+
+    def settled(self, delivery: Delivery, /) -> None:
+        """Called when nothing more will happen to a request."""
+        if not delivery.accepted:
+            self._settle(delivery)
+        self._done(delivery)
+
+    def given_back(self, delivery: Delivery, /) -> None:
+        """Put a request back into its queue."""
+        self.unsettled.pop(delivery, None)
+        if delivery.epoch == self._epoch:
+            self._return([delivery.id], counted=True)
+        self._schedule()
+        self._done(delivery)
+
+    def _settle(self, delivery: Delivery) -> None:
         """Remove a request from its queue, at the end of this turn of the loop, and make room for another."""
         self.unsettled.pop(delivery, None)
         if delivery.epoch == self._epoch:
             self._settled.append(delivery.id)
         self._schedule()
 
-    def give_back(self, delivery: Delivery, /) -> None:
-        """Put a request back into its queue."""
-        self.unsettled.pop(delivery, None)
-        if delivery.epoch == self._epoch:
-            self._return([delivery.id], counted=True)
-        self._schedule()
+    def _done(self, delivery: Delivery) -> None:
+        self.answering.pop(delivery, None)
+        if self.stopped:
+            self._leave_if_done()
 
     def _return(self, ids: list[bytes], *, counted: bool) -> None:
         session = self.session
@@ -256,16 +273,6 @@ class RedisConsumer:
             session.run(
                 "give_back", _log_refusal, self.spec.name, self.spec.name, self.name, "1" if counted else "0", *ids
             )
-
-    def accepted(self, delivery: Delivery, /) -> None:
-        """Called when a request was settled and its reply is still to come."""
-        self.answering[delivery] = None
-
-    def done(self, delivery: Delivery, /) -> None:
-        """Called when nothing more will happen to a request."""
-        self.answering.pop(delivery, None)
-        if self.stopped:
-            self._leave_if_done()
 
     def _leave_if_done(self) -> None:
         if self.busy or not self._nothing_asked.is_set():

@@ -199,25 +199,26 @@ class MemoryConsumer:
         """Ask for another reply, in the next turn of the loop, to a request that is not settled yet."""
         post(self.transport.loop, self._events.reply_refused, delivery, error)
 
-    def send_reply(self, message: Message, reply: Reply) -> None:
+    def send_reply(self, delivery: Delivery, reply: Reply) -> None:
         """Send a reply; it is lost where there is no connection, which happens only to accepted requests."""
-        transport = self.transport
+        transport, message = self.transport, delivery.message
         if transport.state is ConnectionState.READY:
             transport.act(lambda: self.broker.reply(message, reply, transport), publishes=True)
 
-    def dead_letter(self, message: Message, queue: str, reason: str) -> None:
+    def keep_dead(self, delivery: Delivery, reason: str) -> None:
         """Store a request among the broker's dead letters."""
+        message, queue = delivery.message, delivery.queue.spec.name
         self.transport.act(lambda: self.broker.dead_letter(message, queue, reason), publishes=True)
 
-    def probe(self, message: Message) -> None:
+    def probe(self, delivery: Delivery) -> None:
         """Ask the broker whether the caller is still connected."""
-        self.broker.probe(message, self.transport)
+        self.broker.probe(delivery.message, self.transport)
 
     def settled(self, delivery: Delivery) -> None:
         """Called when a delivery was settled for good: take the next request."""
         self.transport.act(lambda: self._release(delivery))
 
-    def rejected(self, delivery: Delivery) -> None:
+    def given_back(self, delivery: Delivery) -> None:
         """Called when a delivery was given back: return it to its queue, and take the next request."""
         self.transport.act(lambda: self._requeue(delivery))
 
