@@ -29,7 +29,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak stream-memory
-.PHONY: bench compare compare-sync compare-streams compare-protection bench-check overload scaling broker build clean
+.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection bench-check overload scaling broker build clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -49,8 +49,8 @@ $(TESTS_STAMP): $(STAMP)
 
 install: $(TESTS_STAMP)  ## Create the virtual environment
 
-demo: $(STAMP)  ## Run a RabbitMQ, a server and a client, and show their calls
-	@$(BIN)/python -m tools.demo
+demo: $(STAMP)  ## Run a RabbitMQ, a server and a client, and show their calls; ARGS=redis: over Redis
+	@$(BIN)/python -m tools.demo $(ARGS)
 
 test: check pytest  ## Everything that must pass: make check, then the tests
 
@@ -112,6 +112,10 @@ compare-sync: $(STAMP)  ## Measure synchronous callers alone, against nameko, Ce
 
 compare-streams: $(STAMP)  ## Measure streams alone, against grpc.aio and nats-py; a minute
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
+
+compare-redis: $(STAMP)  ## Measure calls over Redis alone, against Celery, arq, taskiq-redis and RabbitMQ; two minutes
+	@$(BIN)/python -m tools.redis_server --install --check
+	@$(BIN)/python -m benchmarks.compare_redis $(ARGS)
 
 compare-protection: $(STAMP)  ## Measure what users in requests, signatures and encryption cost; a minute
 	@$(BIN)/python -m benchmarks.protection $(ARGS)

@@ -101,13 +101,13 @@ ENTRIES = {
         ),
         Entry(
             "arq_redis", "arq", "arq_redis", "arq", "arq",
-            "unique ids, retries, the result is kept for an hour; worker and client poll every 5 ms (0.5 s by default)",
+            "unique ids, retries, the result is kept for an hour; both sides poll every 0.1 s (by default 0.5 s)",
             f"{_NO_BOUND}; results are polled for", through="Redis",
         ),
         Entry(
             "taskiq_redis", "taskiq-redis", "taskiq_redis", "redis", "taskiq-redis",
             "a stream with a consumer group, acknowledged after the task, the result is kept for a minute; the client "
-            "polls every 5 ms (0.2 s by default)",
+            "polls every 0.1 s (0.2 s by default)",
             f"{_NO_BOUND}; results are polled for", through="Redis",
         ),
         Entry(

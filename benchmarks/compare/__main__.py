@@ -19,9 +19,10 @@ from benchmarks.compare.payloads import measure_payloads
 from benchmarks.compare.report import Report
 from benchmarks.compare.rounds import measure, say
 from benchmarks.compare.stage import Stage
+from benchmarks.compare_redis.__main__ import compare as compare_redis
 from benchmarks.environments import ROOT, UnavailableError
 from benchmarks.protection.__main__ import compare as compare_protection
-from benchmarks.roster import BASELINE, ENTRIES, US
+from benchmarks.roster import BASELINE, BESIDE_RABBITMQ, BESIDE_REDIS, US
 from benchmarks.streams.__main__ import compare as compare_streams
 from benchmarks.streams.roster import CONTENDERS as STREAMS
 from benchmarks.synchronous.__main__ import compare as compare_synchronous
@@ -44,14 +45,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--in-flight", type=int, nargs="+", default=[1, 16, 128, 1024], metavar="N", help="numbers of calls in flight"
     )
-    everybody = list(ENTRIES)
-    only = f"run only these contenders: {', '.join(everybody)}"
-    parser.add_argument("--only", nargs="+", choices=everybody, default=everybody, metavar="CONTENDER", help=only)
+    only = f"run only these contenders: {', '.join(BESIDE_RABBITMQ)}"
+    parser.add_argument(
+        "--only", nargs="+", choices=BESIDE_RABBITMQ, default=BESIDE_RABBITMQ, metavar="CONTENDER", help=only
+    )
     parser.add_argument("--no-payloads", action="store_true", help="skip large arguments")
     parser.add_argument("--no-footprint", action="store_true", help="skip imports and idle clients")
     parser.add_argument("--no-synchronous", action="store_true", help="skip synchronous callers")
     parser.add_argument("--no-streams", action="store_true", help="skip streams")
     parser.add_argument("--no-protection", action="store_true", help="skip users, signatures and encryption")
+    parser.add_argument("--no-redis", action="store_true", help="skip the libraries over Redis")
     parser.add_argument("--no-write", action="store_true", help="change no file; print the tables to standard output")
     return parser.parse_args()
 
@@ -88,6 +91,11 @@ def main() -> int:
             )
         if not options.no_protection:
             compare_protection(broker, turns=3 * options.rounds, keep=not options.no_write)
+        if not options.no_redis:
+            compare_redis(
+                broker, only=BESIDE_REDIS, in_flight=[1, 128], rounds=options.rounds, seconds=options.seconds,
+                keep=not options.no_write,
+            )  # fmt: skip
     if not report.measured.rounds:
         return 1
     if not options.no_write:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.environments import interpreter, nats_server
 from benchmarks.roster import ENTRIES
 from tools.broker import BrokerError
+from tools.redis_server import find_redis_server
 
 if TYPE_CHECKING:
     from tools.broker import Broker
@@ -39,6 +40,8 @@ def describe(broker: Broker, names: list[str]) -> dict[str, str]:
             found |= _versions(home, names)
     if "c" in homes:
         found["librabbitmq"] = _first_number(["pkg-config", "--modversion", "librabbitmq"])
+    if any(ENTRIES[name].through == "Redis" for name in names):
+        found["redis-server"] = _first_number([find_redis_server() or "redis-server", "--version"])
     if any(ENTRIES[name].through == "NATS" for name in names):
         found["nats-server"] = _first_number([nats_server(), "--version"])
     return {name: value for name, value in found.items() if value}

@@ -1,4 +1,4 @@
-"""arq: jobs in a sorted set of Redis, a worker in the process of the server; both sides poll often."""
+"""arq: jobs in a sorted set of Redis, a worker in the process of the server; both poll more often than by default."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from benchmarks.contenders.base import Caller, Service, Side
 
-_POLL = 0.005
+_POLL = 0.1
 
 
 class _Client:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery  # pyright: ignore[reportMissingImports]
-from celery.signals import worker_ready  # pyright: ignore[reportMissingImports]
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,10 +58,10 @@ class _Server:
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     app, _ = _app(url, service)
     ready = threading.Event()
-    worker_ready.connect(lambda **_: ready.set(), weak=False)
     worker = app.WorkController(
-        pool_cls="threads", concurrency=16, without_gossip=True, without_mingle=True, without_heartbeat=True
-    )
+        pool_cls="threads", concurrency=16, without_gossip=True, without_mingle=True, without_heartbeat=True,
+        ready_callback=lambda _: ready.set(),
+    )  # fmt: skip
     threading.Thread(target=worker.start, daemon=True).start()
     if not await asyncio.to_thread(ready.wait, _READY_TIMEOUT):
         raise RuntimeError("the worker of Celery did not start")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from benchmarks.contenders.base import Caller, Service, Side
 
-_POLL = 0.005
+_POLL = 0.1
 _KEPT = 60
 
 
