@@ -1,13 +1,19 @@
-"""Show RabiBridge at work: a RabbitMQ, a server process and a client process. It cleans up after itself."""
+"""Show RabiBridge at work: a broker, a server process and a client process. It cleans up after itself.
+
+``python -m tools.demo`` starts a RabbitMQ, ``python -m tools.demo redis`` a Redis, and ``memory`` neither.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
 from pathlib import Path
 
+from tools.apt import apt_install
 from tools.broker import Broker, BrokerError, GivenBroker, provide_broker
+from tools.redis_server import URL_VARIABLE, PrivateRedis, find_redis_server
 
 _FOLDER = Path(__file__).parents[1] / "examples" / "demo"
 _READY_TIMEOUT = 60.0
@@ -62,16 +68,41 @@ def _provide() -> Broker | None:
     return broker
 
 
-def main() -> int:
+def _in_memory() -> int:
+    print("The demo runs on the in-memory broker, in one process.", flush=True)
+    return asyncio.run(_run_script("in_memory.py", "memory://"))
+
+
+def _over_rabbitmq() -> int:
     print("Starting a RabbitMQ ...", flush=True)
     broker = _provide()
     if broker is None:
-        print("So the demo runs on the in-memory broker, in one process.", flush=True)
-        return asyncio.run(_run_script("in_memory.py", "memory://"))
+        return _in_memory()
     with broker:
         whose = "yours" if isinstance(broker, GivenBroker) else "a private one, gone when the demo ends"
         print(f"RabbitMQ answers on {broker.host}:{broker.port} ({whose}).", flush=True)
-        status = asyncio.run(_two_processes(broker.url))
+        return asyncio.run(_two_processes(broker.url))
+
+
+def _over_redis() -> int:
+    print("Starting a Redis ...", flush=True)
+    if url := os.environ.get(URL_VARIABLE):
+        return asyncio.run(_two_processes(url))
+    if find_redis_server() is None and not apt_install("redis-server"):
+        print("No Redis can be had here: no redis-server, no valkey-server, and no way to install one.")
+        return _in_memory()
+    with PrivateRedis() as server:
+        print(f"Redis answers on 127.0.0.1:{server.port} (a private one, gone when the demo ends).", flush=True)
+        return asyncio.run(_two_processes(server.url))
+
+
+_BROKERS = {"rabbitmq": _over_rabbitmq, "redis": _over_redis, "memory": _in_memory}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
+    parser.add_argument("broker", nargs="?", choices=list(_BROKERS), default="rabbitmq", help="what carries the calls")
+    status = _BROKERS[parser.parse_args().broker]()
     print("\nDone: server and client are stopped." if status == 0 else "\nThe demo failed.")
     return status
 

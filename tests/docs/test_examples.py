@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.docs.blocks import ROOT
 from tests.docs.processes import clean_environment, run_python, running
 
+ANY_BROKER = ROOT / "examples" / "any_broker"
 SHOP = ROOT / "examples" / "shop"
 
 
@@ -16,4 +19,25 @@ def test_the_shop(vhost_url: str) -> None:
         "2 x tea: 5.00",
         "there is only 1 tea left",
         "{'tea': 1, 'cup': 1}",
+    ]
+
+
+@pytest.fixture(params=["memory", "RabbitMQ", "Redis"])
+def any_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a broker of each kind."""
+    if request.param == "memory":
+        return "memory://"
+    url: str = request.getfixturevalue("vhost_url" if request.param == "RabbitMQ" else "redis_url")
+    return url
+
+
+def test_one_program_on_every_broker(any_url: str) -> None:
+    printed = run_python(["greetings.py"], ANY_BROKER, clean_environment(any_url))
+    assert printed.splitlines() == [
+        "result: Hello, Ada!",
+        "error of the function: builtins.ValueError nobody to greet",
+        "no such service: NoRouteError",
+        "stream: [3, 2, 1]",
+        "too late: ended at its deadline",
+        "too many at once: some are refused: True",
     ]

@@ -14,7 +14,7 @@ __all__ = [
     "too_large",
 ]
 
-NO_ROUTE = "no worker has registered a service of that name and kind on this virtual host"
+NO_ROUTE = "no worker has registered a service of that name and kind on this broker"
 """Detail of NoRouteError."""
 
 QUEUE_FULL = "the queue of the service is full; the call was not queued, retry it later"
