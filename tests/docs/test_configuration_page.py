@@ -15,7 +15,9 @@ import pytest
 from rabibridge.settings import RABBITMQ, RabbitMQSettings
 from rabibridge_core.settings import Settings
 from rabibridge_core.settings.fields import CheckedSettings, SettingRule, rules_of
+from rabibridge_core.settings.tls_settings import TLSSettings
 from rabibridge_core.settings.transports import CONNECTION_FIELDS
+from rabibridge_redis.settings import RedisSettings
 
 _PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
@@ -71,7 +73,7 @@ def _secrets() -> str:
     password = RABBITMQ.variable("password")
     files = f"`RABIBRIDGE_PASSWORD_FILE` or `{password}_FILE`"
     rows = [("password", f"`{password}`", files, f"`{password}_FILE` in `[rabbitmq]`")]
-    for name, rule in (rules_of(Settings) | rules_of(RabbitMQSettings)).items():
+    for name, rule in (rules_of(Settings) | rules_of(RabbitMQSettings) | rules_of(RedisSettings)).items():
         if rule.secret:
             key = name.upper()
             rows.append((f"`{name}`", f"`RABIBRIDGE_{key}`", f"`RABIBRIDGE_{key}_FILE`", f"`{key}_FILE` in `[app]`"))
@@ -83,6 +85,7 @@ def _tables() -> dict[str, str]:
         "connection": _connection(),
         "application": _table(Settings),
         "rabbitmq": _table(RabbitMQSettings),
+        "redis": _table(RedisSettings),
         "tls": _table(RabbitMQSettings, "tls"),
         "run": _table(Settings, "run"),
         "security": _table(Settings, "security"),
@@ -101,7 +104,9 @@ def test_the_tables_are_what_the_settings_declare() -> None:
     assert _filled(page) == page, "python -m tests.docs.test_configuration_page writes the tables anew"
 
 
-@pytest.mark.parametrize("settings", [Settings, RabbitMQSettings], ids=["core", "rabbitmq"])
+@pytest.mark.parametrize(
+    "settings", [Settings, RabbitMQSettings, RedisSettings, TLSSettings], ids=["core", "rabbitmq", "redis", "tls"]
+)
 def test_every_setting_says_what_it_means_and_is_in_a_table(settings: type[CheckedSettings]) -> None:
     tables = "".join(table for name, table in _tables().items() if name != "secrets")
     for name, rule in rules_of(settings).items():

@@ -11,9 +11,9 @@ import trustme
 
 from rabibridge import ConfigurationError, RMQClient, RMQServer
 from rabibridge._api.base import ConnectionOptions
-from rabibridge._connection.certificates import Certificate, parse_certificate, read_certificate
 from rabibridge.settings import RabbitMQSettings, rabbitmq_settings
 from rabibridge.sync import Client
+from rabibridge_core._tls.certificates import Certificate, parse_certificate, read_certificate
 from rabibridge_core.settings import Secret, load_settings
 from rabibridge_core.settings.fields import rules_of
 from rabibridge_core.settings.overview import HIDDEN, overview

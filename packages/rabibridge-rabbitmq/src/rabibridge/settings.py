@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.settings import (
-    Secret,
     SettingRule,
     TransportDeclaration,
-    TransportSettings,
     boolean_setting,
     choice_setting,
     seconds_setting,
     setting,
 )
-from rabibridge_core.settings.parsers import parse_file, parse_secret, parse_word
+from rabibridge_core.settings.tls_settings import TLS_GROUP, TLSSettings
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["RABBITMQ", "RabbitMQSettings", "rabbitmq_settings"]
 
 
-_TLS = "tls"
-_FILE = "the name of a file"
 _SHORT_STRING_MAX = 255
 """AMQP sends the name of the virtual host as a short string."""
 
@@ -40,7 +36,7 @@ def _parse_patterns(value: Any) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RabbitMQSettings(TransportSettings):
+class RabbitMQSettings(TLSSettings):
     """The settings that only RabbitMQ has. docs/configuration.md has a table of them.
 
     Raises:
@@ -73,60 +69,9 @@ class RabbitMQSettings(TransportSettings):
         "external",
         default="plain",
         in_url=True,
-        group=_TLS,
+        group=TLS_GROUP,
         meaning="how to log in: `plain` by user name and password, `external` by the client certificate alone. Query "
         "parameter `auth_mechanism`",
-    )
-    tls_ca_file: str | None = setting(
-        default=None,
-        parse=parse_file,
-        allowed=_FILE,
-        in_url="cacertfile",
-        group=_TLS,
-        shown_default="those of the system",
-        decides="which brokers are trusted",
-        meaning="certificates of the authorities that may have issued the broker's certificate, in PEM; no others are "
-        "trusted then. Query parameter `cacertfile`",
-    )
-    tls_cert_file: str | None = setting(
-        default=None,
-        parse=parse_file,
-        allowed=_FILE,
-        in_url="certfile",
-        group=_TLS,
-        decides="which other files are read",
-        meaning="certificate of this client or server in PEM, with those of intermediate authorities behind it. Query "
-        "parameter `certfile`",
-    )
-    tls_key_file: str | None = setting(
-        default=None,
-        parse=parse_file,
-        allowed=_FILE,
-        in_url="keyfile",
-        group=_TLS,
-        shown_default="in `tls_cert_file`",
-        decides="which other files are read",
-        meaning="private key of that certificate in PEM; a file that others may read is used with a warning. Query "
-        "parameter `keyfile`",
-    )
-    tls_key_password: Secret | None = setting(  # noqa: RUF009 - this is field() with metadata
-        default=None,
-        parse=parse_secret,
-        allowed="a text",
-        secret=True,
-        group=_TLS,
-        meaning="password of the private key, if it is encrypted. See [secrets](#secrets)",
-    )
-    tls_server_name: str | None = setting(
-        default=None,
-        parse=parse_word,
-        allowed="a host name or an address",
-        in_url="server_name_indication",
-        group=_TLS,
-        shown_default="the host",
-        decides="which brokers are trusted",
-        meaning="host name that the broker's certificate must be for, where it is reached under another one. Query "
-        "parameter `server_name_indication`",
     )
 
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rabibridge_core.settings import (
-    SettingRule,
-    TransportDeclaration,
-    TransportSettings,
-    integer_setting,
-    seconds_setting,
-)
+from rabibridge_core.settings import SettingRule, TransportDeclaration, integer_setting, seconds_setting, setting
+from rabibridge_core.settings.parsers import parse_secret, parse_word
+from rabibridge_core.settings.tls_settings import TLSSettings
 
 if TYPE_CHECKING:
-    from rabibridge_core.settings import Settings
+    from rabibridge_core.settings import Secret, Settings
 
 __all__ = ["REDIS", "RedisSettings", "redis_settings"]
 
 _DATABASES = 1 << 16
 
 
+def _service(value: Any) -> str:
+    if (word := parse_word(value)) is None:
+        raise ValueError
+    return word
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisSettings(TransportSettings):
+class RedisSettings(TLSSettings):
     """The settings that only Redis has. docs/configuration.md has a table of them.
 
     Raises:
@@ -52,6 +54,26 @@ class RedisSettings(TransportSettings):
         unit="bytes",
         meaning="how much is kept of the calls that no worker could process; the oldest are dropped first",
     )
+    sentinel_service: str = setting(
+        default="mymaster",
+        parse=_service,
+        allowed="a text without blanks",
+        in_url=True,
+        meaning="name under which the Sentinels know the server, for URLs that begin with `redis+sentinel://`",
+    )
+    sentinel_username: str | None = setting(
+        default=None,
+        parse=parse_word,
+        allowed="a text without blanks",
+        meaning="user name for the Sentinels; that of the URL is for the server",
+    )
+    sentinel_password: Secret | None = setting(  # noqa: RUF009 - this is field() with metadata
+        default=None,
+        parse=parse_secret,
+        allowed="a text",
+        secret=True,
+        meaning="password for the Sentinels; that of the URL is for the server. See [secrets](#secrets)",
+    )
 
 
 def _database(value: str) -> str:
@@ -62,12 +84,13 @@ def _database(value: str) -> str:
 
 REDIS = TransportDeclaration(
     name="redis",
-    schemes={"redis": 6379, "rediss": 6379},
-    tls_schemes={"redis": "rediss"},
+    schemes={"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379},
+    tls_schemes={"redis": "rediss", "redis+sentinel": "rediss+sentinel"},
     required=("host",),
     virtualhost=SettingRule(_database, "the number of a database"),
     default_virtualhost="0",
     settings=RedisSettings,
+    fixed_parameters={"verify": "verify_peer"},
 )
 """How Redis is configured: by URL. Kubernetes sets REDIS_PORT and the like where a service is called redis."""
 

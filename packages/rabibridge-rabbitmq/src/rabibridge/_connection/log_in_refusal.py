@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from rabibridge._amqp.methods import ACCESS_REFUSED, NOT_ALLOWED
 from rabibridge._connection.broker_limits import broker_limit
-from rabibridge._connection.tls_errors import TLSRefusedError, certificate_name, expects_tls, login_advice, tls_refusal
+from rabibridge._connection.tls_errors import certificate_name, expects_tls, login_advice, tls_refusal
 from rabibridge._connection.tls_probe import alert_of
+from rabibridge_core._tls.refusals import TLSRefusedError
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     from rabibridge._connection.multiplexer import Multiplexer
-    from rabibridge._connection.tls import TLSSetup
     from rabibridge.settings import RabbitMQSettings
+    from rabibridge_core._tls.setup import TLSSetup
     from rabibridge_core.settings.endpoints import Endpoint
 
 __all__ = ["refusal_of"]

@@ -13,7 +13,7 @@ from rabibridge._connection.multiplexer import Multiplexer
 if TYPE_CHECKING:
     from yarl import URL
 
-    from rabibridge._connection.tls import TLSSetup
+    from rabibridge_core._tls.setup import TLSSetup
 
 __all__ = ["MultiplexerFactory"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.session import Session
 from rabibridge._connection.tls import check_tls
-from rabibridge._connection.tls_errors import TLSRefusedError
+from rabibridge_core._tls.refusals import TLSRefusedError
 
 if TYPE_CHECKING:
     from rabibridge_core.errors import ConfigurationError

@@ -15,11 +15,12 @@ from rabibridge._connection.log_in import log_in
 from rabibridge._connection.log_in_refusal import refusal_of
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge._connection.names import Names
-from rabibridge._connection.tls import check_tls, tls_setup
+from rabibridge._connection.tls import check_tls
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._reporting.error_frames import drop_frames
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._tls.setup import tls_setup
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import BrokerAddress
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from rabibridge._connection.channel_numbers import UserLimit
     from rabibridge._connection.multiplexer import Multiplexer
-    from rabibridge._connection.tls import TLSSetup
+    from rabibridge_core._tls.setup import TLSSetup
     from rabibridge_core.settings import Settings
     from rabibridge_core.settings.endpoints import Endpoint
 

@@ -7,9 +7,9 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rabibridge._connection.certificates import read_certificate
-from rabibridge._connection.tls import exposed_key
 from rabibridge._operations.findings import Finding, Status
+from rabibridge_core._tls.certificates import read_certificate
+from rabibridge_core._tls.setup import exposed_key
 
 if TYPE_CHECKING:
     from rabibridge.settings import RabbitMQSettings

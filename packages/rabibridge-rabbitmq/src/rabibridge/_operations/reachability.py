@@ -16,13 +16,13 @@ import pamqp.frame
 from pamqp.commands import Connection
 from pamqp.exceptions import PAMQPException
 
-from rabibridge._connection.tls import tls_setup
 from rabibridge._connection.tls_errors import tls_refusal
 from rabibridge._connection.tls_probe import alert_of
 from rabibridge._operations.certificate_checks import failure_of, tls_finding
 from rabibridge._operations.findings import Finding, Report, Status
 from rabibridge._operations.peers import describe_answer
 from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
+from rabibridge_core._tls.setup import tls_setup
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -167,7 +167,9 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio when the connection is closed."""
         why = "the server has closed the connection" if exc is None else f"the connection is lost: {exc}"
-        self.close(ConnectionLostError(why))
+        error = ConnectionLostError(why)
+        error.__cause__ = exc
+        self.close(error)
 
     def close(self, error: ConnectionLostError) -> None:
         """Close it, at once; without effect if it is closed."""
@@ -179,7 +181,9 @@ class Link(asyncio.Protocol):
         answers, self._answers = self._answers, deque()
         for answer, context in answers:
             if answer is resolve and not context.done():
-                context.set_exception(ConnectionLostError(str(error)))
+                lost = ConnectionLostError(str(error))
+                lost.__cause__ = error.__cause__
+                context.set_exception(lost)
         self.resume_writing()
         self._on_lost(error)
 
@@ -190,6 +194,12 @@ class Link(asyncio.Protocol):
         self.flush()
         self.error = ConnectionLostError("the connection is closed")
         self._transport.close()
+
+    def drop(self) -> None:
+        """Close it, at once, without telling anybody."""
+        self.error = self.error or ConnectionLostError("the connection is closed")
+        if self._transport is not None:
+            self._transport.abort()
 
     def abandon(self) -> None:
         """Close it without an event loop, which is closed, and without telling anybody."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ends_session", "is_blocked", "is_unknown_script", "log_in_error", "permission_error"]
 
-_ENDS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "UNBLOCKED", "NOAUTH", "TRYAGAIN")
+_ENDS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "UNBLOCKED", "NOAUTH", "TRYAGAIN", "MOVED",
+         "ASK")  # fmt: skip
 _TRY_AGAIN = ("LOADING", "MASTERDOWN", "BUSY", "ERR max number of clients")
 
 

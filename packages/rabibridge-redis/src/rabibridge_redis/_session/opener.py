@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_core._tls.refusals import TLSRefusedError
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_redis._session.session import Session
 
@@ -22,7 +23,7 @@ class RedisOpener:
         curable: what is raised where a refusal can be cured while the program runs.
     """
 
-    curable: tuple[type[ConfigurationError], ...] = ()
+    curable: tuple[type[ConfigurationError], ...] = (TLSRefusedError,)
 
     def __init__(self, settings: Settings, name: str) -> None:
         """Prepare to open sessions; the server lists their connections under ``name``."""

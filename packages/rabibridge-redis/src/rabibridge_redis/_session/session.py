@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -15,6 +14,8 @@ from rabibridge_core.errors import ConnectionLostError
 from rabibridge_redis._resp.link import Link, resolve
 from rabibridge_redis._resp.refusals import ends_session, is_unknown_script, log_in_error, permission_error
 from rabibridge_redis._scripts.scripts import SCRIPTS
+from rabibridge_redis._session.location import check_role, is_sentinel, owner_of, primary_of
+from rabibridge_redis._session.log_in import Login, log_in
 from rabibridge_redis.settings import redis_settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.settings import Endpoint, Settings
     from rabibridge_redis._resp.link import Answer
+    from rabibridge_redis._session.log_in import Server
 
 __all__ = ["Session"]
 
@@ -53,8 +55,10 @@ class Session:
         self.serves = set[str]()
         self.lost = asyncio.Event()
         self.error: ConnectionLostError | None = None
-        options = redis_settings(settings)
-        self.lease_ms = int(options.lease * 1000)
+        self._options = redis_settings(settings)
+        self.lease_ms = int(self._options.lease * 1000)
+        self._database = endpoint.virtualhost.strip("/") or "0"
+        self._script_keys: tuple[str, ...] = ("0", self.prefix)
         self._timeout = min(settings.connect_timeout, _ATTEMPT_TIMEOUT)
         self._on_push: Callable[[bytes, bytes], None] = _ignore
         self._on_message: Callable[[bytes, bytes], None] = _ignore
@@ -67,8 +71,12 @@ class Session:
         return f"<{type(self).__name__} {self.endpoint} {self.token[:8]} {'lost' if self.error else 'open'}>"
 
     def key(self, kind: str, name: str) -> str:
-        """Return the name of a key or channel."""
+        """Return the name of a key, or of the channel of a session."""
         return f"{self.prefix}{kind}:{name}"
+
+    def channel(self, kind: str, name: str) -> str:
+        """Return the name of a channel of a service: unlike keys, channels are not apart for each database."""
+        return f"{self.prefix}{kind}{self._database}:{name}"
 
     async def open(self) -> None:
         """Connect, log in, and begin to exist for others.
@@ -79,27 +87,37 @@ class Session:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                await asyncio.gather(self._log_in(self.commands), self._log_in(self._inbox))
+                await self._connect()
                 await self._begin()
         except TimeoutError as error:
             why = f"{self.endpoint} has not answered within {self._timeout:g} s"
             raise ConnectionLostError(why, executed=False) from error
         except hiredis.ReplyError as error:
             raise log_in_error(error, self.endpoint) from error
-        except OSError as error:
-            raise ConnectionLostError(f"cannot reach {self.endpoint}: {error}", executed=False) from error
 
-    async def _log_in(self, link: Link) -> None:
-        endpoint, loop = self.endpoint, asyncio.get_running_loop()
-        context = ssl.create_default_context() if endpoint.ssl is True else endpoint.ssl or None
-        await loop.create_connection(
-            lambda: link, endpoint.host, endpoint.port, ssl=context, server_hostname=endpoint.host if context else None
+    async def _connect(self) -> None:
+        own = self._options
+        if is_sentinel(self.endpoint):
+            self.endpoint = await primary_of(self.endpoint, own)
+        server, _ = await self._log_in()
+        if server.mode == "cluster":
+            self.prefix = f"{{{self.prefix[:-1]}}}:"  # all keys are in one slot
+            self._script_keys = ("1", self.prefix, self.prefix)
+            owner = await owner_of(self.commands, self.endpoint, self.prefix)
+            if owner is not None:
+                self.commands.drop()
+                self._inbox.drop()
+                self.endpoint = owner
+                self.commands, self._inbox = Link(self.fail, self._pushed), Link(self.fail, self._pushed)
+                server, _ = await self._log_in()
+        check_role(self.endpoint, server)
+
+    async def _log_in(self) -> tuple[Server, Server]:
+        endpoint = self.endpoint
+        login = Login(endpoint.username, endpoint.password, endpoint.virtualhost, self.name)
+        return await asyncio.gather(
+            log_in(self.commands, endpoint, self._options, login), log_in(self._inbox, endpoint, self._options, login)
         )
-        password = endpoint.password.reveal()
-        login = ("AUTH", endpoint.username or "default", password) if password else ()
-        await link.ask("HELLO", "3", *login, "SETNAME", "".join(c if "!" <= c <= "~" else "-" for c in self.name))
-        if endpoint.virtualhost not in ("", "0", "/"):
-            await link.ask("SELECT", endpoint.virtualhost)
 
     async def _begin(self) -> None:
         link = self.commands
@@ -114,8 +132,8 @@ class Session:
     def run(self, script: str, answer: Answer, context: Any, *arguments: str | bytes | int) -> None:
         """Run a script on the server; ``answer(context, ...)`` is called with what it returns, or a ReplyError."""
         self.commands.send(
-            self._has_run, (script, answer, context, arguments), "EVALSHA", SCRIPTS[script].digest, "0", self.prefix,
-            *arguments,
+            self._has_run, (script, answer, context, arguments), "EVALSHA", SCRIPTS[script].digest,
+            *self._script_keys, *arguments,
         )  # fmt: skip
 
     async def ask(self, script: str, *arguments: str | bytes | int) -> Any:

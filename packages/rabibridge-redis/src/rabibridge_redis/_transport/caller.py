@@ -213,7 +213,7 @@ class RedisCaller:
         session = self._sending(request, "the broadcast")
         self._unconfirmed.add(request.correlation_id)
         meta = encode_request(request, self._address, wants_reply=True)
-        channel = session.key("b", request.routing_key)
+        channel = session.channel("b", request.routing_key)
         session.commands.send(self._was_broadcast, request, "PUBLISH", channel, pack(meta, request.body))
 
     def _was_broadcast(self, request: Request, reply: Any) -> None:
@@ -267,7 +267,7 @@ class RedisCaller:
         session = self._host.session
         if session is not None and session.error is None:
             self._publish_all()  # the request comes first
-            channel = session.key("x", routing_key)
+            channel = session.channel("x", routing_key)
             session.commands.send(None, None, "PUBLISH", channel, pack(self._address, correlation_id))
 
     def lost(self, error: ConnectionLostError | ConfigurationError) -> None:

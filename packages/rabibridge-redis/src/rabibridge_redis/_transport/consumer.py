@@ -122,7 +122,7 @@ class RedisConsumer:
         self.stopped = True
         session = self.session
         if session is not None:
-            session.commands.unsubscribe(*(session.key("b", key) for key in self.spec.routing_keys))
+            session.commands.unsubscribe(*(session.channel("b", key) for key in self.spec.routing_keys))
             session.run("join", _log_refusal, self.spec.name, self.spec.name, self.name, _FINISHING)
             await self._nothing_asked.wait()
         self._leave_if_done()

@@ -51,12 +51,12 @@ class Receivers:
         try:
             if kind == "s":
                 self._woken(payload.decode("utf-8", "replace"))
-            elif kind == "x":
+            elif kind.startswith("x"):
                 caller, correlation_id = unpack(payload)
                 for consumer in list(self._consumers):
                     if name in consumer.spec.routing_keys:
                         consumer.events.cancelled(caller, correlation_id)
-            elif kind == "b":
+            elif kind.startswith("b"):
                 self._broadcast(name, *unpack(payload))
         except MalformedError as error:
             _log.warning(

@@ -11,6 +11,7 @@ from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionCounts, ConnectionState
+from rabibridge_redis._session.log_in import checked_settings
 from rabibridge_redis._session.opener import RedisOpener
 from rabibridge_redis._transport.blocking import BlockedRequests, accepts_something
 from rabibridge_redis._transport.caller import RedisCaller
@@ -18,7 +19,6 @@ from rabibridge_redis._transport.consumer import RedisConsumer
 from rabibridge_redis._transport.declaration import declare, delete_unused
 from rabibridge_redis._transport.lease import keep_lease
 from rabibridge_redis._transport.replies import Replies
-from rabibridge_redis.settings import redis_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class RedisTransport(Replies):
 
     def __init__(self, settings: Settings, name: str) -> None:
         """Prepare to connect to the endpoints of ``settings``."""
-        options = redis_settings(settings)
+        options = checked_settings(settings)
         super().__init__(name, options.dead_letter_bytes)
         self.namespace = settings.namespace
         self.max_message_size = options.max_message_size
@@ -184,7 +184,7 @@ class RedisTransport(Replies):
             await self._connection.ready()
         self._control = key, received
         if (session := self.session) is not None:
-            session.commands.subscribe(session.key("b", key))
+            session.commands.subscribe(session.channel("b", key))
 
     async def _set_up(self, session: Session) -> None:
         """Open everything on a new session."""
@@ -193,7 +193,7 @@ class RedisTransport(Replies):
         if last is not None:  # what it has taken goes to others at once
             await session.end_other(last.token, *(consumer.spec.name for consumer in self._consumers))
         if self._control is not None:
-            session.commands.subscribe(session.key("b", self._control[0]))
+            session.commands.subscribe(session.channel("b", self._control[0]))
         for consumer in list(self._consumers):
             if not consumer.stopped:
                 try:
@@ -218,7 +218,7 @@ class RedisTransport(Replies):
     async def _open(self, consumer: RedisConsumer, session: Session) -> None:
         await declare(session, consumer.spec)
         keys = consumer.spec.routing_keys
-        session.commands.subscribe(*(session.key(kind, key) for kind in "bx" for key in keys))
+        session.commands.subscribe(*(session.channel(kind, key) for kind in "bx" for key in keys))
         if not consumer.stopped:
             consumer.start(session)
 
@@ -297,4 +297,4 @@ class RedisTransport(Replies):
             used = {key for one in self._consumers for key in one.spec.routing_keys}
             unused = [key for key in consumer.spec.routing_keys if key not in used]
             if unused:
-                session.commands.unsubscribe(*(session.key("x", key) for key in unused))
+                session.commands.unsubscribe(*(session.channel("x", key) for key in unused))
