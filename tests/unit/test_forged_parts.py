@@ -131,12 +131,12 @@ async def test_an_upload_whose_caller_has_lost_its_key_ends_at_once(caplog: pyte
         await asyncio.Event().wait()
 
     both = f"{HMAC}\n{OTHER}"
-    async with pair([total], client_ring=both, server_ring=both, server_id="other") as (client, server, tap):
+    async with pair([total], client_ring=both, server_ring=both, server_id="other") as (client, _server, tap):
         call = asyncio.ensure_future(client.options(timeout=600).call(total, numbers()))
         await until(lambda: any(kind == "feed" for kind, _ in tap.sent))
         drop_key(client, "hmac")
         lost.set()
-        with pytest.raises(ConfigurationError, match="'hmac' .* is no longer in the key ring"):
+        with pytest.raises(ConfigurationError, match=r"'hmac' .* is no longer in the key ring"):
             await soon(call)
         assert "cannot be told that the upload has failed" in caplog.text
         assert "Traceback" not in caplog.text
