@@ -109,5 +109,7 @@ async def test_a_server_of_0_1_2(peers: Peers, url: str, service_name: str) -> N
             await client.remote_call(service_name, ("echo", 7), timeout=30)
     encrypted = settings_of(url, RING, "hmac", require_encryption=True, encryption_key_id="aes")
     async with RMQClient(settings=encrypted) as client:
-        with pytest.raises(CallTimeoutError):  # 0.1.2 does not answer what it cannot decode
+        (deaf,) = (await client.workers(timeout=2, services=[service_name])).deaf
+        assert (deaf.name, deaf.consumers, deaf.answered) == (service_name, 1, 0)
+        with pytest.raises(CallTimeoutError):  # 0.1.2 rejects what it cannot decode, and answers nothing
             await client.remote_call(service_name, ("echo", 7), timeout=1)
