@@ -102,7 +102,12 @@ async def test_no_message_of_any_kind_holds_what_a_function_gets_gives_or_raises
         assert [reply.result async for reply in secret.broadcast(echo, MARKER)] == [MARKER]
         await secret.notify(echo, MARKER)
         (worker,) = await soon(client.workers())
-        assert MARKER in repr(worker.service("raises"))  # what `rabibridge top` shows to those with the key
+        raises = worker.service("raises")
+        assert raises is not None
+        (failure,) = raises.failures
+        assert failure.type == "builtins.ValueError"
+        assert "encrypted" in failure.message
+        assert MARKER not in repr(worker)  # what `rabibridge top` and the dashboard show
         assert (await soon(client.services())).services
         assert client.refused_messages == server.refused_messages == {}
         assert {kind for kind, _ in tap.sent} == {"send", "broadcast", "notify", "feed"}

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from rabibridge_core._clock import monotonic
+from rabibridge_core._codec.annotations import place_of_error
 from rabibridge_core._protocol.remote_errors import remote_traceback
 from rabibridge_core._protocol.service_errors import misfit_of
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable
@@ -157,7 +158,7 @@ class FailureLog:
             self._line(what, error, logging.WARNING, self._fields(event, error, active))
 
     def _line(self, what: str, error: BaseException, level: int, fields: dict[str, object]) -> None:
-        text = printable(message_of(error)[:_MESSAGE_MAX])
+        text = printable(_text(error)[:_MESSAGE_MAX])
         _log.log(level, "service %r: %s: %s: %s", self._service, what, class_names(type(error))[0], text, extra=fields)
 
     def _dead(self, correlation_id: bytes, reason: str, event: str) -> None:
@@ -193,6 +194,14 @@ class FailureLog:
             if sys.stderr is not None:  # as the logging package does when it fails
                 name = class_names(type(error))[0]
                 sys.stderr.write(f"rabibridge: a failure of service {self._service!r} cannot be logged: {name}\n")
+
+
+def _text(error: BaseException) -> str:
+    """Return the text of an error, without the arguments that pydantic quotes: they are not logged."""
+    pydantic = sys.modules.get("pydantic_core")
+    if pydantic is not None and isinstance(error, pydantic.ValidationError):
+        return place_of_error(error, "the arguments")
+    return message_of(error)
 
 
 def _id(correlation_id: bytes) -> str:

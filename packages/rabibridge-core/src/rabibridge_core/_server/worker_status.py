@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections import deque
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rabibridge_core._security.rules import Rules
     from rabibridge_core._server.running_services import RunningServices
     from rabibridge_core._services.schema import ServiceSchema
+    from rabibridge_core.introspection import FailureRecord
 
 __all__ = ["WorkerReport"]
 
@@ -32,6 +34,7 @@ _CPU_INTERVAL = 9.0
 _CPU_SAMPLES = 8
 _PROBLEM_MAX = 500
 _REASONS_MAX = 16
+_WITHHELD = "calls of this worker are encrypted, so nobody is told why; its log says it"
 
 
 class WorkerReport:
@@ -134,8 +137,14 @@ class WorkerReport:
             rate_1m=statistics.rate(long=True),
             latency=statistics.latency(),
             recent=statistics.recent(),
-            failures=statistics.failures,
+            failures=self._shown(statistics.failures),
         )
+
+    def _shown(self, failures: tuple[FailureRecord, ...]) -> tuple[FailureRecord, ...]:
+        """Return failures without texts, which may quote arguments, if calls are encrypted: whoever asks shows them."""
+        if self.rules is None or not (self.rules.encryption_id or self.rules.require_encryption):
+            return failures
+        return tuple(replace(one, message=_WITHHELD, traceback="") for one in failures)
 
     def _cpu_share(self) -> float | None:
         """Return which part of one processor was used since a sample of some seconds ago, and add a sample."""

@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from rabibridge_core.plugins import CallObserver, ClientObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import Durations
+from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
 from rabibridge_telemetry._opentelemetry.headers import Propagation
 from rabibridge_telemetry._opentelemetry.names import OTHER, error_type, is_unknown_method
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
@@ -37,6 +38,7 @@ class TracedCalls(ClientObserver):
         """Trace the calls of ``subject``; ``version`` is that of RabiBridge."""
         self.broker = subject.broker
         self.attributes = SpanAttributes(subject)
+        self.exceptions = Exceptions(subject)
         self.propagation = Propagation(subject.settings.baggage)
         self.durations = Durations("rpc.client.call.duration", version, "Duration of calls, as their callers see it")
         self.spans = Spans(version)
@@ -144,7 +146,7 @@ class TracedCall(CallObserver):
                 span.set_attribute("error.type", kind)
             if error is not None and not cancelled:
                 span.set_status(Status(StatusCode.ERROR, kind))
-                span.record_exception(error)
+                self._calls.exceptions.record(span, error, kind)
         finally:
             span.end()
 

@@ -12,6 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 from rabibridge_core.plugins import RequestObserver, ServerObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import Durations
+from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
 from rabibridge_telemetry._opentelemetry.headers import NOTHING, Propagation, UnsampledParent
 from rabibridge_telemetry._opentelemetry.names import MAX_TYPES, Folded, error_type
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
@@ -40,6 +41,7 @@ class TracedRequests(ServerObserver):
         """Trace the requests of ``subject``; ``version`` is that of RabiBridge."""
         self.broker = subject.broker
         self.attributes = SpanAttributes(subject)
+        self.exceptions = Exceptions(subject)
         self.propagation = Propagation(subject.settings.baggage)
         self.spans = Spans(version)
         self.types = Folded(MAX_TYPES)
@@ -129,7 +131,7 @@ class TracedRequest(RequestObserver):
             if outcome in _ERRORS:
                 span.set_status(Status(StatusCode.ERROR, kind))
                 if error is not None:
-                    span.record_exception(error)
+                    requests.exceptions.record(span, error, kind)
         finally:
             span.end()
 
