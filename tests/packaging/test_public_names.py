@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 STORED = Path(__file__).with_name("public_names.txt")
 MODULES = (
     "rabibridge",
+    "rabibridge.contrib.asgi",
     "rabibridge.contrib.events",
     "rabibridge.contrib.fastapi",
     "rabibridge.contrib.problems",
