@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.rabbitmq.users import Users
     from tools.broker import Broker
 
-_TOO_MANY = "NOT_ALLOWED - number of channels opened for user 'x y' has reached the maximum allowed user limit of (9)"
+_TOO_MANY = "NOT_ALLOWED - number of channels opened for user 'x y' has reached the maximum allowed user limit of 9"
 
 
 async def _limited(users: Users, broker: Broker, **limits: int) -> tuple[str, str]:
@@ -105,7 +105,7 @@ async def test_a_user_that_may_not_connect_at_all(users: Users, governed: Broker
     url, name = await _limited(users, governed, max_connections=0)
     client = RMQClient(url=url)
     with pytest.raises(
-        ConfigurationError, match=rf"limit \(0\) is reached; .*set_user_limits {name} .*max-connections"
+        ConfigurationError, match=rf"limit .?0.? is reached; .*set_user_limits {name} .*max-connections"
     ):
         await soon(client.connect())
 
@@ -114,7 +114,7 @@ async def test_a_user_whose_connections_are_all_in_use(stage: Stage, users: User
     url, name = await _limited(users, governed, max_connections=1)
     first = await stage.client(url=url)
     second = RMQClient(settings=replace(load_settings(url=url), connect_timeout=0.5))
-    with pytest.raises(ConnectionLostError, match=rf"limit \(1\) is reached; .*set_user_limits {name} .*max-connect"):
+    with pytest.raises(ConnectionLostError, match=rf"limit .?1.? is reached; .*set_user_limits {name} .*max-connect"):
         await soon(second.connect())
     await first.close()
     await soon(second.connect())
@@ -128,7 +128,7 @@ async def test_more_queues_than_the_virtual_host_may_have(stage: Stage, governed
     server.add_service(new_echo(), name="one_too_many")
     with pytest.raises(ConfigurationError) as refused:
         await soon(server.connect())
-    for told in ("a limit of the broker is reached", "(0)", f"set_vhost_limits -p {vhost} ", "max-queues"):
+    for told in ("a limit of the broker is reached", f"set_vhost_limits -p {vhost} ", "max-queues"):
         assert told in str(refused.value)
     assert "different properties" not in str(refused.value)
 
@@ -166,6 +166,12 @@ def test_a_limit_that_was_met_is_tried_again_ever_more_rarely() -> None:
     limit.learn(_TOO_MANY, 12)  # after a long time without it, as if it were the first time
     now += 60
     assert numbers.maximum == 2047
+
+
+def test_the_text_of_earlier_versions() -> None:
+    limit = UserLimit(lambda: 0.0)
+    limit.learn(_TOO_MANY.replace("9", "(9)"), 12)
+    assert limit.maximum == 9
 
 
 def test_what_other_connections_hold_is_found_by_trying_one_less() -> None:

@@ -18,30 +18,31 @@ class BrokerLimit(NamedTuple):
     """What an administrator of the broker can do, as a clause."""
 
 
-# The names in the texts are those of the user and the virtual host of the connection; the last group is the limit.
+# The names in the texts are those of the user and the virtual host of the connection; the last group is the limit, in
+# brackets or not: versions differ.
 _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"refused for user '(?P<name>.*)': user connection limit \((?P<maximum>\d+)\)"),
+        re.compile(r"refused for user '(?P<name>.*)': user connection limit (?:of )?\(?(?P<maximum>\d+)"),
         "raise it by rabbitmqctl set_user_limits {name} '{{\"max-connections\": N}}'",
     ),
     (
-        re.compile(r"access to vhost '(?P<name>.*)' refused for user .*: connection limit \((?P<maximum>\d+)\)"),
+        re.compile(r"access to vhost '(?P<name>.*)' refused for user .*: connection limit (?:of )?\(?(?P<maximum>\d+)"),
         "raise it by rabbitmqctl set_vhost_limits -p {name} '{{\"max-connections\": N}}'",
     ),
     (
-        re.compile(r"(?P<name>)node connection limit \((?P<maximum>\d+)\)"),
+        re.compile(r"(?P<name>)node connection limit (?:of )?\(?(?P<maximum>\d+)"),
         "raise connection_max in rabbitmq.conf",
     ),
     (
-        re.compile(r"queue limit in vhost '(?P<name>.*)' \((?P<maximum>\d+)\)"),
+        re.compile(r"queue limit in vhost '(?P<name>.*)' \(?(?P<maximum>\d+)"),
         "raise it by rabbitmqctl set_vhost_limits -p {name} '{{\"max-queues\": N}}', or delete queues",
     ),
     (
-        re.compile(r"(?P<name>)queue limit in cluster \((?P<maximum>\d+)\)"),
+        re.compile(r"(?P<name>)queue limit in cluster \(?(?P<maximum>\d+)"),
         "raise cluster_queue_limit in rabbitmq.conf, or delete queues",
     ),
     (
-        re.compile(r"(?P<name>)exchange limit of (?P<maximum>\d+) is reached"),
+        re.compile(r"(?P<name>)exchange limit (?:of )?\(?(?P<maximum>\d+)"),
         "raise cluster_exchange_limit in rabbitmq.conf, or delete exchanges",
     ),
 )

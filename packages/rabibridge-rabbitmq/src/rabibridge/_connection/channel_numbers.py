@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ChannelNumbers", "UserLimit"]
 
 _MAX = 65535
-_REFUSED = re.compile(r"number of channels opened for user '(.*)' has .* limit of \((\d+)\)")
-"""The text with which RabbitMQ closes a connection whose user has too many channels."""
+_REFUSED = re.compile(r"number of channels opened for user '(.*)' has .* limit of \(?(\d+)")
+"""The text with which RabbitMQ closes a connection whose user has too many channels; 3.x has the number in brackets."""
 _OTHERS = 24
 """How many channels of a connection are left for other uses than services."""
 _FEWEST_OTHERS = 8
