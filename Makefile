@@ -159,7 +159,7 @@ differential: $(STAMP)  ## The broker in memory and RabbitMQ through 2,000 rando
 .PHONY: soak-metrics
 soak-metrics: $(STAMP)  ## Metrics while 1,000 workers are replaced under load; an hour or more
 	@$(BIN)/python -m tools.broker --install --check
-	METRICS_RECYCLES=1000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 14400 -v --durations=0 \
+	METRICS_RECYCLES=1000 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 14400 -v -rP --durations=0 \
 		tests/workers/test_metrics.py -k recycled $(ARGS)
 
 .PHONY: reload-load

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -237,3 +238,25 @@ if __name__ == "__main__":
 def logs_its_call() -> str:
     log.warning("in a child", extra={"order": 7, "odd": {1}})
     return current_call().id
+
+
+def compute_until(folder: str) -> str:
+    """Compute in Python until a file is there."""
+    (Path(folder) / "began").touch()
+    while not (Path(folder) / "go").exists():
+        sum(range(1000))
+    return "done"
+
+
+async def wait_until(folder: str) -> str:
+    """Wait until a file is there."""
+    (Path(folder) / "began").touch()
+    while not (Path(folder) / "go").exists():  # noqa: ASYNC110 - another process makes it
+        await asyncio.sleep(0.01)
+    return "done"
+
+
+def busy_in_c(folder: str) -> str:
+    """Compute in a library, which no signal interrupts, for ever."""
+    (Path(folder) / "began").touch()
+    return hashlib.pbkdf2_hmac("sha256", b"x", b"x", 2**31 - 1).hex()

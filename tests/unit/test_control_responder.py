@@ -53,6 +53,9 @@ class Source:
         self.described += 1
         return lambda: [{"name": service}]
 
+    def calls(self, service: str, hidden: frozenset[str]) -> Callable[[], dict[str, Any]]:
+        return lambda: {"calls": []}
+
 
 def _responder() -> tuple[ControlResponder, Source]:
     source = Source()

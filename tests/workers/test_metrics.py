@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.workers.support import Program, Supervised
 
-_RECYCLES = int(os.environ.get("METRICS_RECYCLES", "12"))
+_RECYCLES = int(os.environ.get("METRICS_RECYCLES", "4"))
 _OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
@@ -88,22 +88,35 @@ async def test_scrapes_go_well_and_nothing_falls_or_grows_while_workers_are_recy
     with program.command("services.py", *options) as running:
         port = await _port(running)
         await running.serves(2)
-        calls, over, times = 0, asyncio.Event(), []
+        calls, over, times = 0, asyncio.Event(), list[float]()
+        loop = asyncio.get_running_loop()
+        before: dict[tuple[str, str, str], float] = {}
 
         async def scrape() -> None:
-            before: dict[tuple[str, str, str], float] = {}
-            loop = asyncio.get_running_loop()
+            """Scrape 100 times a second, or half of the time where the machine is too slow for that."""
             while not over.is_set():
                 began = loop.time()
-                now = await _samples(port)
+                status, text = await get(port, "/metrics")
                 times.append(loop.time() - began)
+                assert status == 200, text
+                await asyncio.sleep(max(0.01 - times[-1], times[-1]))
+
+        async def compare() -> None:
+            nonlocal before
+            while not over.is_set():
+                now = await _samples(port)
                 fallen = {key: value for key, value in before.items() if key[0].endswith("_total") and now[key] < value}
                 assert not fallen
                 before = now
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.5)
 
-        scraping = asyncio.create_task(scrape())
-        descriptors = 0
+        async def watch() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(scrape())
+                group.create_task(compare())
+
+        scraping = asyncio.create_task(watch())
+        began, descriptors = loop.time(), 0
         while running.log.count(" is replaced: ") < _RECYCLES and not scraping.done():
             await soon(asyncio.gather(*(client.remote_call("pid", timeout=60) for _ in range(20))))
             calls += 20
@@ -111,6 +124,7 @@ async def test_scrapes_go_well_and_nothing_falls_or_grows_while_workers_are_recy
                 descriptors = len(os.listdir(f"/proc/{running.pid}/fd"))
         over.set()
         await scraping
+        print(f"{len(times)} scrapes in {loop.time() - began:.0f} s, {running.log.count(' is replaced: ')} recycles")
         samples = await _samples(port)
         assert samples["rabibridge_server_calls_total", "pid", "succeeded"] == calls
         assert samples["rabibridge_worker_ends_total", "", "asked"] >= _RECYCLES - 1
@@ -118,6 +132,7 @@ async def test_scrapes_go_well_and_nothing_falls_or_grows_while_workers_are_recy
         assert len(os.listdir(f"/proc/{running.pid}/fd")) <= descriptors + 8
         quarter = max(1, len(times) // 4)
         first, last = sorted(times[:quarter])[quarter // 2], sorted(times[-quarter:])[quarter // 2]
+        print(f"median time of a scrape: {first * 1000:.1f} ms in the first quarter, {last * 1000:.1f} ms in the last")
         assert last < 5 * first + 0.05, (first, last)
         assert not [name for name in os.listdir(program.folder) if "metric" in name]
 

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._client.client import Client
-    from rabibridge_core.introspection import Pong, Services, Workers
+    from rabibridge_core.introspection import Pong, Services, WorkerCalls, Workers
 
 __all__ = ["IntrospectionCalls"]
 
 
 class IntrospectionCalls:
-    """``workers``, ``services`` and ``ping``."""
+    """``workers``, ``services``, ``ping`` and ``running_calls``."""
 
     _client: Client
     _introspection: Introspection | None = None
@@ -79,3 +79,26 @@ class IntrospectionCalls:
             RabiBridgeError: as :meth:`workers`.
         """
         return await self._asker.services(name, timeout)
+
+    async def running_calls(
+        self, worker: str | None = None, *, service: str | None = None, timeout: float | timedelta | None = None
+    ) -> tuple[WorkerCalls, ...]:
+        """Ask the workers what they run now: every call with its age, its caller, and where it is in the source.
+
+        The stacks hold places in the source and no values. Of a call that waits in a thread or runs in a child process,
+        its stacks there are told, too. A worker whose event loop is blocked does not answer; SIGUSR1 shows it
+        in its log. Nobody is told of calls of services that it may not call, nor of stacks of services whose
+        ``remote_traceback`` is ``"message"`` or ``"none"``.
+
+        Args:
+            worker: the name of a worker, such as ``RMQServer@host:4711``, or its id; ``None``: all of them.
+            service: only calls of this service; ``None``: of all.
+            timeout: how long to wait for answers, in seconds or as a timedelta; ``None``: 2 s.
+
+        Returns:
+            The answers, sorted by name; empty: nobody has answered.
+
+        Raises:
+            RabiBridgeError: as :meth:`ping`; ``ConfigurationError`` also if no service can have such a name.
+        """
+        return await self._asker.running_calls(worker, service, timeout)

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     from rabibridge_core._api.client import RpcClient
     from rabibridge_core._api.sync_connection import SyncConnection
-    from rabibridge_core.introspection import Pong, Services, Workers
+    from rabibridge_core.introspection import Pong, Services, WorkerCalls, Workers
 
 __all__ = ["SyncIntrospectionCalls"]
 
 
 class SyncIntrospectionCalls:
-    """``workers``, ``services`` and ``ping``."""
+    """``workers``, ``services``, ``ping`` and ``running_calls``."""
 
     @property
     @abstractmethod
@@ -79,6 +79,28 @@ class SyncIntrospectionCalls:
 
         async def ask() -> Services:
             return await (await _connected(connection)).services(name, timeout=timeout)
+
+        return connection.run(ask)
+
+    def running_calls(
+        self, worker: str | None = None, *, service: str | None = None, timeout: float | timedelta | None = None
+    ) -> tuple[WorkerCalls, ...]:
+        """Ask the workers what they run now, and wait for their answers.
+
+        It is what :meth:`RpcClient.running_calls` is.
+
+        Args:
+            worker: the name of a worker, or its id; ``None``: all of them.
+            service: only calls of this service; ``None``: of all.
+            timeout: as in :meth:`ping`.
+
+        Raises:
+            RabiBridgeError: as :meth:`RpcClient.running_calls` and :meth:`connect`.
+        """
+        connection = self._here
+
+        async def ask() -> tuple[WorkerCalls, ...]:
+            return await (await _connected(connection)).running_calls(worker, service=service, timeout=timeout)
 
         return connection.run(ask)
 

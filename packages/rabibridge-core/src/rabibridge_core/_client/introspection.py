@@ -11,6 +11,7 @@ from rabibridge_core._protocol.control import ControlQuestion
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core.introspection.answers import DeafService, Pong, Workers
 from rabibridge_core.introspection.reading import text, whole
+from rabibridge_core.introspection.running import WorkerCalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,6 +55,19 @@ class Introspection:
             if not one.answer.refused
         ]
         return tuple(sorted(pongs, key=lambda pong: (pong.worker, pong.id)))
+
+    async def running_calls(
+        self, worker: str | None, service: str | None, timeout: float | timedelta | None
+    ) -> tuple[WorkerCalls, ...]:
+        """Ask all workers, or those of this name or id, what they run now."""
+        if service is not None:
+            check_service_name(service)
+        question = ControlQuestion("calls", worker=worker or "", service=service or "")
+        answers, _ = await self._asker.ask(question, timeout)
+        told = [
+            WorkerCalls.from_json(one.value, one.worker, one.id, one.refused) for one in (a.answer for a in answers)
+        ]
+        return tuple(sorted(told, key=lambda one: (one.worker, one.id)))
 
     async def workers(self, timeout: float | timedelta | None, services: Sequence[str]) -> Workers:
         """Ask all workers how they are."""

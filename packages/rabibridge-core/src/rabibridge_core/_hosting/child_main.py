@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._concurrency.background import repeat
 from rabibridge_core._hosting.child_channel import ChildChannel, LogForwarder
 from rabibridge_core._hosting.child_request import ChildProgress, ChildRequest, ChildSettler
+from rabibridge_core._hosting.child_stacks import shown, tell_stacks
 from rabibridge_core._hosting.file_package import package_of
 from rabibridge_core._hosting.parent_death import die_with_parent
 from rabibridge_core._observability.call_context import current_call_var
@@ -63,6 +64,8 @@ def main(connection: socket.socket, parent: int) -> None:
     if first is None:
         sys.exit(0)
     _forward_logs(channel, first[0]["levels"])
+    if first[0]["stacks"] is not None:
+        tell_stacks(first[0]["stacks"])
     try:
         asyncio.run(_serve(channel, *first))
     except (BrokenPipeError, ConnectionResetError):
@@ -131,7 +134,9 @@ async def _serve(channel: ChildChannel, told: dict[str, Any], pickled: bytes) ->
             request = ChildRequest(*received)
             active = ActiveRequest(schema.name, request)
             active._progress = ChildProgress(request, asyncio.get_running_loop(), channel.send)
-            await asyncio.create_task(_run(active, request, codec, executor, settler, observer), name=schema.name)
+            task = asyncio.create_task(_run(active, request, codec, executor, settler, observer), name=schema.name)
+            with shown(active, task):
+                await task
             channel.send(request.answer, request.answer_body)
         summaries.cancel()
         settler.failures.summarize()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._hosting.worker.link import current_link
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import TextBlock, get_logger
+from rabibridge_core._server.running_calls import RunningCalls, calls_text
 
 if TYPE_CHECKING:
     import asyncio
@@ -47,18 +48,25 @@ class _Shown:
 
     def log(self) -> None:
         """Log what the server runs; called in the thread of this module."""
-        answered, told = threading.Event(), list[tuple[int, str]]()
+        answered, told = threading.Event(), list[RunningCalls]()
 
         def answer() -> None:
-            told.append(self.server.services.describe_running())
-            answered.set()
+            try:
+                told.append(RunningCalls(self.server.services.all_runners()))
+            finally:
+                answered.set()
 
         try:
             self.loop.call_soon_threadsafe(answer)
         except RuntimeError:
             return  # it is closed
         blocked = "" if answered.wait(_PATIENCE) else "; its event loop is blocked"
-        count, text = self.server.services.describe_running(running_in=self.thread) if blocked else told[0]
+        if blocked:
+            running = RunningCalls.beside_loop(self.server.services.all_runners, self.thread)
+        else:
+            running = told[0] if told else None
+        text = "they change too fast" if running is None else calls_text(running.complete(), running.count)
+        count = 0 if running is None else running.count
         _log.warning(
             "%s runs %d calls%s%s", self.server.name, count, blocked, TextBlock(f"\n{text}") if text else "",
             extra=log_fields("server.state", instance=self.server.name, count=count),

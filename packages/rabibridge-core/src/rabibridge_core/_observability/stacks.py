@@ -11,7 +11,6 @@ import gc
 import sys
 import threading
 from concurrent.futures import Future as ThreadFuture
-from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,13 +18,14 @@ from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.remote_errors import is_engine_code
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core._reporting.user_frames import is_file_of_user
+from rabibridge_core.introspection.running import CallStack, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rabibridge_core._observability.call_context import CurrentCall
 
-__all__ = ["CallStack", "Place", "stacks_of"]
+__all__ = ["StackReader"]
 
 _FRAMES_MAX: Final = 40
 _CHAIN_MAX: Final = 200
@@ -33,78 +33,59 @@ _STACKS_MAX: Final = 12
 _TEXT_MAX: Final = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One frame of a stack.
+class StackReader:
+    """Reads the stacks of calls, as they are when it is made: what all of them need is looked up once."""
 
-    Attributes:
-        file: the file.
-        line: the line in it.
-        function: the function, with its class.
-        user: whether it is code of the program, not of a library.
-    """
+    def __init__(self, running_in: int | None = None) -> None:
+        """Look at threads now.
 
-    file: str
-    line: int
-    function: str
-    user: bool = True
+        Args:
+            running_in: the thread of the event loop, if this is not made by a callback of it: because the loop is
+                blocked and another thread asks, or because a signal has interrupted it.
+        """
+        self._running_in = running_in
+        self._threads = sys._current_frames()
+        self._names = {thread.ident: thread.name for thread in threading.enumerate()}
+        self._tasks: dict[asyncio.AbstractEventLoop, dict[int, list[asyncio.Task[Any]]]] = {}
 
-    def __str__(self) -> str:
-        """Show it in one line."""
-        return f"{self.file}:{self.line} in {self.function}"
+    def stacks_of(self, call: CurrentCall, task: asyncio.Task[Any] | None) -> tuple[CallStack, ...]:
+        """Return the stacks of a call: that of its own task first.
 
+        Args:
+            call: the call.
+            task: the task that processes it; ``None``: it has none yet.
+        """
+        if task is None:
+            return ()
+        found: list[CallStack] = []
+        awaited = set[int]()
+        for one, name in ((task, "task"), *self._further_tasks(call, task)):
+            if len(found) >= _STACKS_MAX:
+                break
+            frames, futures = _of_task(one, self._threads, self._running_in)
+            found.append(CallStack(name, _places(frames)))
+            awaited |= futures
+        for ident, frame in self._threads.items():
+            if (
+                len(found) < _STACKS_MAX
+                and ident != self._running_in
+                and ident != threading.get_ident()
+                and _works_for(frame, call, awaited)
+            ):
+                where = f"thread {printable(self._names.get(ident, str(ident)))[:_TEXT_MAX]}"
+                found.append(CallStack(where, _places(_with_generators(_outer(frame)))))
+        return tuple(one for one in found if one.places) or tuple(found)
 
-@dataclass(frozen=True, slots=True)
-class CallStack:
-    """One stack of a call.
-
-    Attributes:
-        where: what it is the stack of: ``"task"``, ``"task NAME"``, ``"thread NAME"`` or ``"child process PID"``.
-        places: the frames: those of the program first, the innermost one at the top; then those of libraries below.
-    """
-
-    where: str
-    places: tuple[Place, ...]
-
-    def __str__(self) -> str:
-        """Show it as a block of lines."""
-        lines = [f"{self.where}:"]
-        lines += [f"  {place}" if place.user else f"  (in {place})" for place in self.places]
-        return "\n".join(lines if self.places else [f"{self.where}: it has not begun, or is at its end"])
-
-
-def stacks_of(
-    call: CurrentCall, task: asyncio.Task[Any] | None, *, running_in: int | None = None
-) -> tuple[CallStack, ...]:
-    """Return the stacks of a call: that of its own task first.
-
-    Args:
-        call: the call.
-        task: the task that processes it; ``None``: it has none yet.
-        running_in: the thread of the event loop, if this is asked from another thread because the loop is blocked.
-    """
-    if task is None:
-        return ()
-    threads = sys._current_frames()
-    found: list[CallStack] = []
-    awaited = set[int]()
-    for one, name in ((task, "task"), *_further_tasks(call, task)):
-        if len(found) >= _STACKS_MAX:
-            break
-        frames, futures = _of_task(one, threads, running_in)
-        found.append(CallStack(name, _places(frames)))
-        awaited |= futures
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in threads.items():
-        if (
-            len(found) < _STACKS_MAX
-            and ident != running_in
-            and ident != threading.get_ident()
-            and _works_for(frame, call, awaited)
-        ):
-            where = f"thread {printable(names.get(ident, str(ident)))[:_TEXT_MAX]}"
-            found.append(CallStack(where, _places(_with_generators(_outer(frame)))))
-    return tuple(one for one in found if one.places) or tuple(found)
+    def _further_tasks(self, call: CurrentCall, own: asyncio.Task[Any]) -> list[tuple[asyncio.Task[Any], str]]:
+        """Return the other tasks of a call, such as those of a TaskGroup, which inherit its context variables."""
+        loop = own.get_loop()
+        if loop not in self._tasks:
+            self._tasks[loop] = _tasks_by_call(loop)
+        found = [task for task in self._tasks[loop].get(id(call), ()) if task is not own]
+        return [
+            (task, f"task {printable(task.get_name())[:_TEXT_MAX]}")
+            for task in sorted(found, key=asyncio.Task.get_name)
+        ]
 
 
 def _places(frames: Iterable[tuple[FrameType, int]]) -> tuple[Place, ...]:
@@ -196,24 +177,25 @@ def _with_generators(frames: Iterable[tuple[FrameType, int]]) -> Iterator[tuple[
         yield frame, line
 
 
-def _further_tasks(call: CurrentCall, own: asyncio.Task[Any]) -> list[tuple[asyncio.Task[Any], str]]:
-    """Return the other tasks of a call, such as those of a TaskGroup, which inherit its context variables."""
+def _tasks_by_call(loop: asyncio.AbstractEventLoop) -> dict[int, list[asyncio.Task[Any]]]:
+    """Return the tasks of an event loop by the ``id()`` of the call that they work for."""
+    found: dict[int, list[asyncio.Task[Any]]] = {}
     try:
-        tasks = asyncio.all_tasks(own.get_loop())
+        tasks = asyncio.all_tasks(loop)
     except RuntimeError:  # they have changed each time
-        return []
-    found = [task for task in tasks if task is not own and _belongs(task, call)]
-    return [
-        (task, f"task {printable(task.get_name())[:_TEXT_MAX]}") for task in sorted(found, key=asyncio.Task.get_name)
-    ]
+        return found
+    for task in tasks:
+        for call in _calls_of(task):
+            found.setdefault(call, []).append(task)
+    return found
 
 
-def _belongs(task: asyncio.Task[Any], call: CurrentCall) -> bool:
+def _calls_of(task: asyncio.Task[Any]) -> set[int]:
     if (context := getattr(task, "get_context", None)) is not None:
-        return context().get(current_call_var) is call
-    # Python 3.11 does not tell the context of a task, but that of those who wait for it.
-    callbacks = getattr(task, "_callbacks", None) or ()
-    return any(context is not None and context.get(current_call_var) is call for _, context in callbacks)
+        contexts = [context()]
+    else:  # Python 3.11 does not tell the context of a task, but that of those who wait for it
+        contexts = [context for _, context in getattr(task, "_callbacks", None) or () if context is not None]
+    return {id(call) for context in contexts if (call := context.get(current_call_var)) is not None}
 
 
 def _behind(future: asyncio.Future[Any]) -> set[int]:

@@ -30,8 +30,8 @@ __all__ = [
     "worker_headers",
 ]
 
-Question: TypeAlias = Literal["ping", "status", "services"]
-"""What is asked: whether the worker is there; its numbers; what its services are."""
+Question: TypeAlias = Literal["ping", "status", "services", "calls"]
+"""What is asked: whether the worker is there; its numbers; what its services are; what it runs now."""
 
 _QUESTIONS: Final = get_args(Question)
 _NAME_MAX = 200

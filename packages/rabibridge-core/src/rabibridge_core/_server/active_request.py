@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from rabibridge_core._server.deduplication import SharedExecution
+    from rabibridge_core.introspection import CallStack
     from rabibridge_core.plugins.observers import RequestObserver
     from rabibridge_core.transport import IncomingRequest
 
-__all__ = ["ActiveRequest", "ProcessorOwner", "StopReason", "probe_callers"]
+__all__ = ["ActiveRequest", "ProcessorOwner", "StackSource", "StopReason", "probe_callers"]
 
 StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void", "overran"]
 """Why a request is stopped: its deadline passed, its caller cancelled it or disconnected, the worker gives it back to
@@ -40,11 +41,20 @@ class CountedItems(Protocol):
         ...
 
 
+class StackSource(Protocol):
+    """A child process that runs a call."""
+
+    def stacks(self, call_id: bytes, /) -> tuple[CallStack, ...]:
+        """Return where that call is; it blocks for a second at most, and may be called from any thread."""
+        ...
+
+
 class ActiveRequest(CurrentCall):
     """The state of one request, which is also what its handler gets from ``current_call()``."""
 
     __slots__ = (
         "accepted",
+        "child",
         "deadline_slot",
         "execution",
         "interruptible",
@@ -63,6 +73,8 @@ class ActiveRequest(CurrentCall):
     """Hears of it; set if anything observes requests."""
     session: CountedItems
     """Set if it streams, or has an argument that is fed."""
+    child: StackSource
+    """Set while a child process runs it."""
 
     def __init__(self, service: str, request: IncomingRequest) -> None:
         """Describe ``request`` of ``service``."""

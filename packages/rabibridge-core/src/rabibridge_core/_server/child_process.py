@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from rabibridge_core._server.child_exit import ChildGuard, how_it_ended, kill_group, watch_exit
 from rabibridge_core._server.child_frames import FrameReceiver, MalformedFrameError, pack
 from rabibridge_core._server.child_log import handle_record, log_levels
+from rabibridge_core._server.child_stacks import CAN_ASK, ChildStacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rabibridge_core.introspection.running import CallStack
 
 __all__ = ["ChildGoneError", "ChildLaunch", "ChildProcess", "ChildStartError", "interpreter_flags"]
 
@@ -75,6 +78,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._receiver = FrameReceiver(self._frame)
         self._process: subprocess.Popen[bytes] | None = None
+        self._stacks = ChildStacks() if CAN_ASK else None
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -113,6 +117,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         except BaseException:
             self.kill()
             if self._process is None and not self.gone.done():
+                self._close_stacks()
                 self.gone.set_result(None)
             raise
 
@@ -125,7 +130,8 @@ class ChildProcess(asyncio.BufferedProtocol):
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, and arguments that nobody else chooses
                 [sys.executable, *interpreter_flags(), "-P", _BOOT, str(theirs.fileno()), str(os.getpid()),
                  self._launch.service],
-                stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), process_group=0,
+                stdin=subprocess.DEVNULL, process_group=0,
+                pass_fds=(theirs.fileno(), *(() if self._stacks is None else (self._stacks.writing,))),
             )  # fmt: skip
             watch_exit(self._process, self._loop, self._has_exited)
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
@@ -145,7 +151,8 @@ class ChildProcess(asyncio.BufferedProtocol):
         await self._loop.create_unix_connection(lambda: self, sock=ours)
         assert self._transport is not None
         self._transport.write(json.dumps([sys.path, sys.argv]).encode() + b"\n")
-        await self._send({**self._launch.fields, "levels": log_levels()}, self._launch.codec)
+        pipe = None if self._stacks is None else self._stacks.writing
+        await self._send({**self._launch.fields, "levels": log_levels(), "stacks": pipe}, self._launch.codec)
 
     async def call(
         self, fields: dict[str, Any], body: bytes, progress: Callable[[float | None, str], None]
@@ -181,6 +188,10 @@ class ChildProcess(asyncio.BufferedProtocol):
                 return
             self._transport.write(view[start : start + _PIECE])
 
+    def stacks(self, call_id: bytes, /) -> tuple[CallStack, ...]:
+        """Return where a call is that it runs; it blocks for a second at most, and may be called from any thread."""
+        return () if self._stacks is None else self._stacks.ask(call_id)
+
     def leave(self) -> None:
         """Ask it to end when it has nothing to do; it is killed if that takes long."""
         if self.ending:
@@ -201,7 +212,7 @@ class ChildProcess(asyncio.BufferedProtocol):
     def _has_exited(self) -> None:
         assert self._process is not None
         kill_group(self._process.pid)  # what it has started and left behind
-        self.exit_code = self._process.wait()
+        self.exit_code = self._process.wait() if self._stacks is None else self._stacks.ended(self._process.wait)
         self._exited = True
         self._guard.discard(self._process.pid)
         if self._transport is not None and not self._lost:
@@ -211,12 +222,17 @@ class ChildProcess(asyncio.BufferedProtocol):
     def _check_gone(self) -> None:
         if not self._exited or (self._transport is not None and not self._lost) or self.gone.done():
             return
+        self._close_stacks()
         self.gone.set_result(None)
         error = ChildGoneError(self.describe_end(), self.exit_code)
         if not self._ready.done():
             self._ready.set_exception(ChildStartError(f"it {error} while it was starting"))
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(error)
+
+    def _close_stacks(self) -> None:
+        if self._stacks is not None:
+            self._stacks.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
@@ -260,6 +276,8 @@ class ChildProcess(asyncio.BufferedProtocol):
             if self._reply is not None and self._progress is not None:
                 self._progress(fields["fraction"], fields["text"])
         elif kind == "ready" and not self._ready.done():
+            if self._stacks is not None:
+                self._stacks.started(self.pid)
             self._ready.set_result(None)
         elif kind == "failed" and not self._ready.done():
             self.ending = True

@@ -73,6 +73,10 @@ class ControlSource(Protocol):
         """Return what tells what its services are; it may take long, and is called in a thread."""
         ...
 
+    def calls(self, service: str, hidden: frozenset[str]) -> Callable[[], dict[str, Any]]:
+        """Return what tells which calls it runs now; it may have to wait for others, and is called in a thread."""
+        ...
+
 
 class ControlResponder:
     """Answers the control requests that one worker receives."""
@@ -157,6 +161,8 @@ class ControlResponder:
             self._send(request, told[1])
         elif question.what == "status":
             self._tell(request, hidden, question, self._loop.time(), {"worker": self._status(hidden, question)})
+        elif question.what == "calls":
+            self._tasks.spawn(self._tell_calls(request, hidden, question))
         else:
             self._tasks.spawn(self._describe(request, hidden, question))
 
@@ -192,6 +198,16 @@ class ControlResponder:
 
     def _send(self, request: ControlRequest, reply: Reply) -> None:
         request.reply(reply._replace(headers=worker_headers(self._name, self.id, time.time())))
+
+    async def _tell_calls(self, request: ControlRequest, hidden: frozenset[str], question: ControlQuestion) -> None:
+        began = self._loop.time()
+        try:
+            complete = self._source.calls(question.service, hidden)
+            value = await joined(self._threads.submit(complete))
+            self._tell(request, hidden, question, began, {"id": self.id, **value})
+        except Exception as error:  # noqa: BLE001 - whatever is asked must not harm the worker
+            self._log("failed", "what runs cannot be told: %s: %s", type(error).__name__, error)
+            self._refuse(request, f"what runs cannot be told: {type(error).__name__}")
 
     async def _describe(self, request: ControlRequest, hidden: frozenset[str], question: ControlQuestion) -> None:
         try:

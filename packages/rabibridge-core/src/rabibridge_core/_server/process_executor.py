@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._server.active_request import ActiveRequest
+    from rabibridge_core._server.child_process import ChildProcess
     from rabibridge_core._server.process_scope import ProcessScope
     from rabibridge_core._services.providers import Need, Provider
     from rabibridge_core._services.schema import ServiceSchema
@@ -121,7 +122,7 @@ class ProcessExecutor(HandlerExecutor):
         try:
             fields, body = await self._pool.run(
                 _described(active, request, time_left), request.body, active.progress,
-                None if self.begun is None else partial(self.begun, active),
+                partial(self._given, active),
             )  # fmt: skip
         except ChildStartError as error:
             raise NotStartedError from self._unusable(error)
@@ -129,9 +130,17 @@ class ProcessExecutor(HandlerExecutor):
             raise WorkerCrashedError(
                 f"the child process that ran this call {error}", func_name=self._name, exit_code=error.exit_code
             ) from None
+        finally:
+            if hasattr(active, "child"):
+                del active.child
         if fields["kind"] == "reply":
             return ChildAnswer(Reply(body, fields["content_type"], fields["content_encoding"], fields["headers"]))
         return ChildAnswer(None, fields.get("reason", ""), fields.get("failure"))
+
+    def _given(self, active: ActiveRequest, child: ChildProcess) -> None:
+        active.child = child
+        if self.begun is not None:
+            self.begun(active)
 
     def _overridden(self) -> Provider | None:
         return next((each for each in self._providers if each.key in self._process.overrides), None)

@@ -180,11 +180,12 @@ class ProcessPool:
         fields: dict[str, Any],
         body: bytes,
         progress: Callable[[float | None, str], None],
-        begun: Callable[[], None] | None = None,
+        begun: Callable[[ChildProcess], None],
     ) -> tuple[dict[str, Any], bytes]:
         """Run one call in a child; return the fields and the body of its answer.
 
-        ``progress`` is called with what the function reports meanwhile, ``begun`` when a child is given the call.
+        ``progress`` is called with what the function reports meanwhile, ``begun`` with the child that is
+        given the call.
 
         If this is cancelled, the child is killed, and the cancellation goes on when it is gone.
 
@@ -195,8 +196,7 @@ class ProcessPool:
         self._running += 1
         try:
             child = await self._acquire()
-            if begun is not None:
-                begun()
+            begun(child)
             try:
                 answer = await child.call(fields, body, progress)
             except ChildGoneError:

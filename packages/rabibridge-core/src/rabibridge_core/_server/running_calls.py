@@ -1,25 +1,31 @@
-"""What a worker runs now, for its log: every active call with its age, its caller and its stacks."""
+"""What a worker runs now: every active call with its age, its caller and its stacks."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rabibridge_core._clock import monotonic
-from rabibridge_core._observability.stacks import stacks_of
+from rabibridge_core._observability.stacks import StackReader
 from rabibridge_core._reporting.error_text import printable
+from rabibridge_core.introspection.running import CALLS_MAX, CallStack, RunningCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rabibridge_core._observability.stacks import CallStack
-    from rabibridge_core._server.active_request import ActiveRequest
+    from rabibridge_core._protocol.remote_errors import RemoteTraceback
+    from rabibridge_core._server.active_request import ActiveRequest, StackSource
     from rabibridge_core._server.service import ServiceRunner
 
-__all__ = ["call_id", "caller_of", "described", "stacks_text"]
+__all__ = ["RunningCalls", "call_id", "caller_of", "calls_text", "stacks_text"]
 
-CALLS_MAX: Final = 100
 _ATTEMPTS: Final = 20
+_CHILDREN_MAX: Final = 20
+"""How many child processes are asked where they are; each may take a second if it is stuck."""
+
+_SILENT: Final = ("message", "none")
+_WITHHELD: Final = CallStack("task", note="the service shows no stacks: its remote_traceback is neither full nor user")
 
 
 def call_id(active: ActiveRequest) -> str:
@@ -41,34 +47,104 @@ def stacks_text(stacks: Iterable[CallStack]) -> str:
     return "\n".join(map(str, stacks)) or "it waits for its turn"
 
 
-def described(runners: Callable[[], Iterable[ServiceRunner]], running_in: int | None) -> tuple[int, str]:
-    """Return how many calls are active, and what is known of each; it may be called from any thread."""
-    for _ in range(_ATTEMPTS):
-        try:
-            actives = [active for runner in runners() for active in runner.all_active()]
-        except RuntimeError:  # they changed meanwhile, in the thread of the event loop
-            continue
-        return len(actives), _running_text(actives, running_in)
-    return 0, "the calls change too fast"
+class RunningCalls:
+    """The calls that a worker has at one moment.
 
+    What other processes have to be asked for is not known yet: :meth:`complete` asks them.
 
-def _running_text(actives: list[ActiveRequest], running_in: int | None) -> str:
-    """Return what a worker runs, the oldest call first, as a block of lines; at most 100 calls.
-
-    Args:
-        actives: its active requests.
-        running_in: the thread of the event loop, if it is blocked and this is called from another one.
+    Attributes:
+        count: how many there are.
     """
-    now = monotonic()
+
+    def __init__(
+        self, runners: Iterable[ServiceRunner], running_in: int | None = None, hidden: frozenset[str] | None = None
+    ) -> None:
+        """Look at the calls; called on the event loop, or in another thread while that is blocked.
+
+        Args:
+            runners: what runs the services.
+            running_in: the thread of the event loop, if that is blocked and this is called from another one.
+            hidden: services that are left out, for a client that asks, which is told of stacks what the services tell
+                of exceptions; ``None``: it is for the log of this worker, which shows everything.
+
+        Raises:
+            RuntimeError: they changed meanwhile, in the thread of the event loop.
+        """
+        shown = [runner for runner in runners if hidden is None or runner.schema.name not in hidden]
+        found = [
+            (active, "full" if hidden is None else runner.schema.remote_traceback or "full")
+            for runner in shown
+            for active in runner.all_active()
+        ]
+        found.sort(key=lambda one: one[0].received_at)
+        self.count = len(found)
+        reader, now = StackReader(running_in), monotonic()
+        self._calls = [_described(active, now, told, reader) for active, told in found[:CALLS_MAX]]
+        self._children: dict[int, tuple[StackSource, bytes, RemoteTraceback]] = {}
+        for place, (active, told) in enumerate(found[:CALLS_MAX]):
+            if told not in _SILENT and (child := getattr(active, "child", None)) is not None:
+                self._children[place] = child, active.request.correlation_id, told
+
+    @classmethod
+    def beside_loop(cls, runners: Callable[[], Iterable[ServiceRunner]], running_in: int) -> RunningCalls | None:
+        """Look at them beside the thread of the event loop, ``running_in``; ``None``: they change too fast."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return cls(runners(), running_in)
+            except RuntimeError:
+                continue
+        return None
+
+    @property
+    def complete_already(self) -> bool:
+        """Whether no other process has to be asked."""
+        return not self._children
+
+    def complete(self) -> tuple[RunningCall, ...]:
+        """Return the oldest 100 calls, the oldest first; it may block, so it is called in a thread if it has to ask."""
+        for asked, (place, (child, correlation_id, told)) in enumerate(self._children.items()):
+            if asked < _CHILDREN_MAX:
+                call = self._calls[place]
+                found = child.stacks(correlation_id)
+                if told == "user":
+                    found = tuple(_of_user(stack) for stack in found)
+                own = tuple(stack for stack in call.stacks if stack.places or not found)
+                self._calls[place] = replace(call, stacks=(*own, *found))
+        self._children.clear()
+        return tuple(self._calls)
+
+
+def _described(active: ActiveRequest, now: float, told: RemoteTraceback, reader: StackReader) -> RunningCall:
+    stacks: tuple[CallStack, ...] = ()
+    if active.task is not None:
+        stacks = (_WITHHELD,) if told in _SILENT else reader.stacks_of(active, active.task)
+    if told == "user":
+        stacks = tuple(_of_user(stack) for stack in stacks)
+    return RunningCall(
+        service=printable(active.service),
+        call_id=call_id(active),
+        age=now - active.received_at,
+        time_left=None if active.ends_at is None else active.ends_at - now,
+        attempt=active.attempt,
+        caller=caller_of(active),
+        running=active.task is not None,
+        stacks=stacks,
+    )
+
+
+def _of_user(stack: CallStack) -> CallStack:
+    return replace(stack, places=tuple(place for place in stack.places if place.user))
+
+
+def calls_text(calls: Iterable[RunningCall], count: int) -> str:
+    """Return calls as a block of lines; ``count``: how many there are in all."""
     blocks = []
-    for active in sorted(actives, key=lambda one: one.received_at)[:CALLS_MAX]:
-        left = "no deadline" if active.ends_at is None else f"{active.ends_at - now:.1f} s left"
+    for call in calls:
+        left = "no deadline" if call.time_left is None else f"{call.time_left:.1f} s left"
         head = (
-            f"{printable(active.service)} {call_id(active)}: for {now - active.received_at:.1f} s, {left}, "
-            f"attempt {active.attempt}, caller {caller_of(active)}"
+            f"{call.service} {call.call_id}: for {call.age:.1f} s, {left}, attempt {call.attempt}, caller {call.caller}"
         )
-        text = stacks_text(stacks_of(active, active.task, running_in=running_in))
-        blocks.append("\n".join([head, *(f"  {line}" for line in text.split("\n"))]))
-    if len(actives) > CALLS_MAX:
-        blocks.append(f"and {len(actives) - CALLS_MAX} more")
+        blocks.append("\n".join([head, *(f"  {line}" for line in stacks_text(call.stacks).split("\n"))]))
+    if count > len(blocks):
+        blocks.append(f"and {count - len(blocks)} more")
     return "\n".join(blocks)

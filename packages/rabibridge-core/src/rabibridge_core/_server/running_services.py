@@ -16,7 +16,6 @@ from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.left_queues import delete_left, left_queues
 from rabibridge_core._server.process_scope import ProcessScope
-from rabibridge_core._server.running_calls import described
 from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._server.slow_calls import SlowCalls
 from rabibridge_core._server.statistics import ServiceStatistics
@@ -89,7 +88,7 @@ class RunningServices:
         self._policy = policy
         self._queue_type: QueueType = queue_type
         self._run_timeout = run_timeout
-        self._slow_calls = SlowCalls(slow_call, lambda: (*self.runners.values(), *self._stopping))
+        self._slow_calls = SlowCalls(slow_call, self.all_runners)
         self._remote_traceback: RemoteTraceback = remote_traceback
         self._clocks = CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
@@ -243,7 +242,7 @@ class RunningServices:
     @property
     def active_requests(self) -> int:
         """Number of requests that are processed or queued in all services, including those that are being stopped."""
-        return sum(runner.active_requests for runner in {*self.runners.values(), *self._stopping})
+        return sum(runner.active_requests for runner in self.all_runners())
 
     @property
     def answered(self) -> int:
@@ -265,15 +264,11 @@ class RunningServices:
 
     def processes(self, call: CurrentCall) -> bool:
         """Tell whether this call is one of the active requests."""
-        return any(runner.runs(call) for runner in {*self.runners.values(), *self._stopping})
+        return any(runner.runs(call) for runner in self.all_runners())
 
-    def describe_running(self, running_in: int | None = None) -> tuple[int, str]:
-        """Return how many calls are active, and what is known of each; may be called from any thread.
-
-        Args:
-            running_in: the thread of the event loop, if that is blocked and this is called from another one.
-        """
-        return described(lambda: {*self.runners.values(), *self._stopping}, running_in)
+    def all_runners(self) -> set[ServiceRunner]:
+        """Return what runs services, also those that are being stopped; may be called from any thread."""
+        return {*self.runners.values(), *self._stopping}
 
     def check_is_no_caller(self, name: str) -> None:
         """Check that no call that is processed here closes the server of this name, which would wait for that call.

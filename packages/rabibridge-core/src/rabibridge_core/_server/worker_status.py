@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import replace
+from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from rabibridge_core._clock import monotonic
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core._server.access import Audiences
 from rabibridge_core._server.descriptions import describe
+from rabibridge_core._server.running_calls import RunningCalls
 from rabibridge_core.introspection import ServiceOnWorker, WorkerStatus
 
 if TYPE_CHECKING:
@@ -160,6 +162,17 @@ class WorkerReport:
             schema for schema in self._services.registry if service in ("", schema.name) and schema.name not in hidden
         ]
         return lambda: [dict(self._description(schema)) for schema in schemas]
+
+    def calls(self, service: str, hidden: frozenset[str]) -> Callable[[], dict[str, Any]]:
+        """Return what tells which calls of a service run now, or of all, without those of hidden services."""
+        runners = [one for one in self._services.all_runners() if service in ("", one.schema.name)]
+        running = RunningCalls(runners, hidden=hidden)
+
+        def told() -> dict[str, Any]:
+            calls = [asdict(call) for call in running.complete()]
+            return {"host": socket.gethostname(), "pid": os.getpid(), "count": running.count, "calls": calls}
+
+        return told
 
     def _description(self, schema: ServiceSchema) -> Mapping[str, Any]:
         """Describe a service once, since that takes long; called in a thread."""
