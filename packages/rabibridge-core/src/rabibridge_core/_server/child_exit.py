@@ -21,7 +21,7 @@ __all__ = ["ChildGuard", "how_it_ended", "kill_group", "watch_exit"]
 _log = get_logger(__name__)
 _SHELL = "/bin/sh"
 _GUARD = """
-trap '' INT TERM HUP
+trap '' INT TERM HUP USR1 USR2
 groups=
 while read -r line; do groups=$line; done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done

@@ -24,6 +24,8 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.settings import load_settings
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from rabibridge.mq import RMQServer
     from rabibridge_core.settings import Settings
 
@@ -43,6 +45,7 @@ class ServeOptions:
         reload: whether plug-in folders are reloaded in place.
         supervised: whether a supervisor starts the processes that serve.
         settings: settings that the command line gives, by name.
+        profile: the file that a profile of the process is written to; ``None``: none is.
     """
 
     targets: list[str]
@@ -51,6 +54,7 @@ class ServeOptions:
     reload: bool
     supervised: bool
     settings: dict[str, Any]
+    profile: str | None = None
 
     def launch(self) -> WorkerLaunch:
         """Return how a worker is started that serves this."""
@@ -74,8 +78,15 @@ class ServeOptions:
         configure_logging(
             settings.log_level or "INFO", settings.log_format, settings.log_config, supervised=self.supervised
         )
-        with asyncio.Runner(loop_factory=loop_factory(settings.loop)) as runner:
+        with self._profiled(), asyncio.Runner(loop_factory=loop_factory(settings.loop)) as runner:
             runner.run(self._serve(settings))
+
+    def _profiled(self) -> AbstractContextManager[None]:
+        if self.profile is None:
+            return nullcontext()
+        from rabibridge_core._hosting.profiling import profiled  # most processes are not profiled
+
+        return profiled(self.profile, one_of_several=self.supervised)
 
     async def _serve(self, settings: Settings) -> None:
         _log.info(

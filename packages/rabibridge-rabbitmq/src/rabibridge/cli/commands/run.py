@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -102,6 +103,14 @@ def serve(
     metrics_host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Address of that port. Default: 127.0.0.1.")
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a flame graph of the process when it ends: .svg needs py-spy, .html pyinstrument. "
+            "Workers add their process id to the name.",
+        ),
+    ] = None,
     pid_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the process id to this file while it runs.")
     ] = None,
@@ -139,10 +148,17 @@ def serve(
     if opentelemetry is not None:  # not for the server alone: its functions may have clients
         os.environ["RABIBRIDGE_OPENTELEMETRY"] = str(opentelemetry).lower()
     with report_errors(), pid_file_of(pid_file):
-        _serve(targets, factory, str(Path(working_folder()) / app_dir), reload, given)
+        if profile is not None:
+            from rabibridge_core._hosting.profiling import check_profile  # most processes are not profiled
+
+            check_profile(str(profile))
+            profile = Path(working_folder()) / profile
+        _serve(targets, factory, str(Path(working_folder()) / app_dir), reload, given, profile)
 
 
-def _serve(targets: list[str], factory: bool, app_dir: str, reload: bool, given: dict[str, object]) -> None:
+def _serve(
+    targets: list[str], factory: bool, app_dir: str, reload: bool, given: dict[str, object], profile: Path | None
+) -> None:
     check_targets(targets, factory=factory)
     options = ServeOptions(
         targets,
@@ -151,12 +167,13 @@ def _serve(targets: list[str], factory: bool, app_dir: str, reload: bool, given:
         reload=False,
         supervised=True,
         settings={name: value for name, value in given.items() if value is not None},
+        profile=None if profile is None else str(profile),
     )
     settings = options.load_settings()
     loop_factory(settings.loop)  # before a worker has to say that there is none
     in_place = reload and settings.workers is None and all(Path(target).is_dir() for target in targets)
     if settings.workers is None and (in_place or not reload):
-        ServeOptions(targets, factory, app_dir, reload=in_place, supervised=False, settings=options.settings).run()
+        replace(options, reload=in_place, supervised=False).run()
         return
     check_can_supervise("--reload" if settings.workers is None else "--workers")
     configure_logging(settings.log_level or "INFO", settings.log_format, settings.log_config, supervised=True)
