@@ -120,6 +120,10 @@ compare-redis: $(STAMP)  ## Measure calls over Redis alone, against Celery, arq,
 compare-protection: $(STAMP)  ## Measure what users in requests, signatures and encryption cost; a minute
 	@$(BIN)/python -m benchmarks.protection $(ARGS)
 
+.PHONY: compare-metrics
+compare-metrics: $(STAMP)  ## Measure what metrics cost: calls and scrapes; a minute
+	@$(BIN)/python -m benchmarks.metrics $(ARGS)
+
 bench-check: $(STAMP)  ## Fail if the ratios recorded by `make compare` have dropped
 	@$(BIN)/python -m benchmarks.check $(ARGS)
 

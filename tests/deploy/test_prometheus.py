@@ -82,6 +82,12 @@ def test_each_alert_has_a_case_and_names_metrics_that_exist() -> None:
     _check_names(expression for _, expression in _queries())
 
 
+def test_the_runbook_says_what_to_do_about_each_alert() -> None:
+    rules = yaml.safe_load(_RULES.read_text())["groups"][0]["rules"]
+    section = (_DEPLOY.parent / "docs/operations.md").read_text().partition("## By alert")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(RabiBridge\w+)` \|", section, re.MULTILINE) == [rule["alert"] for rule in rules]
+
+
 def _check_names(expressions: Any) -> None:
     names = {name for text in expressions for name in re.findall(r"rabibridge_\w+", text)}
     suffixes = ("_bucket", "_sum", "_count")

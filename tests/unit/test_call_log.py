@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from tests.unit import process_functions as functions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from types import FrameType
 
     from rabibridge_testing import FakeBroker
 
@@ -137,11 +139,11 @@ def test_no_value_of_a_program_costs_its_line_of_json(value: object) -> None:
 
 def test_nothing_is_written_before_the_program_says_where() -> None:
     program = (
-        "import logging, rabibridge, rabibridge.mq\n"
-        "assert [type(h) for h in logging.getLogger('rabibridge').handlers] == [logging.NullHandler]\n"
-        "assert [type(h) for h in logging.getLogger('rabibridge_core').handlers] == [logging.NullHandler]\n"
+        "import logging, rabibridge, rabibridge.mq, rabibridge_redis.plugin, rabibridge_telemetry.plugin\n"
+        "allowed = {'rabibridge', *('rabibridge_' + n for n in ('core', 'redis', 'telemetry', 'testing'))}\n"
+        "for name in allowed:\n"
+        "    assert [type(h) for h in logging.getLogger(name).handlers] == [logging.NullHandler], name\n"
         "names = [n for n, l in logging.root.manager.loggerDict.items() if getattr(l, 'handlers', ())]\n"
-        "allowed = {'rabibridge', 'rabibridge_core', 'rabibridge_testing', 'rabibridge_telemetry'}\n"
         "assert not logging.root.handlers and set(names) <= allowed, names\n"
         "logging.getLogger('rabibridge_core._client').error('unheard')\n"
         "import asyncio\n"
@@ -184,6 +186,31 @@ async def test_calls_that_succeed_create_no_record(fake_broker: FakeBroker) -> N
             logging.setLogRecordFactory(factory)
             logging.root.setLevel(level)
     assert made == []
+
+
+async def test_calls_that_succeed_do_not_enter_the_code_of_logging(fake_broker: FakeBroker) -> None:
+    """With logging off: nothing is asked of a logger, formatted or allocated there, by client and worker."""
+
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    fake_broker.add_service(add)
+    entered: set[str] = set()
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        name = frame.f_code.co_filename
+        if event == "call" and (name == logging.__file__ or f"{os.sep}_reporting{os.sep}" in name):
+            entered.add(f"{name}:{frame.f_code.co_name}")
+
+    async with RMQClient() as client:
+        await client.call(add, 1, 2)
+        sys.setprofile(profile)
+        try:
+            for number in range(100):
+                assert await client.call(add, number, 1) == number + 1
+        finally:
+            sys.setprofile(None)
+    assert entered == set()
 
 
 async def test_a_failing_handler_is_one_line_with_its_call(

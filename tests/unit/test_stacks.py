@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import AsyncIterator, Iterator
 
+    from rabibridge_testing import FakeBroker
+
 URL = "memory://stacks"
 SECRET = "hunter2"
 
@@ -166,3 +168,19 @@ async def test_a_thousand_slow_calls_are_one_line_and_a_count(
         assert len(_slow(caplog)) < 20, "at most two lines in five seconds"
         go.set()
         await asyncio.gather(*calls)
+
+
+async def test_fake_broker_watches_for_slow_calls(fake_broker: FakeBroker, caplog: pytest.LogCaptureFixture) -> None:
+    go = threading.Event()
+
+    async def slow(password: str) -> None:
+        await _deep(go)
+
+    fake_broker.add_service(slow, slow_call=0.1)
+    async with RMQClient() as client:
+        pending = asyncio.create_task(client.call(slow, SECRET))
+        await soon(until(lambda: bool(_slow(caplog))))
+        go.set()
+        await pending
+    (record,) = _slow(caplog)
+    assert "in _deep" in record.getMessage()

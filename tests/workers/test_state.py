@@ -60,14 +60,15 @@ async def test_a_supervisor_and_the_command_show_what_all_workers_run(program: P
         assert "services.py:" in running.log
         assert "in hold" in running.log
 
-        dumped = await asyncio.to_thread(_dump, program)
+        dumped, as_json = await asyncio.gather(
+            asyncio.to_thread(_dump, program), asyncio.to_thread(_dump, program, "--service", "crunch", "--json")
+        )
         assert dumped.returncode == 0, dumped.stderr
         assert dumped.stdout.count(f" on {os.uname().nodename}: ") == 2
         assert "in crunch" in dumped.stdout
         assert "in hold" in dumped.stdout
         assert "hunter2" not in dumped.stdout + running.log
-        found = json.loads((await asyncio.to_thread(_dump, program, "--service", "crunch", "--json")).stdout)
-        (busy,) = [worker for worker in found["workers"] if worker["calls"]]
+        (busy,) = [worker for worker in json.loads(as_json.stdout)["workers"] if worker["calls"]]
         assert busy["calls"][0]["stacks"][0]["places"][0]["function"] == "crunch"
         missing = await asyncio.to_thread(_dump, program, "nobody", "--timeout", "0.2")
         assert missing.returncode == 7

@@ -21,7 +21,7 @@ from rabibridge_core._reporting.error_text import block, message_of, printable, 
 
 __all__ = ["TextBlock", "get_logger", "warn_on_stderr"]
 
-_TOP = ("rabibridge", "rabibridge_core", "rabibridge_testing", "rabibridge_telemetry")
+_TOP = ("rabibridge", "rabibridge_core", "rabibridge_redis", "rabibridge_telemetry", "rabibridge_testing")
 _silence = logging.NullHandler()
 for _name in _TOP:
     logging.getLogger(_name).addHandler(_silence)

@@ -133,6 +133,7 @@ class RunningServices:
             if schema.executor == "process":
                 await running.processor.prepare(schema)
             running.replace_handler(schema)
+            self._slow_calls.watch(schema)
             self.registry.replace(schema)
             return
         try:
@@ -151,17 +152,24 @@ class RunningServices:
             raise
 
     def make_runner(self, schema: ServiceSchema) -> ServiceRunner:
-        """Return what will run a service; its statistics are those of the service of that name until now."""
+        """Return what will run a service, and watch for slow calls.
+
+        Its statistics are those of the service of that name until now.
+        """
         runner = (ClassedServiceRunner if schema.classes else ServiceRunner)(
             schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
         )
         runner.processor.statistics = self.statistics_of(schema.name)
         runner.processor.statistics.use(schema)
+        self._slow_calls.watch(schema)
         return runner
+
+    def stop_watching(self) -> None:
+        """Look for slow calls no longer: the event loop ends, or the services do."""
+        self._slow_calls.stop()
 
     async def _start(self, schema: ServiceSchema, after: ServiceRunner | None = None) -> None:
         runner = self.make_runner(schema)
-        self._slow_calls.watch(schema)
         if after is not None:
             runner.follow(after)
         self.registry.replace(schema)

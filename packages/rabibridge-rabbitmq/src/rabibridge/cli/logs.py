@@ -15,7 +15,7 @@ from rabibridge_core.errors import ConfigurationError
 __all__ = ["LogFormat", "configure_logging", "set_log_level"]
 
 LogFormat = Literal["text", "json"]
-_OWN = ("rabibridge.", "rabibridge_core.")
+_OWN = ("rabibridge.", "rabibridge_core.", "rabibridge_redis.", "rabibridge_telemetry.")
 
 
 def configure_logging(level: str, log_format: LogFormat, config: str | None, *, supervised: bool) -> None:

@@ -44,6 +44,7 @@ class FakeWorker:
             drain_timeout=0,
             queue_type="classic" if settings is None else settings.queue_type,
             run_timeout=None if settings is None else settings.run_timeout,
+            slow_call=None if settings is None else settings.slow_call,
             remote_traceback="full" if settings is None else settings.remote_traceback,
             name=WORKER,
         )
@@ -91,6 +92,7 @@ class FakeWorker:
             runner.lost(ConnectionLostError(f"the worker of {WORKER} was stopped"))
             runner.abort_drain()
             runner.processor.close()
+        self._services.stop_watching()
         if self._responder is not None:
             self._responder.close()
 
