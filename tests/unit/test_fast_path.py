@@ -12,7 +12,7 @@ from rabibridge._amqp import frames
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.fast_path import RequestTemplate, encode_simple_reply
 from rabibridge._amqp.field_tables import encode_table
-from rabibridge._amqp.headers import deadline_table, parse_signed_table, stream_table
+from rabibridge._amqp.headers import deadline_table, parse_signed_table, parse_traced_table, stream_table
 from rabibridge._amqp.methods import publish_method
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge_core._protocol.streams import STREAM_HEADERS
@@ -147,8 +147,23 @@ _encodings = st.sampled_from([None, "zstd"])
 
 
 _SIGNED: Headers = {"rb-signature": "1 k sender 7 1700000000000 1700000005000 async_add " + "A" * 43}
+_TRACED: Headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 _headers = st.sampled_from(
-    [None, {}, STREAM_HEADERS, _SIGNED, {"tenant": "a", "n": 7}, {"rb-key": "k"}, {"CC": "x"}, {"x": "y" * 1500}]
+    [
+        None,
+        {},
+        STREAM_HEADERS,
+        _SIGNED,
+        {"tenant": "a", "n": 7},
+        {"rb-key": "k"},
+        {"CC": "x"},
+        {"x": "y" * 1500},
+        _TRACED,
+        {"traceparent": "é" * 55},
+        {"traceparent": b"x" * 55},
+        {"traceparent": "short"},
+        {**_TRACED, "n": 7},
+    ]
 )
 
 
@@ -203,6 +218,19 @@ def test_the_headers_of_a_signed_request_are_read_in_one_step(text: str, timeout
     assert parse_signed_table(table) == (text, timeout, deadline)
     for cut in range(len(table)):
         assert parse_signed_table(table[:cut]) is None
+
+
+@given(st.text(max_size=60), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
+@example("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 60_000, 2**40)
+@example("\u00e9" * 27 + "x", 1, 1)
+def test_the_headers_of_a_traced_request_are_read_in_one_step(text: str, timeout: int, deadline: int) -> None:
+    table = encode_table({"traceparent": text, "rb-timeout": timeout, "rb-deadline": deadline})
+    size = len(text.encode())
+    assert parse_traced_table(table) == ((text, timeout, deadline) if size == 55 else None)
+    for cut in range(len(table)):
+        assert parse_traced_table(table[:cut]) is None
+    assert parse_traced_table(encode_table({"traceparenT": text, "rb-timeout": timeout, "rb-deadline": 1})) is None
+    assert parse_traced_table(table[:21] + b"\xff" * size + table[21 + size :]) is None
 
 
 @given(_table_headers, st.binary(max_size=60))

@@ -9,10 +9,10 @@ import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
-from rabibridge import NoRouteError, RemoteExecutionError
+from rabibridge import NoRouteError, RemoteExecutionError, current_call
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins.manager import plugin_manager
 from rabibridge_core.rpc import RpcClient, RpcServer
@@ -24,8 +24,9 @@ from tests.support.telemetry import collected, traced_settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.sdk.trace.sampling import Sampler
+    from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 
+UNSAMPLED = SpanContext(7, 7, True, TraceFlags(0))
 VALID = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -158,8 +159,61 @@ def test_spans_are_sampled_as_the_sampler_of_the_program_says() -> None:
     assert _sampled(TraceIdRatioBased(1.0), 50) == (50, 0)
     assert _sampled(TraceIdRatioBased(0.0), 50) == (0, 50)
     assert _sampled(ALWAYS_ON, 50) == (50, 0)
-    unsampled = SpanContext(7, 7, True, TraceFlags(0))
-    assert _sampled(ParentBased(ALWAYS_ON), 50, unsampled) == (0, 50)
+    assert _sampled(ParentBased(ALWAYS_ON), 50, UNSAMPLED) == (0, 50)
+
+
+class _ByName(TraceIdRatioBased):
+    """Samples what the program has chosen, and calls itself as its base does."""
+
+    def should_sample(self, parent_context: Any, trace_id: int, name: str, *args: Any, **more: Any) -> SamplingResult:
+        return (ALWAYS_ON if name == "x" else ALWAYS_OFF).should_sample(parent_context, trace_id, name)
+
+
+def test_samplers_of_the_program_are_asked_whatever_they_are_derived_from() -> None:
+    assert _sampled(_ByName(0.0), 50) == (50, 0)
+    assert _sampled(ParentBased(_ByName(0.0)), 50) == (50, 0)
+    assert _sampled(ParentBased(ALWAYS_ON, remote_parent_not_sampled=_ByName(0.0)), 50, UNSAMPLED) == (50, 0)
+    assert _sampled(ALWAYS_OFF, 50) == (0, 50)
+    assert _sampled(ParentBased(ALWAYS_OFF), 50) == (0, 50)
+
+
+def test_a_trace_that_begins_and_is_dropped_has_ids_of_its_own() -> None:
+    spans = Spans("1", TracerProvider(sampler=ParentBased(TraceIdRatioBased(0.5))))
+    dropped = []
+    while text := spans.dropped_root():
+        context = span_context_of({"traceparent": text})
+        assert context is not None
+        dropped.append(context)
+    assert len({context.trace_id for context in dropped}) == len(dropped)
+    assert all(context.trace_id % 2**64 >= 2**63 and not context.trace_flags & 1 for context in dropped)
+    assert spans.dropped(None) is None  # it stays sampled until it is started
+    span = spans.start(Context(), "x", SpanKind.CLIENT, {})
+    assert not isinstance(span, SpanContext)
+    assert span.get_span_context().trace_id % 2**64 < 2**63
+
+
+async def test_calls_of_a_function_whose_caller_is_not_sampled_belong_to_its_trace(broker_name: str) -> None:
+    spans = collected()
+    settings = traced_settings(broker_name)
+
+    async def inner() -> tuple[str, int]:
+        current = trace.get_current_span()
+        assert not current.is_recording()
+        return str(current_call().headers["traceparent"]), current.get_span_context().trace_id
+
+    async def outer() -> tuple[str, int]:
+        return await client.call(inner)
+
+    server = RpcServer(settings=settings)
+    server.add_service(inner)
+    server.add_service(outer)
+    unsampled = VALID[:-1] + "0"
+    async with server.serving(), RpcClient(settings=settings) as client:
+        spans.clear()
+        for headers in ({"traceparent": unsampled}, {"traceparent": unsampled, "tracestate": "a=1"}):
+            sent, seen = await client.options(headers=headers).call(outer)
+            assert (sent[3:35], sent[-2:], seen) == (unsampled[3:35], "00", int(unsampled[3:35], 16))
+    assert [span.name for span in spans.spans if span.kind is SpanKind.SERVER] == []
 
 
 async def test_it_must_be_installed_where_it_is_switched_on(broker_name: str, monkeypatch: pytest.MonkeyPatch) -> None:

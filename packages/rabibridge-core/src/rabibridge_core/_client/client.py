@@ -22,7 +22,8 @@ from rabibridge_core._protocol.headers import check_call_headers, check_idempote
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import decode_reply, encode_request
 from rabibridge_core.errors import ConnectionLostError
-from rabibridge_core.plugins.observing import observe, with_headers
+from rabibridge_core.plugins.observers import CallHeaders
+from rabibridge_core.plugins.observing import observe_started, start_call, with_headers
 from rabibridge_core.transport import ConnectionState, Request
 
 if TYPE_CHECKING:
@@ -144,9 +145,8 @@ class Client:
         state, caller = self.transport.state, self.calls.caller
         reasons = []
         if self.calls.closed or state is not ConnectionState.READY:
-            error = self.transport.last_error
             what = "the client is closed" if self.calls.closed else f"the connection is {state.value}"
-            reasons.append(f"{what}: {error}" if error else what)
+            reasons.append(f"{what}: {error}" if (error := self.transport.last_error) else what)
         elif caller is None:
             reasons.append("the client is not ready to call yet")
         else:
@@ -183,7 +183,9 @@ class Client:
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
         """
         if self.observer is not None and observed is None:
-            return await observe(self.observer, "call", func_name, self.call, func_name, args, kwargs, options)
+            observed = start_call(self.observer, "call", func_name)
+            if type(observed) is not CallHeaders:
+                return await observe_started(observed, self.call, func_name, args, kwargs, options)
         kind, given, idempotent, idempotency_key, persistent, inherit_deadline, retry, headers = options
         calls, pending = self.calls, self._pending
         try:
@@ -278,10 +280,8 @@ class Client:
 
     def _obstacles(self, caller: Caller) -> list[str]:
         """Return what prevents calls from being sent now."""
-        found = [caller.why_paused or "the connection accepts no calls now"] if caller.paused else []
-        if self._admission.full:
-            found.append(f"max_pending={self._max_pending} calls are pending")
-        return found
+        paused = [caller.why_paused or "the connection accepts no calls now"] if caller.paused else []
+        return [*paused, f"max_pending={self._max_pending} calls are pending"] if self._admission.full else paused
 
     def connected(self) -> Caller:
         """Return what sends requests; raise ConnectionLostError if the client is closed or was never connected."""

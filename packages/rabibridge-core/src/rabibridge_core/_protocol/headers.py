@@ -33,6 +33,8 @@ __all__ = [
     "RECEIVED",
     "RESENT",
     "RESERVED_PREFIX",
+    "TRACEPARENT",
+    "TRACEPARENT_SIZE",
     "WORKER",
     "WORKER_ID",
     "CheckedHeaders",
@@ -77,6 +79,10 @@ ERROR_KEY_ID: Final = "rb-error-key"
 """In a reply to a request that was refused unread: the id of the key that it names."""
 EXIT_CODE: Final = "rb-exit-code"
 """In a reply of the kind ``crashed``: the exit code of the process that ran the call, negative for a signal."""
+TRACEPARENT: Final = "traceparent"
+"""In a request: the span of its caller, as W3C Trace Context defines it. Plug-ins write and read it."""
+TRACEPARENT_SIZE: Final = 55
+"""The length of such a header, in bytes."""
 WORKER: Final = "rb-worker"
 """In a reply to a broadcast: the name of the worker."""
 WORKER_ID: Final = "rb-worker-id"

@@ -204,8 +204,8 @@ class RequestProcessor:
         ran: bool | None = False
         error: BaseException | None = None
         try:
-            if observer is not None:
-                tell_begun(observer, active)
+            if observer is not None and not tell_begun(observer, active):
+                observer = None
             active.interruptible = True
             reason = active.stop_reason
             if reason is None and self._cancelled_calls.any and self._cancelled_calls.discard(request):

@@ -19,6 +19,7 @@ their own.
 from rabibridge_core.plugins.hookspecs import hookimpl, hookspec
 from rabibridge_core.plugins.manager import plugin_manager
 from rabibridge_core.plugins.observers import (
+    CallHeaders,
     CallObserver,
     ClientObserver,
     ObservedRequest,
@@ -31,6 +32,7 @@ from rabibridge_core.plugins.observers import (
 )
 
 __all__ = [
+    "CallHeaders",
     "CallObserver",
     "ClientObserver",
     "ObservedRequest",

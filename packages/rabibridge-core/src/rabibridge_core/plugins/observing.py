@@ -13,6 +13,7 @@ from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins.observers import (
+    CallHeaders,
     CallObserver,
     ClientObserver,
     RequestObserver,
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from rabibridge_core.plugins.observers import ObservedRequest, Outcome, Shape
-    from rabibridge_core.transport import Headers
+    from rabibridge_core.transport import Headers, HeaderValue
 
 __all__ = [
     "NO_REQUEST",
     "all_clients",
     "all_servers",
     "observe",
+    "observe_started",
     "report",
     "start_call",
     "start_request",
@@ -39,7 +41,7 @@ __all__ = [
 _log = get_logger(__name__)
 _limited = LimitedLog(_log)
 ResultT = TypeVar("ResultT")
-_NO_CALL = CallObserver()
+_NO_CALL = CallHeaders({})
 NO_REQUEST = RequestObserver()
 _SHORT = 1024
 _known_names: set[str] = set()
@@ -90,7 +92,13 @@ async def observe(
     *arguments: Any,
 ) -> ResultT:
     """Return what ``run(*arguments, observed)`` returns, where ``observed`` observes it as one call."""
-    observed = start_call(observer, shape, service)
+    return await observe_started(start_call(observer, shape, service), run, *arguments)
+
+
+async def observe_started(observed: CallObserver, run: Callable[..., Awaitable[ResultT]], *arguments: Any) -> ResultT:
+    """Return what ``run(*arguments, observed)`` returns, where ``observed`` has been started for it."""
+    if type(observed) is CallHeaders:
+        return await run(*arguments, observed)
     try:
         result = await run(*arguments, observed)
     except BaseException as error:
@@ -104,27 +112,34 @@ def with_headers(
     observed: CallObserver, correlation_id: bytes, time_left: float | None, headers: Headers | None
 ) -> Headers | None:
     """Return the headers to send: those that the call has, as they are, and those that its observer adds."""
-    added: Headers | None = report(observed.sending, correlation_id, time_left, headers)
+    added: Headers | None
+    if type(observed) is CallHeaders:
+        added = observed.headers
+    else:
+        added = report(observed.sending, correlation_id, time_left, headers)
     if not added:
         return headers
-    allowed = dict(headers or ())
     for name, value in added.items():
-        if name in allowed:
-            continue
         if not (name in _known_names and type(value) is str and len(value) <= _SHORT and value.isascii()):
-            try:
-                check_call_headers({name: value})
-            except ConfigurationError as error:
-                _limited.log(
-                f"a plug-in added the header {repr_of(name)[:80]}, which is not sent", logging.ERROR,
-                "a plug-in added a header that is not sent: %s", error,
-                extra=log_fields("plugin.header_refused", error=error),
-            )  # fmt: skip
-                continue
-            if len(_known_names) < _SHORT:
-                _known_names.add(name)
-        allowed[name] = value
-    return allowed
+            added = {name: value for name, value in added.items() if _is_allowed(name, value)}
+            break
+    return {**added, **headers} if headers else added
+
+
+def _is_allowed(name: str, value: HeaderValue) -> bool:
+    """Tell whether a header of a plug-in is sent; log it if it is not."""
+    try:
+        check_call_headers({name: value})
+    except ConfigurationError as error:
+        _limited.log(
+            f"a plug-in added the header {repr_of(name)[:80]}, which is not sent", logging.ERROR,
+            "a plug-in added a header that is not sent: %s", error,
+            extra=log_fields("plugin.header_refused", error=error),
+        )  # fmt: skip
+        return False
+    if len(_known_names) < _SHORT:
+        _known_names.add(name)
+    return True
 
 
 def all_clients(observers: Sequence[ClientObserver]) -> ClientObserver | None:

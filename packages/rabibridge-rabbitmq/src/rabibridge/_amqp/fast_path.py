@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, LENGTH_OCTETS, NEXT_FRAME, short_string
-from rabibridge._amqp.headers import ROUTING_HEADERS, deadline_table, stream_table
+from rabibridge._amqp.headers import ROUTING_HEADERS, TRACED_START, deadline_table, stream_table
 from rabibridge._amqp.properties import USER_ID, Properties
-from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY
+from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, TRACEPARENT, TRACEPARENT_SIZE
 from rabibridge_core._protocol.streams import STREAM_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge_core.transport import Reply, Request
+    from rabibridge_core.transport import Headers, Reply, Request
 
 __all__ = ["RequestTemplate", "encode_simple_reply", "parse_common_properties"]
 
@@ -87,6 +87,14 @@ def _short_text(value: str) -> bytes:
     return short_string(value.encode())
 
 
+def _trace_context(headers: Headers) -> bytes:
+    """Return the value of ``traceparent``, if it has the size that it usually has; else nothing."""
+    text = headers.get(TRACEPARENT)
+    if type(text) is str and len(text) == TRACEPARENT_SIZE and text.isascii():
+        return text.encode()
+    return b""
+
+
 class RequestTemplate:
     """Encodes requests that have a deadline and a small body and whose replies go to one queue."""
 
@@ -128,6 +136,9 @@ class RequestTemplate:
         elif headers is STREAM_HEADERS:
             cached = self._stream_timeouts
             table, tail = cached.get(seconds) or self._add_timeout(cached, stream_table, seconds)
+        elif len(headers) == 1 and (trace := _trace_context(headers)):
+            times, tail = self._timeouts.get(seconds) or self._add_timeout(self._timeouts, deadline_table, seconds)
+            table = TRACED_START + trace + times[4:]
         elif _GENERAL.isdisjoint(headers):
             times, tail = self._timeouts.get(seconds) or self._add_timeout(self._timeouts, deadline_table, seconds)
             given = encode_table(headers)

@@ -10,6 +10,7 @@ from typing import Final
 
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import short_string
+from rabibridge_core._protocol.headers import TRACEPARENT, TRACEPARENT_SIZE
 from rabibridge_core._protocol.streams import STREAM_HEADERS
 from rabibridge_core._security.signature import SIGNATURE
 
@@ -27,12 +28,14 @@ __all__ = [
     "PROBE_TABLE",
     "ROUTING_HEADERS",
     "TIMEOUT_HEADER",
+    "TRACED_START",
     "USER_HEADER",
     "deadline_table",
     "is_signed_table",
     "parse_deadline_table",
     "parse_signed_table",
     "parse_stream_table",
+    "parse_traced_table",
     "stream_table",
 ]
 
@@ -129,5 +132,27 @@ def parse_signed_table(table: bytes) -> tuple[str, int, int] | None:
         return None
     try:
         return table[_TEXT_AT:times].decode(), timeout_ms, deadline_ms
+    except UnicodeDecodeError:
+        return None
+
+
+_TRACE_FIELD = short_string(TRACEPARENT.encode()) + b"S" + TRACEPARENT_SIZE.to_bytes(4, "big")
+TRACED_START: Final = (len(_TRACE_FIELD) + TRACEPARENT_SIZE + _TIMES.size).to_bytes(4, "big") + _TRACE_FIELD
+"""What stands in front of the value of ``traceparent`` in a table that has the times of a call, and nothing else."""
+_TRACED_TABLE = struct.Struct(f">{len(TRACED_START)}s{TRACEPARENT_SIZE}s12sq13sq")
+
+
+def parse_traced_table(table: bytes) -> tuple[str, int, int] | None:
+    """Return ``traceparent``, remaining time and deadline of a request that has these headers, in this order, alone.
+
+    ``None``: the table needs the general parser.
+    """
+    if len(table) != _TRACED_TABLE.size:
+        return None
+    start, text, timeout_field, timeout_ms, deadline_field, deadline_ms = _TRACED_TABLE.unpack(table)
+    if start != TRACED_START or timeout_field != _TIMEOUT_NAME or deadline_field != _DEADLINE_FIELD:
+        return None
+    try:
+        return text.decode(), timeout_ms, deadline_ms
     except UnicodeDecodeError:
         return None

@@ -18,11 +18,13 @@ from rabibridge._amqp.headers import (
     parse_deadline_table,
     parse_signed_table,
     parse_stream_table,
+    parse_traced_table,
 )
 from rabibridge._amqp.properties import user_of
 from rabibridge._amqp.reply_to import caller_address
 from rabibridge._connection.names import SERVER_NAMED
 from rabibridge._transport.parts import PartSender
+from rabibridge_core._protocol.headers import TRACEPARENT
 from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._protocol.streams import STREAM_HEADERS
 from rabibridge_core._security.signature import SIGNATURE
@@ -74,8 +76,10 @@ class RabbitRequest:
             self.deadline: float | None = times[1] / 1000
             return
         self.time_left = self.deadline = None
-        times = parse_stream_table(table)
-        if times is not None:
+        if (traced := parse_traced_table(table)) is not None:
+            self.headers = {TRACEPARENT: traced[0]}
+            self.time_left, self.deadline = traced[1] / 1000, traced[2] / 1000
+        elif (times := parse_stream_table(table)) is not None:
             self.time_left, self.deadline = times[0] / 1000, times[1] / 1000
             self.headers = STREAM_HEADERS
         elif (table == PROBE_TABLE or not table) and not properties.expiration:

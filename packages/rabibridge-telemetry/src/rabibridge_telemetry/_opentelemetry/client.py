@@ -10,11 +10,13 @@ from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
-from rabibridge_core.plugins import CallObserver, ClientObserver
+from rabibridge_core._protocol.headers import TRACEPARENT
+from rabibridge_core.plugins import CallHeaders, CallObserver, ClientObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import Durations
 from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
 from rabibridge_telemetry._opentelemetry.headers import Propagation
+from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation, UnsampledParent
 from rabibridge_telemetry._opentelemetry.names import OTHER, error_type, is_unknown_method
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
 
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["TracedCalls"]
 
 _KINDS = {"notify": SpanKind.PRODUCER, "map": SpanKind.INTERNAL}
+_NOT_MEASURED = frozenset(("map", "stream"))
 _SUPPRESSED = "suppress_instrumentation"
+_CANCELLED = "cancelled"
 
 
 class TracedCalls(ClientObserver):
@@ -44,47 +48,73 @@ class TracedCalls(ClientObserver):
         self.spans = Spans(version)
 
     def call_started(self, shape: Shape, service: str) -> CallObserver | None:
-        """Start a span."""
+        """Start a span, unless it is dropped: then only its trace context is sent."""
         context = contexts.get_current()
-        if context.get(_SUPPRESSED):
+        if context and context.get(_SUPPRESSED):
             return None
-        current = trace.get_current_span(context).get_span_context()
-        parent = current if current.is_valid else None
-        dropped = self.spans.dropped(parent)
-        if dropped is not None and shape != "map" and not self.durations.recorded:
-            return DroppedCall(self.propagation, dropped, context)
-        started: Span | SpanContext | None = dropped
+        measured = shape not in _NOT_MEASURED and self.durations.recorded
+        if shape == "map":
+            started: Span | SpanContext | None = self.spans.dropped(_parent_of(context))
+        else:
+            headers = self._dropped(context)
+            if headers is not None:
+                return MeasuredCall(self, service, headers) if measured else CallHeaders(headers)
+            started = None
         if started is None:
             kind = _KINDS.get(shape, SpanKind.CLIENT)
             started = self.spans.start(context, service, kind, self.attributes.of(shape, service))
-        return TracedCall(self, shape, service, context, started)
+        return TracedCall(self, service, context, started, measured)
+
+    def _dropped(self, context: Context) -> Headers | None:
+        """Return the headers of a call without a span; ``None``: it has one."""
+        if self.propagation.is_plain:
+            span = context.get(SPAN_KEY) if context else None
+            if span is None:
+                text = self.spans.dropped_root()
+                if text:
+                    return {TRACEPARENT: text}
+            elif type(span) is UnsampledParent and self.spans.follows and (headers := span.plain_headers()):
+                return headers
+        dropped = self.spans.dropped(_parent_of(context))
+        return None if dropped is None else self.propagation.inject(dropped, context)
+
+    def record(self, began: float, service: str, error: BaseException | None, context: Context) -> None:
+        """Record the duration of a call that has ended."""
+        seconds = perf_counter() - began
+        method = OTHER if error is not None and is_unknown_method(error) else service
+        self.durations.record(seconds, method, _kind_of(error), self.broker(), context)
 
 
-class DroppedCall(CallObserver):
-    """A call without a span: only its trace context is sent."""
+class MeasuredCall(CallObserver):
+    """A call without a span, whose duration is recorded."""
 
-    __slots__ = ("_context", "_propagation", "_span_context")
+    __slots__ = ("_began", "_calls", "_headers", "_service")
 
-    def __init__(self, propagation: Propagation, span_context: SpanContext, context: Context) -> None:
-        self._propagation = propagation
-        self._span_context = span_context
-        self._context = context
+    def __init__(self, calls: TracedCalls, service: str, headers: Headers) -> None:
+        self._calls = calls
+        self._service = service
+        self._headers = headers
+        self._began = perf_counter()
 
     def sending(self, correlation_id: bytes, time_left: float | None, headers: Any) -> Headers | None:
         """Add the trace context."""
-        return self._propagation.inject(self._span_context, self._context)
+        return self._headers
+
+    def ended(self, error: BaseException | None, items: int | None) -> None:
+        """Record the duration."""
+        self._calls.record(self._began, self._service, error, NOTHING)
 
 
 class TracedCall(CallObserver):
     """One call."""
 
-    __slots__ = ("_began", "_calls", "_context", "_service", "_shape", "_span", "_span_context")
+    __slots__ = ("_began", "_calls", "_context", "_measured", "_service", "_span", "_span_context")
 
     def __init__(
-        self, calls: TracedCalls, shape: Shape, service: str, context: Context, started: Span | SpanContext
+        self, calls: TracedCalls, service: str, context: Context, started: Span | SpanContext, measured: bool
     ) -> None:
         self._calls = calls
-        self._shape = shape
+        self._measured = measured
         self._service = service
         self._context = context
         if isinstance(started, SpanContext):
@@ -126,29 +156,35 @@ class TracedCall(CallObserver):
 
     def ended(self, error: BaseException | None, items: int | None) -> None:
         """End the span, and record the duration."""
-        seconds = perf_counter() - self._began
-        cancelled = isinstance(error, asyncio.CancelledError | GeneratorExit)
-        unknown = is_unknown_method(error)
-        kind = "" if error is None else "cancelled" if cancelled else error_type(error)
-        if self._shape not in ("map", "stream"):
-            self._calls.durations.record(
-                seconds, OTHER if unknown else self._service, kind, self._calls.broker(), self._exemplar()
-            )
-        if (span := self._span) is None:
+        span = self._span
+        if self._measured:
+            within = NOTHING if span is None else trace.set_span_in_context(span, self._context)
+            self._calls.record(self._began, self._service, error, within)
+        if span is None:
             return
+        kind = _kind_of(error)
         try:
             if items is not None:
                 span.set_attribute("rabibridge.items", items)
-            if unknown:
+            if is_unknown_method(error):
                 span.update_name("rabibridge")
                 span.set_attributes({"rpc.method": OTHER, "rpc.method_original": self._service})
             if kind:
                 span.set_attribute("error.type", kind)
-            if error is not None and not cancelled:
+            if error is not None and kind != _CANCELLED:
                 span.set_status(Status(StatusCode.ERROR, kind))
                 self._calls.exceptions.record(span, error, kind)
         finally:
             span.end()
 
-    def _exemplar(self) -> Context | None:
-        return None if self._span is None else trace.set_span_in_context(self._span, self._context)
+
+def _parent_of(context: Context) -> SpanContext | None:
+    current = trace.get_current_span(context).get_span_context()
+    return current if current.is_valid else None
+
+
+def _kind_of(error: BaseException | None) -> str:
+    """Return ``error.type``; empty: none."""
+    if error is None:
+        return ""
+    return _CANCELLED if isinstance(error, asyncio.CancelledError | GeneratorExit) else error_type(error)

@@ -9,6 +9,8 @@ from opentelemetry import metrics
 from rabibridge_telemetry._opentelemetry.names import MAX_METHODS, MAX_TYPES, OTHER, Folded
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
     from rabibridge_core.transport import BrokerAddress
 
 __all__ = ["BUCKETS", "Durations"]
@@ -29,7 +31,7 @@ class Durations:
             name, unit="s", description=description, explicit_bucket_boundaries_advisory=BUCKETS
         )
         self._recorded = False
-        self._looks = 0
+        self._unlooked = 0
         self._methods = Folded(MAX_METHODS)
         self._types = Folded(MAX_TYPES)
         self._broker: BrokerAddress | None = None
@@ -38,17 +40,18 @@ class Durations:
     @property
     def recorded(self) -> bool:
         """Whether the program has set a meter provider: that of the API alone records nothing."""
-        if not self._recorded:
-            if not self._looks % _LOOK_EVERY:  # it is set before the first call, or hardly ever
-                provider = type(metrics.get_meter_provider())
-                self._recorded = not provider.__module__.startswith("opentelemetry.metrics")
-            self._looks += 1
+        if self._recorded:
+            return True
+        if self._unlooked:  # it is set before the first call, or hardly ever
+            self._unlooked -= 1
+            return False
+        self._unlooked = _LOOK_EVERY
+        provider = type(metrics.get_meter_provider())
+        self._recorded = not provider.__module__.startswith("opentelemetry.metrics")
         return self._recorded
 
-    def record(
-        self, seconds: float, method: str, error: str, broker: BrokerAddress | None, context: Any = None
-    ) -> None:
-        """Record one call; ``error`` is empty if there is none, ``context`` has the span for exemplars."""
+    def record(self, seconds: float, method: str, error: str, broker: BrokerAddress | None, context: Context) -> None:
+        """Record one call; ``error`` is empty if there is none, ``context`` has the span for exemplars, if any."""
         if broker is not self._broker:
             self._broker = broker
             self._attributes.clear()

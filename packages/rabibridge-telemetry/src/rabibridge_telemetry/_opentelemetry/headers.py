@@ -6,7 +6,7 @@ What comes from outside is read within limits, whatever it says: a call is serve
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from opentelemetry import baggage, propagate, trace
@@ -14,22 +14,33 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import default_setter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
+from rabibridge_core._protocol.headers import TRACEPARENT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rabibridge_core.transport import Headers
 
-__all__ = ["NOTHING", "Propagation", "UnsampledParent", "span_context_of", "traceparent"]
+__all__ = [
+    "NOTHING",
+    "SPAN_KEY",
+    "Propagation",
+    "UnsampledParent",
+    "span_context_of",
+    "traceparent",
+    "unsampled_parent",
+]
 
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII
 )
-_EVEN = frozenset("02468ace")
-"""The last digit of a trace context that is not sampled."""
+_is_unsampled = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]", re.ASCII).fullmatch
 _TRACESTATE_MAX = 512
 _BAGGAGE_BYTES, _BAGGAGE_ENTRIES = 8192, 64
 _W3C = frozenset(("traceparent", "tracestate", "baggage"))
 NOTHING = Context()
+SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, NOTHING)))
+"""The entry of a context that is the current span."""
 
 
 def traceparent(context: SpanContext) -> str:
@@ -39,7 +50,7 @@ def traceparent(context: SpanContext) -> str:
 
 def span_context_of(headers: Headers) -> SpanContext | None:
     """Return the context of the caller's span; ``None``: the headers have none that is valid."""
-    parent = headers.get("traceparent")
+    parent = headers.get(TRACEPARENT)
     if not isinstance(parent, str) or (match := _TRACEPARENT.fullmatch(parent)) is None:
         return None
     trace_id, span_id, flags, more = match.groups()
@@ -54,31 +65,37 @@ def span_context_of(headers: Headers) -> SpanContext | None:
 class UnsampledParent(NonRecordingSpan):
     """A caller's span that is not sampled, whose ids are read if anything asks for them."""
 
-    def __init__(self, headers: Headers) -> None:
-        """Read nothing yet."""
-        super().__init__(trace.INVALID_SPAN_CONTEXT)
-        self._headers: Headers | None = headers
+    def __init__(self, headers: Headers) -> None:  # that of the base is not called: it takes as long as the rest
+        """Read nothing yet; ``headers`` are those of the request."""
+        self._headers = headers
+        self._found: SpanContext | None = None
 
-    @classmethod
-    def of(cls, headers: Headers) -> UnsampledParent | None:
-        """Return the caller's span; ``None``: it is sampled, or there is none that is valid."""
-        parent = headers.get("traceparent")
-        if type(parent) is not str or parent[-1:] not in _EVEN or (match := _TRACEPARENT.fullmatch(parent)) is None:
-            return None
-        return cls(headers) if match[4] is None else None
+    def __repr__(self) -> str:
+        """Show the ids."""
+        return f"{type(self).__name__}({self.get_span_context()!r})"
 
     def get_span_context(self) -> SpanContext:
         """Return the ids."""
-        if self._headers is not None:
-            self._context = span_context_of(self._headers) or trace.INVALID_SPAN_CONTEXT
-            self._headers = None
-        return self._context
+        if self._found is None:
+            self._found = span_context_of(self._headers) or trace.INVALID_SPAN_CONTEXT
+        return self._found
+
+    def plain_headers(self) -> Headers | None:
+        """Return the headers of a call in the same trace; ``None``: more than ``traceparent`` belongs to them."""
+        headers = self._headers
+        return None if "tracestate" in headers else {TRACEPARENT: headers[TRACEPARENT]}
+
+
+def unsampled_parent(headers: Headers) -> UnsampledParent | None:
+    """Return the caller's span; ``None``: it is sampled, or its context is not valid or takes more time to read."""
+    parent = headers.get(TRACEPARENT)
+    return UnsampledParent(headers) if type(parent) is str and _is_unsampled(parent) else None
 
 
 class Propagation:
     """Writes and reads the headers of one client or server."""
 
-    __slots__ = ("_baggage", "_others")
+    __slots__ = ("_baggage", "_others", "is_plain")
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         """Pass on those entries of the baggage that are ``allowed``, and no others."""
@@ -86,11 +103,8 @@ class Propagation:
         # Another format, such as B3, is chosen for the whole process, by OTEL_PROPAGATORS.
         fields = propagate.get_global_textmap().fields
         self._others = None if "traceparent" in fields and fields <= _W3C else propagate.get_global_textmap()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing but W3C trace context is read."""
-        return not self._baggage and self._others is None
+        self.is_plain = not allowed and self._others is None
+        """Whether nothing but W3C trace context is sent and read."""
 
     def inject(self, span: SpanContext, context: Context) -> dict[str, str]:
         """Return the headers for a call whose span is ``span``, and that is made in ``context``."""
@@ -99,7 +113,7 @@ class Propagation:
             parent = trace.set_span_in_context(NonRecordingSpan(span), baggage.clear(context))
             self._others.inject(headers, parent, default_setter)
         elif span.is_valid:
-            headers["traceparent"] = traceparent(span)
+            headers[TRACEPARENT] = traceparent(span)
             if span.trace_state:
                 headers["tracestate"] = span.trace_state.to_header()
         if self._baggage and (entries := baggage.get_all(context)):

@@ -2,9 +2,9 @@
 
 The SDK takes ten times as long to make a span that nobody will see. So a call that is not sampled gets no span, but
 only the ids that its trace context needs. The decision is that of the program's own sampler: it is taken here only for
-samplers whose rule is known and depends on the trace id and the parent alone, with an id of the program's own
-generator. For a call that is sampled, the SDK gets that same id, and decides the same. All other samplers are asked
-each time.
+samplers of the SDK itself whose rule depends on the trace id and the parent alone, with an id of the program's own
+generator. For a call that is sampled, the SDK gets that same id, and decides the same. All other samplers, also those
+that are derived from the ones of the SDK, are asked each time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Spans", "as_span"]
 
-_RATIO = re.compile(r"(?:ParentBased\{root:)?TraceIdRatioBased\{([0-9.e-]+)\}.*")
+_SAMPLERS = "opentelemetry.sdk.trace.sampling"
+_ROOT = re.compile(r"(?:ParentBased\{root:)?(?:TraceIdRatioBased\{([0-9.e-]+)\}|AlwaysOffSampler)(?:,.*)?", re.DOTALL)
 _FOLLOWS = "remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler"
 _LOW = (1 << 64) - 1
 
@@ -45,7 +46,11 @@ class _ChosenIds:
 
 
 class Spans:
-    """Makes the spans of one client or server."""
+    """Makes the spans of one client or server.
+
+    Attributes:
+        follows: whether a span whose parent is not sampled is dropped for certain.
+    """
 
     def __init__(self, version: str, provider: TracerProvider | None = None) -> None:
         """Make nothing yet.
@@ -57,15 +62,11 @@ class Spans:
         self._version = version
         self._provider = provider
         self._tracer: Tracer | None = None
-        self._bound: int | None = None
-        self._follows = False
-        self._ids: Any = None
+        self._bound = 0
+        self._ids: Any = None  # None: the sampler must be asked
         self._drop_flags = TraceFlags(0)
-
-    @property
-    def follows(self) -> bool:
-        """Whether a span whose parent is not sampled is dropped for certain."""
-        return self._follows
+        self._ending = "-00"
+        self.follows = False
 
     def _find(self) -> Tracer | None:
         provider = self._provider or trace.get_tracer_provider()
@@ -73,18 +74,41 @@ class Spans:
             return None  # the program has set none, so far
         tracer = provider.get_tracer("rabibridge", self._version)
         sampler, generator = getattr(tracer, "sampler", None), getattr(tracer, "id_generator", None)
-        if sampler is not None and generator is not None:
+        if sampler is not None and generator is not None and _is_known(sampler):
             text = sampler.get_description()
-            self._follows = text.startswith("ParentBased{") and all(part in text for part in _FOLLOWS)
-            if (match := _RATIO.fullmatch(text)) is not None and (text.startswith("T") or self._follows):
+            self.follows = text.startswith("ParentBased{") and all(part in text for part in _FOLLOWS)
+            match = _ROOT.fullmatch(text)
+            if match is not None and (self.follows or not text.startswith("P")):
                 tracer = copy.copy(tracer)
                 self._ids = tracer.id_generator = _ChosenIds(generator)  # type: ignore[attr-defined]
-                self._bound = round(float(match[1]) * (_LOW + 1))
+                self._bound = round(float(match[1] or 0) * (_LOW + 1))
                 random = getattr(generator, "is_trace_id_random", None)
                 if random is not None and random():
-                    self._drop_flags = TraceFlags(2)
+                    self._drop_flags, self._ending = TraceFlags(2), "-02"
         self._tracer = tracer
         return tracer
+
+    def _drop(self) -> int:
+        """Return the id of a trace that begins and is dropped; 0: its first span must be started."""
+        ids = self._ids
+        if ids is None or ids.trace_id:
+            return 0
+        trace_id: int = ids.draw()
+        if trace_id & _LOW < self._bound:
+            ids.trace_id = trace_id
+            return 0
+        return trace_id
+
+    def dropped_root(self) -> str:
+        """Return ``traceparent`` of a span that begins a trace and is not made; empty: :meth:`dropped` decides."""
+        if self._tracer is None and self._find() is None:
+            return ""
+        trace_id = self._drop()
+        if not trace_id:
+            return ""
+        # Formatting an integer takes twice as long.
+        span_id = self._ids.generate_span_id().to_bytes(8, "big").hex()
+        return f"00-{trace_id.to_bytes(16, 'big').hex()}-{span_id}{self._ending}"
 
     def dropped(self, parent: SpanContext | None) -> SpanContext | None:
         """Return the context of a span that is not made; ``None``: it must be started now, by :meth:`start`.
@@ -95,14 +119,9 @@ class Spans:
         if self._tracer is None and self._find() is None:
             return parent or trace.INVALID_SPAN_CONTEXT
         if parent is not None:
-            return parent if self._follows and not parent.trace_flags & 1 else None
-        if self._bound is None:
-            return None
-        trace_id = self._ids.draw()
-        if trace_id & _LOW < self._bound:
-            self._ids.trace_id = trace_id
-            return None
-        return SpanContext(trace_id, self._ids.generate_span_id(), False, self._drop_flags)
+            return parent if self.follows and not parent.trace_flags & 1 else None
+        trace_id = self._drop()
+        return SpanContext(trace_id, self._ids.generate_span_id(), False, self._drop_flags) if trace_id else None
 
     def start(self, context: Context, name: str, kind: SpanKind, attributes: dict[str, Any]) -> Span | SpanContext:
         """Start a span that is not dropped; or return its context, if the SDK drops it all the same.
@@ -116,6 +135,12 @@ class Spans:
         assert self._tracer is not None
         span = self._tracer.start_span(name, context, kind, attributes)
         return span if span.is_recording() else span.get_span_context()
+
+
+def _is_known(sampler: object) -> bool:
+    """Tell whether a sampler, and those that it delegates to, are classes of the SDK, and not derived from them."""
+    delegates = [part for part in getattr(sampler, "__dict__", {}).values() if hasattr(part, "should_sample")]
+    return all(type(each).__module__ == _SAMPLERS for each in (sampler, *delegates))
 
 
 def as_span(started: Span | SpanContext) -> Span:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 
 from rabibridge_core.plugins import RequestObserver, ServerObserver
@@ -14,11 +15,11 @@ from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import Durations
 from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
 from rabibridge_telemetry._opentelemetry.headers import NOTHING, Propagation, UnsampledParent
+from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation, unsampled_parent
 from rabibridge_telemetry._opentelemetry.names import MAX_TYPES, Folded, error_type
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
     from rabibridge_core.plugins import ObservedRequest, Outcome, Subject
@@ -53,11 +54,12 @@ class TracedRequests(ServerObserver):
     def request_started(self, request: ObservedRequest) -> RequestObserver | None:
         """Start a span, and make it current for the task."""
         shape, service, incoming, waited = request
-        if self.spans.follows and self.propagation.is_plain and (self.durations is None or not self.durations.recorded):
-            unsampled = UnsampledParent.of(incoming.headers)
+        if self.spans.follows and self.propagation.is_plain:
+            unsampled = unsampled_parent(incoming.headers)
             if unsampled is not None:
-                contexts.attach(trace.set_span_in_context(unsampled, NOTHING))
-                return None
+                contexts.attach(Context({SPAN_KEY: unsampled}))
+                measured = self.durations is not None and self.durations.recorded
+                return MeasuredRequest(self, service, waited) if measured else None
         parent, context = self.propagation.extract(incoming.headers)
         started: Span | SpanContext | None = self.spans.dropped(parent)
         if started is None:
@@ -66,7 +68,7 @@ class TracedRequests(ServerObserver):
             started = self.spans.start(before, service, kind, self.attributes.of(shape, service))
         within = trace.set_span_in_context(as_span(started), context)
         contexts.attach(within)  # nobody detaches it: the context is that of the task, and ends with it
-        observed = TracedRequest(self, service, within, started, waited)
+        observed = TracedRequest(self, request, within, started)
         if not isinstance(started, SpanContext):
             identifier = incoming.correlation_id.decode("utf-8", "backslashreplace")
             started.set_attribute("messaging.message.conversation_id", identifier)
@@ -78,28 +80,55 @@ class TracedRequests(ServerObserver):
     def request_dropped(self, request: ObservedRequest, outcome: Outcome) -> None:
         """Record a request that was never begun: it has no span, since nothing was done for it."""
         if self.durations is not None:
-            self.durations.record(request.waited, request.service, outcome, self.broker())
+            self.durations.record(request.waited, request.service, outcome, self.broker(), NOTHING)
+
+    def record(self, began: float, service: str, kind: str, context: Context) -> None:
+        """Record the duration of a request that was settled."""
+        if self.durations is not None:
+            self.durations.record(perf_counter() - began, service, kind, self.broker(), context)
+
+    def kind_of(self, outcome: Outcome, error: BaseException | None) -> str:
+        """Return ``error.type``; empty: none."""
+        if outcome in ("failed", "declared") and error is not None:
+            return self.types(error_type(error))
+        return "" if outcome == "succeeded" else outcome
+
+
+class MeasuredRequest(RequestObserver):
+    """A request without a span, whose duration is recorded."""
+
+    __slots__ = ("_began", "_requests", "_service")
+
+    def __init__(self, requests: TracedRequests, service: str, waited: float) -> None:
+        self._requests = requests
+        self._service = service
+        self._began = perf_counter() - waited
+
+    def ended(self, outcome: Outcome, error: BaseException | None, items: int | None) -> None:
+        """Record the duration."""
+        requests = self._requests
+        requests.record(self._began, self._service, requests.kind_of(outcome, error), NOTHING)
 
 
 class TracedRequest(RequestObserver):
-    """One request."""
+    """One request with a span, or one that begins a trace that is not sampled."""
 
     __slots__ = ("_began", "_context", "_requests", "_service", "_span", "_span_context", "_waited")
 
     def __init__(
-        self, requests: TracedRequests, service: str, context: Context, started: Span | SpanContext, waited: float
+        self, requests: TracedRequests, request: ObservedRequest, context: Context, started: Span | SpanContext
     ) -> None:
         self._requests = requests
-        self._service = service
+        self._service = request.service
         self._context = context
-        self._waited = waited
+        self._waited = request.waited
         if isinstance(started, SpanContext):
             self._span: Span | None = None
             self._span_context = started
         else:
             self._span = started
             self._span_context = started.get_span_context()
-        self._began = perf_counter()
+        self._began = perf_counter() - request.waited
 
     def handler_started(self, queued: float | None) -> None:
         """Note how long the request has waited."""
@@ -116,11 +145,8 @@ class TracedRequest(RequestObserver):
     def ended(self, outcome: Outcome, error: BaseException | None, items: int | None) -> None:
         """End the span, and record the duration."""
         requests, span = self._requests, self._span
-        seconds = perf_counter() - self._began + self._waited
-        kind = "" if outcome == "succeeded" else self._kind(outcome, error)
-        if requests.durations is not None:
-            exemplar = None if span is None else self._context
-            requests.durations.record(seconds, self._service, kind, requests.broker(), exemplar)
+        kind = requests.kind_of(outcome, error)
+        requests.record(self._began, self._service, kind, NOTHING if span is None else self._context)
         if span is None:
             return
         try:
@@ -134,8 +160,3 @@ class TracedRequest(RequestObserver):
                     requests.exceptions.record(span, error, kind)
         finally:
             span.end()
-
-    def _kind(self, outcome: Outcome, error: BaseException | None) -> str:
-        if outcome in ("failed", "declared") and error is not None:
-            return self._requests.types(error_type(error))
-        return outcome
