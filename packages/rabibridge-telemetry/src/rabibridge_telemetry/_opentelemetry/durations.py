@@ -9,7 +9,10 @@ from opentelemetry import metrics
 from rabibridge_telemetry._opentelemetry.names import MAX_METHODS, MAX_TYPES, OTHER, Folded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.context import Context
+    from opentelemetry.metrics import MeterProvider
 
     from rabibridge_core.transport import BrokerAddress
 
@@ -24,8 +27,11 @@ _LOOK_EVERY = 1000
 class Durations:
     """One of the two histograms. The number of its time series is bounded, whatever services and errors there are."""
 
-    def __init__(self, name: str, version: str, description: str) -> None:
-        """Use the meter provider of the process, whenever it is set."""
+    def __init__(
+        self, name: str, version: str, description: str, found: Callable[[MeterProvider], None] | None = None
+    ) -> None:
+        """Use the meter provider of the process, whenever it is set; ``found`` is told it then."""
+        self._found = found
         meter = metrics.get_meter("rabibridge", version)
         self._histogram = meter.create_histogram(
             name, unit="s", description=description, explicit_bucket_boundaries_advisory=BUCKETS
@@ -46,8 +52,10 @@ class Durations:
             self._unlooked -= 1
             return False
         self._unlooked = _LOOK_EVERY
-        provider = type(metrics.get_meter_provider())
-        self._recorded = not provider.__module__.startswith("opentelemetry.metrics")
+        provider = metrics.get_meter_provider()
+        self._recorded = not type(provider).__module__.startswith("opentelemetry.metrics")
+        if self._recorded and self._found is not None:
+            self._found(provider)
         return self._recorded
 
     def record(self, seconds: float, method: str, error: str, broker: BrokerAddress | None, context: Context) -> None:

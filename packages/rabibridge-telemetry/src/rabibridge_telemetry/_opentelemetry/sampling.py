@@ -17,6 +17,8 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, SpanKind, Tracer, TracerProvider
 
@@ -52,15 +54,22 @@ class Spans:
         follows: whether a span whose parent is not sampled is dropped for certain.
     """
 
-    def __init__(self, version: str, provider: TracerProvider | None = None) -> None:
+    def __init__(
+        self,
+        version: str,
+        provider: TracerProvider | None = None,
+        found: Callable[[TracerProvider], None] | None = None,
+    ) -> None:
         """Make nothing yet.
 
         Args:
             version: that of RabiBridge.
             provider: makes the tracer; ``None``: the provider of the process, whenever it is set.
+            found: is told that provider before the first span.
         """
         self._version = version
         self._provider = provider
+        self._found = found
         self._tracer: Tracer | None = None
         self._bound = 0
         self._ids: Any = None  # None: the sampler must be asked
@@ -86,6 +95,8 @@ class Spans:
                 if random is not None and random():
                     self._drop_flags, self._ending = TraceFlags(2), "-02"
         self._tracer = tracer
+        if self._found is not None:
+            self._found(provider)
         return tracer
 
     def _drop(self) -> int:

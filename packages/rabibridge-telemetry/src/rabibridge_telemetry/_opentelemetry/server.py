@@ -14,7 +14,7 @@ from rabibridge_core.plugins import RequestObserver, ServerObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import Durations
 from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
-from rabibridge_telemetry._opentelemetry.headers import NOTHING, Propagation, UnsampledParent
+from rabibridge_telemetry._opentelemetry.ending import limit_end
 from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation, unsampled_parent
 from rabibridge_telemetry._opentelemetry.names import MAX_TYPES, Folded, error_type
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
@@ -44,12 +44,14 @@ class TracedRequests(ServerObserver):
         self.attributes = SpanAttributes(subject)
         self.exceptions = Exceptions(subject)
         self.propagation = Propagation(subject.settings.baggage)
-        self.spans = Spans(version)
+        self.spans = Spans(version, found=limit_end)
         self.types = Folded(MAX_TYPES)
         self.in_child = subject.role == "child"
         self.durations: Durations | None = None
         if not self.in_child:  # the worker measures the call as a whole
-            self.durations = Durations("rpc.server.call.duration", version, "Duration of requests in their worker")
+            self.durations = Durations(
+                "rpc.server.call.duration", version, "Duration of requests in their worker", limit_end
+            )
 
     def request_started(self, request: ObservedRequest) -> RequestObserver | None:
         """Start a span, and make it current for the task."""
