@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind, StatusCode
 
-from rabibridge import Depends, NoRouteError, RemoteExecutionError
+from rabibridge import CallLogFilter, Depends, NoRouteError, RemoteExecutionError
 from rabibridge_core.rpc import RpcClient, RpcServer
 from rabibridge_telemetry.opentelemetry import TraceContextFilter
 from tests.support.telemetry import Collected, collected, traced_settings
@@ -129,13 +129,14 @@ async def test_every_kind_of_function_runs_in_its_span(spans: Collected, broker_
         assert ids == {_id_of(spans.one(name, SERVER))}, name
 
 
+@pytest.mark.parametrize("kind", [TraceContextFilter, CallLogFilter])
 async def test_log_records_have_the_ids_of_their_span(
-    spans: Collected, broker_name: str, caplog: pytest.LogCaptureFixture
+    spans: Collected, broker_name: str, caplog: pytest.LogCaptureFixture, kind: type[logging.Filter]
 ) -> None:
     async def speak() -> None:
         logging.getLogger("app").warning("spoken")
 
-    caplog.handler.addFilter(TraceContextFilter())
+    caplog.handler.addFilter(kind())
     async with _running(broker_name, speak) as client:
         await client.call(speak)
         await until(lambda: len(spans.spans) == 2)

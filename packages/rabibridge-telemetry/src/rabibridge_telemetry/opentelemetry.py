@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from opentelemetry import trace
+from rabibridge_telemetry._opentelemetry.log_ids import trace_fields
 
 __all__ = ["TraceContextFilter"]
 
@@ -13,13 +13,11 @@ class TraceContextFilter(logging.Filter):
     """Gives log records ``trace_id``, ``span_id`` and ``trace_sampled`` of the span in which they are made.
 
     Add it to a handler: ``handler.addFilter(TraceContextFilter())``. Outside of a span the ids are empty. It drops no
-    record.
+    record. ``CallLogFilter`` adds the same fields inside of a span, where OpenTelemetry is switched on.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the ids."""
-        context = trace.get_current_span().get_span_context()
-        record.trace_id = f"{context.trace_id:032x}" if context.is_valid else ""
-        record.span_id = f"{context.span_id:016x}" if context.is_valid else ""
-        record.trace_sampled = context.is_valid and context.trace_flags.sampled
+        fields = trace_fields() or {"trace_id": "", "span_id": "", "trace_sampled": False}
+        vars(record).update(fields)
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rabibridge_core._observability.call_log import add_log_fields
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.plugins import hookimpl
 
@@ -20,7 +21,9 @@ def rabibridge_client_observer(subject: Subject) -> ClientObserver | None:
         return None
     _check()
     from rabibridge_telemetry._opentelemetry.client import TracedCalls
+    from rabibridge_telemetry._opentelemetry.log_ids import trace_fields
 
+    add_log_fields(trace_fields)
     return TracedCalls(subject, _version())
 
 
@@ -30,8 +33,10 @@ def rabibridge_server_observer(subject: Subject) -> ServerObserver | None:
     if not subject.settings.opentelemetry:
         return None
     _check()
+    from rabibridge_telemetry._opentelemetry.log_ids import trace_fields
     from rabibridge_telemetry._opentelemetry.server import TracedRequests
 
+    add_log_fields(trace_fields)
     return TracedRequests(subject, _version())
 
 

@@ -15,7 +15,6 @@ from rabibridge_core.plugins import CallHeaders, CallObserver, ClientObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import Durations
 from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
-from rabibridge_telemetry._opentelemetry.headers import Propagation
 from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation, UnsampledParent
 from rabibridge_telemetry._opentelemetry.names import OTHER, error_type, is_unknown_method
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span

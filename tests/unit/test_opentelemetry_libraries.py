@@ -1,0 +1,62 @@
+"""Traces together with libraries that the program has instrumented itself."""
+
+from __future__ import annotations
+
+import asyncio
+from secrets import token_hex
+
+import httpx
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.trace import SpanKind
+
+from rabibridge_core.rpc import RpcClient, RpcServer
+from tests.support.telemetry import collected, traced_settings
+from tests.support.waiting import until
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    (line,) = [line for line in head.split(b"\r\n") if line.lower().startswith(b"traceparent:")]
+    body = line.partition(b":")[2].strip()
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    await writer.drain()
+    writer.close()
+
+
+async def test_http_requests_of_a_function_are_children_of_its_span() -> None:
+    spans = collected()
+    settings = traced_settings(f"traced-{token_hex(4)}")
+
+    async def ask(port: int) -> str:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return (await client.get(f"http://127.0.0.1:{port}/", timeout=60)).text
+
+    def ask_in_thread(port: int) -> str:
+        with httpx.Client(trust_env=False) as client:
+            return client.get(f"http://127.0.0.1:{port}/", timeout=60).text
+
+    instrumentor = HTTPXClientInstrumentor()
+    instrumentor.instrument()
+    try:
+        server = RpcServer(settings=settings)
+        server.add_service(ask)
+        server.add_service(ask_in_thread)
+        async with (
+            await asyncio.start_server(_answer, "127.0.0.1", 0) as http,
+            server.serving(),
+            RpcClient(settings=settings) as client,
+        ):
+            port = http.sockets[0].getsockname()[1]
+            for function in (ask, ask_in_thread):
+                spans.clear()
+                name, sent = function.__name__, await client.options(timeout=120).call(function, port)
+                await until(lambda: len(spans.spans) == 3)
+                served = spans.one(name, SpanKind.SERVER)
+                (request,) = [span for span in spans.spans if span.name == "GET"]
+                assert served.context is not None
+                assert request.context is not None
+                assert request.parent is not None
+                assert request.parent.span_id == served.context.span_id
+                assert sent == f"00-{served.context.trace_id:032x}-{request.context.span_id:016x}-{sent[-2:]}"
+    finally:
+        instrumentor.uninstrument()
