@@ -29,7 +29,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak stream-memory
-.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection bench-check overload scaling broker build clean
+.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection compare-tracing bench-check overload scaling broker build clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -123,6 +123,9 @@ compare-protection: $(STAMP)  ## Measure what users in requests, signatures and 
 .PHONY: compare-metrics
 compare-metrics: $(STAMP)  ## Measure what metrics cost: calls and scrapes; a minute
 	@$(BIN)/python -m benchmarks.metrics $(ARGS)
+
+compare-tracing: $(STAMP)  ## Measure what traces and metrics by OpenTelemetry cost; a minute
+	@$(BIN)/python -m benchmarks.tracing $(ARGS)
 
 bench-check: $(STAMP)  ## Fail if the ratios recorded by `make compare` have dropped
 	@$(BIN)/python -m benchmarks.check $(ARGS)

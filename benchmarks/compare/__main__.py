@@ -27,6 +27,7 @@ from benchmarks.streams.__main__ import compare as compare_streams
 from benchmarks.streams.roster import CONTENDERS as STREAMS
 from benchmarks.synchronous.__main__ import compare as compare_synchronous
 from benchmarks.synchronous.roster import CONTENDERS as SYNCHRONOUS
+from benchmarks.tracing.__main__ import compare as compare_tracing
 
 if TYPE_CHECKING:
     from benchmarks.compare.payloads import Carried
@@ -55,6 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--no-streams", action="store_true", help="skip streams")
     parser.add_argument("--no-protection", action="store_true", help="skip users, signatures and encryption")
     parser.add_argument("--no-redis", action="store_true", help="skip the libraries over Redis")
+    parser.add_argument("--no-tracing", action="store_true", help="skip traces and metrics by OpenTelemetry")
     parser.add_argument("--no-write", action="store_true", help="change no file; print the tables to standard output")
     return parser.parse_args()
 
@@ -91,6 +93,8 @@ def main() -> int:
             )
         if not options.no_protection:
             compare_protection(broker, turns=3 * options.rounds, keep=not options.no_write)
+        if not options.no_tracing:
+            compare_tracing(broker, turns=3 * options.rounds, keep=not options.no_write)
         if not options.no_redis:
             compare_redis(
                 broker, only=BESIDE_REDIS, in_flight=[1, 128], rounds=options.rounds, seconds=options.seconds,

@@ -15,19 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = ["markdown", "write"]
 
-_BEGIN, _END = "<!-- protection: begin -->", "<!-- protection: end -->"
 
-
-def write(page: Path, text: str) -> None:
-    """Replace the text between the markers.
+def write(page: Path, text: str, name: str = "protection") -> None:
+    """Replace the text between the markers of this name.
 
     Raises:
-        ValueError: the page has no markers.
+        ValueError: the page has no such markers.
     """
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = page.read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"{page} has no markers {_BEGIN} and {_END}")
+        raise ValueError(f"{page} has no markers {first} and {last}")
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 

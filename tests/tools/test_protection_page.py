@@ -23,4 +23,6 @@ def test_each_way_stands_beside_plain(tmp_path: Path) -> None:
     copy = tmp_path / "performance.md"
     copy.write_text((ROOT / "docs/performance.md").read_text())
     page.write(copy, "tables")
+    page.write(copy, "traced", "tracing")
+    assert "<!-- tracing: begin -->\ntraced\n<!-- tracing: end -->" in copy.read_text()
     assert "<!-- protection: begin -->\ntables\n<!-- protection: end -->" in copy.read_text()

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.trace import SpanKind
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from rabibridge import RMQClient
 from rabibridge.sync import Client
 from rabibridge_core.settings import load_settings
+from tests.support.http import get
 from tests.support.otlp_receiver import OtlpReceiver, attributes_of
 from tests.support.telemetry import collected
 from tests.support.waiting import soon, until
@@ -151,6 +153,42 @@ async def test_the_last_spans_are_exported_however_a_program_ends(program: Progr
         assert running.log.count("Traceback") == (how == "raise"), running.log
         assert "thread" not in running.log
         assert len(receiver.named("where", _SERVER)) == len(receiver.named("where", _CLIENT)) == 1
+
+
+SAMPLED = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+trace.set_tracer_provider(TracerProvider())
+"""
+
+
+async def test_the_histograms_of_all_workers_name_traces_that_were_recorded(program: Program) -> None:
+    services = program.folder / "services.py"
+    services.write_text(SAMPLED + services.read_text())
+    options = ("--workers", "2", "--metrics-port", "0", "--opentelemetry")
+    with program.command("services.py", *options) as running:
+        await running.logged("metrics: http://127.0.0.1:")
+        port = int(running.log.partition("metrics: http://127.0.0.1:")[2].partition("/")[0])
+        await running.serves(2)
+        async with RMQClient(url=program.url) as client:
+            parents = [f"00-{number:032x}-{number:016x}-{number % 2:02}" for number in range(1, 201)]
+            calls = (
+                client.options(timeout=60, headers={"traceparent": parent}).remote_call("pid", (0.02,))
+                for parent in parents
+            )
+            assert set(await soon(asyncio.gather(*calls))) == running.workers
+        _, text = await get(port, "/metrics", {"Accept": "application/openmetrics-text; version=1.0.0"})
+    found = [
+        sample
+        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+        if sample.name == "rabibridge_server_call_duration_seconds_bucket" and sample.exemplar is not None
+    ]
+    assert found
+    for sample in found:
+        assert int(sample.exemplar.labels["trace_id"], 16) in range(1, 201, 2)
+        assert 0.02 <= sample.exemplar.value <= float(sample.labels["le"])
 
 
 async def test_calls_of_the_synchronous_client_have_the_span_of_their_thread_as_parent(program: Program) -> None:

@@ -1,0 +1,1 @@
+"""Measures what traces and metrics by OpenTelemetry cost."""

@@ -1,0 +1,151 @@
+"""Measures calls over RabbitMQ without traces, and with them in several ways, in turns.
+
+Each way has a server and a client in processes of their own, since a process has one provider of OpenTelemetry. They
+take turns with the same calls, so that whatever else the machine does strikes all alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from benchmarks.protection.measure import Turn
+from rabibridge import RMQClient, RMQServer
+from rabibridge_core.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+    from rabibridge_core.settings import Settings
+
+__all__ = ["CALLS", "IN_FLIGHT", "WAYS", "measure"]
+
+IN_FLIGHT = 64
+CALLS = 2_000
+"""Calls of a turn; argument and result have 16 bytes."""
+WAYS: dict[str, tuple[float | None, bool]] = {
+    "plain": (None, False),
+    "traces, 1 % sampled": (0.01, False),
+    "traces, 100 % sampled": (1.0, False),
+    "traces, 1 % sampled, and metrics": (0.01, True),
+}
+"""What is compared: the ratio of the sampler (``None``: not switched on), and whether durations are recorded."""
+_VALUE = b"sixteen bytes..."
+
+
+def _set_up(url: str, way: str) -> Settings:
+    """Set the providers of this process, which export to nowhere."""
+    ratio, measured = WAYS[way]
+    if ratio is None:
+        return load_settings(url=url)
+    from opentelemetry import metrics, trace
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    class Nowhere(SpanExporter):
+        def export(self, spans: object) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(ratio)))
+    provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+    trace.set_tracer_provider(provider)
+    if measured:
+        metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
+    return load_settings(url=url, options={"opentelemetry": True})
+
+
+def _name(way: str) -> str:
+    return f"echo_{list(WAYS).index(way)}"
+
+
+async def echo(value: bytes) -> bytes:
+    """Return its argument."""
+    return value
+
+
+def _serve(url: str, way: str, control: Connection) -> None:
+    async def run() -> None:
+        server = RMQServer(settings=_set_up(url, way))
+        server.add_service(echo, name=_name(way), fetch_size=2 * IN_FLIGHT)
+        async with server.serving():
+            control.send(None)
+            while await asyncio.to_thread(control.recv):
+                control.send(time.process_time())
+
+    asyncio.run(run())
+
+
+def _call(url: str, way: str, control: Connection) -> None:
+    async def run() -> None:
+        async with RMQClient(settings=_set_up(url, way)) as client:
+            control.send(None)
+            while calls := await asyncio.to_thread(control.recv):
+                control.send(await _turn(client, _name(way), calls))
+
+    asyncio.run(run())
+
+
+async def _turn(client: RMQClient, name: str, calls: int) -> tuple[float, float, int]:
+    async def caller(count: int) -> None:
+        for _ in range(count):
+            await client.remote_call(name, (_VALUE,), timeout=60)
+
+    each = max(calls // IN_FLIGHT, 1)
+    began, used = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(caller(each) for _ in range(IN_FLIGHT)))
+    return time.perf_counter() - began, time.process_time() - used, each * IN_FLIGHT
+
+
+@contextmanager
+def _process(run: Callable[[str, str, Connection], None], url: str, way: str) -> Iterator[Connection]:
+    """Run one side of a way in a process of its own; yield the pipe to it when it is ready."""
+    context = multiprocessing.get_context("spawn")  # a process that was forked has no threads of an SDK
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run, args=(url, way, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        ours.recv()
+        yield ours
+        ours.send(0)
+        process.join()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _take_turn(server: Connection, client: Connection, calls: int) -> Turn:
+    server.send(1)
+    before = server.recv()
+    client.send(calls)
+    elapsed, used, count = client.recv()
+    server.send(1)
+    return Turn(elapsed / count, used / count, (server.recv() - before) / count)
+
+
+def measure(url: str, turns: int, calls: int = CALLS) -> dict[str, list[Turn]]:
+    """Return the turns of each way.
+
+    Args:
+        url: the broker.
+        turns: how many each way has.
+        calls: how many calls a turn has.
+    """
+    found: dict[str, list[Turn]] = {way: [] for way in WAYS}
+    with ExitStack() as stack:
+        pipes = {}
+        for way in WAYS:
+            server = stack.enter_context(_process(_serve, url, way))
+            pipes[way] = server, stack.enter_context(_process(_call, url, way))
+            _take_turn(*pipes[way], calls)  # warms up
+        for number in range(turns):
+            for way in WAYS if number % 2 else reversed(WAYS):
+                found[way].append(_take_turn(*pipes[way], calls))
+    return found
