@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from benchmarks.contenders.base import Caller, Service, Side
 
-_THREADS = 64
-_READY_TIMEOUT = 30.0
+_THREADS = 16
+_READY_TIMEOUT = _PATIENCE = 60.0
 
 
 def _app(url: str, service: Service) -> tuple[Any, Any]:
@@ -43,7 +43,7 @@ class _Client:
     def _call(self, x: Any) -> Any:
         if not hasattr(self._of_thread, "echo"):
             self._of_thread.app, self._of_thread.echo = _app(self._url, self._service)
-        return self._of_thread.echo.delay(x).get(timeout=self._service.timeout)
+        return self._of_thread.echo.delay(x).get(timeout=_PATIENCE)
 
     def left(self) -> dict[str, int]:
         return {}

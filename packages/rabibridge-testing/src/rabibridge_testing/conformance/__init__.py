@@ -28,7 +28,10 @@ A test module binds the suite to a transport with two fixtures, up to five optio
 ``message_limit`` (optional)
     returns an async callable that lets the broker accept bodies of at most that many bytes, until the end of the test.
 
-Tests that need an optional fixture are skipped if it is missing.
+Tests that need an optional fixture are skipped if it is missing. If that is because the broker cannot do it, say so,
+and they are skipped with that reason::
+
+    bind(globals(), without={"user_transport": "the broker does not tell who has sent a message"})
 
 ``bind`` does what these lines do, which can be written instead to choose among the classes::
 

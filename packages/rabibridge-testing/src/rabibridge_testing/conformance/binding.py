@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing.conformance.access import AccessConformance
@@ -24,6 +25,7 @@ from rabibridge_testing.conformance.kinds import KindConformance
 from rabibridge_testing.conformance.limits import LimitConformance
 from rabibridge_testing.conformance.message_size import MessageSizeConformance
 from rabibridge_testing.conformance.notifications import NotificationConformance
+from rabibridge_testing.conformance.optional import OPTIONAL
 from rabibridge_testing.conformance.outage import OutageConformance
 from rabibridge_testing.conformance.parts import PartConformance
 from rabibridge_testing.conformance.progress import ProgressConformance
@@ -41,11 +43,11 @@ from rabibridge_testing.conformance.values import ValueConformance
 from rabibridge_testing.conformance.versions import VersionsConformance
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping, MutableMapping
 
     from rabibridge_testing.conformance.harness import ConformanceBase
 
-__all__ = ["bind"]
+__all__ = ["OPTIONAL_FIXTURES", "bind", "needs"]
 
 _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestSeam": SeamConformance,
@@ -86,7 +88,11 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
 }
 
 
-def bind(namespace: MutableMapping[str, Any]) -> None:
+OPTIONAL_FIXTURES = frozenset(OPTIONAL.values())
+"""The fixtures that a test module may leave out."""
+
+
+def bind(namespace: MutableMapping[str, Any], *, without: Mapping[str, str] | None = None) -> None:
     """Add a test class to a test module for every class of the conformance suite, such as ``TestCalls``.
 
     Names that the module defines already are kept: to change or skip single tests of the suite, define a subclass under
@@ -94,7 +100,31 @@ def bind(namespace: MutableMapping[str, Any]) -> None:
 
     Args:
         namespace: the module's ``globals()``.
+        without: why optional fixtures are missing, by their names: what the broker cannot do. The tests that need them
+            are skipped with that reason.
+
+    Raises:
+        ValueError: ``without`` names a fixture that is not optional, or that the module defines.
     """
+    missing = dict(without or {})
+    for name in missing:
+        if name not in OPTIONAL_FIXTURES:
+            raise ValueError(f"{name!r} is no optional fixture: these are {', '.join(sorted(OPTIONAL_FIXTURES))}")
+        if name in namespace:
+            raise ValueError(f"the fixture {name!r} is defined: leave it out of without=")
     for name, base in _TEST_CLASSES.items():
         if name not in namespace:
             namespace[name] = type(name, (base,), {"__module__": namespace["__name__"], "__doc__": base.__doc__})
+        namespace[name].without = missing
+
+
+def needs(test_class: type[ConformanceBase], test: str) -> frozenset[str]:
+    """Return the optional fixtures that a test needs, also by other fixtures."""
+    wanted, found = [test], set[str]()
+    while wanted:
+        function = getattr(test_class, wanted.pop(), None)
+        if function is not None:
+            arguments = [name for name in inspect.signature(function).parameters if name not in ("self", *found)]
+            found.update(arguments)
+            wanted += arguments
+    return frozenset(OPTIONAL[name] for name in found if name in OPTIONAL)

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import pytest
 
@@ -20,10 +20,11 @@ from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.rpc import RpcClient
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply, Request, ServiceQueue, Transport
+from rabibridge_testing.conformance.optional import optional
 from rabibridge_testing.conformance.waiting import PATIENCE, longer, soon, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     from rabibridge_core._services.access import Policy
     from rabibridge_core.errors import ConfigurationError, ConnectionLostError, ContentRejectedError
@@ -254,6 +255,9 @@ class Bench:
 class ConformanceBase:
     """Base class of all conformance classes: the fixtures that they share."""
 
+    without: ClassVar[Mapping[str, str]] = {}
+    """Why optional fixtures are missing, by their names; :func:`bind` sets it."""
+
     @pytest.fixture
     async def bench(self, make_transport: Callable[[], Awaitable[Transport]]) -> AsyncIterator[Bench]:
         """Provide a bench that is closed after the test."""
@@ -264,37 +268,28 @@ class ConformanceBase:
     @pytest.fixture
     def cut_off(self, request: pytest.FixtureRequest) -> Unreachable:
         """Provide the author's fixture ``unreachable``; without one, skip the test."""
-        found: Unreachable = _optional(request, "unreachable")
+        found: Unreachable = optional(request, "unreachable")
         return found
 
     @pytest.fixture
     def remove_queue(self, request: pytest.FixtureRequest) -> DeleteQueue:
         """Provide the author's fixture ``delete_queue``; without one, skip the test."""
-        found: DeleteQueue = _optional(request, "delete_queue")
+        found: DeleteQueue = optional(request, "delete_queue")
         return found
 
     @pytest.fixture
     def transport_of(self, request: pytest.FixtureRequest) -> TransportOf:
         """Provide the author's fixture ``user_transport``; without one, skip the test."""
-        return _optional(request, "user_transport")  # type: ignore[no-any-return]
+        return optional(request, "user_transport")  # type: ignore[no-any-return]
 
     @pytest.fixture
     def limit_messages(self, request: pytest.FixtureRequest) -> LimitMessages:
         """Provide the author's fixture ``message_limit``; without one, skip the test."""
-        found: LimitMessages = _optional(request, "message_limit")
+        found: LimitMessages = optional(request, "message_limit")
         return found
 
     @pytest.fixture
     def read_dead_letters(self, request: pytest.FixtureRequest) -> DeadLetters:
         """Provide the author's fixture ``dead_letters``; without one, skip the test."""
-        found: DeadLetters = _optional(request, "dead_letters")
+        found: DeadLetters = optional(request, "dead_letters")
         return found
-
-
-def _optional(request: pytest.FixtureRequest, name: str) -> Any:
-    try:
-        return request.getfixturevalue(name)
-    except pytest.FixtureLookupError as error:
-        if error.argname != name:
-            raise  # the fixture exists, and requests another one that does not
-        pytest.skip(f"needs the optional fixture {name!r}: define it to run this test")
