@@ -105,7 +105,7 @@ ENTRIES = {
             f"{_NO_BOUND}; results are polled for", through="Redis",
         ),
         Entry(
-            "taskiq_redis", "taskiq-redis", "taskiq_redis", "redis", "taskiq-redis",
+            "taskiq_redis", "taskiq-redis", "taskiq_streams", "redis", "taskiq-redis",
             "a stream with a consumer group, acknowledged after the task, the result is kept for a minute; the client "
             "polls every 0.1 s (0.2 s by default)",
             f"{_NO_BOUND}; results are polled for", through="Redis",

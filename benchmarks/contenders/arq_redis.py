@@ -7,9 +7,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from arq import create_pool, func  # type: ignore[import-not-found,unused-ignore]
-from arq.connections import RedisSettings  # type: ignore[import-not-found,unused-ignore]
-from arq.worker import Worker  # type: ignore[import-not-found,unused-ignore]
+from arq import create_pool, func
+from arq.connections import RedisSettings
+from arq.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -18,7 +18,7 @@ _TABLE = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end of table -->)", re
 _LEVELS = {"debug", "info", "warning", "error", "exception", "log"}
 _OWN_LIMITS = {
     "rabibridge_core._server.failure_log": "first of each kind, then a count every 5 s",
-    "rabibridge_core._connection.connector": "first of each kind, then one a minute",
+    "rabibridge_core.connection.connector": "first of each kind, then one a minute",
     "rabibridge_core._hosting.program": "one a minute",
     "rabibridge_core._server.caller_clocks": "once",
 }

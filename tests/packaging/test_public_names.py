@@ -28,6 +28,7 @@ MODULES = (
     "rabibridge.plugin",
     "rabibridge.settings",
     "rabibridge_core",
+    "rabibridge_core.connection",
     "rabibridge_core.errors",
     "rabibridge_core.introspection",
     "rabibridge_core.plugins",

@@ -40,7 +40,7 @@ def dead_url() -> Iterator[str]:
 async def test_attempts_and_the_time_left_are_logged(
     dead_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("rabibridge_core._connection.connector._FIRST_LOG_INTERVAL", 0.2)
+    monkeypatch.setattr("rabibridge_core.connection.connector._FIRST_LOG_INTERVAL", 0.2)
     timeouts = longer(1)
     while True:
         seconds = next(timeouts)

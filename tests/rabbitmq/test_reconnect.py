@@ -210,7 +210,7 @@ async def test_a_virtual_host_that_is_deleted_ends_everything_with_an_error(
     own_stage: Stage, own_node: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "rabibridge_core._connection.connector._MAX_REFUSALS", 3
+        "rabibridge_core.connection.connector._MAX_REFUSALS", 3
     )  # each takes twice as long as the one before
     gate = Gate()
     function = gate.function()

@@ -11,7 +11,7 @@ from rabibridge._transport.caller import RabbitCaller
 from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
 from rabibridge._transport.control import ControlHandler
 from rabibridge_core._concurrency.background import CloseOnce
-from rabibridge_core._connection.supervisor import SupervisedConnection
+from rabibridge_core.connection import SupervisedConnection
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionCounts, ConnectionState
 

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import CloseOnce, TaskSet
-from rabibridge_core._connection.supervisor import SupervisedConnection
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.connection import SupervisedConnection
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionCounts, ConnectionState
 from rabibridge_redis._session.log_in import checked_settings

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Generic
 from rabibridge_core._concurrency.background import CloseOnce
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._concurrency.left_tasks import drop_tasks
-from rabibridge_core._connection.connector import Connector
-from rabibridge_core._connection.sessions import SessionT
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.connection.connector import Connector
+from rabibridge_core.connection.sessions import SessionT
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionCounts, ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from rabibridge_core._connection.sessions import Opener
+    from rabibridge_core.connection.sessions import Opener
     from rabibridge_core.settings import Settings
 
 __all__ = ["SupervisedConnection"]

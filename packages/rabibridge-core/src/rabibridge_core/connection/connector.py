@@ -7,15 +7,15 @@ import logging
 from typing import TYPE_CHECKING, Generic
 
 from rabibridge_core._concurrency.backoff import Backoff
-from rabibridge_core._connection.sessions import SessionT
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.connection.sessions import SessionT
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from rabibridge_core._connection.sessions import Opener
+    from rabibridge_core.connection.sessions import Opener
     from rabibridge_core.settings.endpoints import Endpoint
 
 __all__ = ["Connector"]

@@ -7,8 +7,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from taskiq.api import run_receiver_task  # type: ignore[import-not-found,unused-ignore]
-from taskiq_redis import (  # type: ignore[import-not-found,unused-ignore]
+from taskiq.api import run_receiver_task
+from taskiq_redis import (
     RedisAsyncResultBackend,
     RedisStreamBroker,
 )
