@@ -63,7 +63,7 @@ class SupervisedConnection(Generic[SessionT]):
         self.last_error: Exception | None = None
         self.session: SessionT | None = None
         self.name = name
-        self._connect_timeout = settings.connect_timeout
+        self._connect_timeout = self._patience = settings.connect_timeout  # of the first connection, and of a later one
         self._connector = Connector(
             opener, settings.endpoints, name, set_up, self._on_attempt_failed, self._on_curable_refusal
         )
@@ -141,7 +141,7 @@ class SupervisedConnection(Generic[SessionT]):
             ConnectionLostError: as of :meth:`ready`, or it takes too long.
             ConfigurationError: as of :meth:`ready`.
         """
-        return await self.ready_until(asyncio.get_running_loop().time() + self._connect_timeout)
+        return await self.ready_until(asyncio.get_running_loop().time() + self._patience)
 
     async def ready_until(self, deadline: float) -> SessionT:
         """Wait as :meth:`ready_in_time`, but until ``deadline`` on the clock of the event loop."""
