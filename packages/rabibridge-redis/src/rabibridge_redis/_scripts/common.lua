@@ -6,6 +6,7 @@
 --   ...':d'             hash: how often each of these was delivered
 --   ...':c'             hash: its consumers; 1: active, 0: finishing
 --   ...':i'             set: the consumers that have places free and wait to be woken
+--   ...':f'             hash: how many places each consumer has free, as far as it has told
 --   ...':k'             set: its routing keys
 --   P..'i:'..session    stream: what is sent to a session. It exists as long as the lease of the session
 --   P..'s:'..session    channel: a session listens to it as long as it is connected
@@ -105,6 +106,7 @@ local function end_of(P, queue, consumer)
   end
   redis.call('HDEL', Q .. ':c', consumer)
   redis.call('SREM', Q .. ':i', consumer)
+  redis.call('HDEL', Q .. ':f', consumer)
   return true
 end
 
@@ -114,7 +116,7 @@ local function delete_queue(P, queue)
     redis.call('HDEL', P .. 'r:' .. key, queue)
   end
   local consumers = redis.call('HKEYS', Q .. ':c')
-  redis.call('DEL', Q, Q .. ':s', Q .. ':b', Q .. ':d', Q .. ':c', Q .. ':i', Q .. ':k')
+  redis.call('DEL', Q, Q .. ':s', Q .. ':b', Q .. ':d', Q .. ':c', Q .. ':i', Q .. ':f', Q .. ':k')
   for _, consumer in ipairs(consumers) do
     redis.call('PUBLISH', P .. 's:' .. session_of(consumer), consumer)  -- it notices, and declares the queue again
   end

@@ -10,6 +10,7 @@ else
   redis.call('HSET', Q .. ':c', consumer, ARGV[4])
   if ARGV[4] == '0' then
     redis.call('SREM', Q .. ':i', consumer)
+    redis.call('HDEL', Q .. ':f', consumer)
   end
 end
 return 1

@@ -21,6 +21,9 @@ if #ARGV > 4 then
 end
 local taken = {}
 if want == 0 then
+  if redis.call('HEXISTS', Q .. ':f', consumer) == 1 then
+    redis.call('HINCRBY', Q .. ':f', consumer, #ARGV - 4)
+  end
   return taken
 end
 local now = now_ms()
@@ -65,6 +68,7 @@ if gone > 0 then
   redis.call('HSET', Q, 'ready', math.max(ready - gone, 0))
   redis.call('HDEL', Q, 'head_ms')
 end
+redis.call('HSET', Q .. ':f', consumer, want - #taken)
 if #taken < want then
   if looked >= MOVED_AT_ONCE then
     redis.call('PUBLISH', P .. 's:' .. session_of(consumer), consumer)  -- there may be more: take again
