@@ -92,7 +92,7 @@ test-rabbitmq4: $(TESTS_STAMP)  ## The tests of the transport on the newest Rabb
 
 chaos: $(TESTS_STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
-	$(PYTEST) tests/chaos $(ARGS)
+	CHAOS_FULL=1 $(PYTEST) tests/chaos $(ARGS)
 
 soak: $(STAMP)  ## Random faults for ten minutes; longer, with a seed: ARGS='3600 --seed 7'
 	@$(BIN)/python -m tools.soak $(ARGS)

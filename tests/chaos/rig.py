@@ -8,9 +8,12 @@ import logging
 import os
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self
+
+from typing_extensions import TypeVar
 
 from rabibridge import RMQClient
+from tests.chaos.broker import ChaosBroker
 from tests.chaos.ledger import ECHO, ONCE, SAFE, THREAD, WORK, Ledger
 from tests.chaos.load import CALLERS, Load
 from tests.chaos.runs import read_runs
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from tests.chaos.broker import Census, ChaosBroker
+    from tests.chaos.broker import Census
     from tests.chaos.ledger import Plan
     from tests.chaos.runs import Run
     from tests.support.processes import Process
@@ -49,7 +52,34 @@ class _Kept(logging.Handler):
         self.lines.append(self.format(record))
 
 
-class Rig:
+class FaultyBroker(Protocol):
+    """What a rig uses of the broker.
+
+    Attributes:
+        password: the password of the user, which must not be in any log.
+    """
+
+    password: str
+
+    async def vhost(self) -> str:
+        """Return a virtual host that nobody has used."""
+        ...
+
+    def url(self, vhost: str, heartbeat: int | None = None) -> str:
+        """Return its URL."""
+        ...
+
+    async def census(
+        self, vhost: str, *, left: int = 0, connections: int = 0, channels: int = 0, seconds: float = 0.0
+    ) -> Census:
+        """Count what there is, once so much waits and nothing else is under way, or after so many seconds."""
+        ...
+
+
+BrokerT = TypeVar("BrokerT", bound=FaultyBroker, default=ChaosBroker)
+
+
+class Rig(Generic[BrokerT]):
     """Everything that one row of the fault matrix needs; use it as a context manager.
 
     Attributes:
@@ -61,7 +91,7 @@ class Rig:
         logged: what was logged in this process.
     """
 
-    def __init__(self, chaos_broker: ChaosBroker, folder: Path, *, heartbeat: int | None = None) -> None:
+    def __init__(self, chaos_broker: BrokerT, folder: Path, *, heartbeat: int | None = None) -> None:
         self.chaos_broker = chaos_broker
         self.ledger = Ledger()
         self.workers: list[Process] = []

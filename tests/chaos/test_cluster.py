@@ -101,7 +101,7 @@ async def chaos_broker(own_cluster: PrivateCluster) -> ChaosCluster:
 
 
 @pytest.fixture
-async def rig(chaos_broker: ChaosCluster, tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig(chaos_broker: ChaosCluster, tmp_path: Path) -> AsyncIterator[Rig[ChaosCluster]]:
     async with Rig(chaos_broker, tmp_path) as rig:
         yield rig
 
