@@ -13,8 +13,9 @@ import trustme
 from yarl import URL
 
 from rabibridge import RMQServer
-from rabibridge._operations.doctor import Examination, examine
-from rabibridge._operations.findings import Finding, Report, Status
+from rabibridge._operations.doctor import examine
+from rabibridge_core.operations import Examination
+from rabibridge_core.operations.findings import Finding, Report, Status
 from rabibridge_core.settings import load_settings
 from tests.rabbitmq.operators import add_letter, declare_dead_letters
 from tests.rabbitmq.support import Stage, ctl, vhost_of

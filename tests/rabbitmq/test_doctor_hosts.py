@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from rabibridge._operations.doctor import Examination, examine
-from rabibridge._operations.findings import Finding, Report, Status
+from rabibridge._operations.doctor import examine
+from rabibridge_core.operations import Examination
+from rabibridge_core.operations.findings import Finding, Report, Status
 from rabibridge_core.settings import load_settings
 from tests.support.waiting import PATIENCE
 

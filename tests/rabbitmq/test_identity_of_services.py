@@ -11,8 +11,8 @@ from pamqp.commands import Basic
 from yarl import URL
 
 from rabibridge import AccessDeniedError, current_call, register_call
-from rabibridge._operations.letters import LetterFilter
 from rabibridge.sync import Client
+from rabibridge_core.operations.letters import LetterFilter
 from tests.rabbitmq.operators import add_letter, declare_dead_letters, operator
 from tests.rabbitmq.support import ctl
 from tests.rabbitmq.users import Users

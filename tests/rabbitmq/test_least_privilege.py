@@ -18,11 +18,12 @@ from yarl import URL
 
 from rabibridge import ConfigurationError, RMQServer, current_call
 from rabibridge._operations.dead_letters import DeadLetters
-from rabibridge._operations.doctor import Examination, examine
-from rabibridge._operations.findings import Report, Status
+from rabibridge._operations.doctor import examine
 from rabibridge._operations.operator_session import operator_session
 from rabibridge._operations.permission_sets import PermissionSet, names_in, permission_set
 from rabibridge._operations.service_queues import OperatedQueues
+from rabibridge_core.operations import Examination
+from rabibridge_core.operations.findings import Report, Status
 from rabibridge_core.settings import load_settings
 from tests.rabbitmq.every_shape import every_shape, offer
 from tests.rabbitmq.operators import packed

@@ -11,11 +11,11 @@ import pytest
 import zstandard
 
 from rabibridge._operations.dead_letters import DeadLetters
-from rabibridge._operations.errors import OperationError
-from rabibridge._operations.letter_contents import HIDDEN
-from rabibridge._operations.letters import LetterFilter
 from rabibridge._operations.operator_session import operator_session
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.operations.errors import OperationError
+from rabibridge_core.operations.letter_contents import HIDDEN
+from rabibridge_core.operations.letters import LetterFilter
 from rabibridge_core.settings import load_settings
 from tests.rabbitmq.operators import DEAD, add_letter, declare_dead_letters, drained, operator, packed
 from tests.rabbitmq.support import waiting_in

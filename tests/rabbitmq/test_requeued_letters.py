@@ -10,7 +10,7 @@ import aiormq
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from rabibridge._operations.errors import OperationError
+from rabibridge_core.operations.errors import OperationError
 from tests.rabbitmq.operators import DEAD, add_letter, declare_dead_letters, drained, operator, packed
 from tests.rabbitmq.support import Stage, until_waiting, waiting_in
 from tests.support.processes import Processes

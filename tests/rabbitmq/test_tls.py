@@ -16,9 +16,10 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from rabibridge import ConfigurationError, RMQClient, RMQServer
-from rabibridge._operations.doctor import Examination, examine
-from rabibridge._operations.findings import Finding, Report, Status
+from rabibridge._operations.doctor import examine
 from rabibridge.sync import Client
+from rabibridge_core.operations import Examination
+from rabibridge_core.operations.findings import Finding, Report, Status
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ConnectionState
 from tests.support.tls_broker import YESTERDAY, Pair

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -235,3 +236,17 @@ def test_a_listener_that_raises_touches_nobody(
     with_headers(start_call(hooks.client, "call", "f"), b"1", None, None)
     assert "broken listener" in caplog.text
     assert "rabibridge_call_sent" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [
+        ("redis", "pip install rabibridge-redis"),
+        ("rediss+sentinel", "pip install rabibridge-redis"),
+        ("gopher", "install the distribution that provides it, or correct the URL"),
+    ],
+)
+def test_a_transport_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str, advice: str) -> None:
+    entry_points(monkeypatch, rabbitmq="rabibridge.plugin")
+    with pytest.raises(ConfigurationError, match=f"handles URLs that begin with {re.escape(scheme)}://.*{advice}"):
+        PluginManager().transport(scheme, Settings(), "name")

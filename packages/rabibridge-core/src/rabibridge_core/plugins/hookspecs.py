@@ -8,6 +8,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.serializers import Serializer
+    from rabibridge_core.operations import Operator
     from rabibridge_core.plugins.observers import ClientObserver, ServerObserver, Subject
     from rabibridge_core.settings import Settings, TransportDeclaration
     from rabibridge_core.transport import Headers, HeaderValue, Transport
@@ -35,6 +36,19 @@ class HookSpecs:
 
         Returns:
             The transport, or ``None`` if the scheme belongs to another plug-in.
+        """
+
+    @hookspec(firstresult=True)
+    def rabibridge_operator(self, scheme: str, settings: Settings) -> Operator | None:
+        """Return what operators do on a broker: dead letters, queues, permissions, and the search for faults.
+
+        Args:
+            scheme: scheme of the first URL, in lower case, such as ``redis``.
+            settings: all settings, with the endpoints.
+
+        Returns:
+            The operator, or ``None`` if the scheme belongs to another plug-in. A transport without one works; the
+            commands for operators say then that they are not for it.
         """
 
     @hookspec

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pluggy import HookCaller
 
     from rabibridge_core._codec.serializers import Serializer
+    from rabibridge_core.operations import Operator
     from rabibridge_core.plugins.observers import Subject
     from rabibridge_core.settings import Settings
     from rabibridge_core.transport import Transport
@@ -30,6 +31,14 @@ __all__ = ["PluginManager", "plugin_manager"]
 
 _log = get_logger(__name__)
 _ObserverT = TypeVar("_ObserverT")
+_DISTRIBUTIONS = {
+    "amqp": "rabibridge-rabbitmq",
+    "amqps": "rabibridge-rabbitmq",
+    "redis": "rabibridge-redis",
+    "rediss": "rabibridge-redis",
+    "memory": "rabibridge-testing",
+}
+"""The distributions of this project that provide transports, for the error where one is not installed."""
 _TRANSPORT = ("state", "connect", "close", "wait_closed", "open_caller", "declare", "serve")
 """What a transport has, whose protocol is not loaded here."""
 
@@ -147,10 +156,24 @@ class PluginManager(pluggy.PluginManager):
             installed = ", ".join(f"{known}://" for known in schemes) or "none"
             broken = f"; {'; '.join(map(str, self.broken.values()))}" if self.broken else ""
             raise ConfigurationError(
-                f"no installed transport handles URLs that begin with {scheme}:// (installed: {installed}); install "
-                f"the distribution that provides it, or correct the URL{broken}"
+                f"no installed transport handles URLs that begin with {scheme}:// (installed: {installed}); "
+                f"{_advice(scheme)}{broken}"
             )
         return transport
+
+    def operator(self, scheme: str, settings: Settings) -> Operator | None:
+        """Return what operators do on the broker of a URL scheme; ``None``: no plug-in offers that.
+
+        Raises:
+            ConfigurationError: a plug-in refuses the settings.
+        """
+        self.load()
+        for plugin_name, offer in reversed(self._each("rabibridge_operator")):
+            with self._apart(plugin_name, ConfigurationError):
+                operator: Operator | None = offer(scheme=scheme, settings=settings)
+                if operator is not None:
+                    return operator
+        return None
 
     def transports(self) -> TransportCatalog:
         """Return what the transports of all plug-ins declare.
@@ -231,6 +254,13 @@ class PluginManager(pluggy.PluginManager):
         if str(error) not in self._told:  # hooks are called for each client and server
             self._told.add(str(error))
             _log.error("%s", error, exc_info=cause, extra=log_fields("plugin.failed", plugin=name, error=cause))
+
+
+def _advice(scheme: str) -> str:
+    distribution = _DISTRIBUTIONS.get(scheme.partition("+")[0])
+    if distribution is None:
+        return "install the distribution that provides it, or correct the URL"
+    return f"install the distribution that provides it: pip install {distribution}"
 
 
 def _same(one: EntryPoint, other: EntryPoint) -> bool:

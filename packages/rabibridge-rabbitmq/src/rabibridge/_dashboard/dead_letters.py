@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rabibridge._operations.dead_letters import DeadLetters
-from rabibridge._operations.letters import LetterFilter
 from rabibridge._operations.operator_session import operator_session
 from rabibridge_core._security.setup import guard_from
+from rabibridge_core.operations.letters import LetterFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rabibridge._operations.letters import DeadLetter
+    from rabibridge_core.operations.letters import DeadLetter
     from rabibridge_core.settings import Settings
 
 __all__ = ["Letters"]

@@ -12,10 +12,10 @@ from pamqp.commands import Basic
 
 from rabibridge._connection.error_translation import translated
 from rabibridge._operations.clock_limits import CLOCK_ADVICE, SKEW_MAX
-from rabibridge._operations.errors import OperationError
-from rabibridge._operations.findings import Finding, Status
 from rabibridge._operations.permissions import PermissionTrials
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
+from rabibridge_core.operations.errors import OperationError
+from rabibridge_core.operations.findings import Finding, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,9 +7,9 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rabibridge._operations.findings import Finding, Status
 from rabibridge_core._tls.certificates import read_certificate
 from rabibridge_core._tls.setup import exposed_key
+from rabibridge_core.operations.findings import Finding, Status
 
 if TYPE_CHECKING:
     from rabibridge.settings import RabbitMQSettings

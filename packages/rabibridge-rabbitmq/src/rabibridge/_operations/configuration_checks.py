@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rabibridge._operations.findings import Finding, Report, Status
 from rabibridge.settings import RABBITMQ
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.operations.findings import Finding, Report, Status
 from rabibridge_core.settings.origins import Rank
 from rabibridge_core.settings.overview import overview
 

@@ -19,16 +19,17 @@ from aiormq import exceptions as amqp
 from rabibridge._amqp.frames import FrameError
 from rabibridge._amqp.reply_to import caller_address
 from rabibridge._connection.error_translation import translated
-from rabibridge._operations.errors import OperationError
 from rabibridge._operations.letter_channel import LetterChannel
-from rabibridge._operations.letter_contents import LetterContents, read_contents
-from rabibridge._operations.letter_reports import LetterList, LetterRefusal, RequeueReport
-from rabibridge._operations.letters import DeadLetter, LetterFilter, read_letter
+from rabibridge._operations.letters import read_letter
 from rabibridge._operations.queue_states import state_of
 from rabibridge._operations.requeued_message import requeued_properties
 from rabibridge_core._security.resealing import seal_anew
 from rabibridge_core._security.signature import SIGNATURE
 from rabibridge_core.errors import RabiBridgeError
+from rabibridge_core.operations.errors import OperationError
+from rabibridge_core.operations.letter_contents import LetterContents, read_contents
+from rabibridge_core.operations.letter_reports import LetterList, LetterRefusal, RequeueReport
+from rabibridge_core.operations.letters import DeadLetter, LetterFilter
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:

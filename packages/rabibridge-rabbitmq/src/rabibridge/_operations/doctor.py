@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.session import Session
 from rabibridge._operations.broker_checks import broker_findings, check_alarms, check_clock
 from rabibridge._operations.certificate_checks import client_certificate_findings
-from rabibridge._operations.findings import Finding, Report, Status
 from rabibridge._operations.login_errors import login_finding
 from rabibridge._operations.operator_session import connection_name
 from rabibridge._operations.queue_checks import check_consumers, check_dead_letters, check_queue
@@ -20,36 +18,19 @@ from rabibridge._operations.role_permissions import check_permissions
 from rabibridge._operations.worker_checks import check_workers
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
+from rabibridge_core.operations.findings import Finding, Report, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from rabibridge._operations.role_permissions import Role
+    from rabibridge_core.operations.operator import Examination
     from rabibridge_core.settings import Settings
     from rabibridge_core.settings.endpoints import Endpoint
-    from rabibridge_core.transport import ServiceQueue
 
-__all__ = ["Examination", "examine"]
+__all__ = ["examine"]
 
 _AWAY = ("dns", "tcp")
 """The checks that fail for a host that is down. What a host that is up refuses is wrong, whatever the others do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
-    """What to examine, and how.
-
-    Attributes:
-        role: what the user is for: which permissions are tried out.
-        queues: the queues of the services that a program serves.
-        limit: the time for each step, in seconds.
-        clock: the clock of this machine.
-    """
-
-    role: Role = "both"
-    queues: Sequence[ServiceQueue] = ()
-    limit: float = 5.0
-    clock: Callable[[], float] = time.time
 
 
 async def examine(settings: Settings, what: Examination, findings: Report) -> None:

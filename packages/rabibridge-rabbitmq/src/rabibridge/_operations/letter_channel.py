@@ -16,7 +16,7 @@ from rabibridge._amqp.frames import FrameError, content, short_string
 from rabibridge._amqp.methods import DELIVER, ack, publish_method, reject
 from rabibridge._connection.error_translation import channel_error, translated
 from rabibridge._connection.own_channel import OwnChannel
-from rabibridge._operations.errors import OperationError
+from rabibridge_core.operations.errors import OperationError
 
 if TYPE_CHECKING:
     from typing import TypeVar

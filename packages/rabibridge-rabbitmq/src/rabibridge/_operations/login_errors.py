@@ -6,8 +6,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from rabibridge._operations.findings import Finding, Status
 from rabibridge_core._tls.refusals import TLSRefusedError
+from rabibridge_core.operations.findings import Finding, Status
 
 if TYPE_CHECKING:
     from rabibridge_core.errors import RabiBridgeError

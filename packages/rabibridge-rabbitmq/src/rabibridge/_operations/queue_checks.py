@@ -8,11 +8,11 @@ from aiormq import exceptions as amqp
 
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.queue_arguments import arguments, inequivalent, is_adoptable
-from rabibridge._operations.findings import Finding, Status
 from rabibridge._operations.queue_states import state_of
-from rabibridge._operations.wording import counted
 from rabibridge_core._protocol.naming import service_of_queue
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.operations.findings import Finding, Status
+from rabibridge_core.operations.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from aiormq import exceptions as amqp
 
 from rabibridge._connection.error_translation import translated
+from rabibridge_core.operations.queues import QueueState
 
 if TYPE_CHECKING:
     from rabibridge._connection.session import Session
 
-__all__ = ["QueueState", "state_of"]
-
-
-class QueueState(NamedTuple):
-    """A queue that exists.
-
-    Attributes:
-        name: its name on the broker.
-        waiting: messages that wait. Those that consumers hold are not counted.
-        consumers: consumers, of which each running worker is one.
-    """
-
-    name: str
-    waiting: int
-    consumers: int
+__all__ = ["state_of"]
 
 
 async def state_of(session: Session, queue: str) -> QueueState | None:

@@ -19,11 +19,11 @@ from pamqp.exceptions import PAMQPException
 from rabibridge._connection.tls_errors import tls_refusal
 from rabibridge._connection.tls_probe import alert_of
 from rabibridge._operations.certificate_checks import failure_of, tls_finding
-from rabibridge._operations.findings import Finding, Report, Status
 from rabibridge._operations.peers import describe_answer
 from rabibridge_core._concurrency.daemon_executor import DaemonExecutor
 from rabibridge_core._tls.setup import tls_setup
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.operations.findings import Finding, Report, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -24,7 +24,7 @@ from rabibridge_core._security.signature import VOUCHED
 
 if TYPE_CHECKING:
     from rabibridge._amqp.properties import Properties
-    from rabibridge._operations.letters import DeadLetter
+    from rabibridge_core.operations.letters import DeadLetter
     from rabibridge_core.transport import Headers, HeaderValue
 
 __all__ = ["requeued_properties"]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rabibridge._connection.names import CANCEL_PREFIX
-from rabibridge._operations.findings import Finding, Report, Status
 from rabibridge._operations.permissions import PermissionTrials
 from rabibridge_core._protocol.control import control_key
+from rabibridge_core.operations.findings import Finding, Report, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from rabibridge._connection.session import Session
+    from rabibridge_core.operations.operator import Role
     from rabibridge_core.transport import ServiceQueue
-
-    Role = Literal["client", "server", "both", "operator"]
 
 __all__ = ["check_permissions"]
 

@@ -8,19 +8,20 @@ from aiormq import exceptions as amqp
 
 from rabibridge._amqp.methods import NOT_IMPLEMENTED
 from rabibridge._connection.error_translation import translated
-from rabibridge._operations.errors import OperationError
-from rabibridge._operations.letters import is_service_queue
 from rabibridge._operations.operator_session import connection_name
-from rabibridge._operations.queue_states import QueueState, state_of
-from rabibridge._operations.wording import counted
+from rabibridge._operations.queue_states import state_of
 from rabibridge_core._protocol.naming import check_service_name, queue_name
 from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.operations.errors import OperationError
+from rabibridge_core.operations.letters import is_service_queue
+from rabibridge_core.operations.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rabibridge._connection.names import Names
     from rabibridge._connection.session import Session
+    from rabibridge_core.operations.queues import QueueState
 
 __all__ = ["OperatedQueues"]
 

@@ -10,10 +10,10 @@ from aiormq import exceptions as amqp
 
 from rabibridge._connection.error_translation import translated
 from rabibridge._operations.clock_limits import CLOCK_ADVICE, SKEW_MAX
-from rabibridge._operations.findings import Finding, Status
 from rabibridge._operations.operator_session import connection_name
 from rabibridge.mq import RMQClient
 from rabibridge_core.errors import RabiBridgeError
+from rabibridge_core.operations.findings import Finding, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

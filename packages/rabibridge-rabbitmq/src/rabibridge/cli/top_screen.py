@@ -9,10 +9,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from rabibridge._operations.wording import counted
 from rabibridge.cli.durations import age
 from rabibridge.cli.service_rows import row_of
 from rabibridge_core._reporting.error_text import printable
+from rabibridge_core.operations.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -34,4 +34,7 @@ SCRIPTS = {
     "look": _load("look", "common", "expiry"),
     "delete": _load("delete", "common", "expiry"),
     "dead_letter": _load("dead_letter"),
+    "requeue": _load("requeue", "common", "expiry"),
+    "drop_letters": _load("drop_letters"),
+    "empty": _load("empty", "common"),
 }

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rabibridge._operations.wording import counted
 from rabibridge.cli.confirmation import confirm
 from rabibridge.cli.durations import age, seconds
 from rabibridge.cli.exit_codes import ExitCode
@@ -16,13 +15,13 @@ from rabibridge.cli.lazy import command_app
 from rabibridge.cli.output import print_json, print_line, print_table, print_warning
 from rabibridge.cli.runtime import run
 from rabibridge_core._reporting.error_text import printable
+from rabibridge_core.operations.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from rabibridge._operations.dead_letters import DeadLetters
-    from rabibridge._operations.letters import DeadLetter, LetterFilter
+    from rabibridge_core.operations import DeadLetterBox
+    from rabibridge_core.operations.letters import DeadLetter, LetterFilter
 
 __all__ = ["app"]
 
@@ -197,7 +196,7 @@ def purge_letters(
 
 
 def _filter(ids: list[str] | None, service: str | None, reason: str | None, older_than: str | None) -> LetterFilter:
-    from rabibridge._operations.letters import LetterFilter
+    from rabibridge_core.operations.letters import LetterFilter
 
     least_age = None if older_than is None else seconds(older_than)
     return LetterFilter(ids=frozenset(ids or ()), service=service, reason=reason, older_than=least_age)
@@ -211,22 +210,10 @@ def _refuse_unknown(identifiers: set[str]) -> None:
         raise typer.Exit(ExitCode.NO_ROUTE)
 
 
-def _connected(beside_consumers: bool) -> AbstractAsyncContextManager[DeadLetters]:
-    from contextlib import asynccontextmanager
+def _connected(beside_consumers: bool) -> AbstractAsyncContextManager[DeadLetterBox]:
+    from rabibridge.cli.operations import broker_settings, operator_of
 
-    from rabibridge._operations.dead_letters import DeadLetters
-    from rabibridge._operations.operator_session import operator_session
-    from rabibridge.cli.operations import broker_settings
-    from rabibridge_core._security.setup import guard_from
-
-    @asynccontextmanager
-    async def connect() -> AsyncIterator[DeadLetters]:
-        settings = broker_settings()
-        guard = guard_from(settings, "dead letters")
-        async with operator_session(settings, "dead") as session:
-            yield DeadLetters(session, guard=guard, beside_consumers=beside_consumers)
-
-    return connect()
+    return operator_of(broker_settings()).dead_letters(beside_consumers=beside_consumers)
 
 
 async def _count(which: LetterFilter, beside_consumers: bool, *, foreign: bool) -> int:

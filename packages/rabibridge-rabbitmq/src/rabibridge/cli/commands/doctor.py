@@ -15,8 +15,8 @@ from rabibridge_core._reporting.error_text import printable
 from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
-    from rabibridge._operations.findings import Finding, Report
-    from rabibridge._operations.role_permissions import Role
+    from rabibridge_core.operations import Role
+    from rabibridge_core.operations.findings import Finding, Report
 
 __all__ = ["app"]
 
@@ -50,7 +50,7 @@ def doctor(
     clocks, queues and dead letters. It needs no management plug-in, and what it declares, it deletes. The exit status
     is 1 if there is a failure.
     """
-    from rabibridge._operations.findings import Report, Status
+    from rabibridge_core.operations.findings import Report, Status
 
     report = Report(None if as_json else _print)
     run(_examine(report, targets or [], role, timeout))
@@ -65,9 +65,9 @@ def doctor(
 
 async def _examine(report: Report, targets: list[str], role: Role, timeout: float) -> None:
     from rabibridge._operations.configuration_checks import check_configuration
-    from rabibridge._operations.doctor import Examination, examine
-    from rabibridge._operations.findings import Finding, Status
-    from rabibridge.cli.operations import broker_settings, queues_of
+    from rabibridge.cli.operations import broker_settings, operator_of, queues_of
+    from rabibridge_core.operations import Examination
+    from rabibridge_core.operations.findings import Finding, Status
 
     check_configuration(report)
     if report.worst is Status.FAILURE:
@@ -79,7 +79,8 @@ async def _examine(report: Report, targets: list[str], role: Role, timeout: floa
         advice = "check what is to be served: rabibridge run serves the same targets"
         report.append(Finding("target", ", ".join(targets), Status.FAILURE, str(error), advice))
         return
-    await examine(settings, Examination(role=role, queues=queues, limit=timeout), report)
+    operator = operator_of(settings)
+    await operator.examine(Examination(role=role, queues=queues, limit=timeout), report)
 
 
 def _print(finding: Finding) -> None:

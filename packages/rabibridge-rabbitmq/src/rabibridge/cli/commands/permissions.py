@@ -58,28 +58,45 @@ def permissions(
         bool,
         typer.Option("--queue-states", help="Let a caller see the states of queues, on RabbitMQ 4.3 or later."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in the form of RabbitMQ's definitions.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; of RabbitMQ, in the form of its definitions.")
+    ] = False,
 ) -> None:
     """Print the fewest permissions that a user of the broker needs, as commands."""
     with report_errors(as_json=as_json):
-        from rabibridge._operations.permission_sets import names_in, permission_set
-        from rabibridge.settings import RABBITMQ, rabbitmq_settings
+        from rabibridge._operations.operator import RabbitMQOperator
+        from rabibridge.cli.operations import operator_of
+        from rabibridge.settings import RABBITMQ
+        from rabibridge_core.operations import PermissionRequest
         from rabibridge_core.settings import load_settings
 
         settings = load_settings(transport_name=RABBITMQ.name, require_broker=False, options={"namespace": namespace})
-        where = vhost or next((endpoint.virtualhost for endpoint in settings.endpoints), "/")
-        direct = rabbitmq_settings(settings).direct_reply if direct_reply is None else direct_reply
-        found = permission_set(
-            role,
-            names_in(settings.namespace),
-            service or (),
-            vhost=where,
-            direct_reply=direct,
-            introspection=introspection,
-            queue_states=queue_states,
-        )
+        operator = operator_of(settings)
+        request = PermissionRequest(role, service or (), user or role)
+        if isinstance(operator, RabbitMQOperator):
+            commands, described = operator.permissions(
+                request,
+                vhost=vhost,
+                direct_reply=direct_reply,
+                introspection=introspection,
+                queue_states=queue_states,
+            )
+        else:
+            _refuse_options(vhost, direct_reply, introspection, queue_states)
+            commands, described = operator.permissions(request)
     if as_json:
-        print_json(found.to_json(user or role, where))
+        print_json(described)
         return
-    for line in found.commands(user or role, where):
+    for line in commands:
         print_line(line)
+
+
+def _refuse_options(vhost: str | None, direct_reply: bool | None, introspection: bool, queue_states: bool) -> None:
+    given = {
+        "--vhost": vhost is not None,
+        "--direct-reply": direct_reply is not None,
+        "--introspection": introspection,
+        "--queue-states": queue_states,
+    }
+    if names := [name for name, is_given in given.items() if is_given]:
+        raise typer.BadParameter("only RabbitMQ has this: leave it out", param_hint=", ".join(names))

@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rabibridge._operations.wording import counted
 from rabibridge.cli.confirmation import confirm
 from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
 from rabibridge.cli.output import print_json, print_line, print_table, print_warning
 from rabibridge.cli.runtime import run
+from rabibridge_core.operations.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from rabibridge._operations.queue_states import QueueState
-    from rabibridge._operations.service_queues import OperatedQueues
+    from rabibridge_core.operations import QueueBox, QueueState
 
 __all__ = ["app"]
 
@@ -137,19 +136,10 @@ async def _served() -> list[str]:
     return [queue.name for service in services for queue in service.queues]
 
 
-def _connected() -> AbstractAsyncContextManager[OperatedQueues]:
-    from contextlib import asynccontextmanager
+def _connected() -> AbstractAsyncContextManager[QueueBox]:
+    from rabibridge.cli.operations import broker_settings, operator_of
 
-    from rabibridge._operations.operator_session import operator_session
-    from rabibridge._operations.service_queues import OperatedQueues
-    from rabibridge.cli.operations import broker_settings
-
-    @asynccontextmanager
-    async def connect() -> AsyncIterator[OperatedQueues]:
-        async with operator_session(broker_settings(), "queue") as session:
-            yield OperatedQueues(session)
-
-    return connect()
+    return operator_of(broker_settings()).queues()
 
 
 def _those(states: Sequence[QueueState]) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rabibridge._operations.wording import counted
 from rabibridge.cli.durations import age
 from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
@@ -16,6 +15,7 @@ from rabibridge.cli.runtime import run
 from rabibridge.cli.service_rows import row_of
 from rabibridge.mq import RMQClient
 from rabibridge_core._reporting.error_text import block, printable
+from rabibridge_core.operations.wording import counted
 
 if TYPE_CHECKING:
     from rabibridge_core.introspection import Services, ServiceStatus

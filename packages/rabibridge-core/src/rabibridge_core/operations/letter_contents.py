@@ -10,7 +10,7 @@ from rabibridge_core._codec.codec import Codec
 from rabibridge_core.errors import RabiBridgeError
 
 if TYPE_CHECKING:
-    from rabibridge._operations.letters import DeadLetter
+    from rabibridge_core.operations.letters import DeadLetter
 
 __all__ = ["HIDDEN", "LetterContents", "read_contents", "without_secrets"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from rabibridge._operations.letters import DeadLetter
+    from rabibridge_core.operations.letters import DeadLetter
 
 __all__ = ["LetterList", "LetterRefusal", "RequeueReport"]
 

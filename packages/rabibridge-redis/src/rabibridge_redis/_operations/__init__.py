@@ -1,0 +1,1 @@
+"""What an operator does: dead letters, queues, permissions, and finding faults."""
