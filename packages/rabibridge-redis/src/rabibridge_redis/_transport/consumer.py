@@ -12,6 +12,7 @@ from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ContentRejectedError
+from rabibridge_redis._resp.refusals import is_blocked
 from rabibridge_redis._resp.wire import MalformedError, decode_request
 from rabibridge_redis._transport.delivery import Broadcast, Delivery
 
@@ -25,6 +26,7 @@ __all__ = ["RedisConsumer"]
 
 _log = get_logger(__name__)
 _NO_QUEUE, _LEASE_ENDED = -1, -2
+_RETRY = 0.25  # seconds until a server that has no memory or disk is asked again
 _ACTIVE, _FINISHING, _GONE = "1", "0", ""
 
 
@@ -156,16 +158,20 @@ class RedisConsumer:
         if want:
             self._asked = want
             self._nothing_asked.clear()
-        session.run("settle", self._taken, (session, want, self._epoch), self.spec.name, self.name, want, *settled)
+        context = session, want, self._epoch, settled
+        session.run("settle", self._taken, context, self.spec.name, self.name, want, *settled)
 
-    def _taken(self, context: tuple[Session, int, int], reply: Any) -> None:
-        session, want, epoch = context
+    def _taken(self, context: tuple[Session, int, int, list[bytes]], reply: Any) -> None:
+        session, want, epoch, settled = context
         if session is not self.session:
             return
         if want:
             self._asked = 0
             self._nothing_asked.set()
-        if isinstance(reply, hiredis.ReplyError):
+        if isinstance(reply, hiredis.ReplyError) and is_blocked(reply):
+            self._settled = settled + self._settled if epoch == self._epoch else self._settled
+            self._loop.call_later(_RETRY, self._schedule)
+        elif isinstance(reply, hiredis.ReplyError):
             _log.error(
                 "the server refuses to give requests from %r: %s",
                 self.spec.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import hiredis
 
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_redis._resp.refusals import is_blocked
 from rabibridge_redis._resp.wire import REPLY, encode_message
 from rabibridge_redis._transport.batches import ReplyBatch
 from rabibridge_redis._transport.receivers import Receivers
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Replies"]
 
 _log = get_logger(__name__)
+_RETRY = 0.25
+"""Interval in seconds at which is sent again what the server does not accept: it does not tell when it does."""
 _RECEIVER = re.compile(rb"[0-9a-f]{32}\.[0-9]{1,9}")
 """The form of a reply address: a request cannot make a worker write anywhere else."""
 
@@ -37,6 +41,7 @@ class Replies(Receivers):
         self.name = name
         self._dead_letter_bytes = dead_letter_bytes
         self._late: list[tuple[bytes, bytes, Reply]] = []
+        self._late_batches: list[tuple[bytes, ReplyBatch]] = []
         self._batches: dict[bytes, ReplyBatch] = {}
 
     def send_late_replies(self) -> None:
@@ -44,6 +49,9 @@ class Replies(Receivers):
         late, self._late = self._late, []
         for receiver, correlation_id, reply in late:
             self.send_reply(receiver, correlation_id, reply)
+        batches, self._late_batches = self._late_batches, []
+        for token, batch in batches:
+            self._write_again(token, batch)
 
     def send_reply(self, receiver: bytes, correlation_id: bytes, reply: Reply, /) -> None:
         """Send a reply at the end of this turn of the loop; without a session, on the next one."""
@@ -71,12 +79,16 @@ class Replies(Receivers):
 
     def _write(self, session: Session, token: bytes, batch: ReplyBatch) -> None:
         inbox = session.key("i", token.decode())
-        session.commands.send(self._replies_sent, batch.receivers, "XADD", inbox, "NOMKSTREAM", "*", *batch.fields)
+        session.commands.send(self._replies_sent, (token, batch), "XADD", inbox, "NOMKSTREAM", "*", *batch.fields)
 
-    def _replies_sent(self, receivers: list[bytes], answer: Any) -> None:
+    def _replies_sent(self, context: tuple[bytes, ReplyBatch], answer: Any) -> None:
+        token, batch = context
+        receivers = batch.receivers
         if answer is None:
             for receiver in dict.fromkeys(receivers):
                 self.caller_gone(receiver)
+        elif isinstance(answer, hiredis.ReplyError) and is_blocked(answer):
+            asyncio.get_running_loop().call_later(_RETRY, self._write_again, token, batch)
         elif isinstance(answer, hiredis.ReplyError):
             _log.warning(
                 "%s: %d replies are lost: %s",
@@ -85,6 +97,14 @@ class Replies(Receivers):
                 answer,
                 extra=log_fields("reply.lost", instance=self.name, count=len(receivers)),
             )
+
+    def _write_again(self, token: bytes, batch: ReplyBatch) -> None:
+        """Send replies again that the server did not accept, as its memory or its disk is full."""
+        session = self._newest
+        if session is None or session.error is not None:
+            self._late_batches.append((token, batch))
+        else:
+            self._write(session, token, batch)
 
     def probe(self, caller: bytes, /) -> None:
         """Ask whether a caller is still there."""
@@ -99,11 +119,16 @@ class Replies(Receivers):
     def keep_dead(self, queue: str, reason: str, deliveries: int, meta: bytes, body: bytes, /) -> None:
         """Store a request among the dead letters."""
         if (session := self._newest) is not None:
-            session.run(
-                "dead_letter", _log_refusal, self.name, queue, reason, deliveries, meta, body, self._dead_letter_bytes
+            letter = queue, reason, deliveries, meta, body
+            session.run("dead_letter", self._letter_kept, letter, *letter, self._dead_letter_bytes)
+
+    def _letter_kept(self, letter: tuple[str, str, int, bytes, bytes], answer: Any) -> None:
+        if isinstance(answer, hiredis.ReplyError) and is_blocked(answer):
+            asyncio.get_running_loop().call_later(_RETRY, self.keep_dead, *letter)
+        elif isinstance(answer, hiredis.ReplyError):
+            _log.error(
+                "%s: a dead letter is lost: %s",
+                self.name,
+                answer,
+                extra=log_fields("letter.lost", instance=self.name),
             )
-
-
-def _log_refusal(name: str, reply: Any) -> None:
-    if isinstance(reply, hiredis.ReplyError):
-        _log.error("%s: a dead letter is lost: %s", name, reply, extra=log_fields("letter.lost", instance=name))
