@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from tools.broker.fixtures import rabbitmq, vhost_url
+from tools.broker.fixtures import vhost_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["rabbitmq", "vhost_url"]
+__all__ = ["vhost_url"]
 
 _ROUNDS = 50
 

@@ -15,7 +15,6 @@ from tools.broker.fixtures import (
     amqp_url,
     own_cluster,
     own_node,
-    rabbitmq,
     unique_name,
     vhost_url,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "amqp_url",
     "own_cluster",
     "own_node",
-    "rabbitmq",
     "redis_url",
     "tls_broker",
     "unique_name",

@@ -17,8 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rabibridge_testing._servers.private import CONFIGURATION_VARIABLE, SERVER_VARIABLE
 from tools.broker import BrokerError, PrivateNode
-from tools.broker.private import CONFIGURATION_VARIABLE, SERVER_VARIABLE
 from tools.broker.provide import URL_VARIABLE
 from tools.debian import NEWEST_SUITE, ImpossibleError, can_unshare, debian_root
 from tools.ran_on import report

@@ -26,7 +26,7 @@ from tools.broker import provide_node
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 _ENOUGH = 0.98
 """A run that has offered less than this share of the rate does not show what was asked."""

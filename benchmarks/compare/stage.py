@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from benchmarks.environments import nats_server
 from benchmarks.processes import BrokerCpu
 from benchmarks.usage import cpu_seconds_of
-from tools.broker.ports import free_ports
+from rabibridge_testing._servers.ports import free_ports
 from tools.redis_server import PrivateRedis
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 SERVICES = """
 import asyncio

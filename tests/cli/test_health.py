@@ -9,7 +9,7 @@ from tests.cli.conftest import Command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 
 def test_workers_that_receive_calls_are_ready(worker: Command) -> None:

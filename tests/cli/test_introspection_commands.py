@@ -10,7 +10,7 @@ from tests.cli.conftest import SERVICES, Command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 
 def test_two_workers_in_tables_and_as_json(rabbitmq: Broker, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it needs a terminal of Unix")
 

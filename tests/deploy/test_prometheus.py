@@ -24,7 +24,7 @@ from tools.prometheus import find
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 _DEPLOY = Path(__file__).parents[2] / "deploy"
 _RULES = _DEPLOY / "prometheus/alerts.yml"

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
+from rabibridge_testing._servers.ports import free_ports
 from tests.deploy.test_files import DEPLOY, compose
 from tools.broker import GivenBroker
-from tools.broker.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from tests.support.waiting import PATIENCE, until, until_true
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 _UNIT = "rabibridge.service"
 _SERVICES = """

@@ -18,7 +18,7 @@ from tests.cli.conftest import Command
 from tests.docs.blocks import ROOT, blocks_of
 
 if TYPE_CHECKING:
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 PAGE = Path("docs/command.md")
 

@@ -15,7 +15,7 @@ from tools.peers import PeerError, PeerProcess, peer_home, peer_python
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 HERE = Path(__file__).parent
 

@@ -10,14 +10,14 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from rabibridge import CallTimeoutError, QueueFullError, RMQClient
+from rabibridge_testing._servers.base import GivenBroker
 from tests.support.waiting import longer, until_true
-from tools.broker.base import GivenBroker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rabibridge import RMQServer
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
     Serve = Callable[..., Awaitable[RMQServer]]
 

@@ -16,9 +16,9 @@ import aiormq
 import pytest
 
 from rabibridge import CallTimeoutError, RMQClient, RMQServer
+from rabibridge_testing._servers.private import PrivateNode
 from tests.support.proxy import Proxy
 from tests.support.waiting import PATIENCE, soon, until
-from tools.broker.private import PrivateNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

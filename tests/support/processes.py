@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_testing._servers.reaper import Reaper, kill_group
 from tests.support.waiting import PATIENCE, soon
-from tools.broker.reaper import Reaper, kill_group
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from tools.broker.reaper import Reaper
+from rabibridge_testing._servers.reaper import Reaper
 
 if TYPE_CHECKING:
     import signal

@@ -14,9 +14,9 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
+from rabibridge_testing._servers.ports import free_ports
 from tests.docs.blocks import blocks_of
 from tools.broker import PrivateNode
-from tools.broker.ports import free_ports
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

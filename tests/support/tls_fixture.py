@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.broker.private import find_server
+from rabibridge_testing._servers.private import find_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rabibridge_testing._servers.ctl import QuickCtl
 from tools.broker import Broker, BrokerError, PrivateNode
-from tools.broker.ctl import QuickCtl
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rabibridge_testing._servers.home import ATTEMPTS, ErlangHome
+from rabibridge_testing._servers.ports import free_ports, is_free
+from rabibridge_testing._servers.private import find_server, installed_server
 from tools.broker import BrokerError, PrivateCluster, PrivateNode
-from tools.broker.home import ATTEMPTS, ErlangHome
-from tools.broker.ports import free_ports, is_free
-from tools.broker.private import find_server, installed_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def test_a_port_taken_while_a_node_starts(
 
 def _lose_ports_of_a_killed_node(node: PrivateNode, occupied: Occupied, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its distribution port may change when it starts again; clients know the other one."""
-    monkeypatch.setattr("tools.broker.private._PORT_PATIENCE", 0.0)
+    monkeypatch.setattr("rabibridge_testing._servers.private._PORT_PATIENCE", 0.0)
     port = node.port
     node.kill()
     taken = occupied.take(node.dist_port)

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rabibridge_testing._servers.private import SERVER_VARIABLE
 from tools import debian
 from tools.broker import BrokerError, PrivateNode
-from tools.broker.private import SERVER_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from tests.workers.support import Program
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_testing._servers.reaper import Reaper
 from tests.support.proc import children_of
-from tools.broker.reaper import Reaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

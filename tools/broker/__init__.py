@@ -6,10 +6,10 @@ of them. On the command line, ``python -m tools.broker`` starts one, prints its 
 
 from __future__ import annotations
 
-from tools.broker.base import Broker, BrokerError, GivenBroker
+from rabibridge_testing._servers.base import Broker, BrokerError, GivenBroker
+from rabibridge_testing._servers.private import PrivateNode
 from tools.broker.cluster import PrivateCluster
 from tools.broker.compose import ComposeNode
-from tools.broker.private import PrivateNode
 from tools.broker.provide import provide_broker, provide_cluster, provide_node
 
 __all__ = [

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from tools.broker.base import GivenBroker
+from rabibridge_testing._servers.base import GivenBroker
 from tools.broker.provide import URL_VARIABLE, provide_broker, provide_node
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from tools.broker.base import BrokerError
-from tools.broker.home import ErlangHome
-from tools.broker.private import PrivateNode, installed_server
+from rabibridge_testing._servers.base import BrokerError
+from rabibridge_testing._servers.home import ErlangHome
+from rabibridge_testing._servers.private import PrivateNode, installed_server
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools.broker.base import Broker, BrokerError
-from tools.broker.ports import free_ports
+from rabibridge_testing._servers.base import Broker, BrokerError
+from rabibridge_testing._servers.ports import free_ports
 
 _FILE = Path(__file__).parents[2] / "docker-compose.yml"
 _PROBE_TIMEOUT = 20.0

@@ -1,4 +1,4 @@
-"""Pytest fixtures for brokers, to be imported by a conftest.py.
+"""Pytest fixtures for brokers, to be imported by a conftest.py, besides ``rabbitmq`` of rabibridge-testing.
 
 Where this machine can provide no RabbitMQ, a test that takes one of them is skipped; it fails where the variable CI is
 set.
@@ -6,40 +6,22 @@ set.
 
 from __future__ import annotations
 
-import os
 import secrets
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.broker.provide import provide_broker, provide_cluster, provide_node
+from rabibridge_testing._fixtures import missing
+from rabibridge_testing.servers import NO_RABBITMQ
+from tools.broker.provide import provide_cluster, provide_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tools.broker.base import Broker
+    from rabibridge_testing._servers.base import Broker
     from tools.broker.cluster import PrivateCluster
 
 BROKER_FIXTURES = frozenset({"amqp_url", "own_cluster", "own_node", "rabbitmq", "vhost_url"})
-
-
-def _missing(reason: str = "no RabbitMQ: install rabbitmq-server or Docker, or set RABIBRIDGE_TEST_URL") -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[Broker]:
-    """A broker that runs as long as the tests: its url, host, port, username, password, and ``ctl(...)``.
-
-    It is shared: what stops or disturbs it takes ``own_node`` instead.
-    """
-    broker = provide_broker()
-    if broker is None:
-        _missing()
-    with broker:
-        yield broker
 
 
 @pytest.fixture
@@ -68,7 +50,7 @@ def unique_name() -> Callable[[str], str]:
 def _shared_own_node() -> Iterator[Broker]:
     node = provide_node()
     if node is None:
-        _missing()
+        missing(NO_RABBITMQ)
     yield node
     node.stop()
 
@@ -88,7 +70,7 @@ def own_node(_shared_own_node: Broker) -> Broker:
 def _shared_own_cluster() -> Iterator[PrivateCluster]:
     cluster = provide_cluster()
     if cluster is None:
-        _missing("a cluster needs an installed rabbitmq-server")
+        missing("a cluster needs an installed rabbitmq-server")
     yield cluster
     cluster.stop()
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 
+from rabibridge_testing._servers.base import Broker, BrokerError, GivenBroker
+from rabibridge_testing._servers.private import PrivateNode, find_server
+from rabibridge_testing.servers import URL_VARIABLE
 from tools.apt import apt_install
-from tools.broker.base import Broker, BrokerError, GivenBroker
 from tools.broker.cluster import PrivateCluster
 from tools.broker.compose import ComposeNode, compose_works
-from tools.broker.private import PrivateNode, find_server
 
-URL_VARIABLE = "RABIBRIDGE_TEST_URL"
+__all__ = ["URL_VARIABLE", "provide_broker", "provide_cluster", "provide_node"]
 
 
 def provide_broker(*, allow_install: bool = False, schedulers: int | None = 2) -> Broker | None:

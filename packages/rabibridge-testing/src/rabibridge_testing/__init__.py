@@ -26,7 +26,7 @@ from rabibridge_testing.faults import CorruptReplies, Delay, DropReplies, Duplic
 from rabibridge_testing.memory import forget_broker, memory_broker
 
 if TYPE_CHECKING:
-    from rabibridge_testing.plugin import fake_broker
+    from rabibridge_testing.plugin import fake_broker, rabbitmq, redis
 
 __all__ = [
     "CorruptReplies",
@@ -49,6 +49,8 @@ __all__ = [
     "fake_broker_context",
     "forget_broker",
     "memory_broker",
+    "rabbitmq",
+    "redis",
 ]
 
 
@@ -57,8 +59,8 @@ def __dir__() -> list[str]:  # where pytest looks for the fixtures of ``pytest_p
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fake_broker":
-        from rabibridge_testing.plugin import fake_broker  # pytest is imported by those who use the fixture
+    if name in ("fake_broker", "rabbitmq", "redis"):
+        from rabibridge_testing import plugin  # pytest is imported by those who use the fixtures
 
-        return fake_broker
+        return getattr(plugin, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The pytest plug-in: provides the fixture ``fake_broker``."""
+"""The pytest plug-in: provides the fixtures ``fake_broker``, ``rabbitmq`` and ``redis``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge_testing._fake.context import fake_broker_context
+from rabibridge_testing._fixtures import OPTION, chosen_transport, rabbitmq, redis, servers_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from rabibridge_testing._fake.fake_broker import FakeBroker
 
-__all__ = ["fake_broker", "pytest_addoption", "pytest_configure", "pytest_runtest_call"]
+__all__ = ["fake_broker", "pytest_addoption", "pytest_configure", "pytest_runtest_call", "rabbitmq", "redis"]
 
 pytest.register_assert_rewrite("rabibridge_testing.conformance")
 
@@ -25,14 +26,23 @@ _SCOPES = ("function", "class", "module", "package", "session")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options of the configuration file."""
     parser.addini(_SCOPE, f"the scope of the fixture fake_broker: {', '.join(_SCOPES)}", default="function")
+    parser.addini(OPTION, "what fake_broker runs on: fake, rabbitmq or redis", default="")
+    parser.getgroup("rabibridge").addoption(
+        "--rabibridge-transport",
+        dest=OPTION,
+        default=None,
+        metavar="fake|rabbitmq|redis",
+        help="run the tests with the fixture fake_broker on a real broker (default: fake, the broker in memory)",
+    )
     parser.addini(_STRICT, "whether fake_broker is strict unless a test says otherwise", type="bool", default=False)
     text = "whether the clock of fake_broker advances whenever nothing can run, unless a test says otherwise"
     parser.addini(_AUTO_ADVANCE, text, type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the marker, and choose what ``fake_broker`` runs on."""
     config.addinivalue_line("markers", f"{_MARKER}(strict=True, auto_advance=True): how fake_broker is in this test")
+    servers_of(config).use(chosen_transport(config))
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> str:

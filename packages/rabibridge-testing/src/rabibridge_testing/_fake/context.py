@@ -5,21 +5,35 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rabibridge_core.plugins.resolver import override_transport
 from rabibridge_testing._fake.fake_broker import FakeBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["active_brokers", "current_fake_broker", "fake_broker_context"]
+__all__ = ["active_brokers", "brokers_made_by", "current_fake_broker", "fake_broker_context"]
 
 T = TypeVar("T")
 
 _active: list[FakeBroker] = []
+
+_makers: list[Callable[[bool, bool], FakeBroker]] = [
+    lambda strict, auto_advance: FakeBroker(strict=strict, auto_advance=auto_advance)
+]
+
+
+@contextmanager
+def brokers_made_by(maker: Callable[[bool, bool], FakeBroker]) -> Iterator[None]:
+    """Let ``maker(strict, auto_advance)`` make the brokers of the contexts that are entered meanwhile."""
+    _makers.append(maker)
+    try:
+        yield
+    finally:
+        _makers.remove(maker)
 
 
 def active_brokers() -> list[FakeBroker]:
@@ -66,7 +80,7 @@ class fake_broker_context:  # noqa: N801 - it is called like a function
 
     def __enter__(self) -> FakeBroker:
         """Return the broker."""
-        broker, stack = FakeBroker(strict=self._strict, auto_advance=self._auto_advance), ExitStack()
+        broker, stack = _makers[-1](self._strict, self._auto_advance), ExitStack()
         stack.enter_context(override_transport(broker.transport_for))
         _active.append(broker)
         stack.callback(_active.remove, broker)

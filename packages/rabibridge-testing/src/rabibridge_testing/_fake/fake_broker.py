@@ -88,7 +88,7 @@ class FakeBroker(Stubs):
             raise AssertionError("fake_broker is strict, and\n" + "\n".join(f"  {problem}" for problem in problems))
 
     def _unserved(self) -> list[str]:
-        served = [*self._services, *(queue.service for queue in self.queues.values())]
+        served = self._served_names()
         problems = []
         for trace in self.traces:
             if trace.unroutable:
@@ -97,6 +97,9 @@ class FakeBroker(Stubs):
                 hint = f"did you mean {near!r}?" if near else f"served: {', '.join(sorted(set(served))) or 'nothing'}"
                 problems.append(f"{name!r} was called, and nobody serves it: {hint}")
         return list(dict.fromkeys(problems))
+
+    def _served_names(self) -> list[str]:
+        return [*self._services, *(queue.service for queue in self.queues.values())]
 
     @locked
     def reset(self) -> None:

@@ -111,6 +111,8 @@ class Stub(Generic[P, R]):
         """
         if not _is_error(error):
             raise TypeError(f"raises={error!r}: it must be an exception or a class of exceptions")
+        if issubclass(error if isinstance(error, type) else type(error), ConnectionLostError):
+            self._broker.needs_memory("a stub that raises ConnectionLostError")
         if self.streams and isinstance(self._effect, tuple):
             self._after = error
         else:

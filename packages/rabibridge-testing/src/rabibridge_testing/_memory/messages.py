@@ -32,6 +32,7 @@ class CallTrace:
         cancelled_at: when its caller gave it up, on the broker's clock; ``None``: it did not.
         broadcast: whether it went to all workers.
         unroutable: whether no queue takes requests of its routing key.
+        fed: the further messages of the call: the items of an upload, and what was consumed of a stream.
     """
 
     service: str
@@ -43,6 +44,7 @@ class CallTrace:
     cancelled_at: float | None = None
     broadcast: bool = False
     unroutable: bool = False
+    fed: list[Request] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

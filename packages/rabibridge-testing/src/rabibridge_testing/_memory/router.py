@@ -185,6 +185,7 @@ class Router(Senders, FaultControls, Generic[TransportT]):
     @locked
     def feed(self, request: Request, sender: int) -> None:
         """Pass a further message of a call on to the worker at its address, or tell the caller that it is gone."""
+        self._trace_fed(request)
         passage = Passage("feed", self._service(request.routing_key))
         message = self._message(request, sender)
         if self.faults:

@@ -60,6 +60,13 @@ class Traces:
                 trace.cancelled_at = self.now()
                 return
 
+    def _trace_fed(self, request: Request) -> None:
+        """Record a further message of a call."""
+        for trace in reversed(self.traces):
+            if trace.request.correlation_id == request.correlation_id:
+                trace.fed.append(request)
+                return
+
     def _service(self, routing_key: str) -> str:
         queue = self._routes.find(routing_key)
         return service_of_routing_key(key_without(routing_key)) if queue is None else queue.service

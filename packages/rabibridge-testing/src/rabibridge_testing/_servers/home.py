@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.broker.base import BrokerError
-from tools.broker.ports import free_ports, is_free
-from tools.broker.reaper import Reaper, kill_group
+from rabibridge_testing._servers.base import BrokerError
+from rabibridge_testing._servers.ports import free_ports, is_free
+from rabibridge_testing._servers.reaper import Reaper, kill_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,7 +16,7 @@ import threading
 import zipfile
 from typing import TYPE_CHECKING
 
-from tools.broker.base import BrokerError
+from rabibridge_testing._servers.base import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.broker.base import Broker, BrokerError
-from tools.broker.ctl import QuickCtl
-from tools.broker.home import ATTEMPTS, ErlangHome
-from tools.broker.ports import free_ports, is_free
-from tools.broker.reaper import kill_group
+from rabibridge_testing._servers.base import Broker, BrokerError
+from rabibridge_testing._servers.ctl import QuickCtl
+from rabibridge_testing._servers.home import ATTEMPTS, ErlangHome
+from rabibridge_testing._servers.ports import free_ports, is_free
+from rabibridge_testing._servers.reaper import kill_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,0 +1,1 @@
+"""Real brokers for tests: private nodes of what is installed, containers, and those that somebody else runs."""
