@@ -18,10 +18,12 @@ from rabibridge_testing._fake.clock import VirtualClock
 from rabibridge_testing._fake.context import current_fake_broker, fake_broker_context
 from rabibridge_testing._fake.fake_broker import FakeBroker
 from rabibridge_testing._fake.recording import RecordedCall
+from rabibridge_testing._fake.replaying import Recording
 from rabibridge_testing._fake.stub import Stub, StubError
 from rabibridge_testing._memory.broker import MemoryBroker
 from rabibridge_testing._memory.messages import DeadLetter
 from rabibridge_testing._memory.transport import MemoryTransport
+from rabibridge_testing._recordings.file import RecordingError
 from rabibridge_testing.faults import CorruptReplies, Delay, DropReplies, Duplicate, Fault, Passage, Refuse
 from rabibridge_testing.memory import forget_broker, memory_broker
 
@@ -40,6 +42,8 @@ __all__ = [
     "MemoryTransport",
     "Passage",
     "RecordedCall",
+    "Recording",
+    "RecordingError",
     "Refuse",
     "Stub",
     "StubError",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.settings.nearest import nearest
 from rabibridge_testing._fake.clock import VirtualClock
+from rabibridge_testing._fake.conversations import Conversations
+from rabibridge_testing._fake.replaying import ReplayStub
 from rabibridge_testing._fake.standing_clock import stands_still
-from rabibridge_testing._fake.stubbing import Stubs
 from rabibridge_testing._memory.threads import locked
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FakeBroker"]
 
 
-class FakeBroker(Stubs):
+class FakeBroker(Conversations):
     """The broker of one test.
 
     It serves the functions given to :meth:`add_service`, and stubs, itself, as long as any client or server of the test
@@ -29,7 +30,8 @@ class FakeBroker(Stubs):
     Attributes:
         namespace: the namespace of these functions, empty for none. A test may set it before the first of them.
         strict: whether :meth:`verify`, which is called at the end of the test, fails for a call that nobody serves, and
-            for a stub that was not called or could not answer. A test may set it at any time.
+            for a stub that was not called or could not answer, and a recorded call that was not made. A
+            test may set it at any time.
         clock: lets time pass without waiting.
     """
 
@@ -82,8 +84,9 @@ class FakeBroker(Stubs):
         called = {call.service for call in self._recorded()}
         for name, stub in self._stubs.items():
             problems += dict.fromkeys(stub.misused)
-            if name not in called:
+            if name not in called and not isinstance(stub, ReplayStub):
                 problems.append(f"the stub of {name!r} was not called")
+        problems += filter(None, (recording.problem() for recording in self._recordings))
         if problems:
             raise AssertionError("fake_broker is strict, and\n" + "\n".join(f"  {problem}" for problem in problems))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Transport,
     )
     from rabibridge_testing._memory.messages import CallTrace
+    from rabibridge_testing._recordings.file import Way
 
 __all__ = ["ObservedTransport", "Observer"]
 
@@ -52,7 +53,7 @@ class Observer(Protocol):
         """Called when a transport was closed."""
         ...
 
-    def sent(self, request: Request, *, broadcast: bool) -> tuple[CallTrace, tuple[Refusal, str] | None]:
+    def sent(self, request: Request, way: Way) -> tuple[CallTrace, tuple[Refusal, str] | None]:
         """Record a request; return the record, and the refusal if the request is not to be sent."""
         ...
 
@@ -208,13 +209,13 @@ class _ObservedCaller:
         self._pass(request, self._caller.send)
 
     def notify(self, request: Request, /) -> None:
-        self._pass(request, self._caller.notify)
+        self._pass(request, self._caller.notify, "notify")
 
     def broadcast(self, request: Request, /) -> None:
-        self._pass(request, self._caller.broadcast, broadcast=True)
+        self._pass(request, self._caller.broadcast, "broadcast")
 
-    def _pass(self, request: Request, send: Callable[[Request], None], *, broadcast: bool = False) -> None:
-        trace, refusal = self._observer.sent(request, broadcast=broadcast)
+    def _pass(self, request: Request, send: Callable[[Request], None], way: Way = "call") -> None:
+        trace, refusal = self._observer.sent(request, way)
         self._events.sent(trace)
         if refusal is None:
             send(request)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Refusal, Request, ServiceQueue, Transport
     from rabibridge_testing._fake.serving import Served
     from rabibridge_testing._memory.messages import CallTrace
+    from rabibridge_testing._recordings.file import Way
 
 __all__ = ["RealBroker"]
 
@@ -149,6 +150,7 @@ class RealBroker(FakeBroker):
     @locked
     def _forget_services(self) -> None:
         self._stubs.clear()
+        self._recordings.clear()
         self._services.clear()
         self._leave_worker()
 
@@ -164,12 +166,12 @@ class RealBroker(FakeBroker):
     # What is recorded.
 
     @locked
-    def sent(self, request: Request, *, broadcast: bool) -> tuple[CallTrace, tuple[Refusal, str] | None]:
+    def sent(self, request: Request, way: Way) -> tuple[CallTrace, tuple[Refusal, str] | None]:
         """Record a request; return the record, and the refusal if a stub refuses it."""
-        trace = self._trace(request, broadcast=broadcast)
+        trace = self._trace(request, broadcast=way == "broadcast", notification=way == "notify")
         assert trace is not None
         stub = self._stubs.get(trace.service)
-        refusal = None if stub is None else stub.refusal(request.correlation_id)
+        refusal = None if stub is None else stub.refusal(trace)
         if refusal is None:
             return trace, None
         return trace, (refusal, QUEUE_FULL if issubclass(refusal, QueueFullError) else NO_ROUTE)

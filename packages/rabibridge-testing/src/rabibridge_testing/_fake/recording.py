@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, Reply, Request
     from rabibridge_testing._memory.messages import CallTrace
 
-__all__ = ["Outcome", "RecordedCall", "codec_of", "decode"]
+__all__ = ["Outcome", "RecordedCall", "codec_of", "decode", "stream_items"]
 
 Outcome: TypeAlias = Literal["pending", "result", "error", "refused", "cancelled", "expired"]
 
@@ -166,19 +166,19 @@ def _answer(trace: CallTrace, reply: Reply, codec: Codec, correlation_id: str) -
     headers = reply.headers or {}
     try:
         if STREAM in (trace.request.headers or {}) and INDEX in headers:  # it holds the last items
-            return _items(trace, codec), None
+            return stream_items(trace, codec), None
         answer = codec.decode(reply.body, reply.content_type, reply.content_encoding, trace.request.correlation_id)
         if isinstance(answer, list | tuple) and len(answer) == 2 and answer[0] in (0, 1):
             code, value = answer
             if code == 1:
                 return None, decode_error(value, headers, trace.service, correlation_id)
-            return _items(trace, codec) if STREAM in (trace.request.headers or {}) else value, None
+            return stream_items(trace, codec) if STREAM in (trace.request.headers or {}) else value, None
     except (SerializationError, ContentRejectedError) as error:
         return None, error
     return None, SerializationError("the reply body must have the form [code, result]")
 
 
-def _items(trace: CallTrace, codec: Codec) -> list[Any]:
+def stream_items(trace: CallTrace, codec: Codec) -> list[Any]:
     """Return the items of a stream; those of a second run, of a redelivered request, replace the first ones."""
     items: list[Any] = []
     first = read_index(trace.request.headers, START) or 0

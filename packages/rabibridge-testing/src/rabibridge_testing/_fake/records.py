@@ -39,6 +39,9 @@ class Records(ServingBroker):
         super().__init__()
         self._waiting: list[Callable[[], None]] = []
 
+    def needs_memory(self, what: str) -> None:
+        """Called where a test uses what only the broker in memory can do; this is one."""
+
     @property
     def calls(self) -> list[RecordedCall]:
         """All calls so far, in the order in which they were sent; a new list on each access.

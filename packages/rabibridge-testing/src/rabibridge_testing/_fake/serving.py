@@ -70,9 +70,6 @@ class ServingBroker(MemoryBroker):
         self._settings: Settings | None = None
         self._reader = codec_of()
 
-    def needs_memory(self, what: str) -> None:
-        """Called where a test uses what only the broker in memory can do; this is one."""
-
     def transport_for(self, settings: Settings, name: str) -> MemoryTransport:
         """Return a new transport to this broker, whichever broker is configured: a ``TransportFactory``."""
         self._settings = settings

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Refusal
     from rabibridge_testing._fake.recording import RecordedCall
     from rabibridge_testing._fake.records import Records
+    from rabibridge_testing._memory.messages import CallTrace
 
 __all__ = ["UNSET", "Stub", "StubError", "Unset"]
 
@@ -187,14 +188,14 @@ class Stub(Generic[P, R]):
 
     # What the broker and its worker use.
 
-    def refusal(self, correlation_id: bytes) -> Refusal | None:
+    def refusal(self, trace: CallTrace) -> Refusal | None:
         """Decide what a call that was sent gets; return the error if the broker refuses it."""
         effect = self._effect if self._list is None else (self._list.popleft() if self._list else UNSET)
         for refusal in (QueueFullError, NoRouteError):
             if isinstance(effect, refusal) or (isinstance(effect, type) and issubclass(effect, refusal)):
                 return refusal
         if self._list is not None:
-            self._taken[correlation_id] = effect
+            self._taken[trace.request.correlation_id] = effect
         return None
 
     def _next(self) -> Any:

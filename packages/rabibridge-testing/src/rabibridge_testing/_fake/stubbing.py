@@ -135,7 +135,7 @@ class Stubs(Records):
         return stub
 
     def _made_of(
-        self, service: str | Callable[..., Any], kind: str, streams: bool
+        self, service: str | Callable[..., Any], kind: str, streams: bool, make: type[Stub[..., Any]] = Stub
     ) -> tuple[Stub[..., Any], ServiceSchema, ServiceQueue]:
         """Return a stub without an answer, the service that its answers come from, and the queue."""
         streams = streams or (not isinstance(service, str) and gives_items(service))
@@ -143,7 +143,7 @@ class Stubs(Records):
         target = stream_target_of(service) if streams else target_of(service)
         func: Any = service._listing if isinstance(service, HasTarget) else service
         name, signature = target.name, None if isinstance(func, str) else signature_for_callers(func)
-        stub = Stub[..., Any](
+        stub = make(
             self, name, given, signature=signature, streams=streams,
             check=_check_of(target.adapt, name, "an item" if streams else "a result"),
         )  # fmt: skip
@@ -191,7 +191,7 @@ class Stubs(Records):
     @locked
     def _route(self, message: Message) -> None:
         stub = self._stubs.get(self._service(message.request.routing_key))
-        refusal = None if stub is None else stub.refusal(message.request.correlation_id)
+        refusal = None if stub is None or message.trace is None else stub.refusal(message.trace)
         if refusal is None:
             super()._route(message)
         else:

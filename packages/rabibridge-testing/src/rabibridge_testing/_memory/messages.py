@@ -32,6 +32,7 @@ class CallTrace:
         cancelled_at: when its caller gave it up, on the broker's clock; ``None``: it did not.
         broadcast: whether it went to all workers.
         unroutable: whether no queue takes requests of its routing key.
+        notification: whether its sender wants no reply.
         fed: the further messages of the call: the items of an upload, and what was consumed of a stream.
     """
 
@@ -44,6 +45,7 @@ class CallTrace:
     cancelled_at: float | None = None
     broadcast: bool = False
     unroutable: bool = False
+    notification: bool = False
     fed: list[Request] = field(default_factory=list)
 
 

@@ -43,12 +43,18 @@ class Traces:
     def traced(self, trace: CallTrace) -> None:
         """Called with the record of each request that was sent, if the broker keeps any."""
 
-    def _trace(self, request: Request, *, broadcast: bool = False) -> CallTrace | None:
+    def _trace(self, request: Request, *, broadcast: bool = False, notification: bool = False) -> CallTrace | None:
         """Record a request, if the broker keeps records."""
         if not self._tracing:
             return None
         ends_at = None if request.timeout is None else self.now() + request.timeout
-        trace = CallTrace(self._service(request.routing_key), request, ends_at=ends_at, broadcast=broadcast)
+        trace = CallTrace(
+            self._service(request.routing_key),
+            request,
+            ends_at=ends_at,
+            broadcast=broadcast,
+            notification=notification,
+        )
         self.traces.append(trace)
         self.traced(trace)
         return trace

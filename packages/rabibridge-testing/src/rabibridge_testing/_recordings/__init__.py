@@ -1,0 +1,1 @@
+"""Recorded conversations: a readable file of calls and what they ended with, and the values in it."""
