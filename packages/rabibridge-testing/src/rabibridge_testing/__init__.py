@@ -18,6 +18,7 @@ from rabibridge_testing._fake.clock import VirtualClock
 from rabibridge_testing._fake.context import current_fake_broker, fake_broker_context
 from rabibridge_testing._fake.fake_broker import FakeBroker
 from rabibridge_testing._fake.recording import RecordedCall
+from rabibridge_testing._fake.recording_context import record
 from rabibridge_testing._fake.replaying import Recording
 from rabibridge_testing._fake.stub import Stub, StubError
 from rabibridge_testing._memory.broker import MemoryBroker
@@ -54,6 +55,7 @@ __all__ = [
     "forget_broker",
     "memory_broker",
     "rabbitmq",
+    "record",
     "redis",
 ]
 

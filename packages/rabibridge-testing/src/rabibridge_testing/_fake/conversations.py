@@ -20,8 +20,8 @@ from rabibridge_testing._recordings.redaction import Redaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from rabibridge_testing._memory.messages import Message
     from rabibridge_testing._memory.consumer import ConsumerHost
+    from rabibridge_testing._memory.messages import Message
 
 __all__ = ["Conversations"]
 

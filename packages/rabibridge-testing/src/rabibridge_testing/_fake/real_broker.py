@@ -45,16 +45,16 @@ class RealBroker(FakeBroker):
     """The broker of one test, which is a real one.
 
     Attributes:
-        url: its URL.
+        url: its URL; ``None``: clients and servers connect to what they are configured for.
     """
 
     def __init__(
-        self, url: str, where: str, skip: Callable[[str], NoReturn], *, namespace: str = "", strict: bool = False
+        self, url: str | None, where: str, skip: Callable[[str], NoReturn], *, namespace: str = "", strict: bool = False
     ) -> None:
-        """Use the broker at ``url``.
+        """Use a broker.
 
         Args:
-            url: its URL.
+            url: its URL; ``None``: clients and servers connect to what they are configured for.
             where: what it is, such as ``RabbitMQ``.
             skip: called where a test needs what only the broker in memory can do.
             namespace: the namespace of clients and servers that name none; empty: none.
@@ -86,6 +86,8 @@ class RealBroker(FakeBroker):
         return ObservedTransport(self._transport_in(settings, name), self)
 
     def _transport_in(self, settings: Settings, name: str) -> Transport:
+        if self.url is None:
+            return plugin_manager().transport(settings.endpoints[0].scheme, settings, name)
         here = load_settings(url=self.url)
         same = type(here.transport) is type(settings.transport)
         settings = replace(
