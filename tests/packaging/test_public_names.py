@@ -48,6 +48,8 @@ MODULES = (
     "rabibridge_testing.faults",
     "rabibridge_testing.memory",
     "rabibridge_testing.plugin",
+    "rabibridge_testing.servers",
+    "rabibridge_testing.strategies",
 )
 NOT_PUBLIC = {"rabibridge.cli"}
 """Modules without an underscore that are not for import: the command is public, its code is not."""

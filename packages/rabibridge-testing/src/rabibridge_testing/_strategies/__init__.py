@@ -1,0 +1,1 @@
+"""Strategies of hypothesis for values of annotations."""
