@@ -45,7 +45,8 @@ def test_it_runs(block: Block, tmp_path: Path, request: pytest.FixtureRequest) -
     with ExitStack() as stack:
         url = _provide(block, request, stack, tmp_path)
         options = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if block.runner == "pytest" else ["-W", "error"]
-        printed = run_python([*options, program.name], tmp_path, clean_environment(url))
+        given = {} if url is None else {"RABIBRIDGE_TEST_URL": url}
+        printed = run_python([*options, program.name], tmp_path, clean_environment(url) | given)
 
     following = siblings[siblings.index(block) + 1 :][:1]
     if following and "output" in following[0].directives:

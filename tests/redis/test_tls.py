@@ -13,8 +13,8 @@ import trustme
 from rabibridge_core import ConfigurationError, register_call
 from rabibridge_core.rpc import RpcClient, RpcServer
 from rabibridge_core.settings import load_settings
+from rabibridge_testing._servers.ports import free_ports
 from tests.support.redis_fixture import needs_redis_server
-from tools.broker.ports import free_ports
 from tools.redis_server import PrivateRedis
 
 if TYPE_CHECKING:
