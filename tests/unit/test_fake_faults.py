@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from rabibridge import RMQClient
 from rabibridge_core.transport import Reply, ServiceQueue
-from rabibridge_testing import DeadLetter, MemoryBroker
+from rabibridge_testing import DeadLetter, FakeBroker, MemoryBroker
 from rabibridge_testing.conformance import Inbox, Worker
 from tests.unit.fake_support import QUEUE, connected, request
 
@@ -210,3 +211,19 @@ async def test_a_request_on_its_way_is_not_confirmed() -> None:
     await inbox.losses.get()
     assert inbox.unconfirmed == {b"on its way", b"too late to hear"}
     await transport.close()
+
+
+@pytest.mark.parametrize("kind", ["request", "reply"])
+async def test_a_call_is_overtaken_by_the_next_one(fake_broker: FakeBroker, kind: Literal["request", "reply"]) -> None:
+    ended: list[int] = []
+
+    async def call(client: RMQClient, number: int) -> None:
+        ended.append(await client.call("echo", number))
+
+    fake_broker.stub("echo", side_effect=lambda number: number)
+    async with RMQClient() as client, asyncio.TaskGroup() as calls:
+        fake_broker.delay(0.05, "echo", kind=kind, times=1)
+        calls.create_task(call(client, 1))
+        calls.create_task(call(client, 2))
+    assert ended == [2, 1]
+    assert [one.args for one in fake_broker.calls_of("echo")] == [(1,), (2,)]
