@@ -159,9 +159,10 @@ soak-control: $(STAMP)  ## What workers are asked about themselves: 10,000 pings
 		tests/rabbitmq/test_introspection.py -k 'ping or askers' $(ARGS)
 
 .PHONY: differential
-differential: $(STAMP)  ## The broker in memory and RabbitMQ through 2,000 random sequences of operations; an hour
+differential: $(STAMP)  ## The broker in memory beside RabbitMQ and Redis, in 2,000 random sequences each; half an hour
 	@$(BIN)/python -m tools.broker --install --check
-	DIFFERENTIAL_SEQUENCES=2000 $(BIN)/python -m pytest -p no:benchmark -n0 -v tests/differential $(ARGS)
+	@$(BIN)/python -m tools.redis_server --install --check
+	DIFFERENTIAL_SEQUENCES=$${DIFFERENTIAL_SEQUENCES:-2000} DIFFERENTIAL_SEED=$${DIFFERENTIAL_SEED:-$$(date +%s)} $(BIN)/python -m pytest -p no:benchmark -n0 -v tests/differential $(ARGS)
 
 .PHONY: soak-metrics
 soak-metrics: $(STAMP)  ## Metrics while 1,000 workers are replaced under load; an hour or more

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rabibridge import RMQClient, RMQServer, current_call
-from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
+from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, RabiBridgeError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 __all__ = ["Limits", "World"]
 
+_LOOK = re.compile(r"(?<=no reply within ).*")
+"""What a client has seen of the queue when a call timed out, which depends on how long it had to look."""
+_ID = re.compile(r" \(id [\w-]+\)")
 _ATTRIBUTES = ("executed", "accepted", "func_name", "error_type", "attempts", "reason")
 
 
@@ -32,8 +36,9 @@ class Limits:
 
 @dataclass
 class Run:
-    """One run of the function: which call it is of, and what ends it."""
+    """One run of a function: which service and which call it is of, and what ends it."""
 
+    service: str
     call: int
     redelivered: bool
     end: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -49,25 +54,41 @@ class Worker:
         self.serving: asyncio.Task[None] | None = None
 
         async def work(call: int) -> Any:
-            run = Run(call, current_call().redelivered)
-            self.runs.append(run)
-            world.started.append(call)
-            try:
-                end = await run.end
-            finally:
-                self.runs.remove(run)
-            if end == "fail":
+            if await self._run("work", call) == "fail":
                 raise ValueError(f"call {call} fails")
             return [call, "done"]
 
+        async def feed(call: int) -> AsyncIterator[Any]:
+            yield [call, "begun"]
+            if await self._run("feed", call) == "fail":
+                raise ValueError(f"call {call} fails")
+            yield [call, "done"]
+
+        async def tell(call: int) -> Any:
+            world.started.append(call)
+            return [call, number]
+
+        same: dict[str, Any] = {"queue_type": limits.queue_type}
         self.server.add_service(
             work, limits.queue_size, limits.fetch_size, name=world.service, delivery=limits.delivery,
-            idempotent=limits.idempotent, queue_type=limits.queue_type,
+            idempotent=limits.idempotent, **same,
         )  # fmt: skip
+        self.server.add_service(feed, limits.queue_size, limits.fetch_size, name=f"{world.service}_feed", **same)
+        self.server.add_service(tell, name=f"{world.service}_tell", **same)
+
+    async def _run(self, service: str, call: int) -> str:
+        run = Run(service, call, current_call().redelivered)
+        self.runs.append(run)
+        self.world.started.append(call)
+        try:
+            return await run.end
+        finally:
+            self.runs.remove(run)
 
     async def start(self) -> None:
         await self.server.connect()
         self.serving = asyncio.create_task(self.server.run_serve(signals=False))
+        await self.server.wait_serving()
 
     async def stop(self) -> None:
         self.server.stop()
@@ -80,9 +101,10 @@ class Worker:
 class World:
     """A broker, and who uses it."""
 
-    def __init__(self, service: str, transport: Callable[[str], dict[str, Any]]) -> None:
+    def __init__(self, service: str, transport: Callable[[str], dict[str, Any]], limits: Limits) -> None:
         """Use the connection arguments that ``transport`` returns for each client or server of a name."""
-        self.service = service
+        self.service, self.limits = service, limits
+        self.items: dict[int, list[Any]] = {}
         self.connection = transport
         self.clients: dict[int, RMQClient] = {}
         self.workers: dict[int, Worker] = {}
@@ -103,13 +125,36 @@ class World:
         options = {name: value for name, value in options.items() if value is not None}
         if "idempotency_key" in options:
             options["idempotency_key"] = f"{self.service}:{options['idempotency_key']}"
-        calls = (await self.client(client)).options(timeout=600, **options)
+        calls = (await self.client(client)).options(**{"timeout": 600, **options})
         self.calls[number] = asyncio.ensure_future(calls.call(self.service, number))
 
     async def notify(self, number: int, client: int) -> None:
         """Send a notification, and keep what came of it."""
         calls = (await self.client(client)).options(timeout=600)
         self.calls[number] = asyncio.ensure_future(calls.notify(self.service, number))
+
+    async def stream(self, number: int, client: int) -> None:
+        """Begin a stream; what comes of it is kept."""
+        calls = (await self.client(client)).options(timeout=600)
+        items = self.items[number] = []
+
+        async def read() -> list[Any]:
+            async for item in calls.stream(f"{self.service}_feed", number):
+                items.append(item)
+            return items
+
+        self.calls[number] = asyncio.ensure_future(read())
+
+    async def broadcast(self, number: int, client: int) -> None:
+        """Ask all workers."""
+        calls = (await self.client(client)).options(timeout=60)
+
+        async def ask() -> Any:
+            told = calls.broadcast(f"{self.service}_tell", number)
+            answers = sorted([(reply.worker, reply.result) async for reply in told])
+            return [answers, told.complete, told.missing, told.silent]
+
+        self.calls[number] = asyncio.ensure_future(ask())
 
     async def begin_worker(self, number: int, limits: Limits) -> None:
         """Start a worker; what it is refused with is kept."""
@@ -118,7 +163,7 @@ class World:
             await worker.start()
         except RabiBridgeError as error:
             self.said.append(self.text(error))
-            await worker.server.close()
+            await worker.stop()
         else:
             self.workers[number] = worker
 
@@ -142,7 +187,15 @@ class World:
         """The calls that run now."""
         return sorted(run.call for worker in self.workers.values() for run in worker.runs if not run.end.done())
 
-    def view(self) -> dict[str, Any]:
+    def _running(self) -> dict[int, Any]:
+        """Return how often each call runs now; if there is one worker only, with whether it was delivered before."""
+        runs = [run for worker in self.workers.values() for run in worker.runs]
+        return {
+            call: [run.redelivered if len(self.workers) < 2 else None for run in runs if run.call == call]
+            for call in sorted({run.call for run in runs})
+        }
+
+    def view(self) -> dict[str, dict[Any, Any]]:
         """Return all that a client or a server can observe now."""
         health = {
             **{f"client {number}": client.health() for number, client in self.clients.items()},
@@ -150,16 +203,11 @@ class World:
         }
         return {
             "calls": {number: self._outcome(call) for number, call in self.calls.items()},
+            "items": self.items,
             "runs": Counter(self.started),
-            "running": [
-                (run.call, run.redelivered)
-                for worker in self.workers.values()
-                for run in sorted(worker.runs, key=lambda run: run.call)
-            ]
-            if len(self.workers) < 2
-            else self.running,
+            "running": self._running(),
             "health": {name: (one.ok, one.state) for name, one in health.items()},
-            "said": self.said,
+            "said": dict(enumerate(self.said)),
         }
 
     def _outcome(self, call: asyncio.Future[Any]) -> Any:
@@ -178,7 +226,9 @@ class World:
         text = f"{type(error).__name__}: {str(error).replace(self.service, 'work')}"
         if isinstance(error, ConnectionLostError):
             text = text.partition(" is lost: ")[0]  # what follows is what the operating system says
-        return text
+        if isinstance(error, CallTimeoutError):
+            text = _LOOK.sub("", text)
+        return _ID.sub("", text)
 
     def _without(self, fields: dict[str, Any]) -> dict[str, Any]:
         return {name: str(value).replace(self.service, "work") for name, value in fields.items()}
@@ -195,6 +245,11 @@ class World:
 
     @property
     def ready(self) -> bool:
-        """Whether all are connected."""
+        """Whether all are connected, and the broker has confirmed what it has accepted."""
+        if any(
+            client.state is ConnectionState.READY and client._client.connected().unconfirmed
+            for client in self.clients.values()
+        ):
+            return False  # what a lost connection says of a call depends on it
         states = [one.state for one in (*self.clients.values(), *(worker.server for worker in self.workers.values()))]
         return all(state is ConnectionState.READY for state in states)

@@ -166,7 +166,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio when the connection is closed."""
-        why = "the server has closed the connection" if exc is None else f"the connection is lost: {exc}"
+        why = f"the connection to the broker is lost: {exc or 'the server has closed it'}"
         error = ConnectionLostError(why)
         error.__cause__ = exc
         self.close(error)

@@ -1,0 +1,117 @@
+"""A broker in memory and a real one with the same clients and workers, which must show the same after every step."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+from rabibridge.settings import RABBITMQ
+from rabibridge_testing import MemoryBroker
+from tests.differential.world import World
+from tests.support.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.differential.world import Limits
+
+__all__ = ["CONNECTIONS", "DifferenceError", "Pair"]
+
+CONNECTIONS = ("client 0", "client 1", "worker 0", "worker 1")
+_EQUAL = 2
+"""So many looks in a row must find no difference."""
+_TURNS = 30
+"""After so many turns of the event loop, nothing happens in memory any more."""
+
+
+class DifferenceError(AssertionError):
+    """What one of both shows is not what the other one shows."""
+
+
+class Pair:
+    """Both worlds.
+
+    Attributes:
+        fake, real: the worlds.
+        broker: the broker in memory.
+        limits: those of the services.
+        number: how many calls were made.
+    """
+
+    def __init__(self, url: str, limits: Limits, patience: float) -> None:
+        """Compare with the broker of ``url``; worlds that differ for ``patience`` seconds are different."""
+        self.url, self.limits, self.patience = url, limits, patience
+        self.broker = MemoryBroker()
+        self.number = 0
+        name = f"work_{secrets.token_hex(6)}"
+        self.fake = World(name, self._in_memory, limits)
+        self.real = World(name, lambda connection: {"url": self._proxies[connection].url}, limits)
+        self._proxies: dict[str, Proxy] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for name in CONNECTIONS:
+            self._proxies[name] = await self._stack.enter_async_context(Proxy(self.url))
+        await self.both(lambda world: world.begin_worker(0, self.limits))
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        for world in (self.fake, self.real):
+            await world.close()
+        await self._stack.aclose()
+
+    def _in_memory(self, name: str) -> dict[str, Any]:
+        transport = self.broker.transport(name)
+        if self.url.startswith("amqp"):
+            transport.refusals = RABBITMQ.refusals()
+        return {"transport": transport}
+
+    async def both(self, do: Callable[[World], Awaitable[None] | None]) -> None:
+        """Do something in both worlds, and wait until they show the same."""
+        for world in (self.fake, self.real):
+            done = do(world)
+            if done is not None:
+                await done
+            if world is self.fake:
+                for _ in range(_TURNS):  # it is where it ends up: the other one must come there, not pass by
+                    await asyncio.sleep(0)
+        await self.compare()
+
+    def cut(self, name: str) -> None:
+        """Cut a connection, which comes back."""
+        for transport in self.broker.transports:
+            if transport.name == name:
+                self._proxies[name].cut()
+                transport.abort()
+                return
+
+    async def compare(self) -> None:
+        """Wait until both worlds show the same.
+
+        Raises:
+            DifferenceError: they do not.
+        """
+        loop = asyncio.get_running_loop()
+        ends, equal, pause = loop.time() + self.patience, 0, 0.002
+        while equal < _EQUAL:
+            await asyncio.sleep(pause)
+            pause = min(0.05, pause * 1.3)
+            same = self.fake.ready and self.real.ready and self.fake.view() == self.real.view()
+            equal = equal + 1 if same else 0
+            if not equal and loop.time() > ends:
+                raise DifferenceError(self._differences())
+
+    def _differences(self) -> str:
+        fake, real = (
+            {(what, key): value for what, values in world.view().items() for key, value in values.items()}
+            for world in (self.fake, self.real)
+        )
+        differ = [
+            f"{what} {key}: {fake.get((what, key))!r} on the fake, {real.get((what, key))!r} on "
+            f"{self.url.partition(':')[0]}"
+            for what, key in {**fake, **real}
+            if fake.get((what, key)) != real.get((what, key))
+        ]
+        return "; ".join(differ) or "one of them does not connect again"

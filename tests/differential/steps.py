@@ -1,0 +1,179 @@
+"""The steps of random sequences, as plain values: they can be printed, repeated and left out one by one.
+
+What a step is about, such as one of the calls that run, is a number: of as many as there are when it is its turn. A
+step that makes no sense then does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tests.differential.pair import CONNECTIONS
+from tests.differential.world import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from tests.differential.pair import Pair
+
+__all__ = ["Steps", "random_steps", "take_step"]
+
+Step = tuple[Any, ...]
+LENGTH = 15
+_EXPIRES = 0.2
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A sequence: the limits of the services, and what is done."""
+
+    limits: Limits
+    steps: tuple[Step, ...]
+
+
+def random_steps(seed: int, names: Sequence[str], *, redis: bool) -> Steps:
+    """Return the sequence of a seed, of steps of these names.
+
+    On Redis there is one worker, as it does not give calls to several of them in turn, and the broker in memory has
+    quorum queues: there, too, a call that comes again keeps its place.
+    """
+    chance = random.Random(seed)
+    limits = Limits(
+        queue_size=chance.choice((None, 1, 2)),
+        fetch_size=chance.randint(1, 2),
+        delivery=chance.choice(("at-least-once", "at-least-once", "at-most-once")),
+        idempotent=chance.random() < 0.5,
+        queue_type=chance.choice(("classic", "classic", "quorum")),
+    )
+    if limits.idempotent and limits.delivery == "at-most-once":
+        limits = replace(limits, delivery="at-least-once")
+    if redis:
+        limits = replace(limits, queue_type="quorum")
+    elif limits.queue_type == "quorum":
+        limits = replace(limits, queue_size=None)  # its bound is not exact on RabbitMQ
+    workers = 1 if redis else 2
+    return Steps(limits, tuple(_random_step(chance, chance.choice(names), workers) for _ in range(LENGTH)))
+
+
+def _random_step(chance: random.Random, name: str, workers: int) -> Step:
+    client, which = chance.randint(0, 1), chance.randint(0, 11)
+    values: dict[str, tuple[Any, ...]] = {
+        "call": (client, chance.choice(("any", "async", "sync")), chance.choice((None, True))),
+        "idempotent_call": (client, chance.choice((None, "one", "two"))),
+        "notify": (client,),
+        "stream": (client,),
+        "broadcast": (client,),
+        "expire": (client,),
+        "release": (which, chance.choice(("return", "return", "fail"))),
+        "cancel": (which,),
+        "worker": (chance.randrange(workers),),
+        "cut": (chance.choice(CONNECTIONS[: 2 + workers]),),
+    }
+    return (name, *values.get(name, ()))
+
+
+async def take_step(pair: Pair, step: Step) -> None:
+    """Take a step in both worlds, and compare."""
+    name, *values = step
+    await _STEPS[name](pair, *values)
+
+
+async def _call(pair: Pair, client: int, kind: str, persistent: bool | None) -> None:
+    pair.number += 1
+    number, options = pair.number, {"kind": kind, "persistent": persistent}
+    await pair.both(lambda world: world.call(number, client, options))
+
+
+async def _idempotent_call(pair: Pair, client: int, key: str | None) -> None:
+    pair.number += 1
+    number, options = pair.number, {"idempotent": True, "idempotency_key": key}
+    await pair.both(lambda world: world.call(number, client, options))
+
+
+async def _notify(pair: Pair, client: int) -> None:
+    pair.number += 1
+    number = pair.number
+    await pair.both(lambda world: world.notify(number, client))
+
+
+async def _stream(pair: Pair, client: int) -> None:
+    pair.number += 1
+    number = pair.number
+    await pair.both(lambda world: world.stream(number, client))
+
+
+async def _broadcast(pair: Pair, client: int) -> None:
+    if not pair.fake.workers:
+        return
+    pair.number += 1
+    number = pair.number
+    await pair.both(lambda world: world.broadcast(number, client))
+    await _ended(pair, number)
+
+
+async def _expire(pair: Pair, client: int) -> None:
+    """Call with a short time while all workers are full, so that the call cannot begin, however slow the machine is."""
+    full = bool(pair.fake.workers) and all(
+        sum(run.service == "work" for run in worker.runs) >= pair.limits.fetch_size
+        for worker in pair.fake.workers.values()
+    )
+    if not full:
+        return
+    pair.number += 1
+    number = pair.number
+    await pair.both(lambda world: world.call(number, client, {"timeout": _EXPIRES}))
+    await _ended(pair, number)
+
+
+async def _ended(pair: Pair, number: int) -> None:
+    """Wait until a call has ended in both worlds: what comes next must not meet it on its way."""
+    await asyncio.wait([pair.fake.calls[number], pair.real.calls[number]])
+    await pair.compare()
+
+
+async def _release(pair: Pair, which: int, end: str) -> None:
+    if running := sorted(set(pair.fake.running)):
+        await pair.both(lambda world: world.release(running[which % len(running)], end))
+
+
+async def _cancel(pair: Pair, which: int) -> None:
+    if pending := [number for number, call in pair.fake.calls.items() if not call.done()]:
+        await pair.both(lambda world: world.cancel(pending[which % len(pending)]))
+
+
+async def _worker(pair: Pair, number: int) -> None:
+    """Start a worker that does not run, or stop one that does."""
+    worker = pair.fake.workers.get(number)
+    if worker is None:
+        await pair.both(lambda world: world.begin_worker(number, pair.limits))
+    elif len(worker.runs) < 2:  # it would give back several calls, in any order
+        await pair.both(lambda world: world.end_worker(number))
+
+
+async def _other_limits(pair: Pair) -> None:
+    """Start a worker that the broker refuses."""
+    if 1 not in pair.fake.workers:
+        await pair.both(lambda world: world.begin_worker(1, replace(pair.limits, queue_size=7)))
+
+
+async def _cut(pair: Pair, name: str) -> None:
+    pair.cut(name)
+    await pair.compare()
+
+
+_STEPS: dict[str, Callable[..., Awaitable[None]]] = {
+    "call": _call,
+    "idempotent_call": _idempotent_call,
+    "notify": _notify,
+    "stream": _stream,
+    "broadcast": _broadcast,
+    "expire": _expire,
+    "release": _release,
+    "cancel": _cancel,
+    "worker": _worker,
+    "other_limits": _other_limits,
+    "cut": _cut,
+}
