@@ -6,10 +6,12 @@ import asyncio
 import gc
 import math
 import random
+import re
 import selectors
 import time
 import unittest
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,3 +238,16 @@ def test_unittest() -> None:
 def test_asyncio_in_its_debug_mode(debug: bool) -> None:
     with fake_broker_context() as broker:
         asyncio.run(use(broker), debug=debug)
+
+
+def test_engines_ask_one_clock() -> None:
+    """What takes the time from elsewhere measures work as it is done, and would not follow the clock of a test."""
+    own = Path(_clock.__file__).parent
+    allowed = {"_server/streams.py", "_observability/loop_monitor.py"}
+    asks = {
+        path.relative_to(own).as_posix()
+        for part in ("_server", "_client", "_observability", "_concurrency", "_reporting")
+        for path in (own / part).glob("*.py")
+        if re.search(r"from time import .*monotonic|time\.monotonic|asyncio\.wrap_future", path.read_text("utf-8"))
+    }
+    assert asks == allowed | {"_concurrency/daemon_threads.py"}
