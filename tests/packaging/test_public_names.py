@@ -33,6 +33,7 @@ MODULES = (
     "rabibridge_core.introspection",
     "rabibridge_core.plugins",
     "rabibridge_core.rpc",
+    "rabibridge_core.schemas",
     "rabibridge_core.settings",
     "rabibridge_core.transport",
     "rabibridge_redis",

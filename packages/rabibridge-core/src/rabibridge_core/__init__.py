@@ -12,6 +12,7 @@ from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.request_scope import request_scope
 from rabibridge_core._protocol.naming import FunctionKind
 from rabibridge_core._protocol.progress import Progress
+from rabibridge_core._services.declarations import declare_call
 from rabibridge_core._services.depends import Depends
 from rabibridge_core._services.interface import service
 from rabibridge_core._services.registration import register_call
@@ -100,6 +101,7 @@ __all__ = [
     "Transport",
     "WorkerCrashedError",
     "current_call",
+    "declare_call",
     "hookimpl",
     "plugin_manager",
     "register_call",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rabibridge_core._observability.request_scope import request_scope
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core._protocol.progress import Progress
+    from rabibridge_core._services.declarations import declare_call
     from rabibridge_core._services.depends import Depends
     from rabibridge_core._services.interface import service
     from rabibridge_core._services.registration import register_call
@@ -109,6 +110,7 @@ __all__ = [
     "WorkerCrashedError",
     "__version__",
     "current_call",
+    "declare_call",
     "multiprocess_spawn_helper",
     "register_call",
     "request_scope",

@@ -22,6 +22,8 @@ __all__ = ["QueueStates", "merged_services", "queues_of", "statuses_of"]
 
 _FAILURES_MAX = 64
 _CLASSES_MAX = 64
+_PARAMETERS_MAX = 256
+_ERRORS_MAX = 256
 _TEXT_MAX = 4000
 
 
@@ -141,6 +143,8 @@ def _merged(
         doc=text(latest.get("doc"), _TEXT_MAX),
         schema=schema if isinstance(schema, Mapping) else None,
         result_schema=result_schema if isinstance(result_schema, Mapping) else None,
+        parameters=listed(latest.get("parameters"), _mapping, _PARAMETERS_MAX),
+        errors=listed(latest.get("errors"), _mapping, _ERRORS_MAX),
         limits=limits if isinstance(limits, Mapping) else {},
         queues=queues,
         workers=tuple(sorted(worker.name for worker, _ in found)),
@@ -157,6 +161,10 @@ def _merged(
         failures=tuple(sorted(failures, key=lambda failure: -failure.last_at)[:_FAILURES_MAX]),
         problems={worker.name: service.problem for worker, service in on_workers if service.problem},
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) else None
 
 
 def _service(worker: WorkerStatus, name: str, kind: str) -> ServiceOnWorker | None:

@@ -11,7 +11,7 @@ from rabibridge_core._codec.annotations import announces_items, item_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._services.callables import is_generator, place_of
 from rabibridge_core._services.interface import service_of_method
-from rabibridge_core._services.marks import marked_names
+from rabibridge_core._services.marks import is_declaration, marked_names
 
 __all__ = ["HasStreamTarget", "gives_items", "stream_target_of"]
 
@@ -66,7 +66,9 @@ def gives_items(func: Any) -> bool:
     """
     if isinstance(func, HasStreamTarget) or is_generator(func):
         return True
-    if isinstance(func, str | HasTarget) or not callable(func) or isinstance(func, type) or marked_names(func):
+    if isinstance(func, str | HasTarget) or not callable(func) or isinstance(func, type):
+        return False
+    if marked_names(func) and not is_declaration(func):
         return False
     return announces_items(func)
 
@@ -98,6 +100,6 @@ def _find(func: Any, name: str | None) -> CallTarget:
             f"{place_of(func)} does not give items one by one: {error}. Use client.call for one result; the annotation "
             "of a generator function is AsyncIterator[T] or Iterator[T]"
         ) from None
-    if marked_names(func) and adapt is None and not is_generator(func):
+    if marked_names(func) and adapt is None and not is_generator(func) and not is_declaration(func):
         raise TypeError(f"{place_of(func)} is no generator function: use client.call for its result")
     return CallTarget(service, "any", adapt)

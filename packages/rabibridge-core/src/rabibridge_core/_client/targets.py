@@ -14,7 +14,7 @@ from rabibridge_core._protocol.service_errors import as_listed
 from rabibridge_core._services.callables import is_async, is_generator, is_unbound_method, place_of
 from rabibridge_core._services.injection import signature_for_callers
 from rabibridge_core._services.interface import service_of_method
-from rabibridge_core._services.marks import listed_errors, marked_names
+from rabibridge_core._services.marks import is_declaration, listed_errors, marked_names
 from rabibridge_core.errors import ConfigurationError, InvalidArgumentsError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _find(func: Any, name: str | None) -> CallTarget:
             f"result: read them with client.stream({getattr(func, '__name__', 'function')}, ...)"
         )
     kind: FunctionKind = "async" if is_async(func) else "sync"
-    return CallTarget(found, kind if marked_names(func) else "any", result_adapter(func))
+    return CallTarget(found, kind if marked_names(func) and not is_declaration(func) else "any", result_adapter(func))
 
 
 def name_of(func: Any, name: str | None) -> str:

@@ -6,12 +6,15 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._reporting.error_text import printable
-from rabibridge_core._server.json_schemas import arguments_schema, callers_signature, result_schema
+from rabibridge_core._server.json_schemas import arguments_schema, callers_signature, closed, service_schemas
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from rabibridge_core._server.json_schemas import ParameterSchema, ServiceSchemas
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["describe"]
+__all__ = ["describe", "limits_of"]
 
 _PLAIN = (int, float, str, bool, bytes, type(None))
 """Types of defaults that are shown as they are: others may hold anything, such as an address in memory."""
@@ -21,33 +24,19 @@ _DOC_MAX = 4000
 
 def describe(schema: ServiceSchema) -> dict[str, Any]:
     """Return what a client is told about a service. It may take long: annotations are resolved, pydantic is asked."""
+    schemas = service_schemas(schema)
     return {
         "name": schema.name,
         "kind": "async" if schema.is_async else "sync",
-        "signature": _signature(schema),
+        "signature": _signature(schema, _secrets(schemas)),
         "doc": printable((inspect.getdoc(schema.func_ptr) or "")[:_DOC_MAX], lines=True)[:_DOC_MAX],
-        "schema": arguments_schema(schema),
-        "result_schema": result_schema(schema),
-        "limits": {
-            "fetch_size": schema.concurrency,
-            "queue_size": schema.queue_size,
-            "timeout": schema.timeout,
-            "delivery": schema.delivery,
-            "idempotent": schema.idempotent,
-            "redelivery_limit": schema.redelivery_limit,
-            "queue_type": schema.queue_type,
-            "fetch_ahead": schema.fetch_ahead,
-            "validate": schema.validate,
-            "streams": schema.streams,
-            "resumable": schema.resumable,
-            "uploads": list(schema.uploads),
-            "executor": schema.executor,
-            "run_timeout": schema.run_timeout,
-            "slow_call": schema.slow_call,
-            "remote_traceback": schema.remote_traceback,
-            "fair": schema.fair,
-            "raises": [error.code for error in schema.raises],
-        },
+        "schema": arguments_schema(schemas),
+        "result_schema": closed(schemas.result, schemas.definitions) or None,
+        "parameters": [_told(each, schemas) for each in schemas.parameters or ()],
+        "errors": [
+            {"code": code, "schema": closed(fields, schemas.definitions)} for code, fields in schemas.errors.items()
+        ],
+        "limits": limits_of(schema),
         "queues": [
             {"name": queue.name, "class": class_name, "size": queue.queue_size}
             for queue, class_name in zip(schema.queues, [name for name, _ in schema.classes] or [""], strict=True)
@@ -55,14 +44,52 @@ def describe(schema: ServiceSchema) -> dict[str, Any]:
     }
 
 
-def _signature(schema: ServiceSchema) -> str:
+def limits_of(schema: ServiceSchema) -> dict[str, Any]:
+    """Return the limits of a service as clients are told them."""
+    return {
+        "fetch_size": schema.concurrency,
+        "queue_size": schema.queue_size,
+        "timeout": schema.timeout,
+        "delivery": schema.delivery,
+        "idempotent": schema.idempotent,
+        "redelivery_limit": schema.redelivery_limit,
+        "queue_type": schema.queue_type,
+        "fetch_ahead": schema.fetch_ahead,
+        "validate": schema.validate,
+        "streams": schema.streams,
+        "resumable": schema.resumable,
+        "uploads": list(schema.uploads),
+        "executor": schema.executor,
+        "run_timeout": schema.run_timeout,
+        "slow_call": schema.slow_call,
+        "remote_traceback": schema.remote_traceback,
+        "fair": schema.fair,
+        "raises": [error.code for error in schema.raises],
+    }
+
+
+def _told(parameter: ParameterSchema, schemas: ServiceSchemas) -> dict[str, Any]:
+    """Return a parameter; the schema of one that has a name is among those of the arguments."""
+    told: dict[str, Any] = {"name": parameter.name, "kind": parameter.kind}
+    if parameter.kind in ("args", "kwargs"):
+        told["schema"] = closed(parameter.schema, schemas.definitions)
+    return told
+
+
+def _secrets(schemas: ServiceSchemas) -> list[str]:
+    return [each.name for each in schemas.parameters or () if each.schema.get("writeOnly")]
+
+
+def _signature(schema: ServiceSchema, secrets: Container[str]) -> str:
     signature = callers_signature(schema)
     if signature is None:
         return "(...)"
     parameters = [
         each.replace(
             annotation=_shown(each.annotation),
-            default=each.default if each.default is each.empty or type(each.default) in _PLAIN else _Shown("..."),
+            default=each.default
+            if each.default is each.empty or (type(each.default) in _PLAIN and each.name not in secrets)
+            else _Shown("..."),
         )
         for each in signature.parameters.values()
     ]

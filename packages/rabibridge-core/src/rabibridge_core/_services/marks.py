@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rabibridge_core._services.limits import ServiceLimits
     from rabibridge_core.errors import ServiceError
 
-__all__ = ["listed_errors", "mark", "marked_names", "marked_services", "schema_of", "services_in"]
+__all__ = ["is_declaration", "listed_errors", "mark", "marked_names", "marked_services", "schema_of", "services_in"]
 
 _log = get_logger(__name__)
 _ATTRIBUTE = "__rabibridge_services__"
@@ -32,14 +32,16 @@ class _Mark:
     Attributes:
         owner: the function that was decorated. ``functools.wraps`` and ``copy`` copy the mark to others.
         services: the name of each service, ``None`` for that of the function, and its limits.
+        declares: whether it only declares services, which another program serves.
     """
 
     owner: object
     services: dict[str | None, ServiceLimits]
+    declares: bool = False
 
 
-def mark(func: Any, name: str | None, limits: ServiceLimits) -> Any:
-    """Mark ``func`` as a service, and return it.
+def mark(func: Any, name: str | None, limits: ServiceLimits, *, declares: bool = False) -> Any:
+    """Mark ``func`` as a service, or as the declaration of one, and return it.
 
     Raises:
         RegistrationError: it cannot be a service, or holds no attributes.
@@ -54,7 +56,7 @@ def mark(func: Any, name: str | None, limits: ServiceLimits) -> Any:
     known = _mark_of(owner)
     services = {**known.services, name: limits} if known is not None and known.owner is owner else {name: limits}
     try:
-        setattr(owner, _ATTRIBUTE, _Mark(owner, services))
+        setattr(owner, _ATTRIBUTE, _Mark(owner, services, declares))
     except (AttributeError, TypeError) as error:
         raise RegistrationError(
             f"{place_of(func)} cannot be marked, as it holds no attributes: give it to add_service()"
@@ -72,6 +74,11 @@ def schema_of(func: Callable[..., Any], given: ServiceLimits, name: str | None =
         func = func.__func__
     _refuse_unbound(func)
     found = _mark_of(func)
+    if found is not None and found.declares:
+        raise RegistrationError(
+            f"{place_of(func)} only declares a service, by @declare_call, and another program serves it: give the "
+            "function that does the work, with @register_call"
+        )
     services = found.services if found is not None and found.owner is _function_of(func) else {}
     if name is None and len(services) > 1:
         names = ", ".join(repr(each) for each in services if each is not None)
@@ -97,6 +104,12 @@ def marked_services(func: object) -> Mapping[str | None, ServiceLimits]:
         if function is None:
             return {}
     return known.services
+
+
+def is_declaration(func: object) -> bool:
+    """Tell whether a function only declares a service, so that neither its kind nor its body says anything."""
+    known = _mark_of(func)
+    return known is not None and known.declares
 
 
 def marked_names(func: object) -> list[str]:
@@ -126,7 +139,7 @@ def services_in(symbols: Mapping[str, object]) -> list[ServiceSchema]:
     found: dict[tuple[int, str], ServiceSchema] = {}
     for symbol, value in symbols.items():
         known = _mark_of(value)
-        if known is None:
+        if known is None or known.declares:
             continue
         if isinstance(value, staticmethod):
             value = value.__func__

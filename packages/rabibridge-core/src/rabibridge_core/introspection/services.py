@@ -52,6 +52,9 @@ class ServiceStatus(ServiceNumbers):
         schema: the JSON schema of its arguments, an object with a property for each parameter; ``None``: the
             annotations allow none.
         result_schema: the JSON schema of its result; ``None``: as above.
+        parameters: its parameters in their order: ``name``, ``kind`` (``"positional-only"``, ``"either"``,
+            ``"keyword-only"``, ``"args"``, ``"kwargs"``), and for the last two the ``schema`` of each value.
+        errors: the errors that it raises on purpose: ``code``, and the JSON ``schema`` of the fields.
         limits: its limits by the names of ``register_call``: ``fetch_size``, ``queue_size``, ``timeout``, ``delivery``,
             ``idempotent``, ``redelivery_limit``, ``queue_type``, ``fetch_ahead``, ``validate``, ``streams``,
             ``resumable``, ``uploads``, ``executor``, ``raises`` (codes).
@@ -67,6 +70,8 @@ class ServiceStatus(ServiceNumbers):
     doc: str = ""
     schema: Mapping[str, Any] | None = None
     result_schema: Mapping[str, Any] | None = None
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    errors: tuple[Mapping[str, Any], ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
     queues: tuple[QueueStatus, ...] = ()
     workers: tuple[str, ...] = ()
@@ -98,6 +103,8 @@ class ServiceStatus(ServiceNumbers):
             "doc": self.doc,
             "schema": self.schema,
             "result_schema": self.result_schema,
+            "parameters": [dict(parameter) for parameter in self.parameters],
+            "errors": [dict(error) for error in self.errors],
             "limits": dict(self.limits),
             "queues": [queue.to_json() for queue in self.queues],
             "workers": list(self.workers),
