@@ -29,7 +29,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak stream-memory
-.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection compare-tracing bench-check overload scaling broker build clean
+.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection compare-tracing bench-check overload scaling broker build clean docs
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -177,6 +177,9 @@ reload-load: $(STAMP)  ## Replace workers ten times under 500 calls/s, none may 
 
 broker: $(STAMP)  ## Start a RabbitMQ, print its URL, run until Ctrl-C
 	@$(BIN)/python -m tools.broker --install
+
+docs: $(TESTS_STAMP)  ## Build the documentation site into build/site, strictly: a dead link ends it
+	@$(BIN)/python -m tools.site.build
 
 build: $(STAMP)  ## Build wheels and source distributions into dist/, with SHA256SUMS and a CycloneDX SBOM
 	@rm -rf dist

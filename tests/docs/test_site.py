@@ -1,0 +1,88 @@
+"""The documentation site as `make docs` builds it."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.chromium import find_chromium
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+pytest.importorskip("zensical")
+playwright = pytest.importorskip("playwright.sync_api")
+
+from tests.packaging.test_public_names import current_names  # noqa: E402
+from tools.site import reference, sources  # noqa: E402
+from tools.site.build import build  # noqa: E402
+
+WIDTHS = (390, 1280)
+PAGES = ("index", "calls", "configuration", "protocol", "reference/rabibridge")
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    """Build it strictly: what is wrong with a link or a name ends the build."""
+    return build()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = find_chromium()
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium, and CI is set")
+        pytest.skip("no Chromium: install it, or set RABIBRIDGE_TEST_CHROMIUM")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    inventory = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
+    described = {line.split()[0] for line in inventory.splitlines()}
+    public = {name.replace(":", ".") for name in current_names() if name.partition(":")[0] not in reference.PLUGINS}
+    assert public - described == {"rabibridge.__version__"}
+
+
+def test_every_public_module_has_a_page_or_is_left_out_on_purpose() -> None:
+    pages = {module for modules in reference.GROUPS.values() for module in modules}
+    assert pages | set(reference.PLUGINS) == {name.partition(":")[0] for name in current_names()}
+
+
+def test_every_page_is_in_the_navigation(site: Path) -> None:
+    home = (site / "index.html").read_text(encoding="utf-8")
+    pages = {path.relative_to(sources.ROOT / "docs").with_suffix(".html") for path in sources.pages()}
+    assert {str(page) for page in pages if f'href="{page}"' not in home} <= {"index.html"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_page(site: Path, browser: Browser, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    for name in PAGES:
+        page.goto(f"file://{site}/{name}.html")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+    context.close()
+
+
+def test_the_search_works_from_a_folder_without_a_network(site: Path, browser: Browser) -> None:
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    failed: list[str] = []
+    page.on("requestfailed", lambda request: failed.append(request.url))
+    page.goto(f"file://{site}/index.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("idempotent")
+    page.get_by_text("Idempotent calls").first.wait_for(timeout=60_000)
+    assert failed == []
+    context.close()
