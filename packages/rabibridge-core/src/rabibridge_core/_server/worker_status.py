@@ -8,8 +8,7 @@ import socket
 import sys
 import time
 from collections import deque
-from dataclasses import replace
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
