@@ -7,7 +7,7 @@ import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from rabibridge._amqp.methods import NOT_ALLOWED, parse_max_message
+from rabibridge._amqp.methods import parse_max_message
 from rabibridge._connection.channel_numbers import ChannelNumbers
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.error_translation import translated
@@ -15,6 +15,7 @@ from rabibridge._connection.log_in import log_in
 from rabibridge._connection.log_in_refusal import refusal_of
 from rabibridge._connection.multiplexer_factory import MultiplexerFactory
 from rabibridge._connection.names import Names
+from rabibridge._connection.silence import SilenceWatch
 from rabibridge._connection.tls import check_tls
 from rabibridge.settings import rabbitmq_settings
 from rabibridge_core._reporting.error_frames import drop_frames
@@ -50,12 +51,7 @@ class Session:
     """An open connection."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        settings: Settings,
-        multiplexer: Multiplexer,
-        connection: Connection,
-        user_limit: UserLimit,
+        self, endpoint: Endpoint, settings: Settings, multiplexer: Multiplexer, connection: Connection, limit: UserLimit
     ) -> None:
         """Supervise an open connection; use :meth:`connect`."""
         underlay = connection.transport
@@ -76,8 +72,7 @@ class Session:
         self.reply_queues = own.reply_queues
         self.max_message: int | None = None
         """Largest body that this broker accepts, in bytes; ``None`` until it has refused a larger one."""
-        self._settings = settings
-        self._expects_close = False
+        self._settings, self._expects_close = settings, False
         self.lost = asyncio.Event()
         self._connection = connection
         self._amqp: Any = underlay.connection
@@ -89,14 +84,12 @@ class Session:
             multiplexer.abort(error)
             raise error
         self.max_payload = frame_max - 8 if frame_max else 128 * 1024
-        self._user_limit = user_limit
-        self.channel_numbers = ChannelNumbers(self._amqp.connection_tune.channel_max, user_limit)
+        self._user_limit = limit
+        self.channel_numbers = ChannelNumbers(self._amqp.connection_tune.channel_max, limit)
         multiplexer.set_frame_max(frame_max)
         multiplexer.on_lost = self._on_lost
-        self._heartbeat = own.heartbeat
         self._loop = asyncio.get_running_loop()
-        self._checked_at = self._loop.time()
-        self._watchdog = self._loop.call_later(self._heartbeat / 2, self._check_silence)
+        self._silence = SilenceWatch(multiplexer, own.heartbeat, self._on_silence)
         if multiplexer.error is not None:
             self._on_lost(multiplexer.error)
 
@@ -283,7 +276,7 @@ class Session:
 
     async def close(self) -> None:
         """Close with the AMQP handshake, or close just the socket after a few seconds."""
-        self._watchdog.cancel()
+        self._silence.stop()
         self.multiplexer.flush()
         try:
             with translated(f"the connection to {self.endpoint} cannot be closed cleanly"):
@@ -295,24 +288,13 @@ class Session:
             self.multiplexer.abort(ConnectionLostError("the connection was closed"))
 
     def _on_lost(self, error: ConnectionLostError) -> None:
-        self._watchdog.cancel()
-        if self.multiplexer.close_code == NOT_ALLOWED:
-            opened = {*self._amqp.channels, *self.multiplexer.channels}
-            self._user_limit.learn(self.multiplexer.close_text, len(opened))
+        self._silence.stop()
+        self._user_limit.learn(self.multiplexer.close_text, len({*self._amqp.channels, *self.multiplexer.channels}))
         self.lost.set()
         # aiormq's reader would log the loss with a traceback; the owner of this session logs it in one line. If the
         # broker has sent connection.close, the reader must answer it, unless that was to be expected.
         if self._expects_close or not self.multiplexer.close_code:
             self._amqp._reader_task.cancel()
 
-    def _check_silence(self) -> None:
-        """Abort a connection on which nothing has arrived for two heartbeat intervals."""
-        now = self._loop.time()
-        # If the event loop was blocked, received data may not have been read yet: decide at the next check.
-        on_time = now - self._checked_at < self._heartbeat
-        self._checked_at = now
-        silence = now - self.multiplexer.last_received
-        if on_time and silence > 2 * self._heartbeat:
-            self.fail(ConnectionLostError(f"the broker at {self.endpoint} has been silent for {silence:.1f} s"))
-        else:
-            self._watchdog = self._loop.call_later(self._heartbeat / 2, self._check_silence)
+    def _on_silence(self, seconds: float) -> None:
+        self.fail(ConnectionLostError(f"the broker at {self.endpoint} has been silent for {seconds:.1f} s"))
