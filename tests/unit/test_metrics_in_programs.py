@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = int(os.environ.get("METRICS_NAMES", "600"))
+NAMES = int(os.environ.get("METRICS_NAMES", "200"))
 """How many services that do not exist are called, and how many types of exceptions are raised."""
 
 COLLECTOR = """

@@ -81,7 +81,7 @@ def dump(
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Longest wait for answers.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print all that is known, as JSON.")] = False,
 ) -> None:
-    """Show what the workers run now: each call with its age, its caller, and where it is."""
+    """Show which calls the workers run now, and where they are."""
 
     async def ask() -> tuple[WorkerCalls, ...]:
         async with RMQClient() as client:
