@@ -24,7 +24,7 @@ _ATTEMPTS: Final = 20
 _CHILDREN_MAX: Final = 20
 """How many child processes are asked where they are; each may take a second if it is stuck."""
 
-_SILENT: Final = ("message", "none")
+_SILENT: Final[tuple[RemoteTraceback, ...]] = ("message", "none")
 _WITHHELD: Final = CallStack("task", note="the service shows no stacks: its remote_traceback is neither full nor user")
 
 
@@ -71,10 +71,8 @@ class RunningCalls:
             RuntimeError: they changed meanwhile, in the thread of the event loop.
         """
         shown = [runner for runner in runners if hidden is None or runner.schema.name not in hidden]
-        found = [
-            (active, "full" if hidden is None else runner.schema.remote_traceback or "full")
-            for runner in shown
-            for active in runner.all_active()
+        found: list[tuple[ActiveRequest, RemoteTraceback]] = [
+            (active, _told(runner, for_log=hidden is None)) for runner in shown for active in runner.all_active()
         ]
         found.sort(key=lambda one: one[0].received_at)
         self.count = len(found)
@@ -112,6 +110,10 @@ class RunningCalls:
                 self._calls[place] = replace(call, stacks=(*own, *found))
         self._children.clear()
         return tuple(self._calls)
+
+
+def _told(runner: ServiceRunner, *, for_log: bool) -> RemoteTraceback:
+    return "full" if for_log else runner.schema.remote_traceback or "full"
 
 
 def _described(active: ActiveRequest, now: float, told: RemoteTraceback, reader: StackReader) -> RunningCall:
