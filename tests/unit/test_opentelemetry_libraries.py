@@ -49,7 +49,8 @@ async def test_http_requests_of_a_function_are_children_of_its_span() -> None:
             port = http.sockets[0].getsockname()[1]
             for function in (ask, ask_in_thread):
                 spans.clear()
-                name, sent = function.__name__, await client.options(timeout=120).call(function, port)
+                name = function.__name__
+                sent = str(await client.options(timeout=120).call(function, port))
                 await until(lambda: len(spans.spans) == 3)
                 served = spans.one(name, SpanKind.SERVER)
                 (request,) = [span for span in spans.spans if span.name == "GET"]
