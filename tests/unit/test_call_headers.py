@@ -6,12 +6,13 @@ import pytest
 
 from rabibridge import RMQClient, current_call
 from rabibridge_core import ConfigurationError
-from rabibridge_core.plugins import hookimpl, plugin_manager
+from rabibridge_core.plugins import CallHeaders, ClientObserver, hookimpl, plugin_manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rabibridge_core import Headers, HeaderValue
+    from rabibridge_core.plugins import Shape, Subject
     from rabibridge_testing import FakeBroker
 
 
@@ -55,6 +56,31 @@ async def test_headers_reach_the_function(broker: FakeBroker) -> None:
         assert await client.remote_call("seen", timeout=30, headers=headers) == headers
         assert await client.remote_call("seen", timeout=30) == {}
         assert await client.try_remote_call("seen", timeout=30, headers={"a": "b"}) == (True, (0, {"a": "b"}))
+
+
+class Adds(ClientObserver):
+    """Adds headers to every call, and hears of nothing else."""
+
+    def call_started(self, shape: Shape, service: str) -> CallHeaders:
+        return CallHeaders({"tenant": "of the plug-in", "trace": "t", "rb-key": "reserved"})
+
+
+class Adding:
+    @hookimpl
+    def rabibridge_client_observer(self, subject: Subject) -> ClientObserver:
+        return Adds()
+
+
+async def test_an_observer_adds_headers_that_the_call_does_not_have(broker: FakeBroker) -> None:
+    plugin = Adding()
+    plugin_manager().register(plugin)
+    try:
+        async with RMQClient() as client:
+            expected = {"tenant": "of the plug-in", "trace": "t"}
+            assert await client.remote_call("seen", timeout=30) == expected
+            assert await client.remote_call("seen", timeout=30, headers={"tenant": "7"}) == expected | {"tenant": "7"}
+    finally:
+        plugin_manager().unregister(plugin)
 
 
 async def test_headers_and_an_idempotency_key_travel_together(broker: FakeBroker) -> None:
