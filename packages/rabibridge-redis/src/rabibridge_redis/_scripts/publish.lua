@@ -25,6 +25,12 @@ if not ready then
 end
 local number = (#ARGV - 2) / 3
 local now
+if size and size > 0 and ready + number > size then
+  -- What the consumers have places for does not wait: it only has not reached them yet. A queue of size 0 takes nothing.
+  for _, places in ipairs(redis.call('HVALS', Q .. ':f')) do
+    size = size + tonumber(places)
+  end
+end
 if size and ready + number > size then
   -- What the consumers have places for does not wait: it only has not reached them yet.
   for _, places in ipairs(redis.call('HVALS', Q .. ':f')) do
