@@ -113,7 +113,7 @@ ENTRIES = {
         Entry(
             "celery_redis", "Celery over Redis", "celery_redis", "redis", "celery",
             "`delay().get()` in threads, an app for each, up to 16; acknowledged before the task runs; the result is "
-            "published and kept for a day",
+            "published and kept for a day; the CPU of its worker is not shown",
             _NO_BOUND, loop="asyncio", through="Redis",
         ),
     )

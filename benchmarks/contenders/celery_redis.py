@@ -1,22 +1,26 @@
-"""Celery over Redis: ``delay().get()`` in threads, and a worker with a pool of threads in the process of the server."""
+"""Celery over Redis: ``delay().get()`` in threads, and a worker with a pool of threads in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery  # pyright: ignore[reportMissingImports]
+from celery.signals import worker_ready  # pyright: ignore[reportMissingImports]
+
+from benchmarks.contenders.base import Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from benchmarks.contenders.base import Caller, Service, Side
+    from benchmarks.contenders.base import Caller, Side
 
 _THREADS = 16
-_READY_TIMEOUT = _PATIENCE = 60.0
+_PATIENCE = 60.0
 
 
 def _app(url: str, service: Service) -> tuple[Any, Any]:
@@ -54,19 +58,28 @@ class _Server:
         return {}
 
 
+def work(url: str) -> None:
+    """Run a worker until it is killed; it prints a line when it is ready."""
+    app, _ = _app(url, Service())
+    worker_ready.connect(lambda **_: print("ready", flush=True), weak=False)
+    options = ["--pool=threads", "--concurrency=16", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    app.worker_main(["--quiet", "worker", "--loglevel=ERROR", *options])
+
+
 @asynccontextmanager
 async def serve(url: str, service: Service) -> AsyncIterator[Side]:
-    app, _ = _app(url, service)
-    ready = threading.Event()
-    worker = app.WorkController(
-        pool_cls="threads", concurrency=16, without_gossip=True, without_mingle=True, without_heartbeat=True,
-        ready_callback=lambda _: ready.set(),
-    )  # fmt: skip
-    threading.Thread(target=worker.start, daemon=True).start()
-    if not await asyncio.to_thread(ready.wait, _READY_TIMEOUT):
-        raise RuntimeError("the worker of Celery did not start")
-    yield _Server()
-    worker.stop()
+    program = f"from {__name__} import work; work({url!r})"
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    assert worker.stdout is not None
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while (line := await worker.stdout.readline()) != b"ready\n":
+                if not line:
+                    raise RuntimeError("the worker of Celery did not start")
+        yield _Server()
+    finally:
+        worker.kill()
+        await worker.wait()
 
 
 @asynccontextmanager
