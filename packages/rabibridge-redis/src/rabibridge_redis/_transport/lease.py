@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import hiredis
@@ -55,13 +56,13 @@ async def keep_lease(holder: LeaseHolder) -> None:
     while (session := holder.session) is not None:
         serving = {consumer.spec.name: consumer for consumer in holder.consumers if consumer.live}
         _look_after(holder, session, serving)
-        interval = _INTERVAL if holder.consumers else session.lease_ms / 3000
-        session.check_silence(interval)
-        try:
-            async with asyncio.timeout(interval):
-                await session.lost.wait()
-        except TimeoutError:
-            continue
+        waited = 0.0
+        while session.error is None and waited < (_INTERVAL if holder.consumers else session.lease_ms / 3000):
+            with suppress(TimeoutError):  # a caller may become a worker meanwhile, which looks at once
+                async with asyncio.timeout(_INTERVAL):
+                    await session.lost.wait()
+            waited += _INTERVAL
+        session.check_silence(waited)
 
 
 def _look_after(holder: LeaseHolder, session: Session, serving: dict[str, RedisConsumer]) -> None:
