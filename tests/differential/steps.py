@@ -120,7 +120,9 @@ async def _expire(pair: Pair, client: int) -> None:
         sum(run.service == "work" for run in worker.runs) >= pair.limits.fetch_size
         for worker in pair.fake.workers.values()
     )
-    if not full:
+    service, size = pair.fake.service, pair.limits.queue_size
+    room = size is None or all(len(one) < size for one in pair.broker.queues.values() if one.service == service)
+    if not (full and room):  # a refusal might come after the end of its time
         return
     pair.number += 1
     number = pair.number

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rabibridge_core import Depends, current_call, register_call
 from rabibridge_core.errors import ServiceError
+from rabibridge_core.rpc import RpcClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -260,3 +261,9 @@ def busy_in_c(folder: str) -> str:
     """Compute in a library, which no signal interrupts, for ever."""
     (Path(folder) / "began").touch()
     return hashlib.pbkdf2_hmac("sha256", b"x", b"x", 2**31 - 1).hex()
+
+
+async def ask_again(url: str) -> Any:
+    """Make a call from the child process."""
+    async with RpcClient(url=url) as client:
+        return await client.call("square", 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +19,10 @@ __all__ = ["TransportFactory", "current_override", "override_transport", "resolv
 
 TransportFactory: TypeAlias = "Callable[[Settings, str], Transport]"
 
-_overrides: list[TransportFactory] = []
+_overrides: list[tuple[TransportFactory, int]] = []
+"""What makes transports, and the id of the process that it belongs to."""
+_PROCESS = "OVERRIDDEN_RABIBRIDGE_TRANSPORT"
+"""The variable by which processes that are started inside of a block know the process whose transport it is."""
 
 
 @contextmanager
@@ -27,18 +31,39 @@ def override_transport(factory: TransportFactory) -> Iterator[None]:
 
     For tests: whatever the settings say, and even if there are none, no broker is contacted. A client or server that
     was made before the block uses it, too, unless it was connected before. The override applies to the whole process.
-    Blocks may be nested; the innermost one applies.
+    Blocks may be nested; the innermost one applies. In processes that are started inside the block, clients and servers
+    refuse to connect: what they would reach is not what the test sees.
     """
-    _overrides.append(factory)
+    override, before = (factory, os.getpid()), os.environ.get(_PROCESS)
+    _overrides.append(override)
+    os.environ[_PROCESS] = str(os.getpid())
     try:
         yield
     finally:
-        _overrides.remove(factory)
+        _overrides.remove(override)
+        if not _overrides:
+            os.environ.pop(_PROCESS, None)
+            if before is not None:
+                os.environ[_PROCESS] = before
 
 
 def current_override() -> TransportFactory | None:
     """Return what makes transports in the innermost :func:`override_transport` block; ``None`` outside of all."""
-    return _overrides[-1] if _overrides else None
+    return _overrides[-1][0] if _overrides else None
+
+
+def _check_process(name: str) -> None:
+    """Refuse to connect in a process that was started, or forked, by a test whose broker is in its own memory.
+
+    Raises:
+        ConfigurationError: this is such a process.
+    """
+    owner = str(_overrides[-1][1]) if _overrides else os.environ.get(_PROCESS)
+    if owner is not None and owner != str(os.getpid()):
+        raise ConfigurationError(
+            f"{name} cannot connect in this process: it was started by a test whose broker is in the memory of process "
+            f"{owner}, and would reach another one. Make calls from the process of the test, or test with a real broker"
+        )
 
 
 def resolve_transport(settings: Settings, name: str) -> Transport:
@@ -46,8 +71,9 @@ def resolve_transport(settings: Settings, name: str) -> Transport:
 
     Raises:
         ConfigurationError: no installed plug-in handles the scheme, or the transport is not in the namespace that the
-            settings name.
+            settings name; or the process was started by a test inside of :func:`override_transport`.
     """
+    _check_process(name)
     if (override := current_override()) is not None:
         transport = override(settings, name)
     else:
