@@ -17,7 +17,7 @@ import pytest
 from tests.differential.pair import DifferenceError, Pair
 from tests.differential.steps import Steps, random_steps, take_step
 
-SEQUENCES = int(os.environ.get("DIFFERENTIAL_SEQUENCES", "100"))
+SEQUENCES = int(os.environ.get("DIFFERENTIAL_SEQUENCES", "50"))
 FIRST = int(os.environ.get("DIFFERENTIAL_SEED", "0"))
 _AT_ONCE = 16
 _PATIENCE = 60.0
