@@ -143,9 +143,11 @@ def measure(url: str, turns: int, calls: int = CALLS) -> dict[str, list[Turn]]:
         pipes = {}
         for way in WAYS:
             server = stack.enter_context(_process(_serve, url, way))
-            pipes[way] = server, stack.enter_context(_process(_call, url, way))
-            _take_turn(*pipes[way], calls)  # warms up
+            client = stack.enter_context(_process(_call, url, way))
+            pipes[way] = server, client
+            _take_turn(server, client, calls)  # warms up
         for number in range(turns):
             for way in WAYS if number % 2 else reversed(WAYS):
-                found[way].append(_take_turn(*pipes[way], calls))
+                server, client = pipes[way]
+                found[way].append(_take_turn(server, client, calls))
     return found

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -8,6 +8,7 @@ from tests.docs.conformance_table import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from types import ModuleType
 
 _CALLERS_GO = frozenset({"TestStreamEndings", "TestUploads"})
 
@@ -26,7 +27,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.skipped and isinstance(item, pytest.Function) and item.cls is not None:
         if "broker that is only known by its URL" in str(report.longrepr):
             return report  # what rabbitmqctl is needed for cannot be tested there
-        if not reason_of(item.module, item.cls, item.function.__name__):
+        if not reason_of(cast("ModuleType", item.module), item.cls, item.function.__name__):
             report.outcome = "failed"
             report.longrepr = f"skipped, but docs/conformance.md says that it passes here: {report.longrepr}"
     return report

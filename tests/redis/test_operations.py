@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
@@ -61,7 +61,7 @@ async def dead_calls(url: str) -> None:
     server.add_service(add)
     async with server.serving():
         pass
-    body = msgpack.packb([[1, 2], {}])
+    body: Any = msgpack.packb([[1, 2], {}])
     async with operator_session(load_settings(url=url), "test") as session:
         for reason in ("first reason", "second reason"):
             request = Request("", reason.encode(), body, "application/msgpack", None, None, {})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tools.broker.base import Broker
+    from tools.broker import Broker
 
 
 def _shop() -> InterfaceDescription:

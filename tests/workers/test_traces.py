@@ -187,6 +187,7 @@ async def test_the_histograms_of_all_workers_name_traces_that_were_recorded(prog
     ]
     assert found
     for sample in found:
+        assert sample.exemplar is not None
         assert int(sample.exemplar.labels["trace_id"], 16) in range(1, 201, 2)
         assert 0.02 <= sample.exemplar.value <= float(sample.labels["le"])
 

@@ -6,13 +6,7 @@ import functools
 import re
 from typing import Any, Final
 
-from msgpack import (  # type: ignore[import-untyped]  # it ships no types
-    ExtType,
-    OutOfData,
-    Packer,
-    Unpacker,
-    unpackb,
-)
+from msgpack import ExtType, OutOfData, Packer, Unpacker, unpackb  # type: ignore[import-untyped]  # it ships no types
 from msgpack.exceptions import StackError  # type: ignore[import-untyped]
 
 from rabibridge_core._codec.decoding_cost import EXTENSION_TYPE, has_many_claims, is_few_strings

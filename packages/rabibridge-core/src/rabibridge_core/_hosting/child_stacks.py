@@ -75,8 +75,8 @@ def _answer() -> bytes:
     active, task = _running[0]
     stacks = StackReader(threading.main_thread().ident).stacks_of(active, task)
     call = active.request.correlation_id.decode("utf-8", "backslashreplace")
-    for count in range(len(stacks), -1, -1):
-        line = json.dumps({"call": call, "stacks": [asdict(stack) for stack in stacks[:count]]}).encode()
-        if len(line) <= _SIZE_MAX:
-            break
-    return line
+    while True:
+        line = json.dumps({"call": call, "stacks": [asdict(stack) for stack in stacks]}).encode()
+        if len(line) <= _SIZE_MAX or not stacks:
+            return line
+        stacks = stacks[:-1]

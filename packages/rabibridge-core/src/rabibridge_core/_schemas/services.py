@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -14,8 +15,6 @@ from rabibridge_core._server.json_schemas import service_schemas
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.introspection import ServiceStatus
 
@@ -141,7 +140,7 @@ class _Definitions:
 
     def without_own(self, schema: object) -> dict[str, Any]:
         cleaned = clean_schema(schema)
-        own = schema.get("$defs") if hasattr(schema, "get") else None
+        own = schema.get("$defs") if isinstance(schema, Mapping) else None
         if isinstance(own, dict):
             self.found.update({str(name): clean_schema(each) for name, each in own.items()})
         return cleaned

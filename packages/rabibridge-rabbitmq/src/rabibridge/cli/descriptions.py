@@ -72,10 +72,10 @@ def described_source(source: str, app_dir: str, *, factory: bool = False) -> Int
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
         return InterfaceDescription.of_openrpc(json.loads(text))
+    except ConfigurationError as error:  # a ValueError, too
+        raise ConfigurationError(f"{source}: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{source} cannot be read as JSON: {error}") from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{source}: {error}") from error
 
 
 def described_workers(names: Sequence[str], timeout: float) -> InterfaceDescription:

@@ -163,8 +163,7 @@ class Router(Senders, FaultControls, Generic[TransportT]):
 
         ``reply_to=None``: no reply is wanted.
         """
-        trace = self._trace(request, notification=reply_to is None)
-        message = self._message(request, reply_to, trace, sender=sender)
+        message = self._message(request, reply_to, self._trace(request, notification=reply_to is None), sender=sender)
         if self.faults:
             self._publish_with_faults(message)
         else:

@@ -152,12 +152,14 @@ class _Values:
             })  # fmt: skip
         if issubclass(cls, dict) and hasattr(cls, "__required_keys__"):  # also that of typing_extensions
             parts = {name: self._at(f".{name}", hint) for name, hint in hints.items()}
+            required: frozenset[str] = getattr(cls, "__required_keys__")  # noqa: B009 - not every dict has it
             return st.fixed_dictionaries(
-                {name: parts[name] for name in parts if name in cls.__required_keys__},
-                optional={name: parts[name] for name in parts if name not in cls.__required_keys__},
+                {name: parts[name] for name in parts if name in required},
+                optional={name: parts[name] for name in parts if name not in required},
             )
         if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-            return st.builds(cls, **{name: self._at(f".{name}", hints.get(name, Any)) for name in cls._fields})
+            places: tuple[str, ...] = getattr(cls, "_fields")  # noqa: B009 - not every tuple has it
+            return st.builds(cls, **{name: self._at(f".{name}", hints.get(name, Any)) for name in places})
         if cls is object:
             self._refuse("the annotation object allows anything")
         self._refuse(f"objects of {cls.__name__} do not travel, or there is no strategy for them")

@@ -20,7 +20,8 @@ OPTIONAL = {
 
 def optional(request: pytest.FixtureRequest, name: str) -> Any:
     """Return the author's fixture ``name``; without one, skip the test, with the author's reason if there is one."""
-    reason = request.cls.without.get(name)
+    suite: Any = request.cls
+    reason = suite.without.get(name)
     if reason:
         pytest.skip(reason)
     try:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rabibridge._operations.wording import counted
 from rabibridge.cli.durations import age, milliseconds
 from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
@@ -14,6 +13,7 @@ from rabibridge.cli.output import print_json, print_line, print_table, print_war
 from rabibridge.cli.runtime import run
 from rabibridge.mq import RMQClient
 from rabibridge_core._reporting.error_text import printable
+from rabibridge_core.operations.wording import counted
 
 if TYPE_CHECKING:
     from rabibridge_core.introspection import WorkerCalls, Workers, WorkerStatus
