@@ -53,6 +53,8 @@ PRINTING = {
     "doctor": ((), "billing:rpc.dead: none"),
     "dead": (("list", "--json"), "[]"),
     "queue": (("list",), "billing:rpc_async_add"),
+    "schema": (("--live",), '"openrpc"'),
+    "stubs": (("--live",), "def add"),
 }
 """A way to use each command that ends by itself, and a part of what it prints."""
 SCREENS = {"run", "top", "dashboard"}
