@@ -31,6 +31,7 @@ MODULES = (
     "rabibridge_core.connection",
     "rabibridge_core.errors",
     "rabibridge_core.introspection",
+    "rabibridge_core.operations",
     "rabibridge_core.plugins",
     "rabibridge_core.rpc",
     "rabibridge_core.schemas",

@@ -18,12 +18,15 @@ GROUPS = {
     "Gateways and dashboard": (
         "rabibridge.contrib.fastapi",
         "rabibridge.contrib.starlette",
+        "rabibridge.contrib.asgi",
         "rabibridge.contrib.problems",
         "rabibridge.contrib.events",
         "rabibridge.dashboard",
     ),
     "Tests": (
         "rabibridge_testing",
+        "rabibridge_testing.strategies",
+        "rabibridge_testing.servers",
         "rabibridge_testing.faults",
         "rabibridge_testing.memory",
         "rabibridge_testing.conformance",
@@ -37,8 +40,11 @@ GROUPS = {
     "Plug-ins and transports": (
         "rabibridge_core",
         "rabibridge_core.rpc",
+        "rabibridge_core.schemas",
+        "rabibridge_core.connection",
         "rabibridge_core.errors",
         "rabibridge_core.introspection",
+        "rabibridge_core.operations",
         "rabibridge_core.plugins",
         "rabibridge_core.settings",
         "rabibridge_core.transport",
