@@ -1,1 +1,1 @@
-"""What an operator does: dead letters, queues, permissions, and finding faults. Calls and services use nothing of it."""
+"""What an operator does: dead letters, queues, permissions, and finding faults. No call uses anything of it."""
