@@ -1,4 +1,4 @@
-"""The page of guarantees names tests that exist, and every test of a fault."""
+"""The pages that tell of faults name tests that exist, and every test of a fault."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from tests.docs.blocks import ROOT
 
 _LINK = re.compile(r"\[([^]]+)\]\(\.\./tests/chaos/(test_\w+\.py)\)")
 _NOT_A_ROW = "test_soak.py"
+_PAGES = ("guarantees.md", "redis.md")  # on RabbitMQ, and on Redis
 
 
 def test_every_fault_is_shown_by_a_test_and_every_test_of_a_fault_is_named() -> None:
-    text = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in _PAGES)
     named = {(module, "test_" + name.replace(" ", "_")) for name, module in _LINK.findall(text)}
     written = {
         (path.name, node.name)

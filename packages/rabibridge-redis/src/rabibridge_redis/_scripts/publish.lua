@@ -32,12 +32,6 @@ if size and size > 0 and ready + number > size then
   end
 end
 if size and ready + number > size then
-  -- What the consumers have places for does not wait: it only has not reached them yet.
-  for _, places in ipairs(redis.call('HVALS', Q .. ':f')) do
-    size = size + tonumber(places)
-  end
-end
-if size and ready + number > size then
   -- Requests at the head whose time is up do not count. What is known of the head saves looking at it each time.
   now = now_ms()
   if not (spec[4] and now < tonumber(spec[4])) then
