@@ -34,11 +34,11 @@ class Steps:
     steps: tuple[Step, ...]
 
 
-def random_steps(seed: int, names: Sequence[str], *, redis: bool) -> Steps:
+def random_steps(seed: int, names: Sequence[str], *, redis: bool, workers: int) -> Steps:
     """Return the sequence of a seed, of steps of these names.
 
-    On Redis there is one worker, as it does not give calls to several of them in turn, and the broker in memory has
-    quorum queues: there, too, a call that comes again keeps its place.
+    Redis does not give calls to several workers in turn: with it, there must be one. The broker in memory has quorum
+    queues then: there, too, a call that comes again keeps its place.
     """
     chance = random.Random(seed)
     limits = Limits(
@@ -54,7 +54,6 @@ def random_steps(seed: int, names: Sequence[str], *, redis: bool) -> Steps:
         limits = replace(limits, queue_type="quorum")
     elif limits.queue_type == "quorum":
         limits = replace(limits, queue_size=None)  # its bound is not exact on RabbitMQ
-    workers = 1 if redis else 2
     return Steps(limits, tuple(_random_step(chance, chance.choice(names), workers) for _ in range(LENGTH)))
 
 
