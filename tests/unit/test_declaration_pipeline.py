@@ -191,7 +191,7 @@ async def test_as_many_channels_as_are_allowed(peer: Peer) -> None:
     session = await soon(Session.connect(settings.endpoints[0], settings, "worker", Dialer()))
     pipeline = DeclarationPipeline(session)
     await soon(asyncio.gather(*_start(pipeline, NAMES).values()))
-    assert {channel for channel, _ in peer.connections[0].heard} == {0, 1, 2}
+    assert {channel for channel, _ in peer.connections[0].heard} == {0, 1}  # one is left for others
     await until(lambda: not session.multiplexer.channels)
     others = [await soon(session.open_channel()) for _ in range(2)]
     assert {other.number for other in others} == {1, 2}
