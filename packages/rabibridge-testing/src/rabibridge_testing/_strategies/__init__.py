@@ -1,1 +1,4 @@
-"""Strategies of hypothesis for values of annotations."""
+"""Strategies of hypothesis for values of annotations.
+
+Which values may travel at all is decided by the codec of the core.
+"""
