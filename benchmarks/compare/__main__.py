@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.brokers import broker_to_measure
 from benchmarks.compare import page, pictures
 from benchmarks.compare.footprint import measure_footprint
@@ -108,7 +109,7 @@ def main() -> int:
     print(text)
     if options.no_write:
         return 0
-    page.write(_PAGE, text)
+    marked.write(_PAGE, "compare", text)
     try:
         pictures.draw_all(report, _PICTURES)
     except UnavailableError as error:

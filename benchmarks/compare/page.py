@@ -11,25 +11,10 @@ from benchmarks.roster import BASELINE, ENTRIES, US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from benchmarks.compare.report import Report
 
 _MIB = 2**20
-_BEGIN, _END = "<!-- compare: begin -->", "<!-- compare: end -->"
-
-
-def write(page: Path, text: str) -> None:
-    """Replace the text between the markers.
-
-    Raises:
-        ValueError: the page has no markers.
-    """
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"{page} has no markers {_BEGIN} and {_END}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def markdown(report: Report) -> str:

@@ -14,6 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.brokers import broker_to_measure
 from benchmarks.compare.machine import describe
 from benchmarks.compare.rounds import measure
@@ -41,7 +42,7 @@ def compare(broker: Broker, *, only: list[str], in_flight: list[int], rounds: in
     if keep:
         known = {"date": date, "rounds": rounds, "seconds": seconds, **dataclasses.asdict(measured)}
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
-        page.write(_PAGE, text)
+        marked.write(_PAGE, "redis", text)
     return True
 
 

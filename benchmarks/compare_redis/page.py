@@ -10,26 +10,10 @@ from benchmarks.compare.page import table
 from benchmarks.roster import BESIDE_REDIS, ENTRIES, OVER_REDIS, US
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.compare.rounds import Measured, Rounds
 
-_BEGIN, _END = "<!-- redis: begin -->", "<!-- redis: end -->"
 _PEERS = [name for name in BESIDE_REDIS if name not in (US, OVER_REDIS)]
 _LEAST_OF_PEERS, _LEAST_OF_RABBITMQ = 8.0, 0.7
-
-
-def write(page: Path, text: str) -> None:
-    """Replace the text between the markers.
-
-    Raises:
-        ValueError: the page has no markers.
-    """
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"{page} has no markers {_BEGIN} and {_END}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def markdown(

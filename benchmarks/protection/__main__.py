@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.brokers import broker_to_measure
 from benchmarks.environments import ROOT
 from benchmarks.protection import page
@@ -36,7 +37,7 @@ def compare(broker: Broker, *, turns: int, keep: bool) -> None:
             for size, ways in measured.items()
         }
         RESULTS.write_text(json.dumps({"date": date, "turns": turns, "rounds": rounds}, indent=1) + "\n")
-        page.write(_PAGE, text)
+        marked.write(_PAGE, "protection", text)
 
 
 def main() -> int:

@@ -9,25 +9,10 @@ from benchmarks.compare.page import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from benchmarks.protection.measure import Turn
 
-__all__ = ["markdown", "write"]
-
-
-def write(page: Path, text: str, name: str = "protection") -> None:
-    """Replace the text between the markers of this name.
-
-    Raises:
-        ValueError: the page has no such markers.
-    """
-    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, begin, rest = page.read_text().partition(first)
-    _, end, after = rest.partition(last)
-    if not (begin and end):
-        raise ValueError(f"{page} has no markers {first} and {last}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+__all__ = ["markdown"]
 
 
 def markdown(measured: Mapping[int, Mapping[str, Sequence[Turn]]], date: str, turns: int) -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.brokers import broker_to_measure
 from benchmarks.compare.stage import Stage
 from benchmarks.environments import ROOT
@@ -38,7 +39,7 @@ def compare(broker: Broker, *, only: list[str], rounds: int, seconds: float, kee
     if keep:
         known = {"date": date, "seconds": seconds, **dataclasses.asdict(measured)}
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
-        page.write(_PAGE, text)
+        marked.write(_PAGE, "streams", text)
     return True
 
 

@@ -9,29 +9,13 @@ from benchmarks.compare.page import table
 from benchmarks.streams.roster import CONTENDERS, GRPC, LIMIT, US
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.streams.measure import StreamMeasured, StreamRound
 
-__all__ = ["markdown", "targets", "write"]
+__all__ = ["markdown", "targets"]
 
-_BEGIN, _END = "<!-- streams: begin -->", "<!-- streams: end -->"
 _SMALL_TIMES, _LARGE_TIMES, _LARGE_MIB, _FIRST_TIMES = 12.0, 3.0, 500.0, 1.2
 """Targets: times the small items/s of grpc.aio; times its MiB/s, or that many MiB/s, whichever is less; and at most so
 many times as long to the first item as a call takes."""
-
-
-def write(page: Path, text: str) -> None:
-    """Replace the text between the markers.
-
-    Raises:
-        ValueError: the page has no markers.
-    """
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"{page} has no markers {_BEGIN} and {_END}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def targets(measured: StreamMeasured) -> list[str]:

@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.brokers import broker_to_measure
 from benchmarks.environments import ROOT
 from benchmarks.synchronous import page
@@ -36,7 +37,7 @@ def compare(broker: Broker, *, only: list[str], threads: list[int], rounds: int,
     if keep:
         known = {"date": date, "rounds": rounds, "seconds": seconds, **dataclasses.asdict(measured)}
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
-        page.write(_PAGE, text)
+        marked.write(_PAGE, "synchronous", text)
     return True
 
 

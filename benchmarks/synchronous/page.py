@@ -9,28 +9,12 @@ from benchmarks.compare.page import table
 from benchmarks.synchronous.roster import CONTENDERS, US
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.synchronous.measure import SyncMeasured, SyncRound
 
-__all__ = ["THREADS_OF_TARGET", "lead", "markdown", "write"]
+__all__ = ["THREADS_OF_TARGET", "lead", "markdown"]
 
-_BEGIN, _END = "<!-- synchronous: begin -->", "<!-- synchronous: end -->"
 _TARGET = 4.0
 THREADS_OF_TARGET = 16
-
-
-def write(page: Path, text: str) -> None:
-    """Replace the text between the markers.
-
-    Raises:
-        ValueError: the page has no markers.
-    """
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"{page} has no markers {_BEGIN} and {_END}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def lead(measured: SyncMeasured, threads: int = THREADS_OF_TARGET) -> float | None:

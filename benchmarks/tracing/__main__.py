@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.brokers import broker_to_measure
 from benchmarks.environments import ROOT
 from benchmarks.protection import page
@@ -33,7 +34,7 @@ def compare(broker: Broker, *, turns: int, keep: bool, calls: int = CALLS) -> No
     if keep:
         rounds = {way: [dataclasses.asdict(turn) for turn in found] for way, found in measured.items()}
         RESULTS.write_text(json.dumps({"date": date, "turns": turns, "rounds": rounds}, indent=1) + "\n")
-        page.write(_PAGE, text, "tracing")
+        marked.write(_PAGE, "tracing", text)
 
 
 def main() -> int:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks import marked
 from benchmarks.check import verdict
-from benchmarks.compare import page
 from benchmarks.compare.figures import ratios
 from benchmarks.compare.rounds import Round
 from benchmarks.environments import ROOT
@@ -54,7 +54,7 @@ def test_only_what_stands_between_the_markers_of_a_page_is_replaced(tmp_path: Pa
     file = tmp_path / "page.md"
     file.write_text("before\n<!-- compare: begin -->\nold\n<!-- compare: end -->\nafter\n")
     for text in ("new", "newer"):
-        page.write(file, text)
+        marked.write(file, "compare", text)
     assert file.read_text() == "before\n<!-- compare: begin -->\nnewer\n<!-- compare: end -->\nafter\n"
 
 
@@ -62,7 +62,7 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text("figures\n")
     with pytest.raises(ValueError, match="has no markers"):
-        page.write(file, "new")
+        marked.write(file, "compare", "new")
 
 
 @pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.home != "c"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.environments import ROOT
 from benchmarks.protection import page
 from benchmarks.protection.measure import WAYS, Turn
@@ -22,7 +23,7 @@ def test_each_way_stands_beside_plain(tmp_path: Path) -> None:
     assert "| HMAC-SHA256 | 30.0 (+20.0, +200.0%) | 60.0 (+40.0, +200.0%) | 90.0 (+60.0, +200.0%) |" in text
     copy = tmp_path / "performance.md"
     copy.write_text((ROOT / "docs/performance.md").read_text())
-    page.write(copy, "tables")
-    page.write(copy, "traced", "tracing")
+    marked.write(copy, "protection", "tables")
+    marked.write(copy, "tracing", "traced")
     assert "<!-- tracing: begin -->\ntraced\n<!-- tracing: end -->" in copy.read_text()
     assert "<!-- protection: begin -->\ntables\n<!-- protection: end -->" in copy.read_text()

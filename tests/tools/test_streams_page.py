@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks import marked
 from benchmarks.environments import ROOT
 from benchmarks.streams import page
 from benchmarks.streams.measure import StreamMeasured, StreamRound
@@ -63,8 +64,8 @@ def test_a_contender_that_only_transfers_bytes_has_one_figure() -> None:
 def test_the_page_has_a_place_for_the_tables(tmp_path: Path) -> None:
     copy = tmp_path / "performance.md"
     copy.write_text((ROOT / "docs/performance.md").read_text())
-    page.write(copy, "tables")
+    marked.write(copy, "streams", "tables")
     assert "<!-- streams: begin -->\ntables\n<!-- streams: end -->" in copy.read_text()
     (tmp_path / "none.md").write_text("no markers")
     with pytest.raises(ValueError, match="no markers"):
-        page.write(tmp_path / "none.md", "tables")
+        marked.write(tmp_path / "none.md", "streams", "tables")

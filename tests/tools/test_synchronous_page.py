@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks import marked
 from benchmarks.environments import ROOT
 from benchmarks.synchronous import page
 from benchmarks.synchronous.measure import SyncMeasured, SyncRound
@@ -46,9 +47,9 @@ def test_who_is_left_out_is_named() -> None:
 def test_the_page_has_a_place_for_the_tables(tmp_path: Path) -> None:
     copy = tmp_path / "performance.md"
     copy.write_text((ROOT / "docs/performance.md").read_text())
-    page.write(copy, "tables")
+    marked.write(copy, "synchronous", "tables")
     assert "<!-- synchronous: begin -->\ntables\n<!-- synchronous: end -->" in copy.read_text()
     (tmp_path / "none.md").write_text("no markers")
     with pytest.raises(ValueError, match="no markers"):
-        page.write(tmp_path / "none.md", "tables")
+        marked.write(tmp_path / "none.md", "synchronous", "tables")
     assert US in CONTENDERS
