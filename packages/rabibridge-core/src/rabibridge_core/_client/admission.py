@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sized
 
+    from rabibridge_core.transport import Caller
+
 __all__ = ["AdmissionLimiter"]
 
 
@@ -37,6 +39,13 @@ class AdmissionLimiter:
     def full(self) -> bool:
         """Whether no slot is free."""
         return len(self._calls) + self._entered >= self._size
+
+    def obstacles(self, caller: Caller) -> list[str]:
+        """Return what prevents calls from being sent by ``caller`` now."""
+        found = [caller.why_paused or "the connection accepts no calls now"] if caller.paused else []
+        if self.full:
+            found.append(f"max_pending={self._size} calls are pending")
+        return found
 
     async def enter(self) -> None:
         """Acquire a slot, waiting for one if necessary. Cancelling it loses no slot."""

@@ -74,7 +74,7 @@ class Client:
         self.transport, self.name, self._codec = transport, name, codec
         self.observer = hooks.client
         """Observes calls; ``None``: nothing does."""
-        self.call_timeout, self._max_pending = call_timeout, max_pending
+        self.call_timeout = call_timeout
         self.calls = calls = CallTable(max_pending=max_pending, name=name)
         """The table of pending calls; the transport reports to it."""
         # Parts of the table that every call uses: one attribute less on the way to each.
@@ -145,12 +145,13 @@ class Client:
         state, caller = self.transport.state, self.calls.caller
         reasons = []
         if self.calls.closed or state is not ConnectionState.READY:
+            error = self.transport.last_error
             what = "the client is closed" if self.calls.closed else f"the connection is {state.value}"
-            reasons.append(f"{what}: {error}" if (error := self.transport.last_error) else what)
+            reasons.append(f"{what}: {error}" if error else what)
         elif caller is None:
             reasons.append("the client is not ready to call yet")
         else:
-            reasons.extend(self._obstacles(caller))
+            reasons.extend(self._admission.obstacles(caller))
         return Health(state is ConnectionState.READY and caller is not None, state, tuple(reasons))
 
     async def call(
@@ -274,14 +275,9 @@ class Client:
                 finally:
                     self._admission.leave()
         except TimeoutError:
-            why = "; ".join(self._obstacles(self.calls.caller)) if self.calls.caller else ""
+            why = "; ".join(self._admission.obstacles(self.calls.caller)) if self.calls.caller else ""
             raise call_timeout_error(func_name, b"", timeout, why, sent=False) from None
         return None if seconds is None else seconds - (loop.time() - started)
-
-    def _obstacles(self, caller: Caller) -> list[str]:
-        """Return what prevents calls from being sent now."""
-        paused = [caller.why_paused or "the connection accepts no calls now"] if caller.paused else []
-        return [*paused, f"max_pending={self._max_pending} calls are pending"] if self._admission.full else paused
 
     def connected(self) -> Caller:
         """Return what sends requests; raise ConnectionLostError if the client is closed or was never connected."""

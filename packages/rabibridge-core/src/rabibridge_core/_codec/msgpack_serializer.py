@@ -209,10 +209,8 @@ def _fed(data: bytes | bytearray | memoryview, **options: Any) -> Unpacker:
     return unpacker
 
 
-# A packer accepts one level more than an unpacker does if it is empty. What is so deep is decoded member by member.
-
-
 def _unpacked(data: bytes | bytearray | memoryview, **options: Any) -> Any:
+    """Decode as ``unpackb`` does, and one level deeper: the packer accepts an empty container there."""
     try:
         return unpackb(data, **options)
     except StackError:

@@ -111,9 +111,8 @@ class GuardedEvents:
         """End a call whose key is gone: no further message of its caller can be opened."""
         del self._by_call[passed.caller, passed.correlation_id]
         if passed.wants_reply and not passed.void:
-            passed.received.reply_part(
-                self._refusal(passed.received, error)
-            )  # it is settled when its function has ended
+            # Not reply(): the request is settled when its function has ended.
+            passed.received.reply_part(self._refusal(passed.received, error))
         self._events.cancelled(passed.caller, passed.correlation_id, passed.user)
 
     def broadcast_received(self, request: IncomingBroadcast, /) -> None:
