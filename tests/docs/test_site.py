@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.chromium import find_chromium
+from tests.support.chromium import ARGUMENTS, chromium_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,13 +35,9 @@ def site() -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = find_chromium()
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("no Chromium, and CI is set")
-        pytest.skip("no Chromium: install it, or set RABIBRIDGE_TEST_CHROMIUM")
+    program = chromium_program()
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = running.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
         browser.close()
 
