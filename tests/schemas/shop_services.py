@@ -62,7 +62,7 @@ class Awkward(BaseModel):
     int: str
 
 
-class OutOfStock(ServiceError, code="out_of_stock"):
+class OutOfStock(ServiceError, code="shop.out_of_stock"):
     sku: str
     left: int = 0
 

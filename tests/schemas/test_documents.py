@@ -49,7 +49,7 @@ def test_a_document_says_what_callers_need(shop: InterfaceDescription) -> None:
         ("items", True), ("discount", False), ("rate", False),
     ]  # fmt: skip
     assert total["params"][1]["schema"]["default"] == 0.0
-    assert total["errors"] == [{"code": 1, "message": "out_of_stock"}]
+    assert total["errors"] == [{"code": 1, "message": "shop.out_of_stock"}]
     assert total["x-rabibridge"]["limits"]["queue_size"] == 100
     assert _method(shop.openrpc("shop", "1"), "count")["x-rabibridge"]["streams"] is True
 

@@ -68,15 +68,15 @@ VALUES: dict[str, tuple[object, ...]] = {
     "max_memory_per_worker": (2**20, 2**21, 2**22, 2**23),
     "metrics_port": (1, 2, 3, 4),
     "metrics_host": ("::1", "0.0.0.0", "localhost", "192.0.2.1"),
-    "heartbeat": (1.5, 2.5, 3.5, 4.5),
-    "direct_reply": (True, False, True, False),
-    "reply_queues": (("a",), ("b", "c"), ("d",), ("e",)),
-    "auth_mechanism": ("external", "plain", "external", "plain"),
     "tls_ca_file": _FILES,
     "tls_cert_file": _FILES,
     "tls_key_file": _FILES,
     "tls_key_password": ("a", "b", "c", "d"),
     "tls_server_name": ("a", "b", "c", "d"),
+    "heartbeat": (1.5, 2.5, 3.5, 4.5),
+    "direct_reply": (True, False, True, False),
+    "reply_queues": (("a",), ("b", "c"), ("d",), ("e",)),
+    "auth_mechanism": ("external", "plain", "external", "plain"),
 }
 
 

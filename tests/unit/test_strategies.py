@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence  # noqa: TC003 - annotations are read
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -15,7 +16,7 @@ import annotated_types
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from rabibridge import Depends, RMQClient
@@ -41,6 +42,18 @@ class Line:
 class Address(BaseModel):
     street: str = Field(min_length=2)
     number: int = Field(gt=0, le=999)
+
+
+class Tree(BaseModel):
+    left: Tree | None
+    children: list[Tree]
+    named: dict[str, Branch] = {}
+
+
+@dataclass
+class Branch:
+    trees: Annotated[tuple[Tree, ...], Field(max_length=1)]
+    only: Tree | Branch | int
 
 
 class Point(NamedTuple):
@@ -118,6 +131,30 @@ def test_arguments_with_defaults_are_left_out_at_times_and_others_given(data: st
     assert args[0] == 5
     assert len(args) in (1, 2)
     assert kwargs == {}
+
+
+def height(value: Any) -> int:
+    if isinstance(value, Tree):
+        return 1 + max(map(height, (value.left, *value.children, *value.named.values())))
+    return 1 + max(map(height, (*value.trees, value.only))) if isinstance(value, Branch) else 0
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(values_of(Tree))
+def test_objects_that_hold_their_like_stay_small(tree: Tree) -> None:
+    assert 1 <= height(tree) <= 4
+
+
+@pytest.mark.parametrize("pattern", [r"^[a$]\$$", re.compile(r"^[a$]\$$"), r"^a|b$", r"^(?:a$)"])
+def test_texts_of_a_pattern_are_what_pydantic_accepts(pattern: Any) -> None:
+    annotation = Annotated[str, Field(pattern=pattern)]
+
+    @settings(max_examples=30)
+    @given(values_of(annotation))
+    def check(text: str) -> None:
+        assert TypeAdapter(annotation).validate_python(text) == text
+
+    check()
 
 
 @given(values_of(Annotated[int, Field(ge=3, le=4)]))

@@ -218,4 +218,4 @@ def test_a_loop_that_ends_with_open_streams_is_silent(waiting: bool, caplog: pyt
     asyncio.run(main())
     held.clear()
     gc.collect()
-    assert caplog.records == []
+    assert [record.getMessage() for record in caplog.records] == []

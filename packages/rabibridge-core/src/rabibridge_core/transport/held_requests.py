@@ -6,10 +6,11 @@ consumer.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
+
     from rabibridge_core.errors import ContentRejectedError
     from rabibridge_core.transport.messages import Headers, Reply
 
@@ -116,7 +117,9 @@ class HeldRequest:
         if refusal is None:
             self._holder.send_reply(self, reply)
             return None
-        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        from asyncio import get_running_loop  # settings are read without it
+
+        refused: asyncio.Future[None] = get_running_loop().create_future()
         refused.set_exception(refusal)
         refused.exception()  # whoever settles at once does not wait for it: asyncio need not log that
         return refused

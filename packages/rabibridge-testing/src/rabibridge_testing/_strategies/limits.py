@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import annotated_types
 from hypothesis import strategies as st
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
@@ -115,13 +117,36 @@ class Limits:
         """Return texts within the limits."""
         if self.pattern is None:
             return st.text(min_size=self.min_length, max_size=self.max_length)
-        found = st.from_regex(self.pattern)
+        accepted = TypeAdapter(Annotated[str, Field(pattern=self.pattern)])
         most = math.inf if self.max_length is None else self.max_length
-        return found.filter(lambda text: self.min_length <= len(text) <= most)
+
+        def is_accepted(text: str) -> bool:
+            return self.min_length <= len(text) <= most and _is_valid(accepted, text)
+
+        return st.from_regex(_with_strict_ends(self.pattern)).filter(is_accepted)
 
     def sizes(self) -> dict[str, Any]:
         """Return the lengths as strategies of containers take them."""
         return {"min_size": self.min_length, "max_size": self.max_length}
+
+
+_ENDS = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\$", re.DOTALL)
+"""What is escaped or a set of characters, and the dollar signs outside of both."""
+
+
+def _with_strict_ends(pattern: Any) -> Any:
+    """Return a regular expression whose ``$`` means the very end, as for pydantic, and not also before a line break."""
+    if isinstance(pattern, str):
+        return _ENDS.sub(lambda found: found[1] or r"\Z", pattern)
+    return re.compile(_with_strict_ends(pattern.pattern), pattern.flags)
+
+
+def _is_valid(accepted: TypeAdapter[str], text: str) -> bool:
+    try:
+        accepted.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 _NAMES = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")

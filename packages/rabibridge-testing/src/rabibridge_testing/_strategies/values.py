@@ -10,12 +10,15 @@ import enum
 import types
 import typing
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from pydantic.errors import PydanticUndefinedAnnotation
 
 from rabibridge_testing._strategies.limits import Limits, LimitUnknownError
+from rabibridge_testing._strategies.recursion import Recursion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,32 +56,32 @@ class StrategyError(TypeError):
     """There is no strategy for an argument; the text names it, and says what to do."""
 
 
-def values_at(annotation: Any, place: str, seen: dict[Any, st.SearchStrategy[Any]] | None = None) -> Any:
+def values_at(annotation: Any, place: str, recursion: Recursion | None = None) -> Any:
     """Return a strategy for values of an annotation, whose names are resolved.
 
     Args:
         annotation: the annotation.
         place: what errors call the value, such as ``order.lines``.
-        seen: the strategies of the classes around it; ``None``: there are none.
+        recursion: what is known of the classes around it; ``None``: there are none.
 
     Raises:
         StrategyError: there is none.
     """
-    return _Values(place, {} if seen is None else seen).of(annotation, ())
+    return _Values(place, recursion or Recursion()).of(annotation, ())
 
 
 class _Values:
     """Makes strategies for the values at one place."""
 
-    def __init__(self, place: str, seen: dict[Any, st.SearchStrategy[Any]]) -> None:
+    def __init__(self, place: str, recursion: Recursion) -> None:
         self._place = place
-        self._seen = seen
+        self._recursion = recursion
 
     def _refuse(self, what: str) -> NoReturn:
         raise StrategyError(f"{self._place}: {what}; give a strategy for it, as in arguments_of(f, name=strategy)")
 
     def _at(self, place: str, annotation: Any, metadata: Iterable[Any] = ()) -> st.SearchStrategy[Any]:
-        return _Values(f"{self._place}{place}", self._seen).of(annotation, metadata)
+        return _Values(f"{self._place}{place}", self._recursion).of(annotation, metadata)
 
     def of(self, annotation: Any, metadata: Iterable[Any]) -> st.SearchStrategy[Any]:
         """Return the values of an annotation that have the limits in ``metadata``."""
@@ -103,7 +106,7 @@ class _Values:
         if origin is typing.Literal:
             return st.sampled_from(inner)
         if origin in _UNIONS:
-            return st.one_of([self.of(one, () if one is type(None) else metadata) for one in inner])
+            return self._union(inner, metadata)
         if origin in _FED:
             self._refuse("it is fed with items, and not a value: make them of values_of() for one item")
         if isinstance(annotation, typing.TypeVar):
@@ -119,25 +122,43 @@ class _Values:
             self._refuse(f"the annotation {origin.__name__} does not say what is in it, as {origin.__name__}[int] does")
         if origin is tuple and inner[-1:] != (...,):
             return st.tuples(*(self._at(f"[{at}]", one) for at, one in enumerate(inner)))
-        if origin is tuple:
-            return st.lists(self._at("[...]", inner[0]), **limits.sizes()).map(tuple)
+        references = self._recursion.references
+        make = self._maker(origin, inner)
+        if self._recursion.references > references:
+            return self._recursion.container(make, limits.sizes())
+        return make(**limits.sizes())
+
+    def _maker(self, origin: Any, inner: tuple[Any, ...]) -> Callable[..., st.SearchStrategy[Any]]:
+        """Return what makes a strategy of ``min_size`` and ``max_size``."""
         if origin in _MAPS:
             if not _is_key(inner[0]):
                 self._refuse(f"maps travel with texts or bytes as keys, and not with {inner[0]!r}")
-            return st.dictionaries(self._at(" key", inner[0]), self._at("[...]", inner[1]), **limits.sizes())
+            return partial(st.dictionaries, self._at(" key", inner[0]), self._at("[...]", inner[1]))
         item = self._at("[...]", inner[0])
-        return _SETS[origin](item, **limits.sizes()) if origin in _SETS else st.lists(item, **limits.sizes())
+        if origin is tuple:
+            return lambda **sizes: st.lists(item, **sizes).map(tuple)
+        return partial(_SETS.get(origin, st.lists), item)
+
+    def _union(self, inner: tuple[Any, ...], metadata: Iterable[Any]) -> st.SearchStrategy[Any]:
+        ending: list[st.SearchStrategy[Any]] = []
+        others: list[st.SearchStrategy[Any]] = []
+        for one in inner:
+            references = self._recursion.references
+            values = self.of(one, () if one is type(None) else metadata)
+            (others if self._recursion.references > references else ending).append(values)
+        return self._recursion.one_of(ending, others) if others else st.one_of(ending)
 
     def _object(self, cls: type) -> st.SearchStrategy[Any]:
         if issubclass(cls, enum.Enum):
             return st.sampled_from(cls)
-        if cls not in self._seen:
-            self._seen[cls] = st.deferred(lambda: made)
-            made = self._made(cls)
-        return self._seen[cls]
+        return self._recursion.values_of(cls, lambda: self._made(cls))
 
     def _made(self, cls: Any) -> st.SearchStrategy[Any]:
         if issubclass(cls, BaseModel):
+            try:
+                cls.model_rebuild()  # does nothing unless it names what was not there when it was declared
+            except PydanticUndefinedAnnotation as error:
+                self._refuse(f"the annotations of {cls.__name__} name what is not found: {error}")
             fields = cls.model_fields
             parts = {name: self._at(f".{name}", one.annotation, one.metadata) for name, one in fields.items()}
             return st.fixed_dictionaries(parts).map(lambda values: cls.model_validate(values, by_name=True))
