@@ -22,6 +22,8 @@ UNIT := tests/unit tests/conformance tests/packaging/test_imports.py tests/packa
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Where it is set, as in many containers, each of the thousands of processes of the tests compiles all packages anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Runs the tests in another virtual environment, $(1), and says what they ran on; $(2): further variables for make.
 test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
