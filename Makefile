@@ -188,6 +188,10 @@ build: $(STAMP)  ## Build wheels and source distributions into dist/, with SHA25
 	@for member in $(MEMBERS); do (cd $$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
 	@$(BIN)/python -m tools.sbom dist
 
+.PHONY: check-build
+check-build: $(STAMP)  ## Try what `make build` made: PyPI renders it, and each wheel works alone in an empty environment
+	@$(BIN)/python -m tools.built dist
+
 clean:  ## Remove everything that make has created
 	rm -rf .venv .venv-* .debian .librabbitmq dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

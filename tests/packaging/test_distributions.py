@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,25 +85,6 @@ def test_the_entry_points_are_installed() -> None:
         "memory",
         "opentelemetry",
     }
-
-
-def test_a_wheel_holds_the_package_its_types_and_the_licence(member: Member, tmp_path: Path) -> None:
-    pytest.importorskip("hatchling")
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)],
-        cwd=member.folder,
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_TIMEOUT,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        names = wheel.namelist()
-        licences = [wheel.read(name) for name in names if name.endswith("/LICENSE")]
-    assert f"{member.import_name}/py.typed" in names
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {member.import_name}
-    assert len(licences) == 1
-    assert b"Apache License" in licences[0]
 
 
 @pytest.mark.slow
