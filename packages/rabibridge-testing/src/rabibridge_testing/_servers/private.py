@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rabibridge_testing._servers.base import Broker, BrokerError
 from rabibridge_testing._servers.ctl import QuickCtl
 from rabibridge_testing._servers.home import ATTEMPTS, ErlangHome
+from rabibridge_testing._servers.lean import QUIET, lean_installation
 from rabibridge_testing._servers.ports import free_ports, is_free
 from rabibridge_testing._servers.reaper import kill_group
 
@@ -116,6 +117,7 @@ class PrivateNode(Broker):
         self._configuration = configuration
         self._schedulers = schedulers
         self._node: subprocess.Popen[bytes] | None = None
+        self._installation: dict[str, str] = {}
         self._quick_ctl = QuickCtl(self.home.server.with_name("rabbitmqctl"))
 
     def start(self, timeout: float = 120.0) -> None:
@@ -241,6 +243,7 @@ class PrivateNode(Broker):
             (folder / "advanced.config").write_text(
                 f'[{{rabbit, [{{server_properties, [{{rabibridge_node, "{self.name}"}}]}}]}}].\n'
             )
+            self._installation = lean_installation(self.home.server, folder / "installation", self._plugins)
         return folder
 
     def _discovery(self) -> str:
@@ -254,10 +257,11 @@ class PrivateNode(Broker):
 
     def _environment(self) -> dict[str, str]:
         folder = str(self._folder)
-        erlang = "-kernel inet_dist_use_interface {127,0,0,1}"
+        erlang = f"-kernel inet_dist_use_interface {{127,0,0,1}} {QUIET}"
         if self._schedulers is not None:
             erlang += f" +S {self._schedulers}:{self._schedulers}"
-        return self.home.environment() | {
+        environment = self.home.environment() | self._installation
+        return environment | {
             "ERL_CRASH_DUMP": f"{folder}/erl_crash.dump",
             "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the node, instead of a shell that waits for it
             "RABBITMQ_NODENAME": self.name,
