@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from yarl import URL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 __all__ = ["TASK_NAME", "Link", "Proxy"]
@@ -38,6 +39,8 @@ class Link:
             while data := await source.read(2**16):
                 if self.proxy.recording:
                     self.sent += data
+                if self.proxy.when_sent and self.proxy.when_sent[0][0] in data:
+                    self.proxy.when_sent.pop(0)[1]()
                 await self._wait(self.proxy.up)
                 for given, meant in self.proxy.replaced.items():
                     data = data.replace(given, meant)
@@ -121,6 +124,7 @@ class Proxy:
         refusing: new connections are reset.
         recording: whether links keep what clients send.
         replaced: bytes that clients send, and what the broker gets instead.
+        when_sent: bytes, and what is called when a client sends the first of them, which is used up then.
         whole_frames: whether clients get a frame only once all of it is there.
     """
 
@@ -132,6 +136,7 @@ class Proxy:
         self.slice_size: int | None = None
         self.refusing = False
         self.replaced: dict[bytes, bytes] = {}
+        self.when_sent: list[tuple[bytes, Callable[[], None]]] = []
         self.recording = recording
         self.whole_frames = whole_frames
         self.thaw()

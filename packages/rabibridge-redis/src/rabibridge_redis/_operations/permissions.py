@@ -20,8 +20,8 @@ _SESSION = (
     "xadd xread xtrim pexpire set del exists publish subscribe unsubscribe pubsub|numsub time hgetall hget hmget hkeys "
     "hset hdel hincrby spop zadd zrange zrem xrange xreadgroup xack xdel"
 )
-_SERVING = "xgroup|create xgroup|delconsumer xpending xclaim zpopmin sadd srem smembers incrby decrby"
-_OPERATING = "info config|get xlen xrevrange"
+_SERVING = "xgroup|create xgroup|delconsumer xpending xclaim zpopmin sadd srem smembers incrby decrby info"
+_OPERATING = "config|get xlen xrevrange"
 
 
 def acl_rules(role: str, namespace: str, services: Sequence[str] = ()) -> list[str]:

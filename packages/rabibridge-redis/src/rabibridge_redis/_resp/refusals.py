@@ -15,7 +15,7 @@ __all__ = ["ends_session", "is_blocked", "is_unknown_script", "log_in_error", "p
 
 _ENDS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "UNBLOCKED", "NOAUTH", "TRYAGAIN", "MOVED",
          "ASK")  # fmt: skip
-_TRY_AGAIN = ("LOADING", "MASTERDOWN", "BUSY", "ERR max number of clients")
+_TRY_AGAIN = ("BUSY", "ERR max number of clients")
 
 
 def _code(error: ReplyError) -> str:
@@ -46,10 +46,10 @@ def permission_error(error: ReplyError, what: str) -> ConfigurationError:
 def log_in_error(error: ReplyError, endpoint: Endpoint) -> ConfigurationError | ConnectionLostError:
     """Return the error for a log-in that was refused; ConnectionLostError if trying again may help."""
     text = str(error)
-    if text.startswith(_TRY_AGAIN):
-        return ConnectionLostError(f"{endpoint} refuses the connection: {text}", executed=False)
     if _code(error) in ("WRONGPASS", "NOAUTH"):
         return ConfigurationError(f"{endpoint} refuses the log-in: {text}")
+    if text.startswith(_TRY_AGAIN) or ends_session(error) or is_blocked(error):
+        return ConnectionLostError(f"{endpoint} refuses the connection: {text}", executed=False)
     if "unknown command" in text or _code(error) == "NOPROTO":
         return ConfigurationError(f"{endpoint} is too old: Redis 6.2 or Valkey is needed; it says {text!r}")
     return ConfigurationError(f"{endpoint} refuses the connection: {text}")

@@ -55,7 +55,8 @@ while #taken < want and looked < MOVED_AT_ONCE do
   end
 end
 while #taken < want and looked < MOVED_AT_ONCE do
-  local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', want - #taken, 'STREAMS', Q .. ':s', '>')
+  local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT',
+    math.min(want - #taken, MOVED_AT_ONCE - looked), 'STREAMS', Q .. ':s', '>')
   if not read then
     break
   end

@@ -30,6 +30,8 @@ __all__ = ["Session"]
 _log = get_logger(__name__)
 _ATTEMPT_TIMEOUT = 10.0
 _READ_AT_ONCE = 512
+_PAUSE_MAX, _MARGIN = 20.0, 10.0
+_SILENCE_MAX = 27.0
 _PATIENCE = 2.0
 """How many seconds :meth:`Session.close` waits for the server."""
 
@@ -40,6 +42,9 @@ class Session:
     Attributes:
         token: the name of the session, which cannot be guessed.
         serves: the queues that it takes requests from.
+        pause: for how many seconds a session that does nothing is silent: then its lease is extended. The server says
+            something in that time, too.
+        attempt_timeout: how many seconds it may take to open it, and again to set up what is used on it.
         lost: set when it is lost or closed.
         error: why; ``None`` before.
         blocked_for: not counted here: a server without memory refuses single requests.
@@ -56,10 +61,13 @@ class Session:
         self.lost = asyncio.Event()
         self.error: ConnectionLostError | None = None
         self._options = redis_settings(settings)
-        self.lease_ms = int(self._options.lease * 1000)
+        lease = self._options.lease
+        self.lease_ms = int(lease * 1000)
+        self.pause = min(max(lease / 3, lease - _MARGIN), _PAUSE_MAX)
+        self._patience = min(0.9 * lease, _SILENCE_MAX)
         self._database = endpoint.virtualhost.strip("/") or "0"
         self._script_keys: tuple[str, ...] = ("0", self.prefix)
-        self._timeout = min(settings.connect_timeout, _ATTEMPT_TIMEOUT)
+        self.attempt_timeout = min(settings.connect_timeout, _ATTEMPT_TIMEOUT)
         self._on_push: Callable[[bytes, bytes], None] = _ignore
         self._on_message: Callable[[bytes, bytes], None] = _ignore
         self._on_lost: Callable[[], None] | None = None
@@ -86,11 +94,11 @@ class Session:
             ConfigurationError: the server refuses permanently.
         """
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.attempt_timeout):
                 await self._connect()
                 await self._begin()
         except TimeoutError as error:
-            why = f"{self.endpoint} has not answered within {self._timeout:g} s"
+            why = f"{self.endpoint} has not answered within {self.attempt_timeout:g} s"
             raise ConnectionLostError(why, executed=False) from error
         except hiredis.ReplyError as error:
             raise log_in_error(error, self.endpoint) from error
@@ -190,7 +198,7 @@ class Session:
             ms, _, sequence = self._last_read.partition(b"-")
             link.send(_check, self, "XTRIM", inbox, "MINID", b"%b-%d" % (ms, int(sequence) + 1))
         link.send(
-            self._inbox_read, None, "XREAD", "COUNT", str(_READ_AT_ONCE), "BLOCK", str(self.lease_ms // 3),
+            self._inbox_read, None, "XREAD", "COUNT", str(_READ_AT_ONCE), "BLOCK", str(int(self.pause * 1000)),
             "STREAMS", inbox, self._last_read,
         )  # fmt: skip
 
@@ -220,15 +228,16 @@ class Session:
             self.lost.set()
 
     def check_silence(self, interval: float) -> None:
-        """Called every ``interval`` seconds: end the session if the server has said nothing for the time of the lease.
+        """Called every ``interval`` seconds: end the session if the server is silent, for almost the time of the lease.
 
-        Time in which this process stood still does not count: what was sent to it meanwhile is still to be read.
+        With the default lease that is 27 s, and it is never longer. Time in which this process stood still does not
+        count: what was sent to it meanwhile is still to be read.
         """
         for link in (self.commands, self._inbox):
             link.silent = 0 if link.has_heard else link.silent + 1
             link.has_heard = False
-            if link.silent * interval * 1000 > self.lease_ms:
-                self.fail(ConnectionLostError(f"{self.endpoint} has not answered for {self.lease_ms / 1000:g} s"))
+            if link.silent * interval >= self._patience:
+                self.fail(ConnectionLostError(f"{self.endpoint} has not answered for {link.silent * interval:g} s"))
 
     async def end_other(self, token: str, *queues: str) -> None:
         """Put back what another session has taken from ``queues``, and end it.

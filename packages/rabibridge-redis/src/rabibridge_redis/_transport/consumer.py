@@ -15,6 +15,7 @@ from rabibridge_core.errors import ContentRejectedError
 from rabibridge_redis._resp.refusals import is_blocked
 from rabibridge_redis._resp.wire import MalformedError, decode_request
 from rabibridge_redis._transport.delivery import Broadcast, Delivery
+from rabibridge_redis._transport.insisting import insist
 
 if TYPE_CHECKING:
     from rabibridge_core.errors import ConnectionLostError
@@ -56,8 +57,10 @@ class RedisConsumer:
         self._settled: list[bytes] = []
         self._asked = 0  # how many were asked for and have not come
         self._idle = False  # the server knows that there are places free
+        self._more = False  # it has told so before what was asked for came
         self._scheduled = False
         self._epoch = 0
+        self._state = _GONE
         self._nothing_asked = asyncio.Event()
         self._nothing_asked.set()
 
@@ -90,8 +93,12 @@ class RedisConsumer:
         self.spec = replace(self.spec, redeclare=False)  # only once: later the queue may be another worker's
         self._idle = False
         session.serves.add(self.spec.name)
-        session.run("join", _log_refusal, self.spec.name, self.spec.name, self.name, _ACTIVE)
+        self._join(session, _ACTIVE)
         self._schedule()
+
+    def _join(self, session: Session, state: str) -> None:
+        self._state = state
+        insist(session, lambda: self._state is state, "join", self.spec.name, self.name, state)
 
     def queue_deleted(self) -> None:
         """Called when the queue was deleted: what is in hand can be answered, and is in no queue."""
@@ -125,13 +132,13 @@ class RedisConsumer:
         session = self.session
         if session is not None:
             session.commands.unsubscribe(*(session.channel("b", key) for key in self.spec.routing_keys))
-            session.run("join", _log_refusal, self.spec.name, self.spec.name, self.name, _FINISHING)
+            self._join(session, _FINISHING)
             await self._nothing_asked.wait()
         self._leave_if_done()
 
     def wake(self) -> None:
         """Called when the server has something for a consumer with places free."""
-        self._idle = False
+        self._idle, self._more = False, bool(self._asked)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -156,7 +163,7 @@ class RedisConsumer:
             self._settled = []
             self._host.write_replies()  # they come first: what is settled does not run again
         if want:
-            self._asked = want
+            self._asked, self._more = want, False
             self._nothing_asked.clear()
         context = session, want, self._epoch, settled
         session.run("settle", self._taken, context, self.spec.name, self.name, want, *settled)
@@ -173,18 +180,16 @@ class RedisConsumer:
             self._loop.call_later(_RETRY, self._schedule)
         elif isinstance(reply, hiredis.ReplyError):
             _log.error(
-                "the server refuses to give requests from %r: %s",
-                self.spec.name,
-                reply,
+                "the server refuses to give requests from %r: %s", self.spec.name, reply,
                 extra=log_fields("queue.refused", queue=self.spec.name),
-            )
+            )  # fmt: skip
         elif reply == _LEASE_ENDED:
             self._host.lease_ended()
         elif reply == _NO_QUEUE:
             if epoch == self._epoch:
                 self._host.queue_gone(self)
         elif want:
-            self._idle = len(reply) < want
+            self._idle = len(reply) < want and not self._more
             if self.stopped:
                 if reply:
                     self._return([entry[0] for entry in reply], counted=False)
@@ -276,9 +281,8 @@ class RedisConsumer:
     def _return(self, ids: list[bytes], *, counted: bool) -> None:
         session = self.session
         if session is not None:
-            session.run(
-                "give_back", _log_refusal, self.spec.name, self.spec.name, self.name, "1" if counted else "0", *ids
-            )
+            epoch, again = self._epoch, "1" if counted else "0"
+            insist(session, lambda: self._epoch == epoch, "give_back", self.spec.name, self.name, again, *ids)
 
     def _leave_if_done(self) -> None:
         if self.busy or not self._nothing_asked.is_set():
@@ -286,15 +290,5 @@ class RedisConsumer:
         session = self.session
         if session is not None:
             self.flush()
-            session.run("join", _log_refusal, self.spec.name, self.spec.name, self.name, _GONE)
+            self._join(session, _GONE)
         self._host.forget(self)
-
-
-def _log_refusal(queue: str, reply: Any) -> None:
-    if isinstance(reply, hiredis.ReplyError):
-        _log.error(
-            "the server refuses what a worker of the queue %r asks for: %s",
-            queue,
-            reply,
-            extra=log_fields("queue.refused", queue=queue),
-        )

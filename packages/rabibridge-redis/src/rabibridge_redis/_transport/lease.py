@@ -10,6 +10,7 @@ import hiredis
 
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_redis._resp.refusals import is_blocked
 
 if TYPE_CHECKING:
     from rabibridge_redis._session.session import Session
@@ -52,17 +53,17 @@ class LeaseHolder(Protocol):
 
 
 async def keep_lease(holder: LeaseHolder) -> None:
-    """Do it as long as there is a session: every second for a worker, three times in a lease for a caller."""
+    """Do it as long as there is a session: every second for a worker, seldom for a caller, who looks after no queue."""
     while (session := holder.session) is not None:
         serving = {consumer.spec.name: consumer for consumer in holder.consumers if consumer.live}
         _look_after(holder, session, serving)
         waited = 0.0
-        while session.error is None and waited < (_INTERVAL if holder.consumers else session.lease_ms / 3000):
+        while session.error is None and waited < (_INTERVAL if holder.consumers else session.pause):
             with suppress(TimeoutError):  # a caller may become a worker meanwhile, which looks at once
                 async with asyncio.timeout(_INTERVAL):
                     await session.lost.wait()
             waited += _INTERVAL
-        session.check_silence(waited)
+            session.check_silence(_INTERVAL)
 
 
 def _look_after(holder: LeaseHolder, session: Session, serving: dict[str, RedisConsumer]) -> None:
@@ -74,6 +75,8 @@ def _maintained(context: tuple[LeaseHolder, Session, dict[str, RedisConsumer]], 
     holder, session, serving = context
     if session is not holder.session:
         return
+    if isinstance(reply, hiredis.ReplyError) and is_blocked(reply):
+        return  # it is extended; queues are looked after once the server has room
     if isinstance(reply, hiredis.ReplyError):
         _log.warning(
             "%s: the lease cannot be extended: %s",

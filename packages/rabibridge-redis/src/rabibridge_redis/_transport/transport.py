@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rabibridge_core._concurrency.background import CloseOnce, TaskSet
@@ -16,7 +17,8 @@ from rabibridge_redis._session.opener import RedisOpener
 from rabibridge_redis._transport.blocking import BlockedRequests, accepts_something
 from rabibridge_redis._transport.caller import RedisCaller
 from rabibridge_redis._transport.consumer import RedisConsumer
-from rabibridge_redis._transport.declaration import declare, delete_unused
+from rabibridge_redis._transport.declaration import declare, delete_unused, in_time
+from rabibridge_redis._transport.eviction import EvictionCheck
 from rabibridge_redis._transport.lease import keep_lease
 from rabibridge_redis._transport.replies import Replies
 
@@ -54,6 +56,7 @@ class RedisTransport(Replies):
             on_ready=self._ready, on_lost=self._lost, packages=("rabibridge_redis",),
         )  # fmt: skip
         self._blocking = BlockedRequests(name)
+        self._eviction = EvictionCheck(name)
         self._tasks = TaskSet()
         self._close_once = CloseOnce()
         self._maintaining: asyncio.Task[None] | None = None
@@ -188,6 +191,9 @@ class RedisTransport(Replies):
 
     async def _set_up(self, session: Session) -> None:
         """Open everything on a new session."""
+        await in_time(session, self._open_all(session))
+
+    async def _open_all(self, session: Session) -> None:
         session.receive(self._pushed, self._arrived, self._disconnect)
         last, self._newest = self._newest, session
         if last is not None:  # what it has taken goes to others at once
@@ -196,16 +202,7 @@ class RedisTransport(Replies):
             session.commands.subscribe(session.channel("b", self._control[0]))
         for consumer in list(self._consumers):
             if not consumer.stopped:
-                try:
-                    await self._open(consumer, session)
-                except ConfigurationError as error:
-                    consumer.error = error
-                    _log.error(
-                        "%s: %s",
-                        self.name,
-                        error,
-                        extra=log_fields("queue.refused", instance=self.name, queue=consumer.spec.name, error=error),
-                    )
+                await self._open_or_report(consumer, session)
 
     def _ready(self, _session: Session) -> None:
         """Called when a session that is set up counts as ready."""
@@ -216,6 +213,7 @@ class RedisTransport(Replies):
             self._maintaining = self._tasks.spawn(keep_lease(self), name=f"{self.name}-lease")
 
     async def _open(self, consumer: RedisConsumer, session: Session) -> None:
+        self._eviction.look(session)
         await declare(session, consumer.spec)
         keys = consumer.spec.routing_keys
         session.commands.subscribe(*(session.channel(kind, key) for kind in "bx" for key in keys))
@@ -271,18 +269,18 @@ class RedisTransport(Replies):
             self._tasks.spawn(self._open_again(consumer, session), name=f"{self.name}-declare")
 
     async def _open_again(self, consumer: RedisConsumer, session: Session) -> None:
+        with suppress(ConnectionLostError):  # the next session opens it
+            await self._open_or_report(consumer, session)
+
+    async def _open_or_report(self, consumer: RedisConsumer, session: Session) -> None:
         try:
             await self._open(consumer, session)
         except ConfigurationError as error:
             consumer.error = error
             _log.error(
-                "%s: %s",
-                self.name,
-                error,
+                "%s: %s", self.name, error,
                 extra=log_fields("queue.refused", instance=self.name, queue=consumer.spec.name, error=error),
-            )
-        except ConnectionLostError:
-            pass  # the next session opens it
+            )  # fmt: skip
 
     def lease_ended(self) -> None:
         """Called when others may have taken over what this session holds: begin another one."""
