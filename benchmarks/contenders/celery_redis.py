@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 _THREADS = 16
 _PATIENCE = 60.0
+_START_TIMEOUT = 240.0
 
 
 def _app(url: str, service: Service) -> tuple[Any, Any]:
     app = Celery("bench", broker=url, backend=url, set_as_current=False)
     app.conf.update(
-        worker_prefetch_multiplier=16, broker_connection_retry_on_startup=True, worker_hijack_root_logger=False
-    )
+        worker_prefetch_multiplier=16, broker_connection_retry_on_startup=True, worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,  # the line by which the worker says that it is ready would go to the log
+    )  # fmt: skip
 
     @app.task(name=f"bench.{service.name}")  # type: ignore[untyped-decorator]
     def echo(x: Any) -> Any:
@@ -72,10 +74,14 @@ async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     assert worker.stdout is not None
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_START_TIMEOUT):
             while (line := await worker.stdout.readline()) != b"ready\n":
                 if not line:
-                    raise RuntimeError("the worker of Celery did not start")
+                    raise RuntimeError(f"the worker of Celery ended with status {await worker.wait()}")
+    except TimeoutError as error:
+        worker.kill()
+        raise RuntimeError(f"the worker of Celery was not ready within {_START_TIMEOUT:g} s") from error
+    try:
         yield _Server()
     finally:
         worker.kill()
