@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -89,21 +92,21 @@ class Command(NamedTuple):
 
     def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
-        return subprocess.run(
-            self.line(*arguments),
+        return fork_server.run(
+            server_of_commands,
+            ["-m", "rabibridge", *arguments],
             cwd=self.folder,
             env=self.environment() | variables,
             input=stdin,
-            capture_output=True,
             text=True,
             timeout=180,
-            check=False,
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start it, with pipes for what it prints."""
-        return subprocess.Popen(
-            self.line(*arguments),
+        return fork_server.start(
+            server_of_commands,
+            ["-m", "rabibridge", *arguments],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,

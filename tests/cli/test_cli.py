@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -43,11 +46,9 @@ for level in ("DEBUG", "INFO", "WARNING", "ERROR"):
 @pytest.fixture
 def rabibridge(vhost_url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rabibridge", *args]
+        command = ["-m", "rabibridge", *args]
         environment = _env(vhost_url) | variables
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        return fork_server.run(server_of_commands, command, cwd=tmp_path, env=environment, text=True, timeout=60)
 
     return run
 
@@ -61,8 +62,10 @@ def serving(vhost_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def _serving(url: str, folder: Path, *targets: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "rabibridge", "run", *targets]
-    with subprocess.Popen(command, cwd=folder, env=_env(url), stderr=subprocess.PIPE, text=True) as process:
+    command = ["-m", "rabibridge", "run", *targets]
+    with fork_server.start(
+        server_of_commands, command, cwd=folder, env=_env(url), stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "serves" in line:
@@ -137,7 +140,7 @@ def test_run_uses_uvloop_where_it_is_installed_and_says_so(
     (tmp_path / "noise.py").write_text(NOISE)
     assert "event loop: uvloop" in rabibridge("run", "noise.py").stderr
     (tmp_path / "uvloop.py").write_text("raise ImportError('as if it were not installed')")  # found before the real one
-    ended = rabibridge("run", "noise.py")
+    ended = rabibridge("run", "noise.py", PYTHONPATH=str(tmp_path))  # a new interpreter, which has not imported uvloop
     assert "event loop: asyncio" in ended.stderr
     assert "heard at INFO" in ended.stderr
 

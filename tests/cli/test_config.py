@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
+
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 PASSWORD = "hunter2-s3cr3t"
@@ -61,14 +63,13 @@ class Config:
     def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         prefixes = ("RABIBRIDGE_", "RABBITMQ_", "CLOUDAMQP_", "COLUMNS")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
-        return subprocess.run(
-            [sys.executable, "-m", "rabibridge", *arguments],
+        return fork_server.run(
+            server_of_commands,
+            ["-m", "rabibridge", *arguments],
             cwd=self.folder,
             env=kept | variables,
-            capture_output=True,
             text=True,
             timeout=180,
-            check=False,
         )
 
     def json(self, *arguments: str, **variables: str) -> Any:

@@ -10,11 +10,12 @@ import pytest
 
 from rabibridge.cli.app import COMMANDS
 from rabibridge.cli.lazy import load_command
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rabibridge", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return fork_server.run(server_of_commands, ["-m", "rabibridge", *arguments], text=True, timeout=60)
 
 
 def test_every_command_is_listed_with_its_summary() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
+
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -37,10 +39,10 @@ def rabibridge(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RABI", "RABBIT"))}
 
     def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rabibridge", *arguments],
-            cwd=tmp_path, env=environment, input=given, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        command = ["-m", "rabibridge", *arguments]
+        return fork_server.run(
+            server_of_commands, command, cwd=tmp_path, env=environment, input=given, text=True, timeout=120
+        )
 
     return run
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,14 +21,8 @@ SECRET = "hunter2-s3cr3t ä"
 
 def run(*arguments: str, given: bytes = b"", **variables: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RABIBRIDGE_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "rabibridge", "secret", *arguments],
-        input=given,
-        env=kept | variables,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    command = ["-m", "rabibridge", "secret", *arguments]
+    done = fork_server.run(server_of_commands, command, input=given, env=kept | variables, timeout=60)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from tests.support import fork_server
+from tests.support.fork_server import server_of_pytest, server_of_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,25 +26,25 @@ def clean_environment(url: str | None = None) -> dict[str, str]:
 
 
 def run_python(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> str:
-    """Run Python to its end and return what it printed; fail with all of it where it fails."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
+    """Run Python to its end and return what it printed; fail with all of it where it fails. A warning is an error."""
+    done = fork_server.run(
+        server_of_pytest if arguments[:2] == ["-m", "pytest"] else server_of_scripts,
+        arguments,
         cwd=folder,
         env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
         text=True,
         timeout=TIMEOUT,
     )
     assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return str(done.stdout)
 
 
 @contextmanager
 def running(script: Path, environment: Mapping[str, str], arguments: Sequence[str] = ()) -> Iterator[None]:
     """Run a service beside the block: it has printed a line when this begins, and must end well on SIGTERM."""
-    program = subprocess.Popen(
-        [sys.executable, script.name, *arguments],
+    program = fork_server.start(
+        server_of_scripts,
+        [script.name, *arguments],
         cwd=script.parent,
         env=environment,
         stdin=subprocess.DEVNULL,

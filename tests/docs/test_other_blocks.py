@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,6 +15,8 @@ import pytest
 
 from rabibridge_core.settings import load_settings
 from tests.docs.blocks import ROOT, Block, blocks_of, documents
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,10 +74,7 @@ def test_shell_commands_are_well_formed(block: Block) -> None:
 
 @cache
 def _help(command: str) -> subprocess.CompletedProcess[str]:
-    program = "from rabibridge.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", program, command, "--help"], capture_output=True, text=True, timeout=60
-    )
+    return fork_server.run(server_of_commands, ["-m", "rabibridge", command, "--help"], text=True, timeout=60)
 
 
 @pytest.mark.parametrize(("block", "words"), COMMANDS)

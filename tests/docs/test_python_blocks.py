@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SERVICES = Path(__file__).with_name("services.py")
 BLOCKS = [block for document in documents() for block in blocks_of(document) if block.language in ("python", "py")]
+_WITHOUT = [word for name in ("benchmark", "cacheprovider", "faker", "xdist") for word in ("-p", f"no:{name}")]
+"""Options of pytest: plug-ins that readers need not have, and that take long to import."""
 PYTEST_INI = """\
 [pytest]
 asyncio_mode = auto
@@ -44,7 +46,7 @@ def test_it_runs(block: Block, tmp_path: Path, request: pytest.FixtureRequest) -
 
     with ExitStack() as stack:
         url = _provide(block, request, stack, tmp_path)
-        options = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if block.runner == "pytest" else ["-W", "error"]
+        options = ["-m", "pytest", "-q", *_WITHOUT] if block.runner == "pytest" else []
         given = {} if url is None else {"RABIBRIDGE_TEST_URL": url}
         printed = run_python([*options, program.name], tmp_path, clean_environment(url) | given)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ import pytest
 
 from tests.docs.blocks import blocks_of
 from tests.docs.processes import TIMEOUT, clean_environment, run_python
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,8 +33,8 @@ def _shown(command: str) -> str:
 @contextmanager
 def _serving(arguments: list[str], folder: Path, environment: Mapping[str, str], ready: str) -> Iterator[list[str]]:
     """Run a command that serves; wait until it has written ``ready``."""
-    program = subprocess.Popen(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+    program = fork_server.start(
+        server_of_commands, ["-m", *arguments], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
     )
     assert program.stderr is not None
     lines: list[str] = []
@@ -55,7 +56,7 @@ def test_from_the_first_service_to_the_gateway(tmp_path: Path, vhost_url: str) -
     for block in BLOCKS:
         if block.file is not None:
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
-    environment = clean_environment(vhost_url) | {"PYTHONUNBUFFERED": "1"}
+    environment = clean_environment(vhost_url)
     with _serving(["rabibridge", "run", "services.py"], tmp_path, environment, "serves 1 service"):
         assert run_python(["-m", "rabibridge", "call", "report", "7"], tmp_path, environment) == _shown(
             "rabibridge call report 7"

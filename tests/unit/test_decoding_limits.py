@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
 import sys
 import time
 import tracemalloc
@@ -24,6 +23,8 @@ from rabibridge_core._codec.msgpack_serializer import MsgpackSerializer
 from rabibridge_core._codec.receiving import LargeBodyError
 from rabibridge_core._protocol.large_bodies import off_loop
 from rabibridge_core.errors import ContentRejectedError, SerializationError
+from tests.support import fork_server
+from tests.support.fork_server import server_of_scripts
 from tests.unit.codec_support import REJECTED
 
 if TYPE_CHECKING:
@@ -119,9 +120,8 @@ def test_no_body_costs_more_than_256_mib_or_half_a_second_of_the_loop(name: str,
     file = tmp_path / "body"
     file.write_bytes(zstandard.ZstdCompressor(3).compress(make_body()))
     assert file.stat().st_size < 64 * 1024
-    run = subprocess.run(
-        [sys.executable, "-c", CHILD, content_type, str(file)], capture_output=True, text=True, check=True
-    )
+    run = fork_server.run(server_of_scripts, ["-c", CHILD, content_type, str(file)], text=True)
+    assert run.returncode == 0, run.stderr
     memory, kept_loop = map(float, run.stdout.split())
     assert memory < 256 * MIB
     assert kept_loop < 0.5

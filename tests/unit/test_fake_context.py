@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import subprocess
-import sys
 import threading
 import unittest
 import warnings
@@ -21,6 +19,8 @@ from hypothesis import strategies as st
 
 from rabibridge import ConfigurationError, ConnectionLostError, RMQClient, RMQServer
 from rabibridge_testing import FakeBroker, current_fake_broker, fake_broker_context
+from tests.support import fork_server
+from tests.support.fork_server import server_of_pytest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -214,10 +214,12 @@ def test_four(fake_broker):
 def run_pytest(folder: Path, ini: str, *options: str) -> str:
     (folder / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\n{ini}")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "RABIBRIDGE"))}
-    less = [word for name in ("asyncio", "benchmark", "cacheprovider", "xdist") for word in ("-p", f"no:{name}")]
-    command = [sys.executable, "-m", "pytest", "-q", *less, *options]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
-    return done.stdout + done.stderr
+    less = [
+        word for name in ("asyncio", "benchmark", "cacheprovider", "faker", "xdist") for word in ("-p", f"no:{name}")
+    ]
+    command = ["-m", "pytest", "-q", *less, *options]
+    done = fork_server.run(server_of_pytest, command, cwd=folder, env=environment, text=True, timeout=250)
+    return f"{done.stdout}{done.stderr}"
 
 
 def test_strict_mode_of_the_fixture(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import fork_server
+from tests.support.fork_server import server_of_pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,7 +33,7 @@ def test_it(fake_broker):
     assert asyncio.run(call()) == 42
     assert [call.service for call in fake_broker.calls] == ["double"]
 """
-_LESS = [word for name in ("asyncio", "benchmark", "cacheprovider", "xdist") for word in ("-p", f"no:{name}")]
+_LESS = [word for name in ("asyncio", "benchmark", "cacheprovider", "faker", "xdist") for word in ("-p", f"no:{name}")]
 _IMPORT = "from rabibridge_testing import fake_broker\n"
 
 
@@ -55,8 +58,8 @@ def test_the_fixture_works(tmp_path: Path, loads: str, conftest: str) -> None:
     if loads == "none":
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     options = ["-p", "no:rabibridge_testing"] if loads == "others" else []
-    command = [sys.executable, "-m", "pytest", "-q", *_LESS, *options]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250)
+    command = ["-m", "pytest", "-q", *_LESS, *options]
+    done = fork_server.run(server_of_pytest, command, cwd=tmp_path, env=environment, text=True, timeout=250)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 

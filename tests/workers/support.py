@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing._servers.reaper import Reaper
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
 from tests.support.proc import children_of
 
 if TYPE_CHECKING:
@@ -163,12 +165,21 @@ class Program:
         log = self.folder / f"log-{self._count}.txt"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RABIBRIDGE_")}
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*(() if terminal is None else _TAKES_TERMINAL), *prefix, sys.executable, *arguments],
-                cwd=self.folder, env=kept | {"RABIBRIDGE_URL": self.url} | (variables or {}),
-                stdin=subprocess.DEVNULL if terminal is None else terminal, stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
+            options: dict[str, Any] = {
+                "cwd": self.folder,
+                "env": kept | {"RABIBRIDGE_URL": self.url} | (variables or {}),
+                "stdin": subprocess.DEVNULL if terminal is None else terminal,
+                "stdout": output,
+                "stderr": output,
+                "start_new_session": True,
+            }
+            if prefix or terminal is not None or arguments[:2] != ("-m", "rabibridge"):
+                takes = () if terminal is None else _TAKES_TERMINAL
+                process: subprocess.Popen[Any] = subprocess.Popen(
+                    [*takes, *prefix, sys.executable, *arguments], **options
+                )
+            else:
+                process = fork_server.start(server_of_commands, arguments, **options)
         self._reaper.watch_group(process.pid)
         started = Supervised(process, log)
         try:

@@ -9,7 +9,6 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from rabibridge import RMQClient
@@ -201,14 +200,11 @@ async def test_a_port_that_is_taken_and_a_missing_distribution_are_said_at_once(
         assert "install rabibridge-rabbitmq[prometheus]" in running.log
 
 
-@pytest.mark.parametrize(
-    ("host", "status"), [("127.0.0.1:1", 200), ("localhost", 200), ("[::1]:1", 200), ("evil.test", 421), ("", 421)]
-)
-async def test_a_name_that_points_to_the_loopback_address_gets_nothing(
-    program: Program, host: str, status: int
-) -> None:
+async def test_a_name_that_points_to_the_loopback_address_gets_nothing(program: Program) -> None:
+    hosts = {"127.0.0.1:1": 200, "localhost": 200, "[::1]:1": 200, "evil.test": 421, "": 421}
     with program.command("services.py", "--workers", "1", "--metrics-port", "0") as running:
         port = await _port(running)
-        for path in ("/metrics", "/healthz"):
-            found, text = await get(port, path, {"Host": host})
-            assert found == status, text
+        for host, status in hosts.items():
+            for path in ("/metrics", "/healthz"):
+                found, text = await get(port, path, {"Host": host})
+                assert found == status, (host, text)

@@ -6,14 +6,16 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
 from tests.support.waiting import soon, until
 from tests.workers.support import alive, children_of
 
 if TYPE_CHECKING:
+    import subprocess
+
     from rabibridge import RMQClient
     from tests.workers.support import Program
 
@@ -37,11 +39,9 @@ register_call(executor="process", fetch_size=1)(crunch)
 
 
 def _dump(program: Program, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rabibridge", "workers", "dump", "--timeout", "30", *arguments],
-        cwd=program.folder, env=os.environ | {"RABIBRIDGE_URL": program.url},
-        capture_output=True, text=True, check=False, timeout=180,
-    )  # fmt: skip
+    command = ["-m", "rabibridge", "workers", "dump", "--timeout", "30", *arguments]
+    environment = os.environ | {"RABIBRIDGE_URL": program.url}
+    return fork_server.run(server_of_commands, command, cwd=program.folder, env=environment, text=True, timeout=180)
 
 
 async def test_a_supervisor_and_the_command_show_what_all_workers_run(program: Program, client: RMQClient) -> None:
