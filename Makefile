@@ -97,7 +97,7 @@ chaos: $(TESTS_STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	CHAOS_FULL=1 $(PYTEST) tests/chaos $(ARGS)
 
 soak: $(STAMP)  ## Random faults for ten minutes; longer, with a seed: ARGS='3600 --seed 7'
-	@$(BIN)/python -m tools.soak $(ARGS)
+	@CHAOS_FULL=1 $(BIN)/python -m tools.soak $(ARGS)
 
 stream-memory: $(STAMP)  ## Stream 1 GiB in four ways, with 32 MiB for each side; ARGS='64 random' for less
 	@$(BIN)/python -m tools.stream_memory $(ARGS)

@@ -103,6 +103,8 @@ class ChaosBroker:
     Virtual hosts and the user outlive a restart of the broker.
     """
 
+    settling = 20.0
+
     def __init__(self, node: Broker) -> None:
         self.node = node
         self.user = f"chaos-{secrets.token_hex(4)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import secrets
 import time
@@ -26,6 +27,8 @@ GRACE = 10.0
 PLENTY = 60.0
 """Time for a call in seconds, that no fault of these tests takes."""
 _SHOWN = 12
+_PACE = 1 if os.environ.get("CHAOS_FULL") == "1" else 3
+"""How many times as long as in ``make chaos`` a call works: as many are under way, on a third of the CPU time."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Plan:
     """A kind of call: which service, how long it works, and what is asked of its delivery."""
 
     service: str
-    seconds: tuple[float, float] = (0.05, 0.5)
+    seconds: tuple[float, float] = (0.05 * _PACE, 0.5 * _PACE)
     timeout: float | None = PLENTY
     kind: Literal["async", "sync"] = "async"
     at_most_once: bool = False
@@ -54,11 +57,11 @@ class Plan:
 
 ECHO = Plan("echo", (0, 0))
 WORK = Plan("work")
-ONCE = Plan("once", timeout=5.0, at_most_once=True)
+ONCE = Plan("once", (0.05, 0.5), timeout=5.0, at_most_once=True)
 SAFE = Plan("safe", idempotent=True)
 KEYED = Plan("work", idempotent=True, asked=True)
 LASTING = Plan("work", persistent=True)
-THREAD = Plan("thread", (0.02, 0.2), kind="sync")
+THREAD = Plan("thread", (0.02 * _PACE, 0.2 * _PACE), kind="sync")
 
 
 @dataclass(slots=True)

@@ -10,13 +10,14 @@ from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.settings import load_settings
 from rabibridge_redis._resp.link import Link
 from rabibridge_redis._session.log_in import Login, checked_settings, log_in
+from rabibridge_redis.settings import RedisSettings
 from tests.chaos.broker import Census
 from tools.redis_server import PrivateRedis
 
 __all__ = ["ChaosRedis"]
 
 _DATABASES = 64
-_LOOK = 0.1
+_LOOK = 0.25
 _LINKS = 2
 """How many connections a client or a worker has."""
 
@@ -26,6 +27,9 @@ class ChaosRedis:
 
     It writes each command to its disk before it answers, so that what was accepted outlives it.
     """
+
+    settling = RedisSettings().lease + 20.0
+    """What is sent to a session is kept until its lease ends, even where its process was killed."""
 
     def __init__(self) -> None:
         self.user = f"chaos-{secrets.token_hex(4)}"

@@ -35,8 +35,8 @@ __all__ = ["MIX", "Rig"]
 
 MIX = (ECHO, WORK, WORK, SAFE, ONCE, THREAD)
 """What the load consists of where a test does not care."""
-_SETTLING = 20.0
-"""How long the broker and the workers may take to be as they were before, in seconds."""
+_LOOK = 0.1
+"""How long to wait before the next look at what the broker does not tell, in seconds."""
 _LAZY_TASKS = 2
 """Tasks that a worker has more, once it has opened the channel for what it puts aside."""
 
@@ -57,9 +57,11 @@ class FaultyBroker(Protocol):
 
     Attributes:
         password: the password of the user, which must not be in any log.
+        settling: how long it may take to be as it was before, in seconds.
     """
 
     password: str
+    settling: float
 
     async def vhost(self) -> str:
         """Return a virtual host that nobody has used."""
@@ -229,7 +231,7 @@ class Rig(Generic[BrokerT]):
         more = len(self.clients) - self._clients_before  # each has a connection, a queue for replies and its consumer
         channels = before.channels + more + (len(self.workers) if spare_channels is None else spare_channels)
         wanted = (before.connections + more, before.consumers + more, before.exclusive + more, left, 0)
-        give_up = time.monotonic() + _SETTLING
+        give_up = time.monotonic() + self.chaos_broker.settling
         while True:
             seconds = max(0.0, give_up - time.monotonic())
             now = await self.chaos_broker.census(
@@ -240,6 +242,7 @@ class Rig(Generic[BrokerT]):
                 return ""
             if not seconds:
                 break
+            await asyncio.sleep(_LOOK)  # nothing tells when the consumers and queues of others are gone
         states = [await worker.state() for worker in self.workers]
         return f"before: {before}\nnow: {now}\nworkers: {states}"
 

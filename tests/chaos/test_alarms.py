@@ -12,7 +12,7 @@ from tests.chaos.ledger import ECHO, SAFE, THREAD, WORK
 if TYPE_CHECKING:
     from tests.chaos.rig import Rig
 
-SHORT = replace(WORK, timeout=1.5)
+SHORT = replace(WORK, seconds=(0.05, 0.5), timeout=1.5)
 
 
 async def test_memory_alarm(rig: Rig) -> None:

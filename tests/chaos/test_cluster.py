@@ -46,6 +46,7 @@ def may_end() -> dict[Plan, tuple[type[BaseException], ...]]:
     return ends
 
 
+_LOOK = 0.2
 _HELD = ("messages_ready", "messages_unacknowledged")
 
 
@@ -75,6 +76,7 @@ class ChaosCluster(ChaosBroker):
             quiet = there == (left, {}, connections) and census.channels <= channels
             if quiet or time.monotonic() > give_up:
                 return census
+            await asyncio.sleep(_LOOK)  # nothing tells when it is so
 
     async def _count(self, vhost: str) -> Census:
         queues = await self._list("list_queues", "--vhost", vhost, "name", *_HELD, "exclusive")
@@ -120,13 +122,13 @@ async def test_a_node_is_killed_and_comes_back(
     # The first takes a client, a worker and the leaders of the queues with it. The second leaves the queues to the
     # first, which is back by then, and to one other: that they go on shows that it has all it missed.
     for killed in (0, 2):
-        await until_true(lambda: chaos_broker.whole(rig.vhost))
+        await until_true(lambda: chaos_broker.whole(rig.vhost), pause=_LOOK)
         await asyncio.to_thread(own_cluster.kill, killed)
         await stayed.flows(1000)
         await moved.flows()
         await asyncio.to_thread(own_cluster.start, killed)
         await moved.flows()
-    await until_true(lambda: chaos_broker.whole(rig.vhost))
+    await until_true(lambda: chaos_broker.whole(rig.vhost), pause=_LOOK)
     await rig.check(errors=may_end())
     assert near.health()
     assert far.health()
@@ -148,7 +150,7 @@ async def test_streams_and_uploads_between_nodes(
     assert await Uploads(client, 2000).complete() == {rig.workers[0].pid}
 
     for killed, error in ((0, StreamError), (1, ConnectionLostError)):
-        await until_true(lambda: chaos_broker.whole(rig.vhost))
+        await until_true(lambda: chaos_broker.whole(rig.vhost), pause=_LOOK)
         plain, resumed = (
             Reader(client, "stream", 2 * killed, ENDLESS),
             Reader(client, "resumable", 1 + 2 * killed, MANY),
@@ -160,7 +162,7 @@ async def test_streams_and_uploads_between_nodes(
         assert len(resumed.items) == MANY
         await all_stopped(rig, plain.call_id, resumed.call_id, *uploads.call_ids)
         await asyncio.to_thread(own_cluster.start, killed)
-    await until_true(lambda: chaos_broker.whole(rig.vhost))
+    await until_true(lambda: chaos_broker.whole(rig.vhost), pause=_LOOK)
     await rig.check()
 
 

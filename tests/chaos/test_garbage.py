@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.chaos.rig import Rig
 
 FULL = os.environ.get("CHAOS_FULL") == "1"
-COUNT = 100_000 if FULL else 20_000
+COUNT = 100_000 if FULL else 4_000
 PATIENCE = 400.0
 
 

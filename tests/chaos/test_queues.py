@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.chaos.rig import Rig
     from tests.support.processes import Process
 
-SHORT = replace(WORK, timeout=5.0)
+SHORT = replace(WORK, seconds=(0.05, 0.5), timeout=5.0)
 QUEUE = "rpc_async_work"
 GONE = {SHORT: (CallTimeoutError, NoRouteError)}
 """Calls that were in a queue that is deleted are gone with it; while there is none, there is no route."""

@@ -30,7 +30,7 @@ PLANS = (ECHO, WORK, SAFE, KEYED, LASTING, THREAD, ONCE)
 UNKNOWN = {ONCE: (ConnectionLostError, CallTimeoutError)}
 BROKEN = {**dict.fromkeys((ECHO, WORK, LASTING, THREAD), (ConnectionLostError,)), **UNKNOWN}
 """Calls that are not idempotent end when the connection does; idempotent ones must have their result."""
-SHORT = replace(WORK, timeout=1.5)
+SHORT = replace(WORK, seconds=(0.05, 0.5), timeout=1.5)
 
 
 @pytest.fixture(scope="module")

@@ -56,8 +56,8 @@ async def until(condition: Callable[[], bool]) -> None:
     await until_true(look)
 
 
-async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until the answer is yes."""
+async def until_true(condition: Callable[[], Awaitable[bool]], *, pause: float = 0.02) -> None:
+    """Ask until the answer is yes, with so many seconds between two questions."""
     async with asyncio.timeout(2 * PATIENCE):
         while not await condition():  # noqa: ASYNC110 - what is waited for happens elsewhere and gives no notice
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)

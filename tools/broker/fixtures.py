@@ -66,7 +66,7 @@ def own_node(_shared_own_node: Broker) -> Broker:
     return _shared_own_node
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _shared_own_cluster() -> Iterator[PrivateCluster]:
     cluster = provide_cluster()
     if cluster is None:
@@ -79,7 +79,7 @@ def _shared_own_cluster() -> Iterator[PrivateCluster]:
 def own_cluster(_shared_own_cluster: PrivateCluster) -> PrivateCluster:
     """A cluster of three nodes, each of which the test may kill and start; all run when the test begins.
 
-    Tests use it one after the other: ``fresh_vhost()`` gives each of them a virtual host of its own.
+    The tests of a file use it one after the other: ``fresh_vhost()`` gives each of them a virtual host of its own.
     """
     _shared_own_cluster.start()
     return _shared_own_cluster
