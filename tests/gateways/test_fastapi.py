@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from httpx import ASGITransport, AsyncClient
 
 from rabibridge import (
     AccessDeniedError,
+    CallLogFilter,
     CallTimeoutError,
     ConfigurationError,
     ConnectionLostError,
@@ -157,6 +159,33 @@ def test_deadline_class_and_headers_of_the_request(fake_broker: FakeBroker) -> N
         assert (capped["criticality"], capped["headers"]) == (None, {})
         wrong = browser.get("/told", headers={"Request-Timeout": "soon"})
         assert (wrong.status_code, wrong.json()["code"]) == (400, "deadline")
+
+
+def test_lines_of_a_request_have_its_id(handlers: Handlers, caplog: pytest.LogCaptureFixture) -> None:
+    own = FastAPI()
+    gateway.install(own)
+
+    @own.get("/async")
+    async def logs() -> None:
+        log.warning("logged")
+
+    @own.get("/thread")
+    def logs_too() -> None:
+        log.warning("logged")
+
+    log, call_filter = logging.getLogger("tests.shop"), CallLogFilter()
+    caplog.handler.addFilter(call_filter)
+    try:
+        with TestClient(own) as browser:
+            for path in ("/async", "/thread"):
+                for request_id in ("from-a-proxy", "two words"):
+                    browser.get(path, headers={"X-Request-ID": request_id})
+    finally:
+        caplog.handler.removeFilter(call_filter)
+    ids = [vars(record)["rb_request_id"] for record in caplog.records if record.getMessage() == "logged"]
+    assert ids[0::2] == ["from-a-proxy"] * 2
+    assert len({*ids[1::2]}) == 2
+    assert not {"", "two words"} & {*ids}
 
 
 def test_the_deadline_of_the_request_ends_its_calls(handlers: Handlers) -> None:

@@ -2,8 +2,7 @@
 
 The secrets are marks that stand nowhere else. Whatever can be seen is searched for them: logs of all libraries at DEBUG
 with the debug mode of asyncio, errors with the variables of their frames, reprs, pickles, error replies, what workers
-tell about themselves, the dashboard, and the output of the command. Spans and metrics, once there are any, are given to
-the :class:`Watch` of these tests as well.
+tell about themselves, spans, metrics, the dashboard, and the output of the command.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.trace import SpanKind
+from prometheus_client import CollectorRegistry, generate_latest
 from starlette.testclient import TestClient
 from yarl import URL
 
@@ -27,10 +28,12 @@ from rabibridge.dashboard import Dashboard
 from rabibridge.sync import Client
 from rabibridge_core.settings import Secret, load_settings
 from rabibridge_core.settings.overview import overview
+from rabibridge_telemetry.prometheus import RabiBridgeCollector
 from tests.rabbitmq.support import Gate, ctl
 from tests.security.watch import PASSWORD, SIGNING_KEY, Watch
 from tests.support.proc import children_of
 from tests.support.proxy import Proxy
+from tests.support.telemetry import collected
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
@@ -120,6 +123,10 @@ async def test_calls_that_fail(
     stage: Stage, users: Users, governed: Broker, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RABIBRIDGE_SIGNING_KEY", SIGNING_KEY)
+    monkeypatch.setenv("RABIBRIDGE_OPENTELEMETRY", "true")
+    exported, registry = collected(), CollectorRegistry()
+    exported.clear()
+    registry.register(RabiBridgeCollector())
     asyncio.get_running_loop().set_debug(True)
     limited = await users.add(".*", ".*", ".*")
     name = str(URL(limited).user)
@@ -157,6 +164,15 @@ async def test_calls_that_fail(
         await _fails(watch, "password changed", client.remote_call(failing, (), timeout=3))
         for one in (client, unsigned, server):
             _shows_itself(watch, "at the end", one)
+        metrics = generate_latest(registry).decode()
+    assert {span.kind for span in exported.spans} >= {SpanKind.CLIENT, SpanKind.SERVER}
+    assert any(span.events for span in exported.spans)
+    assert failing in metrics
+    for span in exported.spans:
+        watch.text(f"span {span.name}", span.to_json())
+    for side in ("client", "server"):
+        watch.text(f"metrics of OpenTelemetry, {side}", repr(exported.points(f"rpc.{side}.call.duration")))
+    watch.text("metrics for Prometheus", metrics)
 
 
 async def _fails(watch: Watch, place: str, call: Awaitable[Any]) -> None:

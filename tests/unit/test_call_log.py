@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge import CallLogFilter, RMQClient
+from rabibridge import CallLogFilter, ConfigurationError, RMQClient, request_scope
 from rabibridge_core import current_call
 from rabibridge_core._observability import call_log
 from rabibridge_core._reporting.json_log import JsonLogFormatter
@@ -101,14 +101,44 @@ async def test_lines_of_a_handler_name_their_call(fake_broker: FakeBroker, lines
             pass
     log.info("outside")
     for text in ("in async", "in to_thread", "in a task"):
-        assert lines.of(text) == ("loop", ids["loop"], 1)
+        assert lines.of(text) == ("loop", ids["loop"], 1, "")
     for text in ("in a thread", "in a thread of its own"):
-        assert lines.of(text) == ("thread", ids["thread"], 1)
+        assert lines.of(text) == ("thread", ids["thread"], 1, "")
     assert lines.of("before a yield")[:2] == lines.of("after a yield")[:2]
     assert [lines.of(text)[0] for text in ("before a yield", "in a sync generator", "in a broadcast")] == [
         "items", "sync_items", "shout",
     ]  # fmt: skip
-    assert lines.of("read by the caller") == lines.of("outside") == ("", "", 0)
+    assert lines.of("read by the caller") == lines.of("outside") == ("", "", 0, "")
+
+
+async def test_lines_of_a_request_have_its_id(fake_broker: FakeBroker, lines: Lines) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    async def inner() -> str:
+        with request_scope(request_id="inner"):
+            log.info("in a handler")
+            with request_scope():
+                log.info("in a nested block")
+        return current_call().id
+
+    fake_broker.add_service(inner)
+    async with RMQClient() as client:
+        with request_scope(request_id="web-1"):
+            call_id = await client.call(inner)
+            await asyncio.create_task(asyncio.to_thread(log.info, "in a task of the request"))
+    with request_scope(headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}):
+        log.info("of a trace")
+    with request_scope():
+        log.info("first of its own")
+        log.info("second of its own")
+    for text in ("in a handler", "in a nested block"):
+        assert lines.of(text) == ("inner", call_id, 1, "inner")
+    assert lines.of("in a task of the request") == ("", "", 0, "web-1")
+    assert lines.of("of a trace")[3] == trace
+    assert lines.of("first of its own")[3] == lines.of("second of its own")[3] != ""
+    for wrong in ("", "two words", "a\nb", "é", "x" * 129):
+        with pytest.raises(ConfigurationError, match="request_id"), request_scope(request_id=wrong):
+            pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="child processes of services need POSIX")

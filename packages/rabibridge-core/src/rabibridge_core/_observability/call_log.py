@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from rabibridge_core._observability.call_context import CurrentCall, current_call_var
+from rabibridge_core._observability.request_scope import RequestScope
 from rabibridge_core._reporting.error_text import printable
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CALL_FIELDS", "CallLogFilter", "add_log_fields", "call_fields"]
 
-CALL_FIELDS = ("rb_service", "rb_call_id", "rb_attempt")
+CALL_FIELDS = ("rb_service", "rb_call_id", "rb_attempt", "rb_request_id")
 _further: list[Callable[[], Mapping[str, object]]] = []
 
 
@@ -25,7 +26,8 @@ class CallLogFilter(logging.Filter):
     async functions and the tasks that they start, in functions that run in threads or in child processes, in
     generators, providers and broadcasts; in threads that a handler starts by itself, with
     :meth:`CurrentCall.run_in_thread` or :meth:`CurrentCall.bind`. A record that is written elsewhere gets empty text
-    and 0, so that a format may name the fields. Values that a record has already are kept, and no record is dropped.
+    and 0, so that a format may name the fields. ``rb_request_id`` is the id of the web request that a gateway answers,
+    or of the block of :func:`request_scope`. Values that a record has already are kept, and no record is dropped.
 
     Add it to handlers, not to loggers: a filter of a logger does not see the records of the loggers below it. Before a
     ``QueueHandler``, add it to that one, which runs in the thread that logs.
@@ -39,19 +41,22 @@ class CallLogFilter(logging.Filter):
         known.setdefault("rb_service", "")
         known.setdefault("rb_call_id", "")
         known.setdefault("rb_attempt", 0)
+        known.setdefault("rb_request_id", "")
         return True
 
 
 def call_fields() -> dict[str, object]:
     """Return the fields of the call that is being processed here, and those of :func:`add_log_fields`."""
-    call = current_call_var.get()
+    scope = current_call_var.get()
     fields: dict[str, object] = {}
-    if isinstance(call, CurrentCall):
-        fields = {
-            "rb_service": call.service,
-            "rb_call_id": printable(call.correlation_id),
-            "rb_attempt": call.attempt,
-        }
+    if isinstance(scope, RequestScope):
+        fields["rb_request_id"] = scope.request_id
+        while isinstance(scope, RequestScope):
+            scope = scope.outer
+    if isinstance(scope, CurrentCall):
+        fields["rb_service"] = scope.service
+        fields["rb_call_id"] = printable(scope.correlation_id)
+        fields["rb_attempt"] = scope.attempt
     for source in _further:
         fields.update(source())
     return fields

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from rabibridge_core._clock import monotonic
 from rabibridge_core._concurrency.durations import as_seconds
@@ -18,16 +20,22 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import Headers
 
-__all__ = ["RequestScope", "request_scope"]
+__all__ = ["RequestScope", "is_request_id", "request_scope"]
+
+_ID_MAX = 128
+_REQUEST_ID = re.compile(rf"[!-~]{{1,{_ID_MAX}}}")
 
 
 class RequestScope(CallScope):
     """A request of another protocol: calls made for it inherit its deadline, its class and some headers.
 
     It never gives more than the scope around it: its deadline is the earlier one of both.
+
+    Attributes:
+        outer: the call that is being processed, or the request, inside of which this one began; ``None``: neither.
     """
 
-    __slots__ = ("_criticality", "passed_on")
+    __slots__ = ("_criticality", "_request_id", "outer", "passed_on")
 
     what = "the request that is being answered here"
 
@@ -36,12 +44,18 @@ class RequestScope(CallScope):
         timeout: float | timedelta | None = None,
         criticality: str | None = None,
         headers: Headers | None = None,
+        request_id: str | None = None,
     ) -> None:
         """Check the arguments, which :func:`request_scope` describes, and start the time."""
         super().__init__()
         outer = current_call_var.get()
         if outer is not None and outer.over:
             outer = None
+        if request_id is not None and not is_request_id(request_id):
+            raise ConfigurationError(
+                f"request_id is {repr(request_id)[:80]}; it must have 1 to {_ID_MAX} visible ASCII characters"
+            )
+        self.outer, self._request_id = outer, request_id
         if criticality is not None and not is_class_name(criticality):
             raise ConfigurationError(f"criticality is {repr(criticality)[:80]}; it must be the name of a class")
         if criticality is None and outer is not None:
@@ -67,6 +81,19 @@ class RequestScope(CallScope):
         self.ends_at = ends_at if self.ends_at is None else min(ends_at, self.ends_at)
 
     @property
+    def request_id(self) -> str:
+        """The id of the request in the log; one that nobody gave is that of the request around it, or of its trace."""
+        if self._request_id is None:
+            trace = self.passed_on.get("traceparent")
+            if isinstance(self.outer, RequestScope):
+                self._request_id = self.outer.request_id
+            elif isinstance(trace, str) and len(parts := trace.split("-")) >= 4 and is_request_id(parts[1]):
+                self._request_id = parts[1]
+            else:
+                self._request_id = secrets.token_hex(8)
+        return self._request_id
+
+    @property
     def criticality(self) -> str | None:
         """The class of criticality that calls made in it inherit; ``None``: none."""
         return self._criticality
@@ -77,12 +104,18 @@ class RequestScope(CallScope):
         return self.passed_on
 
 
+def is_request_id(text: object) -> TypeGuard[str]:
+    """Tell whether a text can be the id of a request."""
+    return isinstance(text, str) and _REQUEST_ID.fullmatch(text) is not None
+
+
 @contextmanager
 def request_scope(
     *,
     timeout: float | timedelta | None = None,
     criticality: str | None = None,
     headers: Headers | None = None,
+    request_id: str | None = None,
 ) -> Iterator[None]:
     """Let every call that is made in a ``with`` block inherit a deadline, a class and headers, by whatever client.
 
@@ -101,11 +134,14 @@ def request_scope(
         timeout: the time for all calls together, in seconds or as a timedelta; ``None``: no limit.
         criticality: the class of calls that name none; ``None``: none.
         headers: headers of every call.
+        request_id: the id of the request in the log, to which :class:`CallLogFilter` adds it as ``rb_request_id``;
+            ``None``: that of the block around it, or of the trace in ``headers``, or else a random one.
 
     Raises:
-        ConfigurationError: ``timeout`` is no time, ``criticality`` is no name of a class, or a header is not allowed.
+        ConfigurationError: ``timeout`` is no time, ``criticality`` is no name of a class, a header is not allowed, or
+            ``request_id`` is no text of 1 to 128 visible ASCII characters.
     """
-    scope = RequestScope(timeout, criticality, headers)
+    scope = RequestScope(timeout, criticality, headers, request_id)
     token = current_call_var.set(scope)
     try:
         yield

@@ -14,7 +14,7 @@ from rabibridge._gateway.problems import Problem, log_problem, problem_for, prob
 from rabibridge._gateway.request_headers import header, parse_timeout, passed_headers
 from rabibridge._gateway.statuses import Answer
 from rabibridge_core._observability.call_context import current_call_var
-from rabibridge_core._observability.request_scope import RequestScope
+from rabibridge_core._observability.request_scope import RequestScope, is_request_id
 from rabibridge_core.errors import ConfigurationError, ServiceError
 
 if TYPE_CHECKING:
@@ -205,8 +205,12 @@ class GatewayCore:
             named = header(headers, self._criticality_header)
             criticality = named if named in self._criticalities else None
         limits = [seconds for seconds in (wanted, self._timeout) if seconds is not None]
+        request_id = header(headers, "x-request-id")
         inherited = RequestScope(
-            min(limits) if limits else None, criticality, passed_headers(headers, self._forward_headers)
+            min(limits) if limits else None,
+            criticality,
+            passed_headers(headers, self._forward_headers),
+            request_id if is_request_id(request_id) else None,
         )
         exchange = None
         if scope["type"] == "http":
