@@ -6,10 +6,13 @@ import asyncio
 from secrets import token_hex
 
 import httpx
+import pytest
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.trace import SpanKind
 
+from rabibridge_core import current_call
 from rabibridge_core.rpc import RpcClient, RpcServer
+from rabibridge_core.settings import load_settings
 from tests.support.telemetry import collected, traced_settings
 from tests.support.waiting import until
 
@@ -61,3 +64,35 @@ async def test_http_requests_of_a_function_are_children_of_its_span() -> None:
                 assert sent == f"00-{served.context.trace_id:032x}-{request.context.span_id:016x}-{sent[-2:]}"
     finally:
         instrumentor.uninstrument()
+
+
+async def test_the_instrumentor_of_redis_sees_the_commands_of_a_function_and_none_of_ours(redis_url: str) -> None:
+    redis = pytest.importorskip("redis.asyncio")
+    from opentelemetry.instrumentation.redis import RedisInstrumentor
+
+    spans = collected()
+    settings = load_settings(url=redis_url, options={"opentelemetry": True})
+
+    async def reads_a_key() -> int:
+        async with redis.from_url(redis_url) as own:
+            await own.get("a key")
+        return len([name for name in current_call().headers if name.lower() == "traceparent"])
+
+    instrumentor = RedisInstrumentor()
+    instrumentor.instrument()
+    try:
+        server = RpcServer(settings=settings)
+        server.add_service(reads_a_key)
+        async with server.serving(), RpcClient(settings=settings) as client:
+            spans.clear()
+            assert await client.options(timeout=120).call(reads_a_key) == 1
+            await until(lambda: any(span.kind is SpanKind.SERVER for span in spans.spans))
+    finally:
+        instrumentor.uninstrument()
+    served = spans.one("reads_a_key", SpanKind.SERVER)
+    called = spans.one("reads_a_key", SpanKind.CLIENT)
+    commands = [span for span in spans.spans if span not in (served, called)]
+    assert served.context is not None
+    assert commands
+    assert {span.parent.span_id for span in commands if span.parent} == {served.context.span_id}
+    assert {(span.attributes or {}).get("db.system", "") for span in commands} <= {"redis"}

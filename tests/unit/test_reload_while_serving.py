@@ -77,3 +77,33 @@ async def test_the_last_line_says_what_serves(
         assert last.getMessage().endswith("still the previous version of one")
         assert last.levelno == logging.WARNING
         assert await soon(client.remote_call("one")) == "new"
+
+
+async def test_new_code_can_change_after_how_long_a_call_is_slow(
+    fake_broker: FakeBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow() -> list[str]:
+        return [line.getMessage() for line in caplog.records if getattr(line, "rb_event", "") == "call.slow"]
+
+    hanging = """
+import asyncio
+from rabibridge_core import register_call
+@register_call(slow_call={limit})
+async def one(kind):
+    if kind == "hang":
+        await asyncio.Event().wait()
+    return {limit}
+"""
+    (tmp_path / "one.py").write_text(hanging.format(limit=3600))
+    async with _serving(tmp_path) as (_, client):
+        before = asyncio.create_task(client.remote_call("one", ("hang",), timeout=120))
+        assert await soon(client.remote_call("one", ("",))) == 3600
+        assert slow() == []
+        (tmp_path / "one.py").write_text(hanging.format(limit=0.2))
+        while await soon(client.remote_call("one", ("",))) != 0.2:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # nothing tells a caller of new code
+        after = asyncio.create_task(client.remote_call("one", ("hang",), timeout=120))
+        await until(lambda: len(slow()) > 0)
+        before.cancel()
+        after.cancel()
+        await asyncio.wait((before, after))

@@ -207,7 +207,7 @@ class PrivateNode(Broker):
         if not self._shares_home:
             self.home.close()
 
-    def ctl(self, *args: str, timeout: float = 60.0) -> str:
+    def ctl(self, *args: str, timeout: float = 180.0) -> str:
         """Run ``rabbitmqctl`` and return what it printed: 0.01 s, or 0.7 s where it has to be started anew."""
         options = ["--quiet", "--node", self.name, *args]
         folder, environment = self.home.folder, self._environment()
