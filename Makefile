@@ -180,6 +180,10 @@ reload-load: $(STAMP)  ## Replace workers ten times under 500 calls/s, none may 
 broker: $(STAMP)  ## Start a RabbitMQ, print its URL, run until Ctrl-C
 	@$(BIN)/python -m tools.broker --install
 
+.PHONY: readme-picture
+readme-picture: $(TESTS_STAMP)  ## Record the terminals of README.md anew: docs/assets/terminal.svg
+	@$(BIN)/python -m tools.terminal_picture
+
 docs: $(TESTS_STAMP)  ## Build the documentation site into build/site, strictly: a dead link ends it
 	@$(BIN)/python -m tools.site.build
 

@@ -107,9 +107,7 @@ def _link_on_the_site(link: re.Match[str], source: str, page: str) -> str:
     path = normpath(str(PurePosixPath(source).parent / target))
     here = str(PurePosixPath(page).parent)
     text = link["text"]
-    if path == "README.md" and anchor:  # index.md has other headings
-        there = f"{repository()}/blob/main/README.md"
-    elif path.startswith("docs/") or path in ELSEWHERE:
+    if path.startswith("docs/") or path in ELSEWHERE:
         there = relpath(ELSEWHERE.get(path, path.removeprefix("docs/")), here)
         if text.endswith(".md"):  # in the repository, a page is known by its file
             text = title_of(ROOT / path)
