@@ -36,3 +36,24 @@ def takes_what_checkers_know(value: Fraction) -> None:
 
 def returns_what_checkers_know() -> list[Fraction]:
     raise NotImplementedError
+
+
+def logged_task(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a coroutine function of another module."""
+
+    @functools.wraps(func)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return await func(*args, **kwargs)
+
+    return wrapper
+
+
+def logged_items(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an asynchronous generator function of another module."""
+
+    @functools.wraps(func)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        async for item in func(*args, **kwargs):
+            yield item
+
+    return wrapper
