@@ -1,4 +1,7 @@
-"""The comparison's figures and versions are those of the page that has been measured."""
+"""The comparison's figures and versions are those of docs/performance.md.
+
+If this fails after `make compare`, bring docs/comparison.md up to date by hand: its sentences may have to change, too.
+"""
 
 from __future__ import annotations
 
