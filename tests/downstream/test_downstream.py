@@ -28,13 +28,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
             capture_output=True,
             timeout=250,
         )
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=250)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True, timeout=250)
     bin_folder = "Scripts" if os.name == "nt" else "bin"
     python = str(folder / "venv" / bin_folder / "python")
     wheels = [str(wheel) for wheel in (folder / "wheels").glob("*.whl")]
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", *wheels], check=True, timeout=250
-    )
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, *wheels], check=True, timeout=250)
     ours = sysconfig.get_path("purelib")
     purelib = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],

@@ -89,7 +89,7 @@ async def test_it(fake_broker, redis, number):
 
 def test_processes_of_xdist_have_servers_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
-    said = run_pytest(tmp_path, "-n4", "-rP", "--rabibridge-transport=redis", **{REDIS_URL_VARIABLE: ""})
+    said = run_pytest(tmp_path, "-n2", "-rP", "--rabibridge-transport=redis", **{REDIS_URL_VARIABLE: ""})
     assert "8 passed" in said, said
     found = set(re.findall(r"AT (\w+) (redis://\S+)", said))
     assert len(found) == len({worker for worker, _ in found}) == len({url for _, url in found}) > 1
@@ -131,32 +131,21 @@ def test_a_killed_run_leaves_no_server(fixture: str, tmp_path: Path, request: py
         time.sleep(0.05)  # another process removes it
 
 
-@pytest.mark.parametrize(
-    ("fixture", "reason"),
-    [
-        (
-            "rabbitmq",
-            "no RabbitMQ: install rabbitmq-server, install rabibridge-testing[containers] where Docker runs, or",
-        ),
-        (
-            "redis",
-            "no Redis: install redis-server or valkey-server, install rabibridge-testing[containers] where Docker",
-        ),
-    ],
-)
 @pytest.mark.parametrize("ci", ["", "true"])
-def test_without_a_server_tests_are_skipped_or_fail_where_ci_is_set(
-    fixture: str, reason: str, ci: str, tmp_path: Path
-) -> None:
+def test_without_a_server_tests_are_skipped_or_fail_where_ci_is_set(ci: str, tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         "from rabibridge_testing import servers\n"
         "servers.find_server = servers.find_redis_server = lambda: None\n"
         "servers.containers_work = lambda: False\n"
     )
-    (tmp_path / "test_it.py").write_text(f"def test_it({fixture}):\n    pass\n")
+    (tmp_path / "test_it.py").write_text(
+        "def test_rabbitmq(rabbitmq):\n    pass\n\n\ndef test_redis(redis):\n    pass\n"
+    )
     said = run_pytest(tmp_path, "-p", "no:xdist", **{**_NONE, "CI": ci} if ci else _NONE)
-    assert reason in said
-    assert ("1 error" if ci else "1 skipped") in said
+    containers = "install rabibridge-testing[containers] where Docker"
+    assert f"no RabbitMQ: install rabbitmq-server, {containers} runs, or" in said
+    assert f"no Redis: install redis-server or valkey-server, {containers}" in said
+    assert ("2 errors" if ci else "2 skipped") in said
 
 
 def test_a_transport_that_there_is_not_is_refused(tmp_path: Path) -> None:
