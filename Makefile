@@ -30,7 +30,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 	$(1)/$(notdir $(BIN))/python -m tools.ran_on; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 chaos soak stream-memory
+.PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 test-pytest-asyncio chaos soak stream-memory
 .PHONY: bench compare compare-sync compare-streams compare-redis compare-protection compare-tracing bench-check overload scaling broker build clean docs
 
 help:  ## Show this list
@@ -91,6 +91,9 @@ test-lowest:  ## The tests with the lowest versions of the dependencies, on Pyth
 
 test-rabbitmq4: $(TESTS_STAMP)  ## The tests of the transport on the newest RabbitMQ; SUITE=trixie, STRICT=1
 	@$(BIN)/python -m tools.rabbitmq4 $(if $(SUITE),--suite $(SUITE)) $(if $(STRICT),--strict) $(ARGS)
+
+test-pytest-asyncio: $(TESTS_STAMP)  ## The sample project with several versions of pytest-asyncio; ARGS='1.1.0' for one
+	@$(BIN)/python -m tools.pytest_asyncio $(ARGS)
 
 chaos: $(TESTS_STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
