@@ -95,6 +95,10 @@ test-rabbitmq4: $(TESTS_STAMP)  ## The tests of the transport on the newest Rabb
 test-pytest-asyncio: $(TESTS_STAMP)  ## The sample project with several versions of pytest-asyncio; ARGS='1.1.0' for one
 	@$(BIN)/python -m tools.pytest_asyncio $(ARGS)
 
+.PHONY: test-valkey
+test-valkey: $(TESTS_STAMP)  ## The tests of the Redis transport on Valkey; ARGS='...' is passed to pytest
+	@$(BIN)/python -m tools.valkey $(ARGS)
+
 chaos: $(TESTS_STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	CHAOS_FULL=1 $(PYTEST) tests/chaos $(ARGS)

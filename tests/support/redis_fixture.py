@@ -8,10 +8,11 @@ import pytest
 
 from rabibridge_testing._fixtures import missing
 from rabibridge_testing._servers.redis import find_redis_server
-from rabibridge_testing.servers import NO_REDIS
+from rabibridge_testing.servers import NO_REDIS, provide_redis
+from tools.broker.compose import ComposeRedis, compose_works
 
 if TYPE_CHECKING:
-    from rabibridge_testing.servers import RedisServer
+    from collections.abc import Iterator
 
 
 def needs_redis_server() -> None:
@@ -21,6 +22,10 @@ def needs_redis_server() -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_url(redis: RedisServer) -> str:
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a Redis that runs as long as the tests."""
-    return redis.url
+    if provide_redis() is None and compose_works():
+        with ComposeRedis() as container:
+            yield container.url
+    else:
+        yield request.getfixturevalue("redis").url
