@@ -9,9 +9,13 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import msgpack  # type: ignore[import-untyped]
 import pytest
 
+from rabibridge import RMQClient
+from rabibridge._dashboard.access import ACTION_HEADER
+from rabibridge.dashboard import Dashboard
 from rabibridge_core import ConfigurationError, NoRouteError, register_call
 from rabibridge_core.operations import Examination, LetterFilter, OperationError, PermissionRequest, Report, Status
 from rabibridge_core.rpc import RpcClient, RpcServer
@@ -99,6 +103,28 @@ async def test_dead_letters_are_listed_shown_moved_back_and_deleted(empty_redis:
         assert await letters.purge(LetterFilter(reason="other")) == 0
         assert await letters.purge() == 1
         assert (await letters.list()).waiting == 0
+
+
+async def test_the_dashboard_shows_services_and_moves_dead_letters_back(empty_redis: PrivateRedis) -> None:
+    await dead_calls(empty_redis.url)
+    server = RpcServer(url=empty_redis.url)
+    server.add_service(add)
+    async with server.serving(), RMQClient(url=empty_redis.url) as client:
+        shown = Dashboard(client=client, allow_actions=True)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=shown),
+            base_url="http://localhost",
+            headers={"Origin": "http://localhost"},
+        ) as page:
+            state = (await page.get("/api/state")).json()
+            assert [service["name"] for service in state["services"]] == ["add"]
+            found = (await page.get("/api/dead")).json()
+            assert [letter["reason"] for letter in found["letters"]] == ["first reason", "second reason"]
+            chosen = {"letters": [found["letters"][0]["id"]], "timeout": PATIENCE}
+            answer = await page.post("/api/dead/requeue", json=chosen, headers={ACTION_HEADER: "1"})
+            assert answer.json() == {"said": "1 requeued", "left": 0}, answer.text
+            assert (await page.get("/api/dead")).json()["total"] == 1
+        await shown.close()
 
 
 async def test_a_letter_that_cannot_be_read_is_foreign(empty_redis: PrivateRedis) -> None:

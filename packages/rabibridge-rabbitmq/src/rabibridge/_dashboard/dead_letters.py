@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from rabibridge._operations.dead_letters import DeadLetters
-from rabibridge._operations.operator_session import operator_session
-from rabibridge_core._security.setup import guard_from
+from rabibridge._operations.chosen import operator_of
 from rabibridge_core.operations.letters import LetterFilter
 
 if TYPE_CHECKING:
@@ -33,8 +31,8 @@ class Letters:
 
     async def look(self, limit: int) -> dict[str, Any]:
         """Return the first letters, and how many there are."""
-        async with operator_session(self._settings(), "dashboard") as session:
-            found = await DeadLetters(session).list(limit=limit)
+        async with operator_of(self._settings()).dead_letters(beside_consumers=False) as box:
+            found = await box.list(limit=limit)
         now = time.time()
         letters = [_row(position, letter, now) for position, letter in enumerate(found.letters, 1)]
         return {"time": now, "total": found.waiting, "letters": letters}
@@ -46,12 +44,8 @@ class Letters:
             letters: their ids.
             timeout: the time in seconds that each is given; ``None``: what is left of its own.
         """
-        settings = self._settings()
-        guard = guard_from(settings, "dead letters")
-        async with operator_session(settings, "dashboard") as session:
-            report = await DeadLetters(session, guard=guard).requeue(
-                LetterFilter(ids=frozenset(letters)), timeout=timeout
-            )
+        async with operator_of(self._settings()).dead_letters(beside_consumers=False) as box:
+            report = await box.requeue(LetterFilter(ids=frozenset(letters)), timeout=timeout)
         said = f"{len(report.requeued)} requeued"
         if report.refused:
             said += f"; {len(report.refused)} stay: {report.refused[0].reason}"

@@ -211,7 +211,8 @@ def _refuse_unknown(identifiers: set[str]) -> None:
 
 
 def _connected(beside_consumers: bool) -> AbstractAsyncContextManager[DeadLetterBox]:
-    from rabibridge.cli.operations import broker_settings, operator_of
+    from rabibridge._operations.chosen import operator_of
+    from rabibridge.cli.operations import broker_settings
 
     return operator_of(broker_settings()).dead_letters(beside_consumers=beside_consumers)
 

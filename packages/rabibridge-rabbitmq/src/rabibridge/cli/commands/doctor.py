@@ -64,8 +64,9 @@ def doctor(
 
 
 async def _examine(report: Report, targets: list[str], role: Role, timeout: float) -> None:
+    from rabibridge._operations.chosen import operator_of
     from rabibridge._operations.configuration_checks import check_configuration
-    from rabibridge.cli.operations import broker_settings, operator_of, queues_of
+    from rabibridge.cli.operations import broker_settings, queues_of
     from rabibridge_core.operations import Examination
     from rabibridge_core.operations.findings import Finding, Status
 

@@ -64,8 +64,8 @@ def permissions(
 ) -> None:
     """Print the fewest permissions that a user of the broker needs, as commands."""
     with report_errors(as_json=as_json):
+        from rabibridge._operations.chosen import operator_of
         from rabibridge._operations.operator import RabbitMQOperator
-        from rabibridge.cli.operations import operator_of
         from rabibridge.settings import RABBITMQ
         from rabibridge_core.operations import PermissionRequest
         from rabibridge_core.settings import load_settings

@@ -137,7 +137,8 @@ async def _served() -> list[str]:
 
 
 def _connected() -> AbstractAsyncContextManager[QueueBox]:
-    from rabibridge.cli.operations import broker_settings, operator_of
+    from rabibridge._operations.chosen import operator_of
+    from rabibridge.cli.operations import broker_settings
 
     return operator_of(broker_settings()).queues()
 
