@@ -145,6 +145,13 @@ def test_no_text_of_a_worker_becomes_code(text: str) -> None:
         "dataclass",
         "DEFAULT",
         "datetime",
+        "client",
+        "timeout",
+        "request",
+        "args",
+        "kwargs",
+        "call",
+        "mro",
     ],
 )
 def test_names_of_parameters_fields_and_services_that_collide(name: str) -> None:
