@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fake_broker", "pytest_addoption", "pytest_configure", "pytest_runtest_call", "rabbitmq", "redis"]
 
-pytest.register_assert_rewrite("rabibridge_testing.conformance")
+if "rabibridge_testing.conformance" not in sys.modules:  # pytest 8 warns of a module that is imported already
+    pytest.register_assert_rewrite("rabibridge_testing.conformance")
 
 _SCOPE, _STRICT, _AUTO_ADVANCE = "rabibridge_scope", "rabibridge_strict", "rabibridge_auto_advance"
 _MARKER = "fake_broker"
