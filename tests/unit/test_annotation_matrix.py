@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from rabibridge_core.rpc import RpcClient
-
 _FUTURE = "from __future__ import annotations\n"
 _IMPORTS = """
 from collections.abc import AsyncIterator
@@ -155,7 +153,7 @@ async def _registered(place: str, module: Any) -> AsyncIterator[Any]:
         yield _caller(place, module, client.options(timeout=PATIENCE))
 
 
-def _caller(place: str, module: Any, client: RpcClient) -> Any:
+def _caller(place: str, module: Any, client: Any) -> Any:
     if place == "stub":
         return client.stub(module.take)
     return client.service(module.Shop, name="shop").take if place == "protocol" else client
