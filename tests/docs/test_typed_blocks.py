@@ -7,17 +7,15 @@ import json
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import Block, blocks_of, documents
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.strict_mypy import run_mypy
 
 _PYTHON = ("python", "py")
-_OTHERS = "warn_unused_ignores = false\n"  # readers have other versions of other packages
+_OTHERS = "[mypy-{module}]\nwarn_unused_ignores = false\n"  # readers have other versions of other packages
 _PYRIGHT = {"typeCheckingMode": "strict", "reportMissingTypeStubs": False, "reportUnusedFunction": False}
 
 
@@ -63,14 +61,11 @@ def test_it_has_no_type_error(checker: str, tmp_path: Path) -> None:
     pytest.importorskip(checker)
     written = _modules(tmp_path)
     if checker == "mypy":
-        (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\n" + _OTHERS, encoding="utf-8")
-        command = ["mypy", "--config-file", "mypy.ini", "--no-error-summary", *written]
+        done = run_mypy(tmp_path, written, "".join(_OTHERS.format(module=Path(file).stem) for file in written))
     else:
         (tmp_path / "pyrightconfig.json").write_text(json.dumps(_PYRIGHT), encoding="utf-8")
-        command = ["pyright", "--pythonpath", sys.executable]
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
+        command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     said = done.stdout.replace(f"{tmp_path}/", "")
     for file, block in written.items():
         said = said.replace(file, f"{block.document}, block of line {block.line}, line")

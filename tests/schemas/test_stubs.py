@@ -16,6 +16,7 @@ from rabibridge_core.rpc import RpcClient, RpcServer
 from rabibridge_core.schemas import InterfaceDescription
 from tests.schemas import shop_services
 from tests.schemas.support import FOLDER, described, loaded
+from tests.support.strict_mypy import run_mypy
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -42,13 +43,11 @@ def program(tmp_path: Path) -> Path:
 @pytest.mark.timeout(300)  # both type checkers begin without a cache
 def test_type_checkers_accept_the_module_and_its_use(program: Path) -> None:
     (program.parent / "pyrightconfig.json").write_text('{"strict": ["."]}')
-    for command in (
-        ["mypy", "--strict", "shop.py", "program.py"],
-        ["pyright", "--pythonpath", sys.executable],
+    pyright = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
+    for done in (
+        run_mypy(program.parent, ["shop.py", "program.py"]),
+        subprocess.run(pyright, cwd=program.parent, capture_output=True, text=True, check=False),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=program.parent, capture_output=True, text=True, check=False
-        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -62,10 +61,7 @@ def test_wrong_calls_are_errors_for_type_checkers(program: Path) -> None:
         "    price: str = await client.call(shop.when, shop.DEFAULT)\n"
         "    await client.service(shop.OrdersV2).price(item=3)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "wrong.py"], cwd=program.parent, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = run_mypy(program.parent, ["wrong.py"])
     assert [line for line in (4, 5, 6) if f"wrong.py:{line}:" not in done.stdout] == [], done.stdout
 
 
