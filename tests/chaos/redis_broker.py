@@ -18,7 +18,7 @@ __all__ = ["ChaosRedis"]
 
 _DATABASES = 64
 _LOOK = 0.25
-_LINKS = 2
+_LINKS = 3
 """How many connections a client or a worker has."""
 
 

@@ -157,3 +157,22 @@ async def test_a_server_without_memory_makes_calls_wait_within_their_timeout(own
 async def test_a_log_in_that_is_refused_says_why(own_redis: PrivateRedis, url: str, what: str) -> None:
     with pytest.raises(ConfigurationError, match=what):
         await RpcClient(url=url.format(f"127.0.0.1:{own_redis.port}")).connect()
+
+
+async def test_calls_that_wait_with_many_bytes_are_served(redis_url: str) -> None:
+    async def size(value: bytes) -> int:
+        return len(value)
+
+    declaring, serving = RpcServer(url=redis_url), RpcServer(url=redis_url)
+    for server in (declaring, serving):
+        server.add_service(size, name="size_of_many")
+    async with declaring.serving():
+        pass
+    async with RpcClient(url=redis_url) as client:
+        bodies = [os.urandom(4 * 2**20) for _ in range(12)]
+        calls = [asyncio.create_task(client.remote_call("size_of_many", (one,), timeout=PATIENCE)) for one in bodies]
+        session = client._client.transport.session  # type: ignore[attr-defined]
+        while (await session.ask("look", "rpc_async_size_of_many"))[1] < len(bodies):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # nothing tells when they are there
+        async with serving.serving():
+            assert await asyncio.gather(*calls) == [4 * 2**20] * 12

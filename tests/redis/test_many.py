@@ -232,7 +232,9 @@ async def test_cancelled_calls_of_many_services_never_mix_up_results(redis_url: 
             await asyncio.gather(*map(call, range(first, first + 1_000)))
         found = await asyncio.gather(*(client.remote_call(name, (0,), timeout=PATIENCE) for name in names))
         assert found == [0] * len(names)
-        assert len(proxy.links) == 2, "one for commands and one that waits, whatever the number of calls"
+        assert len(proxy.links) == 3, (
+            "one for commands, one that waits and one that listens, whatever the number of calls"
+        )
 
 
 CALLER = """

@@ -85,9 +85,14 @@ class Link(asyncio.Protocol):
                 self._writing = True
                 self._loop.call_soon(self.flush)
 
-    def subscribe(self, *channels: str) -> None:
-        """Receive what is published to these channels from now on."""
+    async def subscribe(self, *channels: str) -> None:
+        """Receive what is published to these channels; return once that is so.
+
+        Raises:
+            ConnectionLostError: the connection is lost.
+        """
         self._write(_pack(("SUBSCRIBE", *channels)))
+        await self.ask("PING")
 
     def unsubscribe(self, *channels: str) -> None:
         """Receive it no longer."""

@@ -11,21 +11,26 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgpack  # type: ignore[import-untyped]
 
 from rabibridge_core._clock import wall
+from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.transport import Reply
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, HeaderValue, Request
 
-__all__ = ["FED", "REPLY", "Envelope", "MalformedError", "decode_message", "decode_request", "encode_message",
-           "encode_request", "pack", "unpack"]  # fmt: skip
+__all__ = ["FED", "META_MAX", "REPLY", "Envelope", "MalformedError", "decode_message", "decode_request",
+           "encode_message", "encode_request", "headers_size", "pack", "unpack"]  # fmt: skip
 
 VERSION: Final = 1
 REPLY: Final = 1
 FED: Final = 2
+META_MAX: Final = 128 * 1024
+"""The largest description in bytes: as much as RabbitMQ allows. A larger one could become millions of objects."""
+_SECONDS_MAX: Final = 2.0**53
 _REQUEST_FIELDS: Final = 10
 _MESSAGE_FIELDS: Final = 8
 _NO_HEADERS: Headers = {}
 _NAME_MAX: Final = 255
+_NUMBER: Final = 9  # bytes of the largest number, and more than the length of a text takes
 
 
 class MalformedError(ValueError):
@@ -47,15 +52,24 @@ class Envelope(NamedTuple):
 
 
 def encode_request(request: Request, reply_to: bytes, *, wants_reply: bool) -> bytes:
-    """Return the description of a request that replies to ``reply_to``."""
+    """Return the description of a request that replies to ``reply_to``.
+
+    Raises:
+        ConfigurationError: the headers are too large together.
+    """
     timeout = request.timeout
     deadline = None if timeout is None else wall() + timeout
-    return msgpack.packb(  # type: ignore[no-any-return]
+    meta: bytes = msgpack.packb(
         (
             VERSION, request.correlation_id, reply_to, request.content_type, request.content_encoding, timeout,
             deadline, _plain(request.headers), request.persistent, wants_reply,
         )
     )  # fmt: skip
+    if len(meta) > META_MAX:
+        raise ConfigurationError(
+            f"the headers of a call take {len(meta)} bytes; at most {META_MAX} are sent: send large values as arguments"
+        )
+    return meta
 
 
 def decode_request(meta: bytes) -> Envelope:
@@ -107,11 +121,24 @@ def decode_message(meta: bytes, body: bytes) -> tuple[int, bytes, bytes, Reply, 
     return kind, receiver, correlation_id, reply, sender
 
 
+def headers_size(headers: Headers) -> int:
+    """Return how many bytes the headers take at most."""
+    return sum(_size(name) + _size(value) for name, value in headers.items())
+
+
+def _size(value: HeaderValue) -> int:
+    if isinstance(value, str):
+        value = value.encode()
+    return _NUMBER + (len(value) if isinstance(value, bytes) else 0)
+
+
 def _plain(headers: Headers | None) -> dict[str, HeaderValue] | None:
     return headers if headers is None or type(headers) is dict else dict(headers)
 
 
-def _array(meta: Any, fields: int) -> list[Any]:
+def _array(meta: bytes, fields: int) -> list[Any]:
+    if len(meta) > META_MAX:
+        raise MalformedError(f"its description has {len(meta)} bytes")
     try:
         found = msgpack.unpackb(meta, use_list=True, strict_map_key=True)
     except Exception as error:
@@ -126,7 +153,10 @@ def _texts(*values: object) -> bool:
 
 
 def _seconds(*values: object) -> bool:
-    return all(value is None or type(value) in (int, float) for value in values)
+    return all(
+        value is None or ((type(value) is int or type(value) is float) and abs(value) <= _SECONDS_MAX)
+        for value in values
+    )  # NaN is not at most anything
 
 
 def _headers(value: Any) -> Headers:

@@ -36,7 +36,8 @@ local function take(entry, deliveries)
     redis.call('XDEL', Q .. ':s', entry[1])
     redis.call('HDEL', Q .. ':d', entry[1])
   else
-    taken[#taken + 1] = { entry[1], deliveries, fields[2], fields[4] }
+    -- An entry that somebody else has put there may lack fields.
+    taken[#taken + 1] = { entry[1], deliveries, fields[2] or '', fields[4] or '' }
   end
 end
 local looked = 0

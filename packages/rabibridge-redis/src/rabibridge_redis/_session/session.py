@@ -37,7 +37,9 @@ _PATIENCE = 2.0
 
 
 class Session:
-    """Two links to one server: one for commands, which are pipelined, and one that waits for what is sent to us.
+    """Three links to one server: for commands, which are pipelined, for what is sent to us, and for channels.
+
+    A server closes a link that listens to channels once 32 MiB wait in it: no body goes through that one.
 
     Attributes:
         token: the name of the session, which cannot be guessed.
@@ -72,11 +74,14 @@ class Session:
         self._on_message: Callable[[bytes, bytes], None] = _ignore
         self._on_lost: Callable[[], None] | None = None
         self._last_read = b"0"
-        self.commands = Link(self.fail, self._pushed)
-        self._inbox = Link(self.fail, self._pushed)
+        self._use_new_links()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.endpoint} {self.token[:8]} {'lost' if self.error else 'open'}>"
+
+    def _use_new_links(self) -> None:
+        self._links = [Link(self.fail, self._pushed) for _ in range(3)]
+        self.commands, self._inbox, self.listener = self._links
 
     def key(self, kind: str, name: str) -> str:
         """Return the name of a key, or of the channel of a session."""
@@ -107,29 +112,27 @@ class Session:
         own = self._options
         if is_sentinel(self.endpoint):
             self.endpoint = await primary_of(self.endpoint, own)
-        server, _ = await self._log_in()
+        server = await self._log_in()
         if server.mode == "cluster":
             self.prefix = f"{{{self.prefix[:-1]}}}:"  # all keys are in one slot
             self._script_keys = ("1", self.prefix, self.prefix)
             owner = await owner_of(self.commands, self.endpoint, self.prefix)
             if owner is not None:
-                self.commands.drop()
-                self._inbox.drop()
+                for link in self._links:
+                    link.drop()
                 self.endpoint = owner
-                self.commands, self._inbox = Link(self.fail, self._pushed), Link(self.fail, self._pushed)
-                server, _ = await self._log_in()
+                self._use_new_links()
+                server = await self._log_in()
         check_role(self.endpoint, server)
 
-    async def _log_in(self) -> tuple[Server, Server]:
-        endpoint = self.endpoint
-        login = Login(endpoint.username, endpoint.password, endpoint.virtualhost, self.name)
-        return await asyncio.gather(
-            log_in(self.commands, endpoint, self._options, login), log_in(self._inbox, endpoint, self._options, login)
-        )
+    async def _log_in(self) -> Server:
+        at = self.endpoint
+        login = Login(at.username, at.password, at.virtualhost, self.name)
+        return (await asyncio.gather(*(log_in(link, at, self._options, login) for link in self._links)))[0]
 
     async def _begin(self) -> None:
         link = self.commands
-        link.subscribe(self.key("s", self.token))
+        await self.listener.subscribe(self.key("s", self.token))  # others look there whether a session is alive
         for script in SCRIPTS.values():
             link.send(None, None, "SCRIPT", "LOAD", script.source)
         inbox = self.key("i", self.token)
@@ -214,7 +217,7 @@ class Session:
         self._read_inbox(trim=True)
         received = self._on_message
         for _id, fields in entries:  # fields: m, meta, b, body; of several messages that were sent together
-            for at in range(1, len(fields), 4):
+            for at in range(1, len(fields) - 2, 4):  # of what somebody else has put there, only what is complete
                 received(fields[at], fields[at + 2])
 
     def fail(self, error: ConnectionLostError) -> None:
@@ -223,8 +226,8 @@ class Session:
             self.error = error
             if self._on_lost is not None:
                 self._on_lost()
-            self.commands.close(error)
-            self._inbox.close(error)
+            for link in self._links:
+                link.close(error)
             self.lost.set()
 
     def check_silence(self, interval: float) -> None:
@@ -233,7 +236,9 @@ class Session:
         With the default lease that is 27 s, and it is never longer. Time in which this process stood still does not
         count: what was sent to it meanwhile is still to be read.
         """
-        for link in (self.commands, self._inbox):
+        if self.listener.silent * interval >= self.pause - interval:
+            self.listener.send(None, None, "PING")
+        for link in self._links:
             link.silent = 0 if link.has_heard else link.silent + 1
             link.has_heard = False
             if link.silent * interval >= self._patience:
@@ -277,8 +282,8 @@ class Session:
     def abandon(self) -> None:
         """End it without an event loop."""
         self.error = self.error or ConnectionLostError(f"{self.name} is closed")
-        self.commands.abandon()
-        self._inbox.abandon()
+        for link in self._links:
+            link.abandon()
 
     @property
     def forked(self) -> bool:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.errors import ContentRejectedError
 from rabibridge_redis._resp.refusals import is_blocked
 from rabibridge_redis._resp.wire import MalformedError, decode_request
 from rabibridge_redis._transport.delivery import Broadcast, Delivery
 from rabibridge_redis._transport.insisting import insist
+from rabibridge_redis._transport.replies import reply_refusal
 
 if TYPE_CHECKING:
-    from rabibridge_core.errors import ConnectionLostError
+    from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
     from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
     from rabibridge_redis._session.session import Session
     from rabibridge_redis._transport.interfaces import ConsumerHost
@@ -131,7 +130,7 @@ class RedisConsumer:
         self.stopped = True
         session = self.session
         if session is not None:
-            session.commands.unsubscribe(*(session.channel("b", key) for key in self.spec.routing_keys))
+            session.listener.unsubscribe(*(session.channel("b", key) for key in self.spec.routing_keys))
             self._join(session, _FINISHING)
             await self._nothing_asked.wait()
         self._leave_if_done()
@@ -228,8 +227,7 @@ class RedisConsumer:
 
     def refusal(self, reply: Reply, /) -> ContentRejectedError | None:
         """Return why a reply cannot be sent; ``None`` if it can."""
-        limit, size = self._host.max_message_size, len(reply.body)
-        return None if size <= limit else ContentRejectedError(too_large("the reply", size, limit))
+        return reply_refusal(reply, self._host.max_message_size)
 
     def reply_refused(self, delivery: Delivery, error: ContentRejectedError, /) -> None:
         """Ask for another reply, in the next turn of the loop."""

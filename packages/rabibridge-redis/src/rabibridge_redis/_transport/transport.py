@@ -187,7 +187,8 @@ class RedisTransport(Replies):
             await self._connection.ready()
         self._control = key, received
         if (session := self.session) is not None:
-            session.commands.subscribe(session.channel("b", key))
+            with suppress(ConnectionLostError):  # the next session does it
+                await session.listener.subscribe(session.channel("b", key))
 
     async def _set_up(self, session: Session) -> None:
         """Open everything on a new session."""
@@ -199,7 +200,7 @@ class RedisTransport(Replies):
         if last is not None:  # what it has taken goes to others at once
             await session.end_other(last.token, *(consumer.spec.name for consumer in self._consumers))
         if self._control is not None:
-            session.commands.subscribe(session.channel("b", self._control[0]))
+            await session.listener.subscribe(session.channel("b", self._control[0]))
         for consumer in list(self._consumers):
             if not consumer.stopped:
                 await self._open_or_report(consumer, session)
@@ -216,7 +217,7 @@ class RedisTransport(Replies):
         self._eviction.look(session)
         await declare(session, consumer.spec)
         keys = consumer.spec.routing_keys
-        session.commands.subscribe(*(session.channel(kind, key) for kind in "bx" for key in keys))
+        await session.listener.subscribe(*(session.channel(kind, key) for kind in "bx" for key in keys))
         if not consumer.stopped:
             consumer.start(session)
 
@@ -295,4 +296,4 @@ class RedisTransport(Replies):
             used = {key for one in self._consumers for key in one.spec.routing_keys}
             unused = [key for key in consumer.spec.routing_keys if key not in used]
             if unused:
-                session.commands.unsubscribe(*(session.channel("x", key) for key in unused))
+                session.listener.unsubscribe(*(session.channel("x", key) for key in unused))
