@@ -1,7 +1,8 @@
-"""What metrics cost: ``python -m benchmarks.metrics``, on RabbitMQ, side by side.
+"""Measure what metrics for Prometheus cost: ``make compare-metrics``.
 
-A worker in a process of its own and a client in another, for each way. The ways take turns, and the medians of all
-turns are printed, with the throughput and the processor time of a call relative to plain. Then a scrape is timed.
+It is a part of ``make compare``. A worker in a process of its own and a client in another, for each way. The ways take
+turns; the table shows the medians of all turns, and the throughput and the processor time of a call relative to plain.
+Then a scrape is timed. The figures are written to docs/performance.md, every turn to benchmarks/results/metrics.json.
 """
 
 from __future__ import annotations
@@ -15,9 +16,17 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.brokers import broker_to_measure
+from benchmarks.environments import ROOT
 
+if TYPE_CHECKING:
+    from tools.broker import Broker
+
+RESULTS, _PAGE = ROOT / "benchmarks/results/metrics.json", ROOT / "docs/performance.md"
+IN_FLIGHT = 128
 _WAYS = ("plain", "client counts", "worker counts", "both count")
 
 
@@ -100,11 +109,40 @@ def _scrape(services: int) -> float:
     return statistics.median(times)
 
 
+def compare(broker: Broker, *, rounds: int, seconds: float, keep: bool, in_flight: int = IN_FLIGHT) -> None:
+    """Measure, print the table and, with ``keep``, write it."""
+    url = broker.fresh_vhost()
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in _WAYS}
+    for _ in range(rounds):
+        for way in _WAYS:
+            found[way].append(_measure(url, way, seconds, in_flight))
+    scrapes = {services: _scrape(services) for services in (1, 100)}
+    date = time.strftime("%Y-%m-%d")
+    text = _markdown(found, scrapes, f"Measured on {date}: medians of {rounds} turns, {in_flight} calls in flight.")
+    print(text)
+    if keep:
+        kept = {"date": date, "seconds": seconds, "turns": found, "scrapes": scrapes}
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        marked.write(_PAGE, "metrics", text)
+
+
+def _markdown(found: dict[str, list[tuple[float, float]]], scrapes: dict[int, float], first: str) -> str:
+    medians = {way: tuple(map(statistics.median, zip(*turns, strict=True))) for way, turns in found.items()}
+    plain_rate, plain_time = medians["plain"]
+    lines = [first, "", "|  | calls/s of plain | CPU of client and worker for a call in µs | of plain |"]
+    lines.append("| --- | ---: | ---: | ---: |")
+    for way, (rate, used) in medians.items():
+        lines.append(f"| {way} | {rate / plain_rate:.3f} | {used * 1e6:.1f} | {used / plain_time:.3f} |")
+    told = ", ".join(f"{taken * 1e3:.1f} ms with {services} services" for services, taken in scrapes.items())
+    return "\n".join([*lines, "", f"A scrape takes {told.replace('1 services', '1 service')}.", ""])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--in-flight", type=int, default=128, help="calls at a time")
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help="calls at a time")
+    parser.add_argument("--no-write", action="store_true", help="change no file; print the table to standard output")
     parser.add_argument("--way", default="plain", help=argparse.SUPPRESS)
     parser.add_argument("--as", dest="role", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -112,18 +150,8 @@ def main() -> None:
         _set_up(given.way, given.role)
         asyncio.run(_serve() if given.role == "worker" else _call(given.seconds, given.in_flight))
         return
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in _WAYS}
     with broker_to_measure() as broker:
-        for _ in range(given.rounds):
-            for way in _WAYS:
-                found[way].append(_measure(broker.url, way, given.seconds, given.in_flight))
-    medians = {way: tuple(map(statistics.median, zip(*turns, strict=True))) for way, turns in found.items()}
-    plain_rate, plain_time = medians["plain"]
-    print(f"{'':16} {'calls/s':>9} {'of plain':>9} {'CPU of a call':>15} {'of plain':>9}")
-    for way, (rate, used) in medians.items():
-        print(f"{way:16} {rate:9.0f} {rate / plain_rate:9.3f} {used * 1e6:12.1f} us {used / plain_time:9.3f}")
-    for services in (1, 100):
-        print(f"a scrape of {services} services: {_scrape(services) * 1e3:.1f} ms")
+        compare(broker, rounds=given.rounds, seconds=given.seconds, keep=not given.no_write, in_flight=given.in_flight)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from benchmarks.compare.rounds import measure, say
 from benchmarks.compare.stage import Stage
 from benchmarks.compare_redis.__main__ import compare as compare_redis
 from benchmarks.environments import ROOT, UnavailableError
+from benchmarks.metrics import compare as compare_metrics
 from benchmarks.protection.__main__ import compare as compare_protection
 from benchmarks.roster import BASELINE, BESIDE_RABBITMQ, BESIDE_REDIS, US
 from benchmarks.streams.__main__ import compare as compare_streams
@@ -58,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--no-protection", action="store_true", help="skip users, signatures and encryption")
     parser.add_argument("--no-redis", action="store_true", help="skip the libraries over Redis")
     parser.add_argument("--no-tracing", action="store_true", help="skip traces and metrics by OpenTelemetry")
+    parser.add_argument("--no-metrics", action="store_true", help="skip metrics for Prometheus")
     parser.add_argument("--no-write", action="store_true", help="change no file; print the tables to standard output")
     return parser.parse_args()
 
@@ -96,6 +98,8 @@ def main() -> int:
             compare_protection(broker, turns=3 * options.rounds, keep=not options.no_write)
         if not options.no_tracing:
             compare_tracing(broker, turns=3 * options.rounds, keep=not options.no_write)
+        if not options.no_metrics:
+            compare_metrics(broker, rounds=options.rounds, seconds=options.seconds, keep=not options.no_write)
         if not options.no_redis:
             compare_redis(
                 broker, only=BESIDE_REDIS, in_flight=[1, 128], rounds=options.rounds, seconds=options.seconds,
