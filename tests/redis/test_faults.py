@@ -15,6 +15,7 @@ import pytest
 
 from rabibridge_core import CallTimeoutError, ConfigurationError, ConnectionLostError, NoRouteError, register_call
 from rabibridge_core.rpc import RpcClient, RpcServer
+from tests.support.proxy import Proxy
 from tools.redis_server import PrivateRedis, find_redis_server
 
 if TYPE_CHECKING:
@@ -176,3 +177,35 @@ async def test_calls_that_wait_with_many_bytes_are_served(redis_url: str) -> Non
             await asyncio.sleep(0.05)  # nothing tells when they are there
         async with serving.serving():
             assert await asyncio.gather(*calls) == [4 * 2**20] * 12
+
+
+async def test_what_began_on_a_connection_that_was_lost_before_it_was_ready_is_stopped(redis_url: str) -> None:
+    began, ended = asyncio.Queue[None](), asyncio.Queue[None]()
+    finish = asyncio.Event()
+
+    async def slow() -> int:
+        began.put_nowait(None)
+        try:
+            await finish.wait()
+        finally:
+            ended.put_nowait(None)
+        return 7
+
+    async with asyncio.timeout(PATIENCE), Proxy(redis_url) as proxy:
+        server = RpcServer(url=proxy.url)
+        server.add_service(slow, name=f"first{id(proxy)}", redelivery_limit=10)
+        server.add_service(slow, name=f"second{id(proxy)}")
+        async with server.serving(), RpcClient(url=redis_url) as client:
+            call = asyncio.create_task(client.remote_call(f"first{id(proxy)}", (), timeout=PATIENCE))
+            await began.get()
+            # The new connection serves the first service, and waits for leave to listen for the second one.
+            proxy.when_sent.append((f"b0:second{id(proxy)}".encode(), proxy.up.clear))
+            proxy.cut()
+            await ended.get()
+            await began.get()
+            proxy.cut()
+            proxy.thaw()
+            await ended.get()
+            await began.get()
+            finish.set()
+            assert await call == 7

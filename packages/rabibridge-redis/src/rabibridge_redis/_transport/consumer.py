@@ -14,7 +14,7 @@ from rabibridge_redis._resp.refusals import is_blocked
 from rabibridge_redis._resp.wire import MalformedError, decode_request
 from rabibridge_redis._transport.delivery import Broadcast, Delivery
 from rabibridge_redis._transport.insisting import insist
-from rabibridge_redis._transport.replies import reply_refusal
+from rabibridge_redis._transport.reply_limits import reply_refusal
 
 if TYPE_CHECKING:
     from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
@@ -40,7 +40,7 @@ class RedisConsumer:
         spec: the queue as requested.
         error: why no requests arrive, if trying again does not help.
         stopped: whether it takes no more.
-        interrupted: whether it had requests in hand when the session was lost.
+        interrupted: whether it had requests in hand when the session was lost, and its server was not told yet.
     """
 
     def __init__(self, host: ConsumerHost, spec: ServiceQueue, events: ConsumerEvents, number: int) -> None:
@@ -121,6 +121,7 @@ class RedisConsumer:
 
     def lost(self, error: ConnectionLostError) -> None:
         """Tell the server that owns it."""
+        self.interrupted = False
         self.events.lost(error)
 
     async def stop(self) -> None:

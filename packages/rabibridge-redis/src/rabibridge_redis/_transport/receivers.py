@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge_core._reporting.log_fields import log_fields
@@ -36,6 +37,23 @@ class Receivers:
     def send_reply(self, receiver: bytes, correlation_id: bytes, reply: Reply, /) -> None:
         """Send a reply."""
         raise NotImplementedError
+
+    def _void(self, unready: Session | None) -> None:
+        """Make void what consumers have in hand.
+
+        Args:
+            unready: the session that is lost, if it was lost before it was ready: nobody else reports that.
+        """
+        for consumer in self._consumers:
+            consumer.disconnect(for_good=False)
+        if unready is not None:
+            asyncio.get_running_loop().call_soon(self._interrupted, unready)
+
+    def _interrupted(self, session: Session) -> None:
+        """Tell the servers whose requests were in hand when a session was lost."""
+        for consumer in list(self._consumers):
+            if consumer.interrupted and session.error is not None:
+                consumer.lost(session.error)
 
     def caller_gone(self, caller: bytes) -> None:
         """Called when a caller has disconnected: tell all consumers."""

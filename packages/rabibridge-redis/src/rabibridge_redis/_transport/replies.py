@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.errors import ContentRejectedError
 from rabibridge_redis._resp.refusals import is_blocked
-from rabibridge_redis._resp.wire import META_MAX, REPLY, encode_message, headers_size
+from rabibridge_redis._resp.wire import REPLY, encode_message
 from rabibridge_redis._transport.batches import ReplyBatch
 from rabibridge_redis._transport.receivers import Receivers
 
@@ -21,27 +19,13 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Reply
     from rabibridge_redis._session.session import Session
 
-__all__ = ["Replies", "reply_refusal"]
+__all__ = ["Replies"]
 
 _log = get_logger(__name__)
 _RETRY = 0.25
 """Interval in seconds at which is sent again what the server does not accept: it does not tell when it does."""
 _RECEIVER = re.compile(rb"[0-9a-f]{32}\.[0-9]{1,9}")
 """The form of a reply address: a request cannot make a worker write anywhere else."""
-
-_BESIDE_HEADERS = 1024
-"""At most so many bytes of the description of a reply are not headers."""
-
-
-def reply_refusal(reply: Reply, limit: int) -> ContentRejectedError | None:
-    """Return why a reply cannot be sent, ``None`` if it can; ``limit`` is the largest body in bytes."""
-    if len(reply.body) > limit:
-        return ContentRejectedError(too_large("the reply", len(reply.body), limit))
-    if reply.headers and (size := headers_size(reply.headers)) > META_MAX - _BESIDE_HEADERS:
-        return ContentRejectedError(
-            f"the headers of the reply take {size} bytes; at most {META_MAX - _BESIDE_HEADERS} are sent"
-        )
-    return None
 
 
 class Replies(Receivers):

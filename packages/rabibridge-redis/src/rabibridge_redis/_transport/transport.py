@@ -223,8 +223,7 @@ class RedisTransport(Replies):
 
     def _disconnect(self) -> None:
         """Called at the moment at which a session is lost: what is in hand is void."""
-        for consumer in self._consumers:
-            consumer.disconnect(for_good=False)
+        self._void(None if self._connection.session is self._newest else self._newest)
 
     def _lost(self, session: Session, error: ConnectionLostError) -> None:
         consumers = list(self._consumers)
