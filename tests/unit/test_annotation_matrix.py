@@ -20,7 +20,7 @@ from tests.support.waiting import PATIENCE
 from tests.unit.provider_support import served
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
     from types import ModuleType
 
@@ -128,7 +128,7 @@ def _text(place: str, way: Way) -> str:
 
 
 @pytest.fixture
-def module(place: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def module(place: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module of a cell of the matrix."""
     file = tmp_path / "written.py"
     file.write_text(_text(place, WAYS[way]), encoding="utf-8")
