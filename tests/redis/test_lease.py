@@ -109,7 +109,7 @@ async def test_a_function_that_holds_the_gil_for_longer_than_the_lease_runs_once
                 writing = asyncio.to_thread(gate.open, "wb", buffering=0)
                 opened = await soon(writing)
                 await began(second)  # the lease of the first has ended
-                with opened:
+                with opened:  # until the second one has opened it, too
                     opened.write(b"12")
-                assert await call in (first.pid, second.pid)  # whoever returns first
+                    assert await call in (first.pid, second.pid)  # whoever returns first
                 assert await client.remote_call(name, (0,), timeout=PATIENCE) in (first.pid, second.pid)
