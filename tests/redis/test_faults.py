@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,10 +12,12 @@ import pytest
 
 from rabibridge_core import CallTimeoutError, ConfigurationError, ConnectionLostError, NoRouteError, register_call
 from rabibridge_core.rpc import RpcClient, RpcServer
+from tests.redis.programs import line, program
 from tests.support.proxy import Proxy
 from tools.redis_server import PrivateRedis, find_redis_server
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 PATIENCE = 60.0
@@ -57,19 +56,14 @@ def own_redis() -> Iterator[PrivateRedis]:
 
 @contextmanager
 def worker(url: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WORKER), url], stdout=subprocess.PIPE, text=True)
-    try:
+    with program(WORKER, url) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 async def began(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    assert await asyncio.to_thread(process.stdout.readline) == "began\n"
+    assert await line(process) == "began"
 
 
 async def test_the_calls_of_a_worker_that_is_killed_run_elsewhere(redis_url: str) -> None:

@@ -15,7 +15,7 @@ from rabibridge_core.rpc import RpcClient, RpcServer
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import Reply
 from rabibridge_redis._operations.sessions import operator_session
-from rabibridge_redis._resp.wire import META_MAX, REPLY, encode_message, pack, packed
+from rabibridge_redis._resp.wire import META_MAX, REPLY, encode_message, pack, to_msgpack
 from rabibridge_redis._transport.reply_limits import reply_refusal
 from tests.redis.test_operations import as_user, empty_redis, own_redis
 from tests.support.waiting import soon, until
@@ -52,10 +52,10 @@ def call(**changed: Any) -> bytes:
         "version": 1, "correlation_id": b"id", "reply_to": NOBODY, "content_type": "application/msgpack",
         "content_encoding": None, "timeout": 5.0, "deadline": None, "headers": {}, "persistent": False, "reply": True,
     }  # fmt: skip
-    return packed(tuple((fields | changed).values()))
+    return to_msgpack(tuple((fields | changed).values()))
 
 
-BODY = packed([["hi"], {}])
+BODY = to_msgpack([["hi"], {}])
 ODD_REQUESTS: list[list[bytes]] = [
     [b"m", call(), b"b", BODY],
     [b"m", call()],
@@ -145,7 +145,7 @@ async def test_a_caller_reads_and_answers_calls_of_others_only_where_they_are_ne
             ((_, fields),) = await ask("XRANGE", "rpc::q:rpc_async_hold:s", "-", "+")
             assert (MARKER.encode() in fields[3]) is not bool(keys)
             _, correlation_id, reply_to, *_ = msgpack.unpackb(fields[1])
-            reply = Reply(packed([0, "forged"]), "application/msgpack", None)
+            reply = Reply(to_msgpack([0, "forged"]), "application/msgpack", None)
             await ask(
                 "XADD", f"rpc::i:{reply_to[:32].decode()}", "NOMKSTREAM", "*",
                 "m", encode_message(REPLY, reply_to, correlation_id, reply), "b", reply.body,

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rabibridge_core.rpc import RpcClient
+from tests.redis.programs import line, program
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -62,22 +62,14 @@ asyncio.run(main())
 @contextmanager
 def worker(url: str, name: str, path: Path, offset: float = 0.0) -> Iterator[subprocess.Popen[str]]:
     """Run a worker whose clock differs by ``offset`` seconds."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORKER, url, name, str(path), str(offset)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
+    with program(WORKER, url, name, str(path), str(offset)) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 async def began(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    assert await soon(asyncio.to_thread(process.stdout.readline)) == "began\n"
+    assert await line(process) == "began"
 
 
 async def test_a_call_that_lasts_longer_than_the_lease_runs_once_whatever_the_clocks_say(

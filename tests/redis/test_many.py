@@ -10,19 +10,18 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import uuid
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core import CallTimeoutError, register_call
 from rabibridge_core.rpc import RpcClient, RpcServer
+from tests.redis.programs import line, program
 from tests.support.proxy import Proxy
 from tests.support.waiting import soon, until, until_true
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from rabibridge_redis._session.session import Session
 
@@ -58,21 +57,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@contextmanager
-def program(text: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-async def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return (await soon(asyncio.to_thread(process.stdout.readline))).strip()
 
 
 def new_name() -> str:

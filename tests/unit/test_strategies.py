@@ -141,7 +141,7 @@ def height(value: Any) -> int:
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(values_of(Tree))
-def test_objects_that_hold_their_like_stay_small(tree: Tree) -> None:
+def test_recursive_objects_stay_small(tree: Tree) -> None:
     assert 1 <= height(tree) <= 4
 
 

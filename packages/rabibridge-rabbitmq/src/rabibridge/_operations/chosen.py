@@ -27,5 +27,7 @@ def operator_of(settings: Settings) -> Operator:
         return RabbitMQOperator(settings)
     operator = plugin_manager().operator(scheme, settings)
     if operator is None:
-        raise OperationError(f"the transport for {scheme}:// offers nothing to operators: this is not for it")
+        raise OperationError(
+            f"the transport for {scheme}:// has no operations for operators, such as those on queues and dead letters"
+        )
     return operator

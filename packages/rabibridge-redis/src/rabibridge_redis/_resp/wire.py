@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, HeaderValue, Request
 
 __all__ = ["FED", "META_MAX", "REPLY", "Envelope", "MalformedError", "decode_message", "decode_request",
-           "encode_message", "encode_request", "headers_size", "pack", "packed", "unpack"]  # fmt: skip
+           "encode_message", "encode_request", "headers_size", "pack", "to_msgpack", "unpack"]  # fmt: skip
 
 VERSION: Final = 1
 REPLY: Final = 1
@@ -51,7 +51,7 @@ class Envelope(NamedTuple):
     wants_reply: bool
 
 
-def packed(value: object) -> bytes:
+def to_msgpack(value: object) -> bytes:
     """Return a value in MessagePack."""
     return msgpack.packb(value)  # type: ignore[no-any-return]
 
@@ -64,7 +64,7 @@ def encode_request(request: Request, reply_to: bytes, *, wants_reply: bool) -> b
     """
     timeout = request.timeout
     deadline = None if timeout is None else wall() + timeout
-    meta = packed(
+    meta = to_msgpack(
         (
             VERSION, request.correlation_id, reply_to, request.content_type, request.content_encoding, timeout,
             deadline, _plain(request.headers), request.persistent, wants_reply,
@@ -104,7 +104,7 @@ def decode_request(meta: bytes) -> Envelope:
 
 def encode_message(kind: int, receiver: bytes, correlation_id: bytes, reply: Reply, sender: bytes = b"") -> bytes:
     """Return the description of a reply to a caller, or of a further message of a call from its caller."""
-    return packed(
+    return to_msgpack(
         (
             VERSION, kind, receiver, correlation_id, reply.content_type, reply.content_encoding,
             _plain(reply.headers), sender,

@@ -1,4 +1,4 @@
-"""Keeps values of classes that hold themselves small: without a limit, hypothesis gives up on most of them."""
+"""Keeps values of recursive classes small: without a limit, hypothesis gives up on most of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ITEMS_MAX: Final = 2
 
 
 class Recursion:
-    """What the strategies for one value know of classes that hold themselves, directly or through others."""
+    """What the strategies for one value know of classes that are recursive, directly or through others."""
 
     def __init__(self) -> None:
         """Begin with no class."""
