@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import logging
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -19,6 +21,9 @@ from tools.broker.fixtures import (
     vhost_url,
 )
 from tools.broker.provide import URL_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "_shared_own_cluster",
@@ -43,6 +48,17 @@ settings.load_profile("any-machine")
 def _lines_are_not_limited_by_those_of_other_tests() -> None:
     for limited in list(limited_log._all):
         limited._forked()
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_set_up_as_before() -> Iterator[None]:
+    """Undo what a program that a test ran in this process has set: its level would keep the records of later tests."""
+    loggers = [logging.root, logging.getLogger("aiormq")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

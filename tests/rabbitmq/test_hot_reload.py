@@ -188,8 +188,13 @@ async def {name}():
 
 
 async def test_two_hundred_reloads_leave_nothing_behind(
-    stage: Stage, folder: Path, unique_name: Callable[[str], str], governed: Broker
+    stage: Stage,
+    folder: Path,
+    unique_name: Callable[[str], str],
+    governed: Broker,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.WARNING)  # pytest keeps every record: at INFO, 8 kB of each reload
     swapped, rebuilt, threaded, checked = (unique_name(stem) for stem in ("swapped", "rebuilt", "threaded", "checked"))
     server = stage.new_server()
     client = await stage.client()
