@@ -174,15 +174,15 @@ class Stub(Generic[P, R]):
         """Check that it was not called."""
         self._broker.assert_not_called(self._target)
 
-    def assert_called_with(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def assert_called_with(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Check that its last call had these arguments."""
         self._broker.assert_called_with(self._target, *args, **kwargs)
 
-    def assert_called_once_with(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def assert_called_once_with(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Check that it was called exactly once, and with these arguments."""
         self._broker.assert_called_once_with(self._target, *args, **kwargs)
 
-    def assert_any_call(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def assert_any_call(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Check that one of its calls had these arguments."""
         self._broker.assert_any_call(self._target, *args, **kwargs)
 
@@ -206,7 +206,7 @@ class Stub(Generic[P, R]):
             return taken
         return self._list.popleft() if self._list else UNSET  # it is processed again
 
-    async def answer(self, *args: Any, **kwargs: Any) -> Any:
+    async def answer(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return the result of one call."""
         self._check_arguments(args, kwargs)
         effect = self._next()
@@ -219,7 +219,7 @@ class Stub(Generic[P, R]):
             self._check_result(effect)
         return self._known(effect)
 
-    async def items(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    async def items(self, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Give the items of one stream."""
         self._check_arguments(args, kwargs)
         effect, after = self._next(), self._after
