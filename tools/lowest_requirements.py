@@ -1,6 +1,7 @@
 """Print constraints for pip that hold every direct dependency of the packages at its lower bound, extras included.
 
-The bounds are those of ``packages/*/pyproject.toml``. Dependencies of dependencies are left to pip.
+The bounds are those of ``packages/*/pyproject.toml``. Dependencies of dependencies are left to pip. Where the tests
+need a later version than a package does, as of pytest-asyncio, that one is held: there are no tests without it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PACKAGES = Path(__file__).parents[1] / "packages"
+ROOT = Path(__file__).parents[1]
+PACKAGES = ROOT / "packages"
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^]]*\])?\s*(?P<versions>[^;]*)(?P<marker>;.*)?")
 
 
-def constraints(files: Iterable[Path]) -> Iterator[str]:
+def constraints(files: Iterable[Path], of_tests: Iterable[str] = ()) -> Iterator[str]:
     """Yield one constraint for each dependency, as ``msgpack==1.1``.
+
+    Args:
+        files: the pyproject.toml of each package.
+        of_tests: what the tests require, whose lower bounds count where they are higher.
 
     Raises:
         ValueError: a dependency has no lower bound, or two packages have different ones.
@@ -33,7 +39,22 @@ def constraints(files: Iterable[Path]) -> Iterator[str]:
             name, constraint = _lowest(requirement)
             if name not in own and found.setdefault(name, constraint) != constraint:
                 raise ValueError(f"{name} has two lower bounds: {found[name]} and {constraint}")
+    for requirement in of_tests:
+        name, constraint = _lowest(requirement)
+        if name in found and _version_in(constraint) > _version_in(found[name]):
+            found[name] = constraint
     yield from found.values()
+
+
+def _version_in(constraint: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", constraint.partition("==")[2].partition(";")[0])))
+
+
+def requirements_of_tests() -> list[str]:
+    """Return what the tests require, beside the packages."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        groups = tomllib.load(file)["dependency-groups"]
+    return [*groups["dev"], *groups["environments"]]
 
 
 def _lowest(requirement: str) -> tuple[str, str]:
@@ -46,7 +67,7 @@ def _lowest(requirement: str) -> tuple[str, str]:
 
 def main() -> int:
     try:
-        print(*constraints(sorted(PACKAGES.glob("*/pyproject.toml"))), sep="\n")
+        print(*constraints(sorted(PACKAGES.glob("*/pyproject.toml")), requirements_of_tests()), sep="\n")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

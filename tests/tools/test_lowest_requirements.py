@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.lowest_requirements import PACKAGES, constraints
+from tools.lowest_requirements import PACKAGES, constraints, requirements_of_tests
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,13 @@ def test_two_packages_with_different_bounds(tmp_path: Path) -> None:
         list(constraints(files))
 
 
+def test_what_the_tests_need_counts_where_it_is_later(tmp_path: Path) -> None:
+    one = _project(tmp_path, "one", ["pytest-asyncio>=0.24", "pytest>=8.4"])
+    found = list(constraints([one], ["pytest-asyncio>=1.1", "pytest>=8", "ruff>=0.12"]))
+    assert found == ["pytest-asyncio==1.1", "pytest==8.4", "orjson==3.10"]
+
+
 def test_the_packages_of_this_repository() -> None:
-    found = list(constraints(sorted(PACKAGES.glob("*/pyproject.toml"))))
+    found = list(constraints(sorted(PACKAGES.glob("*/pyproject.toml")), requirements_of_tests()))
     assert any(one.startswith("aiormq==") for one in found)
     assert not any(one.startswith("rabibridge") for one in found)
