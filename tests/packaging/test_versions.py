@@ -63,6 +63,18 @@ def test_the_changelog_begins_with_the_version_of_the_packages() -> None:
     assert headings[0] == current_version()
 
 
+def test_the_changelog_can_be_read_in_five_minutes() -> None:
+    """Of the newest version: one line for each change, under the usual headings, a page of text at most."""
+    newest = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1]
+    headings = re.findall(r"^### (.*)$", newest, flags=re.MULTILINE)
+    order = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    assert headings == [each for each in order if each in headings]
+    changes = newest.partition("### ")[2].splitlines()
+    assert [line for line in changes[1:] if line and not re.match(r"- |### |[A-Z][^.]*:$", line)] == []
+    assert [line for line in changes if len(line) > 200] == []
+    assert len(newest.split()) < 1_250  # 250 words a minute
+
+
 def test_every_deprecation_says_since_when_and_until_when(member: Member) -> None:
     for file in (member.folder / "src").rglob("*.py"):
         assert _broken_promises(file.read_text(encoding="utf-8"), Version(current_version())) == [], file
