@@ -11,7 +11,8 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rabibridge_core.rpc import RpcClient
+from rabibridge_core import register_call
+from rabibridge_core.rpc import RpcClient, RpcServer
 from tests.redis.programs import line, program
 from tests.support.waiting import soon
 
@@ -105,3 +106,31 @@ async def test_a_function_that_holds_the_gil_for_longer_than_the_lease_runs_once
                     opened.write(b"12")
                     assert await call in (first.pid, second.pid)  # whoever returns first
                 assert await client.remote_call(name, (0,), timeout=PATIENCE) in (first.pid, second.pid)
+
+
+async def test_a_worker_that_was_found_dead_gets_no_more_calls_from_what_it_still_sends(redis_url: str) -> None:
+    name = f"lease_{uuid.uuid4().hex}"
+    queue = f"rpc_async_{name}"
+
+    async def double(value: int) -> int:
+        return 2 * value
+
+    def serving() -> RpcServer:
+        server = RpcServer(url=redis_url)
+        server.load_services({name: register_call(name=name)(double)})
+        return server
+
+    dead = serving()
+    async with RpcClient(url=redis_url) as client, dead.serving(), serving().serving():
+        assert await client.remote_call(name, (1,), timeout=PATIENCE) == 2
+        looking = client._client.transport.session  # type: ignore[attr-defined]
+        ask = looking.commands.ask
+        session = dead._server.transport.session  # type: ignore[attr-defined]
+        await ask("HSET", f"rpc::q:{queue}", "looked_ms", 2**52)  # as before the clock of the server was set back
+        session.listener.drop()  # the server notices this first, and reads later what was sent on the other connection
+        while session.token in str(await ask("HKEYS", f"rpc::q:{queue}:c")):
+            assert (await looking.ask("maintain", looking.token, 30_000, 0, queue))[1:] == [1]
+        assert await session.ask("settle", queue, f"{session.token}:1", 5) == -2
+        assert await session.ask("give_back", queue, f"{session.token}:1", "1", "1-1") == -2
+        consumers = await ask("XINFO", "CONSUMERS", f"rpc::q:{queue}:s", "g")
+        assert session.token not in str(consumers)

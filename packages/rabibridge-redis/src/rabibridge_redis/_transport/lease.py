@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import hiredis
 
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_redis._resp.refusals import is_blocked
+from rabibridge_redis._transport.server_clock import ServerClock
 
 if TYPE_CHECKING:
     from rabibridge_redis._session.session import Session
@@ -47,16 +48,19 @@ class LeaseHolder(Protocol):
         """Called when the queue of a consumer was deleted."""
         ...
 
-    def lease_ended(self) -> None:
-        """Called when others may have taken over what the session holds."""
+    def lease_ended(self, why: str = ...) -> None:
+        """Called when others may have taken over what the session holds; ``why``: if that is known."""
         ...
 
 
 async def keep_lease(holder: LeaseHolder) -> None:
     """Do it as long as there is a session: every second for a worker, seldom for a caller, who looks after no queue."""
+    clock, its_session = ServerClock(), None
     while (session := holder.session) is not None:
+        if session is not its_session:
+            clock, its_session = ServerClock(), session  # perhaps of another server
         serving = {consumer.spec.name: consumer for consumer in holder.consumers if consumer.live}
-        _look_after(holder, session, serving)
+        _look_after(_Look(holder, session, clock, serving))
         waited = 0.0
         while session.error is None and waited < (_INTERVAL if holder.consumers else session.pause):
             with suppress(TimeoutError):  # a caller may become a worker meanwhile, which looks at once
@@ -66,13 +70,23 @@ async def keep_lease(holder: LeaseHolder) -> None:
             session.check_silence(_INTERVAL)
 
 
-def _look_after(holder: LeaseHolder, session: Session, serving: dict[str, RedisConsumer]) -> None:
-    context = holder, session, serving
-    session.run("maintain", _maintained, context, session.token, session.lease_ms, int(_INTERVAL * 900), *serving)
+class _Look(NamedTuple):
+    holder: LeaseHolder
+    session: Session
+    clock: ServerClock
+    serving: dict[str, RedisConsumer]
 
 
-def _maintained(context: tuple[LeaseHolder, Session, dict[str, RedisConsumer]], reply: Any) -> None:
-    holder, session, serving = context
+def _look_after(look: _Look) -> None:
+    session, sent_at = look.session, asyncio.get_running_loop().time()
+    session.run(
+        "maintain", _maintained, (look, sent_at), session.token, session.lease_ms, int(_INTERVAL * 900), *look.serving
+    )
+
+
+def _maintained(context: tuple[_Look, float], reply: Any) -> None:
+    look, sent_at = context
+    holder, session, clock, serving = look
     if session is not holder.session:
         return
     if isinstance(reply, hiredis.ReplyError) and is_blocked(reply):
@@ -84,11 +98,27 @@ def _maintained(context: tuple[LeaseHolder, Session, dict[str, RedisConsumer]], 
             reply,
             extra=log_fields("lease.refused", instance=holder.name),
         )
-    elif reply == _LEASE_ENDED:
-        holder.lease_ended()
-    else:
-        for consumer, state in zip(serving.values(), reply, strict=True):
-            if state == _NO_QUEUE:
-                holder.queue_gone(consumer)
-        if _MORE_TO_DO in reply:
-            _look_after(holder, session, serving)
+        return
+    now_ms, *states = reply
+    why = _clock_set(holder, session, clock.step(sent_at, asyncio.get_running_loop().time(), now_ms / 1000))
+    if states == [_LEASE_ENDED]:
+        holder.lease_ended(*why)
+        return
+    for consumer, state in zip(serving.values(), states, strict=True):
+        if state == _NO_QUEUE:
+            holder.queue_gone(consumer)
+    if _MORE_TO_DO in states:
+        _look_after(look)
+
+
+def _clock_set(holder: LeaseHolder, session: Session, step: float) -> tuple[str, ...]:
+    """Log that the clock of the server was set, if it was; return that text, or nothing."""
+    if not step:
+        return ()
+    what = f"the clock of {session.endpoint} was set {'forward' if step > 0 else 'back'} by {abs(step):.1f} s"
+    _log.warning(
+        "%s: %s: calls that wait there expire %s",
+        holder.name, what, "too early, and leases end" if step > 0 else "too late",
+        extra=log_fields("broker.clock_set", instance=holder.name, peer=session.endpoint, duration=step),
+    )  # fmt: skip
+    return (what,)

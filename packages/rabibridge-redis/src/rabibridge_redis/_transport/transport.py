@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisTransport"]
 
 _log = get_logger(__name__)
+_STOOD_STILL = "this process stood still for too long, or the clock of the server was set forward"
 
 
 class RedisTransport(Replies):
@@ -282,9 +283,9 @@ class RedisTransport(Replies):
                 extra=log_fields("queue.refused", instance=self.name, queue=consumer.spec.name, error=error),
             )  # fmt: skip
 
-    def lease_ended(self) -> None:
+    def lease_ended(self, why: str = _STOOD_STILL) -> None:
         """Called when others may have taken over what this session holds: begin another one."""
-        self.abort("the lease of the connection has ended: this process stood still for too long")
+        self.abort(f"the lease of the connection has ended: {why}")
 
     def forget(self, consumer: RedisConsumer, /) -> None:
         """Drop a consumer that is stopped and has nothing unsettled."""
