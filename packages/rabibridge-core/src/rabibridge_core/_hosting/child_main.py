@@ -164,8 +164,8 @@ async def _run(
     ran = False
     failure: BaseException | None = None
     try:
-        if observer is not None:
-            tell_begun(observer, active)
+        if observer is not None and not tell_begun(observer, active):
+            observer = None
         args, kwargs = decode_request(codec, request, on_loop=False)
         ran = True
         settler.settle_result(active, await executor.run(args, kwargs, active))

@@ -114,11 +114,17 @@ class CallHeaders(CallObserver):
     An engine calls no method of it, so that such a call takes little more time than one that nothing observes.
     """
 
-    __slots__ = ("headers",)
+    __slots__ = ("checked", "headers")
 
-    def __init__(self, headers: Headers) -> None:
-        """Add ``headers``, as :meth:`CallObserver.sending` does; they are not changed afterwards."""
+    def __init__(self, headers: Headers, checked: bool = False) -> None:
+        """Add ``headers``, as :meth:`CallObserver.sending` does; they are not changed afterwards.
+
+        Args:
+            headers: the headers to add.
+            checked: whether all of them may be sent, for certain: then they are not checked for each call.
+        """
         self.headers = headers
+        self.checked = checked
 
     def sending(
         self, correlation_id: bytes, time_left: float | None, headers: Mapping[str, HeaderValue] | None
@@ -190,8 +196,16 @@ class ServerObserver:
 
     __slots__ = ()
 
+    def skips(self, request: IncomingRequest) -> bool:
+        """Called as the first step of the task that will run the function: return whether to observe nothing of it.
+
+        :meth:`request_started` is not called then, and such a request takes little more time than one that nothing
+        observes. It is not called where several observers are in use. Context variables are as they are there.
+        """
+        return False
+
     def request_started(self, request: ObservedRequest) -> RequestObserver | None:
-        """Called as the first step of the task that will run the function.
+        """Called next, in the task that will run the function.
 
         Context variables that are set here are seen by the function, the providers of its parameters, and its thread.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from rabibridge_core.plugins.observers import ObservedRequest, Outcome, Shape
-    from rabibridge_core.transport import Headers, HeaderValue
+    from rabibridge_core.transport import Headers, HeaderValue, IncomingRequest
 
 __all__ = [
     "NO_REQUEST",
@@ -33,6 +33,7 @@ __all__ = [
     "observe",
     "observe_started",
     "report",
+    "skips_request",
     "start_call",
     "start_request",
     "with_headers",
@@ -55,6 +56,15 @@ def start_call(observer: ClientObserver, shape: Shape, service: str) -> CallObse
     except BaseException:  # noqa: BLE001 - whatever a plug-in raises, the call continues
         _failed(observer, "call_started")
         return _NO_CALL
+
+
+def skips_request(observer: ServerObserver, request: IncomingRequest) -> bool:
+    """Tell whether nothing is to be told of a request whose task starts now."""
+    try:
+        return observer.skips(request)
+    except BaseException:  # noqa: BLE001 - as above
+        _failed(observer, "skips")
+        return False
 
 
 def start_request(observer: ServerObserver, request: ObservedRequest) -> RequestObserver:
@@ -115,6 +125,8 @@ def with_headers(
     added: Headers | None
     if type(observed) is CallHeaders:
         added = observed.headers
+        if observed.checked:
+            return {**added, **headers} if headers else added
     else:
         added = report(observed.sending, correlation_id, time_left, headers)
     if not added:

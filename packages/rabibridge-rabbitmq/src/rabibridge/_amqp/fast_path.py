@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, LENGTH_OCTETS, NEXT_FRAME, short_string
-from rabibridge._amqp.headers import ROUTING_HEADERS, TRACED_START, deadline_table, stream_table
+from rabibridge._amqp.headers import ROUTING_HEADERS, TRACED_START, deadline_table, stream_table, times_of_traced
 from rabibridge._amqp.properties import USER_ID, Properties
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, TRACEPARENT, TRACEPARENT_SIZE
 from rabibridge_core._protocol.streams import STREAM_HEADERS
@@ -20,7 +20,7 @@ from rabibridge_core._protocol.streams import STREAM_HEADERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rabibridge_core.transport import Headers, Reply, Request
+    from rabibridge_core.transport import Reply, Request
 
 __all__ = ["RequestTemplate", "encode_simple_reply", "parse_common_properties"]
 
@@ -87,14 +87,6 @@ def _short_text(value: str) -> bytes:
     return short_string(value.encode())
 
 
-def _trace_context(headers: Headers) -> bytes:
-    """Return the value of ``traceparent``, if it has the size that it usually has; else nothing."""
-    text = headers.get(TRACEPARENT)
-    if type(text) is str and len(text) == TRACEPARENT_SIZE and text.isascii():
-        return text.encode()
-    return b""
-
-
 class RequestTemplate:
     """Encodes requests that have a deadline and a small body and whose replies go to one queue."""
 
@@ -115,6 +107,7 @@ class RequestTemplate:
         # By timeout: the header table up to the deadline, and the properties after the correlation id.
         self._timeouts: dict[float, tuple[bytes, bytes]] = {}
         self._stream_timeouts: dict[float, tuple[bytes, bytes]] = {}
+        self._traced_timeouts: dict[float, tuple[bytes, bytes]] = {}
 
     def encode(self, method: bytes, request: Request, now: float) -> bytes:
         """Return all frames of a request, or nothing if it needs the general encoder.
@@ -136,9 +129,15 @@ class RequestTemplate:
         elif headers is STREAM_HEADERS:
             cached = self._stream_timeouts
             table, tail = cached.get(seconds) or self._add_timeout(cached, stream_table, seconds)
-        elif len(headers) == 1 and (trace := _trace_context(headers)):
-            times, tail = self._timeouts.get(seconds) or self._add_timeout(self._timeouts, deadline_table, seconds)
-            table = TRACED_START + trace + times[4:]
+        elif (
+            len(headers) == 1
+            and type(trace := headers.get(TRACEPARENT)) is str
+            and len(trace) == TRACEPARENT_SIZE
+            and trace.isascii()
+        ):
+            cached = self._traced_timeouts
+            times, tail = cached.get(seconds) or self._add_timeout(cached, times_of_traced, seconds)
+            table = TRACED_START + trace.encode() + times
         elif _GENERAL.isdisjoint(headers):
             times, tail = self._timeouts.get(seconds) or self._add_timeout(self._timeouts, deadline_table, seconds)
             given = encode_table(headers)

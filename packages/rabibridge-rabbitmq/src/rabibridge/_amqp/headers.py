@@ -37,6 +37,7 @@ __all__ = [
     "parse_stream_table",
     "parse_traced_table",
     "stream_table",
+    "times_of_traced",
 ]
 
 TIMEOUT_HEADER: Final = "rb-timeout"
@@ -140,6 +141,11 @@ _TRACE_FIELD = short_string(TRACEPARENT.encode()) + b"S" + TRACEPARENT_SIZE.to_b
 TRACED_START: Final = (len(_TRACE_FIELD) + TRACEPARENT_SIZE + _TIMES.size).to_bytes(4, "big") + _TRACE_FIELD
 """What stands in front of the value of ``traceparent`` in a table that has the times of a call, and nothing else."""
 _TRACED_TABLE = struct.Struct(f">{len(TRACED_START)}s{TRACEPARENT_SIZE}s12sq13sq")
+
+
+def times_of_traced(timeout_ms: int, deadline_ms: int) -> bytes:
+    """Return what follows the value of ``traceparent`` in such a table: remaining time and deadline."""
+    return deadline_table(timeout_ms, deadline_ms)[4:]
 
 
 def parse_traced_table(table: bytes) -> tuple[str, int, int] | None:

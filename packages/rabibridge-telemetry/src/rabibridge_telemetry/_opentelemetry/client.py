@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import weakref
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +34,26 @@ _KINDS = {"notify": SpanKind.PRODUCER, "map": SpanKind.INTERNAL}
 _NOT_MEASURED = frozenset(("map", "stream"))
 _SUPPRESSED = "suppress_instrumentation"
 _CANCELLED = "cancelled"
+_with_prepared: weakref.WeakSet[TracedCalls] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """Drop the ids that this process has in common with the one that it was forked from."""
+    for calls in _with_prepared:
+        calls.prepared.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class TracedCalls(ClientObserver):
-    """Makes a span for each call, as a child of the current one."""
+    """Makes a span for each call, as a child of the current one.
+
+    Attributes:
+        prepared: what the next calls send that begin a trace, are not sampled and not measured. Where few are sampled,
+            these are most of all calls; to make many at once takes half the time.
+    """
 
     def __init__(self, subject: Subject, version: str) -> None:
         """Trace the calls of ``subject``; ``version`` is that of RabiBridge."""
@@ -45,10 +63,14 @@ class TracedCalls(ClientObserver):
         self.propagation = Propagation(subject.settings.baggage)
         self.durations = Durations("rpc.client.call.duration", version, "Duration of calls, as their callers see it")
         self.spans = Spans(version)
+        self.prepared: list[CallHeaders] = []
+        _with_prepared.add(self)
 
     def call_started(self, shape: Shape, service: str) -> CallObserver | None:
         """Start a span, unless it is dropped: then only its trace context is sent."""
         context = contexts.get_current()
+        if not context and self.prepared and shape != "map":
+            return self.prepared.pop()
         if context and context.get(_SUPPRESSED):
             return None
         measured = shape not in _NOT_MEASURED and self.durations.recorded
@@ -57,12 +79,20 @@ class TracedCalls(ClientObserver):
         else:
             headers = self._dropped(context)
             if headers is not None:
-                return MeasuredCall(self, service, headers) if measured else CallHeaders(headers)
+                if measured:
+                    return MeasuredCall(self, service, headers)
+                if not self.prepared:
+                    self._prepare()
+                return CallHeaders(headers)
             started = None
         if started is None:
             kind = _KINDS.get(shape, SpanKind.CLIENT)
             started = self.spans.start(context, service, kind, self.attributes.of(shape, service))
         return TracedCall(self, service, context, started, measured)
+
+    def _prepare(self) -> None:
+        if self.propagation.is_plain and not self.durations.look():
+            self.prepared = [CallHeaders({TRACEPARENT: text}, True) for text in self.spans.dropped_roots()]
 
     def _dropped(self, context: Context) -> Headers | None:
         """Return the headers of a call without a span; ``None``: it has one."""

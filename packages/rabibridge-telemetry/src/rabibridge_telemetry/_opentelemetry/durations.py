@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import BrokerAddress
 
-__all__ = ["BUCKETS", "Durations"]
+__all__ = ["BUCKETS", "LOOK_EVERY", "Durations"]
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """The bounds that the conventions give, in seconds."""
 
-_LOOK_EVERY = 1000
+LOOK_EVERY: Final = 1000
+"""How many calls pass until it is looked again whether the program has set a meter provider."""
 
 
 class Durations:
@@ -51,7 +52,13 @@ class Durations:
         if self._unlooked:  # it is set before the first call, or hardly ever
             self._unlooked -= 1
             return False
-        self._unlooked = _LOOK_EVERY
+        return self.look()
+
+    def look(self) -> bool:
+        """Look now whether the program has set a meter provider."""
+        if self._recorded:
+            return True
+        self._unlooked = LOOK_EVERY
         provider = metrics.get_meter_provider()
         self._recorded = not type(provider).__module__.startswith("opentelemetry.metrics")
         if self._recorded and self._found is not None:

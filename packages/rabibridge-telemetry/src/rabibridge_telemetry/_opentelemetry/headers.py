@@ -65,10 +65,11 @@ def span_context_of(headers: Headers) -> SpanContext | None:
 class UnsampledParent(NonRecordingSpan):
     """A caller's span that is not sampled, whose ids are read if anything asks for them."""
 
+    _found: SpanContext | None = None
+
     def __init__(self, headers: Headers) -> None:  # that of the base is not called: it takes as long as the rest
         """Read nothing yet; ``headers`` are those of the request."""
         self._headers = headers
-        self._found: SpanContext | None = None
 
     def __repr__(self) -> str:
         """Show the ids."""

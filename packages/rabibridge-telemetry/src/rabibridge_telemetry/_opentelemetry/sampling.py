@@ -10,6 +10,7 @@ that are derived from the ones of the SDK, are asked each time.
 from __future__ import annotations
 
 import copy
+import random
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ _SAMPLERS = "opentelemetry.sdk.trace.sampling"
 _ROOT = re.compile(r"(?:ParentBased\{root:)?(?:TraceIdRatioBased\{([0-9.e-]+)\}|AlwaysOffSampler)(?:,.*)?", re.DOTALL)
 _FOLLOWS = "remoteParentNotSampled:AlwaysOffSampler", "localParentNotSampled:AlwaysOffSampler"
 _LOW = (1 << 64) - 1
+_RANDOM_IDS = "opentelemetry.sdk.trace.id_generator.RandomIdGenerator"
+_AT_ONCE, _FEW = 64, 4
+_ZERO = "0" * 16
 
 
 class _ChosenIds:
@@ -75,6 +79,7 @@ class Spans:
         self._ids: Any = None  # None: the sampler must be asked
         self._drop_flags = TraceFlags(0)
         self._ending = "-00"
+        self._at_once = 0  # how many traces are likely to be dropped in a row, where their ids are plain random numbers
         self.follows = False
 
     def _find(self) -> Tracer | None:
@@ -90,7 +95,11 @@ class Spans:
             if match is not None and (self.follows or not text.startswith("P")):
                 tracer = copy.copy(tracer)
                 self._ids = tracer.id_generator = _ChosenIds(generator)  # type: ignore[attr-defined]
-                self._bound = round(float(match[1] or 0) * (_LOW + 1))
+                ratio = float(match[1] or 0)
+                self._bound = round(ratio * (_LOW + 1))
+                kind = type(generator)
+                if f"{kind.__module__}.{kind.__qualname__}" == _RANDOM_IDS:
+                    self._at_once = int(min(_AT_ONCE, 1 / ratio)) if ratio else _AT_ONCE
                 random = getattr(generator, "is_trace_id_random", None)
                 if random is not None and random():
                     self._drop_flags, self._ending = TraceFlags(2), "-02"
@@ -120,6 +129,22 @@ class Spans:
         # Formatting an integer takes twice as long.
         span_id = self._ids.generate_span_id().to_bytes(8, "big").hex()
         return f"00-{trace_id.to_bytes(16, 'big').hex()}-{span_id}{self._ending}"
+
+    def dropped_roots(self) -> list[str]:
+        """Return what :meth:`dropped_root` would return in a row, made in one go; empty: each must be asked for."""
+        if (self._tracer is None and self._find() is None) or self._at_once < _FEW or self._ids.trace_id:
+            return []
+        bound, ending, made = f"{self._bound:016x}", self._ending, []
+        digits = random.randbytes(24 * self._at_once).hex()  # noqa: S311 - the generator of the SDK does the same
+        if _ZERO in digits:  # an id may be zero, which stands for none
+            return []
+        for start in range(0, len(digits), 48):
+            span = start + 32
+            if digits[start + 16 : span] < bound:
+                self._ids.trace_id = int(digits[start:span], 16)
+                break
+            made.append(f"00-{digits[start:span]}-{digits[span : span + 16]}{ending}")
+        return made
 
     def dropped(self, parent: SpanContext | None) -> SpanContext | None:
         """Return the context of a span that is not made; ``None``: it must be started now, by :meth:`start`.

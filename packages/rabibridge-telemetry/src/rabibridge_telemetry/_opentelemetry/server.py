@@ -12,7 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 
 from rabibridge_core.plugins import RequestObserver, ServerObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
-from rabibridge_telemetry._opentelemetry.durations import Durations
+from rabibridge_telemetry._opentelemetry.durations import LOOK_EVERY, Durations
 from rabibridge_telemetry._opentelemetry.ending import limit_end
 from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
 from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation, unsampled_parent
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from rabibridge_core.plugins import ObservedRequest, Outcome, Subject
-    from rabibridge_core.transport import Headers
+    from rabibridge_core.transport import Headers, IncomingRequest
 
 __all__ = ["TracedRequests"]
 
@@ -47,11 +47,31 @@ class TracedRequests(ServerObserver):
         self.spans = Spans(version, found=limit_end)
         self.types = Folded(MAX_TYPES)
         self.in_child = subject.role == "child"
+        self._unlooked = 0  # so many requests may be skipped until it is looked whether they still may
         self.durations: Durations | None = None
         if not self.in_child:  # the worker measures the call as a whole
             self.durations = Durations(
                 "rpc.server.call.duration", version, "Duration of requests in their worker", limit_end
             )
+
+    def skips(self, request: IncomingRequest) -> bool:
+        """Skip a request whose caller's span is not sampled, unless it is measured; only make that span current."""
+        if not self._unlooked and not self._may_skip():
+            return False
+        self._unlooked -= 1
+        unsampled = unsampled_parent(request.headers)
+        if unsampled is None:
+            return False
+        contexts.attach(Context({SPAN_KEY: unsampled}))
+        return True
+
+    def _may_skip(self) -> bool:
+        """Tell whether nothing is to be done for such a request, and for those that follow."""
+        follows = self.spans.follows and self.propagation.is_plain
+        if not follows or (self.durations is not None and self.durations.look()):
+            return False
+        self._unlooked = LOOK_EVERY
+        return True
 
     def request_started(self, request: ObservedRequest) -> RequestObserver | None:
         """Start a span, and make it current for the task."""
