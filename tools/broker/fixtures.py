@@ -31,13 +31,15 @@ def amqp_url(rabbitmq: Broker) -> str:
 
 
 @pytest.fixture
-def vhost_url(rabbitmq: Broker) -> str:
+def vhost_url(rabbitmq: Broker) -> Iterator[str]:
     """The URL of a virtual host for this test alone.
 
     A broker given by RABIBRIDGE_TEST_URL has only its own virtual host, which all tests share then: names from
     ``unique_name`` keep them apart.
     """
-    return rabbitmq.fresh_vhost()
+    url = rabbitmq.fresh_vhost()
+    yield url
+    rabbitmq.give_back(url)
 
 
 @pytest.fixture

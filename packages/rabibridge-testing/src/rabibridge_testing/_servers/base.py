@@ -40,6 +40,7 @@ class Broker(ABC):
         self.username = username
         self.password = password
         self._vhosts: list[str] = []
+        self._returned: list[str] = []
 
     @property
     def url(self) -> str:
@@ -78,16 +79,25 @@ class Broker(ABC):
         self.start(timeout)
 
     def fresh_vhost(self) -> str:
-        """Return the URL of a virtual host that nobody has used; it lives as long as the broker."""
+        """Return the URL of a virtual host that nobody has used; it lives until `give_back`, or as the broker does."""
         if not self._vhosts:
             self._vhosts = self._add_vhosts([f"test-{secrets.token_hex(6)}" for _ in range(_VHOST_BATCH)])
         return self.url_of(self._vhosts.pop())
 
+    def give_back(self, url: str) -> None:
+        """Say that a virtual host from `fresh_vhost` is no longer used: it is removed when others are made.
+
+        RabbitMQ looks through the exchanges of all virtual hosts for each one that it makes.
+        """
+        self._returned.append(unquote(urlsplit(url).path[1:]))
+
     def _add_vhosts(self, names: list[str]) -> list[str]:
-        binaries = ", ".join(f'<<"{name}">>' for name in names)
+        binaries, used = (", ".join(f'<<"{name}">>' for name in group) for group in (names, self._returned))
+        self._returned = []
         user = f'<<"{self.username}">>'
         self.ctl(
             "eval",
+            f"[catch rabbit_vhost:delete(V, {user}) || V <- [{used}]], "  # a test may have removed it
             f"[begin rabbit_vhost:add(V, {user}), rabbit_auth_backend_internal:set_permissions("
             f'{user}, V, <<".*">>, <<".*">>, <<".*">>, {user}) end || V <- [{binaries}]].',
         )
@@ -177,3 +187,6 @@ class GivenBroker(Broker):
     def fresh_vhost(self) -> str:
         """Return its one URL: tests on a given broker share a virtual host, so give it to nobody else meanwhile."""
         return self._url
+
+    def give_back(self, url: str) -> None:
+        """Leave the virtual host as it is."""
