@@ -34,6 +34,7 @@ def other_python(version: str) -> Path | None:
         return None
     members = (argument for member in _MEMBERS for argument in ("-e", str(_ROOT / "packages" / member)))
     try:
-        return venv_python(_ROOT / f".venv-other-{version}", (*members, "uvloop"), base)
+        folder = _ROOT / f".venv-other-{version}"
+        return venv_python(folder, (*members, "uvloop"), base, builders=("hatchling", "editables"))
     except VenvError as error:
         raise OtherPythonError(f"the packages could not be installed on Python {version}: {error}") from error

@@ -41,6 +41,7 @@ def previous_python() -> Path:
             archive.extractall(unfinished, filter="data")
         unfinished.rename(sources)
     try:
-        return venv_python(folder, tuple(str(sources / "packages" / member) for member in _MEMBERS))
+        packages = tuple(str(sources / "packages" / member) for member in _MEMBERS)
+        return venv_python(folder, packages, builders=("hatchling",))
     except VenvError as error:
         raise PreviousError(f"the packages of {PREVIOUS} could not be installed: {error}") from error
