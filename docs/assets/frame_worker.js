@@ -9,8 +9,10 @@ if (location.protocol === "file:") {
       this.#frame.hidden = true;
       document.head.append(this.#frame);
       const inner = this.#frame.contentWindow;
-      inner.postMessage = (data) =>
+      // What a Worker is sent is a copy: each side changes its own.
+      inner.postMessage = (message) =>
         setTimeout(() => {
+          const data = structuredClone(message);
           const event = new MessageEvent("message", { data });
           this.onmessage?.(event);
           this.dispatchEvent(event);
@@ -26,7 +28,8 @@ if (location.protocol === "file:") {
       inner.document.documentElement.append(script);
     }
 
-    postMessage(data) {
+    postMessage(message) {
+      const data = structuredClone(message);
       if (this.#waiting) {
         this.#waiting.push(data);
         return;
