@@ -237,19 +237,23 @@ asyncio.run(main())
 
 
 async def test_what_a_frozen_caller_does_not_read_is_kept_for_its_lease_alone(redis_url: str) -> None:
-    calls, size = (10_000, 100 * 1024) if FULL else (200, 10 * 1024)
+    calls, size, lease = (10_000, 100 * 1024, 90) if FULL else (200, 10 * 1024, 3)  # time enough to send all of them
     name, running, opened = new_name(), 0, asyncio.Event()
+    result, few = os.urandom(size), asyncio.Semaphore(100)
 
     async def run() -> bytes:
         nonlocal running
         running += 1
         await opened.wait()
-        return os.urandom(size)
+        async with few:  # this process must not stand still while it sends them
+            await asyncio.sleep(0)
+            return result
 
-    server = server_of(redis_url, name, run, fetch_size=calls, queue_size=calls)
-    async with server.serving(), RpcClient(url=redis_url) as client:
+    patient = f"{redis_url}?lease=600"  # the server has a lot to do
+    server = server_of(patient, name, run, fetch_size=calls, queue_size=calls)
+    async with server.serving(), RpcClient(url=patient) as client:
         session = session_of(client)
-        with program(CALLER, f"{redis_url}?lease=3", name, str(calls)) as caller:
+        with program(CALLER, f"{redis_url}?lease={lease}", name, str(calls)) as caller:
             await until(lambda: running == calls)
             inboxes = set(await session.commands.ask("KEYS", session.key("i", "*")))
             caller.send_signal(signal.SIGSTOP)
