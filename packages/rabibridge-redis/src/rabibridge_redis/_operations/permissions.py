@@ -17,8 +17,8 @@ __all__ = ["acl_rules"]
 
 _CONNECTION = "hello auth select script|load evalsha ping cluster|keyslot cluster|myid cluster|slots"
 _SESSION = (
-    "xadd xread xtrim pexpire set del exists publish subscribe unsubscribe pubsub|numsub time hgetall hget hmget hkeys "
-    "hset hdel hincrby spop zadd zrange zrem xrange xreadgroup xack xdel"
+    "xadd xread xtrim pexpire set unlink exists publish subscribe unsubscribe pubsub|numsub time hgetall hget hmget "
+    "hkeys hset hdel hincrby spop zadd zrange zrem xrange xreadgroup xack xdel"
 )
 _SERVING = "xgroup|create xgroup|delconsumer xpending xclaim zpopmin sadd srem smembers incrby decrby info"
 _OPERATING = "config|get xlen xrevrange"

@@ -13,7 +13,9 @@
 -- The name of a consumer is that of its session, a colon and a number.
 local GROUP = 'g'
 local RETURNED = '-'  -- the consumer that holds the requests that came back
-local MOVED_AT_ONCE = 1000
+-- The server does nothing else while a script runs. So each moves only so many requests, and is called again.
+local MOVED_AT_ONCE = 200
+local ASKED_AT_ONCE = 1000
 
 local function session_of(consumer)
   return string.sub(consumer, 1, 32)
@@ -25,15 +27,36 @@ local function is_alive(P, consumer)
     and redis.call('PUBSUB', 'NUMSUB', P .. 's:' .. session)[2] > 0
 end
 
-local function consumers_of(P, Q)
-  local count = 0
-  local found = redis.call('HGETALL', Q .. ':c')
-  for i = 1, #found, 2 do
-    if found[i + 1] == '1' and is_alive(P, found[i]) then
-      count = count + 1
+-- Return those of many consumers whose session has ended.
+local function dead_among(P, consumers)
+  local dead = {}
+  for first = 1, #consumers, ASKED_AT_ONCE do
+    local inboxes, channels = {}, {}
+    for i = first, math.min(first + ASKED_AT_ONCE - 1, #consumers) do
+      local session = session_of(consumers[i])
+      inboxes[#inboxes + 1], channels[#channels + 1] = P .. 'i:' .. session, P .. 's:' .. session
+    end
+    local listening = redis.call('PUBSUB', 'NUMSUB', unpack(channels))
+    local all_exist = redis.call('EXISTS', unpack(inboxes)) == #inboxes
+    for i = 1, #inboxes do
+      if listening[2 * i] == 0 or not (all_exist or redis.call('EXISTS', inboxes[i]) == 1) then
+        dead[#dead + 1] = consumers[first + i - 1]
+      end
     end
   end
-  return count
+  return dead
+end
+
+-- Return how many consumers take requests from a queue.
+local function consumers_of(P, Q)
+  local active = {}
+  local found = redis.call('HGETALL', Q .. ':c')
+  for i = 1, #found, 2 do
+    if found[i + 1] == '1' then
+      active[#active + 1] = found[i]
+    end
+  end
+  return #active - #dead_among(P, active)
 end
 
 -- Wake as many consumers as there are new requests.
@@ -88,18 +111,26 @@ local function put_back(Q, ids, counted)
   redis.call('HDEL', Q, 'head_ms')
 end
 
--- Put back what a consumer has taken, in steps; return whether all of it is back.
+local may_move = MOVED_AT_ONCE
+
+-- Put back what a consumer has taken, in steps; return whether all of it is back. Before that, call the script again.
 local function end_of(P, queue, consumer)
   local Q = P .. 'q:' .. queue
+  if may_move <= 0 then
+    return false
+  end
+  local limit = may_move
+  may_move = may_move - 2  -- one that has taken nothing costs as much as two requests
   if redis.call('EXISTS', Q .. ':s') == 1 then
-    local taken = redis.call('XPENDING', Q .. ':s', GROUP, '-', '+', MOVED_AT_ONCE, consumer)
+    local taken = redis.call('XPENDING', Q .. ':s', GROUP, '-', '+', limit, consumer)
     local ids = {}
     for i = 1, #taken do
       ids[i] = taken[i][1]
     end
     put_back(Q, ids, true)
     wake(P, queue, #ids)
-    if #ids == MOVED_AT_ONCE then
+    may_move = may_move - #ids
+    if #ids == limit then
       return false
     end
     redis.call('XGROUP', 'DELCONSUMER', Q .. ':s', GROUP, consumer)
@@ -116,7 +147,7 @@ local function delete_queue(P, queue)
     redis.call('HDEL', P .. 'r:' .. key, queue)
   end
   local consumers = redis.call('HKEYS', Q .. ':c')
-  redis.call('DEL', Q, Q .. ':s', Q .. ':b', Q .. ':d', Q .. ':c', Q .. ':i', Q .. ':f', Q .. ':k')
+  redis.call('UNLINK', Q, Q .. ':s', Q .. ':b', Q .. ':d', Q .. ':c', Q .. ':i', Q .. ':f', Q .. ':k')
   for _, consumer in ipairs(consumers) do
     redis.call('PUBLISH', P .. 's:' .. session_of(consumer), consumer)  -- it notices, and declares the queue again
   end

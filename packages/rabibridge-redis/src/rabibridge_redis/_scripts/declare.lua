@@ -18,7 +18,7 @@ if known[1] and (known[1] ~= size or known[2] ~= ttl) then
   known[1] = false
 end
 if not known[1] or redis.call('EXISTS', Q .. ':s') == 0 then
-  redis.call('DEL', Q, Q .. ':s', Q .. ':b', Q .. ':d', Q .. ':f')
+  redis.call('UNLINK', Q, Q .. ':s', Q .. ':b', Q .. ':d', Q .. ':f')
   redis.call('HSET', Q, 'size', size, 'ttl', ttl, 'ttl_ms', ttl_ms, 'ready', 0)
   redis.call('XGROUP', 'CREATE', Q .. ':s', GROUP, '0', 'MKSTREAM')
 end

@@ -3,6 +3,7 @@ local P, queue, consumer = ARGV[1], ARGV[2], ARGV[3]
 local Q = P .. 'q:' .. queue
 if ARGV[4] == '' then
   while not end_of(P, queue, consumer) do
+    may_move = MOVED_AT_ONCE  -- whoever leaves has settled what it had taken: this is hardly ever needed
   end
 elseif redis.call('EXISTS', Q) == 0 then
   return -1

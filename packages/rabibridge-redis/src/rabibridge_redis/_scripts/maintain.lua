@@ -21,9 +21,9 @@ for i = 5, #ARGV do
     state = -1
   elseif is_due(Q, now) then
     redis.call('HSET', Q, 'looked_ms', now)
-    for _, other in ipairs(redis.call('HKEYS', Q .. ':c')) do
-      if session_of(other) ~= session and not is_alive(P, other) then
-        redis.call('DEL', P .. 'i:' .. session_of(other))  -- it has ended for good: what it still sends is refused
+    for _, other in ipairs(dead_among(P, redis.call('HKEYS', Q .. ':c'))) do
+      if session_of(other) ~= session then
+        redis.call('UNLINK', P .. 'i:' .. session_of(other))  -- it has ended for good: what it still sends is refused
         if not end_of(P, queue, other) then
           redis.call('HDEL', Q, 'looked_ms')
           state = 0

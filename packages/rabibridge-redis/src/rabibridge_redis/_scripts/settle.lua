@@ -1,4 +1,4 @@
--- Settle requests, and take others. ARGV: P, queue, consumer, how many to take, ids of those that are settled ...
+-- Settle requests, and take others. ARGV: P, queue, consumer, how many to take, ids of up to 1000 that are settled ...
 -- Returns a list of {id, deliveries, meta, body}; -1: there is no such queue; -2: the lease of the session has ended.
 local P, queue, consumer, want = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local Q = P .. 'q:' .. queue
@@ -10,13 +10,10 @@ if not ready then
   return -1
 end
 if #ARGV > 4 then
-  for first = 5, #ARGV, MOVED_AT_ONCE do
-    local last = math.min(first + MOVED_AT_ONCE - 1, #ARGV)
-    redis.call('XACK', Q .. ':s', GROUP, unpack(ARGV, first, last))
-    redis.call('XDEL', Q .. ':s', unpack(ARGV, first, last))
-    if redis.call('EXISTS', Q .. ':d') == 1 then
-      redis.call('HDEL', Q .. ':d', unpack(ARGV, first, last))
-    end
+  redis.call('XACK', Q .. ':s', GROUP, unpack(ARGV, 5))
+  redis.call('XDEL', Q .. ':s', unpack(ARGV, 5))
+  if redis.call('EXISTS', Q .. ':d') == 1 then
+    redis.call('HDEL', Q .. ':d', unpack(ARGV, 5))
   end
 end
 local taken = {}
@@ -28,10 +25,12 @@ if want == 0 then
 end
 local now = now_ms()
 local gone = 0  -- how many no longer wait
+local moved = 0  -- how many of them cost as much as several
 local function take(entry, deliveries)
   local fields = entry[2]
   local expires = tonumber(fields[6])
   if expires and expires <= now then
+    moved = moved + 1
     redis.call('XACK', Q .. ':s', GROUP, entry[1])
     redis.call('XDEL', Q .. ':s', entry[1])
     redis.call('HDEL', Q .. ':d', entry[1])
@@ -40,14 +39,16 @@ local function take(entry, deliveries)
     taken[#taken + 1] = { entry[1], deliveries, fields[2] or '', fields[4] or '' }
   end
 end
-local looked = 0
-while #taken < want and looked < MOVED_AT_ONCE do
+local function may_take()
+  return #taken < want and moved < MOVED_AT_ONCE and gone < ASKED_AT_ONCE
+end
+while may_take() do
   local back = redis.call('ZPOPMIN', Q .. ':b')
   if not back[1] then
     break
   end
   local id = id_at(back[1])
-  gone, looked = gone + 1, looked + 1
+  gone, moved = gone + 1, moved + 1
   local entry = redis.call('XCLAIM', Q .. ':s', GROUP, consumer, 0, id)[1]
   if entry then
     take(entry, tonumber(redis.call('HGET', Q .. ':d', id) or 0))
@@ -55,14 +56,14 @@ while #taken < want and looked < MOVED_AT_ONCE do
     redis.call('HDEL', Q .. ':d', id)
   end
 end
-while #taken < want and looked < MOVED_AT_ONCE do
+while may_take() do
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT',
-    math.min(want - #taken, MOVED_AT_ONCE - looked), 'STREAMS', Q .. ':s', '>')
+    math.min(want - #taken, MOVED_AT_ONCE), 'STREAMS', Q .. ':s', '>')
   if not read then
     break
   end
   for _, entry in ipairs(read[1][2]) do
-    gone, looked = gone + 1, looked + 1
+    gone = gone + 1
     take(entry, 0)
   end
 end
@@ -72,7 +73,7 @@ if gone > 0 then
 end
 redis.call('HSET', Q .. ':f', consumer, want - #taken)
 if #taken < want then
-  if looked >= MOVED_AT_ONCE then
+  if moved >= MOVED_AT_ONCE or gone >= ASKED_AT_ONCE then
     redis.call('PUBLISH', P .. 's:' .. session_of(consumer), consumer)  -- there may be more: take again
   else
     redis.call('SADD', Q .. ':i', consumer)

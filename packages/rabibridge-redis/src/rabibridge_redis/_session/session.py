@@ -269,7 +269,7 @@ class Session:
             _log.warning(
                 "%s: closed without the server's consent: %s",
                 self.name,
-                error,
+                str(error) or f"it has not answered within {_PATIENCE:g} s",
                 extra=log_fields("connection.closed", instance=self.name, error=error),
             )
         finally:

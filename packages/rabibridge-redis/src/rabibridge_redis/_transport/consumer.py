@@ -27,6 +27,7 @@ __all__ = ["RedisConsumer"]
 _log = get_logger(__name__)
 _NO_QUEUE, _LEASE_ENDED = -1, -2
 _RETRY = 0.25  # seconds until a server that has no memory or disk is asked again
+_MOST_SETTLED, _MOST_RETURNED = 1000, 200  # in one step: the server does nothing else meanwhile
 _ACTIVE, _FINISHING, _GONE = "1", "0", ""
 
 
@@ -165,6 +166,9 @@ class RedisConsumer:
         if want:
             self._asked, self._more = want, False
             self._nothing_asked.clear()
+        while len(settled) > _MOST_SETTLED:
+            first, settled = settled[:_MOST_SETTLED], settled[_MOST_SETTLED:]
+            session.run("settle", self._taken, (session, 0, self._epoch, first), self.spec.name, self.name, 0, *first)
         context = session, want, self._epoch, settled
         session.run("settle", self._taken, context, self.spec.name, self.name, want, *settled)
 
@@ -281,7 +285,9 @@ class RedisConsumer:
         session = self.session
         if session is not None:
             epoch, again = self._epoch, "1" if counted else "0"
-            insist(session, lambda: self._epoch == epoch, "give_back", self.spec.name, self.name, again, *ids)
+            for first in range(0, len(ids), _MOST_RETURNED):
+                some = ids[first : first + _MOST_RETURNED]
+                insist(session, lambda: self._epoch == epoch, "give_back", self.spec.name, self.name, again, *some)
 
     def _leave_if_done(self) -> None:
         if self.busy or not self._nothing_asked.is_set():

@@ -24,6 +24,7 @@ __all__ = ["Replies"]
 _log = get_logger(__name__)
 _RETRY = 0.25
 """Interval in seconds at which is sent again what the server does not accept: it does not tell when it does."""
+_TOO_MUCH_KEPT = 0
 _RECEIVER = re.compile(rb"[0-9a-f]{32}\.[0-9]{1,9}")
 """The form of a reply address: a request cannot make a worker write anywhere else."""
 
@@ -132,3 +133,5 @@ class Replies(Receivers):
                 answer,
                 extra=log_fields("letter.lost", instance=self.name),
             )
+        elif answer == _TOO_MUCH_KEPT and (session := self._newest) is not None:
+            session.run("trim", self._letter_kept, letter, self._dead_letter_bytes)
