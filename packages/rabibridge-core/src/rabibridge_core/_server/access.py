@@ -111,5 +111,6 @@ def _denial(service: str, user: str) -> str:
         return f"the user {user!r} may not call {service!r}"
     return (
         f"{service!r} is only for users that it allows, and nobody vouches for the user of this call: the caller needs "
-        "the setting identify, and a version of RabiBridge that has it"
+        "the setting identify, and a version of RabiBridge that has it. A broker that does not tell who has sent a "
+        "call, such as Redis, never vouches: use permissions or signatures there, not allow="
     )

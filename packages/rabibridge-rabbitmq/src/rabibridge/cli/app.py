@@ -105,13 +105,13 @@ def before(
     ] = None,
     auth_mechanism: Annotated[
         Literal["plain", "external"] | None,
-        typer.Option(help="Log in by user name and password, or by the client certificate."),
+        typer.Option(help="On RabbitMQ: log in by user name and password, or by the client certificate."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Serve and call functions over RabbitMQ."""
+    """Serve and call functions over RabbitMQ, Redis or Valkey."""
     use_options(
         {
             "CONFIG": config,

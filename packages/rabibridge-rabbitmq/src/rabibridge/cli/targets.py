@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-    from rabibridge.mq import RMQServer
     from rabibridge_core.rpc import RpcServer
 
 __all__ = ["check_targets", "load_server", "load_target", "use_app_dir", "watched_files"]
@@ -53,7 +52,7 @@ def check_targets(targets: Sequence[str], *, factory: bool) -> None:
         raise ConfigurationError("--factory needs the name of a function: module:function or file.py:function")
 
 
-async def load_server(targets: Sequence[str], *, factory: bool, make: Callable[[], RMQServer]) -> RpcServer:
+async def load_server(targets: Sequence[str], *, factory: bool, make: Callable[[], RpcServer]) -> RpcServer:
     """Return the server that is named, or one that serves what the targets offer.
 
     Args:
@@ -100,7 +99,7 @@ async def _server_in(module: ModuleType, name: str, target: str, *, factory: boo
         return found
     what = f"returns {type(found).__name__}" if factory else f"is {type(found).__name__}"
     hint = "" if factory or not callable(found) else "; for a function that returns a server, add --factory"
-    raise ConfigurationError(f"{target} {what}, expected an RMQServer{hint}")
+    raise ConfigurationError(f"{target} {what}, expected an RMQServer or RpcServer{hint}")
 
 
 def load_target(server: RpcServer, target: str) -> None:

@@ -26,7 +26,7 @@ from rabibridge_core.settings import load_settings
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from rabibridge.mq import RMQServer
+    from rabibridge_core._api.server import RpcServer
     from rabibridge_core.settings import Settings
 
 __all__ = ["ServeOptions", "main"]
@@ -107,10 +107,13 @@ class ServeOptions:
         async with nullcontext() if monitor is None else monitor.beside(server):
             await serve_program(server, reload=self.reload, wait_for_broker=settings.wait_for_broker)
 
-    def _make_server(self) -> RMQServer:
+    def _make_server(self) -> RpcServer:
         from rabibridge._api.server import RMQServer  # a worker has no use for clients, which rabibridge.mq imports
+        from rabibridge_core._api.server import RpcServer
 
-        return RMQServer(settings=load_settings(transport_name=RABBITMQ.name, options=self.settings))
+        settings = load_settings(transport_name=RABBITMQ.name, options=self.settings)
+        elsewhere = any(endpoint.scheme not in (*RABBITMQ.schemes, "memory") for endpoint in settings.endpoints)
+        return (RpcServer if elsewhere else RMQServer)(settings=settings)  # the class is part of the worker's name
 
 
 def main(argument: dict[str, Any]) -> None:
