@@ -173,6 +173,14 @@ differential: $(STAMP)  ## The broker in memory beside RabbitMQ and Redis, in 2,
 	@$(BIN)/python -m tools.redis_server --install --check
 	DIFFERENTIAL_SEQUENCES=$${DIFFERENTIAL_SEQUENCES:-2000} DIFFERENTIAL_SEED=$${DIFFERENTIAL_SEED:-$$(date +%s)} $(BIN)/python -m pytest -p no:benchmark -n0 -v tests/differential $(ARGS)
 
+.PHONY: simulate
+simulate: $(STAMP)  ## Random calls and faults in virtual time, over all cores: SEEDS=100000, and FIRST= for the first of them
+	@$(BIN)/python -m tests.simulation --seeds $${SEEDS:-2000} --first $${FIRST:-0} $(ARGS)
+
+.PHONY: simulate-planted
+simulate-planted: $(STAMP)  ## Plant known mistakes into the engines, and see that the simulator finds each of them
+	@$(BIN)/python -m tests.simulation --planted --seeds $${SEEDS:-2000} $(ARGS)
+
 .PHONY: soak-metrics
 soak-metrics: $(STAMP)  ## Metrics while 1,000 workers are replaced under load; an hour or more
 	@$(BIN)/python -m tools.broker --install --check

@@ -205,7 +205,9 @@ class _Sending:
             return True
         if state.accepted and self._look is None and (not self._counted_once or now >= self._next_at):
             self._look = self._start_look()
-        until = self._ends_at if self._look is not None else min(self._ends_at, self._next_at)
+        # Before it is accepted, only the broker has something to do, and may take long.
+        asks_again = state.accepted and self._look is None
+        until = min(self._ends_at, self._next_at) if asks_again else self._ends_at
         await state.changed(self._look, until - now)
         return True
 

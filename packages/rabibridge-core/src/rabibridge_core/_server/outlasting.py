@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rabibridge_core._server.active_request import ActiveRequest
+    from rabibridge_core.errors import ConnectionLostError
 
-__all__ = ["OutlastingHandlers", "log_outlasting"]
+__all__ = ["OutlastingHandlers", "log_lost", "log_outlasting"]
 
 _log = get_logger(__name__)
 
@@ -70,3 +71,11 @@ def log_outlasting(service: str, requests: Iterable[ActiveRequest]) -> None:
             service, threads,
             extra=log_fields("service.threads_left", service=service, count=threads),
         )  # fmt: skip
+
+
+def log_lost(service: str, count: int, error: ConnectionLostError) -> None:
+    """Log how many functions are stopped because the connection was lost."""
+    _log.warning(
+        "service %r: %d calls are stopped and will be redelivered: %s", service, count, error,
+        extra=log_fields("service.calls_lost", service=service, count=count, error=error),
+    )  # fmt: skip

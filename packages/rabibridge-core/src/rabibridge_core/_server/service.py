@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._clock import monotonic
 from rabibridge_core._concurrency.background import repeat
-from rabibridge_core._reporting.log_fields import log_fields
-from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_request import ActiveRequest, StopReason, probe_callers
 from rabibridge_core._server.broadcasts import BroadcastLane, Broadcasts
 from rabibridge_core._server.caller_clocks import CallerClocks
@@ -18,7 +16,7 @@ from rabibridge_core._server.concurrency import ConcurrencyLimiter
 from rabibridge_core._server.deduplication import DeduplicationCache
 from rabibridge_core._server.drain import Drain
 from rabibridge_core._server.fair_limiter import limiter_of
-from rabibridge_core._server.outlasting import OutlastingHandlers, log_outlasting
+from rabibridge_core._server.outlasting import OutlastingHandlers, log_lost, log_outlasting
 from rabibridge_core._server.processor import RequestProcessor
 from rabibridge_core._server.stopping import RequestStopper
 from rabibridge_core._server.takeover import FollowedOwner, Takeover
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MAINTENANCE_INTERVAL", "ServiceRunner"]
 
-_log = get_logger(__name__)
 MAINTENANCE_INTERVAL = 5.0
 """Interval in seconds at which callers of long-running requests are probed and old replies are dropped."""
 
@@ -89,9 +86,8 @@ class ServiceRunner:
         self._limiter: ConcurrencyLimiter | None = limiter_of(schema, self._start_queued, self._active)
         self._processor.notifies_owner = self._limiter is not None
         self._stopper = RequestStopper(self._processor, self._drop_queued)
-        self._takeover, self._drain = Takeover(), Drain()
+        self._takeover, self._drain, self._outlasting = Takeover(), Drain(), OutlastingHandlers(schema.name)
         self._maintenance: asyncio.Task[None] | None = None  # cancelled when its program ends, as all tasks are
-        self._outlasting = OutlastingHandlers(schema.name)
 
     @property
     def schema(self) -> ServiceSchema:
@@ -164,11 +160,17 @@ class ServiceRunner:
         """Count the requests that ``before``, which receives no more, still has against the limit of this one."""
         if not (count := len(before._active) + before._takeover.pending):
             return
+        before._processor.notifies_owner = True
+        before._processor.owner = FollowedOwner(before, before._takeover)  # others need no such step for each call
+        self._takeover.begin(before._takeover, count, self._limit_here(), before._limiter)
+
+    def _limit_here(self) -> ConcurrencyLimiter:
+        """Limit the running requests, even if the broker delivers no more than may run."""
+        self._processor.notifies_owner = True
         if self._limiter is None:
             self._limiter = ConcurrencyLimiter(self.schema.concurrency, self._start_queued)
-        self._processor.notifies_owner = before._processor.notifies_owner = True
-        before._processor.owner = FollowedOwner(before, before._takeover)  # others need no such step for each call
-        self._takeover.begin(before._takeover, count, self._limiter, before._limiter)
+            self._limiter.occupy(len(self._active))
+        return self._limiter
 
     async def stop_consuming(self) -> None:
         """Receive no more requests. The active ones continue."""
@@ -245,9 +247,8 @@ class ServiceRunner:
         An accepted request (at most once) continues, as no other worker will run it.
         """
         if void := [one for one in self._active if one.request.void and not (one.accepted or one.stop_reason)]:
-            extra = log_fields("service.calls_lost", service=self._name, count=len(void), error=error)
-            _log.warning("service %r: %d calls are stopped and will be redelivered: %s", self._name, len(void), error,
-                         extra=extra)  # fmt: skip
+            log_lost(self._name, len(void), error)
+            self._limit_here()  # they may take their time to end, and others come on the next connection
         for active in void:
             self.stop_request(active, "void")
 

@@ -1,0 +1,103 @@
+"""``python -m tests.simulation``: many seeds over all cores, one seed, or a case that was kept."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from tests.simulation.hunt import hunt, keep_found
+from tests.simulation.plan import FAULTS
+from tests.simulation.planted import MISTAKES
+from tests.simulation.report import kept, load_case, report
+from tests.simulation.run import Outcome, run_plan, run_seed
+from tests.simulation.shrink import shrunk
+
+__all__ = ["main", "run_seeds"]
+
+_CHUNK = 100
+
+
+def run_seeds(first: int, count: int) -> tuple[list[Outcome], Counter[str], Counter[str], float]:
+    """Run seeds in this process.
+
+    Returns:
+        The failures, how often each fault has occurred and each end, and the CPU time in seconds.
+    """
+    failures, faults, ends, began = [], Counter[str](), Counter[str](), time.process_time()
+    for seed in range(first, first + count):
+        outcome = run_seed(seed)
+        faults.update(outcome.faults)
+        ends.update(outcome.ends)
+        if outcome.violations:
+            failures.append(outcome)
+    return failures, faults, ends, time.process_time() - began
+
+
+def _many(first: int, count: int, jobs: int) -> int:
+    faults, ends, cpu, failed = Counter[str](), Counter[str](), 0.0, 0
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        chunks = [(at, min(_CHUNK, first + count - at)) for at in range(first, first + count, _CHUNK)]
+        for done in as_completed([pool.submit(run_seeds, *chunk) for chunk in chunks]):
+            failures, some_faults, some_ends, seconds = done.result()
+            faults.update(some_faults)
+            ends.update(some_ends)
+            cpu += seconds
+            failed += len(failures)
+            for outcome in failures:
+                print(report(shrunk(outcome)), flush=True)
+    print(f"{count} seeds from {first} on, {failed} failed, {count / cpu * 60:.0f} per minute of CPU time")
+    for title, counted in (("faults", faults), ("ends", ends)):
+        print(f"{title}: {', '.join(f'{name} {number}' for name, number in sorted(counted.items()))}")
+    if never := sorted(set(FAULTS) - set(faults)):
+        print(f"faults that never occurred: {', '.join(never)}")
+    return 1 if failed else 0
+
+
+def _planted(seeds: int, jobs: int) -> int:
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        found = list(pool.map(hunt, MISTAKES, [range(seeds)] * len(MISTAKES)))
+    for one in found:
+        where = f"found by seed {one.seed}" if one.seed is not None else f"NOT found within {seeds} seeds"
+        print(f"{one.name}: {where} {one.kind[:150]}")
+    missed = sum(one.seed is None for one in found)
+    print(f"{len(found) - missed} of {len(found)} planted mistakes were found within {seeds} seeds")
+    if not missed:
+        keep_found(found)
+    return 1 if missed else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2000, help="how many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes")
+    parser.add_argument("--seed", type=int, help="run this one alone, and print what has happened")
+    parser.add_argument("--case", type=Path, help="run a case that was kept")
+    parser.add_argument("--keep", type=Path, help="with --seed: write the smallest failure to this file")
+    parser.add_argument("--planted", action="store_true", help="look for the planted mistakes, within that many seeds")
+    given = parser.parse_args(arguments)
+    if given.planted:
+        return _planted(given.seeds, given.jobs)
+    if given.case is not None:
+        _, plan, decisions = load_case(given.case)
+        outcome = run_plan(plan, decisions)
+    elif given.seed is not None:
+        outcome = run_seed(given.seed)
+    else:
+        return _many(given.first, given.seeds, given.jobs)
+    if outcome.violations and given.keep is not None:
+        outcome = shrunk(outcome)
+        given.keep.write_text(kept(outcome, "say why it is kept"), "utf-8")
+    print("\n".join(outcome.lines) if not outcome.violations else report(outcome))
+    return 1 if outcome.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

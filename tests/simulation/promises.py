@@ -1,0 +1,120 @@
+"""What the engines promise beyond the end of a call: who is told, what is stopped, and what runs at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rabibridge_core.errors import CallTimeoutError, ConnectionLostError
+from tests.simulation.services import SERVICES
+
+if TYPE_CHECKING:
+    from tests.simulation.checker import Checker, Record, Run
+
+__all__ = ["judge_promises"]
+
+_MUCH = 20.0
+"""Seconds that are enough for a call, whatever harmless faults there are."""
+_HARMLESS = {
+    "lose_all", "lose_client", "lose_worker", "partition_client", "partition_worker", "refuse_connections",
+    "freeze_worker", "kill_worker", "stop_worker", "stop_worker_twice", "close_worker", "wall_clock",
+}  # fmt: skip
+"""Faults that take no message away for good."""
+_TOLD = 2.5
+"""Within how many seconds workers know that nobody waits for a call any longer: messages may take 0.9 s."""
+
+
+def judge_promises(checker: Checker) -> None:
+    """Check all calls, once everything has ended."""
+    for record in checker.records.values():
+        runs = [run for run in checker.runs_of(record.call.number) if not run.node.dead]
+        if wrong := _judge(checker, record, runs):
+            call = record.call
+            checker.violated(wrong, f"call {call.number} of {call.service!r} ({call.shape}): {wrong}")
+
+
+def _judge(checker: Checker, record: Record, runs: list[Run]) -> str:
+    return (
+        _outlived(checker, record)
+        or next(filter(None, (_went_on(checker, record, run) for run in runs)), "")
+        or _ran_twice_at_once(checker, record, runs)
+        or _ran_never(checker, record)
+    )
+
+
+def _undisturbed(checker: Checker, run: Run, record: Record) -> bool:
+    """Whether worker and client could talk to each other all the time."""
+    disturbed = run.node.stood_still or record.client.node.stood_still or record.client.left_at
+    member = checker.world.member_of(run.node)
+    return not (
+        disturbed or checker.faulty or member.transport.lost_at or record.client.transport.lost_at or member.left_at
+        or "alarm" in checker.world.faults
+    )  # fmt: skip
+
+
+def _outlived(checker: Checker, record: Record) -> str:
+    """A call that is not sent again ends with its connection."""
+    call = record.call
+    again = call.options.get("idempotent") or call.options.get("key") or SERVICES[call.service].idempotent
+    sent_at = checker.sent_at.get(call.number)
+    if again or sent_at is None or record.ended is None or call.shape not in ("call", "progress"):
+        return ""
+    if call.options.get("retry") or record.client.node.stood_still or isinstance(record.error, ConnectionLostError):
+        return ""
+    for lost_at in record.client.transport.lost_at:
+        if sent_at < lost_at and record.ended > lost_at + _TOLD:
+            return "it has outlived its connection"
+    return ""
+
+
+def _went_on(checker: Checker, record: Record, run: Run) -> str:
+    """A function is stopped when its caller has gone, or the time of the call is over."""
+    call = record.call
+    if call.shape in ("notify", "map") or call.how in ("deaf", "stubborn") or call.service == "threaded":
+        return ""
+    over = record.began + call.timeout
+    if record.cancelled_at is not None and not call.options.get("persistent"):
+        over = min(over, record.cancelled_at)
+    elif record.cancelled_at is not None:
+        return ""
+    if not _undisturbed(checker, run, record):
+        return ""
+    if (run.ended or checker.world.loop.time()) > over + _TOLD:
+        return "the function runs on although nobody waits"
+    return ""
+
+
+def _ran_twice_at_once(checker: Checker, record: Record, runs: list[Run]) -> str:
+    """Of the requests with one key, a worker runs one, and answers the others with its result."""
+    call = record.call
+    if not (call.options.get("idempotent") or call.options.get("key")) or call.shape == "map":
+        return ""
+    done: dict[str, float] = {}
+    for run in runs:
+        if run.node.name in done and run.began >= done[run.node.name]:
+            return "a worker has run it again although it has the result"
+        if run.how == "done" and run.ended is not None and record.cancelled_at is None and call.how == "ok":
+            done[run.node.name] = run.ended
+    return ""
+
+
+def _ran_never(checker: Checker, record: Record) -> str:
+    """A notification that the broker has on its disk runs, and a call with much time is answered."""
+    call = record.call
+    if call.shape == "notify" and record.error is None:
+        waits = not checker.runs_of(call.number)
+    else:
+        waits = call.shape in ("call", "progress") and isinstance(record.error, CallTimeoutError)
+    if not waits or call.timeout < _MUCH or _held_up(checker, record):
+        return ""
+    return "nothing has held it up, and it was not done"
+
+
+def _held_up(checker: Checker, record: Record) -> bool:
+    """Whether faults may have taken a message, or so much time that a call need not be done in its own."""
+    world, service = checker.world, record.call.service
+    return bool(
+        not world.plan.ending or set(world.faults) - _HARMLESS or SERVICES[service].at_most_once
+        or sum(fault.seconds for fault in world.plan.faults) > 8.0
+        or checker.running_long(service)
+        or record.client.node.stood_still
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""Runs simulations: one by its plan, or many by their seeds, over several processes."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import random
+import warnings
+from collections import Counter
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rabibridge_core import _clock
+from rabibridge_core._concurrency import deadlines
+from rabibridge_core._observability.loop_monitor import LoopMonitor
+from rabibridge_core._server import executors
+from rabibridge_core._server.active_request import ActiveRequest
+from tests.simulation.loop import StuckError
+from tests.simulation.plan import draw_plan
+from tests.simulation.threads import SimulatedThreads
+from tests.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.simulation.plan import Plan
+
+_COLLECTED_EVERY = 25
+_runs = 0
+
+__all__ = ["Outcome", "run_plan", "run_seed"]
+
+
+@dataclass
+class Outcome:
+    """What came of one simulation.
+
+    Attributes:
+        plan: what should happen.
+        violations: what must not have happened: kinds and texts.
+        digest: a hash of all that has happened.
+        decisions: what chance has decided.
+        lines: what has happened, in words.
+        faults: how often each fault has occurred.
+        ends: how often calls have ended in each way.
+        turns: how many turns the event loop has made.
+    """
+
+    plan: Plan
+    violations: list[tuple[str, str]]
+    digest: str
+    decisions: list[int]
+    lines: list[str]
+    faults: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    turns: int = 0
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of violations."""
+        return {kind for kind, _ in self.violations}
+
+
+class _Errors(logging.Handler):
+    """Keeps what the engines log as errors: what a user's code has raised, they log as warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def _serial_hash(active: ActiveRequest) -> int:
+    return int.from_bytes(active.request.correlation_id[:6], "big")
+
+
+@contextmanager
+def _repeatable(plan: Plan) -> Iterator[_Errors]:
+    """Let nothing but the plan decide what the engines do."""
+    draw = random.Random(plan.seed + 1)
+    state, urandom = random.getstate(), os.urandom
+    logger, errors = logging.getLogger("rabibridge_core"), _Errors()
+    level, propagate = logger.level, logger.propagate
+    start, exact, pool = LoopMonitor.start, deadlines.is_virtual, executors.DaemonThreadPool
+    random.seed(plan.seed)
+    os.urandom = random._urandom = draw.randbytes  # type: ignore[attr-defined, assignment]
+    LoopMonitor.start = lambda self: None  # type: ignore[method-assign]  # it measures real time, in a thread
+    executors.DaemonThreadPool = SimulatedThreads  # type: ignore[misc, assignment]
+    if plan.slots:
+        deadlines.is_virtual = lambda loop: False
+    ActiveRequest.__hash__ = _serial_hash  # type: ignore[method-assign, assignment]
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    logger.addHandler(errors)
+    collects = gc.isenabled()
+    gc.disable()  # what it finds would end at any time
+    try:
+        yield errors
+    finally:
+        if collects:
+            gc.enable()
+        logger.removeHandler(errors)
+        logger.setLevel(level)
+        logger.propagate = propagate
+        del ActiveRequest.__hash__
+        LoopMonitor.start, deadlines.is_virtual = start, exact  # type: ignore[method-assign]
+        executors.DaemonThreadPool = pool  # type: ignore[misc]
+        os.urandom = random._urandom = urandom  # type: ignore[attr-defined]
+        random.setstate(state)
+
+
+def run_plan(plan: Plan, given: list[int] | None = None) -> Outcome:
+    """Run one simulation; ``given``: the decisions of an earlier run."""
+    global _runs
+    _runs += 1
+    if _runs % _COLLECTED_EVERY == 1:
+        gc.collect()
+        gc.freeze()  # modules need not be looked at each time
+    with _repeatable(plan) as errors:
+        world = World(plan, given)
+        loop, checker = world.loop, world.checker
+        try:
+            try:
+                loop.run_until_complete(world.run())
+            except StuckError as error:
+                checker.violated("stuck", str(error))
+            for text in errors.texts:
+                checker.violated("logged", text)
+            for text in loop.failures:
+                checker.violated("unhandled", text)
+            outcome = Outcome(
+                plan, checker.violations, world.trace.digest, world.decisions.taken, world.trace.lines(plan.start),
+                world.faults, checker.ends, loop.turns,
+            )  # fmt: skip
+        finally:
+            _end(world)
+    return outcome
+
+
+def _end(world: World) -> None:
+    """Leave nothing of a simulation that could run later."""
+    loop: Any = world.loop
+    loop.set_exception_handler(lambda *_: None)
+    loop._ready.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that are never awaited now
+        for task in loop.tasks:
+            if not task.done():
+                task._log_destroy_pending = False
+                with suppress(BaseException):
+                    task.get_coro().close()
+    for member in world.members:
+        for engine in (getattr(member, "client", None), getattr(member, "server", None)):
+            if engine is not None:
+                engine._connected = False
+    loop._ready.clear()
+    loop._scheduled.clear()
+    loop._asyncgens.clear()
+    loop.tasks.clear()
+    _clock.forget_virtual(loop)
+    loop.close()
+
+
+def run_seed(seed: int, *, shuffle: bool | None = None) -> Outcome:
+    """Run the simulation of a seed."""
+    return run_plan(draw_plan(seed, shuffle=shuffle))
