@@ -65,7 +65,8 @@ async def test_the_end_leaves_before_the_exception_is_raised(stage: Stage, tmp_p
     await soon(server.wait_serving())
     names = {name.upper(): f"interrupted_{name}" for name in ("stream", "upload", "both")}
     async with Processes(tmp_path) as processes:
-        process = await processes.start("tests.rabbitmq.sync_interrupted", {"RABIBRIDGE_URL": stage.url, **names})
+        environment = {"RABIBRIDGE_URL": stage.url, **names}
+        process = await processes.start("tests.rabbitmq.sync_interrupted", environment, Path(sys.executable))
         for _ in range(INTERRUPTIONS):
             await soon(functions.begun.get())
             process.write_line()

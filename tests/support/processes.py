@@ -7,12 +7,15 @@ import itertools
 import json
 import os
 import signal
-import sys
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing._servers.reaper import Reaper, kill_group
-from tests.support.waiting import PATIENCE, soon
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
+from tests.support.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,20 +28,29 @@ _ROOT = Path(__file__).parents[2]
 class Process:
     """A process that speaks in lines, and whose log goes to a file."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.pid = process.pid
         self.log = log
         self._process = process
+        self._lines = asyncio.StreamReader()
+        self._output: asyncio.ReadTransport | None = None
+
+    async def listen(self) -> Process:
+        """Begin to read its output."""
+        loop = asyncio.get_running_loop()
+        self._output, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(self._lines), self._process.stdout
+        )
+        return self
 
     @property
     def running(self) -> bool:
-        return self._process.returncode is None
+        return self._process.poll() is None
 
     async def line(self, patience: float = PATIENCE) -> str:
         """Return the next line of its output, within so many seconds; an empty one, once it has ended."""
-        assert self._process.stdout is not None
         async with asyncio.timeout(patience):
-            return (await self._process.stdout.readline()).decode().rstrip("\n")
+            return (await self._lines.readline()).decode().rstrip("\n")
 
     async def says(self, patience: float = PATIENCE) -> dict[str, Any]:
         """Return its next line as JSON; nothing, once it has ended."""
@@ -57,9 +69,10 @@ class Process:
         return await self.says()
 
     def write_line(self) -> None:
-        """Write an empty line to its input."""
+        """Write an empty line to its input, if it runs."""
         assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(b"\n")
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -69,13 +82,18 @@ class Process:
 
     async def ended(self) -> int:
         """Return its exit code."""
-        return await soon(self._process.wait())
+        await until(lambda: not self.running)
+        return self._process.returncode
 
     async def close(self) -> None:
-        """Kill it, if it runs."""
-        if self.running:
-            kill_group(self.pid)
-        await self._process.communicate()
+        """Kill it, if it runs, and what it has left running."""
+        kill_group(self.pid)
+        await self.ended()
+        if self._output is not None:
+            self._output.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 class Processes:
@@ -89,18 +107,27 @@ class Processes:
         self._reaper = Reaper()
 
     async def start(self, module: str, environment: dict[str, str], python: Path | None = None) -> Process:
-        """Run a module of this repository as a program, on this Python or another one; it is not at work yet."""
+        """Run a module of this repository as a program; it is not at work yet.
+
+        Args:
+            module: the module.
+            environment: what it finds in its environment, besides what is in ours.
+            python: a Python that is started for it; None: it is forked from one that has imported the packages.
+        """
         log = self._folder / f"{module.rpartition('.')[2]}-{next(self._numbers)}.log"
         with log.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
-                python or sys.executable, "-m", module,
-                cwd=_ROOT, env=os.environ | environment, start_new_session=True,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
-            )  # fmt: skip
+            options: dict[str, Any] = {
+                "cwd": _ROOT, "env": os.environ | environment, "start_new_session": True, "bufsize": 0,
+                "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors,
+            }  # fmt: skip
+            if python is None:
+                process = await asyncio.to_thread(fork_server.start, server_of_commands, ["-m", module], **options)
+            else:
+                process = await asyncio.to_thread(lambda: subprocess.Popen([python, "-m", module], **options))
         self._reaper.watch_group(process.pid)
         started = Process(process, log)
         self.all.append(started)
-        return started
+        return await started.listen()
 
     def logs(self) -> str:
         """Return everything that they logged."""
