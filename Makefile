@@ -161,6 +161,12 @@ soak-streams: $(STAMP)  ## Streams and child processes in full sizes: 10,000 lef
 		tests/rabbitmq/test_stream_sizes.py tests/unit/test_process_calls.py tests/unit/test_process_crashes.py \
 		-k 'left_with or swallow or in_flight or middle or recycling' $(ARGS)
 
+.PHONY: soak-transport
+soak-transport: $(STAMP)  ## What RabbitMQ keeps: 10,000 messages of garbage, and 200 reloads of services
+	@$(BIN)/python -m tools.broker --install --check
+	GARBAGE=10000 HOT_RELOADS=200 $(BIN)/python -m pytest -p no:benchmark -n0 --timeout 3600 -v --durations=0 \
+		tests/rabbitmq/test_dead_letters.py tests/rabbitmq/test_hot_reload.py -k 'garbage or reloads' $(ARGS)
+
 .PHONY: soak-control
 soak-control: $(STAMP)  ## What workers are asked about themselves: 10,000 pings, 1,000 askers that are cut off
 	@$(BIN)/python -m tools.broker --install --check
