@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +14,9 @@ from yarl import URL
 from rabibridge import RMQClient, RMQServer
 from tests.rabbitmq.support import Gate, ctl, vhost_of
 from tests.rabbitmq.workers import started
+from tests.support import fork_server
 from tests.support.broadcasts import all_results, in_time
+from tests.support.fork_server import server_of_commands
 from tests.support.waiting import soon, until, until_true
 
 if TYPE_CHECKING:
@@ -101,14 +102,12 @@ async def test_killed_askers_leave_nothing_behind(
     await server.wait_serving()
     before = sorted(await _queues(rabbitmq, stage.url))
     environment = os.environ | {"RABIBRIDGE_URL": stage.url}
-    askers = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", _ASKER, name, env=environment) for _ in range(8)
-    ]
+    askers = [fork_server.start(server_of_commands, ["-c", _ASKER, name], env=environment) for _ in range(8)]
     await gate.holds(1)
     await until(lambda: server._server.active_requests == len(askers))
     for asker in askers:
         asker.kill()
-        await asker.wait()
+        asker.wait()
     gate.opened.set()
     await until(lambda: server._server.active_requests == 0)
     await until_true(lambda: _are(rabbitmq, stage.url, before))
