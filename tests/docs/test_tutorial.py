@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 PAGE = Path("docs/tutorial.md")
 BLOCKS = blocks_of(PAGE)
 COMMANDS = [block.text for block in BLOCKS if block.language == "console"]
+_HUNDRED = (
+    "curl -s -o /dev/null -w '%{http_code}\\n' -Z --parallel-max 100 'localhost:8000/report/[1-100]' 2> /dev/null"
+    " | sort | uniq -c"
+)
 
 
 def _shown(command: str) -> str:
@@ -70,6 +75,12 @@ def test_from_the_first_service_to_the_gateway(tmp_path: Path, vhost_url: str) -
             (address,) = re.findall(r"http://[\d.:]+", log[-1])
             answer = httpx.get(f"{address}/report/7", timeout=TIMEOUT)
             assert answer.text + "\n" == _shown("curl localhost:8000/report/7")
+            if shutil.which("curl") is not None:
+                hundred = _HUNDRED.replace("localhost:8000", address.removeprefix("http://"))
+                done = subprocess.run(["sh", "-c", hundred], capture_output=True, text=True, timeout=TIMEOUT)
+                counts = {status: int(count) for count, status in map(str.split, done.stdout.splitlines())}
+                assert counts.keys() == {"200", "503"}
+                assert sum(counts.values()) == 100
 
 
 def test_the_commands_are_those_that_this_test_runs() -> None:
@@ -81,7 +92,6 @@ def test_the_commands_are_those_that_this_test_runs() -> None:
         "python burst.py",
         "uvicorn gateway:app",
         "curl localhost:8000/report/7",
-        "curl -s -o /dev/null -w '%{http_code}\\n' -Z --parallel-max 100 'localhost:8000/report/[1-100]' 2> /dev/null"
-        " | sort | uniq -c",
+        _HUNDRED,
         "pytest -q",
     ]
