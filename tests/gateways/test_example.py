@@ -48,7 +48,9 @@ async def test_progress_a_refusal_and_a_cancelled_call(chromium: Browser, vhost_
         while not await refused.count():  # the one that waits may not have reached the queue yet
             await start(page, FOREVER)
             await page.wait_for_timeout(500)
-        await expect(refused.first).to_contain_text(re.compile(r"refused: The service is busy\..*\(in \d+\ss\)"))
+        await expect(refused.first).to_contain_text(
+            re.compile(r"refused: The service is busy\..* Retry after \d+\ss\.")
+        )
 
         await page.get_by_role("button", name="Cancel Document 2").click()
         await expect(page.locator("#jobs li", has_text="Document 2")).to_contain_text("cancelled")
