@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
+import warnings
+from contextlib import closing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,11 +26,17 @@ def containers_work() -> bool:
     if importlib.util.find_spec(_LIBRARY) is None:
         return False
     docker = import_module("docker")
-    try:
-        docker.from_env(timeout=20).ping()
-    except (docker.errors.DockerException, OSError):
-        return False
-    return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves its socket open if nobody answers
+        try:
+            with closing(docker.from_env(timeout=20)) as client:
+                client.ping()
+        except (docker.errors.DockerException, OSError):
+            works = False
+        else:
+            works = True
+        gc.collect()
+    return works
 
 
 def _container(image: str, port: int) -> Any:
