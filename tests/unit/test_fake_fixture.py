@@ -110,6 +110,27 @@ async def test_configured_clients_use_it_too(fake_broker: FakeBroker) -> None:
         assert await client.remote_call("add", (1, 2)) == 3
 
 
+async def test_who_starts_before_the_broker_waits_for_it(
+    fake_broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", "20")
+    fake_broker.add_service(add)
+    fake_broker.refuse_connections()
+    client = RMQClient()
+    connecting = asyncio.create_task(client.connect())
+    await fake_broker.clock.advance(19)
+    assert not connecting.done()
+    fake_broker.restore()
+    async with client:
+        await connecting
+        assert await client.remote_call("add", (1, 2)) == 3
+    fake_broker.refuse_connections()
+    connecting = asyncio.create_task(RMQClient().connect())
+    await fake_broker.clock.advance(20)
+    with pytest.raises(ConnectionLostError, match="refuses connections"):
+        await connecting
+
+
 def test_those_of_a_module_that_was_imported_before_use_it_too() -> None:
     url = "amqp://user:password@nowhere.invalid"
     client, synchronous, server = RMQClient(url=url), Client(url=url), RMQServer(url=url)

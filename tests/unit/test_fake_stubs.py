@@ -199,6 +199,17 @@ def test_strict_mode_names_the_nearest_service_and_unused_stubs() -> None:
     strict("add", lambda: calls("add"))
 
 
+def test_strict_mode_names_a_fault_that_can_strike_nothing() -> None:
+    def misspelled() -> None:
+        with fake_broker_context(strict=True) as broker:
+            broker.add_service(add)
+            broker.refuse("ad")
+            broker.delay(0.1, "add")
+
+    with pytest.raises(AssertionError, match=r"a fault is for 'ad', which is neither served nor called: .* 'add'\?"):
+        misspelled()
+
+
 def strict(name: str, main: Any, *, answered: bool = True) -> None:
     with fake_broker_context(strict=True) as broker:
         stub = broker.stub(name)

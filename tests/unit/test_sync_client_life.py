@@ -63,7 +63,10 @@ def test_a_timeout_includes_the_time_to_connect(fake_broker: FakeBroker, monkeyp
     client.close()
 
 
-def test_it_connects_again_after_its_connection_was_given_up(fake_broker: FakeBroker) -> None:
+def test_it_connects_again_after_its_connection_was_given_up(
+    fake_broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RABIBRIDGE_CONNECT_TIMEOUT", "0.05")
     client = Client()
     fake_broker.refuse_connections()
     with pytest.raises(ConnectionLostError):

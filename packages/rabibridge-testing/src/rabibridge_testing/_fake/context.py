@@ -97,9 +97,11 @@ class fake_broker_context:  # noqa: N801 - it is called like a function
         """
         broker, stack = self._exits.pop()
         stack.close()
-        left = broker.shut_down()
-        if exc_type is None:
-            broker.verify()
+        try:
+            if exc_type is None:
+                broker.verify()
+        finally:
+            left = broker.shut_down()
         if left and exc_type is None:
             warnings.warn(
                 f"left open at the end of a test with fake_broker: {'; '.join(left)}", ResourceWarning, stacklevel=2

@@ -75,7 +75,7 @@ class FakeBroker(Conversations):
 
         Raises:
             AssertionError: a call reached nobody, with the nearest name that is served; or a stub was not called, or
-                was called and could not answer.
+                was called and could not answer; or a fault is for a service that is neither served nor called.
         """
         __tracebackhide__ = True
         if not self.strict:
@@ -87,6 +87,7 @@ class FakeBroker(Conversations):
             if name not in called and not isinstance(stub, ReplayStub):
                 problems.append(f"the stub of {name!r} was not called")
         problems += filter(None, (recording.problem() for recording in self._recordings))
+        problems += self._misspelled_faults(called)
         if problems:
             raise AssertionError("fake_broker is strict, and\n" + "\n".join(f"  {problem}" for problem in problems))
 
@@ -95,11 +96,16 @@ class FakeBroker(Conversations):
         problems = []
         for trace in self.traces:
             if trace.unroutable:
-                name = trace.service
-                near = nearest(name, served)
-                hint = f"did you mean {near!r}?" if near else f"served: {', '.join(sorted(set(served))) or 'nothing'}"
-                problems.append(f"{name!r} was called, and nobody serves it: {hint}")
+                problems.append(f"{trace.service!r} was called, and nobody serves it: {_hint(trace.service, served)}")
         return list(dict.fromkeys(problems))
+
+    def _misspelled_faults(self, called: set[str]) -> list[str]:
+        known = [*self._served_names(), *called]
+        return [
+            f"a fault is for {one.service!r}, which is neither served nor called: {_hint(one.service, known)}"
+            for one in self.faults
+            if one.service is not None and one.service not in known
+        ]
 
     def _served_names(self) -> list[str]:
         return [*self._services, *(queue.service for queue in self.queues.values())]
@@ -165,3 +171,8 @@ class FakeBroker(Conversations):
         if worker is not None and not worker.transport.loop.is_closed():
             left += [f"{name!r} is still running" for name in worker.running]
         return left
+
+
+def _hint(name: str, served: list[str]) -> str:
+    near = nearest(name, served)
+    return f"did you mean {near!r}?" if near else f"served: {', '.join(sorted(set(served))) or 'nothing'}"

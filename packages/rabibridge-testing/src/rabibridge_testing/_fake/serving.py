@@ -76,6 +76,7 @@ class ServingBroker(MemoryBroker):
         endpoint = settings.endpoints[0] if settings.endpoints and settings.identify else None
         user = "" if endpoint is None else endpoint.username
         transport = self.transport(name, user=user, namespace=settings.namespace)
+        transport.connect_timeout = settings.connect_timeout
         for declaration in installed_transports():
             if declaration.settings is type(settings.transport):
                 transport.refusals = declaration.refusals()

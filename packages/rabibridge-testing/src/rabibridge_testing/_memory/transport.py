@@ -36,6 +36,7 @@ class MemoryTransport(MemoryConnection):
         address: where callers send further messages of calls that it processes; empty without a connection.
         namespace: the namespace that its services and its requests are in; empty: none.
         refusals: the classes of the errors for calls that are refused.
+        connect_timeout: how long :meth:`connect` waits for a broker that refuses connections, in seconds.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class MemoryTransport(MemoryConnection):
         super().__init__(broker, name)
         self.user, self.namespace = user, namespace
         self.refusals: tuple[type[QueueFullError], type[NoRouteError]] = (QueueFullError, NoRouteError)
+        self.connect_timeout = 0.0
         self._callers: list[MemoryCaller] = []
 
     def __repr__(self) -> str:
@@ -64,9 +66,13 @@ class MemoryTransport(MemoryConnection):
         """Connect; without effect if connected.
 
         Raises:
-            ConnectionLostError: the broker refuses connections at the moment, or the transport was closed.
+            ConnectionLostError: the broker refuses connections, or the transport was closed.
             ConfigurationError: the broker serves another event loop.
         """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self.connect_timeout
+        while not self.broker.accepting and self._state is ConnectionState.IDLE and loop.time() < ends:  # noqa: ASYNC110
+            await asyncio.sleep(min(0.05, ends - loop.time()))  # an event would be of one loop, and they may be several
         if self.attach():
             await self.broker.opened(self)
 
