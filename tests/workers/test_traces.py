@@ -215,6 +215,52 @@ async def test_calls_of_the_synchronous_client_have_the_span_of_their_thread_as_
     assert {span.context.trace_id for span in calls if span.context} == {thread.context.trace_id}
 
 
+FORKS = """
+import os
+import sys
+import warnings
+
+import traced
+
+from rabibridge.sync import Client
+
+tracer = traced.trace.get_tracer("program")
+client = Client()
+
+def call():
+    with tracer.start_as_current_span(f"in {os.getpid()}"):
+        client.remote_call("pid", timeout=60)
+
+call()
+warnings.simplefilter("ignore")  # Python 3.12 and later warn of a fork beside threads
+child = os.fork()
+call()
+if child:
+    status = os.waitpid(child, 0)[1]
+    print("forked", os.getpid(), child, flush=True)
+    sys.exit(status)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+async def test_spans_of_the_synchronous_client_arrive_after_a_fork(program: Program) -> None:
+    (program.folder / "traced.py").write_text(TRACED)
+    (program.folder / "forks.py").write_text(FORKS)
+    with OtlpReceiver() as receiver, program.command("services.py", "--workers", "1") as running:
+        await running.serves(1)
+        variables = {"COLLECTOR": receiver.endpoint, "PATIENCE": "60", "RABIBRIDGE_OPENTELEMETRY": "true"}
+        with program.python("forks.py", variables=variables) as forks:
+            assert await forks.ended() == 0
+        assert "Traceback" not in forks.log
+        _, parent, child = forks.log.splitlines()[-1].split()
+        for pid, count in ((parent, 2), (child, 1)):
+            outer = {span.span_id: span.trace_id for _, span in receiver.named(f"in {pid}", _INTERNAL)}
+            assert len(outer) == count
+            calls = [span for _, span in receiver.named("pid", _CLIENT) if span.parent_span_id in outer]
+            assert [span.trace_id for span in calls] == [outer[span.parent_span_id] for span in calls]
+            assert len(calls) == count
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 async def test_the_instrumentor_of_aio_pika_makes_no_second_span(program: Program) -> None:
     from opentelemetry.instrumentation.aio_pika import AioPikaInstrumentor
