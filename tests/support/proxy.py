@@ -61,7 +61,10 @@ class Link:
                     data = self._whole_frames(data)
                 size = self.proxy.slice_size or len(data) or 1
                 for start in range(0, len(data), size):
-                    self.down.write(data[start : start + size])
+                    part = data[start : start + size]
+                    self.down.write(part)
+                    if self.proxy.when_received and self.proxy.when_received[0][0] in part:
+                        self.proxy.when_received.pop(0)[1]()
                     await self.down.drain()
                     if self.proxy.slice_size:
                         await asyncio.sleep(0)  # each slice is a packet of its own
@@ -125,6 +128,7 @@ class Proxy:
         recording: whether links keep what clients send.
         replaced: bytes that clients send, and what the broker gets instead.
         when_sent: bytes, and what is called when a client sends the first of them, which is used up then.
+        when_received: the same for what the broker sends; it is called once they are passed on.
         whole_frames: whether clients get a frame only once all of it is there.
     """
 
@@ -137,6 +141,7 @@ class Proxy:
         self.refusing = False
         self.replaced: dict[bytes, bytes] = {}
         self.when_sent: list[tuple[bytes, Callable[[], None]]] = []
+        self.when_received: list[tuple[bytes, Callable[[], None]]] = []
         self.recording = recording
         self.whole_frames = whole_frames
         self.thaw()

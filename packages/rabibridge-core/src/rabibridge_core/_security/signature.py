@@ -56,8 +56,8 @@ _NONE: Final = b"-"
 _PURPOSE: Final = b"rabibridge signature 1"
 _NOT_SIGNED: Final = frozenset(
     (
-        SIGNATURE, VOUCHED, "rb-timeout", "rb-deadline", "rb-probe", "rb-broadcast", "rb-deliveries", "rb-user",
-        "rb-deaths", "rb-dead-reason", "rb-dead-queue", "rb-dead-at", "rb-dead-by",
+        SIGNATURE, VOUCHED, "rb-timeout", "rb-deadline", "rb-probe", "rb-bundles", "rb-broadcast", "rb-deliveries",
+        "rb-user", "rb-deaths", "rb-dead-reason", "rb-dead-queue", "rb-dead-at", "rb-dead-by",
         "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", "x-original-expiration", "x-expired-count",
     )
 )  # fmt: skip

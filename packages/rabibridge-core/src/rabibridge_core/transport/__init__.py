@@ -7,7 +7,14 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 
 from rabibridge_core.transport.control import ControlReceiver, ControlRequest
 from rabibridge_core.transport.counting import ConnectionCounter, ConnectionCounts
-from rabibridge_core.transport.events import CallerEvents, ConsumerEvents, CopyVoucher, FeedRefusal, Refusal
+from rabibridge_core.transport.events import (
+    CallerEvents,
+    ConsumerEvents,
+    CopyVoucher,
+    FeedRefusal,
+    PendingCalls,
+    Refusal,
+)
 from rabibridge_core.transport.held_requests import HeldBroadcast, HeldRequest, RequestHolder
 from rabibridge_core.transport.location import BrokerAddress, Located
 from rabibridge_core.transport.messages import (
@@ -52,6 +59,7 @@ __all__ = [
     "IncomingBroadcast",
     "IncomingRequest",
     "Located",
+    "PendingCalls",
     "QueueDeleter",
     "QueueType",
     "Refusal",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sized
 
     from rabibridge_core.errors import (
         ConfigurationError,
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     )
     from rabibridge_core.transport.messages import Headers, IncomingBroadcast, IncomingRequest, Reply
 
-__all__ = ["CallerEvents", "ConsumerEvents", "CopyVoucher", "FeedRefusal", "Refusal"]
+__all__ = ["CallerEvents", "ConsumerEvents", "CopyVoucher", "FeedRefusal", "PendingCalls", "Refusal"]
 
 Refusal: TypeAlias = "type[QueueFullError] | type[NoRouteError]"
 FeedRefusal: TypeAlias = "Refusal | type[ContentRejectedError]"
@@ -76,6 +76,19 @@ class CallerEvents(Protocol):
             error: why. A ConfigurationError says that the broker refuses what was sent because of a missing permission.
             unconfirmed: the correlation ids of the requests that the broker has not confirmed.
         """
+        ...
+
+
+@runtime_checkable
+class PendingCalls(Protocol):
+    """Events of a :class:`Caller` whose receiver knows which of its calls wait for a reply. Optional.
+
+    A transport may send requests otherwise when there are many.
+    """
+
+    @property
+    def pending(self) -> Sized:
+        """The calls that wait, always the same object. That of the request that is being sent is among them."""
         ...
 
 

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, LENGTH_OCTETS, NEXT_FRAME, short_string
-from rabibridge._amqp.headers import ROUTING_HEADERS, TRACED_START, deadline_table, stream_table, times_of_traced
+from rabibridge._amqp.headers import (
+    ROUTING_HEADERS,
+    TRACED_START,
+    announcing,
+    announcing_deadline_table,
+    deadline_table,
+    stream_table,
+    times_of_traced,
+)
 from rabibridge._amqp.properties import USER_ID, Properties
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, TRACEPARENT, TRACEPARENT_SIZE
 from rabibridge_core._protocol.streams import STREAM_HEADERS
@@ -108,14 +116,16 @@ class RequestTemplate:
         self._timeouts: dict[float, tuple[bytes, bytes]] = {}
         self._stream_timeouts: dict[float, tuple[bytes, bytes]] = {}
         self._traced_timeouts: dict[float, tuple[bytes, bytes]] = {}
+        self._announcing_timeouts: dict[float, tuple[bytes, bytes]] = {}
 
-    def encode(self, method: bytes, request: Request, now: float) -> bytes:
+    def encode(self, method: bytes, request: Request, now: float, *, bundles: bool = False) -> bytes:
         """Return all frames of a request, or nothing if it needs the general encoder.
 
         Args:
             method: encoded ``basic.publish`` frame.
             request: the request to send.
             now: current time, in seconds since 1970.
+            bundles: whether to announce that the caller reads bundles.
         """
         _, correlation_id, body, content_type, content_encoding, seconds, headers, persistent = request
         size, id_size = len(body), len(correlation_id)
@@ -124,7 +134,10 @@ class RequestTemplate:
         if not (0 < size <= self._max_payload and 0 < id_size < 256):
             return b""
         media_type = _short_text(content_type)
-        if not headers:
+        if not headers and bundles:
+            cached = self._announcing_timeouts
+            table, tail = cached.get(seconds) or self._add_timeout(cached, announcing_deadline_table, seconds)
+        elif not headers:
             table, tail = self._timeouts.get(seconds) or self._add_timeout(self._timeouts, deadline_table, seconds)
         elif headers is STREAM_HEADERS:
             cached = self._stream_timeouts
@@ -147,6 +160,8 @@ class RequestTemplate:
             table = (len(entries) + 8).to_bytes(4, "big") + entries
         else:
             return b""
+        if bundles and headers:
+            table = announcing(table)
         channel = self._channel
         length = 23 + len(media_type) + len(table) + id_size + len(tail)
         return b"".join(

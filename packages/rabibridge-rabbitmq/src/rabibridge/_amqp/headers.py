@@ -16,6 +16,8 @@ from rabibridge_core._security.signature import SIGNATURE
 
 __all__ = [
     "BROADCAST_HEADER",
+    "BUNDLES_FIELD",
+    "BUNDLES_HEADER",
     "DEADLINE_HEADER",
     "DEAD_AT_HEADER",
     "DEAD_BY_HEADER",
@@ -30,6 +32,8 @@ __all__ = [
     "TIMEOUT_HEADER",
     "TRACED_START",
     "USER_HEADER",
+    "announcing",
+    "announcing_deadline_table",
     "deadline_table",
     "is_signed_table",
     "parse_deadline_table",
@@ -38,6 +42,7 @@ __all__ = [
     "parse_traced_table",
     "stream_table",
     "times_of_traced",
+    "without_announcement",
 ]
 
 TIMEOUT_HEADER: Final = "rb-timeout"
@@ -46,6 +51,8 @@ DEADLINE_HEADER: Final = "rb-deadline"
 """Deadline of a call by the clock of the caller, in milliseconds since 1970."""
 BROADCAST_HEADER: Final = "rb-broadcast"
 """The routing key of a broadcast, which says that a message to the queue for cancellations is one."""
+BUNDLES_HEADER: Final = "rb-bundles"
+"""``True`` as the first header of a request: its caller reads replies in bundles."""
 PROBE_HEADER: Final = "rb-probe"
 """``True`` for a call without a deadline: the worker may probe whether the caller is still connected."""
 DELIVERIES_HEADER: Final = "rb-deliveries"
@@ -76,6 +83,28 @@ PROBE_TABLE: Final = b"\0\0\0\x0b" + short_string(PROBE_HEADER.encode()) + b"t\x
 """The encoded header table of a call without a deadline."""
 
 
+BUNDLES_FIELD: Final = short_string(BUNDLES_HEADER.encode()) + b"t\x01"
+"""What follows the size of a table that begins with the announcement. Anywhere else, a text could end like it."""
+_BUNDLES_SIZE = len(BUNDLES_FIELD)
+
+
+def announcing(table: bytes) -> bytes:
+    """Return a table of request headers, or its start, with the announcement that the caller reads bundles."""
+    size = int.from_bytes(table[:4], "big") + _BUNDLES_SIZE
+    return size.to_bytes(4, "big") + BUNDLES_FIELD + table[4:]
+
+
+def announcing_deadline_table(timeout_ms: int, deadline_ms: int) -> bytes:
+    """Return the table of :func:`deadline_table` with the announcement that the caller reads bundles."""
+    return announcing(deadline_table(timeout_ms, deadline_ms))
+
+
+def without_announcement(table: bytes) -> bytes:
+    """Return a table that begins with the announcement without that; empty if nothing is left."""
+    size = int.from_bytes(table[:4], "big") - _BUNDLES_SIZE
+    return size.to_bytes(4, "big") + table[4 + _BUNDLES_SIZE :] if size > 0 else b""
+
+
 def deadline_table(timeout_ms: int, deadline_ms: int) -> bytes:
     """Return the encoded header table of a call with a deadline: remaining time and deadline, in milliseconds."""
     return _DEADLINE_TABLE.pack(_TIMEOUT_FIELD, timeout_ms, _DEADLINE_FIELD, deadline_ms)
@@ -99,11 +128,23 @@ def parse_stream_table(table: bytes) -> tuple[int, int] | None:
 
 
 def parse_deadline_table(table: bytes) -> tuple[int, int] | None:
-    """Return remaining time and deadline if :func:`deadline_table` made the table, else ``None``."""
-    if len(table) != _DEADLINE_TABLE.size:
-        return None
-    timeout_field, timeout_ms, deadline_field, deadline_ms = _DEADLINE_TABLE.unpack(table)
-    return (timeout_ms, deadline_ms) if timeout_field == _TIMEOUT_FIELD and deadline_field == _DEADLINE_FIELD else None
+    """Return remaining time and deadline if the table has both, with or without the announcement, and nothing else.
+
+    ``None``: it has another form than :func:`deadline_table` and :func:`announcing_deadline_table` make.
+    """
+    if len(table) == _DEADLINE_TABLE.size:
+        timeout_field, timeout_ms, deadline_field, deadline_ms = _DEADLINE_TABLE.unpack(table)
+        if timeout_field == _TIMEOUT_FIELD and deadline_field == _DEADLINE_FIELD:
+            return timeout_ms, deadline_ms
+    elif len(table) == _ANNOUNCING_TABLE.size:
+        timeout_field, timeout_ms, deadline_field, deadline_ms = _ANNOUNCING_TABLE.unpack(table)
+        if timeout_field == _ANNOUNCING_START and deadline_field == _DEADLINE_FIELD:
+            return timeout_ms, deadline_ms
+    return None
+
+
+_ANNOUNCING_START = announcing(_TIMEOUT_FIELD)
+_ANNOUNCING_TABLE = struct.Struct(f">{len(_ANNOUNCING_START)}sq13sq")
 
 
 _SIGNATURE_NAME = SIGNATURE.encode()

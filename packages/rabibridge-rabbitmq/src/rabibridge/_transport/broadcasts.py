@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from rabibridge._transport.incoming import RabbitRequest
 
 if TYPE_CHECKING:
-    from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
-    from rabibridge._transport.interfaces import CallKey, Done, PartFeeder, ServedQueue
+    from rabibridge._transport.interfaces import CallKey, Done, PartFeeder, ReplyFrames, ServedQueue
     from rabibridge._transport.replies import Replies
     from rabibridge_core.transport import Reply
 
@@ -31,7 +30,7 @@ class _NoDelivery:
     def feeds_to(self, call: CallKey, sender: PartFeeder) -> None:
         pass
 
-    def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
+    def encode_reply(self, properties: Properties, reply: Reply) -> ReplyFrames:
         return b""
 
     def reply_apart(self, properties: Properties, reply: Reply, done: Done) -> None:
@@ -40,7 +39,7 @@ class _NoDelivery:
     def try_size(self, properties: Properties, reply: Reply, done: Done) -> bool:
         return False
 
-    def write(self, frames: Frames) -> None:
+    def write(self, frames: ReplyFrames) -> None:
         pass
 
     def flush(self) -> None:
@@ -49,7 +48,7 @@ class _NoDelivery:
     async def synchronize(self) -> None:
         pass
 
-    def settle(self, frames: Frames, tag: int) -> None:
+    def settle(self, frames: ReplyFrames, tag: int) -> None:
         pass
 
     def accept(self, tag: int) -> None:

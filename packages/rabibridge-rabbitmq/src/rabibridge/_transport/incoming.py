@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge._amqp.field_tables import decode_table_or_empty
 from rabibridge._amqp.headers import (
+    BUNDLES_FIELD,
     DEADLINE_HEADER,
     DELIVERIES_HEADER,
     DELIVERY_COUNT_HEADER,
@@ -19,6 +20,7 @@ from rabibridge._amqp.headers import (
     parse_signed_table,
     parse_stream_table,
     parse_traced_table,
+    without_announcement,
 )
 from rabibridge._amqp.properties import user_of
 from rabibridge._amqp.reply_to import caller_address
@@ -76,6 +78,8 @@ class RabbitRequest:
             self.deadline: float | None = times[1] / 1000
             return
         self.time_left = self.deadline = None
+        if table.startswith(BUNDLES_FIELD, 4):
+            table = without_announcement(table)
         if (traced := parse_traced_table(table)) is not None:
             self.headers = {TRACEPARENT: traced[0]}
             self.time_left, self.deadline = traced[1] / 1000, traced[2] / 1000

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
+    from rabibridge._transport.outgoing_bundles import BundledReply
     from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
 
-__all__ = ["CallKey", "DeliveryChannel", "Done", "PartFeeder", "RequestT_contra", "ServedQueue"]
+__all__ = ["CallKey", "DeliveryChannel", "Done", "PartFeeder", "ReplyFrames", "RequestT_contra", "ServedQueue"]
 
 RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 CallKey: TypeAlias = tuple[bytes, bytes, str]
 """Caller, correlation id, and the user that further messages of the call name."""
+ReplyFrames: TypeAlias = "Frames | BundledReply"
+"""What sends a reply, for :meth:`DeliveryChannel.write` and :meth:`DeliveryChannel.settle` of the same channel."""
 Done: TypeAlias = Callable[[Exception | None], None]
 """Called with ``None`` once the broker has confirmed a message, or with the reason why it is not in its queue."""
 
@@ -95,7 +98,7 @@ class DeliveryChannel(Protocol[RequestT_contra]):
         """The consumer whose channel it is."""
         ...
 
-    def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
+    def encode_reply(self, properties: Properties, reply: Reply) -> ReplyFrames:
         """Return the frames that send a reply to the request with these properties.
 
         Nothing is returned if the broker may close the channel for it: :meth:`reply_apart` sends it.
@@ -114,7 +117,7 @@ class DeliveryChannel(Protocol[RequestT_contra]):
         """
         ...
 
-    def write(self, frames: Frames) -> None:
+    def write(self, frames: ReplyFrames) -> None:
         """Send complete frames of this channel; they are dropped if it is closed."""
         ...
 
@@ -126,7 +129,7 @@ class DeliveryChannel(Protocol[RequestT_contra]):
         """Wait until the broker has processed all that was sent on the channel."""
         ...
 
-    def settle(self, frames: Frames, tag: int) -> None:
+    def settle(self, frames: ReplyFrames, tag: int) -> None:
         """Send ``frames``, then acknowledge the request with this tag unless it is 0; the request is settled."""
         ...
 

@@ -20,9 +20,8 @@ from rabibridge._transport.interfaces import DeliveryChannel, RequestT_contra
 from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
 
 if TYPE_CHECKING:
-    from rabibridge._amqp.frames import Frames
     from rabibridge._amqp.properties import Properties
-    from rabibridge._transport.interfaces import CallKey, Done, PartFeeder, ServedQueue
+    from rabibridge._transport.interfaces import CallKey, Done, PartFeeder, ReplyFrames, ServedQueue
     from rabibridge_core.transport import Reply
 
 __all__ = ["PartSender"]
@@ -128,7 +127,7 @@ class PartSender(Generic[RequestT_contra]):
     def feeds_to(self, call: CallKey, sender: PartFeeder) -> None:
         self._channel.feeds_to(call, sender)
 
-    def encode_reply(self, properties: Properties, reply: Reply) -> Frames:
+    def encode_reply(self, properties: Properties, reply: Reply) -> ReplyFrames:
         return b"" if self._under_way is not None else self._channel.encode_reply(properties, reply)
 
     def reply_apart(self, properties: Properties, reply: Reply, done: Done) -> None:
@@ -140,7 +139,7 @@ class PartSender(Generic[RequestT_contra]):
     def try_size(self, properties: Properties, reply: Reply, done: Done) -> bool:
         return self._under_way is None and self._channel.try_size(properties, reply, done)
 
-    def write(self, frames: Frames) -> None:
+    def write(self, frames: ReplyFrames) -> None:
         self._channel.write(frames)
 
     def flush(self) -> None:
@@ -149,7 +148,7 @@ class PartSender(Generic[RequestT_contra]):
     async def synchronize(self) -> None:
         await self._channel.synchronize()
 
-    def settle(self, frames: Frames, tag: int) -> None:
+    def settle(self, frames: ReplyFrames, tag: int) -> None:
         self._forget()
         self._channel.settle(frames, tag)
 

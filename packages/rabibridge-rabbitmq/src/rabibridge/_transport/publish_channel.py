@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from rabibridge._amqp.bundles import BUNDLE_TYPE
 from rabibridge._amqp.fast_path import RequestTemplate
 from rabibridge._amqp.field_tables import decode_short_table, decode_table_or_empty
 from rabibridge._amqp.frames import FrameError, Frames
@@ -17,6 +18,7 @@ from rabibridge._amqp.methods import ACCESS_REFUSED, publish_method
 from rabibridge._connection.error_translation import permission_error
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.names import CANCEL_PREFIX, STREAM_PREFIX
+from rabibridge._transport.incoming_bundles import BUNDLES_FROM, bundled_calls, may_announce, split
 from rabibridge._transport.request_encoder import RequestEncoder
 from rabibridge._transport.unroutable import UnroutableKeys
 from rabibridge.errors import NoRouteError, QueueFullError
@@ -102,6 +104,7 @@ class PublishChannel(FastChannel):
         self._unroutable = UnroutableKeys()
         self._user_id = session.user_id if session.identify and caller.names_user else b""
         self._encoder = RequestEncoder(channel, session, self._user_id)
+        self._bundled_calls = bundled_calls(caller.events, session.max_body)
         self._unproven: list[Unproven] | None = [] if self._user_id else None
         """What was sent before the broker has accepted a message with this user; ``None``: it has, or none is named."""
         # Probing a caller that uses direct replies tells nothing.
@@ -121,7 +124,10 @@ class PublishChannel(FastChannel):
     def publish(self, request: Request) -> None:
         route = request[0]
         method = self._publish_methods.get(route) or self._method_of(route)
-        frames = self._template.encode(method, request, wall()) or self._encode_any_request(method, request)
+        bundles = len(self._bundled_calls) >= BUNDLES_FROM and may_announce(request[6])
+        frames = self._template.encode(method, request, wall(), bundles=bundles) or self._encoder.encode(
+            method, request, self.reply_to, self._probe_table, bundles=bundles
+        )
         if self._unproven is not None:
             self._unproven.append((PublishChannel.publish, request))
         self._published = tag = self._published + 1
@@ -132,9 +138,6 @@ class PublishChannel(FastChannel):
         """Return the method that publishes to a routing key on this channel for the first time."""
         self._caller.refused_routes.check(route)
         return self._add_publish_method(route, self._exchange, route.encode(), mandatory=True)
-
-    def _encode_any_request(self, method: bytes, request: Request) -> Frames:
-        return self._encoder.encode(method, request, self.reply_to, self._probe_table)
 
     def notify(self, request: Request) -> None:
         """Publish a request without an address for a reply, and report its confirm."""
@@ -187,7 +190,10 @@ class PublishChannel(FastChannel):
 
     def delivered(self, tag: int, redelivered: bool, properties: Properties, body: bytes) -> None:
         correlation_id = properties.correlation_id
-        if correlation_id or body:  # else it is the probe of a worker
+        if not correlation_id and properties[0] == BUNDLE_TYPE:
+            for one, content in split(body, self.session.endpoint):
+                self.delivered(tag, redelivered, one, content)
+        elif correlation_id or body:  # else it is the probe of a worker
             table = properties.headers
             headers: Headers | None = None
             if table:

@@ -11,6 +11,7 @@ from rabibridge._amqp.headers import (
     DEADLINE_HEADER,
     PROBE_HEADER,
     TIMEOUT_HEADER,
+    announcing,
     deadline_table,
     stream_table,
 )
@@ -45,7 +46,9 @@ class RequestEncoder:
         self._session = session
         self._user_id = user_id
 
-    def encode(self, method: bytes, request: Request, reply_to: bytes, probe_table: bytes) -> Frames:
+    def encode(
+        self, method: bytes, request: Request, reply_to: bytes, probe_table: bytes, *, bundles: bool = False
+    ) -> Frames:
         """Return all frames of a request.
 
         Args:
@@ -53,6 +56,7 @@ class RequestEncoder:
             request: the request to send.
             reply_to: the queue for the reply; empty: none is wanted.
             probe_table: the header table of a request without a deadline.
+            bundles: whether to announce that the caller reads bundles.
 
         Raises:
             ContentRejectedError: the body is larger than the broker accepts.
@@ -77,6 +81,8 @@ class RequestEncoder:
                 table = encode_table({**headers, TIMEOUT_HEADER: milliseconds, DEADLINE_HEADER: deadline})
             else:
                 table = deadline_table(milliseconds, deadline)
+        if bundles:
+            table = announcing(table)
         properties = _new_tuple(
             Properties,
             (

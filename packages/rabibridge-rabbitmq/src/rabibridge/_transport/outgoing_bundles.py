@@ -1,0 +1,80 @@
+"""Sends the replies of one turn of the event loop to one caller in one message.
+
+It does so for requests that announce that their caller reads bundles; :mod:`rabibridge._amqp.bundles` has their form.
+
+Nothing waits. Whatever is written in one turn of the loop leaves in one send at its end, and until then a reply is kept
+here instead of in the buffer of the connection. At the end of the turn, a caller with one reply gets the message that
+it would have got without bundles, byte for byte; one with several gets a bundle. Acknowledgements follow behind them,
+so that a request leaves its queue only after its reply has been published, as without bundles.
+
+Replies to one caller leave in the order in which they were given, also beside those that go alone, because they are
+large, or their request does not announce anything. A bundle is bounded in replies and bytes: what is beyond goes into
+the next one. It fits into one frame, and is no larger than what the broker is known to accept; it is as mandatory as a
+single reply, so that a returned bundle says that its caller is gone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rabibridge._amqp.bundles import BUNDLE_REPLIES, encode_bundles
+
+__all__ = ["BUNDLED_MAX", "BundledReply", "ReplyBundles"]
+
+BUNDLED_MAX = 4096
+"""Maximum size of the frames of a reply that goes into a bundle, in bytes: copying more costs what a message costs."""
+
+
+class BundledReply(NamedTuple):
+    """The frames of a reply that may leave in a bundle.
+
+    Attributes:
+        reply_to: where it goes.
+        method: the first of its frames.
+        frames: all of its frames.
+        size: size of its body, in bytes.
+    """
+
+    reply_to: bytes
+    method: bytes
+    frames: bytes
+    size: int
+
+
+class ReplyBundles:
+    """The replies of one turn that one channel has yet to send."""
+
+    __slots__ = ("_channel", "_waiting")
+
+    def __init__(self, channel: int) -> None:
+        """Send on this channel."""
+        self._channel = channel
+        self._waiting: dict[bytes, list[BundledReply]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._waiting)
+
+    def add(self, reply: BundledReply) -> bool:
+        """Keep a reply until the end of the turn; return whether there are enough to its caller to be sent now."""
+        replies = self._waiting.get(reply[0])
+        if replies is None:
+            self._waiting[reply[0]] = [reply]
+            return False
+        replies.append(reply)
+        return len(replies) >= BUNDLE_REPLIES
+
+    def take(self, reply_to: bytes, max_size: int) -> bytes:
+        """Return the frames that send all replies to this caller, in order.
+
+        Args:
+            reply_to: where they go.
+            max_size: what the body of a bundle may have besides its own limit, in bytes.
+        """
+        replies = self._waiting.pop(reply_to, None)
+        return encode_bundles(self._channel, replies, max_size) if replies else b""
+
+    def take_all(self, max_size: int) -> bytes:
+        """Return the frames that send all replies; ``max_size`` is as for :meth:`take`."""
+        waiting, self._waiting = self._waiting, {}
+        return b"".join([encode_bundles(self._channel, replies, max_size) for replies in waiting.values()])
