@@ -15,13 +15,14 @@ from rabibridge._amqp.bundles import (
     BUNDLE_TYPE,
     BundleError,
     encode_bundles,
+    encode_record,
     parse_bundle,
 )
 from rabibridge._amqp.fast_path import RequestTemplate, encode_simple_reply
 from rabibridge._amqp.field_tables import decode_table_or_empty, encode_table
 from rabibridge._amqp.headers import announcing, without_announcement
 from rabibridge._amqp.methods import publish_method
-from rabibridge._amqp.properties import parse_properties
+from rabibridge._amqp.properties import Properties, encode_properties, parse_properties
 from rabibridge._transport.incoming_bundles import may_announce
 from rabibridge._transport.outgoing_bundles import BundledReply, ReplyBundles
 from rabibridge_core._protocol.streams import STREAM_HEADERS
@@ -31,7 +32,6 @@ from rabibridge_core.transport import Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rabibridge._amqp.properties import Properties
     from rabibridge_core.transport import Headers
 
 _CHANNEL, _ADDRESS = 7, b"amq.gen-JzTY20BRgKO-HjmUJj0wLg"
@@ -54,13 +54,11 @@ _replies = st.lists(
 )
 
 
-def _encoded(replies: Sequence[tuple[bytes, Reply]]) -> list[BundledReply]:
-    found = []
-    for correlation_id, reply in replies:
-        encoded = encode_simple_reply(_CHANNEL, _METHOD, correlation_id, reply, _ROOM)
-        assert encoded
-        found.append(BundledReply(_ADDRESS, _METHOD, encoded, len(reply.body)))
-    return found
+def _sent(replies: Sequence[tuple[bytes, Reply]], max_size: int = _ROOM) -> bytes:
+    """Return the frames that send these replies in bundles."""
+    records = [encode_record(correlation_id, reply) for correlation_id, reply in replies]
+    assert all(records)
+    return encode_bundles(_CHANNEL, _METHOD, records, max_size)
 
 
 class _Messages:
@@ -107,35 +105,49 @@ def _split(data: bytes) -> list[tuple[bytes, Reply]]:
 def test_what_is_sent_together_arrives_in_order_whatever_fits_into_a_bundle(
     replies: list[tuple[bytes, Reply]], max_size: int
 ) -> None:
-    sent = encode_bundles(_CHANNEL, _encoded(replies), max_size)
+    sent = _sent(replies, max_size)
     assert _split(sent) == replies
     for properties, body in _messages(sent):
         assert properties.content_type != BUNDLE_TYPE or len(body) <= max_size
 
 
-def test_a_reply_that_is_alone_is_sent_as_without_bundles() -> None:
-    one, two = _encoded([(b"1", Reply(b"x", "a/b", None, None)), (b"2", Reply(b"y" * 50, "a/b", None, None))])
-    assert encode_bundles(_CHANNEL, [one], _ROOM) == one.frames
-    assert encode_bundles(_CHANNEL, [one, two], 60) == one.frames + two.frames  # together they do not fit
-    assert encode_bundles(_CHANNEL, [two, one], 60) == two.frames + one.frames
+@given(_replies)
+def test_a_reply_that_is_alone_is_sent_as_without_bundles(replies: list[tuple[bytes, Reply]]) -> None:
+    for correlation_id, reply in replies:
+        usual = encode_simple_reply(_CHANNEL, _METHOD, correlation_id, reply, _ROOM)
+        assert _sent([(correlation_id, reply)]) == usual
+    assert _sent(replies, 20) == b"".join(_sent([one]) for one in replies)  # no two of them fit
+
+
+def test_a_reply_without_a_body_or_a_type_is_sent_as_without_bundles() -> None:
+    for reply in (Reply(b"", None, None, {"rb-error": "execution"}), Reply(b"x", "a/b", "zstd", None)):
+        table = encode_table(reply.headers) if reply.headers else b""
+        flags, encoded = encode_properties(Properties(*reply[1:3], table, b"id"))
+        assert _sent([(b"id", reply)]) == frames.content(_CHANNEL, _METHOD, flags, encoded, reply.body, _ROOM)
+        assert parse_bundle(_messages(_sent([(b"id", reply)] * 2))[0][1])[1][1] == reply.body
+
+
+def test_large_replies_stay_out_of_bundles() -> None:
+    assert not encode_record(b"id", Reply(bytes(4097), "a/b", None, None))
+    assert not encode_record(b"id", Reply(b"x", "a/b", None, {"text": "x" * 3000}))
+    assert not encode_record(b"", Reply(b"x", "a/b", None, None))
 
 
 def test_replies_of_several_callers_stay_apart_and_a_full_bundle_leaves_early() -> None:
-    bundles = ReplyBundles(_CHANNEL)
-    reply = _encoded([(b"1", Reply(b"x", "a/b", None, None))])[0]
-    other = reply._replace(reply_to=b"another")
-    assert not bundles.add(other)
+    bundles, one = ReplyBundles(_CHANNEL), (b"1", Reply(b"x", "a/b", None, None))
+    reply = BundledReply(_ADDRESS, _METHOD, encode_record(*one))
+    assert not bundles.add(reply._replace(reply_to=b"another"))
     assert [bundles.add(reply) for _ in range(BUNDLE_REPLIES)] == [False] * (BUNDLE_REPLIES - 1) + [True]
     assert len(_split(bundles.take(_ADDRESS, _ROOM))) == BUNDLE_REPLIES
     assert bundles
     assert bundles.take(_ADDRESS, _ROOM) == b""
-    assert bundles.take_all(_ROOM) == reply.frames
+    assert bundles.take_all(_ROOM) == _sent([one])
     assert not bundles
 
 
 def test_bundles_have_at_most_64_kib() -> None:
     replies = [(b"%d" % number, Reply(bytes(3000), "a/b", None, None)) for number in range(100)]
-    sent = encode_bundles(_CHANNEL, _encoded(replies), _ROOM)
+    sent = _sent(replies)
     assert _split(sent) == replies
     sizes = [len(body) for _, body in _messages(sent)]
     assert len(sizes) == 5
@@ -143,7 +155,7 @@ def test_bundles_have_at_most_64_kib() -> None:
 
 
 def _bundle(count: int) -> bytes:
-    sent = encode_bundles(_CHANNEL, _encoded([(b"id", Reply(b"body", "a/b", None, {"n": 1}))] * count), _ROOM)
+    sent = _sent([(b"id", Reply(b"body", "a/b", None, {"n": 1}))] * count)
     return _messages(sent)[0][1]
 
 

@@ -15,15 +15,36 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from rabibridge._amqp.fast_path import parse_common_properties
-from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, NEXT_FRAME, FrameError, short_string
-from rabibridge._amqp.properties import parse_properties
+from rabibridge._amqp.field_tables import encode_table
+from rabibridge._amqp.frames import (
+    BODY,
+    CONTENT_HEADER,
+    END,
+    FRAME_HEAD,
+    HEADER,
+    LENGTH_OCTETS,
+    NEXT_FRAME,
+    FrameError,
+    short_string,
+)
+from rabibridge._amqp.properties import encode_content_properties, parse_properties
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rabibridge._amqp.properties import Properties
+    from rabibridge_core.transport import Reply
 
-__all__ = ["BUNDLE_BYTES", "BUNDLE_REPLIES", "BUNDLE_TYPE", "BundleError", "encode_bundles", "parse_bundle"]
+__all__ = [
+    "BUNDLED_MAX",
+    "BUNDLE_BYTES",
+    "BUNDLE_REPLIES",
+    "BUNDLE_TYPE",
+    "BundleError",
+    "encode_bundles",
+    "encode_record",
+    "parse_bundle",
+]
 
 BUNDLE_TYPE: Final = "application/vnd.rabibridge.bundle"
 """The content type of a bundle."""
@@ -31,6 +52,8 @@ BUNDLE_REPLIES: Final = 256
 """Maximum number of replies in a bundle."""
 BUNDLE_BYTES: Final = 64 * 1024
 """Maximum size of the body of a bundle, in bytes."""
+BUNDLED_MAX: Final = 4096
+"""Maximum body of a reply that goes into a bundle, in bytes: to copy more costs as much as a message."""
 
 _VERSION = b"\x01"
 _RECORD = struct.Struct(">IHHQH")
@@ -41,14 +64,9 @@ _FLAGS_AT = 16
 """Where the property flags stand in a reply."""
 _SHORTEST = 14
 """The length of a content header without properties."""
-_LENGTH_AT = 3
-"""Where the length stands in the frame of a content header."""
-_BODY_HEAD = 8
-"""What stands between the properties and the body in one body frame: the end of one frame, the head of the next."""
-_FRAMING = _LENGTH_AT + _BODY_HEAD + 1
-"""What a reply in a bundle lacks of its frames, besides the method."""
-_ONE_REPLY = 3
-"""The parts of a bundle of one reply: the version, its content header and its body."""
+_TABLE_MAX = 2048
+"""Maximum size of the headers of a reply in a bundle, in bytes."""
+_CORRELATION_ID, _HEADERS = 0x0400, 0x2000
 _BUNDLE_FLAGS = 0x8400  # content_type and correlation_id, as a usual reply has; here, the latter is empty
 _BUNDLE_PROPERTIES = short_string(BUNDLE_TYPE.encode()) + b"\0"
 
@@ -57,43 +75,74 @@ class BundleError(ValueError):
     """The bytes are no bundle."""
 
 
-def encode_bundles(channel: int, replies: Sequence[tuple[bytes, bytes, bytes, int]], max_size: int) -> bytes:
+def encode_record(correlation_id: bytes, reply: Reply) -> bytes:
+    """Return a reply as it is in a bundle; nothing if it has large headers or a large body, or no correlation id."""
+    body, content_type, content_encoding, headers = reply
+    size, id_size = len(body), len(correlation_id)
+    if size > BUNDLED_MAX or not 0 < id_size < 256:
+        return b""
+    flags, types = encode_content_properties(content_type, content_encoding)
+    if not headers:
+        return b"".join(
+            (
+                _RECORD.pack(15 + len(types) + id_size, _CLASS, 0, size, flags | _CORRELATION_ID),
+                types, LENGTH_OCTETS[id_size], correlation_id, body,
+            )
+        )  # fmt: skip
+    table = encode_table(headers)
+    if len(table) > _TABLE_MAX:
+        return b""
+    return b"".join(
+        (
+            _RECORD.pack(15 + len(types) + len(table) + id_size, _CLASS, 0, size, flags | _CORRELATION_ID | _HEADERS),
+            types, table, LENGTH_OCTETS[id_size], correlation_id, body,
+        )
+    )  # fmt: skip
+
+
+def encode_bundles(channel: int, method: bytes, records: Sequence[bytes], max_size: int) -> bytes:
     """Return all frames that send these replies, in order, in as few bundles as their limits allow.
 
-    A reply that would be alone in a bundle is sent as it is.
+    A reply that would be alone in a bundle is sent as a message of its own.
 
     Args:
         channel: channel number.
-        replies: up to :data:`BUNDLE_REPLIES` replies to one address. Of each: the address, the encoded
-            ``basic.publish`` frame, all frames including that one, with one body frame, and the size of the body.
+        method: encoded ``basic.publish`` frame.
+        records: at most :data:`BUNDLE_REPLIES` of what :func:`encode_record` returns.
         max_size: maximum size of the body of a bundle, in bytes: it must fit into one frame.
     """
-    max_size = min(max_size, BUNDLE_BYTES)
-    _, method, alone, _ = replies[0]
-    if len(replies) == 1:
-        return alone
-    begin, framing = len(method) + _LENGTH_AT, len(method) + _FRAMING
-    bundles = []
-    parts, size = [_VERSION], len(_VERSION)
-    for _, _, frames, body_size in replies:
-        more = len(frames) - framing
-        if size + more > max_size:
-            bundles.append(_bundle(channel, method, parts, size, alone))
-            parts, size = [_VERSION], len(_VERSION)
-        if size == 1:
-            alone = frames
-        size += more
-        body = -1 - body_size
-        parts += (frames[begin : body - _BODY_HEAD], frames[body:-1])
-    bundles.append(_bundle(channel, method, parts, size, alone))
-    return b"".join(bundles)
+    if len(records) == 1:
+        return _alone(channel, method, records[0])
+    room = min(max_size, BUNDLE_BYTES) - len(_VERSION)
+    size = sum(map(len, records))
+    if size <= room:
+        return _bundle(channel, method, records, size)
+    messages = []
+    start = size = 0
+    for end, record in enumerate(records):
+        if size + len(record) > room and end > start:
+            messages.append(encode_bundles(channel, method, records[start:end], max_size))
+            start, size = end, 0
+        size += len(record)
+    messages.append(encode_bundles(channel, method, records[start:], max_size))
+    return b"".join(messages)
 
 
-def _bundle(channel: int, method: bytes, parts: list[bytes], size: int, alone: bytes) -> bytes:
-    if len(parts) <= _ONE_REPLY:
-        return alone if len(parts) == _ONE_REPLY else b""
-    header = CONTENT_HEADER.pack(HEADER, channel, _SHORTEST + len(_BUNDLE_PROPERTIES), _CLASS, 0, size, _BUNDLE_FLAGS)
-    return b"".join((method, header, _BUNDLE_PROPERTIES, NEXT_FRAME.pack(END, BODY, channel, size), *parts, b"\xce"))
+def _bundle(channel: int, method: bytes, records: Sequence[bytes], size: int) -> bytes:
+    size += len(_VERSION)
+    length = _SHORTEST + len(_BUNDLE_PROPERTIES)
+    header = CONTENT_HEADER.pack(HEADER, channel, length, _CLASS, 0, size, _BUNDLE_FLAGS)
+    body_head = NEXT_FRAME.pack(END, BODY, channel, size)
+    return b"".join((method, header, _BUNDLE_PROPERTIES, body_head, _VERSION, *records, b"\xce"))
+
+
+def _alone(channel: int, method: bytes, record: bytes) -> bytes:
+    length = int.from_bytes(record[:_LENGTH], "big")
+    body = record[_LENGTH + length :]
+    header = method + FRAME_HEAD.pack(HEADER, channel, length) + record[_LENGTH : _LENGTH + length]
+    if not body:
+        return header + b"\xce"
+    return b"".join((header, NEXT_FRAME.pack(END, BODY, channel, len(body)), body, b"\xce"))
 
 
 def parse_bundle(content: bytes) -> list[tuple[Properties, bytes]]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rabibridge._amqp.frames import LENGTH_OCTETS, FrameError, short_string
 
-__all__ = ["USER_ID", "Properties", "encode_properties", "parse_properties", "user_of"]
+__all__ = ["USER_ID", "Properties", "encode_content_properties", "encode_properties", "parse_properties", "user_of"]
 
 # Property flags, in the order in which the properties appear on the wire.
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _PRIORITY = 0x8000, 0x4000, 0x2000, 0x1000, 0x0800
@@ -53,7 +53,7 @@ def encode_properties(properties: Properties) -> tuple[int, bytes]:
         FrameError: a property is longer than 255 bytes.
     """
     content_type, content_encoding, table, correlation_id, reply_to, expiration, persistent, _, user_id = properties
-    flags, encoded = _encode_content_properties(content_type, content_encoding)
+    flags, encoded = encode_content_properties(content_type, content_encoding)
     if table:
         flags |= _HEADERS
         encoded += table
@@ -80,7 +80,8 @@ def encode_properties(properties: Properties) -> tuple[int, bytes]:
 
 
 @lru_cache(maxsize=256)
-def _encode_content_properties(content_type: str | None, content_encoding: str | None) -> tuple[int, bytes]:
+def encode_content_properties(content_type: str | None, content_encoding: str | None) -> tuple[int, bytes]:
+    """Return the property flags of these two, and the two encoded."""
     flags = (_CONTENT_TYPE if content_type else 0) | (_CONTENT_ENCODING if content_encoding else 0)
     return flags, b"".join(short_string(value.encode()) for value in (content_type, content_encoding) if value)
 

@@ -19,26 +19,21 @@ from typing import NamedTuple
 
 from rabibridge._amqp.bundles import BUNDLE_REPLIES, encode_bundles
 
-__all__ = ["BUNDLED_MAX", "BundledReply", "ReplyBundles"]
-
-BUNDLED_MAX = 4096
-"""Maximum size of the frames of a reply that goes into a bundle, in bytes: copying more costs what a message costs."""
+__all__ = ["BundledReply", "ReplyBundles"]
 
 
 class BundledReply(NamedTuple):
-    """The frames of a reply that may leave in a bundle.
+    """A reply that may leave in a bundle.
 
     Attributes:
         reply_to: where it goes.
-        method: the first of its frames.
-        frames: all of its frames.
-        size: size of its body, in bytes.
+        method: the encoded ``basic.publish`` frame for that.
+        record: the reply as it is in a bundle.
     """
 
     reply_to: bytes
     method: bytes
-    frames: bytes
-    size: int
+    record: bytes
 
 
 class ReplyBundles:
@@ -49,7 +44,8 @@ class ReplyBundles:
     def __init__(self, channel: int) -> None:
         """Send on this channel."""
         self._channel = channel
-        self._waiting: dict[bytes, list[BundledReply]] = {}
+        self._waiting: dict[bytes, tuple[bytes, list[bytes]]] = {}
+        """By address, the method and the records."""
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -57,12 +53,14 @@ class ReplyBundles:
 
     def add(self, reply: BundledReply) -> bool:
         """Keep a reply until the end of the turn; return whether there are enough to its caller to be sent now."""
-        replies = self._waiting.get(reply[0])
-        if replies is None:
-            self._waiting[reply[0]] = [reply]
+        reply_to, method, record = reply
+        waiting = self._waiting.get(reply_to)
+        if waiting is None:
+            self._waiting[reply_to] = method, [record]
             return False
-        replies.append(reply)
-        return len(replies) >= BUNDLE_REPLIES
+        records = waiting[1]
+        records.append(record)
+        return len(records) >= BUNDLE_REPLIES
 
     def take(self, reply_to: bytes, max_size: int) -> bytes:
         """Return the frames that send all replies to this caller, in order.
@@ -71,10 +69,10 @@ class ReplyBundles:
             reply_to: where they go.
             max_size: what the body of a bundle may have besides its own limit, in bytes.
         """
-        replies = self._waiting.pop(reply_to, None)
-        return encode_bundles(self._channel, replies, max_size) if replies else b""
+        waiting = self._waiting.pop(reply_to, None)
+        return encode_bundles(self._channel, *waiting, max_size) if waiting else b""
 
     def take_all(self, max_size: int) -> bytes:
         """Return the frames that send all replies; ``max_size`` is as for :meth:`take`."""
         waiting, self._waiting = self._waiting, {}
-        return b"".join([encode_bundles(self._channel, replies, max_size) for replies in waiting.values()])
+        return b"".join([encode_bundles(self._channel, *one, max_size) for one in waiting.values()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from rabibridge._amqp.bundles import encode_record
 from rabibridge._amqp.control_methods import CANCEL_OK, CONSUME_OK, QOS_OK, cancel, consume, qos
 from rabibridge._amqp.fast_path import encode_simple_reply
 from rabibridge._amqp.frames import content
@@ -15,7 +16,7 @@ from rabibridge._connection.names import SERVER_NAMED
 from rabibridge._connection.own_channel import OwnChannel
 from rabibridge._transport.incoming import RabbitRequest
 from rabibridge._transport.interfaces import ServedQueue
-from rabibridge._transport.outgoing_bundles import BUNDLED_MAX, BundledReply, ReplyBundles
+from rabibridge._transport.outgoing_bundles import BundledReply, ReplyBundles
 from rabibridge._transport.redelivery_counter import RedeliveryCounter
 from rabibridge._transport.replies import reply_properties
 from rabibridge_core.errors import ConnectionLostError
@@ -146,9 +147,11 @@ class ServiceChannel(OwnChannel):
             if not method:
                 return b""
         replies = self._replies
+        if properties[2].startswith(BUNDLES_FIELD, 4) and len(reply[0]) <= replies.one_frame:
+            record = encode_record(properties.correlation_id, reply)
+            if record:
+                return _new_tuple(BundledReply, (properties.reply_to, method, record))
         simple = encode_simple_reply(self.number, method, properties.correlation_id, reply, replies.one_frame)
-        if properties[2].startswith(BUNDLES_FIELD, 4) and 0 < len(simple) <= BUNDLED_MAX:
-            return _new_tuple(BundledReply, (properties.reply_to, method, simple, len(reply.body)))
         if self._bundles and (earlier := self._bundles.take(properties.reply_to, replies.one_frame)):
             self._multiplexer.write(earlier)
         if simple or len(reply.body) > replies.accepted:
