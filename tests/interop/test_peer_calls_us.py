@@ -15,7 +15,7 @@ from tests.interop.wire import ZSTD_MAGIC, overheard
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from rabibridge import RMQServer
+    from rabibridge import RMQClient, RMQServer
     from tests.interop.conftest import Peers
     from tools.peers import PeerProcess
 
@@ -155,3 +155,16 @@ async def test_it_is_nobody_where_users_are_allowed(peer_client: PeerProcess, se
     assert "result" not in answer
     assert "nobody vouches for the user of this call" in str(answer)
     assert ran == []
+
+
+async def test_it_gets_single_replies_from_a_worker_that_sends_bundles_to_others(
+    peer_client: PeerProcess, serve: Serve, service_name: str, client: RMQClient
+) -> None:
+    async def twice(number: int) -> int:
+        return 2 * number
+
+    await serve(twice, fetch_size=400)
+    theirs = asyncio.gather(*(outcome(peer_client, service_name, number) for number in range(100)))
+    ours = asyncio.gather(*(client.remote_call(service_name, (number,)) for number in range(200)))
+    assert await ours == [2 * number for number in range(200)]
+    assert [answer["result"] for answer in await theirs] == [2 * number for number in range(100)]
