@@ -11,6 +11,7 @@ from pamqp import commands as spec
 
 from rabibridge._amqp.bundles import BUNDLE_TYPE, parse_bundle
 from rabibridge._amqp.headers import BUNDLES_HEADER
+from tests.support.message_limit import message_size_limits
 from tests.support.proxy import Proxy
 from tests.support.services import new_echo
 from tests.support.waiting import soon, until
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import aiormq
 
     from tests.rabbitmq.support import Stage
+    from tools.broker import Broker
 
 _TYPE = BUNDLE_TYPE.encode()
 _ANNOUNCED = BUNDLES_HEADER.encode()
@@ -114,6 +116,31 @@ async def test_a_caller_that_reads_only_small_bodies_asks_for_none(
         numbers = list(range(300))
         assert await soon(asyncio.gather(*(client.remote_call(name, (number,)) for number in numbers))) == numbers
         assert _ANNOUNCED not in proxy.link.sent
+
+
+@pytest.mark.parametrize("size", [5000, 70_000])
+async def test_a_broker_that_accepts_only_small_messages_accepts_all_bundles(
+    stage: Stage, governed: Broker, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    runs = 0
+
+    async def work(number: int) -> tuple[int, str]:
+        nonlocal runs
+        runs += 1
+        return number, "x" * 200
+
+    with message_size_limits(governed) as limit:
+        limit(size)
+        name = stage.register(work, fetch_size=600)
+        async with Proxy(stage.url, recording=True) as proxy:
+            await stage.server(work, url=proxy.url)
+            client = await stage.client()
+            for _ in range(2):
+                calls = [client.remote_call(name, (number,)) for number in range(600)]
+                assert await soon(asyncio.gather(*calls)) == [[number, "x" * 200] for number in range(600)]
+            assert any(_TYPE in link.sent for link in proxy.links)
+    assert runs == 1200
+    assert "reconnecting" not in caplog.text
 
 
 async def test_signed_requests_ask_for_none(stage: Stage) -> None:

@@ -9,8 +9,8 @@ so that a request leaves its queue only after its reply has been published, as w
 
 Replies to one caller leave in the order in which they were given, also beside those that go alone, because they are
 large, or their request does not announce anything. A bundle is bounded in replies and bytes: what is beyond goes into
-the next one. It fits into one frame, and is no larger than what the broker is known to accept; it is as mandatory as a
-single reply, so that a returned bundle says that its caller is gone.
+the next one. It fits into one frame, and has at most 4 KiB until the broker has accepted a message of 64 KiB, which
+reaches no queue. It is as mandatory as a single reply, so that a returned bundle says that its caller is gone.
 """
 
 from __future__ import annotations

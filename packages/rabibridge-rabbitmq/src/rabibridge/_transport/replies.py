@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from rabibridge._amqp.bundles import BUNDLE_BYTES
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO, direct_reply_node
@@ -33,6 +34,12 @@ _HEADER_START = 14
 _NODES_KEPT = 256
 _DRAIN_TIMEOUT = 5.0
 _LOG_INTERVAL = 60.0
+_FIRST_BUNDLES = 4096
+"""Maximum size of a bundle in bytes as long as the broker has not accepted a message of the size that bundles may have.
+
+It may be set to accept less. A bundle must not be refused where each of its replies would have been accepted: the broker
+would close the channel, and with it all requests of its service would be lost.
+"""
 """Refused addresses are logged at most once in this many seconds: they may arrive by the thousand."""
 _NOWHERE = b"rpc.check.size"
 """The routing key of messages that are to reach no queue."""
@@ -77,6 +84,8 @@ class Replies:
         self._nodes: set[bytes] = set()
         self._large = ReplyTrials(session, name, apart=False)
         self._direct = ReplyTrials(session, name, apart=True)
+        self._bundles_max = _FIRST_BUNDLES
+        self._bundles_tried = False
         self._sizes: list[tuple[int, Done]] = []
         """Sizes that are to be tried, the first of them now."""
         self._limited = LimitedLog(_log, _LOG_INTERVAL)
@@ -143,6 +152,19 @@ class Replies:
         if len(self._sizes) == 1:
             message = OutgoingMessage(_NOWHERE, 0, b"", bytes(size), self._size_tried, mandatory=False)
             self._large.send(message)
+
+    def bundle_size(self) -> int:
+        """Return how large a bundle may be now, in bytes. The first time, ask the broker whether it accepts more."""
+        if not self._bundles_tried:
+            self._bundles_tried = True
+            self.try_size(BUNDLE_BYTES, self._bundle_tried)
+        return min(self._bundles_max, self.one_frame)
+
+    def _bundle_tried(self, refusal: Exception | None) -> None:
+        if refusal is None or self._session.max_message is not None:
+            self._bundles_max = (
+                BUNDLE_BYTES  # a smaller limit of the broker is known now, and is that of one frame, too
+            )
 
     def _size_tried(self, refusal: Exception | None) -> None:
         (tried, tried_done), *others = self._sizes
