@@ -37,8 +37,8 @@ _LOG_INTERVAL = 60.0
 _FIRST_BUNDLES = 4096
 """Maximum size of a bundle in bytes as long as the broker has not accepted a message of the size that bundles may have.
 
-It may be set to accept less. A bundle must not be refused where each of its replies would have been accepted: the broker
-would close the channel, and with it all requests of its service would be lost.
+It may be set to accept less. A bundle must not be refused where each of its replies would have been accepted: the
+broker would close the channel, and with it all requests of its service would be lost.
 """
 """Refused addresses are logged at most once in this many seconds: they may arrive by the thousand."""
 _NOWHERE = b"rpc.check.size"
@@ -162,9 +162,7 @@ class Replies:
 
     def _bundle_tried(self, refusal: Exception | None) -> None:
         if refusal is None or self._session.max_message is not None:
-            self._bundles_max = (
-                BUNDLE_BYTES  # a smaller limit of the broker is known now, and is that of one frame, too
-            )
+            self._bundles_max = BUNDLE_BYTES  # a lower limit of the broker is known now, and in `one_frame`
 
     def _size_tried(self, refusal: Exception | None) -> None:
         (tried, tried_done), *others = self._sizes

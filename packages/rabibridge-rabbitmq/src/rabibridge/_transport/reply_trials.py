@@ -160,7 +160,10 @@ class ReplyTrials:
                     message = None
                     self._backoff.reset()
         except RabiBridgeError as error:
-            (message or self._take()).done(error)
+            if message is None and self._waiting:
+                message = self._take()
+            if message is not None:  # else only closing the channel has failed, and the connection says why
+                message.done(error)
             if self._waiting:
                 await asyncio.sleep(self._backoff.next())
         except BaseException:
