@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.support import fork_server
+from tests.support.fork_server import server_of_commands
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["line", "program"]
 @contextmanager
 def program(text: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run a program, and kill it at the end."""
-    process = subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE, text=True)
+    process = fork_server.start(server_of_commands, ["-c", text, *arguments], stdout=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
