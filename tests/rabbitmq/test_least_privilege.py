@@ -61,8 +61,8 @@ class Grants:
 
     async def _guards_queue_states(self) -> bool:
         """Tell whether this RabbitMQ shows the state of a queue only to those who have a permission of it."""
-        version = await asyncio.to_thread(self._broker.ctl, "version")
-        return tuple(map(int, version.split(".")[:2])) >= (4, 3)
+        version = await asyncio.to_thread(self._broker.ctl, "eval", "rabbit_misc:version().")
+        return tuple(map(int, version.strip('"\n').split(".")[:2])) >= (4, 3)
 
     async def give(self, url: str, permissions: PermissionSet) -> None:
         """Carry out the commands."""

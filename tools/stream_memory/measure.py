@@ -1,4 +1,4 @@
-"""One run: a worker, a reader and a look at the queues of the broker as often as it answers."""
+"""One run: a worker, a reader and many looks at the queues of the broker."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ __all__ = ["BOUND", "Measured", "measure"]
 
 BOUND = 32 * 2**20
 """How many bytes each of the three may take."""
+_PAUSE = 0.1
+"""Seconds between two looks: without a pause they take more of the broker than the stream."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -69,6 +71,7 @@ async def measure(broker: Broker, url: str, kind: str, total: int) -> Measured:
         while not reading.done():
             queues = max(queues, await asyncio.to_thread(_waiting, broker, url))
             held, looks = max(held, await asyncio.to_thread(_held, broker)), looks + 1
+            await asyncio.sleep(_PAUSE)
         received, seconds, reader = await reading
         worker.stdin.write(b"\n")
         grown = int(await worker.stdout.readline())
