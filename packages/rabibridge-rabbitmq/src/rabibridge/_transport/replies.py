@@ -34,13 +34,13 @@ _HEADER_START = 14
 _NODES_KEPT = 256
 _DRAIN_TIMEOUT = 5.0
 _LOG_INTERVAL = 60.0
+"""Refused addresses are logged at most once in this many seconds: they may arrive by the thousand."""
 _FIRST_BUNDLES = 4096
 """Maximum size of a bundle in bytes as long as the broker has not accepted a message of the size that bundles may have.
 
 It may be set to accept less. A bundle must not be refused where each of its replies would have been accepted: the
 broker would close the channel, and with it all requests of its service would be lost.
 """
-"""Refused addresses are logged at most once in this many seconds: they may arrive by the thousand."""
 _NOWHERE = b"rpc.check.size"
 """The routing key of messages that are to reach no queue."""
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
