@@ -1,4 +1,4 @@
-# Every target sets up what it needs: a virtual environment with the three packages, editable, and the test tools.
+# Every target sets up what it needs: a virtual environment with the five packages, editable, and the test tools.
 # PYTHON=python3.13 selects another interpreter, VENV another folder. ARGS goes to pytest, after our own options:
 # make test ARGS='-n0 -k codec -x'
 

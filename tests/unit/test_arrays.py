@@ -70,7 +70,7 @@ def test_scalars_arrive_as_numbers_of_python(serializer: Any) -> None:
         (numpy.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]), "cannot be encoded: only arrays of"),
         (numpy.ma.masked_array([1, 2], [True, False]), "MaskedArray cannot be encoded"),
         (numpy.datetime64(1, "ns"), "datetime64 of numpy"),
-        (numpy.datetime64("NaT"), "datetime64 of numpy"),
+        (numpy.datetime64("NaT", "s"), "datetime64 of numpy"),
         (numpy.longdouble(1), "longdouble of numpy|float128 of numpy|float96 of numpy"),
     ],
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,

@@ -28,15 +28,18 @@ def docstring(text: str, indent: str) -> list[str]:
     safe = text.replace("\\", "\\\\")
     if '"""' in text or text.endswith('"'):
         safe = safe.replace('"', r"\"")
-    safe = "".join(
-        each if each.isprintable() or each == "\n" else each.encode("unicode_escape", "backslashreplace").decode()
-        for each in safe
-    )
+    safe = "".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in safe)
     first, *rest = safe.split("\n")
     lines = [f'{indent}"""{first}', *(f"{indent}{line}".rstrip() for line in rest)]
     if rest:
         return [*lines, f'{indent}"""']
     return [f'{lines[0]}"""']
+
+
+def _escaped(character: str) -> str:
+    """Return the escape of a character, or that in words: Python 3.13 compiles no docstring with half a character."""
+    escape = character.encode("unicode_escape", "backslashreplace").decode()
+    return f"\\{escape}" if "\ud800" <= character <= "\udfff" else escape
 
 
 def check_module(source: str) -> None:

@@ -84,6 +84,17 @@ class LoopTime:
             return waiting
 
         loop.run_in_executor = run_in_executor  # type: ignore[method-assign, assignment]
+        shut_down = loop.shutdown_default_executor
+
+        async def shutdown_default_executor(*args: Any) -> None:
+            ended = loop.create_future()  # a thread joins those of the executor; from Python 3.12 on, for 300 s at most
+            self.outside(ended)
+            try:
+                await shut_down(*args)
+            finally:
+                ended.cancel()
+
+        loop.shutdown_default_executor = shutdown_default_executor  # type: ignore[method-assign, assignment]
         for name in _STARTS_PROCESSES:
             setattr(loop, name, self._watching(getattr(loop, name)))
         self._set(self._now)
@@ -99,7 +110,7 @@ class LoopTime:
         self._ahead = max(0.0, self._now - _real[0]())
         self._stands = False
         loop._clock_resolution = self._resolution  # type: ignore[attr-defined]
-        for name in ("run_in_executor", *_STARTS_PROCESSES):
+        for name in ("run_in_executor", "shutdown_default_executor", *_STARTS_PROCESSES):
             delattr(loop, name)
         if not loop.is_closed():
             loop._selector = self._selector  # type: ignore[attr-defined]
