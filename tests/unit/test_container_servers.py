@@ -5,11 +5,11 @@ What it is asked for is compared with testcontainers itself; that a container of
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from testcontainers.core import container as testcontainers
 
 from rabibridge_testing import servers
 from rabibridge_testing._servers.containers import ContainerNode, ContainerRedis, containers_work
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rabibridge_testing.servers import Broker
 
 
+testcontainers: Any = import_module("testcontainers.core.container")
 _REAL = testcontainers.DockerContainer
 
 
