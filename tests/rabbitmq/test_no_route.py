@@ -29,6 +29,10 @@ async def test_an_unknown_function_and_the_client_goes_on(stage: Stage) -> None:
         assert refused.value.executed is False
         assert refused.value.func_name == "nobody_offers_this"
         assert "nobody_offers_this" in str(refused.value)
+        (endpoint,) = client.settings.endpoints
+        (note,) = refused.value.__notes__
+        assert f"/{endpoint.virtualhost}." in note
+        assert f":{endpoint.password.reveal()}@" not in note
         assert await soon(client.remote_call(name, (number,))) == number
     assert client.pending == 0
 

@@ -98,10 +98,11 @@ async def test_databases_of_one_server_are_apart(redis_url: str) -> None:
     server = RpcServer(url=there)
     server.add_service(echo)
     async with server.serving(), RpcClient(url=here) as client, RpcClient(url=there) as other:
-        with pytest.raises(NoRouteError):
+        with pytest.raises(NoRouteError) as called:
             await client.remote_call("echo", (1,), timeout=PATIENCE)
-        with pytest.raises(NoRouteError):
+        with pytest.raises(NoRouteError) as sent_to_all:
             [_ async for _ in client.broadcast("echo", 1)]
+        assert called.value.__notes__ == sent_to_all.value.__notes__ == [f"It was looked for on {redis_url}."]
         assert not await client.ping(timeout=0.2)
         assert [reply.result async for reply in other.broadcast("echo", 2)] == [2]
 

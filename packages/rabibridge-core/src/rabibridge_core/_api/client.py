@@ -66,6 +66,8 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
             call_timeout=self.settings.call_timeout,
             home=self._home,
         )
+        # Most calls that find no service have gone to another virtual host or database than its workers.
+        self._client.calls.refusals.brokers = " or ".join(map(str, self.settings.endpoints))
         return self._client
 
     def _prepare(self, kind: FunctionKind) -> tuple[Client, AnyOptions]:

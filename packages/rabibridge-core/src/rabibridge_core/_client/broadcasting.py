@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from rabibridge_core._client.broadcast_state import BroadcastState
+    from rabibridge_core._client.call_table import CallTable
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.preparation import Preparation, Prepared
     from rabibridge_core.plugins.observers import CallObserver
@@ -96,7 +97,7 @@ class Broadcaster:
             func_name, route, args, kwargs, options, timeout, keyed=False, observed=observed
         )
         correlation_id, caller = prepared.request.correlation_id, prepared.caller
-        sending = _Sending(state, prepared, func_name, calls.silent.counts.count)
+        sending = _Sending(state, prepared, func_name, calls)
         calls.broadcasts[correlation_id] = state
         try:
             await sending.send_first()
@@ -171,13 +172,14 @@ class _Sending:
         state: BroadcastState,
         prepared: Prepared,
         func_name: str,
-        consumers: Callable[..., asyncio.Task[int | None]],
+        calls: CallTable,
     ) -> None:
         self._state = state
         self._request = prepared.request._replace(persistent=False)
         self._caller = prepared.caller
         self._func_name = func_name
-        self._consumers = consumers
+        self._consumers: Callable[..., asyncio.Task[int | None]] = calls.silent.counts.count
+        self._refusals = calls.refusals
         self._loop = asyncio.get_running_loop()
         self._ends_at = math.inf if prepared.time_left is None else self._loop.time() + prepared.time_left
         self._before: int | None = None
@@ -235,11 +237,9 @@ class _Sending:
             NoRouteError: there is neither.
         """
         if self._state.no_route is not None and consumers is None:
-            raise self._state.no_route(
-                f"broadcast of {self._func_name!r} refused: {NO_ROUTE}",
-                func_name=self._func_name,
-                correlation_id=self._request.correlation_id.decode(),
-            )
+            message = f"broadcast of {self._func_name!r} refused: {NO_ROUTE}"
+            no_route, correlation_id = self._state.no_route, self._request.correlation_id
+            raise self._refusals.no_route(no_route, message, self._func_name, correlation_id)
 
     def _send(self) -> None:
         time_left = None if math.isinf(self._ends_at) else self._ends_at - self._loop.time()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.pending import PendingCall
     from rabibridge_core._client.resend import ResendQueue
     from rabibridge_core._client.retry import RetryRefused
+    from rabibridge_core.errors import NoRouteError
     from rabibridge_core.transport import Caller, Refusal
 
 __all__ = ["RefusalHandler"]
@@ -44,6 +45,8 @@ class RefusalHandler:
         """
         self.backlogs = BacklogEstimates()
         """While it is empty, only calls with a retry policy need to be watched."""
+        self.brokers = ""
+        """Where services are looked for, for errors; empty: not known."""
         self._budgets = RetryBudgets()
         self._resend = resend
         self._name = name
@@ -76,8 +79,7 @@ class RefusalHandler:
         what = f"call of {call.func_name!r}" + (f", class {criticality!r}," if criticality else "")
         message, correlation_id = f"{what} refused{times}: {detail}", call.request.correlation_id
         if not issubclass(refusal, QueueFullError):
-            error = refusal(message, func_name=call.func_name, correlation_id=correlation_id.decode())
-            call.future.set_exception(error)
+            call.future.set_exception(self.no_route(refusal, message, call.func_name, correlation_id))
             return
         retry_after = self.backlogs.refused(call.request.routing_key, call.future.get_loop().time())
         why_not = self._schedule(call, retry_after)
@@ -86,6 +88,15 @@ class RefusalHandler:
         full = refusal(message + why_not, func_name=call.func_name, correlation_id=correlation_id.decode())
         full.retry_after, full.attempts = retry_after, attempts
         call.future.set_exception(full)
+
+    def no_route(
+        self, refusal: type[NoRouteError], message: str, func_name: str, correlation_id: bytes
+    ) -> NoRouteError:
+        """Return the error of a call or broadcast whose service does not exist; its note says where."""
+        error = refusal(message, func_name=func_name, correlation_id=correlation_id.decode())
+        if self.brokers:
+            error.add_note(f"It was looked for on {self.brokers}.")
+        return error
 
     def close(self, calls: Iterable[PendingCall]) -> None:
         """End those of the pending calls that wait to be retried."""
