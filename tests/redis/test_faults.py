@@ -188,6 +188,8 @@ async def test_what_began_on_a_connection_that_was_lost_before_it_was_ready_is_s
     async with asyncio.timeout(PATIENCE), Proxy(redis_url) as proxy:
         server = RpcServer(url=proxy.url)
         server.add_service(slow, name=f"first{id(proxy)}", redelivery_limit=10)
+        for number in range(31):  # so many services are opened together
+            server.add_service(slow, name=f"other{number}{id(proxy)}")
         server.add_service(slow, name=f"second{id(proxy)}")
         async with server.serving(), RpcClient(url=redis_url) as client:
             call = asyncio.create_task(client.remote_call(f"first{id(proxy)}", (), timeout=PATIENCE))

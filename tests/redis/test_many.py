@@ -151,7 +151,7 @@ async def test_a_call_behind_many_that_have_expired_is_taken(redis_url: str) -> 
     limits = {"fetch_size": 5, "queue_size": 2 * EXPIRED}
     async with server_of(redis_url, name, run, **limits).serving():
         pass
-    async with RpcClient(url=redis_url) as client:
+    async with RpcClient(url=f"{redis_url}?lease=600") as client:  # this process stands still for a while
         late = await asyncio.gather(
             *(client.remote_call(name, (number,), timeout=0.2) for number in range(EXPIRED)), return_exceptions=True
         )

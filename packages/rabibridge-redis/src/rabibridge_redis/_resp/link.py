@@ -38,6 +38,7 @@ class Link(asyncio.Protocol):
         paused: whether the server reads more slowly than we write.
         has_heard: whether anything has arrived since this was last set to ``False``.
         silent: how often in a row nothing had.
+        sent: how many commands were sent.
     """
 
     def __init__(self, on_lost: Callable[[ConnectionLostError], None], on_push: Callable[[list[Any]], None]) -> None:
@@ -46,7 +47,7 @@ class Link(asyncio.Protocol):
         self.paused = False
         self.forked = False
         self.has_heard = True
-        self.silent = 0
+        self.silent = self.sent = 0
         self._on_lost, self._on_push = on_lost, on_push
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=hiredis.ReplyError)
         self._answers: deque[tuple[Answer | None, Any]] = deque()
@@ -71,6 +72,7 @@ class Link(asyncio.Protocol):
         """
         if self.error is not None:
             return
+        self.sent += 1
         self._answers.append((answer, context))
         self._outgoing.append(_pack(command))
         if not self._writing:

@@ -23,6 +23,8 @@ _log = get_logger(__name__)
 _NO_QUEUE, _MORE_TO_DO, _LEASE_ENDED = -1, 0, -2
 _INTERVAL = 1.0
 """How often a worker does both, in seconds. One worker of a queue looks in that time, whichever is first."""
+_OFTENER = 4
+"""A client that makes calls extends its lease so many times as often as an idle one: then it may stand still longer."""
 
 
 class LeaseHolder(Protocol):
@@ -54,20 +56,26 @@ class LeaseHolder(Protocol):
 
 
 async def keep_lease(holder: LeaseHolder) -> None:
-    """Do it as long as there is a session: every second for a worker, seldom for a caller, who looks after no queue."""
+    """Do it as long as there is a session: every second for a worker, seldom for a client, which serves no queue."""
     clock, its_session = ServerClock(), None
     while (session := holder.session) is not None:
         if session is not its_session:
             clock, its_session = ServerClock(), session  # perhaps of another server
         serving = {consumer.spec.name: consumer for consumer in holder.consumers if consumer.live}
         _look_after(_Look(holder, session, clock, serving))
-        waited = 0.0
-        while session.error is None and waited < (_INTERVAL if holder.consumers else session.pause):
-            with suppress(TimeoutError):  # a caller may become a worker meanwhile, which looks at once
+        waited, sent = 0.0, session.commands.sent
+        while session.error is None and waited < _pause(holder, session, sent):
+            with suppress(TimeoutError):  # a client may become a worker meanwhile, which looks at once
                 async with asyncio.timeout(_INTERVAL):
                     await session.lost.wait()
             waited += _INTERVAL
             session.check_silence(_INTERVAL)
+
+
+def _pause(holder: LeaseHolder, session: Session, sent: int) -> float:
+    if holder.consumers:
+        return _INTERVAL
+    return session.pause if session.commands.sent == sent else session.pause / _OFTENER
 
 
 class _Look(NamedTuple):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisTransport"]
 
 _log = get_logger(__name__)
+_OPENED_AT_ONCE = 32  # one by one, many services on a slow link would outlast the time limit, and the lease
 _STOOD_STILL = "this process stood still for too long, or the clock of the server was set forward"
 
 
@@ -202,9 +203,10 @@ class RedisTransport(Replies):
             await session.end_other(last.token, *(consumer.spec.name for consumer in self._consumers))
         if self._control is not None:
             await session.listener.subscribe(session.channel("b", self._control[0]))
-        for consumer in list(self._consumers):
-            if not consumer.stopped:
-                await self._open_or_report(consumer, session)
+        opening = [consumer for consumer in self._consumers if not consumer.stopped]
+        for first in range(0, len(opening), _OPENED_AT_ONCE):
+            some = opening[first : first + _OPENED_AT_ONCE]
+            await asyncio.gather(*(self._open_or_report(consumer, session) for consumer in some))
 
     def _ready(self, _session: Session) -> None:
         """Called when a session that is set up counts as ready."""
@@ -294,6 +296,5 @@ class RedisTransport(Replies):
         self._consumers.remove(consumer)
         if (session := self.session) is not None:
             used = {key for one in self._consumers for key in one.spec.routing_keys}
-            unused = [key for key in consumer.spec.routing_keys if key not in used]
-            if unused:
+            if unused := [key for key in consumer.spec.routing_keys if key not in used]:
                 session.listener.unsubscribe(*(session.channel("x", key) for key in unused))
