@@ -164,7 +164,7 @@ def _draw_call(draw: random.Random, number: int, services: list[str], bursts: li
     if service == "again" and draw.random() < 0.4:
         options["key"] = True
     seconds = draw.choice((0.0, 0.0, 0.02, 0.3, 2.0, 6.0))
-    count = draw.choice((0, 1, 3, 20, 40)) if shape in ("stream", "upload") else 4 if shape == "map" else 0
+    count = draw.choice((0, 1, 3, 20, 60, 60)) if shape in ("stream", "upload") else 4 if shape == "map" else 0
     if shape in ("stream", "upload"):
         seconds = draw.choice((0.0, 0.01, 0.1))
     cancel_after = draw.choice((0.0, 0.001, 0.05, 0.3, 1.0)) if draw.random() < 0.25 else None

@@ -103,8 +103,8 @@ def _ran_never(checker: Checker, record: Record) -> str:
     if call.shape == "notify" and record.error is None:
         waits = not checker.runs_of(call.number)
     else:
-        waits = call.shape in ("call", "progress") and isinstance(record.error, CallTimeoutError)
-    if not waits or call.timeout < _MUCH or _held_up(checker, record):
+        waits = call.shape in ("call", "progress", "stream", "upload") and isinstance(record.error, CallTimeoutError)
+    if not waits or call.timeout < _MUCH or "idle_timeout" in call.options or _held_up(checker, record):
         return ""
     return "nothing has held it up, and it was not done"
 

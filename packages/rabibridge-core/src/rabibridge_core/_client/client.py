@@ -14,6 +14,7 @@ from rabibridge_core._client.progress import ProgressHeaders
 from rabibridge_core._client.progress_call import call_with_progress
 from rabibridge_core._client.routes import RouteCache
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, call_timeout_error, normalize_timeout, seconds_of
+from rabibridge_core._client.upload_arguments import holds_upload
 from rabibridge_core._concurrency.background import CloseOnce, SharedTask
 from rabibridge_core._concurrency.home_loop import HomeLoop, running_loop
 from rabibridge_core._observability.call_context import current_call_var
@@ -214,6 +215,8 @@ class Client:
         time_left = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)
         caller = calls.caller
         if caller is None or caller.paused or len(pending) >= self._admission.limit:
+            if holds_upload(args, kwargs):  # its time is not for waiting, if it must be sent in another way
+                encode_request(self._codec, args, kwargs, b"", func_name)
             time_left = await self.admitted(func_name, timeout, time_left)
             caller = self.connected()
         correlation_id = next(self._ids)

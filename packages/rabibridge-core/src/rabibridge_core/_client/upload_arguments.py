@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["UploadArgument", "find_upload"]
+__all__ = ["UploadArgument", "find_upload", "holds_upload"]
 
 
 _VALUES = frozenset({bool, bytes, dict, float, int, list, set, str, tuple, type(None)})
@@ -51,6 +51,11 @@ def find_upload(args: Sequence[Any], kwargs: dict[str, Any]) -> UploadArgument |
     if isinstance(place, str):
         return UploadArgument(kwargs[place], place, tuple(args), {**kwargs, place: None})
     return UploadArgument(args[place], str(place), (*args[:place], None, *args[place + 1 :]), kwargs)
+
+
+def holds_upload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether one of the arguments, or more, is what :func:`find_upload` finds."""
+    return any(map(_is_upload, args)) or any(map(_is_upload, kwargs.values()))
 
 
 def _is_upload(value: Any) -> bool:
