@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core.errors import NoRouteError
+from tests.simulation.members import WorkerMember
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,7 @@ async def _leave(member: Member, kind: str) -> None:
     if kind == "close":
         await member.close()
     else:
+        assert isinstance(member, WorkerMember)
         member.server.stop()
         if kind == "stop_worker_twice":
             member.server.stop()

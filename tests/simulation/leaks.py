@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.members import ClientMember, WorkerMember
 from tests.simulation.nodes import NODE
+from tests.simulation.wire import SimulatedTransport
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -21,21 +22,21 @@ def find_leaks(world: World) -> None:
     loop, checker = world.loop, world.checker
     for task in loop.tasks:
         if not task.done() and task.node is not None and not task.node.dead:
-            checker.violated(
-                "leak", f"a task of {task.node.name} is left: {task.get_name()} {task.get_coro().__qualname__}"
-            )
-    for timer in loop._scheduled:
+            checker.violated("leak", f"a task of {task.node.name} is left: {task.get_name()} {task.get_coro()!r}")
+    timers: list[Any] = list(loop._scheduled)
+    for timer in timers:
         owner = timer._context.get(NODE)
         if not timer._cancelled and owner is not None and not owner.dead and timer._when > loop.time() + _SOON:
             checker.violated("leak", f"a timer of {owner.name} is left: {timer!r}")
     for member in world.members:
         if not member.node.dead:
+            assert isinstance(member, ClientMember | WorkerMember)
             left = _of_client(member) if isinstance(member, ClientMember) else _of_worker(member)
             for what, count in left.items():
                 if count:
                     checker.violated("leak", f"{what} of {member.node.name}: {count}")
     broker = world.broker
-    alive = [one for one in broker.transports if not one.node.dead]
+    alive = [one for one in broker.transports if isinstance(one, SimulatedTransport) and not one.node.dead]
     if alive or broker._callers:
         checker.violated("leak", f"connections are left: {alive}, {list(broker._callers)}")
     for queue in broker.queues.values():

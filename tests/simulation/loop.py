@@ -93,7 +93,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.wall_offset = _WALL
         self._ready: deque[asyncio.Handle]
         self._scheduled: list[asyncio.TimerHandle]
-        self.set_task_factory(self._make_task)  # type: ignore[arg-type]
+        self.set_task_factory(self._make_task)
         self.set_exception_handler(self._failed)
         self.set_wall(0.0)
 
@@ -128,14 +128,18 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def _process_events(self, event_list: Any) -> None:
         pass
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]  # its type has a variadic parameter
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         if context is not None and NODE not in context:
             context.run(
                 NODE.set, NODE.get()
             )  # timers of the engines have empty contexts; they are of a process all the same
         return super().call_at(when, callback, *args, context=context)
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]  # as above
+        self, executor: Any, func: Any, *args: Any
+    ) -> Any:
         raise RuntimeError(f"a simulation has no threads, and {func!r} needs one")
 
     def deliver(self, lane: Lane, context: Context, callback: Callable[..., object], *args: Any) -> None:

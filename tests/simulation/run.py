@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _COLLECTED_EVERY = 25
 _runs = 0
 
+_deadlines: Any = deadlines
+_executors: Any = executors
+"""Modules of which names are replaced."""
+
 __all__ = ["Outcome", "run_plan", "run_seed"]
 
 
@@ -86,15 +90,15 @@ def _repeatable(plan: Plan) -> Iterator[_Errors]:
     state, urandom = random.getstate(), os.urandom
     logger, errors = logging.getLogger("rabibridge_core"), _Errors()
     level, propagate = logger.level, logger.propagate
-    start, exact, pool = LoopMonitor.start, deadlines.is_virtual, executors.DaemonThreadPool
+    start, exact, pool = LoopMonitor.start, _deadlines.is_virtual, _executors.DaemonThreadPool
     random.seed(plan.seed)
     for limited in list(limited_log._all):
         limited._forked()  # what was logged before must not be missing
-    os.urandom = random._urandom = draw.randbytes  # type: ignore[attr-defined, assignment]
+    os.urandom = random._urandom = draw.randbytes  # type: ignore[attr-defined]
     LoopMonitor.start = lambda self: None  # type: ignore[method-assign]  # it measures real time, in a thread
-    executors.DaemonThreadPool = SimulatedThreads  # type: ignore[misc, assignment]
+    _executors.DaemonThreadPool = SimulatedThreads
     if plan.slots:
-        deadlines.is_virtual = lambda loop: False
+        _deadlines.is_virtual = lambda loop: False
     ActiveRequest.__hash__ = _serial_hash  # type: ignore[method-assign, assignment]
     logger.setLevel(logging.ERROR)
     logger.propagate = False
@@ -110,8 +114,8 @@ def _repeatable(plan: Plan) -> Iterator[_Errors]:
         logger.setLevel(level)
         logger.propagate = propagate
         del ActiveRequest.__hash__
-        LoopMonitor.start, deadlines.is_virtual = start, exact  # type: ignore[method-assign]
-        executors.DaemonThreadPool = pool  # type: ignore[misc]
+        LoopMonitor.start, _deadlines.is_virtual = start, exact  # type: ignore[method-assign]
+        _executors.DaemonThreadPool = pool
         os.urandom = random._urandom = urandom  # type: ignore[attr-defined]
         random.setstate(state)
 

@@ -42,11 +42,11 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
             for start in range(0, len(whole), size):
                 rest = whole[:start] + whole[start + size :]
                 if rest or name == "faults":
-                    yield replace(plan, **{name: rest})
+                    yield _changed(plan, name, rest)
             size //= 2
     for name, calm in (("shuffle", False), ("start", 0.0), ("slots", False), ("max_pending", 64)):
         if getattr(plan, name) != calm:
-            yield replace(plan, **{name: calm})
+            yield _changed(plan, name, calm)
     for index, call in enumerate(plan.calls):
         for calmer in (
             replace(call, cancel_after=None), replace(call, options={}), replace(call, how="ok"),
@@ -54,3 +54,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         ):  # fmt: skip
             if calmer != call:
                 yield replace(plan, calls=(*plan.calls[:index], calmer, *plan.calls[index + 1 :]))
+
+
+def _changed(plan: Plan, name: str, value: Any) -> Plan:
+    changes: dict[str, Any] = {name: value}
+    return replace(plan, **changes)

@@ -55,7 +55,7 @@ class World:
         self.loop = SimulationLoop(self.decisions, start=plan.start, shuffle=plan.shuffle)
         self.trace = Trace(self.loop)
         self.checker = Checker(self)
-        self.broker = SimulatedBroker(self)
+        self.broker: SimulatedBroker = SimulatedBroker(self)
         self.members: list[Member] = []
         self.clients: list[ClientMember] = []
         self.workers: list[WorkerMember] = []
@@ -97,7 +97,7 @@ class World:
         await self._within(_CONNECTING, "connecting", *(member.main for member in self.clients))
         for member in self.workers:
             await self._within(_CONNECTING, "serving", member.node.spawn(member.server.wait_serving()))
-        calls = [asyncio.ensure_future(self._call_at(call)) for call in self.plan.calls]
+        calls = [asyncio.create_task(self._call_at(call)) for call in self.plan.calls]
         for fault in self.plan.faults:
             self.loop.call_later(fault.at, make_fault, self, fault)
         end = max((*(call.at for call in self.plan.calls), *(fault.at for fault in self.plan.faults)), default=0.0)
@@ -135,7 +135,7 @@ class World:
             record.cancelled_at = self.loop.time()
             task.cancel()
 
-    async def _calls_end(self, calls: list[asyncio.Future[None]]) -> None:
+    async def _calls_end(self, calls: list[asyncio.Task[None]]) -> None:
         """Wait until all calls have ended, and judge them; those of processes that stand still need not."""
         timeout = max((call.timeout * (4 if call.shape == "map" else 1) for call in self.plan.calls), default=0.0)
         if calls:
