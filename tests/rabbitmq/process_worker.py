@@ -1,7 +1,7 @@
 """A server process for tests whose functions run in child processes. It says when it is ready and when it has ended.
 
-The environment gives RABIBRIDGE_URL, and WORKER_NAME, which its services' names end with. It has no main guard, on
-purpose: a child process that ran it again would start a server.
+The environment gives RABIBRIDGE_URL; FUNCTIONS, what its services run; and WORKER_NAME, which their names end with. It
+has no main guard, on purpose: a child process that ran it again would start a server.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ _name = os.environ["WORKER_NAME"]
 
 async def main() -> None:
     server = RMQServer()
-    for function in (functions.note_and_wait, functions.hold_the_interpreter, functions.with_children, functions.end):
-        server.add_service(function, executor="process", fetch_size=1, name=f"{function.__name__}_{_name}")
-    server.add_service(functions.pid, executor="process", fetch_size=1, max_calls_per_child=1, name=f"pid_{_name}")
+    for name in os.environ["FUNCTIONS"].split():  # each has a child process of its own
+        most = 1 if name == "pid" else None
+        function = getattr(functions, name)
+        server.add_service(function, executor="process", fetch_size=1, max_calls_per_child=most, name=f"{name}_{_name}")
     async with server, asyncio.TaskGroup() as group:
         serving = group.create_task(server.run_serve())
         await server.wait_serving()

@@ -16,7 +16,7 @@ from tests.support.waiting import PATIENCE, soon
 from tests.unit.process_support import gone, noted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from tests.rabbitmq.support import Stage
@@ -26,22 +26,26 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /
 
 
 @pytest.fixture
-async def started(
+async def start(
     vhost_url: str, unique_name: Callable[[str], str], tmp_path: Path
-) -> AsyncIterator[tuple[Process, str]]:
-    """A worker that takes calls, and what the names of its services end with."""
+) -> AsyncIterator[Callable[..., Awaitable[tuple[Process, str]]]]:
+    """Starts a worker for some functions; returns it, and what the names of its services end with."""
     name = unique_name("child")
-    environment = {"RABIBRIDGE_URL": vhost_url, "WORKER_NAME": name}
     async with Processes(tmp_path) as processes:
-        worker = await processes.start("tests.rabbitmq.process_worker", environment)
-        assert await worker.line(4 * PATIENCE) == "ready", worker.log.read_text()
-        yield worker, name
+
+        async def start(*functions: str) -> tuple[Process, str]:
+            environment = {"RABIBRIDGE_URL": vhost_url, "WORKER_NAME": name, "FUNCTIONS": " ".join(functions)}
+            worker = await processes.start("tests.rabbitmq.process_worker", environment)
+            assert await worker.line(4 * PATIENCE) == "ready", worker.log.read_text()
+            return worker, name
+
+        yield start
 
 
 async def test_ctrl_c_for_the_whole_group_lets_the_call_finish(
-    stage: Stage, started: tuple[Process, str], tmp_path: Path
+    stage: Stage, start: Callable[..., Awaitable[tuple[Process, str]]], tmp_path: Path
 ) -> None:
-    worker, name = started
+    worker, name = await start("note_and_wait")
     client = await stage.client()
     file = tmp_path / "pid"
     call = asyncio.create_task(client.remote_call(f"note_and_wait_{name}", (str(file), 1.5), ftype="sync"))
@@ -56,9 +60,9 @@ async def test_ctrl_c_for_the_whole_group_lets_the_call_finish(
 
 @pytest.mark.parametrize("function", ["note_and_wait", "hold_the_interpreter"])
 async def test_a_worker_that_is_killed_takes_its_children_along(
-    stage: Stage, started: tuple[Process, str], tmp_path: Path, function: str
+    stage: Stage, start: Callable[..., Awaitable[tuple[Process, str]]], tmp_path: Path, function: str
 ) -> None:
-    worker, name = started
+    worker, name = await start(function, "with_children")
     client = await stage.client()
     busy = asyncio.create_task(client.remote_call(f"{function}_{name}", (str(tmp_path / "pid"), 600.0), ftype="sync"))
     family = asyncio.create_task(client.remote_call(f"with_children_{name}", (str(tmp_path),), ftype="sync"))
@@ -70,8 +74,10 @@ async def test_a_worker_that_is_killed_takes_its_children_along(
     await asyncio.gather(busy, family, return_exceptions=True)
 
 
-async def test_a_crash_is_answered_and_not_redelivered(stage: Stage, started: tuple[Process, str]) -> None:
-    _, name = started
+async def test_a_crash_is_answered_and_not_redelivered(
+    stage: Stage, start: Callable[..., Awaitable[tuple[Process, str]]]
+) -> None:
+    _, name = await start("end", "pid")
     client = await stage.client()
     for how, code in (("exit", 7), (str(int(signal.SIGKILL)), -9), ("segfault", -11)):
         with pytest.raises(WorkerCrashedError) as crashed:
