@@ -68,10 +68,10 @@ async def test_spans_of_every_process_arrive(program: Program) -> None:
     with (
         OtlpReceiver() as receiver,
         program.command(
-            "traced.py", "--workers", "4", "--opentelemetry", variables={"COLLECTOR": receiver.endpoint}
+            "traced.py", "--workers", "2", "--opentelemetry", variables={"COLLECTOR": receiver.endpoint}
         ) as running,
     ):
-        await running.serves(4)
+        await running.serves(2)
         async with RMQClient(settings=settings) as client:
             pids = {int(pid) for pid in await asyncio.gather(*(client.remote_call("where") for _ in range(200)))}
             child, trace_id = await soon(client.remote_call("relay", timeout=60))
