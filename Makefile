@@ -54,14 +54,26 @@ install: $(TESTS_STAMP)  ## Create the virtual environment
 demo: $(STAMP)  ## Run a RabbitMQ, a server and a client, and show their calls; ARGS=redis: over Redis
 	@$(BIN)/python -m tools.demo $(ARGS)
 
+test: export TYPES_CHECKED := 1
 test: check pytest  ## Everything that must pass: make check, then the tests
 
 check: $(TESTS_STAMP)  ## Lint, also for security, format check, types, layers, known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@$(MAKE) --no-print-directory -j2 -k check-mypy check-pyright check-layers check-audit
+
+# Two at once: each of the first two takes a minute or more, on one core.
+.PHONY: check-mypy check-pyright check-layers check-audit
+check-mypy:
 	$(BIN)/mypy
+
+check-pyright:
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check-layers:
 	$(BIN)/lint-imports --no-cache
+
+check-audit:
 	$(BIN)/python -m tools.audit
 
 format: $(STAMP)  ## Format the code and apply ruff's fixes
