@@ -175,9 +175,12 @@ def test_the_estimate_is_no_less_than_the_memory_that_is_taken(name: str) -> Non
     assert len(body) > UNMEASURED
     cost = msgpack_cost(body, sys.maxsize)
     assert cost.complete
+    bound = cost.memory * 1.02 + 4096
     # What threads of other tests allocate meanwhile is in some measurements, and not in all.
-    taken = min(peak_of(MsgpackSerializer().loads, body) for _ in range(3))
-    assert taken <= cost.memory * 1.02 + 4096
+    taken: list[int] = []
+    while len(taken) < 3 and not (taken and taken[-1] <= bound):
+        taken.append(peak_of(MsgpackSerializer().loads, body))
+    assert min(taken) <= bound
     assert MsgpackSerializer().loads_in_steps(body) == MsgpackSerializer().loads(body)
 
 
@@ -188,9 +191,10 @@ def test_the_estimate_is_no_less_than_the_memory_that_is_taken(name: str) -> Non
 def test_the_estimate_for_json_is_no_less_than_the_memory_that_is_taken(item: bytes) -> None:
     body = items(item, 120_000)
     codec = Codec()
-    assert peak_of(lambda data: codec.decode(data, JSON), body) <= json_cost(body, sys.maxsize).memory
+    taken = peak_of(lambda data: codec.decode(data, JSON), body)
+    assert taken <= json_cost(body, sys.maxsize).memory
     precise = json_cost(body, 8 * len(body))
-    assert peak_of(lambda data: codec.decode(data, JSON), body) <= precise.memory
+    assert taken <= precise.memory
 
 
 def test_long_texts_with_the_marks_of_json_are_not_taken_for_structure() -> None:
