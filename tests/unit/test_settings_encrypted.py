@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rabibridge_core.errors import ConfigurationError
 from rabibridge_core.settings import Secret, load_settings
@@ -53,13 +51,12 @@ def test_what_was_encrypted_is_one_word_that_differs_every_time_and_comes_back(e
     assert [decrypt(f" {text}\n", PASSPHRASE) for text in (encrypted, other)] == [PASSWORD, PASSWORD]
 
 
-@settings(max_examples=25, deadline=None)
-@given(data=st.data())
-def test_every_change_is_noticed_with_one_clear_error(encrypted: str, data: st.DataObject) -> None:
+# The first and the last byte of the salt, the nonce, the encrypted text and its tag.
+@pytest.mark.parametrize("at", [0, 15, 16, 27, 28, -17, -16, -1])
+def test_every_change_is_noticed_with_one_clear_error(encrypted: str, at: int) -> None:
     head, _, body = encrypted.rpartition(":")
     sealed = bytearray(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    at = data.draw(st.integers(0, len(sealed) - 1))
-    sealed[at] ^= data.draw(st.integers(1, 255))
+    sealed[at] ^= 1
     with pytest.raises(ConfigurationError, match=r"the passphrase is not the one .* or the text was changed"):
         decrypt(f"{head}:{base64.urlsafe_b64encode(sealed).decode().rstrip('=')}", PASSPHRASE)
 
