@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from typer.main import get_command
@@ -84,6 +83,8 @@ def test_every_command_in_the_files_has_these_options(arguments: list[str]) -> N
 
 @pytest.mark.parametrize("name", ["rabibridge.yaml", "keda.yaml"])
 def test_kubernetes_knows_every_field(name: str) -> None:
+    import kubernetes_validate  # it takes over a second, which every process of the test run would spend at its start
+
     for document in kubernetes(name):
         if document["apiVersion"].startswith("keda.sh/"):
             assert {"apiVersion", "kind", "metadata", "spec"} == set(document)

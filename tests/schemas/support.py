@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft7Validator  # type: ignore[import-untyped] # pyright: ignore[reportMissingModuleSource]
 from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
@@ -55,16 +54,23 @@ def _official(name: str) -> Any:
     return json.loads((_OFFICIAL / name).read_text())
 
 
+def _validator(schema: Any, **options: Any) -> Any:
+    # Its import takes over a second, which every process of the test run would spend at its start.
+    from jsonschema import Draft7Validator  # type: ignore[import-untyped] # pyright: ignore[reportMissingModuleSource]
+
+    return Draft7Validator(schema, **options)
+
+
 def errors_of_openrpc(document: Any) -> list[str]:
     draft7 = DRAFT7.create_resource(_official("json-schema-draft-7.json"))
     registry: Registry[Any] = Registry().with_resources(
         [("https://meta.json-schema.tools/", draft7), ("https://meta.json-schema.tools", draft7)]
     )
-    return _errors(Draft7Validator(_official("openrpc-1.3.json"), registry=registry), document)
+    return _errors(_validator(_official("openrpc-1.3.json"), registry=registry), document)
 
 
 def errors_of_asyncapi(document: Any) -> list[str]:
-    return _errors(Draft7Validator(_official("asyncapi-3.0.0.json")), document)
+    return _errors(_validator(_official("asyncapi-3.0.0.json")), document)
 
 
 def _errors(validator: Any, document: Any) -> list[str]:
