@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -78,7 +79,12 @@ def documents() -> list[Path]:
 
 def blocks_of(document: Path) -> list[Block]:
     """Return the fenced blocks of a file in their order."""
-    return list(_blocks(document, (ROOT / document).read_text(encoding="utf-8").splitlines()))
+    return list(_all_blocks_of(document))
+
+
+@cache
+def _all_blocks_of(document: Path) -> tuple[Block, ...]:
+    return tuple(_blocks(document, (ROOT / document).read_text(encoding="utf-8").splitlines()))
 
 
 def _blocks(document: Path, lines: list[str]) -> Iterator[Block]:
@@ -111,6 +117,7 @@ def _directive(text: str) -> dict[str, str]:
     return {name.strip(): value.strip()}
 
 
+@cache
 def prose_of(document: Path) -> str:
     """Return the text of a file without its blocks and its inline code."""
     text = (ROOT / document).read_text(encoding="utf-8")
@@ -124,9 +131,10 @@ def links_of(document: Path) -> list[str]:
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
-def anchors_of(document: Path) -> set[str]:
+@cache
+def anchors_of(document: Path) -> frozenset[str]:
     """Return the anchors that the headings of a file make."""
     text = (ROOT / document).read_text(encoding="utf-8")
     text = re.sub(r"^ *(`{3,}).*?^ *\1 *$", "", text, flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ +(.+?)\s*$", text, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
