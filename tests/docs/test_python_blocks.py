@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SERVICES = Path(__file__).with_name("services.py")
 BLOCKS = [block for document in documents() for block in blocks_of(document) if block.language in ("python", "py")]
-_WITHOUT = [word for name in ("benchmark", "cacheprovider", "faker", "xdist") for word in ("-p", f"no:{name}")]
-"""Options of pytest: plug-ins that readers need not have, and that take long to import."""
+_WITHOUT = ("benchmark", "cacheprovider", "faker", "hypothesispytest", "time_machine", "timeout", "xdist")
+"""Plug-ins of pytest that readers need not have, and that take long to import, as far as a block does not name them."""
 PYTEST_INI = """\
 [pytest]
 asyncio_mode = auto
@@ -46,13 +46,18 @@ def test_it_runs(block: Block, tmp_path: Path, request: pytest.FixtureRequest) -
 
     with ExitStack() as stack:
         url = _provide(block, request, stack, tmp_path)
-        options = ["-m", "pytest", "-q", *_WITHOUT] if block.runner == "pytest" else []
+        options = ["-m", "pytest", "-q", *_less(block)] if block.runner == "pytest" else []
         given = {} if url is None else {"RABIBRIDGE_TEST_URL": url}
         printed = run_python([*options, program.name], tmp_path, clean_environment(url) | given)
 
     following = siblings[siblings.index(block) + 1 :][:1]
     if following and "output" in following[0].directives:
         assert printed == following[0].text
+
+
+def _less(block: Block) -> list[str]:
+    used = {"hypothesispytest"} if "hypothesis" in block.text else set()
+    return [word for name in _WITHOUT if name not in used for word in ("-p", f"no:{name}")]
 
 
 def _provide(block: Block, request: pytest.FixtureRequest, stack: ExitStack, folder: Path) -> str | None:

@@ -12,7 +12,9 @@ import pytest
 
 SAMPLE = Path(__file__).with_name("sample")
 PACKAGES = Path(__file__).parents[2] / "packages"
-_LESS = [word for name in ("benchmark", "cacheprovider", "timeout") for word in ("-p", f"no:{name}")]
+_LESS = [
+    word for name in ("benchmark", "cacheprovider", "hypothesispytest", "timeout") for word in ("-p", f"no:{name}")
+]
 _ONE_LOOP = ["-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"]
 
 
@@ -63,7 +65,7 @@ def test_the_sample_project(python: str, mode: str, options: list[str], passed: 
     done = subprocess.run(
         [python, "-m", "pytest", "-q", *_LESS, *less, *options, "sample_async.py", "sample_sync.py"],
         cwd=SAMPLE,
-        env={**environment, "MODE": mode, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**environment, "MODE": mode},
         capture_output=True,
         text=True,
         timeout=250,

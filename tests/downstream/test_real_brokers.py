@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["vhost_url"]
 
 SAMPLE = Path(__file__).with_name("sample")
-_LESS = [word for name in ("benchmark", "cacheprovider", "timeout") for word in ("-p", f"no:{name}")]
+_LESS = [
+    word for name in ("benchmark", "cacheprovider", "hypothesispytest", "timeout") for word in ("-p", f"no:{name}")
+]
 _AUTO = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
 _NONE = {URL_VARIABLE: "", REDIS_URL_VARIABLE: "", "PATH": "", "RABIBRIDGE_TEST_REDIS_SERVER": "none-here"}
 

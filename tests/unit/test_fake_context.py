@@ -215,7 +215,9 @@ def run_pytest(folder: Path, ini: str, *options: str) -> str:
     (folder / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\n{ini}")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "RABIBRIDGE"))}
     less = [
-        word for name in ("asyncio", "benchmark", "cacheprovider", "faker", "xdist") for word in ("-p", f"no:{name}")
+        word
+        for name in ("asyncio", "benchmark", "cacheprovider", "faker", "hypothesispytest", "xdist")
+        for word in ("-p", f"no:{name}")
     ]
     command = ["-m", "pytest", "-q", *less, *options]
     done = fork_server.run(server_of_pytest, command, cwd=folder, env=environment, text=True, timeout=250)

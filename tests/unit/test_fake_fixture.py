@@ -83,7 +83,8 @@ async def test_a_server(client):
 def test_under_anyio(tmp_path: Path) -> None:
     # In a process of its own: in auto mode, pytest-asyncio would run these tests before anyio can.
     (tmp_path / "test_under_anyio.py").write_text(UNDER_ANYIO, encoding="utf-8")
-    options = ["-q", "-p", "no:asyncio", "-p", "no:cacheprovider", "-W", "error", "--rootdir", str(tmp_path)]
+    less = [word for name in ("asyncio", "cacheprovider", "hypothesispytest") for word in ("-p", f"no:{name}")]
+    options = ["-q", *less, "-W", "error", "--rootdir", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "test_under_anyio.py"],
         cwd=tmp_path,

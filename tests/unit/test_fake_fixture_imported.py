@@ -33,7 +33,11 @@ def test_it(fake_broker):
     assert asyncio.run(call()) == 42
     assert [call.service for call in fake_broker.calls] == ["double"]
 """
-_LESS = [word for name in ("asyncio", "benchmark", "cacheprovider", "faker", "xdist") for word in ("-p", f"no:{name}")]
+_LESS = [
+    word
+    for name in ("asyncio", "benchmark", "cacheprovider", "faker", "hypothesispytest", "xdist")
+    for word in ("-p", f"no:{name}")
+]
 _IMPORT = "from rabibridge_testing import fake_broker\n"
 
 
