@@ -38,7 +38,7 @@ class _Client:
         channel = engine.calls.caller._channel
         return {
             "pending": self._client.pending,
-            "unconfirmed": len(channel._unconfirmed),
+            "unconfirmed": len(channel.unconfirmed),
             "armed": len(engine._deadlines),
             "tasks": len(asyncio.all_tasks()) - self._idle_tasks,
         }
