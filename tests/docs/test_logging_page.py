@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ class LogCall(NamedTuple):
     limit: str
 
 
+@cache
 def log_calls() -> list[LogCall]:
     """Return every place in the three distributions that logs."""
     found: list[LogCall] = []
