@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.packaging.conftest import Member
@@ -24,7 +25,7 @@ def test_every_import_is_declared(member: Member) -> None:
         for needs in [member.project["dependencies"], *extras]
         for need in needs
     }
-    distributions = packages_distributions()
+    distributions = _distributions()
     undeclared = {
         name
         for name in _imports(member.folder / "src")
@@ -33,6 +34,11 @@ def test_every_import_is_declared(member: Member) -> None:
         and not {canonicalize_name(one) for one in distributions.get(name, [name])} & declared
     }
     assert undeclared == set()
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _imports(folder: Path) -> Iterator[str]:
