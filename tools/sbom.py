@@ -21,7 +21,6 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
@@ -58,6 +57,9 @@ def bill_of_materials(wheels: Mapping[str, Path]) -> str:
     marks = [f"{part.name}=={part.version} {[one.content for one in part.hashes]}" for part in parts.values()]
     bom.serial_number = uuid5(NAMESPACE_URL, " ".join(marks))
     text = JsonV1Dot6(bom).output_as_string(indent=2)
+    # Its import takes over a second, which every process of the test run would spend at its start.
+    from cyclonedx.validation.json import JsonStrictValidator
+
     if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise ValueError(f"the bill of materials is not valid: {problem}")
     return text + "\n"
