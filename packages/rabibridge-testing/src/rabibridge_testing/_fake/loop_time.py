@@ -94,7 +94,7 @@ class LoopTime:
             finally:
                 ended.cancel()
 
-        loop.shutdown_default_executor = shutdown_default_executor  # type: ignore[method-assign, assignment]
+        loop.shutdown_default_executor = shutdown_default_executor  # type: ignore[method-assign]
         for name in _STARTS_PROCESSES:
             setattr(loop, name, self._watching(getattr(loop, name)))
         self._set(self._now)
