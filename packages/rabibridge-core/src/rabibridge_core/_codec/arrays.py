@@ -110,7 +110,9 @@ def with_arrays(annotation: Any) -> Any:
     if numpy is None:
         return annotation
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is numpy.ndarray or origin is numpy.ndarray:
+    # From numpy 2.5 on, NDArray[...] is a TypeAliasType, which stands for its __value__.
+    stands_for = typing.get_origin(getattr(origin, "__value__", None))
+    if annotation is numpy.ndarray or numpy.ndarray in (origin, stands_for):
         return importlib.import_module("pydantic").InstanceOf[numpy.ndarray]
     if origin is None or origin is typing.Literal:
         return annotation
