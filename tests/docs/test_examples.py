@@ -41,3 +41,17 @@ def test_one_program_on_every_broker(any_url: str) -> None:
         "too late: ended at its deadline",
         "too many at once: some are refused: True",
     ]
+
+
+def test_the_demo_in_one_process() -> None:
+    printed = run_python(["in_memory.py"], ROOT / "examples" / "demo", clean_environment("memory://"))
+    assert "no_such_function() -> NoRouteError" in printed
+    assert printed.endswith("the same client stays usable: fibonacci(20) = 6765\n")
+
+
+def test_the_trace() -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    printed = run_python(["tracing.py"], ROOT / "examples", clean_environment("memory://"))
+    kinds = [line.split()[:2] for line in printed.splitlines()]
+    assert ["prices", "SERVER"] in kinds
+    assert kinds.count(["price", "CLIENT"]) == kinds.count(["price", "SERVER"]) > 0
