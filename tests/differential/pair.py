@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from rabibridge.settings import RABBITMQ
+from rabibridge_core._protocol.naming import queue_name
 from rabibridge_testing import MemoryBroker
 from tests.differential.world import World
 from tests.support.proxy import Proxy
@@ -15,6 +16,7 @@ from tests.support.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tests.differential.outside import Outside
     from tests.differential.world import Limits
 
 __all__ = ["CONNECTIONS", "DifferenceError", "Pair"]
@@ -36,17 +38,22 @@ class Pair:
     Attributes:
         fake, real: the worlds.
         broker: the broker in memory.
+        outside: the real one.
+        alarm: whether both accept no messages.
         limits: those of the services.
         number: how many calls were made.
     """
 
-    def __init__(self, url: str, limits: Limits, patience: float) -> None:
-        """Compare with the broker of ``url``; worlds that differ for ``patience`` seconds are different."""
-        self.url, self.limits, self.patience = url, limits, patience
+    def __init__(self, outside: Outside, limits: Limits, patience: float) -> None:
+        """Compare with the broker ``outside``; worlds that differ for ``patience`` seconds are different."""
+        self.outside, self.limits, self.patience = outside, limits, patience
+        self.url = outside.url
         self.broker = MemoryBroker()
         self.number = 0
+        self.alarm = False
         name = f"work_{secrets.token_hex(6)}"
         self.fake = World(name, self._in_memory, limits)
+        self.queues = {queue_name(one, is_async=True): one[len(name) :] for one in (name, f"{name}_feed")}
         self.real = World(name, lambda connection: {"url": self._proxies[connection].url}, limits)
         self._proxies: dict[str, Proxy] = {}
         self._stack = AsyncExitStack()
@@ -58,6 +65,7 @@ class Pair:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await self.set_alarm(on=False)
         for world in (self.fake, self.real):
             await world.close()
         await self._stack.aclose()
@@ -75,8 +83,7 @@ class Pair:
             if done is not None:
                 await done
             if world is self.fake:
-                for _ in range(_TURNS):  # it is where it ends up: the other one must come there, not pass by
-                    await asyncio.sleep(0)
+                await self._settle()
         await self.compare()
 
     def cut(self, name: str) -> None:
@@ -87,21 +94,60 @@ class Pair:
                 transport.abort()
                 return
 
+    async def set_alarm(self, *, on: bool) -> None:
+        """Let both brokers accept no messages, or accept them again."""
+        if on == self.alarm:
+            return
+        self.alarm = on
+        (self.broker.block if on else self.broker.unblock)()
+        await self.outside.alarm(on=on)
+
+    async def delete(self, which: int) -> None:
+        """Delete a queue with what waits there."""
+        queue = list(self.queues)[which % len(self.queues)]
+        self.broker.delete_queue(queue)
+        await self.outside.delete(queue)
+
     async def compare(self) -> None:
         """Wait until both worlds show the same.
 
         Raises:
             DifferenceError: they do not.
         """
+        await self._settle()
         loop = asyncio.get_running_loop()
         ends, equal, pause = loop.time() + self.patience, 0, 0.002
         while equal < _EQUAL:
             await asyncio.sleep(pause)
             pause = min(0.05, pause * 1.3)
-            same = self.fake.ready and self.real.ready and self.fake.view() == self.real.view()
+            same, waiting = self._ready() and self.fake.view() == self.real.view(), ""
+            if same and equal == _EQUAL - 1:
+                waiting = await self._waiting_differently()
+                same = not waiting and self._ready() and self.fake.view() == self.real.view()
             equal = equal + 1 if same else 0
             if not equal and loop.time() > ends:
-                raise DifferenceError(self._differences())
+                raise DifferenceError(waiting or self._differences())
+
+    @staticmethod
+    async def _settle() -> None:
+        """Let the broker in memory come to where it ends up: the other one must come there, not pass by."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+    def _ready(self) -> bool:
+        for world in (self.fake, self.real):
+            world.reap()
+        return all(world.ready(confirmed=not self.alarm) for world in (self.fake, self.real))
+
+    async def _waiting_differently(self) -> str:
+        """Return which queues do not hold as many calls on both, in words."""
+        real = await self.outside.waiting(self.queues)
+        fake = {name: len(queue) for name, queue in self.broker.queues.items() if name in self.queues}
+        return "; ".join(
+            f"waiting in work{service}: {fake.get(name)} on the fake, {real.get(name)} on {self.url.partition(':')[0]}"
+            for name, service in self.queues.items()
+            if fake.get(name) != real.get(name)
+        )
 
     def _differences(self) -> str:
         fake, real = (

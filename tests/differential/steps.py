@@ -69,6 +69,8 @@ def _random_step(chance: random.Random, name: str, workers: int) -> Step:
         "release": (which, chance.choice(("return", "return", "fail"))),
         "cancel": (which,),
         "worker": (chance.randrange(workers),),
+        "drain": (chance.randrange(workers),),
+        "delete": (which,),
         "cut": (chance.choice(CONNECTIONS[: 2 + workers]),),
     }
     return (name, *values.get(name, ()))
@@ -77,6 +79,8 @@ def _random_step(chance: random.Random, name: str, workers: int) -> Step:
 async def take_step(pair: Pair, step: Step) -> None:
     """Take a step in both worlds, and compare."""
     name, *values = step
+    if pair.alarm and name in _BY_CLIENTS:  # which connection the broker reads first after it depends on both
+        values[0] = 0
     await _STEPS[name](pair, *values)
 
 
@@ -105,8 +109,9 @@ async def _stream(pair: Pair, client: int) -> None:
 
 
 async def _broadcast(pair: Pair, client: int) -> None:
-    if not pair.fake.workers:
-        return
+    workers = pair.fake.workers.values()
+    if pair.alarm or not workers or any(worker.draining is not None for worker in workers):
+        return  # it would not end before the alarm does; a worker that finishes may or may not hear it
     pair.number += 1
     number = pair.number
     await pair.both(lambda world: world.broadcast(number, client))
@@ -115,9 +120,13 @@ async def _broadcast(pair: Pair, client: int) -> None:
 
 async def _expire(pair: Pair, client: int) -> None:
     """Call with a short time while all workers are full, so that the call cannot begin, however slow the machine is."""
-    full = bool(pair.fake.workers) and all(
-        sum(run.service == "work" for run in worker.runs) >= pair.limits.fetch_size
-        for worker in pair.fake.workers.values()
+    full = (
+        bool(pair.fake.workers)
+        and not pair.alarm
+        and all(
+            sum(run.service == "work" for run in worker.runs) >= pair.limits.fetch_size
+            for worker in pair.fake.workers.values()
+        )
     )
     service, size = pair.fake.service, pair.limits.queue_size
     room = size is None or all(len(one) < size for one in pair.broker.queues.values() if one.service == service)
@@ -148,23 +157,57 @@ async def _cancel(pair: Pair, which: int) -> None:
 async def _worker(pair: Pair, number: int) -> None:
     """Start a worker that does not run, or stop one that does."""
     worker = pair.fake.workers.get(number)
+    if pair.alarm:  # what it gives back would not arrive
+        return
     if worker is None:
         await pair.both(lambda world: world.begin_worker(number, pair.limits))
     elif len(worker.runs) < 2:  # it would give back several calls, in any order
         await pair.both(lambda world: world.end_worker(number))
 
 
+async def _drain(pair: Pair, number: int) -> None:
+    """Let a worker end what it runs, and take no more."""
+    worker = pair.fake.workers.get(number)
+    if worker is not None and worker.draining is None and not pair.alarm:
+        await pair.both(lambda world: world.drain_worker(number))
+
+
+async def _delete(pair: Pair, which: int) -> None:
+    """Delete a queue whose worker runs no call of it, for which RabbitMQ alone would give it another place.
+
+    Only one worker may know of the queue: of two, either may be the first to declare it again.
+    """
+    service = ("work", "feed")[which % 2]
+    workers = pair.fake.workers.values()
+    if len(workers) < 2 and not any(run.service == service for worker in workers for run in worker.runs):
+        await pair.delete(which)
+        await pair.compare()
+
+
+async def _alarm(pair: Pair) -> None:
+    """Let the brokers accept no messages, or accept them again."""
+    if pair.outside.can_alarm:
+        await pair.set_alarm(on=not pair.alarm)
+        await pair.compare()
+
+
 async def _other_limits(pair: Pair) -> None:
     """Start a worker that the broker refuses."""
-    if 1 not in pair.fake.workers:
+    if 1 not in pair.fake.workers and 0 in pair.fake.workers and not pair.alarm:
         await pair.both(lambda world: world.begin_worker(1, replace(pair.limits, queue_size=7)))
 
 
 async def _cut(pair: Pair, name: str) -> None:
+    worker = pair.fake.workers.get(int(name[-1])) if name.startswith("worker") else None
+    if worker is not None and worker.draining is not None:
+        return  # whether it ends before it is connected again depends on how long that takes
+    if pair.alarm and name.startswith("worker"):
+        return  # on RabbitMQ it serves again after the alarm
     pair.cut(name)
     await pair.compare()
 
 
+_BY_CLIENTS = ("call", "idempotent_call", "notify", "stream")
 _STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     "call": _call,
     "idempotent_call": _idempotent_call,
@@ -175,6 +218,9 @@ _STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     "release": _release,
     "cancel": _cancel,
     "worker": _worker,
+    "drain": _drain,
+    "delete": _delete,
+    "alarm": _alarm,
     "other_limits": _other_limits,
     "cut": _cut,
 }

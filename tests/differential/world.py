@@ -52,6 +52,7 @@ class Worker:
         self.server = RMQServer(**world.connection(f"worker {number}"), name=f"worker {number}")
         self.runs: list[Run] = []
         self.serving: asyncio.Task[None] | None = None
+        self.draining: asyncio.Task[None] | None = None
 
         async def work(call: int) -> Any:
             if await self._run("work", call) == "fail":
@@ -93,6 +94,13 @@ class Worker:
     async def stop(self) -> None:
         self.server.stop()
         self.server.stop()  # what runs goes back to the queue at once
+        await self._end()
+
+    def drain(self) -> None:
+        self.server.stop()
+        self.draining = asyncio.create_task(self._end())
+
+    async def _end(self) -> None:
         if self.serving is not None:
             await asyncio.gather(self.serving, return_exceptions=True)
         await self.server.close()
@@ -171,6 +179,17 @@ class World:
         """Stop a worker, which gives back what it runs."""
         await self.workers.pop(number).stop()
 
+    def drain_worker(self, number: int) -> None:
+        """Let a worker end what it runs, and take no more."""
+        self.workers[number].drain()
+
+    def reap(self) -> None:
+        """Forget workers that have ended all that they ran."""
+        for number, worker in list(self.workers.items()):
+            if worker.draining is not None and worker.draining.done():
+                worker.draining.result()
+                del self.workers[number]
+
     def release(self, call: int, end: str) -> None:
         """Let all runs of a call go on."""
         for worker in self.workers.values():
@@ -243,10 +262,9 @@ class World:
             await client.close()
         await asyncio.gather(*self.calls.values(), return_exceptions=True)
 
-    @property
-    def ready(self) -> bool:
-        """Whether all are connected, and the broker has confirmed what it has accepted."""
-        if any(
+    def ready(self, *, confirmed: bool) -> bool:
+        """Whether all are connected, and, if ``confirmed``, the broker has confirmed what it has accepted."""
+        if confirmed and any(
             client.state is ConnectionState.READY and client._client.connected().unconfirmed
             for client in self.clients.values()
         ):

@@ -128,11 +128,6 @@ class MemoryConsumer:
         return self.transport.address if self.spec.streams else ""
 
     @property
-    def counts(self) -> bool:
-        """Whether its worker counts how often a request comes again: not if it gives up at the first time."""
-        return self.spec.redelivery_limit is not None
-
-    @property
     def busy(self) -> bool:
         """Whether the worker has received requests that it has not answered."""
         return bool(self.answering) or any(delivery.handed_over for delivery in self.unsettled)
@@ -178,13 +173,31 @@ class MemoryConsumer:
             delivery.void = not delivery.accepted  # the broker has not read yet that it was accepted
             delivery.message.deliveries += delivery.handed_over
             del self.unsettled[delivery]
-        self.queue.put_back(delivery.message for delivery in returned if delivery.queue is self.queue)
+        back = [one.message for one in returned if one.queue is self.queue and not one.replaced]
+        self.queue.put_back(back)
 
     def take(self, message: Message) -> None:
         """Take a request from the queue. It counts at once, and reaches the worker in the next turn of the loop."""
         delivery = Delivery(message, self)
         self.unsettled[delivery] = None
-        post(self.transport.loop, self._hand_over, delivery)
+        uncounted, message.counted = message.deliveries != message.counted, message.deliveries
+        counts = self.queue.spec.queue_type != "quorum" and self.spec.redelivery_limit is not None
+        post(self.transport.loop, self._count if uncounted and counts else self._hand_over, delivery)
+
+    @locked
+    def _count(self, delivery: Delivery) -> None:
+        """Replace a request that comes again by a copy at the end of its queue, which carries the count."""
+        if not delivery.void:
+            self.transport.act(lambda: self._replace(delivery), publishes=True)
+
+    @locked
+    def _replace(self, delivery: Delivery) -> None:
+        delivery.replaced = not delivery.void  # before another worker gives the copy back
+        if delivery.replaced and delivery.queue.replace_by_copy(delivery.message):
+            post(self.transport.loop, self.settled, delivery)  # once the broker has confirmed the copy
+        else:
+            delivery.replaced = False
+            post(self.transport.loop, self._hand_over, delivery)
 
     def queue_deleted(self) -> None:
         """Called when the queue was deleted."""

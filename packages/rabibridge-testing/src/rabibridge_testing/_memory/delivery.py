@@ -30,7 +30,7 @@ class DeliveryOwner(RequestHolder, Protocol):
 class Delivery(HeldRequest):
     """One request being processed. It belongs to the queue that it came from, even if that was deleted meanwhile."""
 
-    __slots__ = ("handed_over", "message", "queue")
+    __slots__ = ("handed_over", "message", "queue", "replaced")
 
     def __init__(self, message: Message, consumer: DeliveryOwner) -> None:
         """Deliver ``message`` to ``consumer``."""
@@ -52,7 +52,7 @@ class Delivery(HeldRequest):
         self.persistent = request.persistent
         self.wants_reply = message.reply_to is not None
         self.user = message.user
-        self.handed_over = False
+        self.handed_over = self.replaced = False
 
 
 class BroadcastDelivery(HeldBroadcast, Delivery):

@@ -44,11 +44,6 @@ class QueueConsumer(Protocol):
     fetch_size: int
 
     @property
-    def counts(self) -> bool:
-        """Whether its worker counts how often a request comes again."""
-        ...
-
-    @property
     def unsettled(self) -> Collection[_Unsettled]:
         """The requests that count against ``fetch_size``."""
         ...
@@ -191,27 +186,24 @@ class MemoryQueue:
                 return
             consumer = consumers.popleft()
             if len(consumer.unsettled) < consumer.fetch_size:
-                message = ready.popleft()
-                if message.deliveries == message.counted or not self._replace_by_copy(message, consumer):
-                    consumer.take(message)
+                consumer.take(ready.popleft())
                 # A quorum queue notices at once that a consumer is full, a classic one when its turn comes.
                 full = self.spec.queue_type == "quorum" and len(consumer.unsettled) >= consumer.fetch_size
                 (self._full if full else consumers).append(consumer)
             else:
                 self._full.append(consumer)
 
-    def _replace_by_copy(self, message: Message, consumer: QueueConsumer) -> bool:
-        """Move a request that comes again to the end, as a worker does by a copy that carries the count.
+    def replace_by_copy(self, message: Message) -> bool:
+        """Append a copy of a request that a consumer has taken, which carries the count; ``False``: the queue is full.
 
-        That is so on classic queues only, where RabbitMQ does not count, and not if the queue is full.
+        Workers do that where RabbitMQ does not count, which is on classic queues, for a request that comes again.
         """
         limit = self.spec.queue_size
-        full = limit is not None and len(self._ready) >= limit
-        message.counted = message.deliveries
-        if full or self.spec.queue_type == "quorum" or not consumer.counts:
+        if self.deleted or (limit is not None and len(self._ready) >= limit):
             return False
         message.sequence = next(self._numbers)
         self._ready.append(message)
+        self.dispatch()
         return True
 
     def _drop_expired(self) -> None:
