@@ -40,6 +40,7 @@ class Pair:
         broker: the broker in memory.
         outside: the real one.
         alarm: whether both accept no messages.
+        client_was_cut: whether the connection of a client was cut.
         limits: those of the services.
         number: how many calls were made.
     """
@@ -50,7 +51,7 @@ class Pair:
         self.url = outside.url
         self.broker = MemoryBroker()
         self.number = 0
-        self.alarm = False
+        self.alarm = self.client_was_cut = False
         name = f"work_{secrets.token_hex(6)}"
         self.fake = World(name, self._in_memory, limits)
         self.queues = {queue_name(one, is_async=True): one[len(name) :] for one in (name, f"{name}_feed")}
