@@ -269,9 +269,8 @@ class RedisTransport(Replies):
         if session is not None and consumer.session is session:
             consumer.queue_deleted()
             consumer.session = None
-            if consumer.stopped:  # calls would wait there for nobody
-                return
-            self._tasks.spawn(self._open_again(consumer, session), name=f"{self.name}-declare")
+            if not consumer.stopped:  # else calls would wait there for nobody
+                self._tasks.spawn(self._open_again(consumer, session), name=f"{self.name}-declare")
 
     async def _open_again(self, consumer: RedisConsumer, session: Session) -> None:
         with suppress(ConnectionLostError):  # the next session opens it
