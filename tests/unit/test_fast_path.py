@@ -12,7 +12,7 @@ from rabibridge._amqp import frames
 from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.fast_path import RequestTemplate, encode_simple_reply
 from rabibridge._amqp.field_tables import encode_table
-from rabibridge._amqp.headers import deadline_table, parse_signed_table, parse_traced_table, stream_table
+from rabibridge._amqp.headers import announcing, deadline_table, parse_signed_table, parse_traced_table, stream_table
 from rabibridge._amqp.methods import publish_method
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge_core._protocol.streams import STREAM_HEADERS
@@ -226,7 +226,8 @@ def test_the_headers_of_a_signed_request_are_read_in_one_step(text: str, timeout
 def test_the_headers_of_a_traced_request_are_read_in_one_step(text: str, timeout: int, deadline: int) -> None:
     table = encode_table({"traceparent": text, "rb-timeout": timeout, "rb-deadline": deadline})
     size = len(text.encode())
-    assert parse_traced_table(table) == ((text, timeout, deadline) if size == 55 else None)
+    for each in (table, announcing(table)):
+        assert parse_traced_table(each) == ((text, timeout, deadline) if size == 55 else None)
     for cut in range(len(table)):
         assert parse_traced_table(table[:cut]) is None
     assert parse_traced_table(encode_table({"traceparenT": text, "rb-timeout": timeout, "rb-deadline": 1})) is None
@@ -265,3 +266,13 @@ def test_requests_of_ever_new_timeouts_are_not_kept_for_ever() -> None:
         request = Request("async_add", b"1", b"x", "a/b", None, 1 + number / 7, None, False)
         assert b"rb-deadline" in template.encode(_METHOD, request, 1.7e9)
     assert len(template._timeouts) <= 256
+
+
+def test_a_traced_request_announces_bundles_in_the_same_step() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    request = Request("key", b"1", b"body", "text/plain", None, 60.0, {"traceparent": trace})
+    template = RequestTemplate(1, b"reply", 4096)
+    tables = [encode_table({"traceparent": trace, "rb-timeout": 60_000, "rb-deadline": 1_060_000})]
+    tables.append(announcing(tables[0]))
+    for bundles, table in enumerate(tables):
+        assert table in template.encode(b"", request, 1000.0, bundles=bool(bundles))

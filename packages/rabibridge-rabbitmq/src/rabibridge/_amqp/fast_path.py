@@ -13,6 +13,7 @@ from rabibridge._amqp.durations import expiration_of
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, LENGTH_OCTETS, NEXT_FRAME, short_string
 from rabibridge._amqp.headers import (
+    ANNOUNCING_TRACED_START,
     ROUTING_HEADERS,
     TRACED_START,
     announcing,
@@ -150,7 +151,8 @@ class RequestTemplate:
         ):
             cached = self._traced_timeouts
             times, tail = cached.get(seconds) or self._add_timeout(cached, times_of_traced, seconds)
-            table = TRACED_START + trace.encode() + times
+            table = (ANNOUNCING_TRACED_START if bundles else TRACED_START) + trace.encode() + times
+            bundles = False
         elif _GENERAL.isdisjoint(headers):
             times, tail = self._timeouts.get(seconds) or self._add_timeout(self._timeouts, deadline_table, seconds)
             given = encode_table(headers)

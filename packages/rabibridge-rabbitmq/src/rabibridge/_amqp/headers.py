@@ -15,6 +15,7 @@ from rabibridge_core._protocol.streams import STREAM_HEADERS
 from rabibridge_core._security.signature import SIGNATURE
 
 __all__ = [
+    "ANNOUNCING_TRACED_START",
     "BROADCAST_HEADER",
     "BUNDLES_FIELD",
     "BUNDLES_HEADER",
@@ -181,7 +182,11 @@ def parse_signed_table(table: bytes) -> tuple[str, int, int] | None:
 _TRACE_FIELD = short_string(TRACEPARENT.encode()) + b"S" + TRACEPARENT_SIZE.to_bytes(4, "big")
 TRACED_START: Final = (len(_TRACE_FIELD) + TRACEPARENT_SIZE + _TIMES.size).to_bytes(4, "big") + _TRACE_FIELD
 """What stands in front of the value of ``traceparent`` in a table that has the times of a call, and nothing else."""
-_TRACED_TABLE = struct.Struct(f">{len(TRACED_START)}s{TRACEPARENT_SIZE}s12sq13sq")
+ANNOUNCING_TRACED_START: Final = announcing(TRACED_START)
+"""The same, with the announcement that the caller reads bundles."""
+_TRACED_TABLE, _ANNOUNCING_TRACED_TABLE = (
+    struct.Struct(f">{len(start)}s{TRACEPARENT_SIZE}s12sq13sq") for start in (TRACED_START, ANNOUNCING_TRACED_START)
+)
 
 
 def times_of_traced(timeout_ms: int, deadline_ms: int) -> bytes:
@@ -192,12 +197,18 @@ def times_of_traced(timeout_ms: int, deadline_ms: int) -> bytes:
 def parse_traced_table(table: bytes) -> tuple[str, int, int] | None:
     """Return ``traceparent``, remaining time and deadline of a request that has these headers, in this order, alone.
 
+    The announcement that the caller reads bundles may come before them.
+
     ``None``: the table needs the general parser.
     """
-    if len(table) != _TRACED_TABLE.size:
+    if len(table) == _ANNOUNCING_TRACED_TABLE.size:
+        expected, layout = ANNOUNCING_TRACED_START, _ANNOUNCING_TRACED_TABLE
+    elif len(table) == _TRACED_TABLE.size:
+        expected, layout = TRACED_START, _TRACED_TABLE
+    else:
         return None
-    start, text, timeout_field, timeout_ms, deadline_field, deadline_ms = _TRACED_TABLE.unpack(table)
-    if start != TRACED_START or timeout_field != _TIMEOUT_NAME or deadline_field != _DEADLINE_FIELD:
+    start, text, timeout_field, timeout_ms, deadline_field, deadline_ms = layout.unpack(table)
+    if start != expected or timeout_field != _TIMEOUT_NAME or deadline_field != _DEADLINE_FIELD:
         return None
     try:
         return text.decode(), timeout_ms, deadline_ms

@@ -78,9 +78,10 @@ class RabbitRequest:
             self.deadline: float | None = times[1] / 1000
             return
         self.time_left = self.deadline = None
-        if table.startswith(BUNDLES_FIELD, 4):
+        traced = parse_traced_table(table)
+        if traced is None and table.startswith(BUNDLES_FIELD, 4):
             table = without_announcement(table)
-        if (traced := parse_traced_table(table)) is not None:
+        if traced is not None:
             self.headers = {TRACEPARENT: traced[0]}
             self.time_left, self.deadline = traced[1] / 1000, traced[2] / 1000
         elif (times := parse_stream_table(table)) is not None:
