@@ -31,16 +31,24 @@ end
 local function dead_among(P, consumers)
   local dead = {}
   for first = 1, #consumers, ASKED_AT_ONCE do
-    local inboxes, channels = {}, {}
+    local channels, connected, inboxes = {}, {}, {}
     for i = first, math.min(first + ASKED_AT_ONCE - 1, #consumers) do
-      local session = session_of(consumers[i])
-      inboxes[#inboxes + 1], channels[#channels + 1] = P .. 'i:' .. session, P .. 's:' .. session
+      channels[#channels + 1] = P .. 's:' .. session_of(consumers[i])
     end
     local listening = redis.call('PUBSUB', 'NUMSUB', unpack(channels))
-    local all_exist = redis.call('EXISTS', unpack(inboxes)) == #inboxes
-    for i = 1, #inboxes do
-      if listening[2 * i] == 0 or not (all_exist or redis.call('EXISTS', inboxes[i]) == 1) then
-        dead[#dead + 1] = consumers[first + i - 1]
+    for i = 1, #channels do
+      local consumer = consumers[first + i - 1]
+      if listening[2 * i] == 0 then
+        dead[#dead + 1] = consumer
+      else
+        connected[#connected + 1], inboxes[#inboxes + 1] = consumer, P .. 'i:' .. session_of(consumer)
+      end
+    end
+    if #inboxes > 0 and redis.call('EXISTS', unpack(inboxes)) < #inboxes then
+      for i, inbox in ipairs(inboxes) do
+        if redis.call('EXISTS', inbox) == 0 then
+          dead[#dead + 1] = connected[i]
+        end
       end
     end
   end
