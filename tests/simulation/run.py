@@ -16,7 +16,7 @@ from rabibridge_core import _clock
 from rabibridge_core._concurrency import deadlines
 from rabibridge_core._observability.loop_monitor import LoopMonitor
 from rabibridge_core._reporting import limited_log
-from rabibridge_core._server import executors
+from rabibridge_core._server import executors, streams
 from rabibridge_core._server.active_request import ActiveRequest
 from tests.simulation.loop import StuckError
 from tests.simulation.plan import draw_plan
@@ -33,6 +33,7 @@ _runs = 0
 
 _deadlines: Any = deadlines
 _executors: Any = executors
+_streams: Any = streams
 """Modules of which names are replaced."""
 
 __all__ = ["Outcome", "run_plan", "run_seed"]
@@ -91,12 +92,14 @@ def _repeatable(plan: Plan) -> Iterator[_Errors]:
     logger, errors = logging.getLogger("rabibridge_core"), _Errors()
     level, propagate = logger.level, logger.propagate
     start, exact, pool = LoopMonitor.start, _deadlines.is_virtual, _executors.DaemonThreadPool
+    measures = _streams.monotonic
     random.seed(plan.seed)
     for limited in list(limited_log._all):
         limited._forked()  # what was logged before must not be missing
     os.urandom = random._urandom = draw.randbytes  # type: ignore[attr-defined]
     LoopMonitor.start = lambda self: None  # type: ignore[method-assign]  # it measures real time, in a thread
     _executors.DaemonThreadPool = SimulatedThreads
+    _streams.monotonic = _clock.monotonic  # it measures how long a function holds the event loop
     if plan.slots:
         _deadlines.is_virtual = lambda loop: False
     ActiveRequest.__hash__ = _serial_hash  # type: ignore[method-assign, assignment]
@@ -116,6 +119,7 @@ def _repeatable(plan: Plan) -> Iterator[_Errors]:
         del ActiveRequest.__hash__
         LoopMonitor.start, _deadlines.is_virtual = start, exact  # type: ignore[method-assign]
         _executors.DaemonThreadPool = pool
+        _streams.monotonic = measures
         os.urandom = random._urandom = urandom  # type: ignore[attr-defined]
         random.setstate(state)
 
