@@ -45,9 +45,6 @@ MISTAKES: dict[str, Mistake] = {
     "a place is given back twice": Mistake(
         "_client.admission", "AdmissionLimiter", "leave", "self._entered -= 1", "self._entered -= 2"
     ),
-    "the place of a cancelled call is kept": Mistake(
-        "_client.admission", "AdmissionLimiter", "enter", "self.leave()", "pass"
-    ),
     "fetch_size is one more": Mistake(
         "_server.concurrency", "ConcurrencyLimiter", "acquire", "self._running < self.limit",
         "self._running <= self.limit",
@@ -71,9 +68,6 @@ MISTAKES: dict[str, Mistake] = {
     "the deadline of a call is ignored": Mistake(
         "_client.call_table", "CallTable", "_expired", "call is None or call.future.done()", "True"
     ),
-    "the deadline of a request is ignored": Mistake(
-        "_server.processor", "RequestProcessor", "arm_deadline", "time_left is not None", "False"
-    ),
     "a reply is taken twice": Mistake(
         "_client.call_table", "CallTable", "replied", "(future := call.future).done()",
         "(future := call.future) is None",
@@ -82,23 +76,14 @@ MISTAKES: dict[str, Mistake] = {
         "_client.call_table", "CallTable", "lost", "call.end(error, accepted=accepted)",
         "self.pending[correlation_id] = call",
     ),
-    "an at-most-once call runs again": Mistake(
-        "_server.service", "ServiceRunner", "received", "self._at_most_once and request.redelivered", "False"
-    ),
     "a key does not keep a call from running again": Mistake(
         "_server.deduplication", "DeduplicationCache", "find", "if found is None:", "if True:"
     ),
     "the credit of a stream is one too much": Mistake(
         "_client.stream_state", "StreamState", "take", "self._consumed += 1", "self._consumed += 2"
     ),
-    "the credit of a stream is not sent": Mistake(
-        "_client.stream_state", "StreamState", "credit", "return self._consumed", "return None"
-    ),
     "a stream does not notice that an item is missing": Mistake(
         "_client.stream_state", "StreamState", "check_next", "index == self.next_index", "index is not None"
-    ),
-    "a refused call that waits is sent although it has ended": Mistake(
-        "_client.pending", "RetryState", "ended", "self.timer.cancel()", "pass"
     ),
     "a confirm counts as the reply": Mistake(
         "_client.call_table", "CallTable", "confirmed", "call.future.set_result(_CONFIRMED)",

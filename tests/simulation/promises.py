@@ -69,7 +69,7 @@ def _outlived(checker: Checker, record: Record) -> str:
 def _went_on(checker: Checker, record: Record, run: Run) -> str:
     """A function is stopped when its caller has gone, or the time of the call is over."""
     call = record.call
-    if call.shape in ("notify", "map") or call.how in ("deaf", "stubborn") or call.service == "threaded":
+    if call.shape in ("notify", "map", "broadcast") or call.how in ("deaf", "stubborn") or call.service == "threaded":
         return ""
     over = record.began + call.timeout
     if record.cancelled_at is not None and not call.options.get("persistent"):

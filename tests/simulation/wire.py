@@ -117,7 +117,8 @@ class SimulatedTransport(MemoryTransport):
     def _disconnect(self, state: ConnectionState) -> None:
         if self.wire is not None:
             self.wire.cut(flush=state is ConnectionState.CLOSED and self._state is ConnectionState.READY)
-        self.lost_at.append(self.world.loop.time())
+        if not self.world.closing:
+            self.lost_at.append(self.world.loop.time())
         super()._disconnect(state)
 
     def _reconnect(self) -> None:

@@ -46,6 +46,8 @@ class World:
         members: all processes that were ever there.
         faults: how often each kind of fault has occurred.
         services: what the workers serve.
+        closing: whether all is closed because the simulation ends.
+        closed_at: since when, in seconds.
     """
 
     def __init__(self, plan: Plan, given: list[int] | None = None) -> None:
@@ -60,6 +62,7 @@ class World:
         self.clients: list[ClientMember] = []
         self.workers: list[WorkerMember] = []
         self.faults: Counter[str] = Counter()
+        self.closing, self.closed_at = False, 0.0
         self.services = sorted({call.service for call in plan.calls}) or ["plain"]
 
     def settings(self, settings: Settings) -> Settings:
@@ -170,6 +173,7 @@ class World:
                 self.checker.violated("not recovered", text)
 
     async def _all_closes(self) -> None:
+        self.closing, self.closed_at = True, self.loop.time()
         for member in self.members:
             if not member.node.dead:
                 member.node.thaw()
