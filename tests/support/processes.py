@@ -120,6 +120,7 @@ class Processes:
                 "cwd": _ROOT, "env": os.environ | environment, "start_new_session": True, "bufsize": 0,
                 "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors,
             }  # fmt: skip
+            process: subprocess.Popen[Any]
             if python is None:
                 process = await asyncio.to_thread(fork_server.start, server_of_commands, ["-m", module], **options)
             else:

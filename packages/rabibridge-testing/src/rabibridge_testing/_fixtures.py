@@ -73,7 +73,10 @@ class RealServers:
         _refuse_clock(auto_advance)
         broker = self.rabbitmq()
         apart = _namespace() if isinstance(broker, GivenBroker) else ""
-        return RealBroker(broker.fresh_vhost(), "RabbitMQ", _skip, namespace=apart, strict=strict)
+        url = broker.fresh_vhost()
+        return RealBroker(
+            url, "RabbitMQ", _skip, namespace=apart, strict=strict, finished=lambda: broker.give_back(url)
+        )
 
     def _on_redis(self, strict: bool, auto_advance: bool) -> RealBroker:
         _refuse_clock(auto_advance)

@@ -49,7 +49,14 @@ class RealBroker(FakeBroker):
     """
 
     def __init__(
-        self, url: str | None, where: str, skip: Callable[[str], NoReturn], *, namespace: str = "", strict: bool = False
+        self,
+        url: str | None,
+        where: str,
+        skip: Callable[[str], NoReturn],
+        *,
+        namespace: str = "",
+        strict: bool = False,
+        finished: Callable[[], None] | None = None,
     ) -> None:
         """Use a broker.
 
@@ -59,9 +66,11 @@ class RealBroker(FakeBroker):
             skip: called where a test needs what only the broker in memory can do.
             namespace: the namespace of clients and servers that name none; empty: none.
             strict: see :class:`FakeBroker`.
+            finished: called at the end of the test.
         """
         super().__init__(strict=strict)
         self.url = url
+        self._finished = finished
         self._where, self._skip, self._apart = where, skip, namespace
         self._open: list[ObservedTransport] = []
         self._names: set[str] = set()
@@ -214,4 +223,6 @@ class RealBroker(FakeBroker):
                 one.abandon()
         self._leave_worker()
         self._open.clear()
+        if self._finished is not None:
+            self._finished()
         return left
