@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -15,28 +14,12 @@ from tests.simulation.hunt import hunt, keep_found
 from tests.simulation.plan import FAULTS
 from tests.simulation.planted import MISTAKES
 from tests.simulation.report import kept, load_case, report
-from tests.simulation.run import Outcome, run_plan, run_seed
+from tests.simulation.run import run_plan, run_seed, run_seeds
 from tests.simulation.shrink import shrunk
 
-__all__ = ["main", "run_seeds"]
+__all__ = ["main"]
 
 _CHUNK = 100
-
-
-def run_seeds(first: int, count: int) -> tuple[list[Outcome], Counter[str], Counter[str], float]:
-    """Run seeds in this process.
-
-    Returns:
-        The failures, how often each fault has occurred and each end, and the CPU time in seconds.
-    """
-    failures, faults, ends, began = [], Counter[str](), Counter[str](), time.process_time()
-    for seed in range(first, first + count):
-        outcome = run_seed(seed)
-        faults.update(outcome.faults)
-        ends.update(outcome.ends)
-        if outcome.violations:
-            failures.append(outcome)
-    return failures, faults, ends, time.process_time() - began
 
 
 def _many(first: int, count: int, jobs: int) -> int:

@@ -96,6 +96,9 @@ MISTAKES: dict[str, Mistake] = {
         "_client.broadcasting", "_Sending", "proceed", "state.accepted and self._look is None\n",
         "self._look is None\n",
     ),
+    "a stream that has run says that it did not": Mistake(
+        "_client.stream_request", "StreamRequests", "wait", "self._request is not None", "False"
+    ),
     "an upload has its time twice": Mistake("_client.client", "Client", "call", "holds_upload(args, kwargs)", "False"),
     "requests that outlast their connection do not count": Mistake(
         "_server.service", "ServiceRunner", "lost", "self._limit_here()", "pass"

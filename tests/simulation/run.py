@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import random
+import time
 import warnings
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -36,7 +37,7 @@ _executors: Any = executors
 _streams: Any = streams
 """Modules of which names are replaced."""
 
-__all__ = ["Outcome", "run_plan", "run_seed"]
+__all__ = ["Outcome", "run_plan", "run_seed", "run_seeds"]
 
 
 @dataclass
@@ -180,3 +181,19 @@ def _end(world: World) -> None:
 def run_seed(seed: int, *, shuffle: bool | None = None) -> Outcome:
     """Run the simulation of a seed."""
     return run_plan(draw_plan(seed, shuffle=shuffle))
+
+
+def run_seeds(first: int, count: int) -> tuple[list[Outcome], Counter[str], Counter[str], float]:
+    """Run seeds in this process.
+
+    Returns:
+        The failures, how often each fault has occurred and each end, and the CPU time in seconds.
+    """
+    failures, faults, ends, began = [], Counter[str](), Counter[str](), time.process_time()
+    for seed in range(first, first + count):
+        outcome = run_seed(seed)
+        faults.update(outcome.faults)
+        ends.update(outcome.ends)
+        if outcome.violations:
+            failures.append(outcome)
+    return failures, faults, ends, time.process_time() - began

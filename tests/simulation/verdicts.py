@@ -167,6 +167,8 @@ def _remote(checker: Checker, record: Record, error: BaseException) -> str:
         return ""
     if record.call.how in ("cancel", "deaf", "stubborn") and "Cancelled" in error.error_type:
         return "" if record.call.how == "cancel" else "the function was not cancelled by itself"
+    if SERVICES[record.call.service].at_most_once and "the worker stopped before it began this call" in str(error):
+        return "" if checker.world.worker_trouble() else "no worker has stopped"
     if "redelivery_limit" in str(error) and len(checker.runs_of(record.call.number)) > 1:
         return ""
     return f"the function does not raise that: {error.error_type}"

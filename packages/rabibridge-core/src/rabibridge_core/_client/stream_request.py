@@ -10,6 +10,7 @@ from rabibridge_core._client.timeouts import call_timeout_error
 from rabibridge_core._protocol.payloads import encode_request, readdress_request
 from rabibridge_core._protocol.progress import WANTS_PROGRESS
 from rabibridge_core._protocol.streams import DEFAULT_WINDOW, LAST_ITEMS, START, STREAM, STREAM_HEADERS, UPLOAD
+from rabibridge_core.errors import CallTimeoutError, ConnectionLostError
 from rabibridge_core.plugins.observing import report, start_call, with_headers
 from rabibridge_core.transport import Request
 
@@ -131,7 +132,12 @@ class StreamRequests:
         Raises:
             RabiBridgeError: as :meth:`Preparation.prepare`.
         """
-        return await self._preparation.client.admitted(self._call.func_name, self.timeout, time_left)
+        try:
+            return await self._preparation.client.admitted(self._call.func_name, self.timeout, time_left)
+        except (CallTimeoutError, ConnectionLostError) as error:
+            if self._request is not None:  # it was sent before, and may have run then
+                error.executed = None
+            raise
 
     def next(self, first: int, time_left: float | None) -> Request:
         """Return the request for the items from ``first`` on.
@@ -142,7 +148,9 @@ class StreamRequests:
         preparation, call, calls = self._preparation, self._call, self._preparation.client.calls
         correlation_id = calls.free_id(next(calls.ids))
         if time_left is not None and time_left <= 0:
-            raise call_timeout_error(call.func_name, correlation_id, self.timeout, "", sent=first > 0)
+            raise call_timeout_error(
+                call.func_name, correlation_id, self.timeout, "", sent=first > 0 or self._request is not None
+            )
         if self._request is None:
             self._request = request = self._make(correlation_id, time_left)
         else:
