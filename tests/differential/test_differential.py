@@ -23,7 +23,7 @@ from tests.differential.steps import Steps, random_steps, take_step
 if TYPE_CHECKING:
     from rabibridge_testing.servers import Broker
 
-SEQUENCES = int(os.environ.get("DIFFERENTIAL_SEQUENCES", "50"))
+SEQUENCES = int(os.environ.get("DIFFERENTIAL_SEQUENCES", "100"))
 FIRST = int(os.environ.get("DIFFERENTIAL_SEED", "0"))
 ALARMS = SEQUENCES // 10
 _AT_ONCE = 16

@@ -137,12 +137,15 @@ async def rejected(client: RpcClient) -> int:
     return int(text.partition("rejected_connections:")[2].split()[0])
 
 
-async def commands_sent(proxy: Proxy, seconds: float) -> int:
-    """Count the commands that clients send in this time; each begins with the number of its parts."""
+_COMMANDS = ("EVALSHA", "XREAD", "XTRIM", "PING")
+
+
+async def commands_sent(proxy: Proxy, seconds: float, *commands: str) -> int:
+    """Count the commands that clients send in this time; ``commands``: only these."""
     before = [len(link.sent) for link in proxy.links]
     await asyncio.sleep(seconds)
     sent = b"".join(bytes(link.sent[start:]) for link, start in zip(proxy.links, before, strict=True))
-    return sent.count(b"\r\nEVALSHA\r\n") + sent.count(b"\r\nXREAD\r\n") + sent.count(b"\r\nXTRIM\r\n")
+    return sum(sent.count(f"\r\n{command}\r\n".encode()) for command in commands or _COMMANDS)
 
 
 async def test_idle_workers_and_clients_send_hardly_anything(redis_url: str) -> None:
@@ -155,3 +158,11 @@ async def test_idle_workers_and_clients_send_hardly_anything(redis_url: str) -> 
         assert by_worker <= 2 * 3.2
         assert by_client <= 2, "what follows its last reply"
         assert pause >= 2 * 10, "then it sends two: one for its lease, one to read on"
+
+
+async def test_an_idle_client_need_not_ask_whether_its_link_for_channels_is_there(redis_url: str) -> None:
+    async with Proxy(redis_url, recording=True) as proxy, RpcClient(url=f"{proxy.url}?lease=3") as client:
+        assert await commands_sent(proxy, 4.2, "EVALSHA") >= 2, "its lease, every second"
+        sent = b"".join(bytes(link.sent) for link in proxy.links)
+        assert sent.count(b"\r\nPING\r\n") <= 2, "it has subscribed, and may have stood still once"
+        assert client.health()

@@ -6,6 +6,9 @@ local now = now_ms()
 if redis.call('PEXPIRE', P .. 'i:' .. session, lease) == 0 then
   return { now, -2 }
 end
+if #ARGV < 5 then
+  redis.call('PUBLISH', P .. 's:' .. session, '')  -- its link for channels hears something without a command of its own
+end
 -- Somebody looks at each queue in that time. A clock that was set back does not make all of them wait for it.
 local function is_due(Q, now)
   local last = tonumber(redis.call('HGET', Q, 'looked_ms'))

@@ -236,7 +236,8 @@ class Session:
         With the default lease that is 27 s, and it is never longer. Time in which this process stood still does not
         count: what was sent to it meanwhile is still to be read.
         """
-        if self.listener.silent * interval >= self.pause - interval:
+        # A client need not ask: with each extension of its lease, it hears itself.
+        if self.listener.silent * interval >= min(self.pause + 2 * interval, self._patience - 2 * interval):
             self.listener.send(None, None, "PING")
         for link in self._links:
             link.silent = 0 if link.has_heard else link.silent + 1
