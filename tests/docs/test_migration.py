@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
     from rabibridge_testing._servers.base import Broker
 
-REQUIREMENTS = ("aio-pika>=10.2,<11", "celery>=5.7,<6", "faststream[rabbit,cli]>=0.7.8,<0.8", "nameko>=2.14,<3")
+REQUIREMENTS = (
+    "aio-pika>=10.2,<11", "celery>=5.7,<6", "faststream[rabbit,cli]>=0.7.8,<0.8", "nameko>=2.14,<3",
+    "setuptools<81",  # the command of nameko imports pkg_resources from it
+)  # fmt: skip
 QUEUES = {
     "aio-pika-rpc": ("divide", "rpc_async_divide"),
     "celery-rpc": ("celery", "rpc_sync_divide"),

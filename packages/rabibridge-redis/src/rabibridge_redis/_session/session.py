@@ -269,10 +269,9 @@ class Session:
         except (TimeoutError, ConnectionLostError, hiredis.ReplyError) as error:
             _log.warning(
                 "%s: closed without the server's consent: %s",
-                self.name,
-                str(error) or f"it has not answered within {_PATIENCE:g} s",
+                self.name, str(error) or f"it has not answered within {_PATIENCE:g} s",
                 extra=log_fields("connection.closed", instance=self.name, error=error),
-            )
+            )  # fmt: skip
         finally:
             self.fail(ConnectionLostError(f"{self.name} is closed"))
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisTransport"]
 
 _log = get_logger(__name__)
-_OPENED_AT_ONCE = 32  # one by one, many services on a slow link would outlast the time limit, and the lease
+_AT_ONCE = 32  # one by one, many services on a slow link would outlast the time limit, and the lease
 _STOOD_STILL = "this process stood still for too long, or the clock of the server was set forward"
 
 
@@ -200,13 +200,13 @@ class RedisTransport(Replies):
         session.receive(self._pushed, self._arrived, self._disconnect)
         last, self._newest = self._newest, session
         if last is not None:  # what it has taken goes to others at once
-            await session.end_other(last.token, *(consumer.spec.name for consumer in self._consumers))
+            await session.end_other(last.token, *(one.spec.name for one in self._consumers))
         if self._control is not None:
             await session.listener.subscribe(session.channel("b", self._control[0]))
         opening = [consumer for consumer in self._consumers if not consumer.stopped]
-        for first in range(0, len(opening), _OPENED_AT_ONCE):
-            some = opening[first : first + _OPENED_AT_ONCE]
-            await asyncio.gather(*(self._open_or_report(consumer, session) for consumer in some))
+        for first in range(0, len(opening), _AT_ONCE):
+            some = (self._open_or_report(consumer, session) for consumer in opening[first : first + _AT_ONCE])
+            await asyncio.gather(*some)
 
     def _ready(self, _session: Session) -> None:
         """Called when a session that is set up counts as ready."""
@@ -281,10 +281,8 @@ class RedisTransport(Replies):
             await self._open(consumer, session)
         except ConfigurationError as error:
             consumer.error = error
-            _log.error(
-                "%s: %s", self.name, error,
-                extra=log_fields("queue.refused", instance=self.name, queue=consumer.spec.name, error=error),
-            )  # fmt: skip
+            extra = log_fields("queue.refused", instance=self.name, queue=consumer.spec.name, error=error)
+            _log.error("%s: %s", self.name, error, extra=extra)
 
     def lease_ended(self, why: str = _STOOD_STILL) -> None:
         """Called when others may have taken over what this session holds: begin another one."""

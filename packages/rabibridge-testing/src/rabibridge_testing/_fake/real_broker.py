@@ -87,6 +87,9 @@ class RealBroker(FakeBroker):
         """Skip the test."""
         self._skip(f"{what} needs the broker in memory, and this test runs on {self._where}")
 
+    def _misspelled_faults(self, called: set[str]) -> list[str]:
+        return []  # it has none
+
     # What clients and servers connect with.
 
     def transport_for(self, settings: Settings, name: str) -> ObservedTransport:  # type: ignore[override]

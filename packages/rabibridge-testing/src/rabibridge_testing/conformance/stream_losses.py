@@ -42,6 +42,8 @@ class StreamLossConformance(ConformanceBase):
         async def work(start_at: int) -> AsyncIterator[int]:
             begun.append(start_at)
             for number in range(start_at, 20_000):
+                if number == 10_000 and not start_at:
+                    await asyncio.Event().wait()  # the loss comes before the end
                 yield number
 
         await bench.server(service(work, name, resumable=True))
