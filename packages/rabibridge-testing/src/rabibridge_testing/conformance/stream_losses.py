@@ -37,13 +37,15 @@ class StreamLossConformance(ConformanceBase):
         await soon(endless.ended.wait())
 
     async def test_a_resumable_one_goes_on_after_a_loss(self, bench: Bench, break_connection: BreakConnection) -> None:
-        name, begun = bench.name(), list[int]()
+        name, begun, resumed = bench.name(), list[int](), asyncio.Event()
 
         async def work(start_at: int) -> AsyncIterator[int]:
             begun.append(start_at)
+            if start_at:
+                resumed.set()
             for number in range(start_at, 20_000):
-                if number == 10_000 and not start_at:
-                    await asyncio.Event().wait()  # the loss comes before the end
+                if number == 10_000:
+                    await resumed.wait()  # the loss comes before the end
                 yield number
 
         await bench.server(service(work, name, resumable=True))
