@@ -199,6 +199,10 @@ simulate: $(STAMP)  ## Random calls and faults in virtual time, over all cores: 
 simulate-planted: $(STAMP)  ## Plant known mistakes into the engines, and see that the simulator finds each of them
 	@$(BIN)/python -m tests.simulation --planted --seeds $${SEEDS:-2000} $(ARGS)
 
+.PHONY: simulate-cases
+simulate-cases: $(STAMP)  ## Find the situations of kept simulations again, after a change of the engines
+	@$(BIN)/python -m tests.simulation.renew
+
 .PHONY: soak-metrics
 soak-metrics: $(STAMP)  ## Metrics while 1,000 workers are replaced under load; an hour or more
 	@$(BIN)/python -m tools.broker --install --check

@@ -138,7 +138,10 @@ class Ledger:
             runs_twice: whether a call that is delivered at least once may have run more than once.
         """
         found = self.violations(runs, errors=errors or {}, runs_twice=runs_twice)
-        text = "\n".join(f"{what}: {entry}" for what, entry in found[:_SHOWN])
+        text = "\n".join(
+            f"{what}: {entry}; it began at {entry.began:.3f}, and ran: {runs.get(entry.call_id, [])}"
+            for what, entry in found[:_SHOWN]
+        )
         assert not found, f"{len(found)} of {len(self.entries)} calls broke a promise:\n{text}"
 
     def violations(

@@ -84,6 +84,8 @@ TESTS = {
     "fields of a declared error": f"{HERE}fields_of_an_error",
     "what a stream may have on its way": f"{HERE}the_window_that_a_caller_may_ask_for",
     "items gathered in one message": f"{HERE}items_gathered_in_one_message",
+    "replies in one [bundle](protocol.md#bundles-of-replies)": f"{UNIT}bundles.py::"
+    "test_replies_of_several_callers_stay_apart_and_a_full_bundle_leaves_early",
     "text of a progress report": f"{HERE}what_is_cut",
     "arguments of a broadcast": f"{CONFORMANCE}broadcasts.py::test_one_that_is_too_large_is_not_sent",
     "broadcasts that wait in a worker": f"{UNIT}broadcast_lane.py::test_one_runs_and_sixty_four_wait",

