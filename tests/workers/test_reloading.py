@@ -45,7 +45,9 @@ async def _serves_version(client: RMQClient, version: int) -> None:
 
 
 def _write(program: Program, version: int) -> None:
-    (program.folder / "services.py").write_text(SERVICES.replace("VERSION = 1", f"VERSION = {version}"))
+    # Python takes a file for unchanged if neither its size nor the second of its time differs.
+    changed = SERVICES.replace("VERSION = 1", f"VERSION = {version}")
+    (program.folder / "services.py").write_text(changed + "#" * version + "\n")
 
 
 async def test_no_call_fails_while_workers_are_replaced(program: Program, client: RMQClient) -> None:
@@ -131,7 +133,7 @@ async def test_the_folder_behind_a_link_is_read_anew(program: Program, client: R
     for version in (1, 2):
         folder = program.folder / f"release-{version}"
         folder.mkdir()
-        (folder / "services.py").write_text(SERVICES.replace("VERSION = 1", f"VERSION = {version}"))
+        (folder / "services.py").write_text(SERVICES.replace("VERSION = 1", f"VERSION = {version}") + "#" * version)
     (program.folder / "services.py").unlink()
     current = program.folder / "current"
     current.symlink_to("release-1")
@@ -169,13 +171,13 @@ async def test_changed_files_are_served(program: Program, client: RMQClient) -> 
         await running.serves(1)
         _write(program, 2)
         await _serves_version(client, 2)
-        (package / "inner" / "number.py").write_text("NUMBER = 2\n")
+        (package / "inner" / "number.py").write_text("NUMBER = 2  # changed\n")
 
         async def has_changed() -> bool:
             return bool(await client.remote_call("number", timeout=60) == 2)
 
         await until_true(has_changed)
-        (plugins / "other.py").write_text((plugins / "other.py").read_text().replace("return 1", "return 2"))
+        (plugins / "other.py").write_text((plugins / "other.py").read_text().replace("return 1", "return 2  # changed"))
 
         async def other_has_changed() -> bool:
             return bool(await client.remote_call("other", timeout=60) == 2)
