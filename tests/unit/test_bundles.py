@@ -139,10 +139,10 @@ def test_replies_of_several_callers_stay_apart_and_a_full_bundle_leaves_early() 
     assert not bundles.add(reply._replace(reply_to=b"another"))
     assert [bundles.add(reply) for _ in range(BUNDLE_REPLIES)] == [False] * (BUNDLE_REPLIES - 1) + [True]
     assert len(_split(bundles.take(_ADDRESS, _ROOM))) == BUNDLE_REPLIES
-    assert bundles
+    assert bundles.waiting
     assert bundles.take(_ADDRESS, _ROOM) == b""
     assert bundles.take_all(_ROOM) == _sent([one])
-    assert not bundles
+    assert not bundles.waiting
 
 
 def test_bundles_have_at_most_64_kib() -> None:

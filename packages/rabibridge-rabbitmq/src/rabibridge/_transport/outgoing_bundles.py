@@ -37,26 +37,25 @@ class BundledReply(NamedTuple):
 
 
 class ReplyBundles:
-    """The replies of one turn that one channel has yet to send."""
+    """The replies of one turn that one channel has yet to send.
 
-    __slots__ = ("_channel", "_waiting")
+    Attributes:
+        waiting: by address, the method and the records; empty most of the time, which every reply asks.
+    """
+
+    __slots__ = ("_channel", "waiting")
 
     def __init__(self, channel: int) -> None:
         """Send on this channel."""
         self._channel = channel
-        self._waiting: dict[bytes, tuple[bytes, list[bytes]]] = {}
-        """By address, the method and the records."""
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._waiting)
+        self.waiting: dict[bytes, tuple[bytes, list[bytes]]] = {}
 
     def add(self, reply: BundledReply) -> bool:
         """Keep a reply until the end of the turn; return whether there are enough to its caller to be sent now."""
         reply_to, method, record = reply
-        waiting = self._waiting.get(reply_to)
+        waiting = self.waiting.get(reply_to)
         if waiting is None:
-            self._waiting[reply_to] = method, [record]
+            self.waiting[reply_to] = method, [record]
             return False
         records = waiting[1]
         records.append(record)
@@ -69,10 +68,10 @@ class ReplyBundles:
             reply_to: where they go.
             max_size: what the body of a bundle may have besides its own limit, in bytes.
         """
-        waiting = self._waiting.pop(reply_to, None)
+        waiting = self.waiting.pop(reply_to, None)
         return encode_bundles(self._channel, *waiting, max_size) if waiting else b""
 
     def take_all(self, max_size: int) -> bytes:
         """Return the frames that send all replies; ``max_size`` is as for :meth:`take`."""
-        waiting, self._waiting = self._waiting, {}
+        waiting, self.waiting = self.waiting, {}
         return b"".join([encode_bundles(self._channel, *one, max_size) for one in waiting.values()])

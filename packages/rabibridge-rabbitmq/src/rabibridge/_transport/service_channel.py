@@ -152,7 +152,7 @@ class ServiceChannel(OwnChannel):
             if record:
                 return _new_tuple(BundledReply, (properties.reply_to, method, record))
         simple = encode_simple_reply(self.number, method, properties.correlation_id, reply, replies.one_frame)
-        if self._bundles and (earlier := self._bundles.take(properties.reply_to, replies.bundle_size())):
+        if self._bundles.waiting and (earlier := self._bundles.take(properties.reply_to, replies.bundle_size())):
             self._multiplexer.write(earlier)
         if simple or len(reply.body) > replies.accepted:
             return simple
@@ -226,7 +226,7 @@ class ServiceChannel(OwnChannel):
         """Return the frames that end this turn of the loop: replies that were kept, then the acknowledgements."""
         self._flush_requested = False
         tags, self._acknowledged = self._acknowledged, []
-        replies = self._bundles.take_all(self._replies.bundle_size()) if self._bundles else b""
+        replies = self._bundles.take_all(self._replies.bundle_size()) if self._bundles.waiting else b""
         return replies + acks(self.number, tags, next(iter(self._unacknowledged), None)) if self.open else b""
 
     def returned(self, code: int, text: str, key: bytes, properties: Properties) -> None:
