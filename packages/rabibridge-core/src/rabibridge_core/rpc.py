@@ -10,6 +10,8 @@ from rabibridge_core._api.calls import ClientView
 from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.running import multiprocess_spawn_helper
 from rabibridge_core._api.server import RpcServer
+from rabibridge_core._api.sharded_calls import ShardedView
+from rabibridge_core._api.sharded_client import ShardedClient
 from rabibridge_core._api.stream_stubs import StreamStub
 from rabibridge_core._api.stubs import Stub
 from rabibridge_core._api.sync_broadcast import SyncBroadcast
@@ -28,6 +30,8 @@ __all__ = [
     "RpcBase",
     "RpcClient",
     "RpcServer",
+    "ShardedClient",
+    "ShardedView",
     "Stream",
     "StreamStub",
     "Stub",
@@ -47,6 +51,8 @@ for _class in (
     RpcBase,
     RpcClient,
     RpcServer,
+    ShardedClient,
+    ShardedView,
     Stream,
     StreamStub,
     Stub,

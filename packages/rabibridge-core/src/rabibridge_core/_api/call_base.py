@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._client.options import NOTHING_GIVEN
 
 if TYPE_CHECKING:
-    from rabibridge_core._client.client import Client
+    from rabibridge_core._client.engine import CallEngine
     from rabibridge_core._client.options import AnyOptions, GivenOptions
     from rabibridge_core._protocol.naming import FunctionKind
 
@@ -24,7 +24,7 @@ class CallBase(ABC):
     """The options that were chosen; a client has none."""
 
     @abstractmethod
-    def _prepare(self, kind: FunctionKind) -> tuple[Client, AnyOptions]:
+    def _prepare(self, kind: FunctionKind) -> tuple[CallEngine, AnyOptions]:
         """Return what sends the next call, and the options of a call of a function of that kind."""
 
     @abstractmethod

@@ -15,7 +15,7 @@ from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from rabibridge_core._client.client import Client
+    from rabibridge_core._client.engine import CallEngine
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.retry import RetryRefused
@@ -106,7 +106,9 @@ class Viewed(Protocol):
     """The client that a view belongs to."""
 
     _retry: RetryRefused | None
-    _client: Client
+
+    @property
+    def _client(self) -> CallEngine: ...
 
 
 class ClientView(Calls):
@@ -124,7 +126,7 @@ class ClientView(Calls):
         chosen = (f"{name}={value!r}" for name, value in self._given._asdict().items() if value is not None)
         return f"<{type(self).__name__} of {self._of!r}: {', '.join(chosen) or 'no options'}>"
 
-    def _prepare(self, kind: FunctionKind) -> tuple[Client, AnyOptions]:
+    def _prepare(self, kind: FunctionKind) -> tuple[CallEngine, AnyOptions]:
         of = self._of
         return of._client, self._given.of_a_call(kind, of._retry)
 

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, IDEMPOTENT, KEY_LEARNED, RESENT
+from rabibridge_core._protocol.streams import STREAM, UPLOAD
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import Headers, Request
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["IdempotencyKeys"]
 
 _ROUTES_KEPT = 4096
+_FED = frozenset((STREAM, UPLOAD))
 
 
 class IdempotencyKeys:
@@ -21,11 +23,14 @@ class IdempotencyKeys:
 
     Attributes:
         routes: the routing keys of the services whose last reply said that they may.
+        elsewhere: whether a call whose connection was lost is made again by who made it, over another broker, and not
+            sent again here. Streams and uploads are sent again here in any case.
     """
 
     def __init__(self) -> None:
         """No service is known to be idempotent yet."""
         self.routes: set[str] = set()
+        self.elsewhere = False
         self.draw()
 
     def draw(self) -> None:
@@ -50,6 +55,8 @@ class IdempotencyKeys:
     def for_resending(self, request: Request) -> Request | None:
         """Return what is sent when a request is sent again; ``None`` if it must not be sent again."""
         headers = request.headers
+        if self.elsewhere and not (headers and not _FED.isdisjoint(headers)):
+            return None
         if not (headers and IDEMPOTENCY_KEY in headers):
             if request.routing_key not in self.routes:
                 return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from rabibridge_core._client.client import Client
+    from rabibridge_core._client.engine import CallEngine
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.upload_arguments import UploadArgument
 
@@ -24,7 +24,7 @@ __all__ = ["call_with_upload", "check_transport", "open_stream"]
 
 
 def open_stream(
-    client: Client,
+    client: CallEngine,
     func: object,
     name: str,
     args: Sequence[Any],
@@ -66,7 +66,9 @@ def open_stream(
     return Streaming(preparation, call if found is None else _with_upload(client, call, found), window)
 
 
-async def call_with_upload(client: Client, func: object, name: str, found: UploadArgument, options: AnyOptions) -> Any:
+async def call_with_upload(
+    client: CallEngine, func: object, name: str, found: UploadArgument, options: AnyOptions
+) -> Any:
     """Call a function, feed one of its arguments, and return its result.
 
     Args:
@@ -77,7 +79,7 @@ async def call_with_upload(client: Client, func: object, name: str, found: Uploa
         options: how to call it.
 
     Raises:
-        RabiBridgeError: as :meth:`Client.call`; StreamError if the upload was broken off and cannot be sent again.
+        RabiBridgeError: as :meth:`CallEngine.call`; StreamError if the upload was broken off and cannot be sent again.
         BaseException: what the iterator has raised.
     """
     check_transport(client)
@@ -96,12 +98,12 @@ async def call_with_upload(client: Client, func: object, name: str, found: Uploa
     return source.result
 
 
-def _with_upload(client: Client, call: StreamCall, found: UploadArgument) -> StreamCall:
+def _with_upload(client: CallEngine, call: StreamCall, found: UploadArgument) -> StreamCall:
     upload = Uploading(found.source, found.argument, client.preparation.codec, call.func_name)
     return call._replace(args=found.args, kwargs=found.kwargs, upload=upload)
 
 
-def check_transport(client: Client) -> None:
+def check_transport(client: CallEngine) -> None:
     """Check that the transport carries streams.
 
     Raises:
