@@ -159,6 +159,11 @@ scaling: $(STAMP)  ## Measure throughput against processes, queues and nodes; wr
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
+.PHONY: shards
+shards: $(STAMP)  ## Calls over three brokers, one of them cut off, another one killed; as root; a minute
+	@$(BIN)/python -m tools.broker --install --check
+	@$(BIN)/python -m benchmarks.shards $(ARGS)
+
 .PHONY: soak-sync
 soak-sync: $(STAMP)  ## The synchronous client: 1,000 forks, 100,000 timeouts that race with replies; two minutes
 	@$(BIN)/python -m tools.broker --install --check

@@ -8,6 +8,7 @@ import pytest
 from rabibridge_core.plugins.manager import PluginManager
 from tests.unit.client_support import make_client
 from tests.unit.scripted_transport import ScriptedTransport
+from tests.unit.shard_support import Brokers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,3 +59,11 @@ def manager() -> PluginManager:
     manager = PluginManager()
     manager._loaded = True
     return manager
+
+
+@pytest.fixture
+async def brokers() -> AsyncIterator[Brokers]:
+    """Several in-memory brokers, gone after the test."""
+    made = Brokers()
+    yield made
+    await made.close()

@@ -142,6 +142,28 @@ def test_a_refusal_counts_no_longer_than_the_backlog() -> None:
     assert not shard.avoids("work", 100.02)
 
 
+def test_a_broker_that_falls_silent_is_avoided_until_it_is_heard() -> None:
+    among, _, made = shards(3)
+    made[0].took("work", 0.01, 100.0)
+    for now in (100.0, 100.1):
+        made[0].sent("work", now)
+    assert "broker 0" in counted(among, 300, 100.4)
+    assert "broker 0" not in counted(among, 300, 100.7)
+    made[0].took("work", 0.6, 100.7)
+    made[0].ended("work")
+    assert "broker 0" in counted(among, 300, 101.0)
+    made[0].ended("work")
+    assert "broker 0" in counted(among, 300, 200.0)
+
+
+def test_a_service_that_takes_long_is_not_silent() -> None:
+    among, _, made = shards(2)
+    for shard in made:
+        shard.took("work", 10.0, 100.0)
+    made[0].sent("work", 100.0)
+    assert "broker 0" in counted(among, 300, 109.0)
+
+
 def test_if_all_refuse_all_are_asked() -> None:
     among, _, made = shards(2)
     for shard in made:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from rabibridge_core._api.client import RpcClient
+from rabibridge_core._api.shard_connecting import reach
 from rabibridge_core._api.sharded_calls import KeyedCalls, ShardedCalls, ShardedView, check_shards
 from rabibridge_core._client.options import NOTHING_GIVEN, chosen_options
 from rabibridge_core._client.shard_link import ShardLink, first_of
@@ -14,16 +15,12 @@ from rabibridge_core._client.sharded import ShardedEngine
 from rabibridge_core._client.shards import Shard, ShardSet
 from rabibridge_core._concurrency.home_loop import running_loop
 from rabibridge_core._observability.health import Health
-from rabibridge_core._reporting.log_fields import log_fields
-from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError, RemoteExecutionError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
-    from rabibridge_core._client.client import Client
     from rabibridge_core._client.engine import CallEngine
     from rabibridge_core._client.options import AnyOptions, GivenOptions, OptionArguments
     from rabibridge_core._client.retry import RetryRefused
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
     from rabibridge_core._protocol.naming import FunctionKind
 
 __all__ = ["ShardedClient"]
-
-_log = get_logger(__name__)
 
 
 class ShardedClient(ShardedCalls):
@@ -97,13 +92,9 @@ class ShardedClient(ShardedCalls):
         first = next(iter(self.shards.values()))
         self.name = name or first.name.replace(type(first).__name__, type(self).__name__)
         self._retry = retry
-        self._links = {
-            shard: ShardLink(_engine_of(client), self._gone("not connected: await connect() first"))
-            for shard, client in self.shards.items()
-        }
+        self._links = {shard: self._link_to(client) for shard, client in self.shards.items()}
         self._client = ShardedEngine(self.name, ShardSet([Shard(*link) for link in self._links.items()]), self._links)
         self._reaching: list[asyncio.Task[None]] = []
-        self._closed = False
 
     def __repr__(self) -> str:
         """Show the states of the connections."""
@@ -139,6 +130,9 @@ class ShardedClient(ShardedCalls):
         """Return the name of the broker of a key."""
         return self._client.shard_of(key)
 
+    def _link_to(self, client: RpcClient) -> ShardLink:
+        return ShardLink(lambda: client._client, self._gone("not connected: await connect() first"))
+
     @property
     def pending(self) -> int:
         """The number of calls that wait for their reply."""
@@ -163,11 +157,11 @@ class ShardedClient(ShardedCalls):
                 event loop runs here.
         """
         if not self._is_live():
-            self._closed = False
             for link in self._links.values():
                 link.begin()
             self._reaching = [
-                asyncio.create_task(self._reach(name), name=f"{self.name} {name}-reach") for name in self.shards
+                asyncio.create_task(reach(self.name, name, client, self._links[name]), name=f"{self.name} {name}-reach")
+                for name, client in self.shards.items()
             ]
         try:
             await first_of([link.attempted for link in self._links.values()])
@@ -198,31 +192,6 @@ class ShardedClient(ShardedCalls):
             return ConfigurationError(f"{self.name} is refused by every broker: {text}")
         return ConnectionLostError(f"{self.name} reaches none of its brokers: {text}", executed=False)
 
-    async def _reach(self, name: str) -> None:
-        """Connect to one broker, however long that takes."""
-        client, link = self.shards[name], self._links[name]
-        while True:
-            try:
-                await client.connect()
-            except ConnectionLostError as error:
-                link.failed(error)
-                if self._closed:
-                    return
-                _log.warning(
-                    "%s: the broker %s cannot be reached, trying again: %s", self.name, name, error,
-                    extra=log_fields("client.shard_unreachable", instance=self.name, error=error),
-                )  # fmt: skip
-            except ConfigurationError as error:
-                link.end(error)
-                _log.error(
-                    "%s: the broker %s refuses, it is not tried again: %s", self.name, name, error,
-                    extra=log_fields("client.shard_refused", instance=self.name, error=error),
-                )  # fmt: skip
-                return
-            else:
-                link.reached()
-                return
-
     async def close(self) -> None:
         """Disconnect from all brokers; pending calls end with ConnectionLostError. No effect when closed.
 
@@ -231,7 +200,6 @@ class ShardedClient(ShardedCalls):
         Raises:
             ConfigurationError: the client is connected on another event loop, which is not closed.
         """
-        self._closed = True
         for link in self._links.values():
             link.end(self._gone("closed"))
         here = [task for task in self._reaching if task.get_loop() is asyncio.get_running_loop()]
@@ -297,7 +265,3 @@ class ShardedClient(ShardedCalls):
             return True, (1, error)
         except RabiBridgeError as error:
             return False, (1, error)
-
-
-def _engine_of(client: RpcClient) -> Callable[[], Client]:
-    return lambda: client._client

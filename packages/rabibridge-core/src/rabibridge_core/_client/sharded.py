@@ -113,6 +113,7 @@ class ShardedEngine:
         while True:
             shard = attempts.next_shard() or await attempts.wait()
             engine, began = links[shard.name].engine, attempts.now
+            shard.sent(func_name, began)
             try:
                 result = await send(engine, attempts.options_for(engine))
             except (CallError, ConnectionLostError) as error:
@@ -122,3 +123,5 @@ class ShardedEngine:
             else:
                 shard.took(func_name, attempts.now - began, attempts.now)
                 return result
+            finally:
+                shard.ended(func_name)

@@ -28,6 +28,10 @@ _ALIKE = 0.005
 """Added to both times that are compared, in seconds: much smaller ones are of chance."""
 _FULL_FOR, _ABSENT_FOR = 0.5, 5.0
 """How long others are preferred after a refusal, in seconds: by a full queue, or because nobody serves there."""
+_SILENT, _SILENT_TIMES = 0.5, 5.0
+"""A broker where calls wait, and none has ended for so many seconds and so many times as long as they take."""
+_CLEARLY, _MANY = 2.0, 4
+"""How many times as much load leaves no choice, where at least so many calls wait: one slow call says little."""
 _SERVICES_KEPT = 1024
 
 
@@ -48,10 +52,11 @@ class ShardConnection(Protocol):
 class _Speed:
     """What is known of one service at one broker."""
 
-    __slots__ = ("at", "avoided_until", "seconds")
+    __slots__ = ("at", "avoided_until", "heard_at", "seconds", "waiting")
 
     def __init__(self) -> None:
-        self.seconds = self.at = self.avoided_until = 0.0
+        self.seconds = self.at = self.avoided_until = self.heard_at = 0.0
+        self.waiting = 0
 
 
 class Shard:
@@ -82,6 +87,18 @@ class Shard:
             found = self._services[service] = _Speed()
         return found
 
+    def sent(self, service: str, now: float) -> None:
+        """Take note of a call that is sent; :meth:`ended` follows."""
+        speed = self._speed(service)
+        if not speed.waiting:
+            speed.heard_at = now
+        speed.waiting += 1
+
+    def ended(self, service: str) -> None:
+        """Take note that a call has ended, however."""
+        speed = self._speed(service)
+        speed.waiting = max(0, speed.waiting - 1)
+
     def took(self, service: str, seconds: float, now: float) -> None:
         """Take note of a call that has ended with a result. How long failures take says nothing about the speed."""
         speed = self._speed(service)
@@ -89,7 +106,7 @@ class Shard:
             speed.seconds = seconds
         else:
             speed.seconds += (seconds - speed.seconds) * _WEIGHT
-        speed.at = now
+        speed.at = speed.heard_at = now
 
     def refused(self, service: str, retry_after: float | None, now: float) -> None:
         """Take note of a full queue: prefer others for a while, at most until it should have been worked off."""
@@ -105,9 +122,12 @@ class Shard:
         speed.avoided_until = max(speed.avoided_until, until)
 
     def avoids(self, service: str, now: float) -> bool:
-        """Tell whether others are preferred now."""
+        """Tell whether others are preferred now: after a refusal, or because nothing is heard of what was sent."""
         speed = self._services.get(service)
-        return speed is not None and now < speed.avoided_until
+        if speed is None:
+            return False
+        silent = bool(speed.waiting) and now - speed.heard_at > max(_SILENT, _SILENT_TIMES * speed.seconds)
+        return silent or now < speed.avoided_until
 
     def seconds(self, service: str, now: float) -> float | None:
         """Return how long a call takes, on average of late; ``None``: nothing recent is known."""
@@ -170,5 +190,8 @@ class ShardSet:
         loads = [
             (shard.connection.pending + 1) * (of_it + _ALIKE) for shard, of_it in ((one, of_one), (other, of_other))
         ]
-        # The more loaded one gets a call now and then: what is known of it would be old otherwise.
+        many = max(one.connection.pending, other.connection.pending) >= _MANY
+        if many and max(loads) > _CLEARLY * min(loads):
+            return one if loads[0] < loads[1] else other
+        # Of two that are much alike, the more loaded one gets a call now and then: what is known of it stays new.
         return random.choices((one, other), [loads[1] ** 2, loads[0] ** 2])[0]  # noqa: S311 - as above

@@ -88,6 +88,8 @@ def channel_error(code: int, text: str) -> amqp.AMQPError:
 def _text(error: BaseException) -> str:
     if isinstance(error, TimeoutError) and not error.args:
         return "timed out"
+    if isinstance(error, StopAsyncIteration | EOFError) and not error.args:
+        return "closed by the other side during log-in: it may be starting, or a proxy has no broker behind it"
     return " ".join(str(argument) for argument in error.args) or type(error).__name__
 
 
