@@ -39,6 +39,7 @@ from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.plugins.observers import Subject
+from rabibridge_core.plugins.observing import skips_request
 
 if TYPE_CHECKING:
     import socket
@@ -164,7 +165,7 @@ async def _run(
     ran = False
     failure: BaseException | None = None
     try:
-        if observer is not None and not tell_begun(observer, active):
+        if observer is not None and (skips_request(observer, request) or not tell_begun(observer, active)):
             observer = None
         args, kwargs = decode_request(codec, request, on_loop=False)
         ran = True

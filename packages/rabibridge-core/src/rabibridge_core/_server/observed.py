@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.streams import STREAM
 from rabibridge_core.plugins.observers import ObservedRequest
-from rabibridge_core.plugins.observing import NO_REQUEST, report, skips_request, start_request
+from rabibridge_core.plugins.observing import NO_REQUEST, report, start_request
 
 if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest
@@ -33,10 +33,8 @@ def _shape(request: IncomingRequest) -> Shape:
 
 
 def tell_begun(observer: ServerObserver, active: ActiveRequest) -> bool:
-    """Called in the first step of the task of a request; return whether anything is told about it from then on."""
+    """Called in the first step of the task of a request that is not skipped; return whether more is told about it."""
     request = active.request
-    if skips_request(observer, request):
-        return False
     waited = monotonic() - active.received_at
     told = _new_tuple(ObservedRequest, (_shape(request), active.service, request, waited))
     active.observed = observed = start_request(observer, told)

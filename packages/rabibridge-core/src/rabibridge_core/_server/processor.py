@@ -22,6 +22,7 @@ from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
 from rabibridge_core._server.streaming import has_key_of_its_own
 from rabibridge_core._server.ways import executor_of, ways_of
+from rabibridge_core.plugins.observing import skips_request
 
 if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
@@ -204,7 +205,7 @@ class RequestProcessor:
         ran: bool | None = False
         error: BaseException | None = None
         try:
-            if observer is not None and not tell_begun(observer, active):
+            if observer is not None and (skips_request(observer, request) or not tell_begun(observer, active)):
                 observer = None
             active.interruptible = True
             reason = active.stop_reason
