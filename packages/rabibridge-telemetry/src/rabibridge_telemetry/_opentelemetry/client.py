@@ -8,7 +8,6 @@ import weakref
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
@@ -17,9 +16,16 @@ from rabibridge_core.plugins import CallHeaders, CallObserver, ClientObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import Durations
 from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
-from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation, UnsampledParent
+from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation
 from rabibridge_telemetry._opentelemetry.names import OTHER, error_type, is_unknown_method
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
+from rabibridge_telemetry._opentelemetry.unsampled import (
+    UnsampledContext,
+    UnsampledParent,
+    attach,
+    current_context,
+    plain_headers,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -27,9 +33,11 @@ if TYPE_CHECKING:
 
     from rabibridge_core.plugins import Shape, Subject
     from rabibridge_core.transport import Headers
+    from rabibridge_telemetry._opentelemetry.deferred_span import DeferredSpan
 
 __all__ = ["TracedCalls"]
 
+_CLIENT = SpanKind.CLIENT
 _KINDS = {"notify": SpanKind.PRODUCER, "map": SpanKind.INTERNAL}
 _NOT_MEASURED = frozenset(("map", "stream"))
 _SUPPRESSED = "suppress_instrumentation"
@@ -68,10 +76,17 @@ class TracedCalls(ClientObserver):
 
     def call_started(self, shape: Shape, service: str) -> CallObserver | None:
         """Start a span, unless it is dropped: then only its trace context is sent."""
-        context = contexts.get_current()
-        if not context and self.prepared and shape != "map":
-            return self.prepared.pop()
-        if context and context.get(_SUPPRESSED):
+        context = current_context()
+        if not context and shape != "map":
+            if self.prepared:
+                return self.prepared.pop()
+            if self.spans.begins and self.propagation.is_plain:
+                kind, attributes = _KINDS.get(shape, _CLIENT), self.attributes.of(shape, service)
+                begun = self.spans.start_root(service, kind, attributes)
+                if begun is not None:
+                    measured = shape not in _NOT_MEASURED and self.durations.recorded
+                    return BegunCall(self, service, context, begun, measured)
+        if context and type(context) is not UnsampledContext and context.get(_SUPPRESSED):
             return None
         measured = shape not in _NOT_MEASURED and self.durations.recorded
         if shape == "map":
@@ -86,7 +101,7 @@ class TracedCalls(ClientObserver):
                 return CallHeaders(headers)
             started = None
         if started is None:
-            kind = _KINDS.get(shape, SpanKind.CLIENT)
+            kind = _KINDS.get(shape, _CLIENT)
             started = self.spans.start(context, service, kind, self.attributes.of(shape, service))
         return TracedCall(self, service, context, started, measured)
 
@@ -97,11 +112,15 @@ class TracedCalls(ClientObserver):
     def _dropped(self, context: Context) -> Headers | None:
         """Return the headers of a call without a span; ``None``: it has one."""
         if self.propagation.is_plain:
+            if type(context) is UnsampledContext and self.spans.follows and (headers := plain_headers(context.headers)):
+                return headers
             span = context.get(SPAN_KEY) if context else None
             if span is None:
                 text = self.spans.dropped_root()
                 if text:
                     return {TRACEPARENT: text}
+                if self.spans.begins:
+                    return None
             elif type(span) is UnsampledParent and self.spans.follows and (headers := span.plain_headers()):
                 return headers
         dropped = self.spans.dropped(_parent_of(context))
@@ -137,7 +156,7 @@ class MeasuredCall(CallObserver):
 class TracedCall(CallObserver):
     """One call."""
 
-    __slots__ = ("_began", "_calls", "_context", "_measured", "_service", "_span", "_span_context")
+    __slots__ = ("_began", "_calls", "_context", "_measured", "_service", "_span", "_started")
 
     def __init__(
         self, calls: TracedCalls, service: str, context: Context, started: Span | SpanContext, measured: bool
@@ -146,26 +165,21 @@ class TracedCall(CallObserver):
         self._measured = measured
         self._service = service
         self._context = context
-        if isinstance(started, SpanContext):
-            self._span: Span | None = None
-            self._span_context = started
-        else:
-            self._span = started
-            self._span_context = started.get_span_context()
+        self._started = started
+        self._span = None if isinstance(started, SpanContext) else started
         self._began = perf_counter()
 
     def enter(self) -> None:
         """Make the span current, in the context of the calls of a ``map``, which nobody leaves."""
-        span = self._span or as_span(self._span_context)
-        contexts.attach(trace.set_span_in_context(span, self._context))
+        attach(trace.set_span_in_context(as_span(self._started), self._context))
 
     def sending(self, correlation_id: bytes, time_left: float | None, headers: Any) -> Headers | None:
         """Add the trace context."""
         if (span := self._span) is not None:
-            span.set_attribute("messaging.message.conversation_id", correlation_id.decode("utf-8", "backslashreplace"))
-            if time_left is not None:
-                span.set_attribute("rabibridge.time_left", time_left)
-        return self._calls.propagation.inject(self._span_context, self._context)
+            span.set_attributes(_of_attempt(correlation_id, time_left))
+        started = self._started
+        identified = started if isinstance(started, SpanContext) else started.get_span_context()
+        return self._calls.propagation.inject(identified, self._context)
 
     def refused(self, retry_in: float) -> None:
         """Note it."""
@@ -191,20 +205,49 @@ class TracedCall(CallObserver):
             self._calls.record(self._began, self._service, error, within)
         if span is None:
             return
-        kind = _kind_of(error)
         try:
             if items is not None:
                 span.set_attribute("rabibridge.items", items)
-            if is_unknown_method(error):
-                span.update_name("rabibridge")
-                span.set_attributes({"rpc.method": OTHER, "rpc.method_original": self._service})
-            if kind:
-                span.set_attribute("error.type", kind)
-            if error is not None and kind != _CANCELLED:
-                span.set_status(Status(StatusCode.ERROR, kind))
-                self._calls.exceptions.record(span, error, kind)
+            if error is not None:
+                self._note_error(span, error)
         finally:
             span.end()
+
+    def _note_error(self, span: Span, error: BaseException) -> None:
+        kind = _kind_of(error)
+        if is_unknown_method(error):
+            span.update_name("rabibridge")
+            span.set_attributes({"rpc.method": OTHER, "rpc.method_original": self._service})
+        if kind:
+            span.set_attribute("error.type", kind)
+        if kind != _CANCELLED:
+            span.set_status(Status(StatusCode.ERROR, kind))
+            self._calls.exceptions.record(span, error, kind)
+
+
+class BegunCall(TracedCall):
+    """A call that begins a trace, with a span that is deferred."""
+
+    __slots__ = ("_deferred", "_header")
+
+    def __init__(
+        self, calls: TracedCalls, service: str, context: Context, begun: tuple[DeferredSpan, str], measured: bool
+    ) -> None:
+        self._deferred, self._header = begun
+        super().__init__(calls, service, context, self._deferred, measured)
+
+    def sending(self, correlation_id: bytes, time_left: float | None, headers: Any) -> Headers | None:
+        """Add the trace context."""
+        self._deferred.note(_of_attempt(correlation_id, time_left))
+        return {TRACEPARENT: self._header}
+
+
+def _of_attempt(correlation_id: bytes, time_left: float | None) -> dict[str, str | float]:
+    identifier = correlation_id.decode("utf-8", "backslashreplace")
+    attributes: dict[str, str | float] = {"messaging.message.conversation_id": identifier}
+    if time_left is not None:
+        attributes["rabibridge.time_left"] = time_left
+    return attributes
 
 
 def _parent_of(context: Context) -> SpanContext | None:

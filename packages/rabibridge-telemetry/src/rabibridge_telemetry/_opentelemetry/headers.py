@@ -25,16 +25,13 @@ __all__ = [
     "NOTHING",
     "SPAN_KEY",
     "Propagation",
-    "UnsampledParent",
     "span_context_of",
     "traceparent",
-    "unsampled_parent",
 ]
 
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII
 )
-_is_unsampled = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]", re.ASCII).fullmatch
 _TRACESTATE_MAX = 512
 _BAGGAGE_BYTES, _BAGGAGE_ENTRIES = 8192, 64
 _W3C = frozenset(("traceparent", "tracestate", "baggage"))
@@ -60,37 +57,6 @@ def span_context_of(headers: Headers) -> SpanContext | None:
     if isinstance(given, str) and 0 < len(given) <= _TRACESTATE_MAX:
         state = TraceState.from_header([given])
     return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)), state)
-
-
-class UnsampledParent(NonRecordingSpan):
-    """A caller's span that is not sampled, whose ids are read if anything asks for them."""
-
-    _found: SpanContext | None = None
-
-    def __init__(self, headers: Headers) -> None:  # that of the base is not called: it takes as long as the rest
-        """Read nothing yet; ``headers`` are those of the request."""
-        self._headers = headers
-
-    def __repr__(self) -> str:
-        """Show the ids."""
-        return f"{type(self).__name__}({self.get_span_context()!r})"
-
-    def get_span_context(self) -> SpanContext:
-        """Return the ids."""
-        if self._found is None:
-            self._found = span_context_of(self._headers) or trace.INVALID_SPAN_CONTEXT
-        return self._found
-
-    def plain_headers(self) -> Headers | None:
-        """Return the headers of a call in the same trace; ``None``: more than ``traceparent`` belongs to them."""
-        headers = self._headers
-        return None if "tracestate" in headers else {TRACEPARENT: headers[TRACEPARENT]}
-
-
-def unsampled_parent(headers: Headers) -> UnsampledParent | None:
-    """Return the caller's span; ``None``: it is sampled, or its context is not valid or takes more time to read."""
-    parent = headers.get(TRACEPARENT)
-    return UnsampledParent(headers) if type(parent) is str and _is_unsampled(parent) else None
 
 
 class Propagation:

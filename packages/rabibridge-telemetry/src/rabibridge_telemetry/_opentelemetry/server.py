@@ -5,19 +5,20 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 
+from rabibridge_core._protocol.headers import TRACEPARENT
 from rabibridge_core.plugins import RequestObserver, ServerObserver
 from rabibridge_telemetry._opentelemetry.attributes import SpanAttributes
 from rabibridge_telemetry._opentelemetry.durations import LOOK_EVERY, Durations
 from rabibridge_telemetry._opentelemetry.ending import limit_end
 from rabibridge_telemetry._opentelemetry.exceptions import Exceptions
-from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation, unsampled_parent
+from rabibridge_telemetry._opentelemetry.headers import NOTHING, SPAN_KEY, Propagation
 from rabibridge_telemetry._opentelemetry.names import MAX_TYPES, Folded, error_type
 from rabibridge_telemetry._opentelemetry.sampling import Spans, as_span
+from rabibridge_telemetry._opentelemetry.unsampled import UnsampledContext, attach, is_sampled, is_unsampled
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -47,6 +48,7 @@ class TracedRequests(ServerObserver):
         self.spans = Spans(version, found=limit_end)
         self.types = Folded(MAX_TYPES)
         self.in_child = subject.role == "child"
+        self._kinds = (SpanKind.INTERNAL,) * 2 if self.in_child else (SpanKind.SERVER, SpanKind.CONSUMER)
         self._unlooked = 0  # so many requests may be skipped until it is looked whether they still may
         self.durations: Durations | None = None
         if not self.in_child:  # the worker measures the call as a whole
@@ -59,10 +61,13 @@ class TracedRequests(ServerObserver):
         if not self._unlooked and not self._may_skip():
             return False
         self._unlooked -= 1
-        unsampled = unsampled_parent(request.headers)
-        if unsampled is None:
+        headers = request.headers
+        text = headers.get(TRACEPARENT)
+        if type(text) is not str or not is_unsampled(text):
             return False
-        contexts.attach(Context({SPAN_KEY: unsampled}))
+        context = UnsampledContext()  # it has no constructor of its own, which would take as long as the rest
+        context.headers = headers
+        attach(context)
         return True
 
     def _may_skip(self) -> bool:
@@ -76,28 +81,38 @@ class TracedRequests(ServerObserver):
     def request_started(self, request: ObservedRequest) -> RequestObserver | None:
         """Start a span, and make it current for the task."""
         shape, service, incoming, waited = request
-        if self.spans.follows and self.propagation.is_plain:
-            unsampled = unsampled_parent(incoming.headers)
-            if unsampled is not None:
-                contexts.attach(Context({SPAN_KEY: unsampled}))
+        headers = incoming.headers
+        kind = self._kinds[shape == "notify"]
+        started: Span | SpanContext | None = None
+        context = NOTHING
+        if self.spans.follows and self.propagation.is_plain and type(text := headers.get(TRACEPARENT)) is str:
+            if is_unsampled(text):
+                unsampled = UnsampledContext()
+                unsampled.headers = headers
+                attach(unsampled)
                 measured = self.durations is not None and self.durations.recorded
                 return MeasuredRequest(self, service, waited) if measured else None
-        parent, context = self.propagation.extract(incoming.headers)
-        started: Span | SpanContext | None = self.spans.dropped(parent)
+            if is_sampled(text) and "tracestate" not in headers:
+                attributes, further = self.attributes.of(shape, service), _further(incoming)
+                started = self.spans.start_child(text, service, kind, attributes, further)
         if started is None:
-            before = context if parent is None else trace.set_span_in_context(NonRecordingSpan(parent), context)
-            kind = SpanKind.INTERNAL if self.in_child else SpanKind.CONSUMER if shape == "notify" else SpanKind.SERVER
-            started = self.spans.start(before, service, kind, self.attributes.of(shape, service))
-        within = trace.set_span_in_context(as_span(started), context)
-        contexts.attach(within)  # nobody detaches it: the context is that of the task, and ends with it
-        observed = TracedRequest(self, request, within, started)
+            started, context = self._start(request, kind)
+        within = Context({**context, SPAN_KEY: as_span(started)})
+        attach(within)  # nobody detaches it: the context is that of the task, and ends with it
+        return TracedRequest(self, request, within, started)
+
+    def _start(self, request: ObservedRequest, kind: SpanKind) -> tuple[Span | SpanContext, Context]:
+        """Return a span, or the ids of one that is dropped, and the context that it is made in."""
+        parent, context = self.propagation.extract(request.request.headers)
+        dropped = self.spans.dropped(parent)
+        if dropped is not None:
+            return dropped, context
+        before = context if parent is None else trace.set_span_in_context(NonRecordingSpan(parent), context)
+        attributes = self.attributes.of(request.shape, request.service)
+        started = self.spans.start(before, request.service, kind, attributes)
         if not isinstance(started, SpanContext):
-            identifier = incoming.correlation_id.decode("utf-8", "backslashreplace")
-            started.set_attribute("messaging.message.conversation_id", identifier)
-            if incoming.redelivered or incoming.deliveries:
-                started.set_attribute("rabibridge.redelivered", True)
-                started.set_attribute("rabibridge.attempt", max(incoming.deliveries, 1) + 1)
-        return observed
+            started.set_attributes(_further(request.request))
+        return started, context
 
     def request_dropped(self, request: ObservedRequest, outcome: Outcome) -> None:
         """Record a request that was never begun: it has no span, since nothing was done for it."""
@@ -106,7 +121,7 @@ class TracedRequests(ServerObserver):
 
     def record(self, began: float, service: str, kind: str, context: Context) -> None:
         """Record the duration of a request that was settled."""
-        if self.durations is not None:
+        if self.durations is not None and self.durations.recorded:
             self.durations.record(perf_counter() - began, service, kind, self.broker(), context)
 
     def kind_of(self, outcome: Outcome, error: BaseException | None) -> str:
@@ -135,7 +150,7 @@ class MeasuredRequest(RequestObserver):
 class TracedRequest(RequestObserver):
     """One request with a span, or one that begins a trace that is not sampled."""
 
-    __slots__ = ("_began", "_context", "_requests", "_service", "_span", "_span_context", "_waited")
+    __slots__ = ("_began", "_context", "_requests", "_service", "_span", "_started", "_waited")
 
     def __init__(
         self, requests: TracedRequests, request: ObservedRequest, context: Context, started: Span | SpanContext
@@ -144,12 +159,8 @@ class TracedRequest(RequestObserver):
         self._service = request.service
         self._context = context
         self._waited = request.waited
-        if isinstance(started, SpanContext):
-            self._span: Span | None = None
-            self._span_context = started
-        else:
-            self._span = started
-            self._span_context = started.get_span_context()
+        self._started = started
+        self._span = None if isinstance(started, SpanContext) else started
         self._began = perf_counter() - request.waited
 
     def handler_started(self, queued: float | None) -> None:
@@ -162,12 +173,14 @@ class TracedRequest(RequestObserver):
 
     def child_headers(self) -> Headers | None:
         """Let the span of the child process be a child of this one."""
-        return self._requests.propagation.inject(self._span_context, self._context)
+        span = self._started
+        identified = span if isinstance(span, SpanContext) else span.get_span_context()
+        return self._requests.propagation.inject(identified, self._context)
 
     def ended(self, outcome: Outcome, error: BaseException | None, items: int | None) -> None:
         """End the span, and record the duration."""
         requests, span = self._requests, self._span
-        kind = requests.kind_of(outcome, error)
+        kind = "" if outcome == "succeeded" else requests.kind_of(outcome, error)
         requests.record(self._began, self._service, kind, NOTHING if span is None else self._context)
         if span is None:
             return
@@ -182,3 +195,14 @@ class TracedRequest(RequestObserver):
                     requests.exceptions.record(span, error, kind)
         finally:
             span.end()
+
+
+def _further(request: IncomingRequest) -> dict[str, str | int]:
+    """Return the attributes of one request alone."""
+    further: dict[str, str | int] = {
+        "messaging.message.conversation_id": request.correlation_id.decode("utf-8", "backslashreplace")
+    }
+    if request.redelivered or request.deliveries:
+        further["rabibridge.redelivered"] = True
+        further["rabibridge.attempt"] = max(request.deliveries, 1) + 1
+    return further
