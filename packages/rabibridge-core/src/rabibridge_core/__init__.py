@@ -5,6 +5,7 @@ Programs that use RabbitMQ import ``rabibridge``. The client and server for any 
 What knows a broker belongs in the distribution of its transport, not here.
 """
 
+from rabibridge_core._client.hedge import Hedge
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._observability.call_context import CurrentCall, current_call
 from rabibridge_core._observability.call_log import CallLogFilter
@@ -78,6 +79,7 @@ __all__ = [
     "HeaderValue",
     "Headers",
     "Health",
+    "Hedge",
     "IncomingBroadcast",
     "IncomingRequest",
     "InvalidArgumentsError",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rabibridge.mq import RMQBase, RMQClient, RMQServer
+    from rabibridge_core._client.hedge import Hedge
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.call_context import CurrentCall, current_call
     from rabibridge_core._observability.call_log import CallLogFilter
@@ -84,6 +85,7 @@ __all__ = [
     "HeaderValue",
     "Headers",
     "Health",
+    "Hedge",
     "InvalidArgumentsError",
     "KeyUnknownError",
     "NoRouteError",

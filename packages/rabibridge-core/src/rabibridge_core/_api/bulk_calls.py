@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, overload
 
 from rabibridge_core._api.call_base import CallBase
 from rabibridge_core._client.bulk import BulkOptions, run_bulk
-from rabibridge_core._client.progress import plain_headers
+from rabibridge_core._client.rare_options import without_progress
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._client.targets import as_listed_by, target_of
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, seconds_of
@@ -237,7 +237,7 @@ class BulkCalls(CallBase):
             engine, (of_kind, given, idempotent, key, persistent, inherit, _, headers) = self._prepare(kind)
             within = given if left is None else left
             once_more = None if again else policy
-            chosen = (of_kind, within, idempotent, key, persistent, inherit, once_more, plain_headers(headers))
+            chosen = (of_kind, within, idempotent, key, persistent, inherit, once_more, without_progress(headers))
             try:
                 if (observer := engine.observer) is None:
                     result = await engine.call(name, arguments(item), {}, chosen)

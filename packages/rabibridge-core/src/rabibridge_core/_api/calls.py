@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._client.engine import CallEngine
+    from rabibridge_core._client.hedge import AnyHedge
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.retry import RetryRefused
@@ -44,6 +45,7 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
         criticality: str | None = None,
         idle_timeout: float | timedelta | None = None,
         on_progress: OnProgress | None = None,
+        hedge: AnyHedge | None = None,
     ) -> ClientView:
         """Return a view of this client whose calls are made with these options.
 
@@ -77,6 +79,12 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
                 ``current_call().progress()``. It may be a coroutine function. While it runs, newer reports
                 replace each other; what it raises is logged. ``map``, ``starmap``, ``notify`` and ``broadcast`` do
                 without.
+            hedge: when a second copy of a call is sent that has no answer yet, to another worker if that can be; the
+                first answer counts, and the other copy is cancelled. It is for calls that may run twice: other calls,
+                and those with an ``idempotency_key`` or ``on_progress``, have none; nor have streams, ``notify`` and
+                ``broadcast``. A number is a percentile: ``0.95`` sends it after the time in which 95 % of the calls of
+                the service are answered; a timedelta is a time; a :class:`~rabibridge_core.Hedge` has a budget, too;
+                ``False``: none.
 
         Raises:
             ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
@@ -93,6 +101,7 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
             criticality,
             idle_timeout,
             on_progress,
+            hedge,
         )
         chosen.check()
         return self._view(chosen)

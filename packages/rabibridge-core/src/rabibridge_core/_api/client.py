@@ -9,12 +9,14 @@ from rabibridge_core._api.calls import Calls, ClientView
 from rabibridge_core._api.introspection_calls import IntrospectionCalls
 from rabibridge_core._client.arguments import check_retry
 from rabibridge_core._client.client import Client
+from rabibridge_core._client.options import with_rare_options
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._api.base import RpcOptions
+    from rabibridge_core._client.hedge import AnyHedge
     from rabibridge_core._client.options import AnyOptions, GivenOptions
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.health import Health
@@ -135,6 +137,7 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
         inherit_deadline: bool = True,
         retry: RetryRefused | Literal[False] | None = None,
         headers: Headers | None = None,
+        hedge: AnyHedge | None = None,
     ) -> Any:
         """Call ``func_name(*args, **kwargs)`` on one of the servers and return its result.
 
@@ -166,6 +169,7 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
                 configured.
             headers: further headers of the request, which the function finds in ``current_call().headers``. Names are
                 printable ASCII and do not begin with ``rb-``; values are str, bytes, int, float or bool.
+            hedge: when a second copy of an idempotent call is sent, as in :meth:`options`.
 
         Raises:
             QueueFullError: ``queue_size`` calls are waiting already; this one was not queued. Its ``retry_after`` says
@@ -186,6 +190,8 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict with texts as keys.
         """
         again = self._retry if retry is None else None if retry is False else retry
+        if hedge is not None:
+            headers = with_rare_options(headers, None, hedge)
         options = (ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again, headers)
         return await self._client.call(func_name, args, kwargs, options)
 
@@ -203,6 +209,7 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
         inherit_deadline: bool = True,
         retry: RetryRefused | Literal[False] | None = None,
         headers: Headers | None = None,
+        hedge: AnyHedge | None = None,
     ) -> tuple[bool, tuple[int, Any]]:
         """Call like :meth:`remote_call`, with the same arguments, but return failures instead of raising them.
 
@@ -227,6 +234,7 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
                 inherit_deadline=inherit_deadline,
                 retry=retry,
                 headers=headers,
+                hedge=hedge,
             )
             return True, (0, result)
         except RemoteExecutionError as error:

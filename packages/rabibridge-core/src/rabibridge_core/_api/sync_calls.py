@@ -11,7 +11,7 @@ from rabibridge_core._api.sync_progress import check_on_progress
 from rabibridge_core._api.sync_streams import SyncStreamCalls
 from rabibridge_core._api.sync_stub_calls import SyncStubCalls
 from rabibridge_core._client.options import GivenOptions
-from rabibridge_core._client.progress import ProgressHeaders
+from rabibridge_core._client.rare_options import RareOptions
 from rabibridge_core._client.targets import target_of
 from rabibridge_core._observability.call_context import current_call_var, inherited_headers
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._client.hedge import AnyHedge
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.retry import RetryRefused
@@ -85,6 +86,7 @@ class SyncCalls(SyncStubCalls, SyncStreamCalls, SyncOtherCalls, SyncBulkCalls):
         criticality: str | None = None,
         idle_timeout: float | timedelta | None = None,
         on_progress: OnProgress | None = None,
+        hedge: AnyHedge | None = None,
     ) -> SyncClientView:
         """Return a view of this client whose calls are made with these options.
 
@@ -111,6 +113,12 @@ class SyncCalls(SyncStubCalls, SyncStreamCalls, SyncOtherCalls, SyncBulkCalls):
                 ``current_call().progress()``, in the thread that waits for the result. While it runs, newer reports
                 replace each other; what it raises is logged. ``map``, ``starmap``, ``notify`` and ``broadcast`` do
                 without.
+            hedge: when a second copy of a call is sent that has no answer yet, to another worker if that can be; the
+                first answer counts, and the other copy is cancelled. It is for calls that may run twice: other calls,
+                and those with an ``idempotency_key`` or ``on_progress``, have none; nor have streams, ``notify`` and
+                ``broadcast``. A number is a percentile: ``0.95`` sends it after the time in which 95 % of the calls of
+                the service are answered; a timedelta is a time; a :class:`~rabibridge_core.Hedge` has a budget, too;
+                ``False``: none.
 
         Raises:
             ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
@@ -127,6 +135,7 @@ class SyncCalls(SyncStubCalls, SyncStreamCalls, SyncOtherCalls, SyncBulkCalls):
             criticality,
             idle_timeout,
             on_progress,
+            hedge,
         )
         chosen.check()
         return self._view(chosen)
@@ -207,6 +216,6 @@ class SyncClientView(SyncCalls):
 
 
 def _inheriting(headers: Headers | None) -> Headers | None:
-    if isinstance(headers, ProgressHeaders):
-        return ProgressHeaders(inherited_headers(headers.plain), headers.on_progress)
+    if isinstance(headers, RareOptions):
+        return RareOptions(inherited_headers(headers.plain), headers.on_progress, headers.hedge)
     return inherited_headers(headers)

@@ -10,6 +10,7 @@ from rabibridge_core._api.client import RpcClient
 from rabibridge_core._api.sync_calls import SyncCalls, SyncClientView
 from rabibridge_core._api.sync_connection import SyncConnection
 from rabibridge_core._api.sync_introspection import SyncIntrospectionCalls
+from rabibridge_core._client.options import with_rare_options
 from rabibridge_core._hosting.blocking import check_threads_are_real
 from rabibridge_core._observability.call_context import current_call_var, inherited_headers
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rabibridge_core._api.base import RpcOptions
+    from rabibridge_core._client.hedge import AnyHedge
     from rabibridge_core._client.options import AnyOptions, GivenOptions
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._observability.health import Health
@@ -203,6 +205,7 @@ class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
         inherit_deadline: bool = True,
         retry: RetryRefused | Literal[False] | None = None,
         headers: Headers | None = None,
+        hedge: AnyHedge | None = None,
     ) -> Any:
         """Call ``func_name(*args, **kwargs)`` on one of the servers, wait, and return its result.
 
@@ -217,6 +220,8 @@ class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
         again = self._retry if retry is None else None if retry is False else retry
         if current_call_var.get() is not None:
             headers = inherited_headers(headers)
+        if hedge is not None:
+            headers = with_rare_options(headers, None, hedge)
         options = (ftype, timeout, idempotent, idempotency_key, persistent, inherit_deadline, again, headers)
         connection = self._here
         return connection.call(func_name, args, kwargs, options)
@@ -235,6 +240,7 @@ class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
         inherit_deadline: bool = True,
         retry: RetryRefused | Literal[False] | None = None,
         headers: Headers | None = None,
+        hedge: AnyHedge | None = None,
     ) -> tuple[bool, tuple[int, Any]]:
         """Call like :meth:`remote_call`, with the same arguments, but return failures instead of raising them.
 
@@ -257,6 +263,7 @@ class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
                 inherit_deadline=inherit_deadline,
                 retry=retry,
                 headers=headers,
+                hedge=hedge,
             )
         except RemoteExecutionError as error:
             return True, (1, error)

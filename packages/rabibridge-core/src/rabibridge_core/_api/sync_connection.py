@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._client.progress import plain_headers
+from rabibridge_core._client.rare_options import plain_headers
 from rabibridge_core._client.stream_opening import call_with_upload, open_stream
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,

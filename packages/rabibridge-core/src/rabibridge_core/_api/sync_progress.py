@@ -7,7 +7,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from rabibridge_core._client.progress import ProgressHeaders, plain_headers
+from rabibridge_core._client.rare_options import RareOptions, plain_headers, wanted_progress
 from rabibridge_core._reporting.limited_log import LimitedLog
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
@@ -48,7 +48,7 @@ class Reports:
 
     def options(self, options: AnyOptions) -> AnyOptions:
         """Return the options of a call whose reports come here."""
-        return (*options[:7], ProgressHeaders(plain_headers(options[7]), self.received))
+        return (*options[:7], RareOptions(plain_headers(options[7]), self.received))
 
     async def beside(self, work: Coroutine[Any, Any, T]) -> AsyncGenerator[Progress | Outcome[T]]:
         """Do the work; give the reports that come meanwhile, and the outcome last.
@@ -73,8 +73,7 @@ class Reports:
 
 def wanted_reports(options: AnyOptions) -> OnProgress | None:
     """Return what a call with these options wants to be called with its reports; ``None``: it wants none."""
-    headers = options[7]
-    return headers.on_progress if type(headers) is ProgressHeaders else None
+    return wanted_progress(options[7])
 
 
 def take_report(on_progress: OnProgress, progress: Progress, func_name: str) -> None:

@@ -10,8 +10,8 @@ from rabibridge_core._client.call_table import CallTable
 from rabibridge_core._client.client_metrics import measure_client, stop_measuring
 from rabibridge_core._client.pending import PendingCall
 from rabibridge_core._client.preparation import Preparation
-from rabibridge_core._client.progress import ProgressHeaders
-from rabibridge_core._client.progress_call import call_with_progress
+from rabibridge_core._client.rare_calls import call_with_rare_options
+from rabibridge_core._client.rare_options import RareOptions
 from rabibridge_core._client.routes import RouteCache
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, call_timeout_error, normalize_timeout, seconds_of
 from rabibridge_core._client.upload_arguments import holds_upload
@@ -82,7 +82,8 @@ class Client:
         self._admission, self._backlogs, self._pending = calls.admission, calls.refusals.backlogs, calls.pending
         self._idempotency, self._unanswered, self._ids = calls.idempotency, calls.silent.unanswered, calls.ids
         self._routes, self._home = RouteCache(calls.classes), home or HomeLoop(name)
-        self.preparation, self._measured = Preparation(self, codec, call_timeout), measure_client(transport, calls)
+        self.preparation = Preparation(self, codec, call_timeout)
+        self._measured = measure_client(transport, calls, self.preparation.hedges)
         self._connecting, self._closing = SharedTask(f"{name}-connect"), CloseOnce()
 
     def __repr__(self) -> str:
@@ -202,8 +203,8 @@ class Client:
         if idempotency_key is not None:
             check_idempotency_key(idempotency_key)
         if headers is not None:
-            if type(headers) is ProgressHeaders:
-                return await call_with_progress(self.preparation, func_name, args, kwargs, options, headers, observed)
+            if type(headers) is RareOptions:
+                return await call_with_rare_options(self.preparation, func_name, args, kwargs, options, observed)
             check_call_headers(headers)
         if given is None:
             timeout = self.call_timeout

@@ -8,17 +8,18 @@ from rabibridge_core._observability.metrics import installed_metrics, stop_measu
 
 if TYPE_CHECKING:
     from rabibridge_core._client.call_table import CallTable
+    from rabibridge_core._client.hedge import HedgedServices
     from rabibridge_core._observability.metrics import Reading, Source
     from rabibridge_core.transport import Transport
 
 __all__ = ["measure_client", "stop_measuring"]
 
 
-def measure_client(transport: Transport, calls: CallTable) -> Source | None:
+def measure_client(transport: Transport, calls: CallTable, hedges: HedgedServices) -> Source | None:
     """Let metrics ask a client, which keeps what is returned; ``None``: nobody wants them."""
     if (metrics := installed_metrics()) is None:
         return None
-    source = _ClientSource(transport, calls)
+    source = _ClientSource(transport, calls, hedges)
     metrics.add(source)
     return source
 
@@ -26,9 +27,9 @@ def measure_client(transport: Transport, calls: CallTable) -> Source | None:
 class _ClientSource:
     """Implements :class:`~rabibridge_core._observability.metrics.Source` for a client."""
 
-    def __init__(self, transport: Transport, calls: CallTable) -> None:
-        """Look at the transport and the table of a client, which keeps this as long as it exists."""
-        self._transport, self._calls = transport, calls
+    def __init__(self, transport: Transport, calls: CallTable, hedges: HedgedServices) -> None:
+        """Look at the parts of a client, which keeps this as long as it exists."""
+        self._transport, self._calls, self._hedges = transport, calls, hedges
 
     def measure(self, reading: Reading, /) -> None:
         """Add the present numbers."""
@@ -38,3 +39,5 @@ class _ClientSource:
         reading.gauge("client_calls_pending", len(self._calls.pending))
         reading.gauge("client_calls_waiting", len(self._calls.admission.waiting))
         reading.counter("client_stray_replies", self._calls.stray_replies)
+        reading.counter("client_hedges", self._hedges.sent)
+        reading.counter("client_hedges_won", self._hedges.won)

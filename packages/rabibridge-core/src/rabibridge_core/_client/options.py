@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 from rabibridge_core._client.arguments import check_options
-from rabibridge_core._client.progress import OnProgress, ProgressHeaders
+from rabibridge_core._client.hedge import AnyHedge, as_hedge
+from rabibridge_core._client.rare_options import RareOptions
 from rabibridge_core._client.routes import critical
 from rabibridge_core._client.timeouts import check_idle_timeout, seconds_of
 from rabibridge_core._protocol.headers import check_call_headers, check_idempotency_key
@@ -16,10 +17,11 @@ from rabibridge_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core.transport import Headers
 
-__all__ = ["NOTHING_GIVEN", "AnyOptions", "CallOptions", "GivenOptions", "OptionArguments"]
+__all__ = ["NOTHING_GIVEN", "AnyOptions", "CallOptions", "GivenOptions", "OptionArguments", "with_rare_options"]
 
 AnyOptions: TypeAlias = (
     "tuple[FunctionKind, float | timedelta | None, bool, str | None, bool, bool, RetryRefused | None, Headers | None]"
@@ -71,6 +73,7 @@ class OptionArguments(TypedDict, total=False):
     criticality: str | None
     idle_timeout: float | timedelta | None
     on_progress: OnProgress | None
+    hedge: AnyHedge | None
 
 
 class GivenOptions(NamedTuple):
@@ -87,6 +90,7 @@ class GivenOptions(NamedTuple):
     criticality: str | None = None
     idle_timeout: float | timedelta | None = None
     on_progress: OnProgress | None = None
+    hedge: AnyHedge | None = None
 
     def check(self) -> None:
         """Check every option.
@@ -94,7 +98,20 @@ class GivenOptions(NamedTuple):
         Raises:
             ConfigurationError: one has a wrong type or value.
         """
-        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers, criticality, idle, report = self
+        (
+            kind,
+            timeout,
+            idempotent,
+            key,
+            persistent,
+            inherit_deadline,
+            retry,
+            headers,
+            criticality,
+            idle,
+            report,
+            hedge,
+        ) = self
         if kind is not None and kind not in _KINDS:
             raise ConfigurationError(f"kind is {kind!r}; it must be 'async', 'sync', or 'any' if it is not known")
         if timeout is not None:
@@ -117,6 +134,7 @@ class GivenOptions(NamedTuple):
             check_idle_timeout(idle)
         if report is not None and not callable(report):
             raise ConfigurationError(f"on_progress is {repr(report)[:80]}; it must be a function of one argument")
+        as_hedge(hedge)
 
     def over(self, before: GivenOptions) -> GivenOptions:
         """Return these options over others: what is not chosen here stays, and headers add up."""
@@ -129,12 +147,14 @@ class GivenOptions(NamedTuple):
 
     def of_a_call(self, kind: FunctionKind, retry: RetryRefused | None) -> AnyOptions:
         """Return the options of a call of a function of that kind, by a client that retries so."""
-        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality, _, report = self
+        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality, _, report, hedge = (
+            self
+        )
         kind = given or kind
         if criticality is not None:
             kind, headers = critical(kind, criticality, headers)
-        if report is not None:
-            headers = ProgressHeaders(headers, report)
+        if report is not None or hedge is not None:
+            headers = with_rare_options(headers, report, hedge)
         return (
             kind,
             timeout,
@@ -145,6 +165,18 @@ class GivenOptions(NamedTuple):
             retry if again is None else again or None,
             headers,
         )
+
+
+def with_rare_options(
+    headers: Headers | None, on_progress: OnProgress | None, hedge: AnyHedge | None
+) -> Headers | None:
+    """Return what the options of a call have in the place of its headers.
+
+    Raises:
+        ConfigurationError: ``hedge`` has a wrong type or value.
+    """
+    policy = as_hedge(hedge) or None
+    return headers if on_progress is None and policy is None else RareOptions(headers, on_progress, policy)
 
 
 _HEADERS = GivenOptions._fields.index("headers")

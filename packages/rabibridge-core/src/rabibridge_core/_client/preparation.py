@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rabibridge_core._client.arguments import check_arguments, check_options
-from rabibridge_core._client.progress import ProgressHeaders, plain_headers
+from rabibridge_core._client.hedge import HedgedServices
+from rabibridge_core._client.rare_options import RareOptions, plain_headers
 from rabibridge_core._client.routes import RouteCache
 from rabibridge_core._client.timeouts import (
     TIMEOUT_MAX,
@@ -81,6 +82,7 @@ class Preparation:
         self.client = client
         self.call_timeout = call_timeout
         self.codec = codec
+        self.hedges = HedgedServices()
         self._routes = RouteCache(client.calls.classes)
 
     def route(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> str:
@@ -110,7 +112,7 @@ class Preparation:
 
         It must follow :meth:`route`, which checks the headers.
         """
-        if current_call_var.get() is None and type(options[7]) is not ProgressHeaders:
+        if current_call_var.get() is None and type(options[7]) is not RareOptions:
             return route, options
         route, headers = self._routes.inherited(func_name, options[0], route, plain_headers(options[7]))
         return route, (*options[:7], headers)

@@ -1,4 +1,4 @@
-"""Reports of progress on the calling side: how a caller asks for them, and how its function is called with them."""
+"""Reports of progress on the calling side: how the function of a caller is called with them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from rabibridge_core._reporting.loggers import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from rabibridge_core.transport import Headers, Reply
+    from rabibridge_core.transport import Reply
 
-__all__ = ["OnProgress", "ProgressHeaders", "ProgressReceiver", "plain_headers"]
+__all__ = ["OnProgress", "ProgressReceiver"]
 
 _log = get_logger(__name__)
 _limited = LimitedLog(_log)
@@ -28,28 +28,6 @@ OnProgress: TypeAlias = Callable[[Progress], object]
 """What a caller wants to be called with each report; a coroutine function is awaited."""
 
 _running = TaskSet()
-
-
-class ProgressHeaders(dict[str, "str | int | float | bool | bytes"]):
-    """Headers of a call that wants reports of progress: so the options of a call need no further field.
-
-    Attributes:
-        plain: the headers themselves.
-        on_progress: what is called with the reports.
-    """
-
-    __slots__ = ("on_progress", "plain")
-
-    def __init__(self, plain: Headers | None, on_progress: OnProgress) -> None:
-        """Let ``on_progress`` be called with the reports of a call with the headers ``plain``."""
-        super().__init__(plain or {})
-        self.plain = plain
-        self.on_progress = on_progress
-
-
-def plain_headers(headers: Headers | None) -> Headers | None:
-    """Return the headers of a call as such."""
-    return headers.plain if type(headers) is ProgressHeaders else headers
 
 
 class ProgressReceiver:

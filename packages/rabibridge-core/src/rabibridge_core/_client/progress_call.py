@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.preparation import Preparation
-    from rabibridge_core._client.progress import ProgressHeaders
+    from rabibridge_core._client.progress import OnProgress
     from rabibridge_core.plugins.observers import CallObserver
 
 __all__ = ["call_with_progress"]
@@ -29,7 +29,7 @@ async def call_with_progress(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     options: AnyOptions,
-    wanted: ProgressHeaders,
+    on_progress: OnProgress,
     observed: CallObserver | None,
 ) -> Any:
     """Call ``func_name(*args, **kwargs)`` like :meth:`Client.call`, and pass on the reports of its progress.
@@ -40,14 +40,14 @@ async def call_with_progress(
         args: its positional arguments.
         kwargs: its keyword arguments.
         options: how to call it.
-        wanted: the headers of the options, which say what is called with the reports.
+        on_progress: what is called with the reports.
         observed: observes it; ``None``: nothing does.
 
     Raises:
         RabiBridgeError: as :meth:`Client.call`.
         TypeError: as there.
     """
-    calls, options = preparation.client.calls, (*options[:7], wanted.plain)
+    calls = preparation.client.calls
     route = preparation.route(func_name, args, kwargs, options)
     calls.silent.called(route)
     route, options = preparation.inherited(func_name, route, options)
@@ -58,7 +58,7 @@ async def call_with_progress(
     time_left, request = prepared.time_left, prepared.request
     headers = {**(request.headers or {}), WANTS_PROGRESS: True}
     request = request._replace(timeout=time_left, headers=headers)
-    correlation_id, receiver = request.correlation_id, ProgressReceiver(wanted.on_progress, func_name)
+    correlation_id, receiver = request.correlation_id, ProgressReceiver(on_progress, func_name)
     future = PartsFuture(receiver.received, asyncio.get_running_loop())
     slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
     call = calls.pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot, observed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rabibridge_core._client.preparation import limit_of
-from rabibridge_core._client.progress import ProgressHeaders
+from rabibridge_core._client.rare_options import wanted_progress
 from rabibridge_core._client.timeouts import call_timeout_error
 from rabibridge_core._protocol.payloads import encode_request, readdress_request
 from rabibridge_core._protocol.progress import WANTS_PROGRESS
@@ -188,7 +188,7 @@ class StreamRequests:
         if self._window is not None:
             own[STREAM] = str(self._window)
             own[LAST_ITEMS] = True
-        if type(call.options[7]) is ProgressHeaders:
+        if wanted_progress(call.options[7]) is not None:
             own[WANTS_PROGRESS] = True
         if call.upload is not None:
             own[UPLOAD] = call.upload.argument

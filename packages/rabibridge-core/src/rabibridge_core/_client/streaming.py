@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core._client.progress import ProgressHeaders, ProgressReceiver
+from rabibridge_core._client.progress import ProgressReceiver
+from rabibridge_core._client.rare_options import wanted_progress
 from rabibridge_core._client.stream_decoding import decode_next, decode_next_off_loop, decode_result
 from rabibridge_core._client.stream_errors import StreamErrors, again
 from rabibridge_core._client.stream_request import StreamRequests
@@ -277,10 +278,9 @@ class Streaming:
         run = self._run = StreamRun(calls, call, state, caller, self._ended)
         if self._window is None:
             run.awaited = "reply"
-        wanted = options[7]
-        if type(wanted) is ProgressHeaders:
+        if (on_progress := wanted_progress(options[7])) is not None:
             if self._progress is None:
-                self._progress = ProgressReceiver(wanted.on_progress, self._call.func_name)
+                self._progress = ProgressReceiver(on_progress, self._call.func_name)
             state.on_progress = self._progress.received
         if upload is not None:
             upload.attach(run)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, SupportsFloat, TypeVar
 
 from rabibridge_core._clock import monotonic
 from rabibridge_core._observability.progress import ProgressSender
-from rabibridge_core._protocol.headers import CRITICALITY, RESENT, CheckedHeaders, is_call_header
+from rabibridge_core._protocol.headers import CRITICALITY, HEDGE, RESENT, CheckedHeaders, is_call_header
 from rabibridge_core._protocol.naming import is_class_name
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ class CurrentCall(CallScope):
     def redelivered(self) -> bool:
         """Whether this call may have been started before.
 
-        It was delivered to a worker before, or its client has lost its connection and sent it again.
+        It was delivered to a worker before, or its client has sent it again, after a lost connection or as a hedge.
         """
-        return self._request.redelivered or self._request.headers.get(RESENT) is True
+        return self._request.redelivered or any(self._request.headers.get(name) is True for name in (RESENT, HEDGE))
 
     @property
     def criticality(self) -> str | None:

@@ -26,6 +26,7 @@ __all__ = [
     "ERROR_TYPE",
     "ERROR_TYPES",
     "EXIT_CODE",
+    "HEDGE",
     "IDEMPOTENCY_KEY",
     "IDEMPOTENT",
     "KEY_LEARNED",
@@ -61,6 +62,9 @@ NAMES_USER: Final = "rb-names-user"
 does. Callers of versions without this header name it in such requests alone."""
 RESENT: Final = "rb-resent"
 """In a request: ``True`` if it was sent before, on a connection that was lost, and may have run then."""
+HEDGE: Final = "rb-hedge"
+"""In a request: ``True`` if it is the second copy of a call whose first copy has no answer yet. It has the same key.
+In a reply to it: ``True`` if the worker has declined it, since it runs the first copy itself."""
 IDEMPOTENT: Final = "rb-idempotent"
 """In a reply: ``True`` if the service may run a call twice."""
 ERROR_KIND: Final = "rb-error"

@@ -16,6 +16,7 @@ from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError, key_refused
 from rabibridge_core._server.executors import is_signature_error
+from rabibridge_core._server.following import follow
 from rabibridge_core._server.forwarding import repeat_reply
 from rabibridge_core._server.observed import tell_begun, tell_dropped, tell_ended, tell_running
 from rabibridge_core._server.statistics import ServiceStatistics
@@ -285,16 +286,8 @@ class RequestProcessor:
             return None
         user, digest = active.request.user, digest_of(active.request)
         while (found := self._deduplication.find(user, key, digest)) is not None:
-            reply = await self._follow(active, found) if isinstance(found, SharedExecution) else found
+            reply = await follow(active, found, self.owner) if isinstance(found, SharedExecution) else found
             if reply is not None:
                 return reply
         active.execution = self._deduplication.begin(user, key, digest, active)
         return None
-
-    async def _follow(self, active: ActiveRequest, execution: SharedExecution[ActiveRequest]) -> StoredReply | None:
-        try:
-            return await execution.follow(active)
-        finally:
-            leader = execution.leader
-            if leader.settled and not execution.has_followers and not execution.finished:
-                self.owner.stop_request(leader, "cancelled")  # its caller does not wait, and now nobody else does

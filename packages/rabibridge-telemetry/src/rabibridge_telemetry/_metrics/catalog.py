@@ -87,6 +87,10 @@ _FAMILIES = (
         "client_stray_replies", "counter", "Replies that matched no pending call: late, repeated or forged.",
         where="client",
     ),
+    Family("client_hedges", "counter", "Second copies of calls that clients have sent.", where="client"),
+    Family(
+        "client_hedges_won", "counter", "Those of them that were answered before the first copy.", where="client"
+    ),
     Family("connections", "gauge", "Clients and servers, by the state of their connection.", ("role", "state"),
            where="both"),
     Family("connection_losses", "counter", "Connections that were lost.", ("role",), where="both"),

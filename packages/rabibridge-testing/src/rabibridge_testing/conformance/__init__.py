@@ -50,6 +50,7 @@ and they are skipped with that reason::
     class TestCancellation(CancellationConformance): ...
     class TestDelivery(DeliveryConformance): ...
     class TestIdempotency(IdempotencyConformance): ...
+    class TestHedging(HedgingConformance): ...
     class TestDeadlines(DeadlineConformance): ...
     class TestHealth(HealthConformance): ...
     class TestEndings(EndingConformance): ...
@@ -94,6 +95,7 @@ from rabibridge_testing.conformance.delivery import DeliveryConformance
 from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.harness import Bench, Inbox, Worker
 from rabibridge_testing.conformance.health import HealthConformance
+from rabibridge_testing.conformance.hedging import HedgingConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
 from rabibridge_testing.conformance.introspection import IntrospectionConformance
 from rabibridge_testing.conformance.kinds import KindConformance
@@ -132,6 +134,7 @@ __all__ = [
     "DeliveryConformance",
     "EndingConformance",
     "HealthConformance",
+    "HedgingConformance",
     "IdempotencyConformance",
     "Inbox",
     "IntrospectionConformance",

@@ -19,6 +19,7 @@ from rabibridge_testing.conformance.declared_errors import DeclaredErrorConforma
 from rabibridge_testing.conformance.delivery import DeliveryConformance
 from rabibridge_testing.conformance.endings import EndingConformance
 from rabibridge_testing.conformance.health import HealthConformance
+from rabibridge_testing.conformance.hedging import HedgingConformance
 from rabibridge_testing.conformance.idempotency import IdempotencyConformance
 from rabibridge_testing.conformance.introspection import IntrospectionConformance
 from rabibridge_testing.conformance.kinds import KindConformance
@@ -65,6 +66,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestCancellation": CancellationConformance,
     "TestDelivery": DeliveryConformance,
     "TestIdempotency": IdempotencyConformance,
+    "TestHedging": HedgingConformance,
     "TestDeadlines": DeadlineConformance,
     "TestHealth": HealthConformance,
     "TestEndings": EndingConformance,
