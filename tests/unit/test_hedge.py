@@ -57,7 +57,7 @@ def test_values_out_of_range(wrong: dict[str, Any]) -> None:
 
 def test_at_most_one_copy_more_than_five_percent() -> None:
     services, policy = HedgedServices(), Hedge(after=1.0)
-    spent = sum(services.called(policy, "a").spend() for _ in range(10_000))
+    spent = sum(services.called(policy, "a").spend(late=False) for _ in range(10_000))
     assert 500 <= spent <= 501
 
 
@@ -65,12 +65,20 @@ def test_no_more_than_the_burst_is_saved() -> None:
     services, policy = HedgedServices(), Hedge(after=1.0, burst=3)
     for _ in range(1000):
         service = services.called(policy, "a")
-    assert [service.spend() for _ in range(5)] == [True] * 3 + [False] * 2
+    assert [service.spend(late=False) for _ in range(5)] == [True] * 3 + [False] * 2
+
+
+def test_with_a_percentile_half_is_kept_for_calls_that_are_late() -> None:
+    services, policy = HedgedServices(), Hedge(percentile=0.95, burst=10)
+    for _ in range(1000):
+        service = services.called(policy, "a")
+    assert [service.spend(late=False) for _ in range(6)] == [True] * 5 + [False]
+    assert [service.spend(late=True) for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_each_service_has_a_budget_and_few_are_kept() -> None:
     services, policy = HedgedServices(), Hedge(after=1.0)
-    assert all(services.called(policy, str(number)).spend() for number in range(1000))
+    assert all(services.called(policy, str(number)).spend(late=False) for number in range(1000))
     assert len(services._services) == 256
 
 

@@ -170,7 +170,7 @@ async def test_a_call_leaves_nothing_behind(client: Client, transport: ScriptedT
 async def test_a_handler_of_a_second_copy_makes_no_second_copies(
     client: Client, transport: ScriptedTransport, is_hedge: bool
 ) -> None:
-    """So hedges do not multiply: each level has its own 5 % at most, and those of the next come on top of first copies."""
+    """So hedges do not multiply: each level adds its own 5 % at most, and to first copies alone."""
     headers = {"rb-hedge": True} if is_hedge else {}
     handled = current_call_var.set(ActiveRequest("outer", ScriptedRequest(headers=headers)))
     try:

@@ -32,8 +32,9 @@ class Hedge:
 
     The budget keeps hedges from becoming a load of their own. It is a token bucket per client and service: each call
     adds ``ratio`` tokens, each second copy takes one, and there is one at first. So a client sends at most
-    ``1 + ratio * calls`` copies, whatever becomes slow. A copy for which there is no token waits for one. Policies with
-    equal values share their buckets.
+    ``1 + ratio * calls`` copies, whatever becomes slow. A copy for which there is no token waits for one. With a
+    percentile, half of ``burst`` is kept for calls that take twice as long. Policies with equal values share their
+    buckets.
 
     Attributes:
         percentile: after the time in which this share of the calls of the service is answered, from 0.5 to 0.999:
@@ -120,9 +121,16 @@ class HedgedService:
         """Add what a call earns."""
         self._tokens = min(float(self._policy.burst), self._tokens + self._policy.ratio)
 
-    def spend(self) -> bool:
-        """Take a token; return whether there was one."""
-        if self._tokens < 1.0 - 1e-9:  # twenty times a twentieth is a little less than one
+    def spend(self, *, late: bool) -> bool:
+        """Take a token; return whether there was one for this call.
+
+        Args:
+            late: whether it has taken twice the time after which its copy was due.
+        """
+        # With a percentile, calls that are slow as usual would spend all that is earned, and leave nothing for those
+        # that have come to a worker that stands still.
+        kept = 0 if late or self._policy.percentile is None else self._policy.burst // 2
+        if self._tokens - kept < 1.0 - 1e-9:  # twenty times a twentieth is a little less than one
             return False
         self._tokens -= 1.0
         return True

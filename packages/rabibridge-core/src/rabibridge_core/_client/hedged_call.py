@@ -169,7 +169,7 @@ class _Copies:
         delay = self._service.delay(self._sent_at)
         if delay is not None:
             self._delay = delay
-            self._arm()
+            self._arm(delay)
 
     def measure(self) -> None:
         """Called when there is an answer, or the time is over."""
@@ -192,10 +192,10 @@ class _Copies:
             second.future.cancel()
             calls.cancel(second)
 
-    def _arm(self) -> None:
+    def _arm(self, seconds: float) -> None:
         # In a new context: the timer would keep that of the task until it fires.
         loop = self._first.future.get_loop()
-        self._timer = loop.call_later(self._delay, self._due, context=Context())
+        self._timer = loop.call_later(seconds, self._due, context=Context())
 
     def _time_left(self, now: float) -> float | None:
         timeout = self._first.request.timeout
@@ -214,10 +214,9 @@ class _Copies:
             or not calls.sends_at_once
             or first.request.correlation_id in caller.unconfirmed  # it may still be refused
             or pushed_back(calls.refusals.backlogs, first.request.routing_key, now)
-            or not self._service.spend()
+            or not self._service.spend(late=now - self._sent_at >= 2 * self._delay)
         ):
-            self._delay = min(2 * self._delay, max(_LONGEST_WAIT, self._delay))
-            self._arm()
+            self._arm(min(now - self._sent_at, max(_LONGEST_WAIT, self._delay)))
             return
         self._preparation.hedges.sent += 1
         self._send(caller, time_left)
