@@ -40,25 +40,25 @@ def test_values_out_of_range(wrong: dict[str, Any]) -> None:
 
 def test_a_budget_gives_a_burst_and_then_a_share_of_the_calls() -> None:
     budgets, retry = RetryBudgets(), RetryRefused(ratio=0.1, burst=3)
-    assert [budgets.spend(retry, "a") for _ in range(4)] == [True, True, True, False]
+    assert [budgets.spend(retry, "a", 0.0) for _ in range(4)] == [True, True, True, False]
     spent = 0
     for _ in range(1000):
-        budgets.earn(retry, "a")
-        spent += budgets.spend(retry, "a")
+        budgets.earn(retry, "a", 0.0)
+        spent += budgets.spend(retry, "a", 0.0)
     assert spent == 100
     for _ in range(1000):
-        budgets.earn(retry, "a")
-    assert [budgets.spend(retry, "a") for _ in range(4)] == [True, True, True, False]
+        budgets.earn(retry, "a", 0.0)
+    assert [budgets.spend(retry, "a", 0.0) for _ in range(4)] == [True, True, True, False]
 
 
 def test_each_service_has_its_own_budget_and_those_not_used_for_longest_are_forgotten() -> None:
     budgets, retry = RetryBudgets(), RetryRefused(ratio=0, burst=1)
     for number in range(5000):
-        budgets.earn(retry, f"service {number}")
-        assert budgets.spend(retry, f"service {number}")
-    assert not budgets.spend(RetryRefused(ratio=0, burst=1), "service 4999")  # equal settings share it
-    budgets.earn(retry, "service 0")
-    assert budgets.spend(retry, "service 0")
+        budgets.earn(retry, f"service {number}", 0.0)
+        assert budgets.spend(retry, f"service {number}", 0.0)
+    assert not budgets.spend(RetryRefused(ratio=0, burst=1), "service 4999", 0.0)  # equal settings share it
+    budgets.earn(retry, "service 0", 0.0)
+    assert budgets.spend(retry, "service 0", 0.0)
 
 
 def test_the_median_of_the_recent_times() -> None:

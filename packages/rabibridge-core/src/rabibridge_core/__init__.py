@@ -7,6 +7,7 @@ What knows a broker belongs in the distribution of its transport, not here.
 
 from rabibridge_core._client.hedge import Hedge
 from rabibridge_core._client.retry import RetryRefused
+from rabibridge_core._client.retry_budget import RetryBudget
 from rabibridge_core._observability.call_context import CurrentCall, current_call
 from rabibridge_core._observability.call_log import CallLogFilter
 from rabibridge_core._observability.health import Health
@@ -94,6 +95,7 @@ __all__ = [
     "RemoteExecutionError",
     "Reply",
     "Request",
+    "RetryBudget",
     "RetryRefused",
     "RunTimeoutError",
     "SerializationError",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rabibridge.mq import RMQBase, RMQClient, RMQServer
     from rabibridge_core._client.hedge import Hedge
     from rabibridge_core._client.retry import RetryRefused
+    from rabibridge_core._client.retry_budget import RetryBudget
     from rabibridge_core._observability.call_context import CurrentCall, current_call
     from rabibridge_core._observability.call_log import CallLogFilter
     from rabibridge_core._observability.health import Health
@@ -100,6 +101,7 @@ __all__ = [
     "RegistrationError",
     "RemoteExecutionError",
     "ReplayMemoryFullError",
+    "RetryBudget",
     "RetryRefused",
     "RunTimeoutError",
     "SerializationError",

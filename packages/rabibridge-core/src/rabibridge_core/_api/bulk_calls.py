@@ -250,7 +250,10 @@ class BulkCalls(CallBase):
             return result if adapt is None else adapt(result)
 
         start = None if client.observer is None else partial(start_call, client.observer, "map", name)
-        return run_bulk(call, inputs, options._replace(retry=policy, timeout=limit), start)
+        spend = None
+        if policy is not None and policy.budget is not None:
+            spend = partial(client.calls.refusals.spend_shared, policy.budget)
+        return run_bulk(call, inputs, options._replace(retry=policy, timeout=limit, spend=spend), start)
 
 
 def _one_argument(item: Any) -> tuple[Any, ...]:

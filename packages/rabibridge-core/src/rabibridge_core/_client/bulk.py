@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -14,7 +14,7 @@ from rabibridge_core.errors import ConfigurationError, QueueFullError, RemoteExe
 from rabibridge_core.plugins.observing import report
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
     from contextvars import Context
 
     from rabibridge_core.plugins.observers import CallObserver
@@ -34,7 +34,7 @@ class BulkCall(Protocol[R_co]):
         Args:
             item: the item.
             timeout: what is left of its time, in seconds; ``None``: as much as the options say.
-            again: the call was refused before; it neither earns nor takes a token of the retry budget.
+            again: the call was refused before; it neither earns nor takes a token of the retry budget of its service.
         """
         ...
 
@@ -48,6 +48,8 @@ class BulkOptions(NamedTuple):
         return_exceptions: whether an error takes the place of the result, instead of ending the bulk.
         retry: how refused calls wait; ``None``: a refusal is an error like any other.
         timeout: of each call with all its waits, in seconds; ``None`` or infinite: no limit.
+        spend: takes a retry from the budget that all services share, and returns whether there was one; ``None``: there
+            is no such budget.
     """
 
     concurrency: int = 64
@@ -55,6 +57,7 @@ class BulkOptions(NamedTuple):
     return_exceptions: bool = False
     retry: RetryRefused | None = RetryRefused()
     timeout: float | None = None
+    spend: Callable[[], bool] | None = None
 
     def check(self) -> None:
         """Check what a caller gives.
@@ -128,7 +131,7 @@ class _Bulk(Generic[R]):
         self._call = call
         self._inputs = inputs
         self._iterator: Any = None
-        self._concurrency, self._ordered, self._return_exceptions, self._retry, self._timeout = options
+        self._concurrency, self._ordered, self._return_exceptions, self._retry, self._timeout, self._spend = options
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._window = SendWindow(options.concurrency, options.retry or RetryRefused(), self._room.set)
         self._outstanding = 0
@@ -243,6 +246,8 @@ class _Bulk(Generic[R]):
                 try:
                     async with asyncio.timeout(left):
                         await window.refused(full)
+                        while self._spend is not None and not self._spend():
+                            await window.refused(full)
                 except TimeoutError:
                     raise full from None
                 left = None if ends_at is None else ends_at - loop.time()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rabibridge_core._client.backlog import BacklogEstimates
 from rabibridge_core._client.pending import RetryState
 from rabibridge_core._client.retry import RetryBudgets
+from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.naming import split_class
 from rabibridge_core.errors import ConnectionLostError, QueueFullError
 from rabibridge_core.plugins.observing import report
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rabibridge_core._client.pending import PendingCall
     from rabibridge_core._client.resend import ResendQueue
     from rabibridge_core._client.retry import RetryRefused
+    from rabibridge_core._client.retry_budget import RetryBudget
     from rabibridge_core.errors import NoRouteError
     from rabibridge_core.transport import Caller, Refusal
 
@@ -64,12 +66,16 @@ class RefusalHandler:
         route, now = call.request.routing_key, call.future.get_loop().time()
         backlog = self.backlogs.watched(route, now) if call.answers_at_once else None
         if retry is not None:
-            self._budgets.earn(retry, route)
+            self._budgets.earn(retry, route, now)
         elif backlog is None:
             return
         call.retry_state = RetryState(retry, caller)
         call.retry_state.sent(backlog, now)
         call.future.add_done_callback(call.retry_state.ended)
+
+    def spend_shared(self, budget: RetryBudget) -> bool:
+        """Take a retry from a budget that all services share; return whether there was one."""
+        return self._budgets.spend_shared(budget, monotonic())
 
     def refused(self, call: PendingCall, refusal: Refusal, detail: str) -> None:
         """Called when a call was refused: end it with its error, or schedule a retry."""
@@ -120,8 +126,9 @@ class RefusalHandler:
             return f"; not sent again after attempts={retry.attempts}"
         if wait + (retry_after or 0.0) >= time_left:  # it would take a place in the queue and be too late
             return "; not sent again, since its time would be over"
-        if not self._budgets.spend(retry, call.request.routing_key):
-            return "; not sent again, since the retry budget of its service is spent"
+        if not self._budgets.spend(retry, call.request.routing_key, loop.time()):
+            whose = "its service" if retry.budget is None else "the client"
+            return f"; not sent again, since the retry budget of {whose} is spent"
         self._send_later(call, state, wait)
         return None
 
