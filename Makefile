@@ -155,6 +155,11 @@ overload: $(STAMP)  ## Load a service with up to twenty times its capacity, agai
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
+.PHONY: hedging
+hedging: $(STAMP)  ## Measure second copies of slow calls, with a worker that stands still now and then; seven minutes
+	@$(BIN)/python -m tools.broker --install --check
+	@$(BIN)/python -m benchmarks.hedging $(ARGS)
+
 scaling: $(STAMP)  ## Measure throughput against processes, queues and nodes; writes docs/scaling.md
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.scaling $(ARGS)
