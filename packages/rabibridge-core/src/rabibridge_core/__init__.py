@@ -5,6 +5,7 @@ Programs that use RabbitMQ import ``rabibridge``. The client and server for any 
 What knows a broker belongs in the distribution of its transport, not here.
 """
 
+from rabibridge_core._client.circuit import CircuitBreaker
 from rabibridge_core._client.hedge import Hedge
 from rabibridge_core._client.retry import RetryRefused
 from rabibridge_core._client.retry_budget import RetryBudget
@@ -23,6 +24,7 @@ from rabibridge_core.errors import (
     AccessDeniedError,
     CallError,
     CallTimeoutError,
+    CircuitOpenError,
     ConfigurationError,
     ConnectionLostError,
     ContentRejectedError,
@@ -66,6 +68,8 @@ __all__ = [
     "CallTimeoutError",
     "Caller",
     "CallerEvents",
+    "CircuitBreaker",
+    "CircuitOpenError",
     "ConfigurationError",
     "ConnectionLostError",
     "ConnectionState",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rabibridge.mq import RMQBase, RMQClient, RMQServer
+    from rabibridge_core._client.circuit import CircuitBreaker
     from rabibridge_core._client.hedge import Hedge
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._client.retry_budget import RetryBudget
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         AccessDeniedError,
         CallError,
         CallTimeoutError,
+        CircuitOpenError,
         ConfigurationError,
         ConnectionLostError,
         ContentRejectedError,
@@ -74,6 +76,8 @@ __all__ = [
     "CallError",
     "CallLogFilter",
     "CallTimeoutError",
+    "CircuitBreaker",
+    "CircuitOpenError",
     "ClientView",
     "ConfigurationError",
     "ConnectionLostError",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._client.engine import CallEngine
+    from rabibridge_core._client.circuit import CircuitBreaker
     from rabibridge_core._client.hedge import AnyHedge
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.progress import OnProgress
@@ -46,6 +47,7 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
         idle_timeout: float | timedelta | None = None,
         on_progress: OnProgress | None = None,
         hedge: AnyHedge | None = None,
+        breaker: CircuitBreaker | Literal[False] | None = None,
     ) -> ClientView:
         """Return a view of this client whose calls are made with these options.
 
@@ -85,6 +87,9 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
                 ``broadcast``. A number is a percentile: ``0.95`` sends it after the time in which 95 % of the calls of
                 the service are answered; a timedelta is a time; a :class:`~rabibridge_core.Hedge` has a budget, too;
                 ``False``: none.
+            breaker: the circuit breaker of each service that is called so: while too many calls fail, further ones are
+                not sent, and end with :class:`~rabibridge_core.CircuitOpenError`. ``False``: none. It is for calls with
+                one result, not for streams, uploads, ``notify`` and ``broadcast``.
 
         Raises:
             ConfigurationError: an option has a wrong type or value. :meth:`RpcClient.remote_call` describes them all.
@@ -102,6 +107,7 @@ class Calls(TypedCalls, StreamCalls, OtherCalls, BulkCalls):
             idle_timeout,
             on_progress,
             hedge,
+            breaker,
         )
         chosen.check()
         return self._view(chosen)

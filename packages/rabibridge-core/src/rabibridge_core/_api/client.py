@@ -119,7 +119,7 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
         """Report whether calls can be sent; if not, the reasons say why.
 
         It stays true during back-pressure from the broker or the socket, and while ``max_pending`` calls are pending;
-        the reasons say so.
+        the reasons say so. They also name the services whose circuit breaker is open.
         """
         return self._health(self._client.health)
 

@@ -48,7 +48,9 @@ class Reports:
 
     def options(self, options: AnyOptions) -> AnyOptions:
         """Return the options of a call whose reports come here."""
-        return (*options[:7], RareOptions(plain_headers(options[7]), self.received))
+        headers = options[7]
+        breaker = headers.breaker if type(headers) is RareOptions else None
+        return (*options[:7], RareOptions(plain_headers(headers), self.received, None, breaker))
 
     async def beside(self, work: Coroutine[Any, Any, T]) -> AsyncGenerator[Progress | Outcome[T]]:
         """Do the work; give the reports that come meanwhile, and the outcome last.

@@ -10,7 +10,7 @@ from rabibridge_core._client.call_table import CallTable
 from rabibridge_core._client.client_metrics import measure_client, stop_measuring
 from rabibridge_core._client.pending import PendingCall
 from rabibridge_core._client.preparation import Preparation
-from rabibridge_core._client.rare_calls import call_with_rare_options
+from rabibridge_core._client.rare_calls import rare_call
 from rabibridge_core._client.rare_options import RareOptions
 from rabibridge_core._client.routes import RouteCache
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, call_timeout_error, normalize_timeout, seconds_of
@@ -83,7 +83,7 @@ class Client:
         self._idempotency, self._unanswered, self._ids = calls.idempotency, calls.silent.unanswered, calls.ids
         self._routes, self._home = RouteCache(calls.classes), home or HomeLoop(name)
         self.preparation = Preparation(self, codec, call_timeout)
-        self._measured = measure_client(transport, calls, self.preparation.hedges)
+        self._measured = measure_client(transport, calls, self.preparation)
         self._connecting, self._closing = SharedTask(f"{name}-connect"), CloseOnce()
 
     def __repr__(self) -> str:
@@ -143,7 +143,7 @@ class Client:
         stop_measuring(self._measured)
 
     def health(self) -> Health:
-        """Report whether calls can be sent. A pause for back-pressure is a reason, but not a failure."""
+        """Report whether calls can be sent. Back-pressure and open circuit breakers are reasons, but not failures."""
         state, caller = self.transport.state, self.calls.caller
         reasons = []
         if self.calls.closed or state is not ConnectionState.READY:
@@ -153,7 +153,7 @@ class Client:
         elif caller is None:
             reasons.append("the client is not ready to call yet")
         else:
-            reasons.extend(self._admission.obstacles(caller))
+            reasons += [*self._admission.obstacles(caller), *self.preparation.circuits.obstacles()]
         return Health(state is ConnectionState.READY and caller is not None, state, tuple(reasons))
 
     async def call(
@@ -204,7 +204,7 @@ class Client:
             check_idempotency_key(idempotency_key)
         if headers is not None:
             if type(headers) is RareOptions:
-                return await call_with_rare_options(self.preparation, func_name, args, kwargs, options, observed)
+                return await rare_call(self.call, self.preparation, func_name, args, kwargs, options, observed)
             check_call_headers(headers)
         if given is None:
             timeout = self.call_timeout

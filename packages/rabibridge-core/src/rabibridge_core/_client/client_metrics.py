@@ -8,18 +8,18 @@ from rabibridge_core._observability.metrics import installed_metrics, stop_measu
 
 if TYPE_CHECKING:
     from rabibridge_core._client.call_table import CallTable
-    from rabibridge_core._client.hedge import HedgedServices
+    from rabibridge_core._client.preparation import Preparation
     from rabibridge_core._observability.metrics import Reading, Source
     from rabibridge_core.transport import Transport
 
 __all__ = ["measure_client", "stop_measuring"]
 
 
-def measure_client(transport: Transport, calls: CallTable, hedges: HedgedServices) -> Source | None:
+def measure_client(transport: Transport, calls: CallTable, preparation: Preparation) -> Source | None:
     """Let metrics ask a client, which keeps what is returned; ``None``: nobody wants them."""
     if (metrics := installed_metrics()) is None:
         return None
-    source = _ClientSource(transport, calls, hedges)
+    source = _ClientSource(transport, calls, preparation)
     metrics.add(source)
     return source
 
@@ -27,9 +27,10 @@ def measure_client(transport: Transport, calls: CallTable, hedges: HedgedService
 class _ClientSource:
     """Implements :class:`~rabibridge_core._observability.metrics.Source` for a client."""
 
-    def __init__(self, transport: Transport, calls: CallTable, hedges: HedgedServices) -> None:
+    def __init__(self, transport: Transport, calls: CallTable, preparation: Preparation) -> None:
         """Look at the parts of a client, which keeps this as long as it exists."""
-        self._transport, self._calls, self._hedges = transport, calls, hedges
+        self._transport, self._calls = transport, calls
+        self._hedges, self._circuits = preparation.hedges, preparation.circuits
 
     def measure(self, reading: Reading, /) -> None:
         """Add the present numbers."""
@@ -41,3 +42,6 @@ class _ClientSource:
         reading.counter("client_stray_replies", self._calls.stray_replies)
         reading.counter("client_hedges", self._hedges.sent)
         reading.counter("client_hedges_won", self._hedges.won)
+        reading.counter("client_circuit_refusals", self._circuits.refused)
+        for service, _ in self._circuits.not_closed():
+            reading.gauge("client_open_circuits", 1, service=service)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 from rabibridge_core._client.arguments import check_options
+from rabibridge_core._client.circuit import CircuitBreaker
 from rabibridge_core._client.hedge import AnyHedge, as_hedge
 from rabibridge_core._client.rare_options import RareOptions
 from rabibridge_core._client.routes import critical
@@ -74,6 +75,7 @@ class OptionArguments(TypedDict, total=False):
     idle_timeout: float | timedelta | None
     on_progress: OnProgress | None
     hedge: AnyHedge | None
+    breaker: CircuitBreaker | Literal[False] | None
 
 
 class GivenOptions(NamedTuple):
@@ -91,6 +93,7 @@ class GivenOptions(NamedTuple):
     idle_timeout: float | timedelta | None = None
     on_progress: OnProgress | None = None
     hedge: AnyHedge | None = None
+    breaker: CircuitBreaker | Literal[False] | None = None
 
     def check(self) -> None:
         """Check every option.
@@ -98,20 +101,9 @@ class GivenOptions(NamedTuple):
         Raises:
             ConfigurationError: one has a wrong type or value.
         """
-        (
-            kind,
-            timeout,
-            idempotent,
-            key,
-            persistent,
-            inherit_deadline,
-            retry,
-            headers,
-            criticality,
-            idle,
-            report,
-            hedge,
-        ) = self
+        kind, timeout, idempotent, key, persistent, inherit_deadline, retry, headers, criticality, idle, report = self[
+            :11
+        ]
         if kind is not None and kind not in _KINDS:
             raise ConfigurationError(f"kind is {kind!r}; it must be 'async', 'sync', or 'any' if it is not known")
         if timeout is not None:
@@ -134,7 +126,12 @@ class GivenOptions(NamedTuple):
             check_idle_timeout(idle)
         if report is not None and not callable(report):
             raise ConfigurationError(f"on_progress is {repr(report)[:80]}; it must be a function of one argument")
-        as_hedge(hedge)
+        as_hedge(self.hedge)
+        if not (self.breaker is None or self.breaker is False or isinstance(self.breaker, CircuitBreaker)):
+            raise ConfigurationError(
+                f"breaker is {repr(self.breaker)[:80]}; it must be a CircuitBreaker, such as "
+                "CircuitBreaker(open_for=5), or False for none"
+            )
 
     def over(self, before: GivenOptions) -> GivenOptions:
         """Return these options over others: what is not chosen here stays, and headers add up."""
@@ -147,14 +144,13 @@ class GivenOptions(NamedTuple):
 
     def of_a_call(self, kind: FunctionKind, retry: RetryRefused | None) -> AnyOptions:
         """Return the options of a call of a function of that kind, by a client that retries so."""
-        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality, _, report, hedge = (
-            self
-        )
+        given, timeout, idempotent, key, persistent, inherit_deadline, again, headers, criticality = self[:9]
+        report, hedge, breaker = self[10:]
         kind = given or kind
         if criticality is not None:
             kind, headers = critical(kind, criticality, headers)
-        if report is not None or hedge is not None:
-            headers = with_rare_options(headers, report, hedge)
+        if report is not None or hedge is not None or breaker is not None:
+            headers = with_rare_options(headers, report, hedge, breaker or None)
         return (
             kind,
             timeout,
@@ -168,7 +164,10 @@ class GivenOptions(NamedTuple):
 
 
 def with_rare_options(
-    headers: Headers | None, on_progress: OnProgress | None, hedge: AnyHedge | None
+    headers: Headers | None,
+    on_progress: OnProgress | None,
+    hedge: AnyHedge | None,
+    breaker: CircuitBreaker | None = None,
 ) -> Headers | None:
     """Return what the options of a call have in the place of its headers.
 
@@ -176,7 +175,9 @@ def with_rare_options(
         ConfigurationError: ``hedge`` has a wrong type or value.
     """
     policy = as_hedge(hedge) or None
-    return headers if on_progress is None and policy is None else RareOptions(headers, on_progress, policy)
+    if on_progress is None and policy is None and breaker is None:
+        return headers
+    return RareOptions(headers, on_progress, policy, breaker)
 
 
 _HEADERS = GivenOptions._fields.index("headers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rabibridge_core._client.arguments import check_arguments, check_options
+from rabibridge_core._client.breaking import Circuits
 from rabibridge_core._client.hedge import HedgedServices
 from rabibridge_core._client.rare_options import RareOptions, plain_headers
 from rabibridge_core._client.routes import RouteCache
@@ -82,7 +83,7 @@ class Preparation:
         self.client = client
         self.call_timeout = call_timeout
         self.codec = codec
-        self.hedges = HedgedServices()
+        self.hedges, self.circuits = HedgedServices(), Circuits()
         self._routes = RouteCache(client.calls.classes)
 
     def route(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rabibridge_core._client.circuit import CircuitBreaker
     from rabibridge_core._client.hedge import Hedge
     from rabibridge_core._client.progress import OnProgress
     from rabibridge_core.transport import Headers
@@ -19,16 +20,24 @@ class RareOptions(dict[str, "str | int | float | bool | bytes"]):
         plain: the headers themselves.
         on_progress: what is called with reports of progress; ``None``: nothing.
         hedge: when a second copy is sent; ``None``: never.
+        breaker: when it is not sent; ``None``: always.
     """
 
-    __slots__ = ("hedge", "on_progress", "plain")
+    __slots__ = ("breaker", "hedge", "on_progress", "plain")
 
-    def __init__(self, plain: Headers | None, on_progress: OnProgress | None, hedge: Hedge | None = None) -> None:
+    def __init__(
+        self,
+        plain: Headers | None,
+        on_progress: OnProgress | None = None,
+        hedge: Hedge | None = None,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
         """Give rare options to a call with the headers ``plain``."""
         super().__init__(plain or {})
         self.plain = plain
         self.on_progress = on_progress
         self.hedge = hedge
+        self.breaker = breaker
 
 
 def wanted_progress(headers: Headers | None) -> OnProgress | None:
@@ -45,4 +54,6 @@ def without_progress(headers: Headers | None) -> Headers | None:
     """Return the headers of a call whose progress nobody wants to know, with its other rare options."""
     if type(headers) is not RareOptions or headers.on_progress is None:
         return headers
-    return headers.plain if headers.hedge is None else RareOptions(headers.plain, None, headers.hedge)
+    if headers.hedge is None and headers.breaker is None:
+        return headers.plain
+    return RareOptions(headers.plain, None, headers.hedge, headers.breaker)

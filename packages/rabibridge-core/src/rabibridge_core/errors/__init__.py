@@ -15,6 +15,7 @@
     └─ CallError
        ├─ QueueFullError
        ├─ NoRouteError (LookupError)
+       ├─ CircuitOpenError                the caller's circuit breaker is open; not sent
        ├─ AccessDeniedError (PermissionError)
        ├─ CallTimeoutError (TimeoutError)
        ├─ StreamError                     a stream or an upload ended before its end
@@ -30,6 +31,7 @@ class that was raised there. A :class:`ServiceError` is found by its code, among
 
 from __future__ import annotations
 
+from rabibridge_core.errors._circuits import CircuitOpenError
 from rabibridge_core.errors._declared import ServiceError
 from rabibridge_core.errors._signatures import KeyUnknownError, ReplayMemoryFullError, SignatureError
 from rabibridge_core.errors._tree import (
@@ -56,6 +58,7 @@ __all__ = [
     "AccessDeniedError",
     "CallError",
     "CallTimeoutError",
+    "CircuitOpenError",
     "ConfigurationError",
     "ConnectionLostError",
     "ContentRejectedError",

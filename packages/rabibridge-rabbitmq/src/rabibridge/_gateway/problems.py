@@ -12,7 +12,7 @@ from rabibridge._gateway.json_text import to_json
 from rabibridge._gateway.statuses import CLIENT_CLOSED_REQUEST, Answer, answer_for
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import TextBlock, get_logger
-from rabibridge_core.errors import QueueFullError, RabiBridgeError, RemoteExecutionError, ServiceError
+from rabibridge_core.errors import CircuitOpenError, QueueFullError, RabiBridgeError, RemoteExecutionError, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +95,7 @@ def problem_of(
         answer = answer._replace(detail=str(error))
     if correlation_id := getattr(error, "correlation_id", ""):
         members["correlation_id"] = correlation_id
-    if isinstance(error, QueueFullError):
+    if isinstance(error, QueueFullError | CircuitOpenError):
         members["retry_after"] = max(1, math.ceil(error.retry_after or 1))
     if error.received is not None:
         members["received"] = error.received

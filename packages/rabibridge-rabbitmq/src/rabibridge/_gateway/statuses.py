@@ -48,6 +48,9 @@ STATUSES: dict[type[errors.RabiBridgeError], Answer] = {
     errors.ConnectionLostError: Answer(502, "connection_lost", "The connection to the service was lost."),
     errors.CallError: Answer(500, "call", "The request failed."),
     errors.QueueFullError: Answer(503, "queue_full", "The service is busy. Nothing was done; try again later."),
+    errors.CircuitOpenError: Answer(
+        503, "circuit_open", "The service fails at the moment. Nothing was done; try again later."
+    ),
     errors.NoRouteError: Answer(502, "no_route", "Nobody offers the service that this request needs."),
     errors.AccessDeniedError: Answer(403, "access_denied", "This is not allowed."),
     errors.CallTimeoutError: Answer(504, "timeout", "The service did not answer in time."),

@@ -91,6 +91,14 @@ _FAMILIES = (
     Family(
         "client_hedges_won", "counter", "Those of them that were answered before the first copy.", where="client"
     ),
+    Family(
+        "client_circuit_refusals", "counter",
+        "Calls that were not sent, as the circuit breaker of their service was open.", where="client",
+    ),
+    Family(
+        "client_open_circuits", "gauge",
+        "Clients whose circuit breaker of a service is open or half-open.", ("service",), where="client",
+    ),
     Family("connections", "gauge", "Clients and servers, by the state of their connection.", ("role", "state"),
            where="both"),
     Family("connection_losses", "counter", "Connections that were lost.", ("role",), where="both"),

@@ -51,6 +51,7 @@ and they are skipped with that reason::
     class TestDelivery(DeliveryConformance): ...
     class TestIdempotency(IdempotencyConformance): ...
     class TestHedging(HedgingConformance): ...
+    class TestBreakers(BreakerConformance): ...
     class TestDeadlines(DeadlineConformance): ...
     class TestHealth(HealthConformance): ...
     class TestEndings(EndingConformance): ...
@@ -81,6 +82,7 @@ from __future__ import annotations
 
 from rabibridge_testing.conformance.access import AccessConformance
 from rabibridge_testing.conformance.binding import bind
+from rabibridge_testing.conformance.breakers import BreakerConformance
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
@@ -121,6 +123,7 @@ from rabibridge_testing.conformance.versions import VersionsConformance
 __all__ = [
     "AccessConformance",
     "Bench",
+    "BreakerConformance",
     "BroadcastConformance",
     "BulkConformance",
     "CallConformance",

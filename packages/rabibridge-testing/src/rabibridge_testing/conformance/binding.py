@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing.conformance.access import AccessConformance
+from rabibridge_testing.conformance.breakers import BreakerConformance
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
@@ -67,6 +68,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestDelivery": DeliveryConformance,
     "TestIdempotency": IdempotencyConformance,
     "TestHedging": HedgingConformance,
+    "TestBreakers": BreakerConformance,
     "TestDeadlines": DeadlineConformance,
     "TestHealth": HealthConformance,
     "TestEndings": EndingConformance,
