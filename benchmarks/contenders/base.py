@@ -36,6 +36,10 @@ class Service:
     """Classes of criticality in the place of ``queue_size``; RabiBridge only."""
     criticality: str | None = None
     """The class that calls name."""
+    timeouts: Callable[[Any], float] | None = None
+    """The timeout of each call by its argument, in seconds, in the place of ``timeout``; RabiBridge only."""
+    deadline_admission: bool | None = None
+    """Whether workers refuse calls that cannot end in their time; RabiBridge only."""
 
     @property
     def name(self) -> str:

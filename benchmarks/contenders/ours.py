@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.contenders.base import RefusedError
-from rabibridge import QueueFullError, RMQClient, RMQServer
+from rabibridge import DeadlineTooShortError, QueueFullError, RMQClient, RMQServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ class _Client:
     def __init__(self, client: RMQClient, service: Service) -> None:
         self._client = client
         self._name = service.name
-        self._timeout = service.timeout
+        self._timeout, self._timeouts = service.timeout, service.timeouts
         self._named = None
         if service.criticality is not None:
             self._named = client.options(criticality=service.criticality, timeout=service.timeout)
@@ -29,8 +29,9 @@ class _Client:
         try:
             if self._named is not None:
                 return await self._named.remote_call(self._name, (x,))
-            return await self._client.remote_call(self._name, (x,), timeout=self._timeout)
-        except QueueFullError as error:
+            timeout = self._timeout if self._timeouts is None else self._timeouts(x)
+            return await self._client.remote_call(self._name, (x,), timeout=timeout)
+        except (QueueFullError, DeadlineTooShortError) as error:
             raise RefusedError from error
 
     def left(self) -> dict[str, int]:
@@ -64,8 +65,9 @@ async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     server = RMQServer(url=url)
     bound = service.queue_size if service.classes is None else None
     server.add_service(
-        service.function, bound, service.fetch_size, fetch_ahead=service.fetch_ahead, classes=service.classes
-    )
+        service.function, bound, service.fetch_size, fetch_ahead=service.fetch_ahead, classes=service.classes,
+        deadline_admission=service.deadline_admission,
+    )  # fmt: skip
     async with server, asyncio.TaskGroup() as group:
         group.create_task(server.run_serve())
         yield _Server(server, service)

@@ -69,8 +69,13 @@ class Figures:
         return self.wasted / self.runs if self.runs else 0.0
 
 
-def figures(log: dict[str, Any], runs: list[tuple[int, float, float]], seconds: float) -> Figures:
-    """Compute the figures of ``seconds`` from the client's record of calls and the server's record of runs."""
+def figures(
+    log: dict[str, Any], runs: list[tuple[int, float, float]], seconds: float, timeout: float = TIMEOUT
+) -> Figures:
+    """Compute the figures of ``seconds`` from the client's record of calls and the server's record of runs.
+
+    A result is good if it came within ``timeout`` seconds from when the call was due.
+    """
     due, issued, ended, outcomes = log["due"], log["issued"], log["ended"], log["outcomes"].encode()
     numbers = [number for number, moment in enumerate(due) if moment >= RAMP]
     span = seconds - RAMP
@@ -79,7 +84,7 @@ def figures(log: dict[str, Any], runs: list[tuple[int, float, float]], seconds: 
         return [ended[number] - due[number] for number in numbers if outcomes[number] in what]
 
     results = took(RESULT)
-    in_time = {n for n, what in enumerate(outcomes) if what == RESULT and ended[n] - due[n] <= TIMEOUT}
+    in_time = {n for n, what in enumerate(outcomes) if what == RESULT and ended[n] - due[n] <= timeout}
     begin, end = log["start"] + RAMP, log["start"] + seconds
     counted = [run for run in runs if begin <= run[1] < end]
     made = [number for number in numbers if outcomes[number] != NOT_ISSUED]

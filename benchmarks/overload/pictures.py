@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.charts import Chart, Series
+from benchmarks.overload.deadlines import LOAD
 from benchmarks.overload.lineup import LINEUP
-from benchmarks.overload.terms import CAPACITY, TIMEOUT
+from benchmarks.overload.terms import CAPACITY, LONGEST, SHORTEST, TIMEOUT
 from benchmarks.roster import US
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.overload.cell import Cell
+    from benchmarks.overload.deadlines import MixedDeadlines
 
 _DEPTH_AT = 5.0
 _STEP = 1.0
@@ -67,3 +69,22 @@ def charts(folder: Path, cells: Sequence[Cell], seconds: float) -> dict[Path, Ch
             times, depth, note=terms,
         )  # fmt: skip
     return found
+
+
+def deadline_chart(folder: Path, found: Mapping[str, MixedDeadlines]) -> dict[Path, Chart]:
+    """Return the chart of callers with different timeouts, by the file that it is written to."""
+    series = []
+    for arrangement, colour in zip(found, ("#d1242f", "#57606a"), strict=True):
+        one, strong = found[arrangement], colour == "#d1242f"
+        series += [
+            Series(f"good, {arrangement}", [float(count) for count in one.good], strong=strong, colour=colour),
+            Series(f"wasted, {arrangement}", [float(count) for count in one.wasted], colour=colour),
+        ]
+    times = [float(second + 1) for second in range(len(series[0].y))]
+    note = f"{LOAD:g} times the capacity of {CAPACITY:g} calls/s, timeouts from {SHORTEST:g} to {LONGEST:g} s"
+    return {
+        folder / "deadlines.svg": Chart(
+            "Calls that cannot end in time: refused, or run for nothing", "seconds since the start",
+            "results and wasted runs per second", times, series, levels={"capacity": CAPACITY}, note=note,
+        )
+    }  # fmt: skip

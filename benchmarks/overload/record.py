@@ -9,10 +9,11 @@ from benchmarks.compare.machine import describe
 from benchmarks.environments import ROOT
 from benchmarks.overload import runs as runs_file
 from benchmarks.overload.lineup import LINEUP
-from benchmarks.overload.pictures import charts
+from benchmarks.overload.pictures import charts, deadline_chart
 from benchmarks.overload.runs import Run, all_cells, merged
 from benchmarks.overload.tables import (
     criticality_table,
+    deadlines_table,
     detail_table,
     errors_of,
     goodput_table,
@@ -53,8 +54,9 @@ def page(runs: Sequence[Run]) -> str:
     cells = all_cells(runs)
     beside = next((run.neighbours for run in runs if run.neighbours), {})
     shared = next((run.criticality for run in runs if run.criticality), {})
+    mixed = next((run.deadlines for run in runs if run.deadlines), {})
     parts = [_measured(run, alone=len(runs) == 1) for run in runs]
-    if found := targets(cells, shared):
+    if found := targets(cells, shared, mixed):
         parts += ["### Targets", targets_table(found)]
     if cells:
         parts += ["### Good results", goodput_table(cells)]
@@ -66,6 +68,8 @@ def page(runs: Sequence[Run]) -> str:
         parts += ["### Two services on one server", neighbours_table(beside)]
     if shared:
         parts += ["### Two classes of one service", criticality_table(shared)]
+    if mixed:
+        parts += ["### Callers with different timeouts", deadlines_table(mixed)]
     return "\n\n".join(parts)
 
 
@@ -89,7 +93,10 @@ def write(run: Run, *, file: Path = RESULTS, page_file: Path = PAGE) -> None:
         raise ValueError(f"{page_file} must contain the lines {_BEGIN} and {_END}")
     page_file.write_text(f"{before}{begin}\n\n{page(runs)}\n\n{end}{after}")
     shared = next((one.criticality for one in runs if one.criticality), {})
+    mixed = next((one.deadlines for one in runs if one.deadlines), {})
     cells = all_cells(runs)
-    runs_file.write(file, runs, targets(cells, shared))
+    runs_file.write(file, runs, targets(cells, shared, mixed))
     if run.cells:
         draw(charts(PICTURES, cells, max(one.terms["seconds"] for one in runs if one.cells)))
+    if run.deadlines:
+        draw(deadline_chart(PICTURES, run.deadlines))

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from benchmarks.overload.cell import Cell  # noqa: TC001 - pydantic reads the annotations
 from benchmarks.overload.criticality import Shared  # noqa: TC001 - pydantic reads the annotations
+from benchmarks.overload.deadlines import MixedDeadlines  # noqa: TC001 - pydantic reads the annotations
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.neighbours import Neighbours  # noqa: TC001 - pydantic reads the annotations
 
@@ -33,6 +34,7 @@ class Run:
         cells: one contender under one load each.
         neighbours: two services on one server, by arrangement.
         criticality: two classes of one service: the rounds, by arrangement.
+        deadlines: callers with different timeouts, by arrangement.
     """
 
     about: dict[str, str]
@@ -40,6 +42,7 @@ class Run:
     cells: list[Cell] = field(default_factory=list)
     neighbours: dict[str, Neighbours] = field(default_factory=dict)
     criticality: dict[str, list[Shared]] = field(default_factory=dict)
+    deadlines: dict[str, MixedDeadlines] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[str]:
@@ -52,7 +55,8 @@ class Run:
             titles.setdefault(", ".join(known), []).append(title)
         found = [f"{', '.join(named)} at {known} x" for known, named in titles.items()]
         found += ["two services on one server"] if self.neighbours else []
-        return found + (["two classes of one service"] if self.criticality else [])
+        found += ["two classes of one service"] if self.criticality else []
+        return found + (["callers with different timeouts"] if self.deadlines else [])
 
 
 _ADAPTER = TypeAdapter(list[Run])
@@ -73,6 +77,7 @@ def merged(earlier: Sequence[Run], run: Run) -> list[Run]:
             cells=[cell for cell in one.cells if (cell.contender, cell.load) not in measured],
             neighbours={} if run.neighbours else one.neighbours,
             criticality={} if run.criticality else one.criticality,
+            deadlines={} if run.deadlines else one.deadlines,
         )
         if left.parts:
             kept.append(left)

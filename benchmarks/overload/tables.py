@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from benchmarks.overload.cell import Cell
     from benchmarks.overload.criticality import Shared
+    from benchmarks.overload.deadlines import MixedDeadlines
     from benchmarks.overload.figures import Percentiles
     from benchmarks.overload.neighbours import Neighbours
     from benchmarks.overload.targets import Target
@@ -123,5 +124,22 @@ def neighbours_table(found: Mapping[str, Neighbours]) -> str:
     header = [
         "The calm service", "good/s", "not good/s", "time to result, ms", "offered to the other/s",
         "good of the other/s",
+    ]  # fmt: skip
+    return table(header, rows)
+
+
+def deadlines_table(found: Mapping[str, MixedDeadlines]) -> str:
+    """Render a service whose callers have different timeouts."""
+    rows = [
+        [
+            arrangement, _rate(one.figures.offered), _rate(one.figures.good), _rate(one.figures.refused),
+            _rate(one.figures.timed_out), f"{one.figures.wasted_share:.2%}",
+            _ms(one.figures.latency, "p50", "p95", "p99"), _ms(one.figures.refusal, "p50", "p99"),
+        ]
+        for arrangement, one in found.items()
+    ]  # fmt: skip
+    header = [
+        "Calls that cannot end in time are refused", "offered/s", "good/s", "refused/s", "timed out/s", "wasted runs",
+        "time to result, ms", "time to refusal, ms",
     ]  # fmt: skip
     return table(header, rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.overload.criticality import BATCH, INTERACTIVE, SLOWER, slower
+from benchmarks.overload.deadlines import LOAD, WASTED
 from benchmarks.overload.terms import BOUND
 
 if TYPE_CHECKING:
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
 
     from benchmarks.overload.cell import Cell
     from benchmarks.overload.criticality import Shared
+    from benchmarks.overload.deadlines import MixedDeadlines
 
 GOOD_SHARE = 0.95
 LATENCY = 1.2 * BOUND
 REFUSAL = 0.020
-WASTED = 0.01
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,38 @@ class Target:
     reached: bool
 
 
-def targets(cells: Iterable[Cell], shared: Mapping[str, Sequence[Shared]] | None = None) -> list[Target]:
+def targets(
+    cells: Iterable[Cell],
+    shared: Mapping[str, Sequence[Shared]] | None = None,
+    mixed: Mapping[str, MixedDeadlines] | None = None,
+) -> list[Target]:
     """Return each target with the worst figure over all loads that have one.
 
     Args:
         cells: the runs of all contenders.
         shared: the rounds in which two classes share a service.
+        mixed: the service whose callers have different timeouts.
     """
-    return [*_of_loads(cells), *_of_classes(shared or {})]
+    return [*_of_loads(cells), *_of_classes(shared or {}), *_of_deadlines(mixed or {})]
+
+
+def _of_deadlines(mixed: Mapping[str, MixedDeadlines]) -> list[Target]:
+    if not mixed:
+        return []
+    refused, run = (one.figures for one in mixed.values())
+    share, gained = refused.wasted_share, refused.good / run.good
+    return [
+        Target(
+            "wasted runs with timeouts of mixed length", f"below {WASTED:.0%}", f"{share:.2%}", LOAD, share < WASTED
+        ),
+        Target(
+            "good results then, against those without deadline admission",
+            "at least 1.00 x",
+            f"{gained:.2f} x",
+            LOAD,
+            gained >= 1.0,
+        ),
+    ]
 
 
 def _of_classes(shared: Mapping[str, Sequence[Shared]]) -> list[Target]:

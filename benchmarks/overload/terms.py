@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from time import monotonic
 from typing import Any
 
@@ -26,6 +27,9 @@ LOADS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Arrivals per second, as multiples of the capacity."""
 RAMP = 2.0
 """Seconds at the start that are not counted: queues fill, processes warm up."""
+
+SHORTEST, LONGEST = 0.05, 0.5
+"""Where callers have different deadlines: the shortest and the longest timeout, in seconds."""
 
 RUNS: list[tuple[int, float, float]] = []
 """Each run of :func:`work` in this process: the number of the call, its start and its end."""
@@ -53,6 +57,16 @@ async def shared(x: Any) -> Any:
     return x
 
 
+async def mixed(x: Any) -> Any:
+    """Do what :func:`work` does, for callers with different timeouts."""
+    return await work(x)
+
+
+def timeout_of(x: int) -> float:
+    """Return the timeout of a call by its number: as many short ones as long ones, on a logarithmic scale."""
+    return float(SHORTEST * (LONGEST / SHORTEST) ** Random(x).random())
+
+
 SERVICES = {
     function.__name__: Service(
         function, queue_size=QUEUE_SIZE, fetch_size=FETCH_SIZE, fetch_ahead=FETCH_AHEAD, timeout=TIMEOUT
@@ -65,5 +79,12 @@ SERVICES |= {
         classes={"interactive": QUEUE_SIZE, "batch": QUEUE_SIZE}, criticality=criticality,
     )
     for criticality in ("interactive", "batch")
+}  # fmt: skip
+SERVICES |= {
+    name: Service(
+        mixed, queue_size=QUEUE_SIZE, fetch_size=FETCH_SIZE, fetch_ahead=FETCH_AHEAD, timeouts=timeout_of,
+        deadline_admission=admission,
+    )
+    for name, admission in (("admission", True), ("no admission", False))
 }  # fmt: skip
 """The services by name; by the name of the class, the one that has classes."""

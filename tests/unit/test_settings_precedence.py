@@ -43,6 +43,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "queue_type": ("quorum", "classic", "quorum", "classic"),
     "run_timeout": (1.5, 2.5, 3.5, 4.5),
     "slow_call": (1.5, 2.5, 3.5, 4.5),
+    "deadline_admission": (True, False, True, False),
     "remote_traceback": ("none", "message", "user", "full"),
     "control": (True, False, True, False),
     "identify": (True, False, True, False),

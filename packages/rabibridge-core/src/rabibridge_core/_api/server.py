@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.access import Policy
-    from rabibridge_core._services.interface import LimitArguments
+    from rabibridge_core._services.limit_arguments import LimitArguments
     from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ServiceError
@@ -95,6 +95,7 @@ class RpcServer(RunningBase):
             queue_type=self.settings.queue_type,
             run_timeout=self.settings.run_timeout,
             slow_call=self.settings.slow_call,
+            deadline_admission=self.settings.deadline_admission,
             remote_traceback=self.settings.remote_traceback,
             control=self.settings.control,
             registry=before.registry if before is not None else None,  # the services stay when it connects anew
@@ -167,6 +168,7 @@ class RpcServer(RunningBase):
         fair: bool = False,
         allow: Collection[str] | None = None,
         slow_call: float | timedelta | None = None,
+        deadline_admission: bool | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -197,6 +199,7 @@ class RpcServer(RunningBase):
         fair: bool = False,
         allow: Collection[str] | None = None,
         slow_call: float | timedelta | None = None,
+        deadline_admission: bool | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -236,6 +239,7 @@ class RpcServer(RunningBase):
             fair: as in ``register_call``.
             allow: as in ``register_call``; ``None``: what its ``@register_call`` says.
             slow_call: as in ``register_call``.
+            deadline_admission: as in ``register_call``.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -248,7 +252,7 @@ class RpcServer(RunningBase):
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow, slow_call,
+            allow, slow_call, deadline_admission,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._client.admission import AdmissionLimiter
+from rabibridge_core._client.cancel_budget import CancelBudget
 from rabibridge_core._client.idempotency import IdempotencyKeys
 from rabibridge_core._client.ids import correlation_ids
 from rabibridge_core._client.refusals import RefusalHandler
@@ -23,6 +24,7 @@ from rabibridge_core.errors import (
     ConfigurationError,
     ConnectionLostError,
     ContentRejectedError,
+    DeadlineTooShortError,
     NoRouteError,
 )
 from rabibridge_core.transport import Reply
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["BroadcastEvents", "CallTable"]
 
 _log = get_logger(__name__)
-_CANCELS_PER_SECOND, _CANCELS_AT_ONCE = 200.0, 2000.0
-"""How many of the calls that time out are cancelled: each cancellation goes to every worker of its service, which must
-not become another overload."""
 _CONFIRMED = Reply(b"", None, None)
 """What ends a notification."""
 
@@ -114,8 +113,7 @@ class CallTable:
         self.ids = correlation_ids()
         """The ids of calls; drawn anew by :meth:`start`."""
         self._name = name
-        self._cancels_left = _CANCELS_AT_ONCE
-        self._cancels_counted_at = 0.0
+        self._cancels = CancelBudget()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> DeadlineWheel[bytes]:
         """Accept calls on this event loop from now on; return what arms their deadlines."""
@@ -149,7 +147,10 @@ class CallTable:
         if call.future.cancelled():
             if call.wants_reply:
                 self.cancel(call)
-        elif call.lost is not None:
+            return
+        if type(error) is DeadlineTooShortError:
+            error.timeout = call.timeout or 0.0
+        if call.lost is not None:
             if isinstance(error, CallError) and error.executed is False:
                 error.executed = None
             error.add_note(f"It was sent before, and may have run then: {call.lost}")
@@ -291,10 +292,5 @@ class CallTable:
         if not call.wants_reply:
             return
         # The broker and its worker drop it by themselves, if it reached them in time.
-        now = call.future.get_loop().time()
-        self._cancels_left += (now - self._cancels_counted_at) * _CANCELS_PER_SECOND
-        self._cancels_left = min(self._cancels_left, _CANCELS_AT_ONCE)
-        self._cancels_counted_at = now
-        if self._cancels_left >= 1.0:
-            self._cancels_left -= 1.0
+        if self._cancels.spend(call.future.get_loop().time()):
             self.cancel(call)

@@ -32,6 +32,7 @@ __all__ = [
     "KEY_LEARNED",
     "NAMES_USER",
     "RECEIVED",
+    "REFUSAL",
     "RESENT",
     "RESERVED_PREFIX",
     "TRACEPARENT",
@@ -69,6 +70,8 @@ IDEMPOTENT: Final = "rb-idempotent"
 """In a reply: ``True`` if the service may run a call twice."""
 ERROR_KIND: Final = "rb-error"
 """In a reply: why there is no result; one of the kinds in ``remote_errors``."""
+REFUSAL: Final = "rb-refusal"
+"""In a reply of the kind ``request``: why the worker has not run the call, which it could read: ``deadline``."""
 ERROR_TYPE: Final = "rb-error-type"
 """In a reply: the qualified name of the exception that was raised."""
 ERROR_TYPES: Final = "rb-error-types"

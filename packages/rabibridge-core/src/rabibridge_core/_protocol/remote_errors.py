@@ -12,6 +12,7 @@ from rabibridge_core._protocol.headers import (
     ERROR_TYPE,
     ERROR_TYPES,
     EXIT_CODE,
+    REFUSAL,
 )
 from rabibridge_core._protocol.service_errors import as_declared
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable, told, traceback_of
@@ -19,6 +20,7 @@ from rabibridge_core._reporting.user_frames import is_of_user
 from rabibridge_core.errors import (
     AccessDeniedError,
     ConnectionLostError,
+    DeadlineTooShortError,
     InvalidArgumentsError,
     KeyUnknownError,
     RabiBridgeError,
@@ -39,6 +41,7 @@ __all__ = [
     "ACCESS_DENIED",
     "CRASHED",
     "DEAD",
+    "DEADLINE_TOO_SHORT",
     "EXECUTION",
     "INVALID_ARGUMENTS",
     "MALFORMED_REPLY",
@@ -83,6 +86,10 @@ STREAM_STOPPED: Final = "stopped"
 MALFORMED_REPLY: Final = "reply"
 """The reply is not of a form that RabiBridge knows. Never sent: the client finds it."""
 
+DEADLINE_TOO_SHORT: Final = "deadline"
+"""The function cannot return in the time that the call has left; it did not run. It is sent as ``request``, which peers
+of older versions know, with this in a header of its own."""
+
 REFUSALS: Final[dict[str, tuple[type[SignatureError], bool | None]]] = {
     "signature": (SignatureError, False),
     "key": (KeyUnknownError, False),
@@ -104,7 +111,9 @@ _CLASSES: dict[str, type[RemoteExecutionError]] = {
     CRASHED: WorkerCrashedError,
     OVERRAN: RunTimeoutError,
 }
-_IN_WORKER = (REQUEST_REJECTED, ACCESS_DENIED, CRASHED, OVERRAN, *REFUSALS)
+_ADMISSION = (DEADLINE_TOO_SHORT,)
+"""Why a worker does not run calls that it could run."""
+_IN_WORKER = (REQUEST_REJECTED, ACCESS_DENIED, CRASHED, OVERRAN, *_ADMISSION, *REFUSALS)
 """What was raised in the worker itself is reported without a traceback."""
 _OWN = (*_IN_WORKER, DEAD, REDELIVERED, STREAM_STOPPED)
 """Of these kinds, the text of an error of RabiBridge is its own: it says nothing of what a handler does."""
@@ -144,8 +153,10 @@ def failure_headers(kind: str, names: Sequence[str], message: str) -> dict[str, 
         names: the names of the exception's class and of its base classes.
         message: its message.
     """
+    refusal = {REFUSAL: kind} if kind in _ADMISSION else {}
     return {
-        ERROR_KIND: kind,
+        ERROR_KIND: REQUEST_REJECTED if refusal else kind,
+        **refusal,
         ERROR_TYPE: _short(names[0]),
         ERROR_TYPES: ",".join(_fitting(names)),
         ERROR_MESSAGE: _short(message),
@@ -202,7 +213,7 @@ def _is_engine_frame(tb: TracebackType) -> bool:
 
 def decode_error(
     result: Any, headers: Headers, func_name: str, correlation_id: str
-) -> RemoteExecutionError | AccessDeniedError | ConnectionLostError | SignatureError:
+) -> RemoteExecutionError | AccessDeniedError | DeadlineTooShortError | ConnectionLostError | SignatureError:
     """Return the error that a failure reply reports. Peers may omit the headers."""
     kind = _text(headers, ERROR_KIND)
     if kind in REFUSALS:
@@ -220,6 +231,12 @@ def decode_error(
     if kind == ACCESS_DENIED:
         denial = told(_text(headers, ERROR_MESSAGE)) or f"{func_name!r} is not for this caller"
         return AccessDeniedError(denial, func_name=func_name, correlation_id=correlation_id)
+    if kind == REQUEST_REJECTED and _text(headers, REFUSAL) == DEADLINE_TOO_SHORT:
+        why = told(_text(headers, ERROR_MESSAGE))
+        return DeadlineTooShortError(
+            f"call of {func_name!r} refused by a worker: {why}",
+            func_name=func_name, correlation_id=correlation_id, executed=False,
+        )  # fmt: skip
     text = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
     remote_traceback = printable(text, lines=True)
     error_type, message = _text(headers, ERROR_TYPE), _text(headers, ERROR_MESSAGE)

@@ -5,9 +5,10 @@ All but ``ProviderFailedError`` never leave the worker.
 
 from __future__ import annotations
 
-from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 __all__ = [
+    "AdmissionRefusedError",
     "ArgumentsRefusedError",
     "InterruptedStartError",
     "NotStartedError",
@@ -16,7 +17,22 @@ __all__ = [
     "UnsendableItemError",
     "cause_of",
     "key_refused",
+    "not_run_again",
+    "stopped_early",
 ]
+
+
+class AdmissionRefusedError(Exception):
+    """A call that could run does not, and its handler was not called. ``__cause__`` is the error for its caller.
+
+    Attributes:
+        kind: why, as replies say it.
+    """
+
+    def __init__(self, kind: str) -> None:
+        """Store why."""
+        super().__init__(kind)
+        self.kind = kind
 
 
 class ArgumentsRefusedError(Exception):
@@ -56,3 +72,22 @@ def key_refused(service: str) -> ArgumentsRefusedError:
         "without idempotent=True and without idempotency_key"
     )
     return error
+
+
+def not_run_again(service: str) -> ConnectionLostError:
+    """Return the error of a redelivered call of an at-most-once service."""
+    return ConnectionLostError(
+        f"the worker that received this call of {service!r} is gone; the call may have run, and is not run again, "
+        "because the service is at-most-once"
+    )
+
+
+def stopped_early(service: str, *, begun: bool) -> ConnectionLostError:
+    """Return the error of a call that an at-most-once service has not done when its worker stops."""
+    if begun:
+        return ConnectionLostError(
+            f"the worker stopped before this call of {service!r} was done; it may have run in part, and is not run "
+            "again, because the service is at-most-once"
+        )
+    # Another worker could not tell: to it, every redelivered request may have been begun.
+    return ConnectionLostError(f"the worker stopped before it began this call of {service!r}: it did not run")

@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasuredStatistics"]
 
+REFUSALS = ("deadline",)
+"""Why calls are refused that could have run."""
 OUTCOMES = ("succeeded", "failed", "declared", "refused", "expired", "cancelled", "requeued", "dead")
 
 
-def _counted(index: int) -> property:
+def _counted(index: int, cells: str = "_counts", base: str = "_base") -> property:
     """Return an attribute whose value is in a cell. The cells may hold what a service of before has counted."""
 
     def get(self: MeasuredStatistics) -> int:
-        return int(self._counts[index]) - self._base[index]
+        return int(getattr(self, cells)[index]) - int(getattr(self, base)[index])
 
     def put(self: MeasuredStatistics, value: int) -> None:
-        self._counts[index] = value + self._base[index]
+        getattr(self, cells)[index] = value + getattr(self, base)[index]
 
     return property(get, put)
 
@@ -41,9 +43,20 @@ def _counted(index: int) -> property:
 class MeasuredStatistics(ServiceStatistics):
     """The statistics of one service, in the cells of a :class:`~rabibridge_core._observability.metrics.Metrics`."""
 
-    __slots__ = ("_base", "_buckets_base", "_counts", "_exemplars", "_metrics", "_redelivered", "_seconds")
+    __slots__ = (
+        "_base",
+        "_buckets_base",
+        "_counts",
+        "_exemplars",
+        "_metrics",
+        "_redelivered",
+        "_refusals",
+        "_refusals_base",
+        "_seconds",
+    )
 
     succeeded, failed, declared, refused, expired, cancelled, requeued, dead = map(_counted, range(len(OUTCOMES)))
+    refused_late = _counted(0, "_refusals", "_refusals_base")
 
     def __init__(self, service: str, metrics: Metrics, owner: int) -> None:
         """Count for ``service``; must be made in the thread of the event loop.
@@ -58,9 +71,12 @@ class MeasuredStatistics(ServiceStatistics):
         times = store.cells(Block("histogram", "server_call_duration", labels), BUCKETS + 1, owner=owner)
         self._metrics = metrics
         self._counts = self._base = [0] * len(OUTCOMES)
+        self._refusals = self._refusals_base = [0] * len(REFUSALS)
         self._seconds = [0.0]
         super().__init__()
         self._counts, self._base = counts, counts.tolist()
+        refusals = store.cells(Block("counter", "server_admission_refusals", labels, "reason", REFUSALS), owner=owner)
+        self._refusals, self._refusals_base = refusals.whole, refusals.whole.tolist()
         self.buckets = times.whole[:BUCKETS]
         self._buckets_base = Latency({i: count for i, count in enumerate(self.buckets) if count}, times.real[BUCKETS])
         self._seconds = times.real[BUCKETS:]

@@ -10,18 +10,17 @@ from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
-from rabibridge_core._protocol.payloads import StoredReply, read_idempotency_key
+from rabibridge_core._protocol.payloads import read_idempotency_key
 from rabibridge_core._server.access import gate_of
+from rabibridge_core._server.admission import check_time_left, run_times_of
 from rabibridge_core._server.caller_clocks import UnprovenTime
-from rabibridge_core._server.deduplication import DeduplicationCache, SharedExecution, digest_of
-from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError, key_refused
+from rabibridge_core._server.exceptions import AdmissionRefusedError, ArgumentsRefusedError, TooLateError, key_refused
 from rabibridge_core._server.executors import is_signature_error
-from rabibridge_core._server.following import follow
 from rabibridge_core._server.forwarding import repeat_reply
 from rabibridge_core._server.observed import tell_begun, tell_dropped, tell_ended, tell_running
+from rabibridge_core._server.repeated_calls import RepeatedCalls
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
-from rabibridge_core._server.streaming import has_key_of_its_own
 from rabibridge_core._server.ways import executor_of, ways_of
 from rabibridge_core.plugins.observing import skips_request
 
@@ -30,7 +29,9 @@ if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest, ProcessorOwner
     from rabibridge_core._server.caller_clocks import CallerClocks
     from rabibridge_core._server.cancelled_calls import CancelledCalls
+    from rabibridge_core._server.deduplication import DeduplicationCache
     from rabibridge_core._server.process_scope import ProcessScope
+    from rabibridge_core._server.run_times import RunTimes
     from rabibridge_core._server.ways import Executor
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import RunTimeoutError
@@ -86,8 +87,9 @@ class RequestProcessor:
         self.statistics = ServiceStatistics()
         self.statistics.use(schema)
         self._at_most_once, self._process = schema.delivery == "at-most-once", process
-        self._deduplication, self._cancelled_calls = deduplication, cancelled_calls
-        self._clocks, self._codec = clocks, codec
+        self._repeated = RepeatedCalls(deduplication, streams=self.sessions is not None)
+        self._clocks, self._codec, self._cancelled_calls = clocks, codec, cancelled_calls
+        self._run_times = run_times_of(schema, monotonic())
         self._gate, self._executor = gate_of(schema), self._executor_of(schema)
         self._prepared: Executor | None = None
         self._retired: list[Executor] = []
@@ -105,6 +107,7 @@ class RequestProcessor:
         old, self._executor = self._executor, self._prepared or self._executor_of(schema)
         self._prepared = None
         self.schema, self._gate = schema, gate_of(schema)
+        self._run_times = run_times_of(schema, monotonic())  # another function, another time
         self.settler.use(schema)
         self.statistics.use(schema)
         old.close(drop_waiting=False)
@@ -194,10 +197,17 @@ class RequestProcessor:
     def _overran(self, active: ActiveRequest, error: RunTimeoutError) -> None:
         """Tell the caller of a call that it ran for too long, and stop it; a function in a thread runs on."""
         self.settler.settle_overrun(active, error)
-        if (execution := active.execution) is not None:
-            active.execution = None
-            self._deduplication.end(execution)
+        self._repeated.end(active)
         self.owner.stop_request(active, "overran")
+
+    def _check_time_left(self, active: ActiveRequest, times: RunTimes, now: float) -> None:
+        """See :func:`check_time_left`. No request with its idempotency key gets the refusal of this one."""
+        assert active.ends_at is not None
+        try:
+            check_time_left(active, times, active.ends_at - now, now)
+        except AdmissionRefusedError:
+            self._repeated.end(active)
+            raise
 
     async def process(self, active: ActiveRequest) -> None:
         """Run the handler and settle the request."""
@@ -205,6 +215,7 @@ class RequestProcessor:
         request, observer = active.request, self._observer
         ran: bool | None = False
         error: BaseException | None = None
+        started = 0.0
         try:
             if observer is not None and (skips_request(observer, request) or not tell_begun(observer, active)):
                 observer = None
@@ -239,11 +250,15 @@ class RequestProcessor:
                 request.accept()
                 active.accepted = True
             elif (key := request.headers.get(IDEMPOTENCY_KEY)) is not None:
-                reply = await self._reply_of_another(active, read_idempotency_key(key))
+                reply = await self._repeated.reply_of_another(active, read_idempotency_key(key), self.owner)
                 if reply is not None:
                     error = repeat_reply(self._codec, request, reply, self.schema.name)
                     ran = None
                     return
+            if (times := self._run_times) is not None:
+                started = monotonic()
+                if active.ends_at is not None and active.ends_at - started < times.least:
+                    self._check_time_left(active, times, started)
             ran = True
             if observer is not None:
                 tell_running(active)
@@ -257,20 +272,23 @@ class RequestProcessor:
                 result = await coroutine
             else:
                 result = await self._executor.run(args, kwargs, active)
+            if times is not None and active.stop_reason is None:
+                times.ended(monotonic() - started)
             error = self.settler.settle_result(active, result)
         except BaseException as raised:
             # Not isinstance(), which asks the exception for its class.
             if issubclass(type(raised), GeneratorExit) and self._loop.is_closed():
                 raise  # not raised by the handler: the task is destroyed together with its loop
             error = raised
+            if started and active.stop_reason == "expired" and times is not None:
+                times.cut(monotonic() - started)
             self.settler.settle_error(active, raised, ran=ran is True, shutting_down=self.owner.shutting_down)
         finally:
             active.over = True
             if (slot := active.deadline_slot) is not None:
                 self._deadlines.discard(active, slot)
-            if (execution := active.execution) is not None:
-                self._deduplication.end(execution)
-                active.execution = None
+            if active.execution is not None:
+                self._repeated.end(active)
             self.active.discard(active)
             outcome = self.statistics.ended_call(active, error, ran)
             if self.notifies_owner:
@@ -279,15 +297,3 @@ class RequestProcessor:
                 tell_ended(active, outcome, error)
             # This breaks two reference cycles: exception and frame; task, context and active request.
             error = active.task = active.thread_future = None
-
-    async def _reply_of_another(self, active: ActiveRequest, key: str) -> StoredReply | None:
-        """Return the reply to another request with this key; ``None``: the handler must run."""
-        if self.sessions is not None and not has_key_of_its_own(active.request):
-            return None
-        user, digest = active.request.user, digest_of(active.request)
-        while (found := self._deduplication.find(user, key, digest)) is not None:
-            reply = await follow(active, found, self.owner) if isinstance(found, SharedExecution) else found
-            if reply is not None:
-                return reply
-        active.execution = self._deduplication.begin(user, key, digest, active)
-        return None

@@ -50,6 +50,7 @@ class RunningServices:
         queue_type: QueueType,
         run_timeout: float | None = None,
         slow_call: float | None = None,
+        deadline_admission: bool = True,
         remote_traceback: RemoteTraceback = "full",
         name: str = "",
         registry: Registry | None = None,
@@ -66,6 +67,7 @@ class RunningServices:
             queue_type: the queue type of services that do not choose one.
             run_timeout: how long calls may run, in seconds, of services that do not say it; ``None``: no limit.
             slow_call: after how many seconds stacks are logged, of services that do not say it; ``None``: never.
+            deadline_admission: whether services that do not say it refuse calls that cannot end in their time.
             remote_traceback: what callers are told of exceptions by services that do not say it.
             name: the name of this worker.
             registry: services that are registered already; ``None``: none.
@@ -79,15 +81,13 @@ class RunningServices:
         """Whether a service that is added starts at once."""
         self.lock = asyncio.Lock()
         """Held while services change."""
-        self._transport = transport
-        self._codec = codec
-        self._hooks = hooks
+        self._transport, self._codec, self._hooks = transport, codec, hooks
         self._process = ProcessScope() if process is None else process
         self.drain_timeout = drain_timeout
-        self._name = name
-        self._policy = policy
+        self._name, self._policy = name, policy
         self._queue_type: QueueType = queue_type
         self._run_timeout = run_timeout
+        self._deadline_admission = deadline_admission
         self._slow_calls = SlowCalls(slow_call, self.all_runners)
         self._remote_traceback: RemoteTraceback = remote_traceback
         self._clocks = CallerClocks()
@@ -95,8 +95,7 @@ class RunningServices:
         self._statistics: dict[str, ServiceStatistics] = {}
         self._metrics = installed_metrics()
         self._metrics_owner = 0 if self._metrics is None else self._metrics.new_owner(self)
-        self._changes = TaskSet()
-        self._stops = TaskSet()
+        self._changes, self._stops = TaskSet(), TaskSet()
         self._stopping: set[ServiceRunner] = set()
         """Services that finish their active requests: all of them, or those that a change has dropped."""
         self._aborted = False
@@ -115,6 +114,7 @@ class RunningServices:
             queue_type=schema.queue_type or self._queue_type,
             slow_call=self._slow_calls.default if schema.slow_call is None else schema.slow_call,
             run_timeout=self._run_timeout if schema.run_timeout is None else schema.run_timeout,
+            deadline_admission=self._deadline_admission if (own := schema.deadline_admission) is None else own,
             remote_traceback=schema.remote_traceback or self._remote_traceback,
             injections=injections,
             policy=self._policy,

@@ -55,6 +55,7 @@ class Server:
         queue_type: QueueType = "classic",
         run_timeout: float | None = None,
         slow_call: float | None = None,
+        deadline_admission: bool = True,
         remote_traceback: RemoteTraceback = "full",
         registry: Registry | None = None,
         process: ProcessScope | None = None,
@@ -72,6 +73,7 @@ class Server:
             queue_type: the queue type of services that do not choose one.
             run_timeout: how long their calls may run, in seconds; ``None``: no limit.
             slow_call: after how many seconds the stacks of their calls are logged; ``None``: never.
+            deadline_admission: whether they refuse calls that cannot end in their time.
             remote_traceback: what their callers are told of exceptions.
             registry: services that are registered already; ``None``: none.
             process: the lifespan, and what overrides providers; ``None``: neither.
@@ -83,7 +85,8 @@ class Server:
         self.services = ServiceSet(
             transport, codec, hooks,
             drain_timeout=drain_timeout, queue_type=queue_type, run_timeout=run_timeout, slow_call=slow_call,
-            remote_traceback=remote_traceback, name=name, registry=registry, process=self.process, policy=policy,
+            deadline_admission=deadline_admission, remote_traceback=remote_traceback, name=name, registry=registry,
+            process=self.process, policy=policy,
         )  # fmt: skip
         warn_on_stderr()
         self._responder: ControlResponder | None = None
@@ -231,10 +234,8 @@ class Server:
                 async with self.process:
                     await self._run()
         except InterruptedStartError:
-            _log.info(
-                "%s was stopped before it had started", self.name,
-                extra=log_fields("server.stopped_early", instance=self.name),
-            )  # fmt: skip
+            extra = log_fields("server.stopped_early", instance=self.name)
+            _log.info("%s was stopped before it had started", self.name, extra=extra)
         finally:
             self._running = False
             self._started.clear()

@@ -26,13 +26,20 @@ from rabibridge_core._protocol.remote_errors import (
 )
 from rabibridge_core._protocol.service_errors import without_fields
 from rabibridge_core._reporting.error_text import class_names, message_of, printable
-from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError, cause_of
+from rabibridge_core._server.exceptions import (
+    AdmissionRefusedError,
+    ArgumentsRefusedError,
+    NotStartedError,
+    TooLateError,
+    cause_of,
+    not_run_again,
+    stopped_early,
+)
 from rabibridge_core._server.failure_log import FailureLog
 from rabibridge_core._server.upload_arguments import no_stream
 from rabibridge_core.errors import (
     AccessDeniedError,
     CallError,
-    ConnectionLostError,
     ContentRejectedError,
     RemoteExecutionError,
     ServiceError,
@@ -46,7 +53,7 @@ if TYPE_CHECKING:
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._server.active_request import ActiveRequest, StopReason
     from rabibridge_core._services.schema import ServiceSchema
-    from rabibridge_core.errors import RunTimeoutError
+    from rabibridge_core.errors import ConnectionLostError, RunTimeoutError
     from rabibridge_core.transport import Headers, IncomingRequest
 
 __all__ = ["RequestSettler"]
@@ -55,7 +62,6 @@ _CANCELLED_INSIDE = (
     "the function was cancelled from inside: by its own code or by a library that it uses, not by its caller, its "
     "deadline or this worker"
 )
-
 _UNSENT = "the worker could not send the answer to this call"
 
 
@@ -72,8 +78,7 @@ class RequestSettler:
 
     def __init__(self, schema: ServiceSchema, codec: Codec) -> None:
         """Settle requests of ``schema``; ``codec`` encodes the replies."""
-        self._codec = codec
-        self._name = schema.name
+        self._codec, self._name = codec, schema.name
         self._at_most_once = schema.delivery == "at-most-once"
         self.failures = FailureLog(schema.name)
         self._added: Headers | None = None
@@ -149,6 +154,8 @@ class RequestSettler:
         elif cls is AccessDeniedError and not ran:
             self._settle_failure(active, error, ACCESS_DENIED)
             self.failures.denied(error, active)
+        elif cls is AdmissionRefusedError:
+            self._settle_failure(active, cause_of(error), error.kind)  # type: ignore[attr-defined]
         elif cls is NotStartedError or not ran:
             self._settle_failure(active, cause_of(error), REQUEST_REJECTED)
             self.failures.not_started(cause_of(error), active)
@@ -218,13 +225,7 @@ class RequestSettler:
     def _end_at_most_once(self, active: ActiveRequest) -> None:
         """Settle a request of an at-most-once service that is being stopped: no other worker may run it."""
         request, kind = active.request, REDELIVERED if active.accepted else REQUEST_REJECTED
-        error = ConnectionLostError(
-            f"the worker stopped before this call of {self._name!r} was done; it may have run in part, and is not "
-            "run again, because the service is at-most-once"
-            if active.accepted
-            # Another worker could not tell: to it, every redelivered request may have been begun.
-            else f"the worker stopped before it began this call of {self._name!r}: it did not run"
-        )
+        error = stopped_early(self._name, begun=active.accepted)
         if request.wants_reply:
             request.reply(self._error_reply(request, error, kind))
         elif active.accepted:
@@ -234,10 +235,7 @@ class RequestSettler:
 
     def refuse_redelivered(self, request: IncomingRequest) -> ConnectionLostError:
         """Settle a redelivered request of an at-most-once service, and return its error."""
-        error = ConnectionLostError(
-            f"the worker that received this call of {self._name!r} is gone; the call may have run, and is not run "
-            "again, because the service is at-most-once"
-        )
+        error = not_run_again(self._name)
         try:
             if request.wants_reply:
                 request.reply(self._error_reply(request, error, REDELIVERED))

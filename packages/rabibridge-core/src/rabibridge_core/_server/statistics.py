@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.remote_errors import remote_traceback
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable
-from rabibridge_core._server.exceptions import ArgumentsRefusedError, NotStartedError, TooLateError
+from rabibridge_core._server.exceptions import (
+    AdmissionRefusedError,
+    ArgumentsRefusedError,
+    NotStartedError,
+    TooLateError,
+)
 from rabibridge_core.errors import CallError, ConnectionLostError, RemoteExecutionError, ServiceError
 from rabibridge_core.introspection.calls import CallCounts, FailureRecord
 from rabibridge_core.introspection.latency import BUCKETS, OFFSET, SHORTEST, Latency
@@ -55,6 +60,7 @@ class ServiceStatistics:
         "in_child",
         "raises",
         "refused",
+        "refused_late",
         "requeued",
         "seconds",
         "succeeded",
@@ -66,7 +72,7 @@ class ServiceStatistics:
         self.buckets = [0] * BUCKETS
         self.seconds = 0.0
         self.succeeded = self.failed = self.declared = self.refused = 0
-        self.expired = self.cancelled = self.requeued = self.dead = 0
+        self.expired = self.cancelled = self.requeued = self.dead = self.refused_late = 0
         self.raises: tuple[type[ServiceError], ...] = ()
         """The errors that the service declares."""
         self.in_child = False
@@ -120,6 +126,8 @@ class ServiceStatistics:
             return "dead"
         if ran is False or cls is ArgumentsRefusedError or cls is NotStartedError or self._reports_refusal(error, ran):
             self.refused += 1
+            if cls is AdmissionRefusedError:
+                self.refused_late += 1
             if ran is not None:
                 self.record("refused", error if error.__cause__ is None else error.__cause__)
             return "refused"
@@ -203,7 +211,7 @@ class ServiceStatistics:
         """How many calls have ended, and how."""
         return CallCounts(
             self.succeeded, self.failed, self.declared, self.refused,
-            self.expired, self.cancelled, self.requeued, self.dead, broadcasts,
+            self.expired, self.cancelled, self.requeued, self.dead, broadcasts, self.refused_late,
         )  # fmt: skip
 
     def latency(self) -> Latency:

@@ -9,28 +9,24 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_origin, overload
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin, overload
 
 from rabibridge_core._codec.annotations import announces_items, result_adapter
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core._services.callables import is_generator, place_of, runs_on_loop
-from rabibridge_core._services.limits import HandlerPlace, ServiceLimits
+from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.marks import marked_services
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-    from datetime import timedelta
+    from collections.abc import Callable, Iterator
     from typing import Unpack
 
     from rabibridge_core._codec.annotations import ResultAdapter
     from rabibridge_core._protocol.naming import FunctionKind
-    from rabibridge_core._protocol.remote_errors import RemoteTraceback
-    from rabibridge_core.errors import ServiceError
-    from rabibridge_core.transport import Delivery, QueueType
+    from rabibridge_core._services.limit_arguments import LimitArguments
 
 __all__ = [
-    "LimitArguments",
     "ServiceInterface",
     "ServiceMethod",
     "declared_interface",
@@ -43,30 +39,6 @@ ClassT = TypeVar("ClassT", bound="Callable[..., Any]")
 
 _ATTRIBUTE = "_abc_rabibridge_service"
 """Where a class keeps its interface. Python 3.11 takes any other name for a member of a protocol."""
-
-
-class LimitArguments(TypedDict, total=False):
-    """The limits among the keyword arguments of ``@register_call``, which describes them."""
-
-    queue_size: int | None
-    fetch_size: int | None
-    timeout: float | timedelta | None
-    validate: bool
-    re_register: bool
-    delivery: Delivery | None
-    idempotent: bool
-    redelivery_limit: int | None
-    queue_type: QueueType | None
-    fetch_ahead: int | None
-    raises: tuple[type[ServiceError], ...]
-    classes: Mapping[str, int | None] | None
-    executor: HandlerPlace | None
-    max_calls_per_child: int | None
-    run_timeout: float | timedelta | None
-    remote_traceback: RemoteTraceback | None
-    fair: bool
-    allow: Collection[str] | None
-    slow_call: float | timedelta | None
 
 
 @overload

@@ -71,6 +71,7 @@ class ServiceLimits:
     fair: bool = False
     allow: Collection[str] | None = None
     slow_call: float | timedelta | None = None
+    deadline_admission: bool | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -103,6 +104,7 @@ class ServiceLimits:
             self.fair or defaults.fair,
             defaults.allow if self.allow is None else self.allow,
             defaults.slow_call if self.slow_call is None else self.slow_call,
+            defaults.deadline_admission if self.deadline_admission is None else self.deadline_admission,
         )
 
     def check(self, name: str) -> None:
@@ -113,6 +115,8 @@ class ServiceLimits:
         """
         for what in ("validate", "re_register", "idempotent", "resumable", "fair"):
             _check_bool(name, what, getattr(self, what))
+        if self.deadline_admission is not None:
+            _check_bool(name, "deadline_admission", self.deadline_admission)
         _check_int(name, "queue_size", self.queue_size, 0, _QUEUE_SIZE_MAX)
         _check_int(name, "fetch_size", self.fetch_size, 1, FETCH_SIZE_MAX)
         _check_seconds(name, "timeout", self.timeout)

@@ -48,6 +48,7 @@ def register_call(
     fair: bool = False,
     allow: Collection[str] | None = None,
     slow_call: float | timedelta | None = None,
+    deadline_admission: bool | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -72,6 +73,7 @@ def register_call(
     fair: bool = False,
     allow: Collection[str] | None = None,
     slow_call: float | timedelta | None = None,
+    deadline_admission: bool | None = None,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -173,6 +175,9 @@ def register_call(
             call: where its coroutine, its tasks and its threads are; see docs/stuck.md. It stops nothing, and counts
             from the arrival of the call at this worker. ``None`` (the default): what the setting ``slow_call`` says,
             which is never.
+        deadline_admission: refuse a call at once, with DeadlineTooShortError, if no recent run of the function on this
+            worker was as short as the time that the call has left: it would run for nothing. See docs/overload.md.
+            ``None`` (the default): what the setting ``deadline_admission`` says, which is ``True``.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, something without a name), or cannot be
@@ -184,7 +189,7 @@ def register_call(
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
         fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-        allow, slow_call,
+        allow, slow_call, deadline_admission,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

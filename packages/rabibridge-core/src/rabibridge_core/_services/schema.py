@@ -73,6 +73,7 @@ class ServiceSchema:
         fair: whether the places are shared among callers.
         allow: the users of the broker that may call it; ``None``: everybody.
         slow_call: after how many seconds the stack of a call is logged; ``None``: the server's setting.
+        deadline_admission: whether calls that cannot end in their time are refused; ``None``: the server's setting.
         policy: what decides which calls are admitted, besides; ``None``: nothing, or the service was not added yet.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
@@ -103,6 +104,7 @@ class ServiceSchema:
     fair: bool = False
     allow: tuple[str, ...] | None = None
     slow_call: float | None = None
+    deadline_admission: bool | None = None
 
     policy: Policy | None = field(default=None, compare=False, repr=False)
     injections: Injections | None = field(default=None, compare=False, repr=False)
@@ -158,6 +160,7 @@ class ServiceSchema:
             fair=limits.fair,
             allow=None if limits.allow is None else tuple(limits.allow),
             slow_call=as_seconds(limits.slow_call),
+            deadline_admission=limits.deadline_admission,
         )
 
     def with_limits(

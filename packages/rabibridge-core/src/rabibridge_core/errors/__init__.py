@@ -18,6 +18,7 @@
        ├─ CircuitOpenError                the caller's circuit breaker is open; not sent
        ├─ AccessDeniedError (PermissionError)
        ├─ CallTimeoutError (TimeoutError)
+       │  └─ DeadlineTooShortError        a worker did not run it, as it could not end in time
        ├─ StreamError                     a stream or an upload ended before its end
        └─ RemoteExecutionError
           ├─ InvalidArgumentsError
@@ -32,6 +33,7 @@ class that was raised there. A :class:`ServiceError` is found by its code, among
 from __future__ import annotations
 
 from rabibridge_core.errors._circuits import CircuitOpenError
+from rabibridge_core.errors._admission import DeadlineTooShortError
 from rabibridge_core.errors._declared import ServiceError
 from rabibridge_core.errors._signatures import KeyUnknownError, ReplayMemoryFullError, SignatureError
 from rabibridge_core.errors._tree import (
@@ -62,6 +64,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionLostError",
     "ContentRejectedError",
+    "DeadlineTooShortError",
     "InvalidArgumentsError",
     "KeyUnknownError",
     "NoRouteError",

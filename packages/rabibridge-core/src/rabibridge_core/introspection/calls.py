@@ -25,13 +25,14 @@ class CallCounts:
         succeeded: the function returned, and its result was sent; or the answer to a repeated call was sent again.
         failed: the function raised, its result could not be sent, or its child process died.
         declared: the function raised an error that its registration lists in ``raises``: a result of another kind.
-        refused: the call did not run: arguments that do not fit, a body that cannot be read, or a function that could
-            not be started.
+        refused: the call did not run: arguments that do not fit, a body that cannot be read, a function that could
+            not be started, or a call that would have run for nothing.
         expired: the time of the call was over before it was done.
         cancelled: its caller cancelled it, or was gone.
         requeued: it was given back to the queue, by a worker that stopped or lost its connection.
         dead: it was dead-lettered, or was redelivered to an at-most-once service.
         broadcasts: broadcasts that were run; they are counted nowhere else.
+        refused_late: of those that were refused, how many could not have ended in the time that they had left.
     """
 
     succeeded: int = 0
@@ -43,6 +44,7 @@ class CallCounts:
     requeued: int = 0
     dead: int = 0
     broadcasts: int = 0
+    refused_late: int = 0
 
     @property
     def calls(self) -> int:
@@ -84,7 +86,7 @@ class CallCounts:
 
 
 _NAMES = tuple(field.name for field in fields(CallCounts))
-_CALLS = tuple(name for name in _NAMES if name != "broadcasts")
+_CALLS = tuple(name for name in _NAMES if name not in ("broadcasts", "refused_late"))
 
 
 @dataclass(frozen=True, slots=True)

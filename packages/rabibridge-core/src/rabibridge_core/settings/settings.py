@@ -109,6 +109,12 @@ class Settings(ObservabilitySettings):
         meaning="after how long the stack of a call that still runs is logged, for services that do not say it by "
         "`slow_call=`; see [stuck handlers](stuck.md#slow-calls)",
     )
+    deadline_admission: bool = boolean_setting(
+        default=True,
+        meaning="whether workers refuse calls that cannot end in the time that they have left, instead of running them "
+        "for nothing, for services that do not say it by `deadline_admission=`; see "
+        "[overload](overload.md#calls-that-cannot-end-in-time)",
+    )
     remote_traceback: Literal["full", "user", "message", "none"] = choice_setting(
         "full",
         "user",

@@ -54,6 +54,7 @@ STATUSES: dict[type[errors.RabiBridgeError], Answer] = {
     errors.NoRouteError: Answer(502, "no_route", "Nobody offers the service that this request needs."),
     errors.AccessDeniedError: Answer(403, "access_denied", "This is not allowed."),
     errors.CallTimeoutError: Answer(504, "timeout", "The service did not answer in time."),
+    errors.DeadlineTooShortError: Answer(504, "too_late", "There was too little time left. Nothing was done."),
     errors.StreamError: Answer(502, "stream_broken", "The stream broke off before its end."),
     errors.RemoteExecutionError: Answer(500, "failed", _FAILED),
     errors.InvalidArgumentsError: Answer(422, "invalid_arguments", "The arguments are not what the service takes."),

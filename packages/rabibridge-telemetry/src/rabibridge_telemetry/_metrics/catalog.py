@@ -56,6 +56,11 @@ _FAMILIES = (
         "Calls that have arrived again, because the worker that had them before has died or lost its connection.",
         ("service",),
     ),
+    Family(
+        "server_admission_refusals", "counter",
+        "Calls that workers could have run and have refused: their time would have been over before their end "
+        "(`deadline`).", ("service", "reason"),
+    ),
     Family("server_stream_items", "counter", "Items of streams that workers have sent.", ("service",)),
     Family("server_calls_in_hand", "gauge", "Calls that workers have received and not answered.", ("service",)),
     Family(

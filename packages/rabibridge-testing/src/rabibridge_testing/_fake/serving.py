@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, overload
 
-from rabibridge_core._server.executors import validator
-from rabibridge_core._server.process_executor import check_can_run_in_child
-from rabibridge_core._server.stream_sessions import FILLED
 from rabibridge_core._services.callables import place_of
-from rabibridge_core._services.injection import injections_of, longer_lived
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of, service_object
 from rabibridge_core.errors import RegistrationError
@@ -18,6 +13,7 @@ from rabibridge_core.settings.transports import installed_transports
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._fake.doubles import real_function
 from rabibridge_testing._fake.recording import codec_of
+from rabibridge_testing._fake.served_functions import checked
 from rabibridge_testing._fake.worker import WORKER, FakeWorker
 from rabibridge_testing._memory.broker import MemoryBroker
 from rabibridge_testing._memory.namespaces import queue_in
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
-    from rabibridge_core._services.interface import LimitArguments
+    from rabibridge_core._services.limit_arguments import LimitArguments
     from rabibridge_core._services.limits import HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ServiceError
@@ -108,6 +104,7 @@ class ServingBroker(MemoryBroker):
         fair: bool = False,
         allow: Collection[str] | None = None,
         slow_call: float | timedelta | None = None,
+        deadline_admission: bool | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -138,6 +135,7 @@ class ServingBroker(MemoryBroker):
         fair: bool = False,
         allow: Collection[str] | None = None,
         slow_call: float | timedelta | None = None,
+        deadline_admission: bool | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
@@ -171,6 +169,7 @@ class ServingBroker(MemoryBroker):
             fair: share the places among callers.
             allow: the users that may call it; ``None``: everybody.
             slow_call: after how many seconds the stack of a call is logged.
+            deadline_admission: refuse calls that cannot end in their time; ``None``: as the settings say.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -179,7 +178,7 @@ class ServingBroker(MemoryBroker):
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow, slow_call,
+            allow, slow_call, deadline_admission,
         )  # fmt: skip
         func, name = real_function(func, name)
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))
@@ -242,17 +241,7 @@ class ServingBroker(MemoryBroker):
                 f"the fake broker already serves {schema.name!r}, by {place_of(known.schema.func_ptr)}: rename the "
                 "function, or begin anew by reset()"
             )
-        injections = injections_of(schema.func_ptr, filled=FILLED if schema.resumable else {})
-        if injections is not None and (names := longer_lived(injections.needs)):
-            raise RegistrationError(
-                f"service {schema.name!r}: {', '.join(map(repr, names))} lives longer than a call, and the fake broker "
-                "has no lifespan: add the service to a server, and use 'async with server.serving():'"
-            )
-        schema = replace(schema, injections=injections)
-        if schema.executor == "process":
-            check_can_run_in_child(schema)
-        if schema.validate:
-            validator(schema)
+        schema = checked(schema)
         self._serve_from(Served(schema))
         return schema
 

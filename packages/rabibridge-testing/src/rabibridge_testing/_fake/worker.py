@@ -45,6 +45,7 @@ class FakeWorker:
             queue_type="classic" if settings is None else settings.queue_type,
             run_timeout=None if settings is None else settings.run_timeout,
             slow_call=None if settings is None else settings.slow_call,
+            deadline_admission=True if settings is None else settings.deadline_admission,
             remote_traceback="full" if settings is None else settings.remote_traceback,
             name=WORKER,
         )

@@ -72,6 +72,7 @@ and they are skipped with that reason::
     class TestClassEndings(ClassEndingConformance): ...
     class TestStreamEndings(StreamEndingConformance): ...
     class TestAccess(AccessConformance): ...
+    class TestAdmission(AdmissionConformance): ...
 
 The first five classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -81,6 +82,7 @@ service names and leaves its queues on the broker.
 from __future__ import annotations
 
 from rabibridge_testing.conformance.access import AccessConformance
+from rabibridge_testing.conformance.admission import AdmissionConformance
 from rabibridge_testing.conformance.binding import bind
 from rabibridge_testing.conformance.breakers import BreakerConformance
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
@@ -122,6 +124,7 @@ from rabibridge_testing.conformance.versions import VersionsConformance
 
 __all__ = [
     "AccessConformance",
+    "AdmissionConformance",
     "Bench",
     "BreakerConformance",
     "BroadcastConformance",

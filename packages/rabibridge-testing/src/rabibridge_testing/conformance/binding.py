@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing.conformance.access import AccessConformance
 from rabibridge_testing.conformance.breakers import BreakerConformance
+from rabibridge_testing.conformance.admission import AdmissionConformance
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
@@ -89,6 +90,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestClassEndings": ClassEndingConformance,
     "TestStreamEndings": StreamEndingConformance,
     "TestAccess": AccessConformance,
+    "TestAdmission": AdmissionConformance,
 }
 
 

@@ -1,0 +1,44 @@
+"""Refuses calls right before their function would be called, if that would be a run for nothing.
+
+The reply says that the call did not run. To peers that do not know the header :data:`REFUSAL` it is a request that the
+worker must not run, which they know from before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rabibridge_core._protocol.remote_errors import DEADLINE_TOO_SHORT
+from rabibridge_core._server.exceptions import AdmissionRefusedError
+from rabibridge_core._server.run_times import RunTimes
+from rabibridge_core.errors import DeadlineTooShortError
+
+if TYPE_CHECKING:
+    from rabibridge_core._server.active_request import ActiveRequest
+    from rabibridge_core._services.schema import ServiceSchema
+
+__all__ = ["check_time_left", "run_times_of"]
+
+
+def run_times_of(schema: ServiceSchema, now: float) -> RunTimes | None:
+    """Return what measures the runs of a service; ``None``: it refuses no call for its deadline.
+
+    That is so for streams and uploads: what they have sent until their deadline is of use.
+    """
+    return None if schema.deadline_admission is False or schema.queue.streams else RunTimes(now)
+
+
+def check_time_left(active: ActiveRequest, times: RunTimes, time_left: float, now: float) -> None:
+    """Refuse a call whose function cannot return in the time that is left.
+
+    A notification is not refused: nobody waits for it, and what it does may be of use after its deadline.
+
+    Raises:
+        AdmissionRefusedError: it cannot.
+    """
+    if active.request.wants_reply and times.refuses(time_left, now):
+        raise AdmissionRefusedError(DEADLINE_TOO_SHORT) from DeadlineTooShortError(
+            f"the call has {max(time_left, 0.0):.3g} s left, and no recent run of {active.service!r} on this worker "
+            f"took less than {times.least:.3g} s",
+            func_name=active.service,
+        )

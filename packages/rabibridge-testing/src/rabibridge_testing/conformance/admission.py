@@ -1,0 +1,57 @@
+"""Client and server on the transport: calls that a worker could run, and refuses."""
+
+# ruff: noqa: D102 - the name of a test says what it shows
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rabibridge_core._client.options import CallOptions
+from rabibridge_core._server.run_times import MIN_RUNS
+from rabibridge_core.errors import CallTimeoutError, DeadlineTooShortError
+from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, longer, service, soon
+
+if TYPE_CHECKING:
+    from rabibridge_testing.conformance.harness import Bench
+
+__all__ = ["AdmissionConformance"]
+
+_LONG = CallOptions("async", PATIENCE)
+
+
+class AdmissionConformance(ConformanceBase):
+    """A worker refuses what would run for nothing, and says that it did not run."""
+
+    async def test_a_call_that_cannot_end_in_its_time_is_refused_and_does_not_run(self, bench: Bench) -> None:
+        started = set[int]()
+
+        async def run(number: int, seconds: float) -> int:
+            started.add(number)
+            await asyncio.sleep(seconds)
+            return number
+
+        name = bench.name("slow")
+        server = await bench.server(service(run, name, fetch_size=MIN_RUNS))
+        client = await bench.client()
+        for seconds in longer(0.5):
+            runs = (client.call(name, (each, seconds), {}, _LONG) for each in range(MIN_RUNS))
+            await soon(asyncio.gather(*runs))
+            short, refused = CallOptions("async", seconds * 0.9), None
+            for number in range(MIN_RUNS, MIN_RUNS + 3):  # the first one is a probe, which runs
+                started.discard(number)
+                with pytest.raises(CallTimeoutError) as late:
+                    await client.call(name, (number, seconds), {}, short)
+                if isinstance(late.value, DeadlineTooShortError):
+                    refused = late.value
+                    assert number not in started
+            if refused is not None:  # the machine was quick enough to have time left when the call arrived
+                break
+        assert refused is not None
+        assert (refused.func_name, refused.executed, refused.timeout) == (name, False, seconds * 0.9)
+        counts = server.services.statistics_of(name).counts()
+        assert counts.refused_late == counts.refused > 0
+        assert await soon(client.call(name, (0, seconds), {}, _LONG)) == 0
+        assert client.pending == 0
