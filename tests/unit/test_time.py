@@ -200,6 +200,16 @@ def test_slow_drift_is_followed(world: World, caplog: pytest.LogCaptureFixture) 
     assert [record.getMessage() for record in caplog.records] == []
 
 
+def test_the_wait_in_a_queue_that_never_empties_is_not_taken_for_drift(world: World) -> None:
+    world.learn()
+    for number in range(6000):  # ten minutes of overload, in which a request waits for 50 ms
+        world.time += 0.1
+        if number % 10 == 0:
+            world.clocks.standing_queue()
+        left = world.arrives(0.05)
+        assert left == pytest.approx(TIMEOUT - 0.049, abs=0.002)
+
+
 def test_memory_is_bounded(world: World) -> None:
     for number in range(3 * MAX_CALLERS):
         world.arrives(caller=b"%d" % number)

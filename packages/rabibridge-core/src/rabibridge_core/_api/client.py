@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rabibridge_core._api.base import RpcBase
@@ -10,7 +11,8 @@ from rabibridge_core._api.introspection_calls import IntrospectionCalls
 from rabibridge_core._client.arguments import check_retry
 from rabibridge_core._client.client import Client
 from rabibridge_core._client.options import with_rare_options
-from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
+from rabibridge_core.errors import QueueFullError, RabiBridgeError, RemoteExecutionError
+from rabibridge_core.settings.transports import installed_transports
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import Headers
 
 __all__ = ["RpcClient"]
+
+
+def _queue_full(transport_settings: type) -> type[QueueFullError]:
+    """Return the class of the error with which the transport that has these settings refuses calls."""
+    found = (each.refusals()[0] for each in installed_transports() if each.settings is transport_settings)
+    return next(found, QueueFullError)
 
 
 class RpcClient(RpcBase, Calls, IntrospectionCalls):
@@ -70,6 +78,7 @@ class RpcClient(RpcBase, Calls, IntrospectionCalls):
         )
         # Most calls that find no service have gone to another virtual host or database than its workers.
         self._client.calls.refusals.brokers = " or ".join(map(str, self.settings.endpoints))
+        self._client.calls.refusals.queue_full = partial(_queue_full, type(self.settings.transport))
         return self._client
 
     def _prepare(self, kind: FunctionKind) -> tuple[Client, AnyOptions]:

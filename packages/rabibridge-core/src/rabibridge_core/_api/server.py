@@ -169,6 +169,7 @@ class RpcServer(RunningBase):
         allow: Collection[str] | None = None,
         slow_call: float | timedelta | None = None,
         deadline_admission: bool | None = None,
+        max_wait: float | timedelta | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -200,6 +201,7 @@ class RpcServer(RunningBase):
         allow: Collection[str] | None = None,
         slow_call: float | timedelta | None = None,
         deadline_admission: bool | None = None,
+        max_wait: float | timedelta | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -240,6 +242,7 @@ class RpcServer(RunningBase):
             allow: as in ``register_call``; ``None``: what its ``@register_call`` says.
             slow_call: as in ``register_call``.
             deadline_admission: as in ``register_call``.
+            max_wait: as in ``register_call``.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -252,7 +255,7 @@ class RpcServer(RunningBase):
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow, slow_call, deadline_admission,
+            allow, slow_call, deadline_admission, max_wait,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

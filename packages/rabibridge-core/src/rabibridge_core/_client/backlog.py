@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
+from rabibridge_core._client.throttle import CallThrottle
+
 __all__ = ["BacklogEstimate", "BacklogEstimates"]
 
 _TIMES_KEPT = 16
@@ -12,6 +14,7 @@ _RECENT = 10.0
 _WATCHED = 60.0
 """A service is watched for this many seconds after its last refusal."""
 _SERVICES_KEPT = 256
+_WAIT_MIN = 0.01
 
 
 class BacklogEstimate:
@@ -21,12 +24,14 @@ class BacklogEstimate:
     of the backlog over the rate, however many clients and workers there are (Little's law).
     """
 
-    __slots__ = ("_times", "refused_at")
+    __slots__ = ("_times", "refused_at", "throttle")
 
     def __init__(self) -> None:
         """Start without a measurement."""
         self.refused_at = 0.0
         """When the last call was refused, on the clock of the event loop."""
+        self.throttle: CallThrottle | None = None
+        """Decides which calls are sent, since a worker has refused one; ``None``: no worker has."""
         self._times: deque[tuple[float, float]] = deque(maxlen=_TIMES_KEPT)
 
     def took(self, seconds: float, since_refusal: float, now: float) -> None:
@@ -38,6 +43,8 @@ class BacklogEstimate:
                 than the call took, the backlog may have been gone when it was sent, and its time is ignored.
             now: the time.
         """
+        if self.throttle is not None:
+            self.throttle.answered(now)
         if since_refusal <= seconds:
             self._times.append((now, seconds))
 
@@ -63,6 +70,12 @@ class BacklogEstimates(OrderedDict[str, BacklogEstimate]):
         self.move_to_end(route)
         backlog.refused_at = now
         return backlog.estimate(now)
+
+    def refused_by_worker(self, route: str, now: float, wait: float) -> None:
+        """Record that a worker has refused a call after ``wait`` seconds: its service is throttled from now on."""
+        backlog = self[route]
+        if backlog.throttle is None:
+            backlog.throttle = CallThrottle(now, min(max(wait, _WAIT_MIN), _RECENT))
 
     def watched(self, route: str, now: float) -> BacklogEstimate | None:
         """Return the backlog of a service if it is watched, and drop one whose time has passed."""

@@ -17,6 +17,7 @@ from rabibridge_core._client.timeouts import expired_call_error
 from rabibridge_core._concurrency.deadlines import DeadlineWheel
 from rabibridge_core._concurrency.forks import call_after_fork
 from rabibridge_core._protocol.broker_texts import too_large
+from rabibridge_core._protocol.headers import REFUSAL
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import (
@@ -163,7 +164,7 @@ class CallTable:
             if broadcast is None or not broadcast.replied(reply):
                 self.stray_replies += 1
                 cancel_run(self.caller, correlation_id, reply)
-        else:
+        elif not (reply.headers and REFUSAL in reply.headers and self.refusals.takes(call, reply)):
             future.set_result(reply)
 
     def confirmed(self, correlation_id: bytes, /) -> None:

@@ -78,6 +78,7 @@ class Client:
         self.call_timeout = call_timeout
         self.calls = calls = CallTable(max_pending=max_pending, name=name)
         """The table of pending calls; the transport reports to it."""
+        calls.refusals.codec = codec
         # Parts of the table that every call uses: one attribute less on the way to each.
         self._admission, self._backlogs, self._pending = calls.admission, calls.refusals.backlogs, calls.pending
         self._idempotency, self._unanswered, self._ids = calls.idempotency, calls.silent.unanswered, calls.ids
@@ -242,9 +243,8 @@ class Client:
         slot = None if time_left is None else self._deadlines.add(correlation_id, time_left)
         call = pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot, observed)
         try:
-            if self._backlogs or retry is not None:
-                calls.refusals.watch(call, retry, caller)
-            caller.send(request)
+            if (not self._backlogs and retry is None) or calls.refusals.sends(call, retry, caller):
+                caller.send(request)
             reply = await future
             if self._unanswered:
                 self._unanswered.discard(route)

@@ -63,9 +63,9 @@ async def call_with_progress(
     slot = None if time_left is None else calls.deadlines.add(correlation_id, time_left)
     call = calls.pending[correlation_id] = PendingCall(request, future, func_name, timeout, slot, observed)
     try:
-        if calls.refusals.backlogs or options[6] is not None:
-            calls.refusals.watch(call, options[6], prepared.caller)
-        prepared.caller.send(request)
+        throttled = calls.refusals.backlogs or options[6] is not None
+        if not throttled or calls.refusals.sends(call, options[6], prepared.caller):
+            prepared.caller.send(request)
         reply = await future
         calls.silent.unanswered.discard(route)
         calls.idempotency.learn(route, reply.headers or {})

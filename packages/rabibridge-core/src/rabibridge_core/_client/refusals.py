@@ -12,23 +12,29 @@ from rabibridge_core._client.pending import RetryState
 from rabibridge_core._client.retry import RetryBudgets
 from rabibridge_core._clock import monotonic
 from rabibridge_core._protocol.naming import split_class
+from rabibridge_core._protocol.payloads import decode_reply
 from rabibridge_core.errors import ConnectionLostError, QueueFullError
 from rabibridge_core.plugins.observing import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rabibridge_core._client.pending import PendingCall
     from rabibridge_core._client.resend import ResendQueue
     from rabibridge_core._client.retry import RetryRefused
     from rabibridge_core._client.retry_budget import RetryBudget
+    from rabibridge_core._codec.codec import Codec
     from rabibridge_core.errors import NoRouteError
-    from rabibridge_core.transport import Caller, Refusal
+    from rabibridge_core.transport import Caller, Refusal, Reply
 
 __all__ = ["RefusalHandler"]
 
 _ACCEPTED_BASE, _ACCEPTED_CAP = 0.05, 1.0
 """Shortest and longest wait, in seconds, before a call that the broker had accepted once is sent again."""
+
+
+def _queue_full() -> type[QueueFullError]:
+    return QueueFullError
 
 
 class RefusalHandler:
@@ -49,6 +55,10 @@ class RefusalHandler:
         """While it is empty, only calls with a retry policy need to be watched."""
         self.brokers = ""
         """Where services are looked for, for errors; empty: not known."""
+        self.codec: Codec | None = None
+        """Reads what workers say of refused calls; ``None``: nothing is read here."""
+        self.queue_full: Callable[[], type[QueueFullError]] = _queue_full
+        """Returns the class of the error with which the transport refuses calls."""
         self._budgets = RetryBudgets()
         self._resend = resend
         self._name = name
@@ -60,6 +70,15 @@ class RefusalHandler:
     def waits(self, call: PendingCall) -> bool:
         """Tell whether the call waits to be sent again after a refusal or a lost connection; no worker has it then."""
         return call in self or call in self._resend
+
+    def sends(self, call: PendingCall, retry: RetryRefused | None, caller: Caller) -> bool:
+        """Do what :meth:`watch` does, and tell whether the call is sent; else it is refused here."""
+        self.watch(call, retry, caller)
+        backlog = self.backlogs.get(call.request.routing_key)
+        if backlog is None or backlog.throttle is None or backlog.throttle.sends(call.future.get_loop().time()):
+            return True
+        self.refused(call, self.queue_full(), "workers refuse many of its calls now, so that this one was not sent")
+        return False
 
     def watch(self, call: PendingCall, retry: RetryRefused | None, caller: Caller) -> None:
         """Called before ``caller`` sends a call for the first time; keeps a retry state for it if one is needed."""
@@ -77,8 +96,35 @@ class RefusalHandler:
         """Take a retry from a budget that all services share; return whether there was one."""
         return self._budgets.spend_shared(budget, monotonic())
 
-    def refused(self, call: PendingCall, refusal: Refusal, detail: str) -> None:
-        """Called when a call was refused: end it with its error, or schedule a retry."""
+    def takes(self, call: PendingCall, reply: Reply) -> bool:
+        """Called with a reply that refuses a call; tell whether it was refused as its queue would have done it.
+
+        So it is if it has waited for too long. Any other reply is for the task of the call.
+        """
+        request, codec = call.request, self.codec
+        if codec is None or not call.answers_at_once:
+            return False
+        try:
+            decode_reply(codec, reply, call.func_name, request.correlation_id)
+        except QueueFullError as error:
+            _, _, detail = str(error).partition(": ")
+            self.refused(call, self.queue_full(), detail, error.retry_after)
+            now = call.future.get_loop().time()
+            self.backlogs.refused_by_worker(request.routing_key, now, error.retry_after or 0.0)
+            return True
+        except BaseException:  # noqa: BLE001 - it is raised again where the task of the call reads the reply
+            return False
+        return False
+
+    def refused(self, call: PendingCall, refusal: Refusal, detail: str, retry_after: float | None = None) -> None:
+        """Called when a call was refused: end it with its error, or schedule a retry.
+
+        Args:
+            call: the call.
+            refusal: the class of its error.
+            detail: why it was refused.
+            retry_after: what a worker says, in seconds, for as long as nothing better is known.
+        """
         attempts = 1 if call.retry_state is None else call.retry_state.attempts
         times = f" {attempts} times" if attempts > 1 else ""
         _, criticality = split_class(call.request.routing_key)
@@ -87,7 +133,8 @@ class RefusalHandler:
         if not issubclass(refusal, QueueFullError):
             call.future.set_exception(self.no_route(refusal, message, call.func_name, correlation_id))
             return
-        retry_after = self.backlogs.refused(call.request.routing_key, call.future.get_loop().time())
+        estimate = self.backlogs.refused(call.request.routing_key, call.future.get_loop().time())
+        retry_after = retry_after if estimate is None else estimate
         why_not = self._schedule(call, retry_after)
         if why_not is None:
             return

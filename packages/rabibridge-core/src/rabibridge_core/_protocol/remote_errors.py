@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -13,16 +14,19 @@ from rabibridge_core._protocol.headers import (
     ERROR_TYPES,
     EXIT_CODE,
     REFUSAL,
+    RETRY_AFTER,
 )
 from rabibridge_core._protocol.service_errors import as_declared
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable, told, traceback_of
 from rabibridge_core._reporting.user_frames import is_of_user
 from rabibridge_core.errors import (
     AccessDeniedError,
+    CallError,
     ConnectionLostError,
     DeadlineTooShortError,
     InvalidArgumentsError,
     KeyUnknownError,
+    QueueFullError,
     RabiBridgeError,
     RemoteExecutionError,
     ReplayMemoryFullError,
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import CodeType, TracebackType
 
-    from rabibridge_core.transport import Headers
+    from rabibridge_core.transport import Headers, HeaderValue
 
 __all__ = [
     "ACCESS_DENIED",
@@ -51,6 +55,7 @@ __all__ = [
     "REQUEST_REJECTED",
     "RESULT_UNSENDABLE",
     "STREAM_STOPPED",
+    "WAITED_TOO_LONG",
     "RemoteTraceback",
     "decode_error",
     "encode_error",
@@ -90,6 +95,9 @@ DEADLINE_TOO_SHORT: Final = "deadline"
 """The function cannot return in the time that the call has left; it did not run. It is sent as ``request``, which peers
 of older versions know, with this in a header of its own."""
 
+WAITED_TOO_LONG: Final = "wait"
+"""The call has waited longer than its service allows; it did not run. It is sent as the one above."""
+
 REFUSALS: Final[dict[str, tuple[type[SignatureError], bool | None]]] = {
     "signature": (SignatureError, False),
     "key": (KeyUnknownError, False),
@@ -111,7 +119,7 @@ _CLASSES: dict[str, type[RemoteExecutionError]] = {
     CRASHED: WorkerCrashedError,
     OVERRAN: RunTimeoutError,
 }
-_ADMISSION = (DEADLINE_TOO_SHORT,)
+_ADMISSION = (DEADLINE_TOO_SHORT, WAITED_TOO_LONG)
 """Why a worker does not run calls that it could run."""
 _IN_WORKER = (REQUEST_REJECTED, ACCESS_DENIED, CRASHED, OVERRAN, *_ADMISSION, *REFUSALS)
 """What was raised in the worker itself is reported without a traceback."""
@@ -124,7 +132,7 @@ _NOT_RUN = (INVALID_ARGUMENTS, REQUEST_REJECTED)
 
 def encode_error(
     error: BaseException, kind: str, remark: str = "", detail: RemoteTraceback = "full"
-) -> tuple[str, dict[str, str]]:
+) -> tuple[str, Headers]:
     """Return the traceback and the headers that report ``error`` to the caller, both bounded in size.
 
     It raises nothing, whatever the class of the exception does.
@@ -142,7 +150,10 @@ def encode_error(
         names, message = class_names(type(error)), message_of(error) or remark
     brief = kind in _IN_WORKER or detail in ("message", "none")
     text = f"{names[0]}: {_short(message)}" if brief else remote_traceback(error, only_user=detail == "user")
-    return text, failure_headers(kind, names, message)
+    headers: dict[str, HeaderValue] = {**failure_headers(kind, names, message)}
+    if kind == WAITED_TOO_LONG and isinstance(error, QueueFullError) and error.retry_after is not None:
+        headers[RETRY_AFTER] = error.retry_after
+    return text, headers
 
 
 def failure_headers(kind: str, names: Sequence[str], message: str) -> dict[str, str]:
@@ -213,7 +224,7 @@ def _is_engine_frame(tb: TracebackType) -> bool:
 
 def decode_error(
     result: Any, headers: Headers, func_name: str, correlation_id: str
-) -> RemoteExecutionError | AccessDeniedError | DeadlineTooShortError | ConnectionLostError | SignatureError:
+) -> CallError | ConnectionLostError | SignatureError:
     """Return the error that a failure reply reports. Peers may omit the headers."""
     kind = _text(headers, ERROR_KIND)
     if kind in REFUSALS:
@@ -231,12 +242,8 @@ def decode_error(
     if kind == ACCESS_DENIED:
         denial = told(_text(headers, ERROR_MESSAGE)) or f"{func_name!r} is not for this caller"
         return AccessDeniedError(denial, func_name=func_name, correlation_id=correlation_id)
-    if kind == REQUEST_REJECTED and _text(headers, REFUSAL) == DEADLINE_TOO_SHORT:
-        why = told(_text(headers, ERROR_MESSAGE))
-        return DeadlineTooShortError(
-            f"call of {func_name!r} refused by a worker: {why}",
-            func_name=func_name, correlation_id=correlation_id, executed=False,
-        )  # fmt: skip
+    if kind == REQUEST_REJECTED and (refusal := _text(headers, REFUSAL)) in _ADMISSION:
+        return _refused(refusal, headers, func_name, correlation_id)
     text = result if isinstance(result, str) else "" if result is None else repr(result)[:_TRACEBACK_LIMIT]
     remote_traceback = printable(text, lines=True)
     error_type, message = _text(headers, ERROR_TYPE), _text(headers, ERROR_MESSAGE)
@@ -267,6 +274,15 @@ def decode_error(
     if remote_traceback:
         error.add_note(f"On the worker:\n{block(remote_traceback)}")
     return as_declared(error, headers) if kind in ("", EXECUTION) else error
+
+
+def _refused(refusal: str, headers: Headers, func_name: str, correlation_id: str) -> CallError:
+    why = f"call of {func_name!r} refused: {told(_text(headers, ERROR_MESSAGE))}"
+    if refusal == DEADLINE_TOO_SHORT:
+        return DeadlineTooShortError(why, func_name=func_name, correlation_id=correlation_id, executed=False)
+    after = headers.get(RETRY_AFTER)
+    known = after if isinstance(after, float) and 0.0 <= after < math.inf else None
+    return QueueFullError(why, func_name=func_name, correlation_id=correlation_id, retry_after=known)
 
 
 def _text(headers: Headers, name: str) -> str:

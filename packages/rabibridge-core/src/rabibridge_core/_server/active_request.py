@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ActiveRequest", "ProcessorOwner", "StackSource", "StopReason", "probe_callers"]
 
-StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void", "overran"]
+StopReason: TypeAlias = Literal["expired", "cancelled", "requeued", "void", "overran", "waited"]
 """Why a request is stopped: its deadline passed, its caller cancelled it or disconnected, the worker gives it back to
-the queue, its connection was lost and the broker has requeued it, or it ran longer than its service allows."""
+the queue, its connection was lost and the broker has requeued it, it ran longer than its service allows, or waited."""
 
 
 class CountedItems(Protocol):

@@ -31,14 +31,15 @@ def run_times_of(schema: ServiceSchema, now: float) -> RunTimes | None:
 def check_time_left(active: ActiveRequest, times: RunTimes, time_left: float, now: float) -> None:
     """Refuse a call whose function cannot return in the time that is left.
 
-    A notification is not refused: nobody waits for it, and what it does may be of use after its deadline.
+    A notification is not refused: nobody waits for it, and what it does may be of use after its deadline. Nor is a call
+    that is delivered again: it may have run in part, so that it would not be true that it did not run.
 
     Raises:
         AdmissionRefusedError: it cannot.
     """
-    if active.request.wants_reply and times.refuses(time_left, now):
+    if active.request.wants_reply and not active.request.redelivered and times.refuses(time_left, now):
         raise AdmissionRefusedError(DEADLINE_TOO_SHORT) from DeadlineTooShortError(
-            f"the call has {max(time_left, 0.0):.3g} s left, and no recent run of {active.service!r} on this worker "
-            f"took less than {times.least:.3g} s",
+            f"it has {max(time_left, 0.0):.3g} s left, and no recent run of {active.service!r} on this worker took "
+            f"less than {times.least:.3g} s",
             func_name=active.service,
         )

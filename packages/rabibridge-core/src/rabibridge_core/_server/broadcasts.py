@@ -231,4 +231,6 @@ class Broadcasts:
 
 def _as_broadcast(schema: ServiceSchema) -> ServiceSchema:
     # One thread is enough for a function that runs in threads, of which it must have one of its own.
-    return replace(schema, delivery="at-most-once", idempotent=False, fetch_size=1, deadline_admission=False)
+    return replace(
+        schema, delivery="at-most-once", idempotent=False, fetch_size=1, deadline_admission=False, max_wait=None
+    )

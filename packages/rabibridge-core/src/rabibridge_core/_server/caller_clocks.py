@@ -96,7 +96,7 @@ class CallerClocks:
         self._recent: dict[bytes, _CallerClock] = {}
         self._older: dict[bytes, _CallerClock] = {}
         self._logged = False
-        self._delay_seen_at = -math.inf
+        self._delay_seen_at = self._queue_stood_at = -math.inf
         self._delay_seen = 0.0
         self._held_at = -math.inf
         self._held_for = 0.0
@@ -118,6 +118,10 @@ class CallerClocks:
         if self._ticker is not None:
             self._ticker.cancel()
         self._ticker = self._ticked = None
+
+    def standing_queue(self) -> None:
+        """Called when a request has to wait here: the least age of those that come now includes the wait in a queue."""
+        self._queue_stood_at = self.now()
 
     def remaining(self, caller: bytes, time_left: float, deadline: float, now: float) -> float:
         """Return the time left to a request, in seconds; 0 or less: it is too late.
@@ -161,7 +165,7 @@ class CallerClocks:
         if delay < _ON_TIME:
             clock.least = min(clock.least, age)
         if now >= clock.window_ends:
-            if clock.least < math.inf:
+            if clock.least < math.inf and now - self._queue_stood_at > _WINDOW:
                 clock.offset = min(clock.least, clock.offset + _DRIFT)
             clock.least, clock.window_ends = math.inf, now + _WINDOW
         if delay < time_left + _ON_TIME:

@@ -63,6 +63,7 @@ def limits_of(schema: ServiceSchema) -> dict[str, Any]:
         "run_timeout": schema.run_timeout,
         "slow_call": schema.slow_call,
         "deadline_admission": schema.deadline_admission,
+        "max_wait": schema.max_wait,
         "remote_traceback": schema.remote_traceback,
         "fair": schema.fair,
         "raises": [error.code for error in schema.raises],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasuredStatistics"]
 
-REFUSALS = ("deadline",)
+REFUSALS = ("deadline", "wait")
 """Why calls are refused that could have run."""
 OUTCOMES = ("succeeded", "failed", "declared", "refused", "expired", "cancelled", "requeued", "dead")
 
@@ -56,7 +56,7 @@ class MeasuredStatistics(ServiceStatistics):
     )
 
     succeeded, failed, declared, refused, expired, cancelled, requeued, dead = map(_counted, range(len(OUTCOMES)))
-    refused_late = _counted(0, "_refusals", "_refusals_base")
+    refused_late, refused_waiting = (_counted(index, "_refusals", "_refusals_base") for index in range(len(REFUSALS)))
 
     def __init__(self, service: str, metrics: Metrics, owner: int) -> None:
         """Count for ``service``; must be made in the thread of the event loop.

@@ -14,6 +14,7 @@ from rabibridge_core._protocol.payloads import read_idempotency_key
 from rabibridge_core._server.access import gate_of
 from rabibridge_core._server.admission import check_time_left, run_times_of
 from rabibridge_core._server.caller_clocks import UnprovenTime
+from rabibridge_core._server.delayed_start import hold
 from rabibridge_core._server.exceptions import AdmissionRefusedError, ArgumentsRefusedError, TooLateError, key_refused
 from rabibridge_core._server.executors import is_signature_error
 from rabibridge_core._server.forwarding import repeat_reply
@@ -21,6 +22,7 @@ from rabibridge_core._server.observed import tell_begun, tell_dropped, tell_ende
 from rabibridge_core._server.repeated_calls import RepeatedCalls
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
+from rabibridge_core._server.wait_limit import wait_limit_of
 from rabibridge_core._server.ways import executor_of, ways_of
 from rabibridge_core.plugins.observing import skips_request
 
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import IncomingRequest
 
 __all__ = ["RequestProcessor"]
-
-_HELD = 0.2
-"""How long a request that may be much too late is held, in seconds, so that it can be cancelled before it runs."""
 
 
 class RequestProcessor:
@@ -96,6 +95,7 @@ class RequestProcessor:
         self._observer, self.owner = hooks.server, owner
         self._loop = loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel["ActiveRequest"](loop, lambda one: self.owner.stop_request(one, "expired"))
+        self._wait_limit = wait_limit_of(schema, self._clocks, self._refuse_waiting)
 
     @property
     def problem(self) -> str:
@@ -108,10 +108,14 @@ class RequestProcessor:
         self._prepared = None
         self.schema, self._gate = schema, gate_of(schema)
         self._run_times = run_times_of(schema, monotonic())  # another function, another time
+        self._wait_limit = wait_limit_of(schema, self._clocks, self._refuse_waiting)
         self.settler.use(schema)
         self.statistics.use(schema)
         old.close(drop_waiting=False)
         self._retired = [each for each in (*self._retired, old) if not each.finished]
+
+    def _refuse_waiting(self, active: ActiveRequest) -> None:
+        self.owner.stop_request(active, "waited")
 
     def _executor_of(self, schema: ServiceSchema) -> Executor:
         return executor_of(schema, self._process, self._codec, self.sessions, self._overran)
@@ -132,6 +136,8 @@ class RequestProcessor:
         for executor in (self._executor, *self._retired):
             executor.close(drop_waiting=True)
         self._deadlines.clear()
+        if self._wait_limit is not None:
+            self._wait_limit.clear()
 
     async def wait_closed(self) -> None:
         """Wait, after :meth:`close`, until child processes are gone."""
@@ -156,22 +162,10 @@ class RequestProcessor:
             if time_left <= 0:
                 raise TooLateError
             active.ends_at = monotonic() + time_left
+            if self._wait_limit is not None:
+                self._wait_limit.check(active, time_left)
             active.deadline_slot = self._deadlines.add(active, time_left)
         return type(time_left) is UnprovenTime
-
-    async def _hold(self, active: ActiveRequest) -> None:
-        """Let a request that may be much too late be cancelled before it runs.
-
-        Raises:
-            TooLateError: requests that arrived meanwhile have shown that it is.
-        """
-        request, clocks = active.request, self._clocks
-        assert request.time_left is not None
-        assert request.deadline is not None
-        arrived = clocks.now()
-        await asyncio.sleep(min(_HELD, request.time_left / 4))
-        if clocks.reconsidered(request.caller, request.time_left, request.deadline, arrived) <= 0:
-            raise TooLateError
 
     def drop(self, active: ActiveRequest) -> None:
         """Forget a request that was stopped before it was processed."""
@@ -229,7 +223,7 @@ class RequestProcessor:
                 return
             if active.ends_at is None:
                 if (request.time_left is not None or request.deadline is not None) and self.arm_deadline(active):
-                    await self._hold(active)
+                    await hold(request, self._clocks)
             elif monotonic() >= active.ends_at:  # it has waited here, and the event loop was held
                 raise TooLateError
             if self._gate is not None:

@@ -22,6 +22,7 @@ from rabibridge_core._protocol.remote_errors import (
     REDELIVERED,
     REQUEST_REJECTED,
     RESULT_UNSENDABLE,
+    WAITED_TOO_LONG,
     failure_headers,
 )
 from rabibridge_core._protocol.service_errors import without_fields
@@ -37,6 +38,7 @@ from rabibridge_core._server.exceptions import (
 )
 from rabibridge_core._server.failure_log import FailureLog
 from rabibridge_core._server.upload_arguments import no_stream
+from rabibridge_core._server.wait_limit import waited_too_long
 from rabibridge_core.errors import (
     AccessDeniedError,
     CallError,
@@ -78,8 +80,7 @@ class RequestSettler:
 
     def __init__(self, schema: ServiceSchema, codec: Codec) -> None:
         """Settle requests of ``schema``; ``codec`` encodes the replies."""
-        self._codec, self._name = codec, schema.name
-        self._at_most_once = schema.delivery == "at-most-once"
+        self._codec, self._name, self._at_most_once = codec, schema.name, schema.delivery == "at-most-once"
         self.failures = FailureLog(schema.name)
         self._added: Headers | None = None
         self.use(schema)
@@ -89,8 +90,7 @@ class RequestSettler:
         self._headers = reply_headers(idempotent=schema.idempotent)
         if self._added:
             self._headers = {**(self._headers or {}), **self._added}
-        self._redelivery_limit = schema.redelivery_limit
-        self._raises = schema.raises
+        self._redelivery_limit, self._raises = schema.redelivery_limit, schema.raises
         self._told: RemoteTraceback = schema.remote_traceback or "full"
 
     def add_headers(self, headers: Headers) -> None:
@@ -213,7 +213,9 @@ class RequestSettler:
         if active.settled or reason == "void":
             return
         try:
-            if reason != "requeued":
+            if reason == "waited":
+                self._settle_failure(active, waited_too_long(active), WAITED_TOO_LONG)
+            elif reason != "requeued":
                 request.discard()
             elif not self._at_most_once:
                 request.reject(requeue=True)

@@ -11,7 +11,7 @@ from math import frexp
 from typing import TYPE_CHECKING
 
 from rabibridge_core._clock import monotonic
-from rabibridge_core._protocol.remote_errors import remote_traceback
+from rabibridge_core._protocol.remote_errors import DEADLINE_TOO_SHORT, remote_traceback
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable
 from rabibridge_core._server.exceptions import (
     AdmissionRefusedError,
@@ -61,6 +61,7 @@ class ServiceStatistics:
         "raises",
         "refused",
         "refused_late",
+        "refused_waiting",
         "requeued",
         "seconds",
         "succeeded",
@@ -72,7 +73,8 @@ class ServiceStatistics:
         self.buckets = [0] * BUCKETS
         self.seconds = 0.0
         self.succeeded = self.failed = self.declared = self.refused = 0
-        self.expired = self.cancelled = self.requeued = self.dead = self.refused_late = 0
+        self.expired = self.cancelled = self.requeued = self.dead = 0
+        self.refused_late = self.refused_waiting = 0
         self.raises: tuple[type[ServiceError], ...] = ()
         """The errors that the service declares."""
         self.in_child = False
@@ -126,8 +128,10 @@ class ServiceStatistics:
             return "dead"
         if ran is False or cls is ArgumentsRefusedError or cls is NotStartedError or self._reports_refusal(error, ran):
             self.refused += 1
-            if cls is AdmissionRefusedError:
+            if cls is AdmissionRefusedError and error.kind == DEADLINE_TOO_SHORT:  # type: ignore[attr-defined]
                 self.refused_late += 1
+            elif cls is AdmissionRefusedError:
+                self.refused_waiting += 1
             if ran is not None:
                 self.record("refused", error if error.__cause__ is None else error.__cause__)
             return "refused"
@@ -159,6 +163,10 @@ class ServiceStatistics:
         if reason == "expired":
             self.expired += 1
             return "expired"
+        if reason == "waited":
+            self.refused += 1
+            self.refused_waiting += 1
+            return "refused"
         if reason == "cancelled":
             self.cancelled += 1
             return "cancelled"
@@ -211,7 +219,8 @@ class ServiceStatistics:
         """How many calls have ended, and how."""
         return CallCounts(
             self.succeeded, self.failed, self.declared, self.refused,
-            self.expired, self.cancelled, self.requeued, self.dead, broadcasts, self.refused_late,
+            self.expired, self.cancelled, self.requeued, self.dead, broadcasts,
+            self.refused_late, self.refused_waiting,
         )  # fmt: skip
 
     def latency(self) -> Latency:

@@ -39,3 +39,4 @@ class LimitArguments(TypedDict, total=False):
     allow: Collection[str] | None
     slow_call: float | timedelta | None
     deadline_admission: bool | None
+    max_wait: float | timedelta | None

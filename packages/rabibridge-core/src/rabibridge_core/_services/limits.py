@@ -23,6 +23,7 @@ __all__ = [
     "DEFAULT_REDELIVERY_LIMIT",
     "DEFAULT_SYNC_FETCH_SIZE",
     "FETCH_SIZE_MAX",
+    "MAX_WAIT_QUEUE_SIZE",
     "HandlerPlace",
     "ServiceLimits",
     "usable_cpus",
@@ -40,6 +41,10 @@ request waits in this worker while another worker is idle."""
 
 DEFAULT_REDELIVERY_LIMIT = 5
 """Default ``redelivery_limit``: enough for a rolling restart, and low enough to stop a call that kills its workers."""
+
+MAX_WAIT_QUEUE_SIZE = 1_000
+"""``queue_size`` of a service that has a ``max_wait`` and no bound of its own. It is the same for every ``max_wait``:
+the arguments of a queue cannot be changed."""
 
 FETCH_SIZE_MAX = 65535
 _QUEUE_SIZE_MAX = 2**31 - 1
@@ -72,6 +77,7 @@ class ServiceLimits:
     allow: Collection[str] | None = None
     slow_call: float | timedelta | None = None
     deadline_admission: bool | None = None
+    max_wait: float | timedelta | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -105,6 +111,7 @@ class ServiceLimits:
             defaults.allow if self.allow is None else self.allow,
             defaults.slow_call if self.slow_call is None else self.slow_call,
             defaults.deadline_admission if self.deadline_admission is None else self.deadline_admission,
+            defaults.max_wait if self.max_wait is None else self.max_wait,
         )
 
     def check(self, name: str) -> None:
@@ -122,6 +129,7 @@ class ServiceLimits:
         _check_seconds(name, "timeout", self.timeout)
         _check_seconds(name, "run_timeout", self.run_timeout)
         _check_seconds(name, "slow_call", self.slow_call)
+        _check_seconds(name, "max_wait", self.max_wait)
         ahead_max = FETCH_SIZE_MAX - (self.fetch_size or DEFAULT_FETCH_SIZE)
         _check_int(name, "fetch_ahead", self.fetch_ahead, 0, ahead_max)
         _check_int(name, "redelivery_limit", self.redelivery_limit, 0, 1_000_000)

@@ -49,6 +49,7 @@ def register_call(
     allow: Collection[str] | None = None,
     slow_call: float | timedelta | None = None,
     deadline_admission: bool | None = None,
+    max_wait: float | timedelta | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -74,6 +75,7 @@ def register_call(
     allow: Collection[str] | None = None,
     slow_call: float | timedelta | None = None,
     deadline_admission: bool | None = None,
+    max_wait: float | timedelta | None = None,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -178,6 +180,12 @@ def register_call(
         deadline_admission: refuse a call at once, with DeadlineTooShortError, if no recent run of the function on this
             worker was as short as the time that the call has left: it would run for nothing. See docs/overload.md.
             ``None`` (the default): what the setting ``deadline_admission`` says, which is ``True``.
+        max_wait: how long a call may have waited when it starts, in seconds or as a timedelta, from when its client
+            sent it. One that would wait longer is refused with QueueFullError: by workers, and by clients that workers
+            have refused. So the number of calls that wait follows what the workers manage. It may be changed at any
+            time, as it is no argument of the queue; ``queue_size`` stays the bound of the broker, and is 1,000 unless
+            given. ``fetch_ahead`` is a quarter of ``fetch_size`` unless given. See docs/overload.md. ``None`` (the
+            default): no limit.
 
     Raises:
         RegistrationError: what is decorated cannot be a service (a class, something without a name), or cannot be
@@ -189,7 +197,7 @@ def register_call(
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
         fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-        allow, slow_call, deadline_admission,
+        allow, slow_call, deadline_admission, max_wait,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

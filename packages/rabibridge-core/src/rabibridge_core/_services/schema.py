@@ -15,6 +15,7 @@ from rabibridge_core._services.limits import (
     DEFAULT_REDELIVERY_LIMIT,
     DEFAULT_SYNC_FETCH_SIZE,
     FETCH_SIZE_MAX,
+    MAX_WAIT_QUEUE_SIZE,
     ServiceLimits,
     usable_cpus,
 )
@@ -74,6 +75,7 @@ class ServiceSchema:
         allow: the users of the broker that may call it; ``None``: everybody.
         slow_call: after how many seconds the stack of a call is logged; ``None``: the server's setting.
         deadline_admission: whether calls that cannot end in their time are refused; ``None``: the server's setting.
+        max_wait: how long a call may have waited when it starts, in seconds; ``None``: no limit.
         policy: what decides which calls are admitted, besides; ``None``: nothing, or the service was not added yet.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
@@ -105,6 +107,7 @@ class ServiceSchema:
     allow: tuple[str, ...] | None = None
     slow_call: float | None = None
     deadline_admission: bool | None = None
+    max_wait: float | None = None
 
     policy: Policy | None = field(default=None, compare=False, repr=False)
     injections: Injections | None = field(default=None, compare=False, repr=False)
@@ -136,7 +139,7 @@ class ServiceSchema:
         return cls(
             name=name,
             func_ptr=func_ptr,
-            queue_size=classes[0][1] if classes else limits.queue_size,
+            queue_size=classes[0][1] if classes else _queue_size(limits),
             fetch_size=limits.fetch_size,
             timeout=limits.seconds,
             re_register=limits.re_register,
@@ -147,7 +150,7 @@ class ServiceSchema:
             idempotent=limits.idempotent,
             redelivery_limit=(DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit),
             queue_type=limits.queue_type,
-            fetch_ahead=limits.fetch_ahead or 0,
+            fetch_ahead=_fetch_ahead(limits, place),
             raises=tuple(limits.raises),
             classes=classes,
             streams=is_generator(func_ptr),
@@ -161,6 +164,7 @@ class ServiceSchema:
             allow=None if limits.allow is None else tuple(limits.allow),
             slow_call=as_seconds(limits.slow_call),
             deadline_admission=limits.deadline_admission,
+            max_wait=as_seconds(limits.max_wait),
         )
 
     def with_limits(
@@ -250,6 +254,18 @@ class ServiceSchema:
             own, name=of_class(own.name, name), routing_keys=keys, any_keys=keys[1:], other_queue=other,
             queue_size=bound, fetch_size=prefetch,
         )  # fmt: skip
+
+
+def _queue_size(limits: ServiceLimits) -> int | None:
+    return MAX_WAIT_QUEUE_SIZE if limits.queue_size is None and limits.max_wait is not None else limits.queue_size
+
+
+def _fetch_ahead(limits: ServiceLimits, place: HandlerPlace) -> int:
+    """Return how many calls a worker fetches ahead: with a limit of the wait some, which it can refuse in time."""
+    if limits.fetch_ahead is not None or limits.max_wait is None or limits.fair or limits.delivery == "at-most-once":
+        return limits.fetch_ahead or 0
+    usual = {"process": usable_cpus(), "thread": DEFAULT_SYNC_FETCH_SIZE, "loop": DEFAULT_FETCH_SIZE}
+    return max(2, (limits.fetch_size or usual[place]) // 4)
 
 
 def _place(func: Callable[..., Any], name: str, limits: ServiceLimits) -> HandlerPlace:

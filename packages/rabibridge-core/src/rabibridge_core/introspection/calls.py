@@ -33,6 +33,7 @@ class CallCounts:
         dead: it was dead-lettered, or was redelivered to an at-most-once service.
         broadcasts: broadcasts that were run; they are counted nowhere else.
         refused_late: of those that were refused, how many could not have ended in the time that they had left.
+        refused_waiting: how many of them had waited for longer than ``max_wait``.
     """
 
     succeeded: int = 0
@@ -45,6 +46,7 @@ class CallCounts:
     dead: int = 0
     broadcasts: int = 0
     refused_late: int = 0
+    refused_waiting: int = 0
 
     @property
     def calls(self) -> int:
@@ -86,7 +88,7 @@ class CallCounts:
 
 
 _NAMES = tuple(field.name for field in fields(CallCounts))
-_CALLS = tuple(name for name in _NAMES if name not in ("broadcasts", "refused_late"))
+_CALLS = tuple(name for name in _NAMES if name not in ("broadcasts", "refused_late", "refused_waiting"))
 
 
 @dataclass(frozen=True, slots=True)

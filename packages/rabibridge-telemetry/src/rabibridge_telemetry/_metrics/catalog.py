@@ -59,7 +59,7 @@ _FAMILIES = (
     Family(
         "server_admission_refusals", "counter",
         "Calls that workers could have run and have refused: their time would have been over before their end "
-        "(`deadline`).", ("service", "reason"),
+        "(`deadline`), or they had waited for too long (`wait`).", ("service", "reason"),
     ),
     Family("server_stream_items", "counter", "Items of streams that workers have sent.", ("service",)),
     Family("server_calls_in_hand", "gauge", "Calls that workers have received and not answered.", ("service",)),

@@ -105,6 +105,7 @@ class ServingBroker(MemoryBroker):
         allow: Collection[str] | None = None,
         slow_call: float | timedelta | None = None,
         deadline_admission: bool | None = None,
+        max_wait: float | timedelta | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -136,6 +137,7 @@ class ServingBroker(MemoryBroker):
         allow: Collection[str] | None = None,
         slow_call: float | timedelta | None = None,
         deadline_admission: bool | None = None,
+        max_wait: float | timedelta | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
@@ -170,6 +172,7 @@ class ServingBroker(MemoryBroker):
             allow: the users that may call it; ``None``: everybody.
             slow_call: after how many seconds the stack of a call is logged.
             deadline_admission: refuse calls that cannot end in their time; ``None``: as the settings say.
+            max_wait: how long a call may have waited when it starts, in seconds.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -178,7 +181,7 @@ class ServingBroker(MemoryBroker):
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow, slow_call, deadline_admission,
+            allow, slow_call, deadline_admission, max_wait,
         )  # fmt: skip
         func, name = real_function(func, name)
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))

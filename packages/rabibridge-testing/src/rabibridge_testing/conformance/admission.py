@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rabibridge_core._client.options import CallOptions
 from rabibridge_core._server.run_times import MIN_RUNS
-from rabibridge_core.errors import CallTimeoutError, DeadlineTooShortError
+from rabibridge_core.errors import CallTimeoutError, DeadlineTooShortError, QueueFullError
+from rabibridge_testing.conformance.gate import Gate
 from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, longer, service, soon
 
 if TYPE_CHECKING:
@@ -55,3 +57,53 @@ class AdmissionConformance(ConformanceBase):
         assert counts.refused_late == counts.refused > 0
         assert await soon(client.call(name, (0, seconds), {}, _LONG)) == 0
         assert client.pending == 0
+
+    async def test_a_call_that_waits_for_too_long_is_refused_as_by_a_full_queue(self, bench: Bench) -> None:
+        name, gate = bench.name("gate"), Gate()
+        server = await bench.server(gate.service(name, "here", fetch_size=1, max_wait=0.2))
+        client = await bench.client()
+        running = asyncio.create_task(client.call(name, (), {}, _LONG))
+        await soon(gate.started.get())
+        for _ in range(3):
+            with pytest.raises(QueueFullError) as refused:
+                await soon(client.call(name, (), {}, _LONG))
+            assert (refused.value.func_name, refused.value.executed) == (name, False)
+            assert refused.value.retry_after is not None
+            assert refused.value.retry_after > 0
+        gate.opened.set()
+        assert await soon(running) == "here"
+        counts = server.services.statistics_of(name).counts()
+        assert 1 <= counts.refused_waiting == counts.refused <= 3, "the client may refuse some itself"
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with suppress(QueueFullError):
+                    assert await client.call(name, (), {}, _LONG) == "here"
+                    break
+                await asyncio.sleep(0.1)
+        assert gate.running == 0
+        assert client.pending == 0
+
+    async def test_calls_behind_a_long_one_are_refused_on_arrival(self, bench: Bench) -> None:
+        name, gate = bench.name("gate"), Gate()
+        await bench.server(gate.service(name, "here", fetch_size=1, fetch_ahead=0, max_wait=0.2))
+        client = await bench.client()
+        running = asyncio.create_task(client.call(name, (), {}, _LONG))
+        await soon(gate.started.get())
+        waiting = [asyncio.create_task(client.call(name, (), {}, _LONG)) for _ in range(5)]
+        await asyncio.sleep(0.5)  # they wait in the broker, where nobody sees them
+        gate.opened.set()
+        assert await soon(running) == "here"
+        for call in waiting:
+            with pytest.raises(QueueFullError):
+                await soon(call)
+        assert gate.started.empty()
+
+    async def test_the_limit_of_the_wait_changes_without_another_queue(self, bench: Bench) -> None:
+        name, gate = bench.name("gate"), Gate()
+        gate.opened.set()
+        first = await bench.server(gate.service(name, "first", max_wait=0.2))
+        second = await bench.server(gate.service(name, "second", max_wait=5))
+        client = await bench.client()
+        await soon(first.close())
+        assert await soon(client.call(name, (), {}, _LONG)) == "second"
+        assert second.health().ok
