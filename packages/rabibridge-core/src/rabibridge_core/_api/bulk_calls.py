@@ -252,7 +252,7 @@ class BulkCalls(CallBase):
         start = None if client.observer is None else partial(start_call, client.observer, "map", name)
         spend = None
         if policy is not None and policy.budget is not None:
-            spend = partial(client.calls.refusals.spend_shared, policy.budget)
+            spend = partial(client.preparation.client.calls.refusals.spend_shared, policy.budget)
         return run_bulk(call, inputs, options._replace(retry=policy, timeout=limit, spend=spend), start)
 
 

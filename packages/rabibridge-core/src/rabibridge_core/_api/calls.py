@@ -15,8 +15,8 @@ from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from rabibridge_core._client.engine import CallEngine
     from rabibridge_core._client.circuit import CircuitBreaker
+    from rabibridge_core._client.engine import CallEngine
     from rabibridge_core._client.hedge import AnyHedge
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.progress import OnProgress

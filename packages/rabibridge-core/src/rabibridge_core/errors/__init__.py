@@ -32,8 +32,8 @@ class that was raised there. A :class:`ServiceError` is found by its code, among
 
 from __future__ import annotations
 
-from rabibridge_core.errors._circuits import CircuitOpenError
 from rabibridge_core.errors._admission import DeadlineTooShortError
+from rabibridge_core.errors._circuits import CircuitOpenError
 from rabibridge_core.errors._declared import ServiceError
 from rabibridge_core.errors._signatures import KeyUnknownError, ReplayMemoryFullError, SignatureError
 from rabibridge_core.errors._tree import (

@@ -6,8 +6,8 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing.conformance.access import AccessConformance
-from rabibridge_testing.conformance.breakers import BreakerConformance
 from rabibridge_testing.conformance.admission import AdmissionConformance
+from rabibridge_testing.conformance.breakers import BreakerConformance
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
