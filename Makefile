@@ -31,7 +31,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 test-pytest-asyncio chaos soak stream-memory
-.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection compare-tracing bench-check overload scaling broker build clean docs
+.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection compare-tracing bench-check overload fairness scaling broker build clean docs
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -159,6 +159,9 @@ overload: $(STAMP)  ## Load a service with up to twenty times its capacity, agai
 hedging: $(STAMP)  ## Measure second copies of slow calls, with a worker that stands still now and then; seven minutes
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.hedging $(ARGS)
+fairness: $(STAMP)  ## Load a service with one greedy and nine modest callers; a minute
+	@$(BIN)/python -m tools.broker --install --check
+	@$(BIN)/python -m benchmarks.fairness $(ARGS)
 
 scaling: $(STAMP)  ## Measure throughput against processes, queues and nodes; writes docs/scaling.md
 	@$(BIN)/python -m tools.broker --install --check

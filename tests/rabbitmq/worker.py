@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 
 from rabibridge import RMQServer, register_call
 
@@ -39,6 +40,12 @@ async def die() -> None:
     os._exit(7)
 
 
+@register_call(fetch_size=16, rate="80/s")
+async def limited() -> float:
+    """Return when it was started, by a clock that all processes share."""
+    return time.monotonic()
+
+
 _input = threading.Event()
 
 
@@ -51,7 +58,7 @@ def _read(loop: asyncio.AbstractEventLoop) -> None:
 async def main() -> None:
     threading.Thread(target=_read, args=(asyncio.get_running_loop(),), daemon=True).start()
     server = RMQServer()
-    for function in (work, work_in_a_thread, die):
+    for function in (work, work_in_a_thread, die, limited):
         function.__name__ += "_" + _name
     server.load_services(globals())
     async with server:

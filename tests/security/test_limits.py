@@ -54,6 +54,8 @@ TESTS = {
     "calls in the queue of a service": f"{BROKER}limits.py::test_a_full_queue_refuses_and_what_it_refused_never_runs",
     "time in the queue": f"{BROKER}limits.py::test_the_queue_timeout_drops_what_waited_too_long",
     "calls that a worker runs at a time": f"{BROKER}limits.py::test_fetch_size_bounds_the_calls_in_flight_exactly",
+    "calls that start in a time, on all workers together": f"{BROKER}rates.py::"
+    "test_it_holds_over_four_workers_of_which_one_is_killed_and_one_is_added",
     "time that a call runs": f"{UNIT}run_timeout.py::test_a_call_without_a_timeout_ends_and_gives_back_its_place",
     "time of a call that names none": f"{UNIT}client_timeouts.py::test_the_default_ends_a_call",
     "pending calls of a client": f"{UNIT}client_admission.py::test_more_wait_in_their_order",

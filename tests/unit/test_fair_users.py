@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from rabibridge import RMQClient, RMQServer
+from rabibridge import QueueFullError, RMQClient, RMQServer
 from tests.support.waiting import PATIENCE, soon, until
 
 
@@ -42,9 +42,10 @@ def _in_hand(server: RMQServer) -> int:
 
 
 @pytest.mark.parametrize("queue_size", [4, 16, 64])
-async def test_a_call_behind_a_flood_waits_for_what_the_queue_holds(queue_size: int) -> None:
-    """The figures of docs/limits.md: the flood fills each place that becomes free, and one call gets in once."""
+async def test_a_call_beside_a_flood_waits_for_one_place(queue_size: int) -> None:
+    """What docs/limits.md says: the flood fills the queue, and one call of somebody else is the next but one."""
     ended: list[str] = []
+    refused: list[str] = []
     gate = asyncio.Semaphore(0)
 
     async def take(who: str) -> None:
@@ -59,27 +60,47 @@ async def test_a_call_behind_a_flood_waits_for_what_the_queue_holds(queue_size: 
         flood, small = [
             await stack.enter_async_context(RMQClient(url=url.replace("backend", user))) for user in ("flood", "small")
         ]
-        calls: list[asyncio.Task[None]] = []
 
-        def call(client: RMQClient, who: str) -> asyncio.Task[None]:
-            calls.append(asyncio.create_task(client.options(timeout=PATIENCE).remote_call("take", (who,))))
-            return calls[-1]
+        async def call(client: RMQClient, who: str) -> None:
+            try:
+                await client.options(timeout=PATIENCE).remote_call("take", (who,))
+            except QueueFullError:
+                refused.append(who)
 
-        while flood.pending < 16 + queue_size:  # what is fetched, and what waits
-            call(flood, "flood")
-            await until(lambda: flood.pending == len(calls))
-        await until(lambda: _in_hand(server) == 16)
-        gate.release()
-        await until(lambda: flood.pending == 16 + queue_size - 1 and _in_hand(server) == 16)
-        call(small, "small")
-        await until(lambda: small.pending == 1)
-        for count in range(2, 2 * (16 + queue_size)):
+        calls = [asyncio.create_task(call(flood, "flood")) for _ in range(8 + queue_size + 100)]
+        await until(lambda: len(refused) == 100)
+        assert _in_hand(server) == 8 + queue_size
+        calls.append(asyncio.create_task(call(small, "small")))
+        await until(lambda: len(refused) == 101)
+        for count in range(1, 4):
             gate.release()
             await until(lambda count=count: len(ended) == count)  # type: ignore[misc]
-            if "small" in ended:
-                break
-            call(flood, "flood")
-        for _ in calls:
+        for _ in range(queue_size + 8):
             gate.release()
         await soon(asyncio.gather(*calls))
-    assert ended.index("small") - 1 == queue_size + 8
+    # The first one that ends makes room for one of the flood, which has waited longest, or for the other: it is a tie.
+    assert ended.index("small") <= 8 + 1
+    assert len(ended) == 8 + queue_size
+    assert set(refused) == {"flood"}
+
+
+async def test_a_call_that_waits_in_the_worker_waits_no_longer_than_one_may_in_the_queue() -> None:
+    gate = asyncio.Event()
+    ran: list[int] = []
+
+    async def take(number: int) -> None:
+        ran.append(number)
+        await gate.wait()
+
+    server = RMQServer(url="memory://fair-timeout")
+    server.add_service(take, fair=True, fetch_size=1, queue_size=4, timeout=0.05)
+    async with server.serving(), RMQClient(url="memory://fair-timeout") as client:
+        first = asyncio.create_task(client.options(timeout=PATIENCE).remote_call("take", (1,)))
+        await until(lambda: ran == [1])
+        second = asyncio.create_task(client.options(timeout=PATIENCE).remote_call("take", (2,)))
+        await until(lambda: _in_hand(server) == 2)
+        await until(lambda: _in_hand(server) == 1)
+        gate.set()
+        await soon(first)
+        second.cancel()
+    assert ran == [1]

@@ -170,6 +170,7 @@ class RpcServer(RunningBase):
         slow_call: float | timedelta | None = None,
         deadline_admission: bool | None = None,
         max_wait: float | timedelta | None = None,
+        rate: str | float | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -202,6 +203,7 @@ class RpcServer(RunningBase):
         slow_call: float | timedelta | None = None,
         deadline_admission: bool | None = None,
         max_wait: float | timedelta | None = None,
+        rate: str | float | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Add one function, decorated or not, or all methods of an object whose class is decorated with ``@service``.
 
@@ -243,6 +245,7 @@ class RpcServer(RunningBase):
             slow_call: as in ``register_call``.
             deadline_admission: as in ``register_call``.
             max_wait: as in ``register_call``.
+            rate: as in ``register_call``.
 
         Returns:
             The service that was added; of an object, a tuple of them.
@@ -255,7 +258,7 @@ class RpcServer(RunningBase):
         given = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow, slow_call, deadline_admission, max_wait,
+            allow, slow_call, deadline_admission, max_wait, rate,
         )  # fmt: skip
         schemas = schemas_of(func_ptr, given, name)
         self._server.registry.check(schemas)

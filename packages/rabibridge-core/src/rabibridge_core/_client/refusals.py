@@ -11,8 +11,10 @@ from rabibridge_core._client.backlog import BacklogEstimates
 from rabibridge_core._client.pending import RetryState
 from rabibridge_core._client.retry import RetryBudgets
 from rabibridge_core._clock import monotonic
+from rabibridge_core._protocol.headers import REFUSAL
 from rabibridge_core._protocol.naming import split_class
 from rabibridge_core._protocol.payloads import decode_reply
+from rabibridge_core._protocol.remote_errors import FULL
 from rabibridge_core.errors import ConnectionLostError, QueueFullError
 from rabibridge_core.plugins.observing import report
 
@@ -99,7 +101,8 @@ class RefusalHandler:
     def takes(self, call: PendingCall, reply: Reply) -> bool:
         """Called with a reply that refuses a call; tell whether it was refused as its queue would have done it.
 
-        So it is if it has waited for too long. Any other reply is for the task of the call.
+        So it is if it has waited for too long, or its turn would come too late. Any other reply is for the task of the
+        call.
         """
         request, codec = call.request, self.codec
         if codec is None or not call.answers_at_once:
@@ -108,7 +111,8 @@ class RefusalHandler:
             decode_reply(codec, reply, call.func_name, request.correlation_id)
         except QueueFullError as error:
             _, _, detail = str(error).partition(": ")
-            self.refused(call, self.queue_full(), detail, error.retry_after)
+            exact = (reply.headers or {}).get(REFUSAL) == FULL
+            self.refused(call, self.queue_full(), detail, error.retry_after, exact=exact)
             now = call.future.get_loop().time()
             self.backlogs.refused_by_worker(request.routing_key, now, error.retry_after or 0.0)
             return True
@@ -116,14 +120,23 @@ class RefusalHandler:
             return False
         return False
 
-    def refused(self, call: PendingCall, refusal: Refusal, detail: str, retry_after: float | None = None) -> None:
+    def refused(
+        self,
+        call: PendingCall,
+        refusal: Refusal,
+        detail: str,
+        retry_after: float | None = None,
+        *,
+        exact: bool = False,
+    ) -> None:
         """Called when a call was refused: end it with its error, or schedule a retry.
 
         Args:
             call: the call.
             refusal: the class of its error.
             detail: why it was refused.
-            retry_after: what a worker says, in seconds, for as long as nothing better is known.
+            retry_after: what a worker says, in seconds; ``None``: nothing.
+            exact: whether the worker knows it, so that it stands above what is measured here.
         """
         attempts = 1 if call.retry_state is None else call.retry_state.attempts
         times = f" {attempts} times" if attempts > 1 else ""
@@ -134,7 +147,7 @@ class RefusalHandler:
             call.future.set_exception(self.no_route(refusal, message, call.func_name, correlation_id))
             return
         estimate = self.backlogs.refused(call.request.routing_key, call.future.get_loop().time())
-        retry_after = retry_after if estimate is None else estimate
+        retry_after = retry_after if exact or estimate is None else estimate
         why_not = self._schedule(call, retry_after)
         if why_not is None:
             return

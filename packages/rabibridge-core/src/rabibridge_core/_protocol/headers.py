@@ -72,10 +72,10 @@ IDEMPOTENT: Final = "rb-idempotent"
 ERROR_KIND: Final = "rb-error"
 """In a reply: why there is no result; one of the kinds in ``remote_errors``."""
 REFUSAL: Final = "rb-refusal"
-"""In a reply of the kind ``request``: why the worker has not run the call, which it could read: ``deadline`` or
-``wait``."""
+"""In a reply of the kind ``request``: why the worker has not run the call, which it could read:
+``deadline``, ``wait`` or ``full``."""
 RETRY_AFTER: Final = "rb-retry-after"
-"""In a reply with a refusal ``wait``: after how many seconds the calls that wait now will have started."""
+"""In a reply with a refusal ``wait`` or ``full``: after how many seconds such a call might start."""
 ERROR_TYPE: Final = "rb-error-type"
 """In a reply: the qualified name of the exception that was raised."""
 ERROR_TYPES: Final = "rb-error-types"

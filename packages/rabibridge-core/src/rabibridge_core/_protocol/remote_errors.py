@@ -47,6 +47,7 @@ __all__ = [
     "DEAD",
     "DEADLINE_TOO_SHORT",
     "EXECUTION",
+    "FULL",
     "INVALID_ARGUMENTS",
     "MALFORMED_REPLY",
     "OVERRAN",
@@ -98,6 +99,10 @@ of older versions know, with this in a header of its own."""
 WAITED_TOO_LONG: Final = "wait"
 """The call has waited longer than its service allows; it did not run. It is sent as the one above."""
 
+FULL: Final = "full"
+"""A worker has refused the call as a full queue does: its turn would come too late, or its caller has its share of the
+places; it did not run. It is sent as the one above."""
+
 REFUSALS: Final[dict[str, tuple[type[SignatureError], bool | None]]] = {
     "signature": (SignatureError, False),
     "key": (KeyUnknownError, False),
@@ -119,7 +124,7 @@ _CLASSES: dict[str, type[RemoteExecutionError]] = {
     CRASHED: WorkerCrashedError,
     OVERRAN: RunTimeoutError,
 }
-_ADMISSION = (DEADLINE_TOO_SHORT, WAITED_TOO_LONG)
+_ADMISSION = (DEADLINE_TOO_SHORT, WAITED_TOO_LONG, FULL)
 """Why a worker does not run calls that it could run."""
 _IN_WORKER = (REQUEST_REJECTED, ACCESS_DENIED, CRASHED, OVERRAN, *_ADMISSION, *REFUSALS)
 """What was raised in the worker itself is reported without a traceback."""
@@ -143,6 +148,8 @@ def encode_error(
         remark: the message to report if the exception has none.
         detail: how much the caller is told. With ``"none"``, it still gets what RabiBridge itself has to say.
     """
+    if kind == REQUEST_REJECTED and isinstance(error, QueueFullError) and error.retry_after is not None:
+        kind = FULL
     names: tuple[str, ...]
     if detail == "none" and not (kind in _OWN and issubclass(type(error), RabiBridgeError)):
         names, message = _UNTOLD_NAMES, _UNTOLD
@@ -151,8 +158,8 @@ def encode_error(
     brief = kind in _IN_WORKER or detail in ("message", "none")
     text = f"{names[0]}: {_short(message)}" if brief else remote_traceback(error, only_user=detail == "user")
     headers: dict[str, HeaderValue] = {**failure_headers(kind, names, message)}
-    if kind == WAITED_TOO_LONG and isinstance(error, QueueFullError) and error.retry_after is not None:
-        headers[RETRY_AFTER] = error.retry_after
+    if kind in (WAITED_TOO_LONG, FULL) and isinstance(error, QueueFullError) and error.retry_after is not None:
+        headers[RETRY_AFTER] = float(error.retry_after)
     return text, headers
 
 
@@ -281,7 +288,7 @@ def _refused(refusal: str, headers: Headers, func_name: str, correlation_id: str
     if refusal == DEADLINE_TOO_SHORT:
         return DeadlineTooShortError(why, func_name=func_name, correlation_id=correlation_id, executed=False)
     after = headers.get(RETRY_AFTER)
-    known = after if isinstance(after, float) and 0.0 <= after < math.inf else None
+    known = float(after) if isinstance(after, float | int) and 0.0 <= after < math.inf else None
     return QueueFullError(why, func_name=func_name, correlation_id=correlation_id, retry_after=known)
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from rabibridge_core._security.calling import GuardedCaller, GuardedCallerEvents
 from rabibridge_core._security.requests import ReplySealer
 from rabibridge_core._security.serving import GuardedEvents, guarded_control
-from rabibridge_core.transport import Abandonable, ConnectionCounter, ControlReceiver, Located, QueueDeleter
+from rabibridge_core.transport import (
+    Abandonable,
+    ConnectionCounter,
+    ConsumerCounter,
+    ControlReceiver,
+    Located,
+    QueueDeleter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +52,8 @@ class GuardedTransport:
             self.abandon = transport.abandon
         if isinstance(transport, QueueDeleter):
             self.delete_unused = transport.delete_unused
+        if isinstance(transport, ConsumerCounter):
+            self.count_consumers = transport.count_consumers
         if isinstance(transport, ConnectionCounter):
             self.connection_counts = transport.connection_counts
         if isinstance(transport, ControlReceiver):

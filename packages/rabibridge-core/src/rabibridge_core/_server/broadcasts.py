@@ -63,6 +63,7 @@ class BroadcastLane:
         shutting_down: Callable[[], bool],
         clock: Callable[[], float] = monotonic,
         process: ProcessScope | None = None,
+        calls: RequestProcessor | None = None,
     ) -> None:
         """Run broadcasts of ``schema``; must be made on the running event loop.
 
@@ -75,6 +76,7 @@ class BroadcastLane:
             shutting_down: tells whether the event loop has cancelled all of its tasks.
             clock: measures ages, in seconds.
             process: what the handler needs that lives longer than a call; ``None``: nothing.
+            calls: processes the calls of the service, whose rate holds for broadcasts as well; ``None``: there is none.
         """
         self._loop = asyncio.get_running_loop()
         self._name = schema.name
@@ -88,6 +90,7 @@ class BroadcastLane:
             owner=self, deduplication=DeduplicationCache(clock), cancelled_calls=CancelledCalls(clock), clocks=clocks,
             process=process,
         )  # fmt: skip
+        self.processor.rate = None if calls is None else calls.rate
         self.processor.settler.add_headers(own)
         self.processor.notifies_owner = True
         self._stopper = RequestStopper(self.processor, self._drop_queued)
@@ -163,6 +166,9 @@ class BroadcastLane:
         Returns:
             The number of those that were not finished.
         """
+        if (rate := self.processor.rate) is not None:  # a worker that stops has no more tokens
+            for active in [one for one in rate.waiting if one in self.processor.active]:
+                self.stop_request(active, "requeued")
         if self.processor.active:
             await self._drain.wait(drain_timeout)
         unfinished = len(self.processor.active)

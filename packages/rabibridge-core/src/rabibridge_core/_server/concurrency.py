@@ -51,6 +51,10 @@ class ConcurrencyLimiter:
         """Count ``count`` requests that run elsewhere, until :meth:`release` is called for each."""
         self._running += count
 
+    def surplus(self, active: ActiveRequest) -> ActiveRequest | None:
+        """Return what must be refused before this request may wait; ``None``: nothing, as the queue is the broker's."""
+        return None
+
     def enqueue(self, active: ActiveRequest) -> None:
         """Start the request as soon as fewer than ``limit`` run."""
         self._queued.append(active)

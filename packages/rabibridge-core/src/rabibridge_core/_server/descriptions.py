@@ -66,6 +66,7 @@ def limits_of(schema: ServiceSchema) -> dict[str, Any]:
         "max_wait": schema.max_wait,
         "remote_traceback": schema.remote_traceback,
         "fair": schema.fair,
+        "rate": schema.rate,
         "raises": [error.code for error in schema.raises],
     }
 

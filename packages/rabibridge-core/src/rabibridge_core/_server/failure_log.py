@@ -17,6 +17,7 @@ from rabibridge_core._protocol.service_errors import misfit_of
 from rabibridge_core._reporting.error_text import block, class_names, message_of, printable
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,11 @@ class FailureLog:
 
     def not_started(self, error: BaseException, active: ActiveRequest | None = None) -> None:
         """A call was answered with an error before its handler could start."""
-        self._guarded(self._short, "a call could not be started", error, "call.not_started", active)
+        if not isinstance(error, QueueFullError):
+            self._guarded(self._short, "a call could not be started", error, "call.not_started", active)
+        elif _log.isEnabledFor(logging.DEBUG):  # that is what a limit is for, and it may be a thousand times a second
+            fields = self._fields("call.refused", error, active)
+            self._guarded(self._line, "a call was refused", error, logging.DEBUG, fields)
 
     def overran(self, error: BaseException, active: ActiveRequest | None = None) -> None:
         """A call was stopped because it ran for too long."""

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from rabibridge_core._server.active_request import ActiveRequest
-    from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.transport import IncomingRequest
 
-__all__ = ["FairLimiter", "limiter_of"]
+__all__ = ["FairLimiter", "keys_of"]
 
 
 class FairLimiter(ConcurrencyLimiter):
@@ -40,7 +39,7 @@ class FairLimiter(ConcurrencyLimiter):
         """Called when a running request has finished: starts queued requests."""
         runs = self._runs
         if runs is not None and active is not None:
-            for each in _keys(active.request):
+            for each in keys_of(active.request):
                 runs[each] -= 1
                 if runs[each] <= 0:
                     del runs[each]
@@ -59,7 +58,7 @@ class FairLimiter(ConcurrencyLimiter):
         else:
             if self._runs is None:
                 running = (active.request for active in self._active if active.task is not None and not active.over)
-                self._runs = Counter(key for request in running for key in _keys(request))
+                self._runs = Counter(key for request in running for key in keys_of(request))
             runs = self._runs
             user = min(self._waiting, key=lambda each: runs[each])  # of equals the one that has waited longest
             address = min(self._waiting[user], key=lambda each: runs[user, each])
@@ -75,12 +74,12 @@ class FairLimiter(ConcurrencyLimiter):
 
     def enqueue(self, active: ActiveRequest) -> None:
         """Start the request when its caller is due."""
-        user, (_, address) = _keys(active.request)
+        user, (_, address) = keys_of(active.request)
         self._waiting.setdefault(user, {}).setdefault(address, deque()).append(active)
 
     def remove(self, active: ActiveRequest) -> None:
         """Remove a queued request."""
-        user, (_, address) = _keys(active.request)
+        user, (_, address) = keys_of(active.request)
         addresses = self._waiting[user]
         addresses[address].remove(active)
         if not addresses[address]:
@@ -89,18 +88,7 @@ class FairLimiter(ConcurrencyLimiter):
             del self._waiting[user]
 
 
-def _keys(request: IncomingRequest) -> tuple[str | bytes, tuple[str | bytes, bytes]]:
+def keys_of(request: IncomingRequest) -> tuple[str | bytes, tuple[str | bytes, bytes]]:
     """Return the user, or where the broker vouches for none the reply address; and it together with the address."""
     user = request.user or request.caller
     return user, (user, request.caller)
-
-
-def limiter_of(
-    schema: ServiceSchema, start: Callable[[ActiveRequest], None], active: Collection[ActiveRequest]
-) -> ConcurrencyLimiter | None:
-    """Return what limits the requests that run; ``None``: the broker delivers no more than may run at a time."""
-    if schema.fair:
-        return FairLimiter(schema.concurrency, start, active)
-    if schema.delivery == "at-most-once" or schema.fetch_ahead > 0:
-        return ConcurrencyLimiter(schema.concurrency, start)
-    return None

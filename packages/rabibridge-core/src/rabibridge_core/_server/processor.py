@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rabibridge_core._server.cancelled_calls import CancelledCalls
     from rabibridge_core._server.deduplication import DeduplicationCache
     from rabibridge_core._server.process_scope import ProcessScope
+    from rabibridge_core._server.rate_limiter import RateLimiter
     from rabibridge_core._server.run_times import RunTimes
     from rabibridge_core._server.ways import Executor
     from rabibridge_core._services.schema import ServiceSchema
@@ -81,20 +82,22 @@ class RequestProcessor:
         self._decode, self.settler = ways_of(schema, codec, self.sessions)
         self.active: set[ActiveRequest] = set()
         """The requests that are queued or processed. A request is removed by the last step of its task."""
-        self.notifies_owner = False
-        """Whether to call :meth:`ProcessorOwner.request_finished`."""
+        self.notifies_owner = False  # whether to call ProcessorOwner.request_finished
+        self.rate: RateLimiter | None = None
+        """Limits how many calls start in a time; ``None``: nothing does."""
         self.statistics = ServiceStatistics()
         self.statistics.use(schema)
-        self._at_most_once, self._process = schema.delivery == "at-most-once", process
         self._repeated = RepeatedCalls(deduplication, streams=self.sessions is not None)
         self._clocks, self._codec, self._cancelled_calls = clocks, codec, cancelled_calls
-        self._run_times = run_times_of(schema, monotonic())
-        self._gate, self._executor = gate_of(schema), self._executor_of(schema)
+        self._at_most_once, self._run_times = schema.delivery == "at-most-once", run_times_of(schema, monotonic())
+        self._process, self._gate = process, gate_of(schema)
+        self._executor = self._executor_of(schema)
         self._prepared: Executor | None = None
         self._retired: list[Executor] = []
-        self._observer, self.owner = hooks.server, owner
-        self._loop = loop = asyncio.get_running_loop()
-        self._deadlines = DeadlineWheel["ActiveRequest"](loop, lambda one: self.owner.stop_request(one, "expired"))
+        self._observer, self.owner, self._loop = hooks.server, owner, asyncio.get_running_loop()
+        self._deadlines = DeadlineWheel["ActiveRequest"](
+            self._loop, lambda one: self.owner.stop_request(one, "expired")
+        )
         self._wait_limit = wait_limit_of(schema, self._clocks, self._refuse_waiting)
 
     @property
@@ -177,7 +180,9 @@ class RequestProcessor:
             tell_dropped(self._observer, active.service, active.request, active.received_at, outcome)
 
     def refuse_unstarted(self, active: ActiveRequest, error: BaseException) -> None:
-        """Settle a request that cannot be queued."""
+        """Settle a request that cannot be queued, or no longer."""
+        if (slot := active.deadline_slot) is not None:
+            self._deadlines.discard(active, slot)
         self.active.discard(active)
         outcome = self.statistics.ended_call(active, error, False)
         self.settler.settle_error(active, error, ran=False, shutting_down=False)
@@ -241,18 +246,21 @@ class RequestProcessor:
                     if request.headers.get(RESENT) is True:
                         error = self.settler.refuse_redelivered(request)
                         return
-                request.accept()
-                active.accepted = True
             elif (key := request.headers.get(IDEMPOTENCY_KEY)) is not None:
                 reply = await self._repeated.reply_of_another(active, read_idempotency_key(key), self.owner)
                 if reply is not None:
                     error = repeat_reply(self._codec, request, reply, self.schema.name)
                     ran = None
                     return
+            if self.rate is not None:
+                await self.rate.admit(active)
             if (times := self._run_times) is not None:
                 started = monotonic()
                 if active.ends_at is not None and active.ends_at - started < times.least:
                     self._check_time_left(active, times, started)
+            if self._at_most_once:
+                request.accept()
+                active.accepted = True
             ran = True
             if observer is not None:
                 tell_running(active)
@@ -289,5 +297,5 @@ class RequestProcessor:
                 self.owner.request_finished(active)
             if observer is not None:
                 tell_ended(active, outcome, error)
-            # This breaks two reference cycles: exception and frame; task, context and active request.
+            # Breaks two reference cycles: exception and frame; task, context and active request.
             error = active.task = active.thread_future = None

@@ -16,6 +16,7 @@ from rabibridge_core._server.caller_clocks import CallerClocks
 from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.left_queues import delete_left, left_queues
 from rabibridge_core._server.process_scope import ProcessScope
+from rabibridge_core._server.rate_limiter import RateLimiter, rate_limiter_of
 from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._server.slow_calls import SlowCalls
 from rabibridge_core._server.statistics import ServiceStatistics
@@ -82,15 +83,13 @@ class RunningServices:
         self.lock = asyncio.Lock()
         """Held while services change."""
         self._transport, self._codec, self._hooks = transport, codec, hooks
-        self._process = ProcessScope() if process is None else process
-        self.drain_timeout = drain_timeout
+        self._process, self.drain_timeout = ProcessScope() if process is None else process, drain_timeout
         self._name, self._policy = name, policy
+        self._rates: dict[str, RateLimiter] = {}
         self._queue_type: QueueType = queue_type
-        self._run_timeout = run_timeout
-        self._deadline_admission = deadline_admission
-        self._slow_calls = SlowCalls(slow_call, self.all_runners)
+        self._run_timeout, self._deadline_admission = run_timeout, deadline_admission
         self._remote_traceback: RemoteTraceback = remote_traceback
-        self._clocks = CallerClocks()
+        self._slow_calls, self._clocks = SlowCalls(slow_call, self.all_runners), CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
         self._statistics: dict[str, ServiceStatistics] = {}
         self._metrics = installed_metrics()
@@ -159,6 +158,7 @@ class RunningServices:
         runner = (ClassedServiceRunner if schema.classes else ServiceRunner)(
             schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
         )
+        runner.processor.rate = rate_limiter_of(schema, self._rates, self._transport)
         runner.processor.statistics = self.statistics_of(schema.name)
         runner.processor.statistics.use(schema)
         self._slow_calls.watch(schema)

@@ -57,6 +57,12 @@ def _measure_service(reading: Reading, name: str, runner: ServiceRunner) -> None
     reading.gauge("server_concurrency", schema.concurrency, service=name)
     reading.gauge("server_live_workers", int(runner.live), service=name)
     reading.counter("server_broadcasts", runner.broadcasts.ended, service=name)
+    if (rate := runner.processor.rate) is not None:
+        reading.gauge("server_rate_limit", rate.share.rate, service=name)
+        reading.gauge("server_calls_awaiting_rate", len(rate.waiting), service=name)
+        reading.counter("server_calls_over_rate", rate.refused, service=name)
+    if (refused := runner.fair_refusals) is not None:
+        reading.counter("server_calls_over_share", refused, service=name)
     if (sessions := runner.processor.sessions) is not None:
         reading.counter("server_stream_items", sessions.items_sent, service=name)
     for queue in schema.queues:

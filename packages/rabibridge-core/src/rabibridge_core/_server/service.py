@@ -15,17 +15,20 @@ from rabibridge_core._server.cancelled_calls import CancellationBatch, Cancelled
 from rabibridge_core._server.concurrency import ConcurrencyLimiter
 from rabibridge_core._server.deduplication import DeduplicationCache
 from rabibridge_core._server.drain import Drain
-from rabibridge_core._server.fair_limiter import limiter_of
+from rabibridge_core._server.fair_queue import FairQueue
+from rabibridge_core._server.limiters import limiter_of
 from rabibridge_core._server.outlasting import OutlastingHandlers, log_lost, log_outlasting
 from rabibridge_core._server.processor import RequestProcessor
+from rabibridge_core._server.runner_state import RunnerState
 from rabibridge_core._server.stopping import RequestStopper
 from rabibridge_core._server.takeover import FollowedOwner, Takeover
+from rabibridge_core._server.worker_count import WorkerCount
+from rabibridge_core.transport import ConsumerCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._codec.codec import Codec
-    from rabibridge_core._observability.call_context import CurrentCall
     from rabibridge_core._server.process_scope import ProcessScope
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ConnectionLostError, ContentRejectedError
@@ -38,7 +41,7 @@ MAINTENANCE_INTERVAL = 5.0
 """Interval in seconds at which callers of long-running requests are probed and old replies are dropped."""
 
 
-class ServiceRunner:
+class ServiceRunner(RunnerState):
     """Receives the requests of one service and processes each in a task of its own.
 
     At least once: a request is settled after its reply was sent. At most once: it is settled before its handler
@@ -79,7 +82,7 @@ class ServiceRunner:
         )  # fmt: skip
         self.broadcasts = Broadcasts(partial(
             BroadcastLane, codec=codec, hooks=hooks, worker=worker, clocks=clocks, clock=clock, process=process,
-            shutting_down=lambda: self.shutting_down,
+            shutting_down=lambda: self.shutting_down, calls=self._processor,
         ))  # fmt: skip
         self._active = self._processor.active
         self._name, self._at_most_once = schema.name, schema.delivery == "at-most-once"
@@ -88,44 +91,7 @@ class ServiceRunner:
         self._stopper = RequestStopper(self._processor, self._drop_queued)
         self._takeover, self._drain, self._outlasting = Takeover(), Drain(), OutlastingHandlers(schema.name)
         self._maintenance: asyncio.Task[None] | None = None  # cancelled when its program ends, as all tasks are
-
-    @property
-    def schema(self) -> ServiceSchema:
-        """The service."""
-        return self._processor.schema
-
-    @property
-    def active_requests(self) -> int:
-        """Number of requests that are processed or queued here."""
-        return len(self._active) + len(self.broadcasts.active)
-
-    @property
-    def running(self) -> int:
-        """Number of requests that have a task: the others wait here."""
-        return sum(active.task is not None for active in self._active)
-
-    @property
-    def shutting_down(self) -> bool:
-        """Whether the event loop has cancelled all of its tasks, because its program ends."""
-        return self._maintenance is not None and (self._maintenance.cancelled() or self._maintenance.cancelling() > 0)
-
-    @property
-    def problem(self) -> str:
-        """Why no handler can start now although requests arrive; empty: none is known."""
-        return self._processor.problem or self._outlasting.problem(self.schema.concurrency)
-
-    @property
-    def live(self) -> bool:
-        """Whether requests arrive."""
-        return self.consumer is not None and self.consumer.live
-
-    def runs(self, work: asyncio.Task[object] | CurrentCall) -> bool:
-        """Tell whether this task processes one of the requests, or this call is one; may be called from any thread."""
-        return any(work is active or work is active.task for active in self.all_active())
-
-    def all_active(self) -> tuple[ActiveRequest, ...]:
-        """Return the requests that are processed or queued here; may be called from any thread."""
-        return *self._active, *self.broadcasts.active
+        self._workers: WorkerCount | None = None
 
     async def start(self, transport: Transport) -> None:
         """Declare the queue and start to consume."""
@@ -139,6 +105,14 @@ class ServiceRunner:
                 self.consumer = opened
             raise
         self._maintenance = self._loop.create_task(repeat(MAINTENANCE_INTERVAL, self._maintain))
+        self.count_workers(transport)
+
+    def count_workers(self, transport: Transport) -> None:
+        """Called when requests may arrive: count the workers from now on, if they share a limit."""
+        rate, fair = self._processor.rate, self._limiter if isinstance(self._limiter, FairQueue) else None
+        told = (*(() if rate is None else (rate.observed,)), *(() if fair is None else (fair.share,)))
+        if told and isinstance(transport, ConsumerCounter):
+            self._workers = WorkerCount(transport, self.schema.queue, lambda: self.live, told)
 
     async def _open(self, transport: Transport) -> Consumer:
         return await transport.serve(self.schema.queue, self)
@@ -146,7 +120,7 @@ class ServiceRunner:
     def can_go_on_as(self, schema: ServiceSchema) -> bool:
         """Tell whether :meth:`replace_handler` is enough to become ``schema``: its queue and limits are the same."""
         before = self.schema
-        same = (before.queues, before.executor) == (schema.queues, schema.executor)
+        same = (before.queues, before.executor) == (schema.queues, schema.executor) and before.rate == schema.rate
         return same and (self._at_most_once or before.concurrency == schema.concurrency)
 
     def replace_handler(self, schema: ServiceSchema) -> None:
@@ -176,12 +150,16 @@ class ServiceRunner:
         """Receive no more requests. The active ones continue."""
         if self.consumer is not None:
             await self.consumer.stop()
+        if self._workers is not None:
+            self._workers.stop()
+            self._workers = None
 
     async def stop(self, drain_timeout: float) -> int:
         """Stop consuming, finish the requests within ``drain_timeout`` seconds, and requeue and count the others."""
         began, unfinished = monotonic(), 0
         try:
             await self.stop_consuming()
+            self._give_back_waiting()
             broadcasts = self.broadcasts.start_stopping(drain_timeout)
             if self._active:
                 self._processor.notifies_owner = True
@@ -201,6 +179,12 @@ class ServiceRunner:
             if self._maintenance is not None:
                 self._maintenance.cancel()
         return unfinished
+
+    def _give_back_waiting(self) -> None:
+        """Give requests that wait for a token to the other workers, which share the rate without this one now."""
+        if (rate := self._processor.rate) is not None:
+            for active in [one for one in rate.waiting if one in self._active]:
+                self.stop_request(active, "requeued")
 
     def abort_drain(self) -> None:
         """Make :meth:`stop`, running or called later, requeue the active requests at once."""
@@ -225,12 +209,25 @@ class ServiceRunner:
         self.broadcasts.received(request, self.schema)
 
     def _enqueue(self, active: ActiveRequest, limiter: ConcurrencyLimiter) -> None:
+        if (surplus := limiter.surplus(active)) is not None:
+            assert isinstance(limiter, FairQueue)
+            self._processor.refuse_unstarted(surplus, limiter.refusal(self._name))
+            if surplus is active:
+                return
+            self._takeover.finished()
         try:
             self._processor.arm_deadline(active)  # time spent in the queue counts
         except Exception as error:  # noqa: BLE001 - what a request says about its time must not harm the connection
             self._processor.refuse_unstarted(active, error)
         else:
             limiter.enqueue(active)
+            if isinstance(limiter, FairQueue) and (timeout := self.schema.timeout) is not None:
+                self._loop.call_later(timeout, self._waited, active)
+
+    def _waited(self, active: ActiveRequest) -> None:
+        """Called when a request was here for as long as one may wait in the queue: the broker no longer sees to it."""
+        if active.task is None and active in self._active:
+            self.stop_request(active, "expired")
 
     def _start_queued(self, active: ActiveRequest) -> None:
         active.task = self._loop.create_task(self._processor.process(active), name=self._name)
@@ -251,6 +248,8 @@ class ServiceRunner:
             self._limit_here()  # they may take their time to end, and others come on the next connection
         for active in void:
             self.stop_request(active, "void")
+        if self._workers is not None:
+            self._workers.lost()
 
     def reply_refused(self, request: IncomingRequest, error: ContentRejectedError, /) -> None:
         """Called when the broker does not accept the reply to a request: replies with the error instead."""

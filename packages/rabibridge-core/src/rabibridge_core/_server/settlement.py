@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._protocol.headers import REFUSAL
 from rabibridge_core._protocol.payloads import (
     StoredReply,
     StreamRequestError,
@@ -252,10 +253,8 @@ class RequestSettler:
         limit = self._redelivery_limit
         if request.deliveries <= limit:
             return None
-        reason = (
-            f"service {self._name!r}: delivered to workers {request.deliveries} times before without a reply, more "
-            f"than redelivery_limit={limit} allows"
-        )
+        times = f"{request.deliveries} times before without a reply, more than redelivery_limit={limit} allows"
+        reason = f"service {self._name!r}: delivered to workers {times}"
         self.failures.dead(request.correlation_id, reason)
         error = RemoteExecutionError(reason, func_name=self._name)
         request.dead_letter(reason, self._error_reply(request, error, DEAD) if request.wants_reply else None)
@@ -281,7 +280,7 @@ class RequestSettler:
 
     def _send(self, active: ActiveRequest, reply: Reply) -> None:
         request, execution = active.request, active.execution
-        if execution is not None and active.stop_reason is None:
+        if execution is not None and active.stop_reason is None and REFUSAL not in (reply.headers or ()):
             execution.reply = StoredReply(reply, request.correlation_id)
         if active.settled:
             return

@@ -125,6 +125,7 @@ class WorkerReport:
         runner = self._services.runners.get(schema.name)
         statistics = self._services.statistics_of(schema.name)
         problem = self._services.problem(schema.name)
+        rate = None if runner is None else runner.processor.rate
         return ServiceOnWorker(
             name=schema.name,
             kind="async" if schema.is_async else "sync",
@@ -139,6 +140,10 @@ class WorkerReport:
             latency=statistics.latency(),
             recent=statistics.recent(),
             failures=self._shown(statistics.failures),
+            rate_limit=schema.rate,
+            rate_share=None if rate is None else rate.share.rate,
+            rate_waiting=0 if rate is None else len(rate.waiting),
+            rate_refused=0 if rate is None else rate.refused,
         )
 
     def _shown(self, failures: tuple[FailureRecord, ...]) -> tuple[FailureRecord, ...]:

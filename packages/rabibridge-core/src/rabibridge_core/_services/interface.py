@@ -82,8 +82,7 @@ def service(
         **limits: the limits of ``@register_call``, for all methods that do not have their own.
 
     Raises:
-        RegistrationError: it is no class, it has no public method, or a name or limit is out of range. It is raised
-            when the class is defined.
+        RegistrationError: at its definition: it is no class or has no public method, or a name or limit is wrong.
     """
     given = ServiceLimits(**limits)
 

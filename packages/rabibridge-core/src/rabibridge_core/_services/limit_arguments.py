@@ -40,3 +40,4 @@ class LimitArguments(TypedDict, total=False):
     slow_call: float | timedelta | None
     deadline_admission: bool | None
     max_wait: float | timedelta | None
+    rate: str | float | None

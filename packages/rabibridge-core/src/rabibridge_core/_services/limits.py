@@ -11,6 +11,7 @@ from rabibridge_core._protocol.error_fields import restorers_of
 from rabibridge_core._protocol.remote_errors import RemoteTraceback
 from rabibridge_core._services.access import check_allowed
 from rabibridge_core._services.classes import check_classes
+from rabibridge_core._services.rates import calls_per_second
 from rabibridge_core.errors import RegistrationError, ServiceError
 from rabibridge_core.transport import Delivery, QueueType
 
@@ -78,6 +79,7 @@ class ServiceLimits:
     slow_call: float | timedelta | None = None
     deadline_admission: bool | None = None
     max_wait: float | timedelta | None = None
+    rate: str | float | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -112,6 +114,7 @@ class ServiceLimits:
             defaults.slow_call if self.slow_call is None else self.slow_call,
             defaults.deadline_admission if self.deadline_admission is None else self.deadline_admission,
             defaults.max_wait if self.max_wait is None else self.max_wait,
+            defaults.rate if self.rate is None else self.rate,
         )
 
     def check(self, name: str) -> None:
@@ -140,6 +143,7 @@ class ServiceLimits:
         _check_choice(name, "remote_traceback", self.remote_traceback, get_args(RemoteTraceback))
         _check_raises(name, self.raises)
         check_allowed(name, self.allow)
+        calls_per_second(name, self.rate)
         check_classes(name, self.classes, self.queue_size)
         if self.fair and self.classes is not None:
             raise RegistrationError(

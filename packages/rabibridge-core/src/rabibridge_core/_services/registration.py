@@ -50,6 +50,7 @@ def register_call(
     slow_call: float | timedelta | None = None,
     deadline_admission: bool | None = None,
     max_wait: float | timedelta | None = None,
+    rate: str | float | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
@@ -76,6 +77,7 @@ def register_call(
     slow_call: float | timedelta | None = None,
     deadline_admission: bool | None = None,
     max_wait: float | timedelta | None = None,
+    rate: str | float | None = None,
 ) -> Any:
     """Mark a function as a service, which clients can call remotely.
 
@@ -166,10 +168,12 @@ def register_call(
             library. ``"message"``: the type and the message. ``"none"``: that it failed. Errors in ``raises`` arrive
             with their message and fields in any case. The log of the worker has everything. ``None`` (the default):
             what the setting ``remote_traceback`` says, which is ``"full"``.
-        fair: share the places of a worker among users, and those of a user among its clients. The worker fetches as
-            many calls again as it runs, unless ``fetch_ahead`` says how many, and of those that wait it starts one of
-            who has the fewest running calls. docs/limits.md says what that can and cannot do against a long queue. It
-            cannot be combined with ``classes``.
+        fair: share the places of a worker, and those in the queue, among users, and those of a user among its clients.
+            Of the calls that wait, the worker starts one of who has the fewest running calls; and when ``queue_size``
+            calls wait, it refuses one of who has the most waiting, instead of whoever comes. Without
+            ``queue_size``, or with ``fetch_ahead`` or at most once, only what a worker has fetched is shared: as many
+            calls again as it runs, unless ``fetch_ahead`` says how many. See docs/limits.md. It cannot be combined with
+            ``classes``.
         allow: the users of the broker that may call it, as in ``allow=("gateway",)``. All others, and callers whose
             user is not known, get AccessDeniedError before their arguments are looked at. ``None`` (the default):
             everybody who can reach the queue. See docs/identity.md.
@@ -185,6 +189,12 @@ def register_call(
             have refused. So the number of calls that wait follows what the workers manage. It may be changed at any
             time, as it is no argument of the queue; ``queue_size`` stays the bound of the broker, and is 1,000 unless
             given. ``fetch_ahead`` is a quarter of ``fetch_size`` unless given. See docs/overload.md. ``None`` (the
+        rate: how many calls may start in a time, on all workers of the service together: ``"300/s"``, ``"20/min"``,
+            ``"1000/h"``, ``"5000/d"``, or a number of calls per second. For a backend with a quota. Each worker takes
+            an equal share, by the number of workers that the broker tells twice a second, and saves up no more than a
+            tenth of a second of its share, or one call. What has to wait for its turn holds its place among the
+            ``fetch_size`` calls; what would have to wait longer than its caller does is refused at once, with
+            QueueFullError. A stream or a notification counts as one, when it starts. See docs/limits.md. ``None`` (the
             default): no limit.
 
     Raises:
@@ -197,7 +207,7 @@ def register_call(
     limits = ServiceLimits(
         queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
         fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-        allow, slow_call, deadline_admission, max_wait,
+        allow, slow_call, deadline_admission, max_wait, rate,
     )  # fmt: skip
 
     def decorate(func: Callable[P, R]) -> Callable[P, R]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,16 @@ from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.naming import check_service_name, of_class, queue_name, routing_keys
 from rabibridge_core._services.callables import is_generator, place_of, refuse_what_cannot_be_served, runs_on_loop
 from rabibridge_core._services.classes import classes_of, slots_of
+from rabibridge_core._services.handler_places import fetch_ahead_of, handler_place, queue_size_of
 from rabibridge_core._services.limits import (
     DEFAULT_FETCH_SIZE,
     DEFAULT_REDELIVERY_LIMIT,
     DEFAULT_SYNC_FETCH_SIZE,
     FETCH_SIZE_MAX,
-    MAX_WAIT_QUEUE_SIZE,
     ServiceLimits,
     usable_cpus,
 )
+from rabibridge_core._services.rates import calls_per_second
 from rabibridge_core._services.streams import check_resumable, upload_parameters
 from rabibridge_core.errors import ConfigurationError, RegistrationError
 from rabibridge_core.transport import ServiceQueue
@@ -39,6 +39,9 @@ __all__ = ["ServiceSchema"]
 _AT_MOST_ONCE_PREFETCH = 16
 """Prefetch limit of at-most-once services: requests are acknowledged only when their handler starts, so unstarted ones
 accumulate up to this number."""
+_FAIR_SURPLUS = 512
+"""How many more requests a worker with a fair queue fetches than may run and wait: it refuses them when they arrive, so
+that a burst of one caller does not fill the queue on the broker for all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class ServiceSchema:
         slow_call: after how many seconds the stack of a call is logged; ``None``: the server's setting.
         deadline_admission: whether calls that cannot end in their time are refused; ``None``: the server's setting.
         max_wait: how long a call may have waited when it starts, in seconds; ``None``: no limit.
+        rate: how many calls may start in one second, on all workers together; ``None``: no limit.
         policy: what decides which calls are admitted, besides; ``None``: nothing, or the service was not added yet.
         injections: the parameters that the server fills in; ``None``: none, or the service was not added yet.
     """
@@ -108,6 +112,7 @@ class ServiceSchema:
     slow_call: float | None = None
     deadline_admission: bool | None = None
     max_wait: float | None = None
+    rate: float | None = None
 
     policy: Policy | None = field(default=None, compare=False, repr=False)
     injections: Injections | None = field(default=None, compare=False, repr=False)
@@ -132,14 +137,14 @@ class ServiceSchema:
             raise RegistrationError(f"{place_of(func_ptr)} cannot be a service: {error}{way_out}") from None
         limits.check(name)
         classes = classes_of(limits.classes)
-        on_loop, place = runs_on_loop(func_ptr), _place(func_ptr, name, limits)
+        on_loop, place = runs_on_loop(func_ptr), handler_place(func_ptr, name, limits)
         usual = place == ("loop" if on_loop else "thread")  # elsewhere, an iterable is a value as any other
         if limits.resumable:
             check_resumable(func_ptr)
         return cls(
             name=name,
             func_ptr=func_ptr,
-            queue_size=classes[0][1] if classes else _queue_size(limits),
+            queue_size=classes[0][1] if classes else queue_size_of(limits),
             fetch_size=limits.fetch_size,
             timeout=limits.seconds,
             re_register=limits.re_register,
@@ -150,7 +155,7 @@ class ServiceSchema:
             idempotent=limits.idempotent,
             redelivery_limit=(DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit),
             queue_type=limits.queue_type,
-            fetch_ahead=_fetch_ahead(limits, place),
+            fetch_ahead=fetch_ahead_of(limits, place),
             raises=tuple(limits.raises),
             classes=classes,
             streams=is_generator(func_ptr),
@@ -165,6 +170,7 @@ class ServiceSchema:
             slow_call=as_seconds(limits.slow_call),
             deadline_admission=limits.deadline_admission,
             max_wait=as_seconds(limits.max_wait),
+            rate=calls_per_second(name, limits.rate),
         )
 
     def with_limits(
@@ -208,12 +214,20 @@ class ServiceSchema:
         return self.fetch_size or (DEFAULT_SYNC_FETCH_SIZE if self.executor == "thread" else DEFAULT_FETCH_SIZE)
 
     @property
+    def fair_places(self) -> int | None:
+        """How many calls wait in the workers, which refuse those of who has the most; ``None``: the broker refuses."""
+        shares = self.fair and not self.fetch_ahead and self.delivery == "at-least-once"
+        return self.queue_size or None if shares else None
+
+    @property
     def queue(self) -> ServiceQueue:
         """The queue of the service, for the transport."""
         at_most_once = self.delivery == "at-most-once"
         prefetch = self.concurrency + self.fetch_ahead
         if self.fair and not self.fetch_ahead:
-            prefetch = min(2 * self.concurrency, FETCH_SIZE_MAX)
+            places = self.fair_places
+            ahead = self.concurrency if places is None else places + _FAIR_SURPLUS
+            prefetch = min(self.concurrency + ahead, FETCH_SIZE_MAX)
         if at_most_once:
             prefetch = min(self.concurrency, _AT_MOST_ONCE_PREFETCH)
         keys = routing_keys(self.name, is_async=self.is_async)
@@ -254,44 +268,3 @@ class ServiceSchema:
             own, name=of_class(own.name, name), routing_keys=keys, any_keys=keys[1:], other_queue=other,
             queue_size=bound, fetch_size=prefetch,
         )  # fmt: skip
-
-
-def _queue_size(limits: ServiceLimits) -> int | None:
-    return MAX_WAIT_QUEUE_SIZE if limits.queue_size is None and limits.max_wait is not None else limits.queue_size
-
-
-def _fetch_ahead(limits: ServiceLimits, place: HandlerPlace) -> int:
-    """Return how many calls a worker fetches ahead: with a limit of the wait some, which it can refuse in time."""
-    if limits.fetch_ahead is not None or limits.max_wait is None or limits.fair or limits.delivery == "at-most-once":
-        return limits.fetch_ahead or 0
-    usual = {"process": usable_cpus(), "thread": DEFAULT_SYNC_FETCH_SIZE, "loop": DEFAULT_FETCH_SIZE}
-    return max(2, (limits.fetch_size or usual[place]) // 4)
-
-
-def _place(func: Callable[..., Any], name: str, limits: ServiceLimits) -> HandlerPlace:
-    """Return where a function runs.
-
-    Raises:
-        RegistrationError: it cannot run there.
-    """
-    place = limits.executor or ("loop" if runs_on_loop(func) else "thread")
-    if place == "thread" and runs_on_loop(func):
-        raise RegistrationError(
-            f"service {name!r}: {place_of(func)} is async, and an async function runs on the event loop "
-            "(executor='loop') or in child processes (executor='process'), not in a thread: leave executor= out"
-        )
-    if place != "thread" and not runs_on_loop(func) and is_generator(func):
-        raise RegistrationError(
-            f"service {name!r}: {place_of(func)} is a generator function, which runs in a thread: leave executor= out"
-        )
-    if place == "process":
-        if is_generator(func):
-            raise RegistrationError(
-                f"service {name!r}: {place_of(func)} is a generator function, and a child process gives one result for "
-                "a call: leave executor= out, or return a list"
-            )
-        if os.name != "posix":
-            raise RegistrationError(f"service {name!r}: executor='process' needs Linux, macOS or another POSIX system")
-    elif limits.max_calls_per_child is not None:
-        raise RegistrationError(f"service {name!r}: max_calls_per_child= needs executor='process', and it is {place!r}")
-    return place

@@ -5,6 +5,7 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 ``rabibridge_testing`` on it.
 """
 
+from rabibridge_core.transport.consumer_count import ConsumerCounter
 from rabibridge_core.transport.control import ControlReceiver, ControlRequest
 from rabibridge_core.transport.counting import ConnectionCounter, ConnectionCounts
 from rabibridge_core.transport.events import (
@@ -46,6 +47,7 @@ __all__ = [
     "ConnectionCounts",
     "ConnectionState",
     "Consumer",
+    "ConsumerCounter",
     "ConsumerEvents",
     "ControlReceiver",
     "ControlRequest",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rabibridge._connection.names import Names
 from rabibridge._connection.opener import LIBRARIES, RabbitOpener
+from rabibridge._connection.queue_state import look_at_queue
 from rabibridge._transport.caller import RabbitCaller
 from rabibridge._transport.consumer_supervisor import ConsumerSupervisor
 from rabibridge._transport.control import ControlHandler
@@ -138,6 +139,14 @@ class RabbitMQTransport:
         """Delete a service queue unless it has consumers or waiting requests; return whether it is gone."""
         queue = self._names.service_queue(queue)
         return await self._with_session(lambda session: self._supervisor.delete_unused(queue, session))
+
+    async def count_consumers(self, queue: ServiceQueue, /) -> int | None:
+        """Return how many consumers the queue has; ``None``: there is no such queue, or the broker does not tell."""
+        session = self._connection.session
+        if session is None:
+            raise ConnectionLostError(f"{self._connection.name} has no connection", executed=False)
+        found = await look_at_queue(session, self._names.service_queue(queue).name)
+        return None if found is None else found[0]
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
         """Declare a service queue and receive its requests."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +14,7 @@ from rabibridge_core.transport import Reply
 from rabibridge_redis._resp.refusals import is_blocked, permission_error
 from rabibridge_redis._resp.wire import FED, encode_message, encode_request, pack
 from rabibridge_redis._transport.batches import RequestBatch
+from rabibridge_redis._transport.declaration import look_at_queue
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -253,14 +253,7 @@ class RedisCaller:
         Raises:
             ConnectionLostError: there is no connection.
         """
-        session = self._host.session
-        if session is None:
-            raise ConnectionLostError(f"{self._host.name} has no connection", executed=False)
-        try:
-            found = await asyncio.shield(asyncio.ensure_future(session.ask("look", queue)))
-        except hiredis.ReplyError:
-            return None
-        return None if found == -1 else (found[0], found[1])
+        return await look_at_queue(self._host.session, self._host.name, queue)
 
     def cancel(self, routing_key: str, correlation_id: bytes, /) -> None:
         """Tell the workers of a service that this call was cancelled; without effect without a connection."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rabibridge_core.transport import ServiceQueue
     from rabibridge_redis._session.session import Session
 
-__all__ = ["declare", "delete_unused", "in_time"]
+__all__ = ["declare", "delete_unused", "in_time", "look_at_queue"]
 
 _log = get_logger(__name__)
 _RETRY = 0.25  # seconds until a server that has no memory or disk is asked again
@@ -88,6 +88,21 @@ async def _declared(session: Session, queue: str, *arguments: str | int) -> Any:
                 )  # fmt: skip
             said = True
         await asyncio.sleep(_RETRY)  # nothing tells when it does
+
+
+async def look_at_queue(session: Session | None, name: str, queue: str) -> tuple[int, int] | None:
+    """Return how many consumers and waiting requests a queue has; ``None`` if the server does not tell.
+
+    Raises:
+        ConnectionLostError: there is no session; ``name`` is that of the connection.
+    """
+    if session is None:
+        raise ConnectionLostError(f"{name} has no connection", executed=False)
+    try:
+        found = await asyncio.shield(asyncio.ensure_future(session.ask("look", queue)))
+    except hiredis.ReplyError:
+        return None
+    return None if found == -1 else (found[0], found[1])
 
 
 async def delete_unused(session: Session, queue: ServiceQueue) -> bool:

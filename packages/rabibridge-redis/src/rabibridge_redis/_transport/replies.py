@@ -13,10 +13,11 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_redis._resp.refusals import is_blocked
 from rabibridge_redis._resp.wire import REPLY, encode_message
 from rabibridge_redis._transport.batches import ReplyBatch
+from rabibridge_redis._transport.declaration import look_at_queue
 from rabibridge_redis._transport.receivers import Receivers
 
 if TYPE_CHECKING:
-    from rabibridge_core.transport import Reply
+    from rabibridge_core.transport import Reply, ServiceQueue
     from rabibridge_redis._session.session import Session
 
 __all__ = ["Replies"]
@@ -44,6 +45,12 @@ class Replies(Receivers):
         self._late: list[tuple[bytes, bytes, Reply]] = []
         self._late_batches: list[tuple[bytes, ReplyBatch]] = []
         self._batches: dict[bytes, ReplyBatch] = {}
+
+    async def count_consumers(self, queue: ServiceQueue, /) -> int | None:
+        """Return how many consumers a queue has; ``None``: there is no such queue."""
+        session = self._newest if self._newest is not None and self._newest.error is None else None
+        found = await look_at_queue(session, self.name, queue.name)
+        return None if found is None else found[0]
 
     def send_late_replies(self) -> None:
         """Called with a new session: send what was to be sent while there was none."""

@@ -67,6 +67,24 @@ _FAMILIES = (
         "server_calls_waiting", "gauge", "Those of them that wait in their worker, as others run.", ("service",)
     ),
     Family("server_concurrency", "gauge", "Calls that may run at a time, on all workers together.", ("service",)),
+    Family(
+        "server_rate_limit", "gauge", "Calls that may start in one second, on all workers together, where rate= says.",
+        ("service",),
+    ),
+    Family(
+        "server_calls_awaiting_rate", "gauge", "Calls that wait in their worker for their turn by that limit.",
+        ("service",),
+    ),
+    Family(
+        "server_calls_over_rate", "counter",
+        "Calls that workers have refused, as they would have had to wait too long for their turn by that limit.",
+        ("service",),
+    ),
+    Family(
+        "server_calls_over_share", "counter",
+        "Calls that workers have refused, as their callers had the most calls in a fair queue that was full.",
+        ("service",),
+    ),
     Family("server_live_workers", "gauge", "Workers that receive calls of the service now.", ("service",)),
     Family("server_queue_size", "gauge", "Calls that may wait in the queue; more are refused.", ("service", "queue")),
     Family(

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._protocol.headers import RECEIVED
 from rabibridge_core.errors import NoRouteError
-from rabibridge_core.transport import Abandonable, ConnectionCounter, ControlReceiver, Located, QueueDeleter
+from rabibridge_core.transport import (
+    Abandonable,
+    ConnectionCounter,
+    ConsumerCounter,
+    ControlReceiver,
+    Located,
+    QueueDeleter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -88,6 +95,8 @@ class ObservedTransport:
             self.abandon = transport.abandon
         if isinstance(transport, QueueDeleter):
             self.delete_unused = transport.delete_unused
+        if isinstance(transport, ConsumerCounter):
+            self.count_consumers = transport.count_consumers
         if isinstance(transport, ConnectionCounter):
             self.connection_counts = transport.connection_counts
         if isinstance(transport, ControlReceiver):

@@ -106,6 +106,7 @@ class ServingBroker(MemoryBroker):
         slow_call: float | timedelta | None = None,
         deadline_admission: bool | None = None,
         max_wait: float | timedelta | None = None,
+        rate: str | float | None = None,
     ) -> ServiceSchema: ...
     @overload
     def add_service(
@@ -138,13 +139,13 @@ class ServingBroker(MemoryBroker):
         slow_call: float | timedelta | None = None,
         deadline_admission: bool | None = None,
         max_wait: float | timedelta | None = None,
+        rate: str | float | None = None,
     ) -> ServiceSchema | tuple[ServiceSchema, ...]:
         """Serve ``func`` under its name, or the methods of an object of a service class, without a server.
 
-        Clients can call it from then on. The limits are those of ``register_call``; limits that are left out (``None``
-        or ``False``) are taken from the function's ``@register_call``, if it has one. Adding the same function again
-        changes nothing. When the last client and server
-        of the test has disconnected, running calls are cancelled and waiting calls are dropped.
+        Clients can call it from then on. The limits are those of ``register_call``; those that are left out are taken
+        from the function's ``@register_call``, if it has one. Adding the same function again changes nothing. When the
+        last client and server of the test has disconnected, running calls are cancelled and waiting calls are dropped.
 
         Args:
             func: an async or sync function, a bound method, a partial or a callable object; or an object whose class is
@@ -152,8 +153,7 @@ class ServingBroker(MemoryBroker):
             queue_size: how many calls may wait; ``None``: no limit.
             fetch_size: how many calls run at a time; ``None``: 256, or 32 if ``func`` is not async.
             timeout: how long a call may wait in the queue, in seconds; ``None``: no limit.
-            name: the name of the service; ``None``: that of its ``@register_call``, else the function's ``__name__``.
-                Of an object: what stands in front of the names of its methods.
+            name: the name of the service, or what stands in front of the names of methods; ``None``: as with a server.
             validate: check the arguments against the annotations.
             re_register: if the queue exists with other limits, delete it together with its waiting calls.
             delivery: ``"at-least-once"`` or ``"at-most-once"``; ``None``: at least once.
@@ -173,6 +173,7 @@ class ServingBroker(MemoryBroker):
             slow_call: after how many seconds the stack of a call is logged.
             deadline_admission: refuse calls that cannot end in their time; ``None``: as the settings say.
             max_wait: how long a call may have waited when it starts, in seconds.
+            rate: how many calls may start in a time, such as ``"20/min"``.
 
         Raises:
             RegistrationError: the function or its limits cannot be used, or its name is taken.
@@ -181,7 +182,7 @@ class ServingBroker(MemoryBroker):
         limits = ServiceLimits(
             queue_size, fetch_size, timeout, validate, re_register, delivery, idempotent, redelivery_limit, queue_type,
             fetch_ahead, raises, classes, resumable, executor, max_calls_per_child, run_timeout, remote_traceback, fair,
-            allow, slow_call, deadline_admission, max_wait,
+            allow, slow_call, deadline_admission, max_wait, rate,
         )  # fmt: skip
         func, name = real_function(func, name)
         added = tuple(map(self._add_schema, schemas_of(func, limits, name)))

@@ -73,6 +73,7 @@ class FakeWorker:
                     runner.consumer = runner.consume(self.transport, self.transport.consume)
                 else:
                     runner.consumer = self.transport.consume(runner.schema.queue, runner)
+                runner.count_workers(self.transport)
 
     def _health(self) -> Health:
         state = self.transport.state

@@ -170,6 +170,11 @@ class MemoryTransport(MemoryConnection):
         await self.wait_ready()
         return self.broker.delete_unused(in_namespace(queue.name, self.namespace))
 
+    async def count_consumers(self, queue: ServiceQueue, /) -> int | None:
+        """Return how many consumers the queue has; ``None``: there is no such queue."""
+        found = self.broker.queues.get(in_namespace(queue.name, self.namespace))
+        return None if found is None else found.consumers
+
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> MemoryConsumer:
         """Declare the queue and receive requests from it, at most ``queue.fetch_size`` unsettled at any time.
 

@@ -73,6 +73,7 @@ and they are skipped with that reason::
     class TestStreamEndings(StreamEndingConformance): ...
     class TestAccess(AccessConformance): ...
     class TestAdmission(AdmissionConformance): ...
+    class TestRates(RateConformance): ...
 
 The first five classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -111,6 +112,7 @@ from rabibridge_testing.conformance.parts import PartConformance
 from rabibridge_testing.conformance.progress import ProgressConformance
 from rabibridge_testing.conformance.providers import ProviderConformance
 from rabibridge_testing.conformance.queues import QueueConformance
+from rabibridge_testing.conformance.rates import RateConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
@@ -153,6 +155,7 @@ __all__ = [
     "ProgressConformance",
     "ProviderConformance",
     "QueueConformance",
+    "RateConformance",
     "ReconnectionConformance",
     "SeamConformance",
     "SignalConformance",

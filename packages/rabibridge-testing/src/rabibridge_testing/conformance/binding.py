@@ -34,6 +34,7 @@ from rabibridge_testing.conformance.parts import PartConformance
 from rabibridge_testing.conformance.progress import ProgressConformance
 from rabibridge_testing.conformance.providers import ProviderConformance
 from rabibridge_testing.conformance.queues import QueueConformance
+from rabibridge_testing.conformance.rates import RateConformance
 from rabibridge_testing.conformance.reconnection import ReconnectionConformance
 from rabibridge_testing.conformance.seam import SeamConformance
 from rabibridge_testing.conformance.signals import SignalConformance
@@ -91,6 +92,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestStreamEndings": StreamEndingConformance,
     "TestAccess": AccessConformance,
     "TestAdmission": AdmissionConformance,
+    "TestRates": RateConformance,
 }
 
 

@@ -174,6 +174,25 @@ class LimitConformance(ConformanceBase):
         await soon(asyncio.gather(*calls))
         assert order == ["a", "a", "b", "a", "b", "a", "a"], "in turn while both wait"
 
+    async def test_who_has_few_calls_is_not_refused_beside_who_fills_the_queue(self, bench: Bench) -> None:
+        name, gate = bench.name("fair"), Gate()
+        server = await bench.server(gate.service(name, "here", fair=True, queue_size=4, fetch_size=1))
+        greedy, modest = await bench.client(), await bench.client()
+        flood = _start(greedy, name, 1)
+        await soon(gate.started.get())
+        flood += _start(greedy, name, 14)
+        await until(lambda: sum(call.done() for call in flood) == 10)
+        others = _start(modest, name, 2)
+        await until(lambda: sum(call.done() for call in flood) == 12)
+        assert _has(server, 5)
+        gate.opened.set()
+        assert await soon(asyncio.gather(*others)) == ["here", "here"]
+        ends = await soon(asyncio.gather(*flood, return_exceptions=True))
+        refused = [end for end in ends if isinstance(end, QueueFullError)]
+        assert (ends.count("here"), len(refused)) == (3, 12)
+        assert all(error.executed is False and error.retry_after is not None for error in refused)
+        assert server.services.statistics_of(name).counts().refused == 12
+
     async def test_a_call_in_the_queue_waits_for_all_that_came_before_it(self, bench: Bench) -> None:
         order, gate = [], asyncio.Semaphore(0)
 

@@ -1,0 +1,1 @@
+"""One greedy and nine modest callers of one service."""

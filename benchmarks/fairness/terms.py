@@ -1,0 +1,23 @@
+"""The parameters of the run. It is a slow service: what counts is who gets how many of its places, not how fast."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+FETCH_SIZE = 8
+"""Requests that the worker processes at a time."""
+HANDLER_TIME = 0.08
+"""How long the handler sleeps for one request, in seconds."""
+CAPACITY = FETCH_SIZE / HANDLER_TIME
+"""Calls per second that the service can handle: 100."""
+QUEUE_SIZE = 40
+"""Calls that may wait."""
+MODEST, MODEST_LOAD, GREEDY_LOAD = 9, 0.08, 4.28
+"""Number of modest callers, and offered loads as multiples of the capacity."""
+
+
+async def work(x: Any) -> Any:
+    """Sleep for the time of one request."""
+    await asyncio.sleep(HANDLER_TIME)
+    return x
