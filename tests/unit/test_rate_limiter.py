@@ -18,7 +18,8 @@ from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.schema import ServiceSchema
 from rabibridge_core.errors import ConfigurationError, RemoteExecutionError
 from rabibridge_core.transport import Reply
-from tests.support.waiting import soon
+from tests.support.waiting import PATIENCE, soon
+from tests.unit import process_functions
 from tests.unit.client_support import CODEC, begin, make_client, sent
 from tests.unit.scripted_requests import ScriptedRequest
 from tests.unit.scripted_transport import ScriptedTransport
@@ -158,3 +159,11 @@ async def test_the_fake_broker_keeps_to_a_rate_and_a_broadcast_counts(fake_broke
         with pytest.raises(QueueFullError):
             await client.remote_call("work", (2,), timeout=30)
     assert ran == [1]
+
+
+async def test_functions_in_child_processes_are_limited_as_well(fake_broker: FakeBroker) -> None:
+    fake_broker.add_service(process_functions.square, executor="process", fetch_size=1, rate="1/d")
+    async with RMQClient() as client:
+        assert await client.remote_call("square", (3,), ftype="sync", timeout=PATIENCE) == 9
+        with pytest.raises(QueueFullError):
+            await client.remote_call("square", (3,), ftype="sync", timeout=PATIENCE)
