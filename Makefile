@@ -159,7 +159,8 @@ overload: $(STAMP)  ## Load a service with up to twenty times its capacity, agai
 hedging: $(STAMP)  ## Measure second copies of slow calls, with a worker that stands still now and then; seven minutes
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.hedging $(ARGS)
-fairness: $(STAMP)  ## Load a service with one greedy and nine modest callers; a minute
+
+fairness: $(STAMP)  ## Load a service with one greedy and nine modest callers; two minutes
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.fairness $(ARGS)
 

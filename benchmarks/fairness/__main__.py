@@ -1,6 +1,6 @@
 """Measure what modest callers get beside a greedy one: ``make fairness``.
 
-The service manages 100 calls/s. Nine callers offer 0.08 times that each, of a share of a tenth, and a tenth one 4.28
+The service manages 20 calls/s. Nine callers offer 0.08 times that each, of a share of a tenth, and a tenth one 4.28
 times: together five times the capacity. The table and the picture are written to docs/overload.md, the figures to
 benchmarks/results/fairness.json.
 """
@@ -20,11 +20,9 @@ from benchmarks import marked
 from benchmarks.brokers import broker_to_measure
 from benchmarks.charts import Chart, Series, draw
 from benchmarks.environments import ROOT, UnavailableError, interpreter
-from benchmarks.fairness.page import LIMIT, Arrangement, markdown
-from benchmarks.fairness.terms import CAPACITY, GREEDY_LOAD, MODEST, MODEST_LOAD
-from benchmarks.overload.figures import figures
+from benchmarks.fairness.page import LIMIT, Arrangement, figures, markdown
+from benchmarks.fairness.terms import CAPACITY, GREEDY_LOAD, MODEST, MODEST_LOAD, RAMP
 from benchmarks.overload.lineup import LINEUP
-from benchmarks.overload.terms import RAMP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +81,7 @@ def measure(broker: Broker, options: dict[str, Any], seconds: float) -> Arrangem
         logs = [one for caller in callers for one in _read(caller)]
         _tell(server)
         cpu = _read(server)["cpu"] / seconds
-    *modest, greedy = [figures(log, [], seconds) for log in logs]
+    *modest, greedy = [figures(log, seconds) for log in logs]
     return Arrangement(modest, greedy, cpu)
 
 
@@ -104,7 +102,7 @@ def picture(found: dict[str, Arrangement]) -> Chart:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fairness", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help=f"of each load; the first {RAMP:g} do not count")
+    parser.add_argument("--seconds", type=float, default=60.0, help=f"of each load; the first {RAMP:g} do not count")
     parser.add_argument("--no-write", action="store_true", help="change no file; print the table to standard output")
     options = parser.parse_args()
     with broker_to_measure() as broker:

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from benchmarks.contenders.base import RefusedError
-from benchmarks.fairness.terms import FETCH_SIZE, QUEUE_SIZE, work
+from benchmarks.fairness.terms import FETCH_SIZE, QUEUE_SIZE, TIMEOUT, work
 from benchmarks.overload.flood import Flood, arrivals
-from benchmarks.overload.terms import TIMEOUT
 from benchmarks.usage import cpu_seconds
 from rabibridge import QueueFullError, RMQClient, RMQServer
 
@@ -50,14 +49,7 @@ async def call(url: str, name: str, options: dict[str, Any]) -> None:
                 floods.append((moments, Flood(_caller(client, name), moments)))
             await asyncio.gather(*(flood.run(seconds, patience=TIMEOUT) for _, flood in floods))
             told = [
-                {
-                    "start": flood.start,
-                    "due": moments,
-                    "issued": list(flood.issued),
-                    "ended": list(flood.ended),
-                    "outcomes": flood.outcomes.decode(),
-                    "errors": flood.errors,
-                }
+                {"due": moments, "ended": list(flood.ended), "outcomes": flood.outcomes.decode()}
                 for moments, flood in floods
             ]
             print(json.dumps(told), flush=True)
