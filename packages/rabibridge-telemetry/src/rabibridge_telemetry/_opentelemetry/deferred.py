@@ -21,10 +21,12 @@ from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor,
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NonRecordingSpan
 
-from rabibridge_telemetry._opentelemetry.deferred_span import DeferredSpan, EndedSpan
+from rabibridge_telemetry._opentelemetry.deferred_span import EndedSpan, start_deferred
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext
+
+    from rabibridge_telemetry._opentelemetry.deferred_span import DeferredSpan
 
 __all__ = ["DeferredSpans", "deferred_spans"]
 
@@ -53,8 +55,8 @@ class DeferredSpans:
         self._multiple: Any = tracer.span_processor
         self._seen: tuple[object, object] = None, None
         self._usable = False
-        self.start = partial(DeferredSpan, self)
-        """Starts a span: a :class:`DeferredSpan` with all further arguments."""
+        self.start = partial(start_deferred, self)
+        """Starts a span: :func:`start_deferred` with all further arguments."""
 
     @property
     def usable(self) -> bool:

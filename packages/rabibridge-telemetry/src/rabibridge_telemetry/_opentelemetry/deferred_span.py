@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode
     from opentelemetry.util.types import Attributes, AttributeValue
 
-__all__ = ["DeferredSpan", "EndedSpan", "SpanMaker"]
+__all__ = ["DeferredSpan", "EndedSpan", "SpanMaker", "start_deferred"]
+
+_new = object.__new__
 
 _SIMPLE = frozenset((str, int, float, bool))
 _TEXT = frozenset((str,))
@@ -77,41 +79,18 @@ class DeferredSpan(SdkSpan):
         ended_at: when it ended; ``None``: it has not, or the SDK makes it.
     """
 
-    def __init__(
-        self,
-        spans: SpanMaker,
-        ids: SpanContext | str,
-        parent: SpanContext | str | None,
-        context: Context,
-        name: str,
-        kind: SpanKind,
-        attributes: dict[str, Any],
-        further: dict[str, Any],
-    ) -> None:
-        """Start it now.
-
-        Args:
-            spans: makes it.
-            ids: its context, or the header ``traceparent`` with it.
-            parent: the same of its parent; ``None``: it begins a trace.
-            context: what it is started in, beside its parent.
-            name: its name.
-            kind: its kind.
-            attributes: its attributes, not to be changed.
-            further: further attributes, which are its own.
-        """
-        self._spans = spans
-        self._ids = ids
-        self._parent_ids = parent
-        self.context_at_start = context
-        self.service = name
-        self.kind_at_start = kind
-        self.attributes_at_start = attributes
-        self.further = further
-        self.ended_at: int | None = None
-        self._guard = threading.Lock()
-        self._made: Span | None = None
-        self.began = time_ns()
+    _spans: SpanMaker
+    _ids: SpanContext | str
+    _parent_ids: SpanContext | str | None
+    _guard: threading.Lock
+    _made: Span | None = None
+    context_at_start: Context
+    service: str
+    kind_at_start: SpanKind
+    attributes_at_start: dict[str, Any]
+    further: dict[str, Any]
+    began: int
+    ended_at: int | None = None
 
     @property
     def parent_at_start(self) -> SpanContext | None:
@@ -125,7 +104,7 @@ class DeferredSpan(SdkSpan):
 
     def __getattr__(self, name: str) -> Any:
         """Return a part that the SDK reads, such as ``_attributes``."""
-        if name.startswith("__") or "_made" not in self.__dict__:
+        if name.startswith("__") or "began" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         span: Any = EndedSpan(self._spans, self) if self.ended_at is not None else self._real()
         return getattr(span, name)
@@ -231,3 +210,39 @@ class DeferredSpan(SdkSpan):
             self.end()
         else:
             self._real().__exit__(exc_type, exc_val, exc_tb)
+
+
+def start_deferred(
+    spans: SpanMaker,
+    ids: SpanContext | str,
+    parent: SpanContext | str | None,
+    context: Context,
+    name: str,
+    kind: SpanKind,
+    attributes: dict[str, Any],
+    further: dict[str, Any],
+) -> DeferredSpan:
+    """Start a span now.
+
+    Args:
+        spans: makes it.
+        ids: its context, or the header ``traceparent`` with it.
+        parent: the same of its parent; ``None``: it begins a trace.
+        context: what it is started in, beside its parent.
+        name: its name.
+        kind: its kind.
+        attributes: its attributes, not to be changed.
+        further: further attributes, which are its own.
+    """
+    span = _new(DeferredSpan)  # the constructors of the SDK take longer than all of this
+    span._spans = spans
+    span._ids = ids
+    span._parent_ids = parent
+    span._guard = threading.Lock()
+    span.context_at_start = context
+    span.service = name
+    span.kind_at_start = kind
+    span.attributes_at_start = attributes
+    span.further = further
+    span.began = time_ns()
+    return span

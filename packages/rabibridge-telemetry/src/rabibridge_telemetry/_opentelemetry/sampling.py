@@ -162,16 +162,19 @@ class Spans:
         if (self._tracer is None and self._find() is None) or self._at_once < _FEW or self._ids.trace_id:
             return []
         bound, ending, made = f"{self._bound:016x}", self._ending, []
-        digits = random.randbytes(24 * self._at_once).hex()  # noqa: S311 - the generator of the SDK does the same
-        if _ZERO in digits:  # an id may be zero, which stands for none
-            return []
-        for start in range(0, len(digits), 48):
-            span = start + 32
-            if digits[start + 16 : span] < bound:
-                self._ids.trace_id = int(digits[start:span], 16)
-                self._ids.digits = digits[start : start + 48]
+        # The upper halves of these trace ids are the same: the lower ones are enough to tell them apart.
+        digits = random.randbytes(8 + 16 * self._at_once).hex(" ", 8)  # noqa: S311 - the generator of the SDK does it, too
+        parts = iter(digits.split())
+        upper = next(parts)
+        for lower, span in zip(parts, parts, strict=True):
+            if lower < bound:
+                self._ids.trace_id = int(upper + lower, 16)
+                self._ids.digits = upper + lower + span
                 break
-            made.append(f"00-{digits[start:span]}-{digits[span : span + 16]}{ending}")
+            made.append(f"00-{upper}{lower}-{span}{ending}")
+        if _ZERO in digits:  # an id may be zero, which stands for none
+            self._ids.chosen()
+            return []
         return made
 
     @property
