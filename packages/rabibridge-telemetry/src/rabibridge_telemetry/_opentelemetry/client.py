@@ -59,8 +59,9 @@ class TracedCalls(ClientObserver):
     """Makes a span for each call, as a child of the current one.
 
     Attributes:
-        prepared: what the next calls send that begin a trace, are not sampled and not measured. Where few are sampled,
-            these are most of all calls; to make many at once takes half the time.
+        prepared: the header ``traceparent`` of the next calls that begin a trace, are not sampled and not measured.
+            Where few are sampled, these are most of all calls; to make many at once takes half the time. No more than
+            texts are prepared: objects are made in less time from memory that was just given back.
     """
 
     def __init__(self, subject: Subject, version: str) -> None:
@@ -71,7 +72,7 @@ class TracedCalls(ClientObserver):
         self.propagation = Propagation(subject.settings.baggage)
         self.durations = Durations("rpc.client.call.duration", version, "Duration of calls, as their callers see it")
         self.spans = Spans(version)
-        self.prepared: list[CallHeaders] = []
+        self.prepared: list[str] = []
         _with_prepared.add(self)
 
     def call_started(self, shape: Shape, service: str) -> CallObserver | None:
@@ -79,7 +80,7 @@ class TracedCalls(ClientObserver):
         context = current_context()
         if not context and shape != "map":
             if self.prepared:
-                return self.prepared.pop()
+                return CallHeaders({TRACEPARENT: self.prepared.pop()}, True)
             if self.spans.begins and self.propagation.is_plain:
                 kind, attributes = _KINDS.get(shape, _CLIENT), self.attributes.of(shape, service)
                 begun = self.spans.start_root(service, kind, attributes)
@@ -107,7 +108,7 @@ class TracedCalls(ClientObserver):
 
     def _prepare(self) -> None:
         if self.propagation.is_plain and not self.durations.look():
-            self.prepared = [CallHeaders({TRACEPARENT: text}, True) for text in self.spans.dropped_roots()]
+            self.prepared = self.spans.dropped_roots()
 
     def _dropped(self, context: Context) -> Headers | None:
         """Return the headers of a call without a span; ``None``: it has one."""
