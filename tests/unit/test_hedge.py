@@ -63,15 +63,17 @@ def test_at_most_one_copy_more_than_five_percent() -> None:
 
 def test_no_more_than_the_burst_is_saved() -> None:
     services, policy = HedgedServices(), Hedge(after=1.0, burst=3)
+    service = services.called(policy, "a")
     for _ in range(1000):
-        service = services.called(policy, "a")
+        assert services.called(policy, "a") is service
     assert [service.spend(late=False) for _ in range(5)] == [True] * 3 + [False] * 2
 
 
 def test_with_a_percentile_half_is_kept_for_calls_that_are_late() -> None:
     services, policy = HedgedServices(), Hedge(percentile=0.95, burst=10)
+    service = services.called(policy, "a")
     for _ in range(1000):
-        service = services.called(policy, "a")
+        assert services.called(policy, "a") is service
     assert [service.spend(late=False) for _ in range(6)] == [True] * 5 + [False]
     assert [service.spend(late=True) for _ in range(6)] == [True] * 5 + [False]
 

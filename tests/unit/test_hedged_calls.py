@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rabibridge import Hedge
+from rabibridge import Hedge, RemoteExecutionError
 from rabibridge_core._client.rare_options import RareOptions
 from rabibridge_core._client.routes import critical
 from rabibridge_core._observability.call_context import current_call_var
@@ -46,7 +46,7 @@ async def test_the_second_copy_is_the_same_call(client: Client, transport: Scrip
     one, other = transport.sent
     assert one.body == other.body
     assert other.headers == {**(one.headers or {}), "rb-hedge": True}
-    assert other.headers["rb-key"] == (one.headers or {})["rb-key"]
+    assert other.headers.keys() == {"tenant", "rb-key", "rb-hedge"}
     assert one.timeout == 60.0
     assert other.timeout is not None
     assert 0 < other.timeout < 60.0
@@ -182,3 +182,20 @@ async def test_a_handler_of_a_second_copy_makes_no_second_copies(
         assert await call == "first"
     finally:
         current_call_var.reset(handled)
+
+
+async def test_quick_failures_do_not_bring_the_percentile_down(client: Client, transport: ScriptedTransport) -> None:
+    policy = Hedge(percentile=0.95, ratio=1.0)
+    for number in range(50):
+        call = begin(client, policy)
+        failed = {"rb-error": "execution", "rb-error-type": "builtins.ValueError"}
+        client_id = (await sent(transport, number + 1))[-1]
+        client.calls.replied(client_id, reply("no", 1, headers=failed))
+        with pytest.raises(RemoteExecutionError):
+            await call
+    call = begin(client, policy)
+    await sent(transport, 51)
+    await a_while()
+    assert len(transport.sent) == 51
+    client.calls.replied(transport.sent[-1].correlation_id, reply("first"))
+    assert await call == "first"

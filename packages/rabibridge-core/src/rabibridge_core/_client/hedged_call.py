@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._client.hedge import BATCH, pushed_back
 from rabibridge_core._client.pending import PendingCall
 from rabibridge_core._observability.call_context import current_call_var
-from rabibridge_core._protocol.headers import CRITICALITY, HEDGE, IDEMPOTENCY_KEY, IDEMPOTENT
+from rabibridge_core._protocol.headers import CRITICALITY, ERROR_KIND, HEDGE, IDEMPOTENCY_KEY, IDEMPOTENT
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import decode_reply, readdress_request
 from rabibridge_core._reporting.limited_log import LimitedLog
@@ -82,7 +82,10 @@ async def hedged_call(
         if may_run_twice and options[3] is None and _is_hedged(request.headers):
             copies.start()
         reply = await future
-        copies.measure()
+        if ERROR_KIND not in (
+            reply.headers or {}
+        ):  # a failure may be quick, and says nothing about how long work takes
+            copies.measure()
         calls.silent.unanswered.discard(route)
         calls.idempotency.learn(route, reply.headers or {})
         if not may_run_twice and (reply.headers or {}).get(IDEMPOTENT) is not True:
