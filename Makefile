@@ -151,7 +151,7 @@ compare-tracing: $(STAMP)  ## Measure what traces and metrics by OpenTelemetry c
 bench-check: $(STAMP)  ## Fail if the ratios recorded by `make compare` have dropped
 	@$(BIN)/python -m benchmarks.check $(ARGS)
 
-overload: $(STAMP)  ## Load a service with up to twenty times its capacity, against other libraries; eleven minutes
+overload: $(STAMP)  ## Load a service with up to twenty times its capacity, against other libraries; thirteen minutes
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 

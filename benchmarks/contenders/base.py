@@ -38,6 +38,8 @@ class Service:
     """The class that calls name."""
     timeouts: Callable[[Any], float] | None = None
     """The timeout of each call by its argument, in seconds, in the place of ``timeout``; RabiBridge only."""
+    max_wait: float | None = None
+    """How long a call may have waited when it starts, in seconds; RabiBridge only."""
     deadline_admission: bool | None = None
     """Whether workers refuse calls that cannot end in their time; RabiBridge only."""
 

@@ -66,7 +66,7 @@ async def serve(url: str, service: Service) -> AsyncIterator[Side]:
     bound = service.queue_size if service.classes is None else None
     server.add_service(
         service.function, bound, service.fetch_size, fetch_ahead=service.fetch_ahead, classes=service.classes,
-        deadline_admission=service.deadline_admission,
+        deadline_admission=service.deadline_admission, max_wait=service.max_wait,
     )  # fmt: skip
     async with server, asyncio.TaskGroup() as group:
         group.create_task(server.run_serve())

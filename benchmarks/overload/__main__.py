@@ -2,9 +2,9 @@
 
 One after the other, RabiBridge and its peers serve a service with a capacity of 500 calls per second, under loads from
 half to twenty times that capacity. Each load has its own queue and processes. Then RabiBridge serves two services at
-once, one of which is flooded, one service with two classes of criticality, one of which is flooded, and one whose
-callers have different timeouts. The figures are printed and, by default, written to docs/ and benchmarks/results/; what
-is not measured keeps its figures there.
+once, one of which is flooded, one service with two classes of criticality, one of which is flooded, one whose callers
+have different timeouts, and one whose capacity changes. The figures are printed and, by default, written to docs/ and
+benchmarks/results/; what is not measured keeps its figures there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.brokers import broker_to_measure
 from benchmarks.environments import UnavailableError, interpreter
-from benchmarks.overload import cell, criticality, deadlines, neighbours, record
+from benchmarks.overload import cell, criticality, deadlines, neighbours, record, waits
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.runs import Run
 from benchmarks.overload.terms import LOADS, RAMP
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from benchmarks.overload.criticality import Shared
     from benchmarks.overload.deadlines import MixedDeadlines
     from benchmarks.overload.neighbours import Neighbours
+    from benchmarks.overload.waits import Waits
     from tools.broker import Broker
 
-_NEIGHBOURS, _CRITICALITY, _DEADLINES = "neighbours", "criticality", "deadlines"
+_NEIGHBOURS, _CRITICALITY, _DEADLINES, _WAITS = "neighbours", "criticality", "deadlines", "max_wait"
+_PARTS = (*LINEUP, _NEIGHBOURS, _CRITICALITY, _DEADLINES, _WAITS)
 
 
 def _say(text: str) -> None:
@@ -88,19 +90,27 @@ def _mixed(broker: Broker, seconds: float) -> dict[str, MixedDeadlines]:
     return done
 
 
+def _waits(broker: Broker, seconds: float) -> dict[str, Waits]:
+    done = {}
+    for arrangement in waits.ARRANGEMENTS:
+        _say(f"a capacity that changes, {arrangement}")
+        done[arrangement] = waits.run(broker, arrangement, seconds)
+    return done
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help=f"of each load; the first {RAMP:g} are not counted")
     parser.add_argument("--loads", default=",".join(f"{load:g}" for load in LOADS), help="as multiples of the capacity")
     parser.add_argument(
         "--only",
-        default=",".join((*LINEUP, _NEIGHBOURS, _CRITICALITY, _DEADLINES)),
+        default=",".join(_PARTS),
         help="run only these, separated by commas: %(default)s",
     )
     parser.add_argument("--no-write", action="store_true", help="do not change docs/ and benchmarks/results/")
     options = parser.parse_args()
     options.only = options.only.split(",")
-    if unknown := set(options.only) - {*LINEUP, _NEIGHBOURS, _CRITICALITY, _DEADLINES}:
+    if unknown := set(options.only) - set(_PARTS):
         parser.error(f"--only: unknown: {', '.join(sorted(unknown))}")
     if options.seconds <= RAMP:
         parser.error(f"--seconds must be more than {RAMP:g}")
@@ -120,7 +130,8 @@ def main() -> int:
         beside = _beside(broker, options.seconds / 2) if _NEIGHBOURS in options.only else {}
         shared = _shared(broker, options.seconds / 2) if _CRITICALITY in options.only else {}
         mixed = _mixed(broker, options.seconds) if _DEADLINES in options.only else {}
-    run = Run(about, record.terms(options.seconds), cells, beside, shared, mixed)
+        changing = _waits(broker, options.seconds) if _WAITS in options.only else {}
+    run = Run(about, record.terms(options.seconds), cells, beside, shared, mixed, changing)
     print(record.page([run]))
     if not options.no_write:
         record.write(run)

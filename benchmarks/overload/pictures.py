@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks.charts import Chart, Series
 from benchmarks.overload.deadlines import LOAD
 from benchmarks.overload.lineup import LINEUP
-from benchmarks.overload.terms import CAPACITY, LONGEST, SHORTEST, TIMEOUT
+from benchmarks.overload.terms import CAPACITY, FACTORS, LONGEST, MAX_WAIT, PHASE, SHORTEST, TIMEOUT
 from benchmarks.roster import US
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from benchmarks.overload.cell import Cell
     from benchmarks.overload.deadlines import MixedDeadlines
+    from benchmarks.overload.waits import Waits
 
 _DEPTH_AT = 5.0
 _STEP = 1.0
@@ -86,5 +87,24 @@ def deadline_chart(folder: Path, found: Mapping[str, MixedDeadlines]) -> dict[Pa
         folder / "deadlines.svg": Chart(
             "Calls that cannot end in time: refused, or run for nothing", "seconds since the start",
             "results and wasted runs per second", times, series, levels={"capacity": CAPACITY}, note=note,
+        )
+    }  # fmt: skip
+
+
+def waits_chart(folder: Path, found: Mapping[str, Waits]) -> dict[Path, Chart]:
+    """Return the chart of a capacity that changes, by the file that it is written to."""
+    series = [
+        Series(arrangement, [None if one is None else one * 1e3 for one in each.medians], strong=strong, colour=colour)
+        for (arrangement, each), strong, colour in zip(
+            found.items(), (True, False), ("#d1242f", "#57606a"), strict=True
+        )
+    ]
+    times = [float(second + 1) for second in range(len(series[0].y))]
+    slower = ", ".join(f"{CAPACITY / factor:,.0f}" for factor in FACTORS)
+    note = f"{LOAD * CAPACITY:,.0f} calls/s offered; capacity {slower} calls/s, {PHASE:.1f} s each"
+    return {
+        folder / "waits.svg": Chart(
+            "How long calls have waited when they start", "seconds since the start", "median wait, ms", times, series,
+            levels={"max_wait": MAX_WAIT * 1e3}, note=note,
         )
     }  # fmt: skip

@@ -9,7 +9,7 @@ from benchmarks.compare.machine import describe
 from benchmarks.environments import ROOT
 from benchmarks.overload import runs as runs_file
 from benchmarks.overload.lineup import LINEUP
-from benchmarks.overload.pictures import charts, deadline_chart
+from benchmarks.overload.pictures import charts, deadline_chart, waits_chart
 from benchmarks.overload.runs import Run, all_cells, merged
 from benchmarks.overload.tables import (
     criticality_table,
@@ -19,6 +19,7 @@ from benchmarks.overload.tables import (
     goodput_table,
     neighbours_table,
     targets_table,
+    waits_table,
 )
 from benchmarks.overload.targets import targets
 from benchmarks.overload.terms import BOUND, CAPACITY, FETCH_SIZE, HANDLER_TIME, QUEUE_SIZE, RAMP, TIMEOUT
@@ -55,8 +56,9 @@ def page(runs: Sequence[Run]) -> str:
     beside = next((run.neighbours for run in runs if run.neighbours), {})
     shared = next((run.criticality for run in runs if run.criticality), {})
     mixed = next((run.deadlines for run in runs if run.deadlines), {})
+    waits = next((run.waits for run in runs if run.waits), {})
     parts = [_measured(run, alone=len(runs) == 1) for run in runs]
-    if found := targets(cells, shared, mixed):
+    if found := targets(cells, shared, mixed, waits):
         parts += ["### Targets", targets_table(found)]
     if cells:
         parts += ["### Good results", goodput_table(cells)]
@@ -70,6 +72,8 @@ def page(runs: Sequence[Run]) -> str:
         parts += ["### Two classes of one service", criticality_table(shared)]
     if mixed:
         parts += ["### Callers with different timeouts", deadlines_table(mixed)]
+    if waits:
+        parts += ["### A capacity that changes", waits_table(waits)]
     return "\n\n".join(parts)
 
 
@@ -94,9 +98,12 @@ def write(run: Run, *, file: Path = RESULTS, page_file: Path = PAGE) -> None:
     page_file.write_text(f"{before}{begin}\n\n{page(runs)}\n\n{end}{after}")
     shared = next((one.criticality for one in runs if one.criticality), {})
     mixed = next((one.deadlines for one in runs if one.deadlines), {})
+    waits = next((one.waits for one in runs if one.waits), {})
     cells = all_cells(runs)
-    runs_file.write(file, runs, targets(cells, shared, mixed))
+    runs_file.write(file, runs, targets(cells, shared, mixed, waits))
     if run.cells:
         draw(charts(PICTURES, cells, max(one.terms["seconds"] for one in runs if one.cells)))
     if run.deadlines:
         draw(deadline_chart(PICTURES, run.deadlines))
+    if run.waits:
+        draw(waits_chart(PICTURES, run.waits))

@@ -13,6 +13,7 @@ from benchmarks.overload.criticality import Shared  # noqa: TC001 - pydantic rea
 from benchmarks.overload.deadlines import MixedDeadlines  # noqa: TC001 - pydantic reads the annotations
 from benchmarks.overload.lineup import LINEUP
 from benchmarks.overload.neighbours import Neighbours  # noqa: TC001 - pydantic reads the annotations
+from benchmarks.overload.waits import Waits  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ class Run:
         neighbours: two services on one server, by arrangement.
         criticality: two classes of one service: the rounds, by arrangement.
         deadlines: callers with different timeouts, by arrangement.
+        waits: a capacity that changes, by arrangement.
     """
 
     about: dict[str, str]
@@ -43,6 +45,7 @@ class Run:
     neighbours: dict[str, Neighbours] = field(default_factory=dict)
     criticality: dict[str, list[Shared]] = field(default_factory=dict)
     deadlines: dict[str, MixedDeadlines] = field(default_factory=dict)
+    waits: dict[str, Waits] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[str]:
@@ -56,7 +59,8 @@ class Run:
         found = [f"{', '.join(named)} at {known} x" for known, named in titles.items()]
         found += ["two services on one server"] if self.neighbours else []
         found += ["two classes of one service"] if self.criticality else []
-        return found + (["callers with different timeouts"] if self.deadlines else [])
+        found += ["callers with different timeouts"] if self.deadlines else []
+        return found + (["a capacity that changes"] if self.waits else [])
 
 
 _ADAPTER = TypeAdapter(list[Run])
@@ -78,6 +82,7 @@ def merged(earlier: Sequence[Run], run: Run) -> list[Run]:
             neighbours={} if run.neighbours else one.neighbours,
             criticality={} if run.criticality else one.criticality,
             deadlines={} if run.deadlines else one.deadlines,
+            waits={} if run.waits else one.waits,
         )
         if left.parts:
             kept.append(left)

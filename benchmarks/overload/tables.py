@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.overload.figures import Percentiles
     from benchmarks.overload.neighbours import Neighbours
     from benchmarks.overload.targets import Target
+    from benchmarks.overload.waits import Waits
 
 _MIB = 2**20
 
@@ -142,4 +143,17 @@ def deadlines_table(found: Mapping[str, MixedDeadlines]) -> str:
         "Calls that cannot end in time are refused", "offered/s", "good/s", "refused/s", "timed out/s", "wasted runs",
         "time to result, ms", "time to refusal, ms",
     ]  # fmt: skip
+    return table(header, rows)
+
+
+def waits_table(found: Mapping[str, Waits]) -> str:
+    """Render a service whose capacity changes."""
+    rows = [
+        [
+            arrangement, _rate(one.figures.offered), _rate(one.figures.good), _rate(one.figures.refused),
+            _ms(one.wait, "p50", "p95", "p99"), _ms(one.figures.refusal, "p50", "p99"),
+        ]
+        for arrangement, one in found.items()
+    ]  # fmt: skip
+    header = ["A capacity that changes", "offered/s", "good/s", "refused/s", "wait, ms", "time to refusal, ms"]
     return table(header, rows)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.overload.criticality import BATCH, INTERACTIVE, SLOWER, slower
 from benchmarks.overload.deadlines import LOAD, WASTED
-from benchmarks.overload.terms import BOUND
+from benchmarks.overload.terms import BOUND, MAX_WAIT
+from benchmarks.overload.waits import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from benchmarks.overload.cell import Cell
     from benchmarks.overload.criticality import Shared
     from benchmarks.overload.deadlines import MixedDeadlines
+    from benchmarks.overload.waits import Waits
 
 GOOD_SHARE = 0.95
 LATENCY = 1.2 * BOUND
@@ -37,6 +40,7 @@ def targets(
     cells: Iterable[Cell],
     shared: Mapping[str, Sequence[Shared]] | None = None,
     mixed: Mapping[str, MixedDeadlines] | None = None,
+    waits: Mapping[str, Waits] | None = None,
 ) -> list[Target]:
     """Return each target with the worst figure over all loads that have one.
 
@@ -44,15 +48,38 @@ def targets(
         cells: the runs of all contenders.
         shared: the rounds in which two classes share a service.
         mixed: the service whose callers have different timeouts.
+        waits: the service whose capacity changes.
     """
-    return [*_of_loads(cells), *_of_classes(shared or {}), *_of_deadlines(mixed or {})]
+    return [*_of_loads(cells), *_of_classes(shared or {}), *_of_deadlines(mixed or {}), *_of_waits(waits or {})]
+
+
+def _ratio(one: float, other: float) -> float:
+    return one / other if other else math.inf
+
+
+def _of_waits(waits: Mapping[str, Waits]) -> list[Target]:
+    if not waits:
+        return []
+    bounded, counted = waits.values()
+    p99, gained = bounded.wait.get("p99", 0.0), _ratio(bounded.figures.good, counted.figures.good)
+    text = f"99th percentile of the wait with max_wait={MAX_WAIT:g}, while the capacity changes"
+    return [
+        Target(text, f"below {LONGEST * 1e3:.0f} ms", f"{p99 * 1e3:.0f} ms", LOAD, p99 < LONGEST),
+        Target(
+            "good results then, against those with a bound in calls",
+            "at least 0.95 x",
+            f"{gained:.2f} x",
+            LOAD,
+            gained >= 0.95,
+        ),
+    ]
 
 
 def _of_deadlines(mixed: Mapping[str, MixedDeadlines]) -> list[Target]:
     if not mixed:
         return []
     refused, run = (one.figures for one in mixed.values())
-    share, gained = refused.wasted_share, refused.good / run.good
+    share, gained = refused.wasted_share, _ratio(refused.good, run.good)
     return [
         Target(
             "wasted runs with timeouts of mixed length", f"below {WASTED:.0%}", f"{share:.2%}", LOAD, share < WASTED

@@ -31,6 +31,11 @@ RAMP = 2.0
 SHORTEST, LONGEST = 0.05, 0.5
 """Where callers have different deadlines: the shortest and the longest timeout, in seconds."""
 
+MAX_WAIT = 0.2
+"""Where the queue is bounded in seconds: how long a call may have waited when it starts."""
+PHASE, FACTORS = 20 / 3, (1.0, 3.0, 0.5)
+"""Where the capacity changes: after how many seconds, and how much longer a request takes in each of these times."""
+
 RUNS: list[tuple[int, float, float]] = []
 """Each run of :func:`work` in this process: the number of the call, its start and its end."""
 
@@ -62,6 +67,17 @@ async def mixed(x: Any) -> Any:
     return await work(x)
 
 
+async def changing(x: Any) -> Any:
+    """Take longer or shorter than :func:`work`, by the time since the first run, and record the run."""
+    start = monotonic()
+    since = start - (RUNS[0][1] if RUNS else start)
+    try:
+        await asyncio.sleep(HANDLER_TIME * FACTORS[min(int(since / PHASE), len(FACTORS) - 1)])
+        return x
+    finally:
+        RUNS.append((x, start, monotonic()))
+
+
 def timeout_of(x: int) -> float:
     """Return the timeout of a call by its number: as many short ones as long ones, on a logarithmic scale."""
     return float(SHORTEST * (LONGEST / SHORTEST) ** Random(x).random())
@@ -87,4 +103,8 @@ SERVICES |= {
     )
     for name, admission in (("admission", True), ("no admission", False))
 }  # fmt: skip
+SERVICES |= {
+    "queue_size": Service(changing, queue_size=QUEUE_SIZE, fetch_size=FETCH_SIZE, fetch_ahead=FETCH_AHEAD),
+    "max_wait": Service(changing, queue_size=1_000, fetch_size=FETCH_SIZE, fetch_ahead=FETCH_SIZE, max_wait=MAX_WAIT),
+}
 """The services by name; by the name of the class, the one that has classes."""

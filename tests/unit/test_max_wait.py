@@ -145,13 +145,17 @@ class _Figures(NamedTuple):
     good: int
 
 
-async def _under_load(load: float, capacity: float, seconds: float, *, max_wait: float) -> _Figures:
+async def _under_load(
+    load: float, capacity: float, seconds: float, *, max_wait: float, factors: tuple[float, ...] = (1.0,)
+) -> _Figures:
+    """Offer ``load`` times the capacity; runs take ``factors`` times as long, each for a part of the time."""
     loop, chance, places = asyncio.get_running_loop(), random.Random(19), 8
     made, waits, refusals, good = dict[int, float](), list[float](), list[float](), 0
 
     async def work(number: int) -> int:
         waits.append(loop.time() - made[number])
-        await asyncio.sleep(places / capacity)
+        phase = min(int((loop.time() - start) / seconds * len(factors)), len(factors) - 1)
+        await asyncio.sleep(places / capacity * factors[phase])
         return number
 
     async def call(client: RMQClient, number: int) -> None:
@@ -163,7 +167,7 @@ async def _under_load(load: float, capacity: float, seconds: float, *, max_wait:
         except QueueFullError:
             refusals.append(loop.time() - began)
 
-    server = RMQServer()
+    server, start = RMQServer(), loop.time()
     server.add_service(work, fetch_size=places, max_wait=max_wait)
     async with server.serving(), RMQClient() as client:
         began, calls = loop.time(), list[asyncio.Task[None]]()
@@ -189,6 +193,14 @@ async def test_the_wait_stays_below_the_limit_whatever_the_workers_manage(capaci
 
 
 @pytest.mark.usefixtures("fake_broker")
+async def test_the_number_of_calls_that_wait_follows_the_capacity() -> None:
+    seconds, factors = 9.0, (1.0, 3.0, 0.5)
+    found = await _under_load(5, 200, seconds, max_wait=0.2, factors=factors)
+    assert max(found.waits) <= 0.201
+    assert found.good > 0.93 * sum(200 / factor for factor in factors) * seconds / len(factors)
+
+
+@pytest.mark.usefixtures("fake_broker")
 async def test_nothing_is_refused_below_the_capacity() -> None:
     found = await _under_load(0.7, 200, 10, max_wait=0.5)
     assert found.refusals == []
@@ -205,7 +217,7 @@ def test_the_queue_is_the_same_for_every_limit() -> None:
     assert _schema(max_wait=0.2).queue_size == MAX_WAIT_QUEUE_SIZE
     assert _schema(max_wait=0.2, queue_size=50).queue_size == 50
     assert (_schema().queue_size, _schema().fetch_ahead) == (None, 0)
-    assert [_schema(max_wait=1, fetch_size=size).fetch_ahead for size in (1, 8, 100)] == [2, 2, 25]
+    assert [_schema(max_wait=1, fetch_size=size).fetch_ahead for size in (1, 8, 100)] == [4, 8, 100]
     assert _schema(max_wait=1, fetch_ahead=0).fetch_ahead == 0
     assert _schema(max_wait=1, delivery="at-most-once").fetch_ahead == 0
 

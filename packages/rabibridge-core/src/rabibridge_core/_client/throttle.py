@@ -17,8 +17,9 @@ __all__ = ["CallThrottle"]
 
 _RATIO = 2.0
 """So many calls are sent for each that is answered."""
-_MEMORY = 3.0
-"""Time in which what is known of the past fades to a third, in seconds."""
+_MEMORY, _MEMORY_IN_WAITS = 1.0, 5.0
+"""Time in which what is known of the past fades to a third: in seconds, or in waits if that is longer. What is sent can
+grow so fast, after the workers have become faster."""
 _LEAST_INTERVAL = 0.1
 """A call is sent if none was for so long, in seconds."""
 
@@ -26,7 +27,7 @@ _LEAST_INTERVAL = 0.1
 class CallThrottle:
     """What one client knows of the calls of one service, and how many of them it sends."""
 
-    __slots__ = ("_answered", "_counts_from", "_draw", "_faded_at", "_made", "_sent_at", "_throttles_from")
+    __slots__ = ("_answered", "_counts_from", "_draw", "_faded_at", "_made", "_memory", "_sent_at", "_throttles_from")
 
     def __init__(self, now: float, wait: float, draw: random.Random | None = None) -> None:
         """Send all calls at first: for as long as the answers to two calls take.
@@ -38,6 +39,7 @@ class CallThrottle:
             draw: decides which calls are sent; ``None``: by chance.
         """
         self._counts_from, self._throttles_from = now + wait, now + 2 * wait
+        self._memory = max(_MEMORY, _MEMORY_IN_WAITS * wait)
         self._made = self._answered = 0.0
         self._faded_at = now
         self._sent_at = -math.inf
@@ -62,7 +64,7 @@ class CallThrottle:
 
     def _fade(self, now: float) -> None:
         if now > self._faded_at:
-            left = math.exp((self._faded_at - now) / _MEMORY)
+            left = math.exp((self._faded_at - now) / self._memory)
             self._made *= left
             self._answered *= left
             self._faded_at = now

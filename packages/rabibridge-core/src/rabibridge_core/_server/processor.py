@@ -274,9 +274,9 @@ class RequestProcessor:
                 result = await coroutine
             else:
                 result = await self._executor.run(args, kwargs, active)
-            if times is not None and active.stop_reason is None:
-                times.ended(monotonic() - started)
             error = self.settler.settle_result(active, result)
+            if times is not None and error is None and active.stop_reason is None:
+                times.ended(monotonic() - started)
         except BaseException as raised:
             # Not isinstance(), which asks the exception for its class.
             if issubclass(type(raised), GeneratorExit) and self._loop.is_closed():

@@ -1,4 +1,4 @@
-"""Where the functions of services run, and the limits that follow from it and from others."""
+"""Where the functions of services run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._services.callables import is_generator, place_of, runs_on_loop
-from rabibridge_core._services.limits import (
-    DEFAULT_FETCH_SIZE,
-    DEFAULT_SYNC_FETCH_SIZE,
-    MAX_WAIT_QUEUE_SIZE,
-    usable_cpus,
-)
 from rabibridge_core.errors import RegistrationError
 
 if TYPE_CHECKING:
@@ -19,20 +13,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._services.limits import HandlerPlace, ServiceLimits
 
-__all__ = ["fetch_ahead_of", "handler_place", "queue_size_of"]
-
-
-def queue_size_of(limits: ServiceLimits) -> int | None:
-    """Return the bound of the queue."""
-    return MAX_WAIT_QUEUE_SIZE if limits.queue_size is None and limits.max_wait is not None else limits.queue_size
-
-
-def fetch_ahead_of(limits: ServiceLimits, place: HandlerPlace) -> int:
-    """Return how many calls a worker fetches ahead: with a limit of the wait some, which it can refuse in time."""
-    if limits.fetch_ahead is not None or limits.max_wait is None or limits.fair or limits.delivery == "at-most-once":
-        return limits.fetch_ahead or 0
-    usual = {"process": usable_cpus(), "thread": DEFAULT_SYNC_FETCH_SIZE, "loop": DEFAULT_FETCH_SIZE}
-    return max(2, (limits.fetch_size or usual[place]) // 4)
+__all__ = ["handler_place"]
 
 
 def handler_place(func: Callable[..., Any], name: str, limits: ServiceLimits) -> HandlerPlace:

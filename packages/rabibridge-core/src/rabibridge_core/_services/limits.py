@@ -48,6 +48,8 @@ MAX_WAIT_QUEUE_SIZE = 1_000
 the arguments of a queue cannot be changed."""
 
 FETCH_SIZE_MAX = 65535
+_AHEAD_MIN = 4
+"""Least default ``fetch_ahead`` with a limit of the wait: while some are refused, the next ones are on their way."""
 _QUEUE_SIZE_MAX = 2**31 - 1
 _TIMEOUT_MIN = 0.001
 _TIMEOUT_MAX = 2**32 / 1000
@@ -85,6 +87,22 @@ class ServiceLimits:
     def seconds(self) -> float | None:
         """The timeout in seconds."""
         return as_seconds(self.timeout)
+
+    @property
+    def bound(self) -> int | None:
+        """How many calls may wait in the queue; ``None``: no limit."""
+        return MAX_WAIT_QUEUE_SIZE if self.queue_size is None and self.max_wait is not None else self.queue_size
+
+    def ahead(self, place: HandlerPlace) -> int:
+        """Return how many calls a worker fetches ahead: with a limit of the wait as many as it runs.
+
+        Those that wait here can be refused in time, and free slots find some that are in time.
+        """
+        at_most_once = self.delivery == "at-most-once"  # fetches ahead anyway
+        if self.fetch_ahead is not None or self.max_wait is None or self.fair or at_most_once:
+            return self.fetch_ahead or 0
+        usual = {"process": usable_cpus(), "thread": DEFAULT_SYNC_FETCH_SIZE, "loop": DEFAULT_FETCH_SIZE}
+        return min(max(_AHEAD_MIN, self.fetch_size or usual[place]), FETCH_SIZE_MAX - (self.fetch_size or usual[place]))
 
     def with_defaults(self, defaults: ServiceLimits | None) -> ServiceLimits:
         """Return these limits, with those that are not given taken from ``defaults``."""

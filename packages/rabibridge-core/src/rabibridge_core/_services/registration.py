@@ -188,7 +188,8 @@ def register_call(
             sent it. One that would wait longer is refused with QueueFullError: by workers, and by clients that workers
             have refused. So the number of calls that wait follows what the workers manage. It may be changed at any
             time, as it is no argument of the queue; ``queue_size`` stays the bound of the broker, and is 1,000 unless
-            given. ``fetch_ahead`` is a quarter of ``fetch_size`` unless given. See docs/overload.md. ``None`` (the
+            given. ``fetch_ahead`` is as large as ``fetch_size``, and at least 4, unless given. See docs/overload.md.
+            ``None`` (the default): no limit.
         rate: how many calls may start in a time, on all workers of the service together: ``"300/s"``, ``"20/min"``,
             ``"1000/h"``, ``"5000/d"``, or a number of calls per second. For a backend with a quota. Each worker takes
             an equal share, by the number of workers that the broker tells twice a second, and saves up no more than a

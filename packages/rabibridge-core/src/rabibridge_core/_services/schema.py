@@ -9,7 +9,7 @@ from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.naming import check_service_name, of_class, queue_name, routing_keys
 from rabibridge_core._services.callables import is_generator, place_of, refuse_what_cannot_be_served, runs_on_loop
 from rabibridge_core._services.classes import classes_of, slots_of
-from rabibridge_core._services.handler_places import fetch_ahead_of, handler_place, queue_size_of
+from rabibridge_core._services.handler_places import handler_place
 from rabibridge_core._services.limits import (
     DEFAULT_FETCH_SIZE,
     DEFAULT_REDELIVERY_LIMIT,
@@ -144,7 +144,7 @@ class ServiceSchema:
         return cls(
             name=name,
             func_ptr=func_ptr,
-            queue_size=classes[0][1] if classes else queue_size_of(limits),
+            queue_size=classes[0][1] if classes else limits.bound,
             fetch_size=limits.fetch_size,
             timeout=limits.seconds,
             re_register=limits.re_register,
@@ -155,7 +155,7 @@ class ServiceSchema:
             idempotent=limits.idempotent,
             redelivery_limit=(DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit),
             queue_type=limits.queue_type,
-            fetch_ahead=fetch_ahead_of(limits, place),
+            fetch_ahead=limits.ahead(place),
             raises=tuple(limits.raises),
             classes=classes,
             streams=is_generator(func_ptr),
