@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from aiormq.exceptions import ConnectionNotAllowed
 from yarl import URL
 
 from rabibridge import ConfigurationError, ConnectionLostError, RMQClient
 from rabibridge._connection.broker_limits import broker_limit
 from rabibridge._connection.channel_numbers import ChannelNumbers, UserLimit
+from rabibridge._connection.error_translation import translated
 from rabibridge_core.settings import load_settings
 from tests.rabbitmq.support import ctl, vhost_of
 from tests.support.services import new_echo
@@ -185,3 +187,10 @@ def test_what_other_connections_hold_is_found_by_trying_one_less() -> None:
         numbers.free(used)
     limit.learn("CONNECTION_FORCED - shutdown", 100)
     assert numbers.maximum == 6
+
+
+async def test_too_many_channels_cost_a_connection_and_refuse_no_other() -> None:
+    with pytest.raises(ConnectionLostError, match="number of channels"), translated("what"):
+        raise ConnectionNotAllowed(_TOO_MANY)
+    with pytest.raises(ConfigurationError, match="does not allow"), translated("what"):
+        raise ConnectionNotAllowed("NOT_ALLOWED - vhost x not found")

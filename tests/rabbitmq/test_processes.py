@@ -86,7 +86,7 @@ async def test_a_client_that_was_connected_before_the_fork(programs: Programs) -
     (after,) = await said(process, 1)
     assert (after["result"], after["state"]) == (4, "ready")
     assert await process.ended() == 0, process.log.read_text()
-    assert "lost" not in process.log.read_text()  # on neither side
+    assert "; reconnecting" not in process.log.read_text()  # the connection was lost on neither side
 
 
 async def test_multiprocessing_by_fork_and_spawn(programs: Programs) -> None:

@@ -24,13 +24,13 @@ from rabibridge_testing._fake.loop_time import time_of
 
 pytestmark = pytest.mark.usefixtures("clean_place")
 YEAR = 365.0 * 86_400
-_last: dict[int, float] = {}
+_last = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, float]()
 
 
 async def use(broker: FakeBroker, seconds: float = 3000.0) -> None:
     """Let a call time out, on a loop that others may have used."""
     loop = asyncio.get_running_loop()
-    assert loop.time() >= _last.get(id(loop), 0.0)
+    assert loop.time() >= _last.get(loop, 0.0)
     broker.stub("work", raises=CallTimeoutError)
     async with RMQClient() as client:
         assert broker.clock.seconds == 0.0
@@ -38,7 +38,7 @@ async def use(broker: FakeBroker, seconds: float = 3000.0) -> None:
         with pytest.raises(CallTimeoutError):
             await client.options(timeout=seconds).call("work")
         assert broker.clock.seconds == pytest.approx(seconds)
-    _last[id(loop)] = loop.time()
+    _last[loop] = loop.time()
 
 
 async def passes_as_outside() -> None:

@@ -18,7 +18,7 @@ from rabibridge_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-__all__ = ["ChannelNumbers", "UserLimit"]
+__all__ = ["ChannelNumbers", "UserLimit", "exceeds_user_limit"]
 
 _MAX = 65535
 _REFUSED = re.compile(r"number of channels opened for user '(.*)' has .* limit of \(?(\d+)")
@@ -29,6 +29,15 @@ _FEWEST_OTHERS = 8
 """How many of them are needed at least. More make declarations of many services faster."""
 _FIRST_TRIAL, _LAST_TRIAL = 60.0, 3600.0
 """After how many seconds a limit may be exceeded again, as it may have been raised: at first, and at last."""
+
+
+def exceeds_user_limit(reply_text: str) -> bool:
+    """Tell whether the broker has closed a connection because its user has too many channels.
+
+    Args:
+        reply_text: the reason that the broker gave.
+    """
+    return _REFUSED.search(reply_text) is not None
 
 
 class UserLimit:

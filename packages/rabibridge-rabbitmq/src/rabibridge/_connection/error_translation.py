@@ -12,6 +12,7 @@ from aiormq import exceptions as amqp
 from pamqp.exceptions import PAMQPException
 
 from rabibridge._connection.broker_limits import broker_limit
+from rabibridge._connection.channel_numbers import exceeds_user_limit
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def translated(what: str) -> Iterator[None]:
             raise
         raise ConnectionLostError(f"{what}: the connection to the broker is lost", executed=False) from error
     except _LOST as error:
-        for cls, meaning in _REFUSED:
+        # Too many channels cost this connection only: the next one knows the limit, and opens no more.
+        refused = () if exceeds_user_limit(_text(error)) else _REFUSED
+        for cls, meaning in refused:
             if isinstance(error, cls):
                 raise ConfigurationError(f"{what}: {_refusal(_text(error), meaning)}") from error
         raise ConnectionLostError(f"{what}: {_text(error)}", executed=False) from error
