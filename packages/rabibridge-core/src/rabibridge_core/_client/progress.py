@@ -70,7 +70,7 @@ class ProgressReceiver:
             self._log_failure()
         else:
             if isawaitable(running):
-                task = self._loop.create_task(self._finish(running), context=self._context)
+                task = self._loop.create_task(self._finish(running))  # in a copy: this one is entered already
                 _running.add(task)
                 task.add_done_callback(_running.discard)
                 return

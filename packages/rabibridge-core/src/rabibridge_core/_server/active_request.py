@@ -103,6 +103,11 @@ class ActiveRequest(CurrentCall):
         self.task: asyncio.Task[None] | None = None
         """The task that processes it; ``None`` while it is queued."""
 
+    def run_by(self, task: asyncio.Task[None]) -> None:
+        """Keep the task that processes it, unless it has done so already, as an eager task can."""
+        if not self.over:
+            self.task = task
+
     def _home_loop(self) -> asyncio.AbstractEventLoop | None:
         task = self.task
         return None if task is None else task.get_loop()

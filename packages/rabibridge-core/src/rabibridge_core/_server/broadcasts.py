@@ -135,7 +135,7 @@ class BroadcastLane:
             self._limiter.enqueue(active)
 
     def _start(self, active: ActiveRequest) -> None:
-        active.task = self._loop.create_task(self.processor.process(active), name=f"{self._name} (broadcast)")
+        active.run_by(self._loop.create_task(self.processor.process(active), name=f"{self._name} (broadcast)"))
 
     def request_finished(self, active: ActiveRequest, /) -> None:
         """Called when one has ended."""

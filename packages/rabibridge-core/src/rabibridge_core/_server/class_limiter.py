@@ -80,10 +80,11 @@ class ClassLimiter(ConcurrencyLimiter):
             if self.waiting[below] or below in self.absent:
                 self._passed[below] += 1
 
-    def _start_queued(self) -> None:
-        while (index := self._next()) is not None:
-            self._count(index)
-            self._start(self.waiting[index].popleft())
+    def _take_next(self) -> ActiveRequest | None:
+        if (index := self._next()) is None:
+            return None
+        self._count(index)
+        return self.waiting[index].popleft()
 
     def _next(self) -> int | None:
         """Return the class whose turn it is: the lowest one that is due, or the most important one."""

@@ -16,12 +16,13 @@ __all__ = ["ConcurrencyLimiter"]
 class ConcurrencyLimiter:
     """Counts the running requests, and queues the others in order of arrival."""
 
-    __slots__ = ("_queued", "_running", "_start", "limit")
+    __slots__ = ("_queued", "_running", "_start", "_starting", "limit")
 
     def __init__(self, limit: int, start: Callable[[ActiveRequest], None]) -> None:
         """Let ``limit`` requests run at a time; ``start`` starts a request that was queued."""
         self.limit = limit
         self._start = start
+        self._starting = False
         self._running = 0
         self._queued: deque[ActiveRequest] = deque()
 
@@ -43,9 +44,21 @@ class ConcurrencyLimiter:
         self._start_queued()
 
     def _start_queued(self) -> None:
-        while self._queued and self._running < self.limit:
-            self._running += 1
-            self._start(self._queued.popleft())
+        if self._starting:  # eager tasks: what was started has ended at once, and the loop below goes on
+            return
+        self._starting = True
+        try:
+            while (active := self._take_next()) is not None:
+                self._start(active)
+        finally:
+            self._starting = False
+
+    def _take_next(self) -> ActiveRequest | None:
+        """Return the next request that may run now, and count it; ``None``: none may."""
+        if not self._queued or self._running >= self.limit:
+            return None
+        self._running += 1
+        return self._queued.popleft()
 
     def occupy(self, count: int) -> None:
         """Count ``count`` requests that run elsewhere, until :meth:`release` is called for each."""

@@ -45,10 +45,11 @@ class FairLimiter(ConcurrencyLimiter):
                     del runs[each]
         super().release()
 
-    def _start_queued(self) -> None:
-        while self._waiting and self._running < self.limit:
-            self._running += 1
-            self._start(self._next())
+    def _take_next(self) -> ActiveRequest | None:
+        if not self._waiting or self._running >= self.limit:
+            return None
+        self._running += 1
+        return self._next()
 
     def _next(self) -> ActiveRequest:
         user = next(iter(self._waiting))

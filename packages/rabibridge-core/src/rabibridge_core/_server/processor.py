@@ -211,6 +211,8 @@ class RequestProcessor:
     async def process(self, active: ActiveRequest) -> None:
         """Run the handler and settle the request."""
         current_call_var.set(active)
+        if active.task is None:  # an eager task: create_task() has not returned yet
+            active.task = asyncio.current_task()
         request, observer = active.request, self._observer
         ran: bool | None = False
         error: BaseException | None = None

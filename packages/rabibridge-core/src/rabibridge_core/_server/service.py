@@ -196,13 +196,13 @@ class ServiceRunner(RunnerState):
         if self._at_most_once and request.redelivered:
             self._processor.refuse_redelivered(request)
             return
-        active = ActiveRequest(self._name, request)
-        self._active.add(active)
-        limiter = self._limiter
-        if limiter is not None and not limiter.acquire():
+        self._active.add(active := ActiveRequest(self._name, request))
+        if (limiter := self._limiter) is not None and not limiter.acquire():
             self._enqueue(active, limiter)
             return
-        active.task = self._loop.create_task(self._processor.process(active), name=self._name)
+        task = self._loop.create_task(self._processor.process(active), name=self._name)
+        if not active.over:  # as after ActiveRequest.run_by(), without a call for each request
+            active.task = task
 
     def broadcast_received(self, request: IncomingBroadcast, /) -> None:
         """Called when a broadcast to the service arrives: it runs beside the calls."""
@@ -230,7 +230,7 @@ class ServiceRunner(RunnerState):
             self.stop_request(active, "expired")
 
     def _start_queued(self, active: ActiveRequest) -> None:
-        active.task = self._loop.create_task(self._processor.process(active), name=self._name)
+        active.run_by(self._loop.create_task(self._processor.process(active), name=self._name))
 
     def request_finished(self, active: ActiveRequest, /) -> None:
         """Called when the processing of a request ends."""

@@ -118,7 +118,12 @@ class SupervisedConnection(Generic[SessionT]):
             ConnectionLostError: it is closed, was never connected, or the first connection failed.
             ConfigurationError: a broker refuses the connection permanently, or TLS or a certificate for now.
         """
-        while self.session is None:
+        while (session := self.session) is None or session.lost.is_set():
+            if session is not None:
+                await asyncio.sleep(0)  # the task that keeps us connected is about to notice that it is lost
+                if self.session is session:
+                    break  # it does not: this process was forked
+                continue
             if self._refusal is not None and self.state is ConnectionState.LOST:
                 raise ConfigurationError(str(self._refusal)) from self._refusal.__cause__
             if isinstance(self._fatal, ConnectionLostError):
@@ -132,7 +137,7 @@ class SupervisedConnection(Generic[SessionT]):
                     raise ConnectionLostError(f"{self.name} is not connected: await connect() first", executed=False)
                 raise ConnectionLostError(str(why), executed=False) from why.__cause__
             await self._decided.wait()
-        return self.session
+        return session
 
     async def ready_in_time(self) -> SessionT:
         """Wait for a connection as :meth:`ready`, but not longer than ``connect_timeout``.

@@ -179,6 +179,16 @@ class ReconnectionConformance(ConformanceBase):
         assert (await soon(inbox.replies.get()))[0] == b"1"
         assert consumer.live
 
+    async def test_what_is_asked_for_in_the_moment_of_a_loss_waits_for_the_next_connection(
+        self, bench: Bench, cut_off: Unreachable
+    ) -> None:
+        transport, queue = await bench.transport(), bench.queue()
+        async with cut_off(transport):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await transport.declare(queue)
+        await soon(transport.declare(queue))
+
     async def test_closing_ends_what_waits_for_a_connection(self, bench: Bench, cut_off: Unreachable) -> None:
         transport = await bench.transport()
         async with cut_off(transport):
