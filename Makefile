@@ -4,6 +4,7 @@
 
 VENV ?= .venv
 ARGS ?=
+DEV_GROUPS ?= dev checkers
 ifeq ($(OS),Windows_NT)  # needs the sh of Git for Windows on PATH
 PYTHON ?= python
 BIN := $(VENV)/Scripts
@@ -40,7 +41,7 @@ $(STAMP): pyproject.toml tools/dev_requirements.py $(MEMBERS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	@echo "Setting up $(VENV) ..."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python tools/dev_requirements.py > $(VENV)/dev-requirements.txt
+	@$(BIN)/python tools/dev_requirements.py $(DEV_GROUPS) > $(VENV)/dev-requirements.txt
 	@$(BIN)/python -m pip install --quiet -r $(VENV)/dev-requirements.txt $(MEMBERS:%=-e %)
 	@touch $@
 
@@ -98,8 +99,8 @@ test-lowest:  ## The tests with the lowest versions of the dependencies, on Pyth
 	@mkdir -p .venv-lowest && $(PYTHON) tools/lowest_requirements.py > .venv-lowest/constraints.txt
 	@oldest=$$(python3.11 -c 'import sys; print(sys.executable)' 2> /dev/null || echo $(PYTHON)); \
 	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/constraints.txt \
-	$(MAKE) --no-print-directory install PYTHON=$$oldest VENV=.venv-lowest
-	@$(call test-in,.venv-lowest,)
+	$(MAKE) --no-print-directory install PYTHON=$$oldest VENV=.venv-lowest DEV_GROUPS=dev
+	@$(call test-in,.venv-lowest,DEV_GROUPS=dev)
 
 test-rabbitmq4: $(TESTS_STAMP)  ## The tests of the transport on the newest RabbitMQ; SUITE=trixie, STRICT=1
 	@$(BIN)/python -m tools.rabbitmq4 $(if $(SUITE),--suite $(SUITE)) $(if $(STRICT),--strict) $(ARGS)

@@ -1,4 +1,4 @@
-"""Print a dependency group of pyproject.toml, ``dev`` if none is named, for a pip that has no ``--group`` yet."""
+"""Print dependency groups of pyproject.toml, ``dev`` if none is named, for a pip that has no ``--group`` yet."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def main() -> None:
-    group = sys.argv[1] if len(sys.argv) > 1 else "dev"
     with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
-        for requirement in tomllib.load(file)["dependency-groups"][group]:
-            print(requirement)
+        groups = tomllib.load(file)["dependency-groups"]
+    for group in sys.argv[1:] or ["dev"]:
+        print(*groups[group], sep="\n")
 
 
 if __name__ == "__main__":
