@@ -15,6 +15,7 @@ from yarl import URL
 
 from rabibridge import RMQClient
 from tests.deploy.test_files import DEPLOY
+from tests.support.own_python import needs_own_python
 from tests.support.systemd import LIBRARIES, PYTHONPATH, Systemd, why_not
 from tests.support.waiting import PATIENCE, until, until_true
 
@@ -43,7 +44,7 @@ async def slow() -> AsyncIterator[str]:
     await asyncio.sleep(2)
     yield "done"
 """
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), needs_own_python]
 
 
 @pytest.fixture(scope="module")

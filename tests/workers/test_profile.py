@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.own_python import needs_own_python
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ async def compute_prices(seconds):
 """
 
 
-@pytest.mark.parametrize("name", ["shop.svg", "shop.html"])
+@pytest.mark.parametrize("name", [pytest.param("shop.svg", marks=needs_own_python), "shop.html"])
 async def test_the_profile_of_a_process_names_what_it_has_computed(
     program: Program, client: RMQClient, name: str
 ) -> None:
