@@ -25,6 +25,8 @@ Answer: TypeAlias = Callable[[Any, Any], None]
 
 _log = get_logger(__name__)
 _NOTHING = object()
+_CLOSING_TIME = 1.0
+"""How long the server has to close a connection with TLS as well, in seconds."""
 _pack: Callable[[tuple[str | bytes | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stubs allow one argument
 
 
@@ -58,6 +60,7 @@ class Link(asyncio.Protocol):
         self._socket: socket.socket | None = None
         self._drained: list[Callable[[], None]] = []
         self._writing = False
+        self._closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio when the connection is open."""
@@ -176,6 +179,7 @@ class Link(asyncio.Protocol):
         why = f"the connection to the broker is lost: {exc or 'the server has closed it'}"
         error = ConnectionLostError(why)
         error.__cause__ = exc
+        self._closed.set()
         self.close(error)
 
     def close(self, error: ConnectionLostError) -> None:
@@ -195,12 +199,19 @@ class Link(asyncio.Protocol):
         self._on_lost(error)
 
     async def close_gracefully(self) -> None:
-        """Write what is left, and close."""
+        """Write what is left, close, and wait until it is closed. With TLS, the server has a second to answer."""
         if self._transport is None or self.error is not None:
             return
         self.flush()
         self.error = ConnectionLostError("the connection is closed")
         self._transport.close()
+        try:
+            async with asyncio.timeout(_CLOSING_TIME):
+                await self._closed.wait()
+        except TimeoutError:
+            pass  # it is closed without the answer
+        finally:
+            self._transport.abort()
 
     def drop(self) -> None:
         """Close it, at once, without telling anybody."""
