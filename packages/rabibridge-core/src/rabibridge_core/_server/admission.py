@@ -15,6 +15,7 @@ from rabibridge_core.errors import DeadlineTooShortError
 
 if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest
+    from rabibridge_core._server.repeated_calls import RepeatedCalls
     from rabibridge_core._services.schema import ServiceSchema
 
 __all__ = ["check_time_left", "run_times_of"]
@@ -28,16 +29,20 @@ def run_times_of(schema: ServiceSchema, now: float) -> RunTimes | None:
     return None if schema.deadline_admission is False or schema.queue.streams else RunTimes(now)
 
 
-def check_time_left(active: ActiveRequest, times: RunTimes, time_left: float, now: float) -> None:
+def check_time_left(active: ActiveRequest, times: RunTimes, repeated: RepeatedCalls, now: float) -> None:
     """Refuse a call whose function cannot return in the time that is left.
 
     A notification is not refused: nobody waits for it, and what it does may be of use after its deadline. Nor is a call
-    that is delivered again: it may have run in part, so that it would not be true that it did not run.
+    that is delivered again: it may have run in part, so that it would not be true that it did not run. No other request
+    with the idempotency key of the call gets its refusal.
 
     Raises:
         AdmissionRefusedError: it cannot.
     """
+    assert active.ends_at is not None
+    time_left = active.ends_at - now
     if active.request.wants_reply and not active.request.redelivered and times.refuses(time_left, now):
+        repeated.end(active)
         raise AdmissionRefusedError(DEADLINE_TOO_SHORT) from DeadlineTooShortError(
             f"it has {max(time_left, 0.0):.3g} s left, and no recent run of {active.service!r} on this worker took "
             f"less than {times.least:.3g} s",

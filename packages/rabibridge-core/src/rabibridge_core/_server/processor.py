@@ -15,7 +15,7 @@ from rabibridge_core._server.access import gate_of
 from rabibridge_core._server.admission import check_time_left, run_times_of
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.delayed_start import hold
-from rabibridge_core._server.exceptions import AdmissionRefusedError, ArgumentsRefusedError, TooLateError, key_refused
+from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError, key_refused
 from rabibridge_core._server.executors import is_signature_error
 from rabibridge_core._server.forwarding import repeat_reply
 from rabibridge_core._server.observed import tell_begun, tell_dropped, tell_ended, tell_running
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from rabibridge_core._server.deduplication import DeduplicationCache
     from rabibridge_core._server.process_scope import ProcessScope
     from rabibridge_core._server.rate_limiter import RateLimiter
-    from rabibridge_core._server.run_times import RunTimes
     from rabibridge_core._server.ways import Executor
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import RunTimeoutError
@@ -199,15 +198,6 @@ class RequestProcessor:
         self._repeated.end(active)
         self.owner.stop_request(active, "overran")
 
-    def _check_time_left(self, active: ActiveRequest, times: RunTimes, now: float) -> None:
-        """See :func:`check_time_left`. No request with its idempotency key gets the refusal of this one."""
-        assert active.ends_at is not None
-        try:
-            check_time_left(active, times, active.ends_at - now, now)
-        except AdmissionRefusedError:
-            self._repeated.end(active)
-            raise
-
     async def process(self, active: ActiveRequest) -> None:
         """Run the handler and settle the request."""
         current_call_var.set(active)
@@ -259,7 +249,7 @@ class RequestProcessor:
             if (times := self._run_times) is not None:
                 started = monotonic()
                 if active.ends_at is not None and active.ends_at - started < times.least:
-                    self._check_time_left(active, times, started)
+                    check_time_left(active, times, self._repeated, started)
             if self._at_most_once:
                 request.accept()
                 active.accepted = True
