@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rabibridge_core import CallTimeoutError, ConfigurationError, ConnectionLostError, NoRouteError, register_call
+from rabibridge_core._protocol.naming import queue_name, routing_keys
 from rabibridge_core.rpc import RpcClient, RpcServer
+from rabibridge_core.settings import load_settings
+from rabibridge_core.transport import Reply, ServiceQueue
+from rabibridge_redis._transport.transport import RedisTransport
+from rabibridge_testing.conformance.harness import Inbox, Worker, request_to
 from tests.redis.programs import line, program
 from tests.support.proxy import Proxy
+from tests.support.waiting import soon
 from tools.redis_server import PrivateRedis, find_redis_server
 
 if TYPE_CHECKING:
@@ -205,3 +212,28 @@ async def test_what_began_on_a_connection_that_was_lost_before_it_was_ready_is_s
             await began.get()
             finish.set()
             assert await call == 7
+
+
+async def test_a_worker_that_asks_while_its_queue_is_declared_again_goes_on_and_stops(redis_url: str) -> None:
+    name, events, inbox = f"again_{uuid.uuid4().hex[:12]}", Worker(), Inbox()
+    queue = ServiceQueue(queue_name(name, is_async=True), routing_keys(name, is_async=True), None, 1)
+    worker = RedisTransport(load_settings(url=redis_url), "worker")
+    other = RedisTransport(load_settings(url=redis_url), "other")
+    await worker.connect()
+    await other.connect()
+    try:
+        consumer = await worker.serve(queue, events)
+        consumer.wake()
+        consumer.flush()  # it asks for a request
+        worker.queue_gone(consumer)  # and hears that the queue was deleted, before it gets an answer
+        caller = await other.open_caller(inbox)
+        caller.send(request_to(queue))
+        (await events.next()).reply(Reply(b"", None, None))
+        assert (await soon(inbox.replies.get()))[0] == b"1"
+        consumer.wake()
+        consumer.flush()
+        worker.queue_gone(consumer)
+        await soon(consumer.stop())
+    finally:
+        await worker.close()
+        await other.close()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rabibridge._amqp.properties import Properties
     from rabibridge._connection.session import Session
+    from rabibridge._transport.late_replies import LateReplies
     from rabibridge._transport.worker_session import WorkerSession
     from rabibridge_core.errors import ConfigurationError
     from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
@@ -46,6 +47,7 @@ class RabbitConsumer:
         queue: ServiceQueue,
         events: ConsumerEvents,
         on_failed: Callable[[RabbitConsumer, ConnectionLostError | ConfigurationError], None],
+        late: LateReplies,
     ) -> None:
         """Prepare to consume; :meth:`open` starts it.
 
@@ -54,6 +56,7 @@ class RabbitConsumer:
             events: where requests and losses are reported.
             on_failed: called with the reason when its channel or queue is lost while the connection is open: after
                 ConnectionLostError it must be reopened soon; ConfigurationError says that the broker refuses replies.
+            late: sends the replies for which it has no channel after it was stopped.
         """
         self.queue = queue
         self.error: Exception | None = None
@@ -62,7 +65,7 @@ class RabbitConsumer:
         self.events = events
         self.channel: ServiceChannel | None = None
         self.stopped_at: float | None = None
-        self._on_failed = on_failed
+        self._on_failed, self._late = on_failed, late
         self._stopping: asyncio.Task[None] | None = None
         self._retired: set[ServiceChannel] = set()  # receive no more requests but have unsettled ones
         self._operations = TaskSet()
@@ -121,9 +124,12 @@ class RabbitConsumer:
             if self.queue.redeclare:
                 self.queue = replace(self.queue, redeclare=False)
             self._opened_at = asyncio.get_running_loop().time()
-            late, self._late_replies = self._late_replies, deque(maxlen=_MAX_LATE_REPLIES)
-            for properties, reply in late:
-                self.reply_late(properties, reply)
+            self._send_late_replies()
+
+    def _send_late_replies(self) -> None:
+        late, self._late_replies = self._late_replies, deque(maxlen=_MAX_LATE_REPLIES)
+        for properties, reply in late:
+            self.reply_late(properties, reply)
 
     async def _consume(self, worker_session: WorkerSession, found: ServiceQueue) -> ServiceChannel:
         """Consume on a new channel, and on another one if the broker closes that at once.
@@ -155,6 +161,8 @@ class RabbitConsumer:
                 channel.write(frames)
             else:
                 channel.reply_apart(properties, reply, lambda _: None)
+        elif self.stopped:
+            self._late.send(properties, reply)
         else:
             self._late_replies.append((properties, reply))
 
@@ -209,6 +217,7 @@ class RabbitConsumer:
     async def _cancel(self) -> None:
         async with self._lock:
             await self._cancel_consuming()
+            self._send_late_replies()
 
     async def _cancel_consuming(self) -> None:
         session, channel = self._session, self.channel

@@ -15,6 +15,7 @@ from rabibridge._connection.queue_deletion import delete_unused
 from rabibridge._transport import consumer_log
 from rabibridge._transport.binding_watch import BindingWatch
 from rabibridge._transport.consumer import RabbitConsumer
+from rabibridge._transport.late_replies import LateReplies
 from rabibridge._transport.letter_shares import LetterShares
 from rabibridge._transport.worker_session import WorkerSession
 from rabibridge_core._concurrency.background import TaskSet, sleep_unless
@@ -46,19 +47,16 @@ class ConsumerSupervisor:
         """Supervise the connection that the broker lists under ``name``; ``current_session`` returns the ready one."""
         self.tasks = TaskSet()
         """Operations on channels; they are completed before the connection is closed."""
-        self.control: ControlHandler | None = None
-        """Where control requests go; ``None``: none are received."""
-        self._name, self._letters = name, LetterShares(name)
+        self.control: ControlHandler | None = None  # where control requests go
+        self._name, self._letters, self.late = name, LetterShares(name), LateReplies(name)
         self._current_session = current_session
-        self.callers: list[RabbitCaller] = []
-        """All callers that it keeps open."""
+        self.callers: list[RabbitCaller] = []  # all that it keeps open
         self._consumers: list[RabbitConsumer] = []
         self._prune_at = _PRUNE_FROM
         self._worker_session: WorkerSession | None = None
         self._binding_watch: BindingWatch | None = None
         self._other_kinds = OtherKinds(name)
-        self._places = asyncio.Semaphore(_OPENING_AT_ONCE)
-        self._lock = asyncio.Lock()
+        self._lock, self._places = asyncio.Lock(), asyncio.Semaphore(_OPENING_AT_ONCE)
         self._closing = asyncio.Event()
 
     @property
@@ -108,7 +106,7 @@ class ConsumerSupervisor:
 
     def add_consumer(self, queue: ServiceQueue, events: ConsumerEvents) -> RabbitConsumer:
         """Create a consumer and supervise it. The next connection opens it unless :meth:`open_consumer` does."""
-        consumer = RabbitConsumer(queue, events, self._on_consumer_failed)
+        consumer = RabbitConsumer(queue, events, self._on_consumer_failed, self.late)
         if len(self._consumers) >= self._prune_at:  # not for every one of a thousand that start at once
             self._consumers = [known for known in self._consumers if not known.finished]
             self._prune_at = 2 * len(self._consumers) + _PRUNE_FROM
@@ -195,6 +193,7 @@ class ConsumerSupervisor:
                 session, self._name, lambda: list(self._consumers), self._other_kinds, self._on_unroutable,
                 self._letters,
             )  # fmt: skip
+            self.late.use(self._worker_session)
             self._binding_watch = BindingWatch(self._name, self._worker_session, lambda: self._consumers)
             self.tasks.spawn(self._binding_watch.run(self._sleep, lambda: self.closing))
         return self._worker_session
@@ -217,6 +216,8 @@ class ConsumerSupervisor:
                 except ConfigurationError as error:
                     caller.refuse(error, session)
         await self.open_control(session)
+        if self._consumers:  # even if all were stopped: they may have replies left
+            self._worker_session_on(session)
         tried: set[RabbitConsumer] = set()
         while closed := [known for known in self._consumers if not (known.stopped or known in tried)]:
             tried.update(closed)

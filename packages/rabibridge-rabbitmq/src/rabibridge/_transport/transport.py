@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["RabbitMQTransport"]
 
 ResultT = TypeVar("ResultT")
+_LATE_TIMEOUT = 5.0
+"""How long closing waits for a lost connection to come back, if replies wait for it, in seconds."""
 
 
 class RabbitMQTransport:
@@ -98,6 +100,7 @@ class RabbitMQTransport:
 
     async def _close(self) -> None:
         self._supervisor.close_callers(ConnectionLostError(f"{self._connection.name} is closed", executed=False))
+        await self._supervisor.late.wait_sent(_LATE_TIMEOUT)
         session, stopped_at = self._connection.session, self._supervisor.stopped_at
         if session is None or stopped_at is None:
             await self._supervisor.finish()

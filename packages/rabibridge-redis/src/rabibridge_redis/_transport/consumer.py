@@ -104,6 +104,8 @@ class RedisConsumer:
         """Called when the queue was deleted: what is in hand can be answered, and is in no queue."""
         self._epoch += 1
         self._settled.clear()
+        self._asked, self._idle = 0, False  # what was asked for is answered, but that answer counts no more
+        self._nothing_asked.set()
 
     def disconnect(self, *, for_good: bool) -> None:
         """Called when the session is lost: what is in hand is void, and goes to others."""
@@ -174,13 +176,14 @@ class RedisConsumer:
 
     def _taken(self, context: tuple[Session, int, int, list[bytes]], reply: Any) -> None:
         session, want, epoch, settled = context
-        if session is not self.session:
+        current = epoch == self._epoch
+        if session.error is not None or (current and session is not self.session):
             return
-        if want:
+        if want and current:
             self._asked = 0
             self._nothing_asked.set()
         if isinstance(reply, hiredis.ReplyError) and is_blocked(reply):
-            self._settled = settled + self._settled if epoch == self._epoch else self._settled
+            self._settled = settled + self._settled if current else self._settled
             self._loop.call_later(_RETRY, self._schedule)
         elif isinstance(reply, hiredis.ReplyError):
             _log.error(
@@ -190,10 +193,10 @@ class RedisConsumer:
         elif reply == _LEASE_ENDED:
             self._host.lease_ended()
         elif reply == _NO_QUEUE:
-            if epoch == self._epoch:
+            if current:
                 self._host.queue_gone(self)
         elif want:
-            self._idle = len(reply) < want and not self._more
+            self._idle = current and len(reply) < want and not self._more
             if self.stopped:
                 if reply:
                     self._return([entry[0] for entry in reply], counted=False)

@@ -10,6 +10,7 @@ import hiredis
 
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import RabiBridgeError
 from rabibridge_redis._resp.refusals import is_blocked
 from rabibridge_redis._resp.wire import REPLY, encode_message
 from rabibridge_redis._transport.batches import ReplyBatch
@@ -17,6 +18,8 @@ from rabibridge_redis._transport.declaration import look_at_queue
 from rabibridge_redis._transport.receivers import Receivers
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rabibridge_core.transport import Reply, ServiceQueue
     from rabibridge_redis._session.session import Session
 
@@ -26,6 +29,8 @@ _log = get_logger(__name__)
 _RETRY = 0.25
 """Interval in seconds at which is sent again what the server does not accept: it does not tell when it does."""
 _TOO_MUCH_KEPT = 0
+_LATE_TIMEOUT = 5.0
+"""How long closing waits for a lost connection to come back, if replies wait for it, in seconds."""
 _RECEIVER = re.compile(rb"[0-9a-f]{32}\.[0-9]{1,9}")
 """The form of a reply address: a request cannot make a worker write anywhere else."""
 
@@ -51,6 +56,20 @@ class Replies(Receivers):
         session = self._newest if self._newest is not None and self._newest.error is None else None
         found = await look_at_queue(session, self.name, queue.name)
         return None if found is None else found[0]
+
+    async def finish_late_replies(self, writable: Callable[[], Awaitable[None]]) -> None:
+        """If replies wait for the next session, wait for it, a few seconds at most; ``writable`` returns with it."""
+        if not (self._late or self._late_batches):
+            return
+        try:
+            async with asyncio.timeout(_LATE_TIMEOUT):
+                await writable()
+        except (RabiBridgeError, TimeoutError) as error:
+            count = len(self._late) + sum(len(batch.receivers) for _, batch in self._late_batches)
+            _log.warning(
+                "%s: %d replies are lost: it is closed without a connection", self.name, count,
+                extra=log_fields("reply.lost", instance=self.name, count=count, error=error),
+            )  # fmt: skip
 
     def send_late_replies(self) -> None:
         """Called with a new session: send what was to be sent while there was none."""

@@ -112,6 +112,7 @@ class RedisTransport(Replies):
     async def _close(self) -> None:
         for consumer in self._consumers:
             consumer.flush()
+        await self.finish_late_replies(self.wait_writable)
         if self._maintaining is not None:
             self._maintaining.cancel()
         await self._connection.close()

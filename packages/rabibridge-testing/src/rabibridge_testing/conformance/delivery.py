@@ -17,6 +17,7 @@ from rabibridge_testing.conformance.harness import PATIENCE, ConformanceBase, se
 
 if TYPE_CHECKING:
     from rabibridge_core._client.client import Client
+    from rabibridge_core._server.server import Server
     from rabibridge_testing.conformance.harness import Bench, BreakConnection, DeadLetters
 
 __all__ = ["DeliveryConformance"]
@@ -91,6 +92,46 @@ class DeliveryConformance(ConformanceBase):
         assert await client.call(name, (), {}, CallOptions("async", PATIENCE)) == "here"
         assert gate.started.qsize() == 1
 
+    async def test_at_most_once_and_a_worker_stops_after_its_connection_was_lost(
+        self, bench: Bench, break_connection: BreakConnection
+    ) -> None:
+        name, gate, server, begun, waiting = await _begun_and_waiting(bench)
+        await break_connection(server.transport)
+        with pytest.raises(ConnectionLostError):
+            await soon(waiting)  # the worker is connected again
+        served, closing = server.services[name], asyncio.create_task(server.close())
+        await until(lambda: not served.live)
+        gate.opened.set()
+        assert await soon(begun) == "here"
+        await soon(closing)
+
+    async def test_at_most_once_and_a_worker_loses_its_connection_while_it_stops(
+        self, bench: Bench, break_connection: BreakConnection
+    ) -> None:
+        name, gate, server, begun, waiting = await _begun_and_waiting(bench)
+        served, closing = server.services[name], asyncio.create_task(server.close())
+        await until(lambda: not served.live)
+        await break_connection(server.transport)
+        await until(lambda: server.active_requests == 1)  # it knows of the loss: what has not begun is gone
+        gate.opened.set()
+        assert await soon(begun) == "here"
+        await soon(closing)
+        waiting.cancel()
+
+    async def test_at_most_once_and_a_worker_gives_up_a_call_without_a_connection(
+        self, bench: Bench, break_connection: BreakConnection
+    ) -> None:
+        _, gate, server, begun, waiting = await _begun_and_waiting(bench, drain_timeout=0)
+        await break_connection(server.transport)
+        await until(lambda: server.active_requests == 1)
+        await soon(server.close())
+        with pytest.raises(ConnectionLostError) as lost:
+            await soon(begun)
+        assert lost.value.executed is None
+        assert lost.value.accepted
+        assert gate.started.empty()
+        waiting.cancel()
+
     async def test_at_most_once_runs_as_many_as_it_may_in_their_order(self, bench: Bench) -> None:
         order: list[int] = []
         running = most = 0
@@ -148,6 +189,20 @@ class DeliveryConformance(ConformanceBase):
         gate.opened.set()
         await client.call(name, (), {}, CallOptions("async", PATIENCE))
         assert await soon(read_dead_letters(poison.queue_name)) in ([], [(_, reason)])
+
+
+async def _begun_and_waiting(
+    bench: Bench, **options: Any
+) -> tuple[str, Gate, Server, asyncio.Task[Any], asyncio.Task[Any]]:
+    """Return an at-most-once service, its gate and server, a call that runs, and one that waits in the worker."""
+    name, gate = bench.name("once"), Gate()
+    server = await bench.server(gate.service(name, "here", fetch_size=1, delivery="at-most-once"), **options)
+    client = await bench.client()
+    begun = _call(client, name)
+    await soon(gate.started.get())
+    waiting = _call(client, name)
+    await until(lambda: server.active_requests == 2)
+    return name, gate, server, begun, waiting
 
 
 async def _echo(number: int) -> int:
