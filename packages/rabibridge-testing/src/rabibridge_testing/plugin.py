@@ -21,6 +21,7 @@ if "rabibridge_testing.conformance" not in sys.modules:  # pytest 8 warns of a m
     pytest.register_assert_rewrite("rabibridge_testing.conformance")
 
 _SCOPE, _STRICT, _AUTO_ADVANCE = "rabibridge_scope", "rabibridge_strict", "rabibridge_auto_advance"
+_NO_NETWORK, _ALLOWED_HOSTS = "rabibridge_no_network", "rabibridge_allowed_hosts"
 _MARKER = "fake_broker"
 _SCOPES = ("function", "class", "module", "package", "session")
 
@@ -39,11 +40,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(_STRICT, "whether fake_broker is strict unless a test says otherwise", type="bool", default=False)
     text = "whether the clock of fake_broker advances whenever nothing can run, unless a test says otherwise"
     parser.addini(_AUTO_ADVANCE, text, type="bool", default=False)
+    text = "whether network connections are refused in tests with fake_broker, unless a test says otherwise"
+    parser.addini(_NO_NETWORK, text, type="bool", default=False)
+    parser.addini(
+        _ALLOWED_HOSTS, f"hosts that may be connected to in spite of {_NO_NETWORK}", type="linelist", default=[]
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and choose what ``fake_broker`` runs on."""
-    config.addinivalue_line("markers", f"{_MARKER}(strict=True, auto_advance=True): how fake_broker is in this test")
+    config.addinivalue_line(
+        "markers", f"{_MARKER}(strict=True, auto_advance=True, no_network=True): how fake_broker is in this test"
+    )
     servers_of(config).use(chosen_transport(config))
 
 
@@ -71,7 +79,12 @@ def fake_broker(request: pytest.FixtureRequest) -> Iterator[FakeBroker]:
     configured broker is not used. The fixture is synchronous, so it works with every pytest plug-in that runs async
     tests on asyncio. Its scope is the option ``rabibridge_scope`` of the configuration file, ``function`` by default.
     """
-    with fake_broker_context(auto_advance=_option(request, "auto_advance", _AUTO_ADVANCE)) as broker:
+    options = {
+        "auto_advance": _option(request, "auto_advance", _AUTO_ADVANCE),
+        "no_network": _option(request, "no_network", _NO_NETWORK),
+        "allowed_hosts": _option(request, "allowed_hosts", _ALLOWED_HOSTS, []),
+    }
+    with fake_broker_context(**options) as broker:
         broker.strict = _option(request, "strict", _STRICT)
         if request.scope == "function":
             _of_tests.append(broker)
@@ -84,11 +97,11 @@ _of_tests: list[FakeBroker] = []
 """The brokers that end with the test that runs now."""
 
 
-def _option(request: pytest.FixtureRequest, name: str, ini: str) -> bool:
+def _option(request: pytest.FixtureRequest, name: str, ini: str, otherwise: Any = False) -> Any:
     marker = request.node.get_closest_marker(_MARKER)
     if marker is not None and name in marker.kwargs:
-        return bool(marker.kwargs[name])
-    return bool(request.config.getini(ini)) if _knows(request.config) else False
+        return marker.kwargs[name]
+    return request.config.getini(ini) if _knows(request.config) else otherwise
 
 
 @pytest.hookimpl(wrapper=True)

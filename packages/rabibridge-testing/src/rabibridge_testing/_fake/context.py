@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rabibridge_core.plugins.resolver import override_transport
 from rabibridge_testing._fake.fake_broker import FakeBroker
+from rabibridge_testing._fake.network_guard import NetworkGuard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from types import TracebackType
 
 __all__ = ["active_brokers", "brokers_made_by", "current_fake_broker", "fake_broker_context"]
@@ -67,20 +68,35 @@ class fake_broker_context:  # noqa: N801 - it is called like a function
     be nested; the innermost one applies, to all threads of the process.
     """
 
-    def __init__(self, *, strict: bool = False, auto_advance: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        auto_advance: bool = False,
+        no_network: bool = False,
+        allowed_hosts: Collection[str] = (),
+    ) -> None:
         """Prepare a context.
 
         Args:
             strict: see :class:`FakeBroker`.
             auto_advance: whether the clock advances whenever nothing can run, from the first connection on: see
                 :meth:`VirtualClock.auto_advance`.
+            no_network: refuse connections over IP that anything in this process opens inside the block, and fail at
+                its end if any was tried. It has no effect where the tests run on a real broker.
+            allowed_hosts: the hosts that may be connected to nevertheless, as ``"127.0.0.1"`` or ``"127.0.0.1:5432"``.
         """
-        self._strict, self._auto_advance = strict, auto_advance
+        self._options: dict[str, Any] = {
+            "strict": strict, "auto_advance": auto_advance, "no_network": no_network, "allowed_hosts": allowed_hosts,
+        }  # fmt: skip
         self._exits: list[tuple[FakeBroker, ExitStack]] = []
 
     def __enter__(self) -> FakeBroker:
         """Return the broker."""
-        broker, stack = _makers[-1](self._strict, self._auto_advance), ExitStack()
+        options, stack = self._options, ExitStack()
+        broker = _makers[-1](options["strict"], options["auto_advance"])
+        if options["no_network"] and type(broker) is FakeBroker:
+            broker.network = stack.enter_context(NetworkGuard(options["allowed_hosts"]))
         stack.enter_context(override_transport(broker.transport_for))
         _active.append(broker)
         stack.callback(_active.remove, broker)
@@ -120,7 +136,7 @@ class fake_broker_context:  # noqa: N801 - it is called like a function
     def _of_coroutines(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         async def run(*args: Any, **kwargs: Any) -> Any:
-            with fake_broker_context(strict=self._strict, auto_advance=self._auto_advance):
+            with fake_broker_context(**self._options):
                 return await function(*args, **kwargs)
 
         return run
@@ -128,7 +144,7 @@ class fake_broker_context:  # noqa: N801 - it is called like a function
     def _of_others(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with fake_broker_context(strict=self._strict, auto_advance=self._auto_advance):
+            with fake_broker_context(**self._options):
                 return function(*args, **kwargs)
 
         return run

@@ -15,6 +15,7 @@ from rabibridge_testing._fake.standing_clock import stands_still
 from rabibridge_testing._memory.threads import locked
 
 if TYPE_CHECKING:
+    from rabibridge_testing._fake.network_guard import NetworkGuard
     from rabibridge_testing._memory.messages import CallTrace
     from rabibridge_testing._memory.transport import MemoryTransport
 
@@ -33,12 +34,15 @@ class FakeBroker(Conversations):
             for a stub that was not called or could not answer, and a recorded call that was not made. A
             test may set it at any time.
         clock: lets time pass without waiting.
+        network: refuses network connections; ``None``: they are none of its business.
     """
+
+    network: NetworkGuard | None
 
     def __init__(self, *, strict: bool = False, auto_advance: bool = False) -> None:
         """Create an empty broker that records all calls; ``auto_advance``: see :class:`VirtualClock`."""
         super().__init__()
-        self.strict = strict
+        self.strict, self.network = strict, None
         self.clock = VirtualClock(self._elsewhere, auto_advance=auto_advance)
         self._warned = False
 
@@ -71,13 +75,16 @@ class FakeBroker(Conversations):
         return f"{others[0]} is connected on another event loop, whose time passes as it does outside" if others else ""
 
     def verify(self) -> None:
-        """Check what strict mode asks for; without effect if the broker is not strict.
+        """Check what ``no_network`` and strict mode ask for; without effect if the broker has neither.
 
         Raises:
+            AssertionError: the test has tried to open a network connection.
             AssertionError: a call reached nobody, with the nearest name that is served; or a stub was not called, or
                 was called and could not answer; or a fault is for a service that is neither served nor called.
         """
         __tracebackhide__ = True
+        if self.network is not None:
+            self.network.verify()
         if not self.strict:
             return
         problems = self._unserved()
