@@ -58,9 +58,7 @@ class RedisConsumer:
         self._asked = 0  # how many were asked for and have not come
         self._idle = False  # the server knows that there are places free
         self._more = False  # it has told so before what was asked for came
-        self._scheduled = False
-        self._epoch = 0
-        self._state = _GONE
+        self._scheduled, self._epoch, self._state = False, 0, _GONE
         self._nothing_asked = asyncio.Event()
         self._nothing_asked.set()
 
@@ -104,7 +102,7 @@ class RedisConsumer:
         """Called when the queue was deleted: what is in hand can be answered, and is in no queue."""
         self._epoch += 1
         self._settled.clear()
-        self._asked, self._idle = 0, False  # what was asked for is answered, but that answer counts no more
+        self._asked, self._idle = 0, False  # an answer that is still to come counts no more
         self._nothing_asked.set()
 
     def disconnect(self, *, for_good: bool) -> None:
