@@ -16,7 +16,7 @@ import aiormq
 import pytest
 from yarl import URL
 
-from rabibridge import ConfigurationError, RMQServer, current_call
+from rabibridge import ConfigurationError, RemoteExecutionError, RMQServer, current_call
 from rabibridge._operations.dead_letters import DeadLetters
 from rabibridge._operations.doctor import examine
 from rabibridge._operations.operator_session import operator_session
@@ -143,6 +143,41 @@ async def test_both_may_be_limited_to_some_services(stage: Stage, grants: Grants
     await every_shape(limited, offered, introspection=False)
     asker = await stage.client(url=await grants.user("caller", names, introspection=True), namespace=namespace)
     assert len(await soon(asker.ping(timeout=PATIENCE))) == 2
+
+
+@pytest.mark.parametrize("introspection", [False, True], ids=["may not ask", "may ask"])
+async def test_a_caller_that_may_not_ask_waits_for_its_own_chain_and_loses_no_call(
+    stage: Stage, grants: Grants, namespace: str, introspection: bool
+) -> None:
+    end, opened, levels = secrets.token_hex(4), asyncio.Event(), list[int]()
+    names = [f"deeper_{end}", f"held_{end}"]
+    caller = await grants.user("caller", names, introspection=introspection)
+    client = await stage.client(url=caller, namespace=namespace)
+
+    async def deeper(level: int) -> int:
+        levels.append(level)
+        return level and 1 + int(await client.options(timeout=2 * PATIENCE).call(names[0], level - 1))
+
+    async def held() -> str:
+        await opened.wait()
+        return "kept"
+
+    server = stage.new_server(url=await grants.user("server", names), namespace=namespace)
+    server.add_service(deeper, name=names[0], fetch_size=1)
+    server.add_service(held, name=names[1])
+    await soon(server.connect())
+    stage.start(server)
+    kept = asyncio.ensure_future(client.options(timeout=2 * PATIENCE).call(names[1]))
+    call = asyncio.ensure_future(client.options(timeout=2 * PATIENCE).call(names[0], 1))
+    if introspection:
+        with pytest.raises(RemoteExecutionError, match="DeadlockError"):
+            await soon(call)
+    else:
+        await until(lambda: client.pending == 3)  # the second level was sent, and waits
+        call.cancel()
+    opened.set()
+    assert await soon(kept) == "kept"
+    assert levels == [1]
 
 
 async def test_a_server_of_some_services_serves_no_others(

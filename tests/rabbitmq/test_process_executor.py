@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge import WorkerCrashedError
+from rabibridge import RemoteExecutionError, WorkerCrashedError
 from tests.support.processes import Processes
 from tests.support.waiting import PATIENCE, soon
 from tests.unit.process_support import gone, noted
@@ -85,3 +85,14 @@ async def test_a_crash_is_answered_and_not_redelivered(
         assert (crashed.value.exit_code, crashed.value.executed) == (code, None)
     pids = [await soon(client.remote_call(f"pid_{name}", ftype="sync")) for _ in range(3)]
     assert len(set(pids)) == 3, "a child for each call"
+
+
+async def test_a_chain_goes_through_child_processes(
+    stage: Stage, start: Callable[..., Awaitable[tuple[Process, str]]]
+) -> None:
+    _, name = await start("call_itself")
+    service = f"call_itself_{name}"
+    client = (await stage.client()).options(timeout=4 * PATIENCE)
+    assert await soon(client.remote_call(service, (service, 0))) == 0
+    with pytest.raises(RemoteExecutionError, match=f"DeadlockError: .*{service} → {service} could only wait"):
+        await soon(client.remote_call(service, (service, 1)))

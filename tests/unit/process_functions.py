@@ -267,3 +267,13 @@ async def ask_again(url: str) -> Any:
     """Make a call from the child process."""
     async with RpcClient(url=url) as client:
         return await client.call("square", 3)
+
+
+async def call_itself(name: str, left: int) -> int:
+    """Call the service ``name``, which is this function, over the broker of the environment."""
+    from rabibridge import RMQClient
+
+    if not left:
+        return 0
+    async with RMQClient() as client:
+        return 1 + int(await client.options(timeout=600).remote_call(name, (name, left - 1)))

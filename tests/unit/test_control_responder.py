@@ -12,6 +12,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rabibridge_core._protocol.control import ControlQuestion
     from rabibridge_core.transport import Headers, Reply
 
 
@@ -55,6 +56,10 @@ class Source:
 
     def calls(self, service: str, hidden: frozenset[str]) -> Callable[[], dict[str, Any]]:
         return lambda: {"calls": []}
+
+    def places(self, question: ControlQuestion, hidden: frozenset[str]) -> dict[str, Any]:
+        self.collected += 1
+        return {"places": 2, "held": len(question.holders)}
 
 
 def _responder() -> tuple[ControlResponder, Source]:
@@ -122,3 +127,30 @@ async def test_a_closed_one_answers_nobody() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not request.replies
+
+
+async def test_who_holds_places_is_never_told_again_but_collected_anew() -> None:
+    responder, source = _responder()
+    holders = [f"worker.{number}" for number in range(64)]
+    asked = [Asked(json.dumps({"do": "places", "service": "a", "holders": holders[:2]}).encode()) for _ in range(2)]
+    for request in asked:
+        responder.received(request)
+    await until(lambda: all(request.replies for request in asked))
+    assert [json.loads(request.replies[0].body)["held"] for request in asked] == [2, 2]
+    assert source.collected == 2
+    responder.close()
+
+
+async def test_a_question_about_places_is_bounded() -> None:
+    responder, source = _responder()
+    too_many = [f"worker.{number}" for number in range(65)]
+    asked = [
+        Asked(json.dumps({"do": "places", "service": "a", "holders": holders}).encode())
+        for holders in (too_many, "worker.1", {"a": 1})
+    ]
+    for request in asked:
+        responder.received(request)
+    await until(lambda: all(request.replies for request in asked))
+    assert all("at most 64" in json.loads(request.replies[0].body)["refused"] for request in asked)
+    assert not source.collected
+    responder.close()

@@ -69,6 +69,7 @@ class Broadcaster:
         options = (kind_of(options[0]), *options[1:])  # every worker gets it, whatever its class
         route = preparation.route(func_name, args, kwargs, options)
         _, options = preparation.inherited(func_name, route, options)
+        options, _ = preparation.joined(func_name, options)  # it takes no place of the calls of its service
         preparation.timeout(options[1], self._timeout, inherit=False)
 
         def send(state: BroadcastState) -> AsyncGenerator[BroadcastReply[Any], None]:

@@ -121,8 +121,7 @@ class Client:
     async def _connect(self) -> None:
         await self.transport.connect()
         self._loop = loop = asyncio.get_running_loop()
-        self._deadlines = self.calls.start(loop)
-        self._ids = self.calls.ids
+        self._deadlines, self._ids = self.calls.start(loop), self.calls.ids
         caller = await self.transport.open_caller(self.calls)
         if not self.calls.closed:
             self.calls.caller = caller
@@ -130,8 +129,7 @@ class Client:
     async def close(self) -> None:
         """End all pending calls with ConnectionLostError, cancel them on their workers, and disconnect.
 
-        Calls made with ``persistent=True`` continue on their workers. No effect when closed. Closing runs to its end
-        even if the task that waits for it is cancelled.
+        Calls made with ``persistent=True`` continue. No effect when closed. It runs to its end, even if it is cancelled.
         """
         self.calls.closed = True
         await self._closing(self._close)
@@ -145,8 +143,7 @@ class Client:
 
     def health(self) -> Health:
         """Report whether calls can be sent. Back-pressure and open circuit breakers are reasons, but not failures."""
-        state, caller = self.transport.state, self.calls.caller
-        reasons = []
+        state, caller, reasons = self.transport.state, self.calls.caller, list[str]()
         if self.calls.closed or state is not ConnectionState.READY:
             error = self.transport.last_error
             what = "the client is closed" if self.calls.closed else f"the connection is {state.value}"
@@ -177,10 +174,10 @@ class Client:
         Raises:
             QueueFullError: the service's queue is full.
             NoRouteError: there is no such service.
+            DeadlockError: it could only wait for the calls that wait for it.
             CallTimeoutError: the timeout has passed.
             RemoteExecutionError: the function raised, or its result cannot be sent.
-            ConnectionLostError: the connection was lost before the reply arrived, the client is closed or not
-                connected, or the worker of an at-most-once service is gone.
+            ConnectionLostError: the connection, or the worker of an at-most-once service, is lost, or there is none.
             SerializationError: the arguments cannot be encoded, or the reply cannot be decoded.
             ContentRejectedError: the arguments are too large, or the reply has a content type that is not accepted.
             ConfigurationError: an argument is out of its range, or the broker refuses what this client sends.
@@ -211,10 +208,13 @@ class Client:
             timeout = self.call_timeout
         else:
             timeout = given if type(given) is float or type(given) is int else seconds_of(given)
+        suspected = None
         if current_call_var.get() is not None:
             timeout = self.preparation.timeout(timeout, None, inherit=inherit_deadline)
-            route, headers = self._routes.inherited(func_name, kind, route, headers)
+            route, headers, suspected = self.preparation.nested(func_name, kind, route, headers)
         time_left = timeout if timeout is None or 0 < timeout < TIMEOUT_MAX else normalize_timeout(timeout)
+        if suspected is not None:
+            time_left = await self.preparation.chains.refuse(suspected, route, time_left)
         caller = calls.caller
         if caller is None or caller.paused or len(pending) >= self._admission.limit:
             if holds_upload(args, kwargs):  # its time is not for waiting, if it must be sent in another way

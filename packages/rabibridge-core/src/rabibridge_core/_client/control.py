@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rabibridge_core._client.timeouts import call_timeout_error, seconds_of
 from rabibridge_core._protocol.control import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import timedelta
 
-    from rabibridge_core._client.client import Client
+    from rabibridge_core._client.call_table import CallTable
     from rabibridge_core._protocol.control import ControlAnswer
     from rabibridge_core.errors import ConfigurationError, ConnectionLostError
     from rabibridge_core.transport import Caller, Refusal, Reply
@@ -47,6 +47,24 @@ worker is known that has not answered. The first answer is waited for longer: th
 _FIRST_RESEND, _MAX_RESEND = 0.5, 4.0
 _WORKERS_MAX = 16_384
 """How many workers are told apart: more would be forged."""
+
+
+class ControlSender(Protocol):
+    """What is used of a client.
+
+    Attributes:
+        calls: hears the answers.
+    """
+
+    calls: CallTable
+
+    def connected(self) -> Caller:
+        """Return what sends control requests; raise ConnectionLostError if there is no connection."""
+        ...
+
+    async def admitted(self, func_name: str, timeout: float | None, seconds: float | None) -> float | None:
+        """Wait until something may be sent; return the time left after that, in seconds."""
+        ...
 
 
 class TimedAnswer:
@@ -132,7 +150,7 @@ class Heard:
 class ControlAsker:
     """Asks the workers, for one client."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: ControlSender) -> None:
         """Ask over the connection of ``client``."""
         self._client = client
         self._codec = control_codec()
@@ -145,6 +163,7 @@ class ControlAsker:
         timeout: float | timedelta | None,
         *,
         look: Callable[[Caller, list[TimedAnswer]], Awaitable[bool]] | None = None,
+        enough: Callable[[list[TimedAnswer]], bool] | None = None,
     ) -> tuple[list[TimedAnswer], float]:
         """Send a control request and return the answers, and how long they were waited for.
 
@@ -156,6 +175,7 @@ class ControlAsker:
             timeout: how long to wait for answers, in seconds; ``None``: :data:`DEFAULT_TIMEOUT`.
             look: called when all that have been heard of have answered, and again if others may have come meanwhile;
                 returns whether it knows of no others. It may be called several times.
+            enough: tells whether further answers would change nothing; ``None``: all are wanted.
 
         Raises:
             CallTimeoutError: nothing could be sent within the timeout.
@@ -182,7 +202,7 @@ class ControlAsker:
                 if heard.error is not None:
                     raise heard.error
                 now = loop.time()
-                if now >= ends_at or (question.worker and answers):
+                if now >= ends_at or (question.worker and answers) or (enough is not None and enough(answers)):
                     break
                 quiet_at = heard.last + max(_QUIET, heard.last - sent_at)  # who is slow once is slow for all
                 missing = bool(question.worker) or not self._known <= {one.answer.id for one in answers}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rabibridge_core._client.arguments import check_arguments, check_options
 from rabibridge_core._client.breaking import Circuits
+from rabibridge_core._client.call_chains import CallChains
 from rabibridge_core._client.hedge import HedgedServices
 from rabibridge_core._client.rare_options import RareOptions, plain_headers
 from rabibridge_core._client.routes import RouteCache
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
+    from rabibridge_core._client.call_chains import Suspicion
     from rabibridge_core._client.call_table import CallTable
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._codec.codec import Codec
+    from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.plugins.observers import CallObserver, ClientObserver
-    from rabibridge_core.transport import Caller, Headers
+    from rabibridge_core.transport import Caller, Headers, Transport
 
 __all__ = ["Preparation", "Prepared", "Sender", "limit_of"]
 
@@ -41,10 +44,14 @@ class Sender(Protocol):
     Attributes:
         calls: the table of pending calls.
         observer: observes what is sent; ``None``: nothing does.
+        transport: where it is sent.
+        name: its name in logs and errors.
     """
 
     calls: CallTable
     observer: ClientObserver | None
+    transport: Transport
+    name: str
 
     def connected(self) -> Caller:
         """Return what sends requests; raise ConnectionLostError if the client is closed or was never connected."""
@@ -84,6 +91,8 @@ class Preparation:
         self.call_timeout = call_timeout
         self.codec = codec
         self.hedges, self.circuits = HedgedServices(), Circuits()
+        self.chains = CallChains(client.calls, client.transport, client.name)
+        """Finds out whether a call that a handler makes could ever start."""
         self._routes = RouteCache(client.calls.classes)
 
     def route(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> str:
@@ -118,6 +127,23 @@ class Preparation:
         route, headers = self._routes.inherited(func_name, options[0], route, plain_headers(options[7]))
         return route, (*options[:7], headers)
 
+    def nested(
+        self, func_name: str, kind: FunctionKind, route: str, headers: Headers | None
+    ) -> tuple[str, Headers | None, Suspicion | None]:
+        """Return routing key and headers of a call that a handler makes, and what it may wait for in vain."""
+        route, headers = self._routes.inherited(func_name, kind, route, headers)
+        return route, *self.chains.join(func_name, headers)
+
+    def joined(self, func_name: str, options: AnyOptions) -> tuple[AnyOptions, Suspicion | None]:
+        """Return the options of what is sent and waited for, with its chain, and what it may wait for in vain.
+
+        It must follow :meth:`inherited`.
+        """
+        if current_call_var.get() is None:
+            return options, None
+        headers, suspected = self.chains.join(func_name, plain_headers(options[7]))
+        return (*options[:7], headers), suspected
+
     def timeout(self, given: float | timedelta | None, default: float | None, *, inherit: bool) -> float | None:
         """Return how long to wait for the end of what is sent, in seconds; ``None``: without limit.
 
@@ -141,6 +167,7 @@ class Preparation:
         *,
         keyed: bool,
         observed: CallObserver | None,
+        suspected: Suspicion | None = None,
     ) -> Prepared:
         """Wait until something may be sent, and encode it.
 
@@ -153,8 +180,10 @@ class Preparation:
             timeout: how long to wait for the end of what is sent, in seconds; ``None``: without limit.
             keyed: whether it has an idempotency key where a call has one.
             observed: observes it; ``None``: nothing does.
+            suspected: what it may wait for in vain; ``None``: nothing.
 
         Raises:
+            DeadlockError: it could only wait for its own chain.
             CallTimeoutError: nothing could be sent within the timeout.
             ConnectionLostError: the client is closed or not connected.
             SerializationError: the arguments cannot be encoded.
@@ -163,6 +192,8 @@ class Preparation:
         client, calls = self.client, self.client.calls
         time_left = limit_of(timeout)
         caller = client.connected()
+        if suspected is not None:
+            time_left = await self.chains.refuse(suspected, route, time_left)
         if caller.paused or len(calls.pending) >= calls.admission.limit:
             time_left = await client.admitted(func_name, timeout, time_left)
             caller = client.connected()

@@ -51,9 +51,10 @@ async def call_with_progress(
     route = preparation.route(func_name, args, kwargs, options)
     calls.silent.called(route)
     route, options = preparation.inherited(func_name, route, options)
+    options, suspected = preparation.joined(func_name, options)
     timeout = preparation.timeout(options[1], preparation.call_timeout, inherit=options[5])
     prepared = await preparation.prepare(
-        func_name, route, args, kwargs, options, timeout, keyed=True, observed=observed
+        func_name, route, args, kwargs, options, timeout, keyed=True, observed=observed, suspected=suspected
     )
     time_left, request = prepared.time_left, prepared.request
     headers = {**(request.headers or {}), WANTS_PROGRESS: True}

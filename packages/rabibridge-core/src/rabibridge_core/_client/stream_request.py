@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping, Sequence
 
+    from rabibridge_core._client.call_chains import Suspicion
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.preparation import Preparation
     from rabibridge_core._client.stream_run import StreamRun
@@ -89,7 +90,10 @@ class StreamRequests:
         timeout: the timeout of the whole stream, in seconds; ``None``: no limit.
     """
 
-    __slots__ = ("_began", "_call", "_ends_at", "_observed", "_preparation", "_request", "_window", "timeout")
+    __slots__ = (
+        "_began", "_call", "_ends_at", "_joined", "_observed", "_preparation", "_request", "_suspected", "_window",
+        "timeout",
+    )  # fmt: skip
 
     def __init__(self, preparation: Preparation, call: StreamCall, window: Window | None) -> None:
         """Make nothing yet; without a ``window`` the caller wants one result, and only feeds an argument."""
@@ -100,6 +104,8 @@ class StreamRequests:
         self._began = False
         self._ends_at: float | None = None
         self._request: Request | None = None
+        self._joined: tuple[str, AnyOptions] | None = None
+        self._suspected: Suspicion | None = None
         self._observed: CallObserver | None = None
 
     def time_left(self, loop: asyncio.AbstractEventLoop) -> float | None:
@@ -124,6 +130,13 @@ class StreamRequests:
         """
         client = self._preparation.client
         caller, calls = client.connected(), client.calls
+        if self._joined is None:
+            preparation, call = self._preparation, self._call
+            route, options = preparation.inherited(call.func_name, call.route, call.options)
+            options, self._suspected = preparation.joined(call.func_name, options)
+            self._joined = route, options
+            if self._suspected is not None:
+                return None
         return None if caller.paused or len(calls.pending) >= calls.admission.limit else caller
 
     async def wait(self, time_left: float | None) -> float | None:
@@ -132,6 +145,9 @@ class StreamRequests:
         Raises:
             RabiBridgeError: as :meth:`Preparation.prepare`.
         """
+        suspected, self._suspected = self._suspected, None
+        if suspected is not None and self._joined is not None:
+            time_left = await self._preparation.chains.refuse(suspected, self._joined[0], time_left)
         try:
             return await self._preparation.client.admitted(self._call.func_name, self.timeout, time_left)
         except (CallTimeoutError, ConnectionLostError) as error:
@@ -169,7 +185,8 @@ class StreamRequests:
 
     def _make(self, correlation_id: bytes, time_left: float | None) -> Request:
         preparation, call = self._preparation, self._call
-        route, options = preparation.inherited(call.func_name, call.route, call.options)
+        assert self._joined is not None
+        route, options = self._joined
         body, content_type, encoding = encode_request(
             preparation.codec, call.args, call.kwargs, correlation_id, call.func_name, streams=True
         )

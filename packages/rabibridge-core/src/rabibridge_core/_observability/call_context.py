@@ -6,10 +6,11 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 from time import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ParamSpec, SupportsFloat, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from rabibridge_core._clock import monotonic
-from rabibridge_core._observability.progress import ProgressSender
+from rabibridge_core._observability.progress import ProgressSender, as_fraction
+from rabibridge_core._protocol.call_chains import chain_in
 from rabibridge_core._protocol.headers import CRITICALITY, HEDGE, RESENT, CheckedHeaders, is_call_header
 from rabibridge_core._protocol.naming import is_class_name
 
@@ -62,6 +63,11 @@ class CallScope:
     def criticality(self) -> str | None:
         """The class of criticality that calls made in it inherit; ``None``: none."""
         return None
+
+    @property
+    def chain(self) -> str:
+        """The calls that wait for the calls made in it, for the header ``rb-chain``; empty: none."""
+        return ""
 
     @property
     def headers(self) -> Headers:
@@ -146,9 +152,8 @@ class CurrentCall(CallScope):
     def progress(self, fraction: float | None = None, text: str = "") -> None:
         """Tell the caller how far the call has come, if it wants to know: see ``client.options(on_progress=...)``.
 
-        It returns at once, in the handler and in any thread, and may be called as often as the handler likes: the
-        caller gets at most 20 reports in a second, each of them the newest. A report may get lost. After the end of
-        the call it has no effect.
+        It returns at once, in any thread, and may be called as often as the handler likes: the caller gets at most 20
+        reports in a second, each of them the newest. A report may get lost. After the end of the call it has no effect.
 
         Args:
             fraction: which part of the work is done: 0.4 is 40 %. What is below 0 or above 1 counts as 0 or 1;
@@ -160,7 +165,7 @@ class CurrentCall(CallScope):
             ValueError: ``fraction`` is not a number (NaN).
         """
         if fraction is not None:
-            fraction = _as_fraction(fraction)
+            fraction = as_fraction(fraction)
         if not isinstance(text, str):
             raise TypeError(f"text is {repr(text)[:80]}; it must be a text")
         if self.over:
@@ -203,9 +208,8 @@ class CurrentCall(CallScope):
     ) -> ResultT:
         """Run ``func(*args, **kwargs)`` in a thread and return its result; the function is part of this call there.
 
-        It takes a thread of the event loop's default executor, as :func:`asyncio.to_thread` does. A thread cannot be
-        stopped: if this call is cancelled or its time is over, the awaiting task is cancelled and the function runs to
-        its end, unless it looks at :attr:`cancelled`.
+        It takes a thread of the event loop's default executor. A thread cannot be stopped: if this call is cancelled or
+        its time is over, the awaiting task is cancelled and the function runs on, unless it looks at :attr:`cancelled`.
 
         Raises:
             BaseException: what ``func`` raises.
@@ -227,18 +231,14 @@ class CurrentCall(CallScope):
         return await loop.run_in_executor(executor, partial(self.bind(func), *args, **kwargs))
 
     @property
+    def chain(self) -> str:
+        """The calls that wait for the calls made here, as its own request says them."""
+        return chain_in(self._request.headers)
+
+    @property
     def headers(self) -> Headers:
         """The headers of the call."""
         return self._request.headers
-
-
-def _as_fraction(value: float) -> float:
-    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, SupportsFloat)):
-        raise TypeError(f"fraction is {repr(value)[:80]}; it must be a number from 0 to 1, or None if it is not known")
-    fraction = float(value)
-    if fraction != fraction:
-        raise ValueError("fraction is NaN; it must be a number from 0 to 1, or None if it is not known")
-    return min(1.0, max(0.0, fraction))
 
 
 current_call_var: ContextVar[CallScope | None] = ContextVar("rabibridge_current_call", default=None)

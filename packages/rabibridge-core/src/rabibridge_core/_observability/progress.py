@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsFloat
 
 from rabibridge_core._protocol.progress import WANTS_PROGRESS, encode_progress
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core.transport import IncomingRequest
 
-__all__ = ["ProgressSender"]
+__all__ = ["ProgressSender", "as_fraction"]
 
 _INTERVAL = 0.05
 """Shortest time between two reports of one call, in seconds."""
@@ -67,3 +67,18 @@ class ProgressSender:
         elif self._newest is not None and not self._due:
             self._due = True
             self._send()
+
+
+def as_fraction(value: float) -> float:
+    """Return which part of the work is done, from 0 to 1.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not a number (NaN).
+    """
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, SupportsFloat)):
+        raise TypeError(f"fraction is {repr(value)[:80]}; it must be a number from 0 to 1, or None if it is not known")
+    fraction = float(value)
+    if fraction != fraction:
+        raise ValueError("fraction is NaN; it must be a number from 0 to 1, or None if it is not known")
+    return min(1.0, max(0.0, fraction))

@@ -99,6 +99,12 @@ class RequestScope(CallScope):
         return self._criticality
 
     @property
+    def chain(self) -> str:
+        """The calls that wait for the calls made in it: those of the call around it."""
+        outer = self.outer
+        return "" if outer is None or outer.over else outer.chain
+
+    @property
     def headers(self) -> Headers:
         """The headers that calls made in it have."""
         return self.passed_on

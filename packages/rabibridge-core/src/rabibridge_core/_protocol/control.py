@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from rabibridge_core._codec.codec import Codec
+from rabibridge_core._protocol.call_chains import LINKS_MAX, is_place
 from rabibridge_core._protocol.headers import ANSWERED_AT, WORKER, WORKER_ID
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core.errors import ContentRejectedError, SerializationError
@@ -30,8 +31,9 @@ __all__ = [
     "worker_headers",
 ]
 
-Question: TypeAlias = Literal["ping", "status", "services", "calls"]
-"""What is asked: whether the worker is there; its numbers; what its services are; what it runs now."""
+Question: TypeAlias = Literal["ping", "status", "services", "calls", "places"]
+"""What is asked: whether the worker is there; its numbers; what its services are; what it runs now; whether certain
+calls hold all places of a service."""
 
 _QUESTIONS: Final = get_args(Question)
 _NAME_MAX = 200
@@ -64,11 +66,15 @@ class ControlQuestion(NamedTuple):
         what: what is asked.
         worker: only the workers with this name or id answer; empty: all.
         service: only about this service; empty: about all.
+        criticality: for ``places``: the class of criticality that it is about; empty: the first one.
+        holders: for ``places``: the calls that may hold them, by their names in chains.
     """
 
     what: Question
     worker: str = ""
     service: str = ""
+    criticality: str = ""
+    holders: tuple[str, ...] = ()
 
 
 class ControlAnswer(NamedTuple):
@@ -91,11 +97,15 @@ class ControlAnswer(NamedTuple):
 
 def encode_question(codec: Codec, question: ControlQuestion) -> tuple[bytes, str, str | None]:
     """Return body, content type and content encoding of a control request."""
-    value: dict[str, str] = {"do": question.what}
+    value: dict[str, Any] = {"do": question.what}
     if question.worker:
         value["worker"] = question.worker
     if question.service:
         value["service"] = question.service
+    if question.criticality:
+        value["class"] = question.criticality
+    if question.holders:
+        value["holders"] = list(question.holders)
     return codec.encode(value)
 
 
@@ -111,7 +121,12 @@ def decode_question(codec: Codec, request: ControlRequest) -> ControlQuestion:
         raise UnreadableControlError(f"this worker does not know {repr(what)[:80]}: it knows {', '.join(_QUESTIONS)}")
     if not (isinstance(worker, str) and isinstance(service, str)):
         raise UnreadableControlError("the name of a worker and of a service is a text")
-    return ControlQuestion(cast("Question", what), worker, service)
+    if what != "places":
+        return ControlQuestion(cast("Question", what), worker, service)
+    criticality, holders = value.get("class", ""), value.get("holders", [])
+    if not (isinstance(criticality, str) and isinstance(holders, list)) or len(holders) > LINKS_MAX:
+        raise UnreadableControlError(f"a class is a text, and holders a list of at most {LINKS_MAX} texts")
+    return ControlQuestion("places", worker, service, criticality, tuple(filter(is_place, holders)))
 
 
 def worker_headers(name: str, worker_id: str, now: float) -> Headers:

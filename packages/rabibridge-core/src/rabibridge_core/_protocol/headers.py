@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCEPT_ENCODING",
     "ANSWERED_AT",
+    "CHAIN",
     "CRITICALITY",
     "ERROR_CODE",
     "ERROR_FIELDS",
@@ -51,6 +52,8 @@ RESERVED_PREFIX: Final = "rb-"
 """Header names that begin with this belong to RabiBridge."""
 ACCEPT_ENCODING: Final = "rb-accept-encoding"
 """In a request: the content encodings that the caller reads, separated by commas; ``identity`` always is one."""
+CHAIN: Final = "rb-chain"
+"""In a request that a function makes: the calls that wait for it, from ``call_chains``."""
 CRITICALITY: Final = "rb-criticality"
 """In a request: the class of criticality that its caller names, whether the service has classes or not. Calls that the
 function makes inherit it."""

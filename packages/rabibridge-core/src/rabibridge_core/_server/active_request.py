@@ -49,6 +49,14 @@ class StackSource(Protocol):
         ...
 
 
+class Places(Protocol):
+    """The places of a service."""
+
+    def extend(self, chain: str, active: ActiveRequest, /) -> str:
+        """Return a chain with this request at its end, which holds one of them."""
+        ...
+
+
 class ActiveRequest(CurrentCall):
     """The state of one request, which is also what its handler gets from ``current_call()``."""
 
@@ -59,6 +67,8 @@ class ActiveRequest(CurrentCall):
         "execution",
         "interruptible",
         "observed",
+        "place",
+        "places",
         "probe_due",
         "received_at",
         "request",
@@ -75,15 +85,18 @@ class ActiveRequest(CurrentCall):
     """Set if it streams, or has an argument that is fed."""
     child: StackSource
     """Set while a child process runs it."""
+    place: str
+    """Its name in the chains of the calls that it makes; set by the first one."""
 
-    def __init__(self, service: str, request: IncomingRequest) -> None:
-        """Describe ``request`` of ``service``."""
+    def __init__(self, service: str, request: IncomingRequest, places: Places | None = None) -> None:
+        """Describe ``request`` of ``service``, which takes one of ``places``; ``None``: it takes none."""
         # The attributes of the base class are set here: this saves one call per request.
         self.service = service
         self.cancelled = False
         self.ends_at = None
         self.over = False
         self._request = self.request = request
+        self.places = places
         self.received_at = monotonic()
         self.stop_reason: StopReason | None = None
         self.interruptible = False
@@ -107,6 +120,12 @@ class ActiveRequest(CurrentCall):
         """Keep the task that processes it, unless it has done so already, as an eager task can."""
         if not self.over:
             self.task = task
+
+    @property
+    def chain(self) -> str:
+        """The calls that wait for the calls made here: those that wait for this one, and it."""
+        chain, places = super().chain, self.places
+        return chain if places is None else places.extend(chain, self)
 
     def _home_loop(self) -> asyncio.AbstractEventLoop | None:
         task = self.task

@@ -139,7 +139,7 @@ class ClassedServiceRunner(ServiceRunner):
             return
         if not index and is_class_name(named := request.headers.get(CRITICALITY)) and named not in self._names:
             self._report_unknown(named)
-        active = ClassedRequest(self._name, request)
+        active = ClassedRequest(self._name, request, self._places)
         active.class_index = index
         self._active.add(active)
         if self._slots.acquire_for(index):

@@ -77,6 +77,10 @@ class ControlSource(Protocol):
         """Return what tells which calls it runs now; it may have to wait for others, and is called in a thread."""
         ...
 
+    def places(self, question: ControlQuestion, hidden: frozenset[str]) -> dict[str, Any]:
+        """Return whether calls hold all places of a service, at this moment."""
+        ...
+
 
 class ControlResponder:
     """Answers the control requests that one worker receives."""
@@ -156,6 +160,9 @@ class ControlResponder:
 
     def _answer_to(self, request: ControlRequest, question: ControlQuestion, hidden: frozenset[str]) -> None:
         """Answer somebody who is to hear nothing of the services in ``hidden``; all such askers are told the same."""
+        if question.what == "places":  # a place that is free again must count at once
+            self._send(request, encode_answer(self._codec, {"id": self.id, **self._source.places(question, hidden)}))
+            return
         told = self._told.get((hidden, question))
         if told is not None and told[0] > self._loop.time():
             self._send(request, told[1])

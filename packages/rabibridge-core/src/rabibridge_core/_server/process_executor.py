@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._clock import monotonic
+from rabibridge_core._protocol.headers import CHAIN
 from rabibridge_core._reporting.error_text import message_of
 from rabibridge_core._server.child_process import ChildGoneError, ChildLaunch, ChildStartError
 from rabibridge_core._server.exceptions import NotStartedError, TooLateError
@@ -193,7 +194,10 @@ def _described(active: ActiveRequest, request: IncomingRequest, time_left: float
         "correlation_id": request.correlation_id,
         "content_type": request.content_type,
         "content_encoding": request.content_encoding,
-        "headers": {n: value for n, value in with_child_headers(active, request.headers).items() if _is_plain(value)},
+        "headers": {
+            **{n: value for n, value in with_child_headers(active, request.headers).items() if _is_plain(value)},
+            CHAIN: active.chain,
+        },
         "redelivered": request.redelivered,
         "deliveries": request.deliveries,
         "persistent": request.persistent,

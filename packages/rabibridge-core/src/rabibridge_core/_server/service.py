@@ -18,6 +18,7 @@ from rabibridge_core._server.drain import Drain
 from rabibridge_core._server.fair_queue import FairQueue
 from rabibridge_core._server.limiters import limiter_of
 from rabibridge_core._server.outlasting import OutlastingHandlers, log_lost, log_outlasting
+from rabibridge_core._server.places import ServicePlaces
 from rabibridge_core._server.processor import RequestProcessor
 from rabibridge_core._server.runner_state import RunnerState
 from rabibridge_core._server.stopping import RequestStopper
@@ -84,7 +85,7 @@ class ServiceRunner(RunnerState):
             BroadcastLane, codec=codec, hooks=hooks, worker=worker, clocks=clocks, clock=clock, process=process,
             shutting_down=lambda: self.shutting_down, calls=self._processor,
         ))  # fmt: skip
-        self._active = self._processor.active
+        self._active, self._places = self._processor.active, ServicePlaces(self._processor)
         self._name, self._at_most_once = schema.name, schema.delivery == "at-most-once"
         self._limiter: ConcurrencyLimiter | None = limiter_of(schema, self._start_queued, self._active)
         self._processor.notifies_owner = self._limiter is not None
@@ -196,7 +197,7 @@ class ServiceRunner(RunnerState):
         if self._at_most_once and request.redelivered:
             self._processor.refuse_redelivered(request)
             return
-        self._active.add(active := ActiveRequest(self._name, request))
+        self._active.add(active := ActiveRequest(self._name, request, self._places))
         if (limiter := self._limiter) is not None and not limiter.acquire():
             self._enqueue(active, limiter)
             return

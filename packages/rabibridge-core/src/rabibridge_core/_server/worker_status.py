@@ -16,6 +16,7 @@ from rabibridge_core._clock import monotonic
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core._server.access import Audiences
 from rabibridge_core._server.descriptions import describe
+from rabibridge_core._server.places import held_places
 from rabibridge_core._server.running_calls import RunningCalls
 from rabibridge_core.introspection import ServiceOnWorker, WorkerStatus
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._observability.health import Health
     from rabibridge_core._observability.loop_monitor import LoopMonitor
+    from rabibridge_core._protocol.control import ControlQuestion
     from rabibridge_core._security.rules import Rules
     from rabibridge_core._server.running_services import RunningServices
     from rabibridge_core._services.schema import ServiceSchema
@@ -177,6 +179,15 @@ class WorkerReport:
             return {"host": socket.gethostname(), "pid": os.getpid(), "count": running.count, "calls": calls}
 
         return told
+
+    def places(self, question: ControlQuestion, hidden: frozenset[str]) -> dict[str, Any]:
+        """Return how many places a service has here, and how many of them the named calls hold."""
+        runner = None if question.service in hidden else self._services.runners.get(question.service)
+        if runner is None or not runner.live:
+            return {"places": 0, "held": 0}
+        runs = [one.processor for one in self._services.all_runners() if one.schema.name == question.service]
+        places, held = held_places(runner.schema, runs, question.criticality, question.holders)
+        return {"places": places, "held": held}
 
     def _description(self, schema: ServiceSchema) -> Mapping[str, Any]:
         """Describe a service once, since that takes long; called in a thread."""

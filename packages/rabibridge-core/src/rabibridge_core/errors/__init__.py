@@ -17,6 +17,7 @@
        ├─ NoRouteError (LookupError)
        ├─ CircuitOpenError                the caller's circuit breaker is open; not sent
        ├─ AccessDeniedError (PermissionError)
+       ├─ DeadlockError                   it could only wait for the calls that wait for it
        ├─ CallTimeoutError (TimeoutError)
        │  └─ DeadlineTooShortError        a worker did not run it, as it could not end in time
        ├─ StreamError                     a stream or an upload ended before its end
@@ -34,6 +35,7 @@ from __future__ import annotations
 
 from rabibridge_core.errors._admission import DeadlineTooShortError
 from rabibridge_core.errors._circuits import CircuitOpenError
+from rabibridge_core.errors._deadlocks import DeadlockError
 from rabibridge_core.errors._declared import ServiceError
 from rabibridge_core.errors._signatures import KeyUnknownError, ReplayMemoryFullError, SignatureError
 from rabibridge_core.errors._tree import (
@@ -65,6 +67,7 @@ __all__ = [
     "ConnectionLostError",
     "ContentRejectedError",
     "DeadlineTooShortError",
+    "DeadlockError",
     "InvalidArgumentsError",
     "KeyUnknownError",
     "NoRouteError",

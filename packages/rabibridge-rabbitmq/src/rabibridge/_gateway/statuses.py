@@ -53,6 +53,7 @@ STATUSES: dict[type[errors.RabiBridgeError], Answer] = {
     ),
     errors.NoRouteError: Answer(502, "no_route", "Nobody offers the service that this request needs."),
     errors.AccessDeniedError: Answer(403, "access_denied", "This is not allowed."),
+    errors.DeadlockError: Answer(500, "deadlock", _FAILED),
     errors.CallTimeoutError: Answer(504, "timeout", "The service did not answer in time."),
     errors.DeadlineTooShortError: Answer(504, "too_late", "There was too little time left. Nothing was done."),
     errors.StreamError: Answer(502, "stream_broken", "The stream broke off before its end."),

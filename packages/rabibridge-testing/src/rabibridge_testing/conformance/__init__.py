@@ -53,6 +53,7 @@ and they are skipped with that reason::
     class TestHedging(HedgingConformance): ...
     class TestBreakers(BreakerConformance): ...
     class TestDeadlines(DeadlineConformance): ...
+    class TestChains(ChainConformance): ...
     class TestHealth(HealthConformance): ...
     class TestEndings(EndingConformance): ...
     class TestVersions(VersionsConformance): ...
@@ -90,6 +91,7 @@ from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
+from rabibridge_testing.conformance.chains import ChainConformance
 from rabibridge_testing.conformance.changes import ChangeConformance
 from rabibridge_testing.conformance.class_endings import ClassEndingConformance
 from rabibridge_testing.conformance.classes import ClassConformance
@@ -133,6 +135,7 @@ __all__ = [
     "BulkConformance",
     "CallConformance",
     "CancellationConformance",
+    "ChainConformance",
     "ChangeConformance",
     "ClassConformance",
     "ClassEndingConformance",

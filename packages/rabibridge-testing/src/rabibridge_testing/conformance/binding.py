@@ -12,6 +12,7 @@ from rabibridge_testing.conformance.broadcasts import BroadcastConformance
 from rabibridge_testing.conformance.bulk import BulkConformance
 from rabibridge_testing.conformance.calls import CallConformance
 from rabibridge_testing.conformance.cancellation import CancellationConformance
+from rabibridge_testing.conformance.chains import ChainConformance
 from rabibridge_testing.conformance.changes import ChangeConformance
 from rabibridge_testing.conformance.class_endings import ClassEndingConformance
 from rabibridge_testing.conformance.classes import ClassConformance
@@ -72,6 +73,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestHedging": HedgingConformance,
     "TestBreakers": BreakerConformance,
     "TestDeadlines": DeadlineConformance,
+    "TestChains": ChainConformance,
     "TestHealth": HealthConformance,
     "TestEndings": EndingConformance,
     "TestVersions": VersionsConformance,
