@@ -61,7 +61,8 @@ def markdown(found: Mapping[str, Arrangement], date: str) -> str:
     lines = [
         f"Measured on {date}. Target: each modest caller gets at least {LIMIT:.0%} of its calls.",
         "",
-        "| | nine modest callers: offered/s each | the worst of them gets | all of them get | time to result of the slowest of them, ms | "
+        "| | nine modest callers: offered/s each | the worst of them gets | all of them get | "
+        "time to result of the slowest of them, ms | "
         "greedy: offered/s | good/s | all good/s | worker CPU |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
