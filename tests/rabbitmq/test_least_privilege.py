@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +15,18 @@ import aiormq
 import pytest
 from yarl import URL
 
-from rabibridge import ConfigurationError, RemoteExecutionError, RMQServer, current_call
+from rabibridge import ConfigurationError, RMQServer, current_call
 from rabibridge._operations.dead_letters import DeadLetters
 from rabibridge._operations.doctor import examine
 from rabibridge._operations.operator_session import operator_session
-from rabibridge._operations.permission_sets import PermissionSet, names_in, permission_set
+from rabibridge._operations.permission_sets import names_in, permission_set
 from rabibridge._operations.service_queues import OperatedQueues
 from rabibridge_core.operations import Examination
 from rabibridge_core.operations.findings import Report, Status
 from rabibridge_core.settings import load_settings
 from tests.rabbitmq.every_shape import every_shape, offer
+from tests.rabbitmq.grants import Grants
 from tests.rabbitmq.operators import packed
-from tests.rabbitmq.support import ctl, vhost_of
 from tests.support.broadcasts import all_results
 from tests.support.waiting import PATIENCE, soon, until
 
@@ -39,43 +38,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = pytest.mark.parametrize("namespace", ["", "billing"], ids=["no namespace", "namespace"])
-
-
-class Grants:
-    """Gives new users what is printed for them."""
-
-    def __init__(self, broker: Broker, users: Users, url: str, namespace: str, folder: Path) -> None:
-        self._broker = broker
-        self._users = users
-        self._folder = folder
-        self.vhost = vhost_of(url)
-        self.names = names_in(namespace)
-
-    async def user(self, role: PermissionRole, services: Any = (), **options: Any) -> str:
-        """Return the URL of a new user with the permissions of a role."""
-        url = await self._users.add("^$", "^$", "^$")
-        if role == "caller" and await self._guards_queue_states():
-            options["queue_states"] = True
-        await self.give(url, permission_set(role, self.names, services, vhost=self.vhost, **options))
-        return url
-
-    async def _guards_queue_states(self) -> bool:
-        """Tell whether this RabbitMQ shows the state of a queue only to those who have a permission of it."""
-        version = await asyncio.to_thread(self._broker.ctl, "eval", "rabbit_misc:version().")
-        return tuple(map(int, version.strip('"\n').split(".")[:2])) >= (4, 3)
-
-    async def give(self, url: str, permissions: PermissionSet) -> None:
-        """Carry out the commands."""
-        user = URL(url).user
-        assert user is not None
-        for line in permissions.commands(user, self.vhost):
-            command = shlex.split(line)
-            if command[0] == "echo":
-                definitions = self._folder / f"{secrets.token_hex(4)}.json"
-                definitions.write_text(command[1])
-                command = [*command[3:], str(definitions)]
-            assert command[0] == "rabbitmqctl"
-            await ctl(self._broker, *command[1:])
 
 
 @pytest.fixture
@@ -143,41 +105,6 @@ async def test_both_may_be_limited_to_some_services(stage: Stage, grants: Grants
     await every_shape(limited, offered, introspection=False)
     asker = await stage.client(url=await grants.user("caller", names, introspection=True), namespace=namespace)
     assert len(await soon(asker.ping(timeout=PATIENCE))) == 2
-
-
-@pytest.mark.parametrize("introspection", [False, True], ids=["may not ask", "may ask"])
-async def test_a_caller_that_may_not_ask_waits_for_its_own_chain_and_loses_no_call(
-    stage: Stage, grants: Grants, namespace: str, introspection: bool
-) -> None:
-    end, opened, levels = secrets.token_hex(4), asyncio.Event(), list[int]()
-    names = [f"deeper_{end}", f"held_{end}"]
-    caller = await grants.user("caller", names, introspection=introspection)
-    client = await stage.client(url=caller, namespace=namespace)
-
-    async def deeper(level: int) -> int:
-        levels.append(level)
-        return level and 1 + int(await client.options(timeout=2 * PATIENCE).call(names[0], level - 1))
-
-    async def held() -> str:
-        await opened.wait()
-        return "kept"
-
-    server = stage.new_server(url=await grants.user("server", names), namespace=namespace)
-    server.add_service(deeper, name=names[0], fetch_size=1)
-    server.add_service(held, name=names[1])
-    await soon(server.connect())
-    stage.start(server)
-    kept = asyncio.ensure_future(client.options(timeout=2 * PATIENCE).call(names[1]))
-    call = asyncio.ensure_future(client.options(timeout=2 * PATIENCE).call(names[0], 1))
-    if introspection:
-        with pytest.raises(RemoteExecutionError, match="DeadlockError"):
-            await soon(call)
-    else:
-        await until(lambda: client.pending == 3)  # the second level was sent, and waits
-        call.cancel()
-    opened.set()
-    assert await soon(kept) == "kept"
-    assert levels == [1]
 
 
 async def test_a_server_of_some_services_serves_no_others(

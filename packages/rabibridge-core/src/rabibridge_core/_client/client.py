@@ -129,7 +129,7 @@ class Client:
     async def close(self) -> None:
         """End all pending calls with ConnectionLostError, cancel them on their workers, and disconnect.
 
-        Calls made with ``persistent=True`` continue. No effect when closed. It runs to its end, even if it is cancelled.
+        Calls made with ``persistent=True`` go on. No effect when closed. It runs to its end even if it is cancelled.
         """
         self.calls.closed = True
         await self._closing(self._close)
