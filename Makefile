@@ -32,7 +32,7 @@ test-in = $(MAKE) --no-print-directory pytest VENV=$(1) $(2); status=$$?; \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format pytest unit test-latest test-lowest test-rabbitmq4 test-pytest-asyncio chaos soak stream-memory
-.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection compare-tracing bench-check overload fairness scaling broker build clean docs
+.PHONY: bench compare compare-sync compare-streams compare-redis compare-protection compare-tracing bench-check overload adaptive fairness scaling broker build clean docs
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -164,6 +164,10 @@ hedging: $(STAMP)  ## Measure second copies of slow calls, with a worker that st
 fairness: $(STAMP)  ## Load a service with one greedy and nine modest callers; two minutes
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m benchmarks.fairness $(ARGS)
+
+adaptive: $(STAMP)  ## Measure fetch_size="auto" with a backend that changes; writes its part of docs/overload.md; five minutes
+	@$(BIN)/python -m tools.broker --install --check
+	@$(BIN)/python -m benchmarks.adaptive $(ARGS)
 
 scaling: $(STAMP)  ## Measure throughput against processes, queues and nodes; writes docs/scaling.md
 	@$(BIN)/python -m tools.broker --install --check

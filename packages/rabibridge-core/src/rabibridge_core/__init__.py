@@ -15,6 +15,7 @@ from rabibridge_core._observability.health import Health
 from rabibridge_core._observability.request_scope import request_scope
 from rabibridge_core._protocol.naming import FunctionKind
 from rabibridge_core._protocol.progress import Progress
+from rabibridge_core._services.auto import auto
 from rabibridge_core._services.declarations import declare_call
 from rabibridge_core._services.depends import Depends
 from rabibridge_core._services.interface import service
@@ -112,6 +113,7 @@ __all__ = [
     "ServiceSchema",
     "Transport",
     "WorkerCrashedError",
+    "auto",
     "current_call",
     "declare_call",
     "hookimpl",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rabibridge_core._observability.request_scope import request_scope
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core._protocol.progress import Progress
+    from rabibridge_core._services.auto import auto
     from rabibridge_core._services.declarations import declare_call
     from rabibridge_core._services.depends import Depends
     from rabibridge_core._services.interface import service
@@ -123,6 +124,7 @@ __all__ = [
     "Stub",
     "WorkerCrashedError",
     "__version__",
+    "auto",
     "current_call",
     "declare_call",
     "multiprocess_spawn_helper",

@@ -14,6 +14,7 @@ from rabibridge_core._observability.health import Health
 from rabibridge_core._server.process_scope import Overrides, ProcessScope
 from rabibridge_core._server.server import Server
 from rabibridge_core._services.access import check_policy
+from rabibridge_core._services.auto import as_fetch_size
 from rabibridge_core._services.limits import ServiceLimits
 from rabibridge_core._services.offers import schemas_of, service_object, services_among
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.access import Policy
     from rabibridge_core._services.limit_arguments import LimitArguments
-    from rabibridge_core._services.limits import HandlerPlace
+    from rabibridge_core._services.limits import FetchSize, HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
@@ -105,6 +106,7 @@ class RpcServer(RunningBase):
             ),
         )
         self._server.report.rules = self._rules
+        self._server.services.fetch_size = as_fetch_size(self.settings.fetch_size)
         return self._server
 
     @property
@@ -147,7 +149,7 @@ class RpcServer(RunningBase):
         self,
         func_ptr: Callable[..., Any],
         queue_size: int | None = None,
-        fetch_size: int | None = None,
+        fetch_size: FetchSize | None = None,
         timeout: float | timedelta | None = None,
         re_register: bool = False,
         *,
@@ -180,7 +182,7 @@ class RpcServer(RunningBase):
         self,
         func_ptr: Any,
         queue_size: int | None = None,
-        fetch_size: int | None = None,
+        fetch_size: FetchSize | None = None,
         timeout: float | timedelta | None = None,
         re_register: bool = False,
         *,

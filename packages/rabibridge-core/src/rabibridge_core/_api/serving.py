@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rabibridge_core._hosting.plugin_folder import PluginFolder
     from rabibridge_core._server.process_scope import Overrides
     from rabibridge_core._server.server import Server
+    from rabibridge_core._services.limits import FetchSize
     from rabibridge_core._services.schema import ServiceSchema
 
 __all__ = ["ServingBase"]
@@ -202,7 +203,7 @@ class ServingBase(RpcBase):
         self,
         name: str,
         *,
-        fetch_size: int | None = None,
+        fetch_size: FetchSize | None = None,
         fetch_ahead: int | None = None,
         validate: bool | None = None,
         idempotent: bool | None = None,

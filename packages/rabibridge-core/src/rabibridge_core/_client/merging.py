@@ -159,8 +159,18 @@ def _merged(
         latency=Latency.merged(service.latency for _, service in on_workers),
         recent=Latency.merged(service.recent for _, service in on_workers),
         failures=tuple(sorted(failures, key=lambda failure: -failure.last_at)[:_FAILURES_MAX]),
+        concurrency_min=_sum(service.concurrency_min for _, service in on_workers),
+        concurrency_max=_sum(service.concurrency_max for _, service in on_workers),
+        no_load_latency=min(
+            (service.no_load_latency for _, service in on_workers if service.no_load_latency is not None), default=None
+        ),
         problems={worker.name: service.problem for worker, service in on_workers if service.problem},
     )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _mapping(value: object) -> Mapping[str, Any] | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._server.deduplication import SharedExecution
     from rabibridge_core.introspection import CallStack
-    from rabibridge_core.plugins.observers import RequestObserver
+    from rabibridge_core.plugins.observers import Outcome, RequestObserver
     from rabibridge_core.transport import IncomingRequest
 
 __all__ = ["ActiveRequest", "ProcessorOwner", "StackSource", "StopReason", "probe_callers"]
@@ -67,6 +67,7 @@ class ActiveRequest(CurrentCall):
         "execution",
         "interruptible",
         "observed",
+        "outcome",
         "place",
         "places",
         "probe_due",
@@ -74,6 +75,7 @@ class ActiveRequest(CurrentCall):
         "request",
         "session",
         "settled",
+        "started_at",
         "stop_reason",
         "task",
         "thread_future",
@@ -81,6 +83,10 @@ class ActiveRequest(CurrentCall):
 
     observed: RequestObserver
     """Hears of it; set if anything observes requests."""
+    outcome: Outcome
+    """How it has ended; set before its owner hears of that."""
+    started_at: float
+    """When it began to run, on the monotonic clock; set by services that find out how many calls to run."""
     session: CountedItems
     """Set if it streams, or has an argument that is fed."""
     child: StackSource

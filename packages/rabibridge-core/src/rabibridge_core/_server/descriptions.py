@@ -47,7 +47,7 @@ def describe(schema: ServiceSchema) -> dict[str, Any]:
 def limits_of(schema: ServiceSchema) -> dict[str, Any]:
     """Return the limits of a service as clients are told them."""
     return {
-        "fetch_size": schema.concurrency,
+        "fetch_size": schema.concurrency if schema.bounds is None else "auto({}, {})".format(*schema.bounds),
         "queue_size": schema.queue_size,
         "timeout": schema.timeout,
         "delivery": schema.delivery,

@@ -56,7 +56,7 @@ class HandlerExecutor:
         """Why no handler can be started now, after an attempt that failed; empty: nothing is known."""
         self._threads: DaemonThreadPool | None = None
         if not self._on_loop:
-            self._threads = DaemonThreadPool(schema.concurrency, f"rabibridge-{schema.name}")
+            self._threads = DaemonThreadPool(schema.most, f"rabibridge-{schema.name}")
 
     async def run(self, args: Sequence[Any], kwargs: Mapping[str, Any], active: ActiveRequest) -> Any:
         """Return the handler's result. If a thread runs it, ``active.thread_future`` is set.

@@ -68,7 +68,7 @@ class InjectingExecutor(HandlerExecutor):
         self._name = schema.name
         self._injections = injections
         self._process = process
-        self._pool = self._threads or DaemonThreadPool(schema.concurrency, f"rabibridge-{schema.name}")
+        self._pool = self._threads or DaemonThreadPool(schema.most, f"rabibridge-{schema.name}")
         self._running = 0
         self._closed = False
 

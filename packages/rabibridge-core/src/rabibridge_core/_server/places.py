@@ -82,14 +82,14 @@ def held_places(
         if active.task is not None and not active.over and getattr(active, "place", None) in places
     ]
     of_class = _usable(schema, index), holders.count(index)
-    return of_class if of_class[1] >= of_class[0] else (schema.concurrency, len(holders))
+    return of_class if of_class[1] >= of_class[0] else (schema.most, len(holders))
 
 
 def _usable(schema: ServiceSchema, index: int) -> int:
     """Return how many calls of a class a worker runs or fetches at most."""
     if not index or schema.delivery == "at-most-once":
-        return schema.concurrency
-    return min(schema.concurrency, slots_of(index, schema.concurrency) + schema.fetch_ahead)
+        return schema.most
+    return min(schema.most, slots_of(index, schema.most) + schema.fetch_ahead)
 
 
 def _class_of(active: ActiveRequest) -> int:

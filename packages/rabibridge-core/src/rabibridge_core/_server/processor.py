@@ -286,6 +286,7 @@ class RequestProcessor:
             self.active.discard(active)
             outcome = self.statistics.ended_call(active, error, ran)
             if self.notifies_owner:
+                active.outcome = outcome
                 self.owner.request_finished(active)
             if observer is not None:
                 tell_ended(active, outcome, error)

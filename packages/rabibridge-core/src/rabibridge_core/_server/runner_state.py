@@ -67,7 +67,7 @@ class RunnerState:
     @property
     def problem(self) -> str:
         """Why no handler can start now although requests arrive; empty: none is known."""
-        return self._processor.problem or self._outlasting.problem(self.schema.concurrency)
+        return self._processor.problem or self._outlasting.problem(self.schema.most)
 
     @property
     def live(self) -> bool:

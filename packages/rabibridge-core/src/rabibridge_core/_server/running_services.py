@@ -12,12 +12,11 @@ from rabibridge_core._observability.metrics import installed_metrics
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core._server.active_calls import describe_active, service_of_task
+from rabibridge_core._server.adaptive_service import runner_class
 from rabibridge_core._server.caller_clocks import CallerClocks
-from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.left_queues import delete_left, left_queues
 from rabibridge_core._server.process_scope import ProcessScope
 from rabibridge_core._server.rate_limiter import RateLimiter, rate_limiter_of
-from rabibridge_core._server.service import ServiceRunner
 from rabibridge_core._server.slow_calls import SlowCalls
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import FILLED
@@ -28,7 +27,9 @@ from rabibridge_core.errors import ConfigurationError, RabiBridgeError, Registra
 if TYPE_CHECKING:
     from rabibridge_core._codec.codec import Codec
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
+    from rabibridge_core._server.service import ServiceRunner
     from rabibridge_core._services.access import Policy
+    from rabibridge_core._services.auto import auto
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.plugins.call_hooks import CallHooks
     from rabibridge_core.transport import QueueType, Transport
@@ -78,26 +79,23 @@ class RunningServices:
         self.registry = Registry() if registry is None else registry
         self.runners: dict[str, ServiceRunner] = {}
         """The services that run, by name."""
-        self.serving = False
-        """Whether a service that is added starts at once."""
-        self.lock = asyncio.Lock()
-        """Held while services change."""
+        self.serving = False  # whether a service that is added starts at once
+        self.lock = asyncio.Lock()  # held while services change
+        self.fetch_size: int | auto | None = None  # of services that do not say it
         self._transport, self._codec, self._hooks = transport, codec, hooks
         self._process, self.drain_timeout = ProcessScope() if process is None else process, drain_timeout
-        self._name, self._policy = name, policy
+        self._name, self._policy, self._aborted = name, policy, False
         self._rates: dict[str, RateLimiter] = {}
-        self._queue_type: QueueType = queue_type
+        self._queue_type, self._remote_traceback = queue_type, remote_traceback
         self._run_timeout, self._deadline_admission = run_timeout, deadline_admission
-        self._remote_traceback: RemoteTraceback = remote_traceback
         self._slow_calls, self._clocks = SlowCalls(slow_call, self.all_runners), CallerClocks()
         self._failures: dict[str, RabiBridgeError] = {}
         self._statistics: dict[str, ServiceStatistics] = {}
-        self._metrics = installed_metrics()
-        self._metrics_owner = 0 if self._metrics is None else self._metrics.new_owner(self)
+        self._metrics = metrics = installed_metrics()
+        self._metrics_owner = 0 if metrics is None else metrics.new_owner(self)
         self._changes, self._stops = TaskSet(), TaskSet()
         self._stopping: set[ServiceRunner] = set()
         """Services that finish their active requests: all of them, or those that a change has dropped."""
-        self._aborted = False
 
     def _completed(self, schema: ServiceSchema) -> ServiceSchema:
         """Return a service with what the settings say where it does not, the policy, and what its parameters need.
@@ -108,8 +106,10 @@ class RunningServices:
         injections = schema.injections
         if injections is None:
             injections = injections_of(schema.func_ptr, filled=FILLED if schema.resumable else {})
+        size = None if schema.executor == "process" else self.fetch_size
         return replace(
             schema,
+            fetch_size=size if schema.fetch_size is None else schema.fetch_size,
             queue_type=schema.queue_type or self._queue_type,
             slow_call=self._slow_calls.default if schema.slow_call is None else schema.slow_call,
             run_timeout=self._run_timeout if schema.run_timeout is None else schema.run_timeout,
@@ -155,7 +155,7 @@ class RunningServices:
 
         Its statistics are those of the service of that name until now.
         """
-        runner = (ClassedServiceRunner if schema.classes else ServiceRunner)(
+        runner = runner_class(schema)(
             schema, self._codec, self._hooks, clocks=self._clocks, worker=self._name, process=self._process
         )
         runner.processor.rate = rate_limiter_of(schema, self._rates, self._transport)

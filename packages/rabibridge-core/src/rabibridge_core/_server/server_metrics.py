@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from rabibridge_core._observability.metrics import installed_metrics, stop_measuring
+from rabibridge_core._server.adaptive_service import adaptive_limit_of
 from rabibridge_core._server.worker_status import own_version, resident_memory
 
 if TYPE_CHECKING:
@@ -54,7 +55,13 @@ def _measure_service(reading: Reading, name: str, runner: ServiceRunner) -> None
     in_hand, schema = runner.active_requests, runner.schema
     reading.gauge("server_calls_in_hand", in_hand, service=name)
     reading.gauge("server_calls_waiting", max(0, len(runner.processor.active) - runner.running), service=name)
-    reading.gauge("server_concurrency", schema.concurrency, service=name)
+    adaptive = adaptive_limit_of(runner)
+    reading.gauge("server_concurrency", schema.concurrency if adaptive is None else adaptive.limit, service=name)
+    if adaptive is not None:
+        reading.gauge("server_concurrency_min", adaptive.minimum, service=name)
+        reading.gauge("server_concurrency_max", adaptive.maximum, service=name)
+        if adaptive.no_load is not None:
+            reading.longest("server_no_load_latency", adaptive.no_load, service=name)
     reading.gauge("server_live_workers", int(runner.live), service=name)
     reading.counter("server_broadcasts", runner.broadcasts.ended, service=name)
     if (rate := runner.processor.rate) is not None:

@@ -121,7 +121,7 @@ class ServiceRunner(RunnerState):
     def can_go_on_as(self, schema: ServiceSchema) -> bool:
         """Tell whether :meth:`replace_handler` is enough to become ``schema``: its queue and limits are the same."""
         before = self.schema
-        same = (before.queues, before.executor) == (schema.queues, schema.executor) and before.rate == schema.rate
+        same = all(getattr(before, what) == getattr(schema, what) for what in ("queues", "executor", "bounds", "rate"))
         return same and (self._at_most_once or before.concurrency == schema.concurrency)
 
     def replace_handler(self, schema: ServiceSchema) -> None:
@@ -285,7 +285,7 @@ class ServiceRunner(RunnerState):
         self._deduplication.purge()
         self._cancelled_calls.purge()
         self._processor.settler.failures.summarize()
-        self._outlasting.look(self._active, self.schema.concurrency)
+        self._outlasting.look(self._active, self.schema.most)
         probe_callers(self.all_active())
 
     def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:

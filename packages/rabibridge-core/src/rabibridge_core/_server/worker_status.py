@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rabibridge_core._clock import monotonic
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core._server.access import Audiences
+from rabibridge_core._server.adaptive_service import adaptive_limit_of
 from rabibridge_core._server.descriptions import describe
 from rabibridge_core._server.places import held_places
 from rabibridge_core._server.running_calls import RunningCalls
@@ -128,6 +129,7 @@ class WorkerReport:
         statistics = self._services.statistics_of(schema.name)
         problem = self._services.problem(schema.name)
         rate = None if runner is None else runner.processor.rate
+        adaptive = adaptive_limit_of(runner)
         return ServiceOnWorker(
             name=schema.name,
             kind="async" if schema.is_async else "sync",
@@ -135,7 +137,7 @@ class WorkerReport:
             problem=printable(problem[:_PROBLEM_MAX]),
             in_hand=0 if runner is None else runner.active_requests,
             running=0 if runner is None else runner.running,
-            concurrency=schema.concurrency,
+            concurrency=schema.concurrency if adaptive is None else adaptive.limit,
             counts=statistics.counts(0 if runner is None else runner.broadcasts.ended),
             rate=statistics.rate(),
             rate_1m=statistics.rate(long=True),
@@ -146,6 +148,9 @@ class WorkerReport:
             rate_share=None if rate is None else rate.share.rate,
             rate_waiting=0 if rate is None else len(rate.waiting),
             rate_refused=0 if rate is None else rate.refused,
+            concurrency_min=None if adaptive is None else adaptive.minimum,
+            concurrency_max=None if adaptive is None else adaptive.maximum,
+            no_load_latency=None if adaptive is None else adaptive.no_load,
         )
 
     def _shown(self, failures: tuple[FailureRecord, ...]) -> tuple[FailureRecord, ...]:

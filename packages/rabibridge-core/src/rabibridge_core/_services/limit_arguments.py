@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
-    from rabibridge_core._services.limits import HandlerPlace
+    from rabibridge_core._services.limits import FetchSize, HandlerPlace
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -20,7 +20,7 @@ class LimitArguments(TypedDict, total=False):
     """The limits among the keyword arguments of ``@register_call``, which describes them."""
 
     queue_size: int | None
-    fetch_size: int | None
+    fetch_size: FetchSize | None
     timeout: float | timedelta | None
     validate: bool
     re_register: bool

@@ -10,6 +10,7 @@ from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.error_fields import restorers_of
 from rabibridge_core._protocol.remote_errors import RemoteTraceback
 from rabibridge_core._services.access import check_allowed
+from rabibridge_core._services.auto import FetchSize, auto
 from rabibridge_core._services.classes import check_classes
 from rabibridge_core._services.rates import calls_per_second
 from rabibridge_core.errors import RegistrationError, ServiceError
@@ -25,6 +26,7 @@ __all__ = [
     "DEFAULT_SYNC_FETCH_SIZE",
     "FETCH_SIZE_MAX",
     "MAX_WAIT_QUEUE_SIZE",
+    "FetchSize",
     "HandlerPlace",
     "ServiceLimits",
     "usable_cpus",
@@ -60,7 +62,7 @@ class ServiceLimits:
     """The arguments of ``@register_call``, which describes them. ``None``, ``False`` or ``()`` means not given."""
 
     queue_size: int | None = None
-    fetch_size: int | None = None
+    fetch_size: FetchSize | None = None
     timeout: float | timedelta | None = None
     validate: bool = False
     re_register: bool = False
@@ -101,8 +103,11 @@ class ServiceLimits:
         at_most_once = self.delivery == "at-most-once"  # fetches ahead anyway
         if self.fetch_ahead is not None or self.max_wait is None or self.fair or at_most_once:
             return self.fetch_ahead or 0
+        if not isinstance(size := self.fetch_size, int | None):
+            return 0  # a worker that finds out how many to run finds out how many to fetch as well
         usual = {"process": usable_cpus(), "thread": DEFAULT_SYNC_FETCH_SIZE, "loop": DEFAULT_FETCH_SIZE}
-        return min(max(_AHEAD_MIN, self.fetch_size or usual[place]), FETCH_SIZE_MAX - (self.fetch_size or usual[place]))
+        size = size or usual[place]
+        return min(max(_AHEAD_MIN, size), FETCH_SIZE_MAX - size)
 
     def with_defaults(self, defaults: ServiceLimits | None) -> ServiceLimits:
         """Return these limits, with those that are not given taken from ``defaults``."""
@@ -146,12 +151,13 @@ class ServiceLimits:
         if self.deadline_admission is not None:
             _check_bool(name, "deadline_admission", self.deadline_admission)
         _check_int(name, "queue_size", self.queue_size, 0, _QUEUE_SIZE_MAX)
-        _check_int(name, "fetch_size", self.fetch_size, 1, FETCH_SIZE_MAX)
+        fixed = None if isinstance(self.fetch_size, auto) or self.fetch_size == "auto" else self.fetch_size
+        _check_int(name, "fetch_size", fixed, 1, FETCH_SIZE_MAX, or_else="'auto', or auto(min, max)")
         _check_seconds(name, "timeout", self.timeout)
         _check_seconds(name, "run_timeout", self.run_timeout)
         _check_seconds(name, "slow_call", self.slow_call)
         _check_seconds(name, "max_wait", self.max_wait)
-        ahead_max = FETCH_SIZE_MAX - (self.fetch_size or DEFAULT_FETCH_SIZE)
+        ahead_max = FETCH_SIZE_MAX - (fixed or DEFAULT_FETCH_SIZE)
         _check_int(name, "fetch_ahead", self.fetch_ahead, 0, ahead_max)
         _check_int(name, "redelivery_limit", self.redelivery_limit, 0, 1_000_000)
         _check_choice(name, "delivery", self.delivery, get_args(Delivery))
@@ -167,6 +173,11 @@ class ServiceLimits:
             raise RegistrationError(
                 f"service {name!r}: fair=True shares the places among callers, classes= among classes of calls; choose "
                 "one of them"
+            )
+        if self.executor == "process" and fixed is not self.fetch_size:
+            raise RegistrationError(
+                f"service {name!r}: fetch_size={self.fetch_size!r} cannot be combined with executor='process', where "
+                "each call has a processor of its own: leave fetch_size out, which means the number of CPUs"
             )
         if self.fetch_ahead and self.delivery == "at-most-once":
             raise RegistrationError(
@@ -222,10 +233,11 @@ def _check_seconds(name: str, what: str, value: float | timedelta | None) -> Non
         )
 
 
-def _check_int(name: str, what: str, value: int | None, low: int, high: int) -> None:
+def _check_int(name: str, what: str, value: object, low: int, high: int, *, or_else: str = "") -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):
         raise RegistrationError(
             f"service {name!r}: {what} is {value!r}; it must be a whole number from {low} to {high}"
+            + (f", {or_else}" if or_else else "")
         )
 
 

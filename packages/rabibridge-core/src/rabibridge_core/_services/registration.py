@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
-    from rabibridge_core._services.limits import HandlerPlace
+    from rabibridge_core._services.limits import FetchSize, HandlerPlace
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -27,7 +27,7 @@ def register_call(func: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def register_call(
     queue_size: int | None = None,
-    fetch_size: int | None = None,
+    fetch_size: FetchSize | None = None,
     timeout: float | timedelta | None = None,
     *,
     name: str | None = None,
@@ -54,7 +54,7 @@ def register_call(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def register_call(
     queue_size: int | Callable[..., Any] | None = None,
-    fetch_size: int | None = None,
+    fetch_size: FetchSize | None = None,
     timeout: float | timedelta | None = None,
     *,
     name: str | None = None,
@@ -106,8 +106,9 @@ def register_call(
             with QueueFullError. ``None`` (the default): no limit; the queue grows as long as the broker has room.
             0 refuses every call, even while workers are idle, as RabbitMQ delivers no message without queueing it.
         fetch_size: maximum number of calls that one worker process runs at a time. A small value protects the
-            resources behind the service. ``None`` (the default): 256, or 32 for a function that runs in threads, or
-            the number of CPUs for one that runs in child processes.
+            resources behind the service. ``"auto"``, or ``auto(min, max)``: the worker finds out, from how long calls
+            take; see docs/overload.md. ``None`` (the default): what the setting ``fetch_size`` says, which is 256, or
+            32 for a function that runs in threads, or the number of CPUs for one that runs in child processes.
         timeout: maximum time, in seconds or as a timedelta, that a call may wait in the queue. A call that waits longer
             is dropped, and its caller gets CallTimeoutError when its own timeout ends: give calls a timeout, too.
             ``None`` (the default): no limit.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._concurrency.durations import as_seconds
 from rabibridge_core._protocol.naming import check_service_name, of_class, queue_name, routing_keys
+from rabibridge_core._services.auto import START, as_fetch_size, auto
 from rabibridge_core._services.callables import is_generator, place_of, refuse_what_cannot_be_served, runs_on_loop
 from rabibridge_core._services.classes import classes_of, slots_of
-from rabibridge_core._services.handler_places import handler_place
 from rabibridge_core._services.limits import (
     DEFAULT_FETCH_SIZE,
     DEFAULT_REDELIVERY_LIMIT,
@@ -18,6 +18,7 @@ from rabibridge_core._services.limits import (
     ServiceLimits,
     usable_cpus,
 )
+from rabibridge_core._services.places import handler_place
 from rabibridge_core._services.rates import calls_per_second
 from rabibridge_core._services.streams import check_resumable, upload_parameters
 from rabibridge_core.errors import ConfigurationError, RegistrationError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from rabibridge_core._services.access import Policy
     from rabibridge_core._services.classes import Classes
     from rabibridge_core._services.injection import Injections
-    from rabibridge_core._services.limits import HandlerPlace
+    from rabibridge_core._services.limits import FetchSize, HandlerPlace
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.transport import Delivery, QueueType
 
@@ -53,8 +54,9 @@ class ServiceSchema:
         func_ptr: the function.
         queue_size: maximum number of calls in the queue; more are refused with QueueFullError. ``None``: no limit. That
             of the first class, if there are classes.
-        fetch_size: maximum number of calls that one worker runs at a time. ``None``: :data:`DEFAULT_FETCH_SIZE`, or
-            :data:`DEFAULT_SYNC_FETCH_SIZE` if the function runs in threads, or the number of CPUs if in processes.
+        fetch_size: maximum number of calls that one worker runs at a time, or bounds of it. ``None``:
+            :data:`DEFAULT_FETCH_SIZE`, or :data:`DEFAULT_SYNC_FETCH_SIZE` if the function runs in threads, or the
+            number of CPUs if in processes.
         timeout: maximum time in seconds that a call may wait in the queue. ``None``: no limit.
         re_register: whether to delete and redeclare a queue that exists with different limits.
         validate: whether to check the arguments by the annotations before the function runs.
@@ -87,7 +89,7 @@ class ServiceSchema:
     name: str
     func_ptr: Callable[..., Any]
     queue_size: int | None
-    fetch_size: int | None
+    fetch_size: int | auto | None
     timeout: float | None
     re_register: bool
     validate: bool
@@ -145,7 +147,7 @@ class ServiceSchema:
             name=name,
             func_ptr=func_ptr,
             queue_size=classes[0][1] if classes else limits.bound,
-            fetch_size=limits.fetch_size,
+            fetch_size=as_fetch_size(limits.fetch_size),
             timeout=limits.seconds,
             re_register=limits.re_register,
             validate=limits.validate,
@@ -176,7 +178,7 @@ class ServiceSchema:
     def with_limits(
         self,
         *,
-        fetch_size: int | None = None,
+        fetch_size: FetchSize | None = None,
         fetch_ahead: int | None = None,
         validate: bool | None = None,
         idempotent: bool | None = None,
@@ -195,11 +197,12 @@ class ServiceSchema:
             redelivery_limit=self.redelivery_limit if redelivery_limit is None else redelivery_limit,
             delivery=self.delivery,
             resumable=self.resumable,
+            executor=self.executor,
         )
         limits.check(self.name)
         return replace(
             self,
-            fetch_size=limits.fetch_size,
+            fetch_size=as_fetch_size(limits.fetch_size),
             fetch_ahead=limits.fetch_ahead or 0,
             validate=limits.validate,
             idempotent=limits.idempotent,
@@ -208,7 +211,17 @@ class ServiceSchema:
 
     @property
     def concurrency(self) -> int:
-        """Maximum number of calls that one worker runs at a time."""
+        """Maximum number of calls that one worker runs at a time; that at the start, if it finds out."""
+        if (bounds := self.bounds) is not None:
+            return min(max(START, bounds[0]), bounds[1])
+        return self.most
+
+    @property
+    def most(self) -> int:
+        """Maximum number of calls that one worker ever runs at a time."""
+        if (bounds := self.bounds) is not None:
+            return bounds[1]
+        assert not isinstance(self.fetch_size, auto)
         if self.fetch_size is None and self.executor == "process":
             return usable_cpus()
         return self.fetch_size or (DEFAULT_SYNC_FETCH_SIZE if self.executor == "thread" else DEFAULT_FETCH_SIZE)
@@ -216,17 +229,30 @@ class ServiceSchema:
     @property
     def fair_places(self) -> int | None:
         """How many calls wait in the workers, which refuse those of who has the most; ``None``: the broker refuses."""
-        shares = self.fair and not self.fetch_ahead and self.delivery == "at-least-once"
+        shares = self.fair and not self.fetch_ahead and self.delivery == "at-least-once" and self.bounds is None
         return self.queue_size or None if shares else None
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """Between which numbers of calls a worker finds out how many to run at a time; ``None``: it does not."""
+        return self.fetch_size.bounds(self.executor) if isinstance(self.fetch_size, auto) else None
+
+    def fetching(self, running: int, ahead: int) -> ServiceSchema:
+        """Return the service with the queues for a worker that runs so many calls, and fetches so many more."""
+        if self.delivery == "at-most-once":  # where calls that run are settled
+            return replace(self, fetch_size=self.most)
+        ahead = max(ahead, self.fetch_ahead, running if self.fair else 0)
+        return replace(self, fetch_size=running, fetch_ahead=min(ahead, FETCH_SIZE_MAX - running))
 
     @property
     def queue(self) -> ServiceQueue:
         """The queue of the service, for the transport."""
+        if self.bounds is not None:
+            return self.fetching(self.concurrency, self.concurrency).queue
         at_most_once = self.delivery == "at-most-once"
         prefetch = self.concurrency + self.fetch_ahead
         if self.fair and not self.fetch_ahead:
-            places = self.fair_places
-            ahead = self.concurrency if places is None else places + _FAIR_SURPLUS
+            ahead = self.concurrency if (places := self.fair_places) is None else places + _FAIR_SURPLUS
             prefetch = min(self.concurrency + ahead, FETCH_SIZE_MAX)
         if at_most_once:
             prefetch = min(self.concurrency, _AT_MOST_ONCE_PREFETCH)
@@ -253,6 +279,8 @@ class ServiceSchema:
         That of the first class is the queue of the service, which its name leads to as well: callers that name no class
         get it, and callers of versions that know of none.
         """
+        if self.bounds is not None:
+            return self.fetching(self.concurrency, self.concurrency).queues
         own = self.queue
         if not self.classes:
             return (own,)

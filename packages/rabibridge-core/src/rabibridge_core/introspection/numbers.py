@@ -20,13 +20,17 @@ class ServiceNumbers:
         kind: ``"async"`` or ``"sync"``: how its function is written. A service that exists in both kinds is two.
         in_hand: how many calls were received and not answered.
         running: how many of those run; the others wait on their worker for their turn.
-        concurrency: how many may run at a time.
+        concurrency: how many may run at a time: with ``fetch_size="auto"`` the limit of now, else ``fetch_size``.
         counts: how many calls have ended, and how.
         rate: calls that have ended in one second, over the last ten seconds or so.
         rate_1m: the same over the last minute.
         latency: how long those that ended took, since the service was started.
         recent: the same for the last one to two minutes.
         failures: the last failures, the latest first; a few kinds of each worker.
+        concurrency_min: the least that ``concurrency`` may become with ``fetch_size="auto"``; ``None`` without it.
+        concurrency_max: the most.
+        no_load_latency: with ``fetch_size="auto"``, how long a call takes while others do not slow it down, in seconds;
+            of several workers, the shortest. ``None``: not known, or without it.
     """
 
     name: str
@@ -40,6 +44,9 @@ class ServiceNumbers:
     latency: Latency = field(default_factory=Latency)
     recent: Latency = field(default_factory=Latency)
     failures: tuple[FailureRecord, ...] = ()
+    concurrency_min: int | None = None
+    concurrency_max: int | None = None
+    no_load_latency: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -55,4 +62,7 @@ class ServiceNumbers:
             "latency": self.latency.to_json(),
             "recent": self.recent.to_json(),
             "failures": [failure.to_json() for failure in self.failures],
+            "concurrency_min": self.concurrency_min,
+            "concurrency_max": self.concurrency_max,
+            "no_load_latency": self.no_load_latency,
         }

@@ -55,7 +55,8 @@ class ServiceStatus(ServiceNumbers):
         parameters: its parameters in their order: ``name``, ``kind`` (``"positional-only"``, ``"either"``,
             ``"keyword-only"``, ``"args"``, ``"kwargs"``), and for the last two the ``schema`` of each value.
         errors: the errors that it raises on purpose: ``code``, and the JSON ``schema`` of the fields.
-        limits: its limits by the names of ``register_call``: ``fetch_size``, ``queue_size``, ``timeout``, ``delivery``,
+        limits: its limits by the names of ``register_call``: ``fetch_size`` (a number, or a text such as
+            ``auto(1, 1024)``), ``queue_size``, ``timeout``, ``delivery``,
             ``idempotent``, ``redelivery_limit``, ``queue_type``, ``fetch_ahead``, ``validate``, ``streams``,
             ``resumable``, ``uploads``, ``executor``, ``raises`` (codes).
         queues: its queues; more than one if it has classes of criticality, the most important first.

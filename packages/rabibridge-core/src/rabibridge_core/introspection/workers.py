@@ -75,6 +75,9 @@ class ServiceOnWorker(ServiceNumbers):
             latency=Latency.from_json(value.get("latency")),
             recent=Latency.from_json(value.get("recent")),
             failures=listed(value.get("failures"), lambda one: FailureRecord.from_json(one, worker), FAILURES_MAX),
+            concurrency_min=optional_whole(value.get("concurrency_min")),
+            concurrency_max=optional_whole(value.get("concurrency_max")),
+            no_load_latency=optional_number(value.get("no_load_latency")),
         )
 
 

@@ -17,6 +17,7 @@ from rabibridge_core.settings.fields import is_none, parse_number
 
 __all__ = [
     "parse_baggage",
+    "parse_fetch_size",
     "parse_file",
     "parse_host",
     "parse_key",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _MAX_WORKERS = 1024
+_MAX_FETCH_SIZE = 65_535
 
 
 def parse_name(value: Any) -> str:
@@ -137,6 +139,21 @@ def parse_file(value: Any) -> str | None:
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise ValueError
     return str(Path(name).absolute())
+
+
+def parse_fetch_size(value: Any) -> int | str | None:
+    """Return a number of calls, ``"auto"`` with or without bounds, or ``None``."""
+    if is_none(value):
+        return None
+    if isinstance(value, str) and (text := value.strip().lower()).startswith("auto"):
+        found = re.fullmatch(r"auto(?:\(\s*(\d{1,5})\s*(?:,\s*(\d{1,5})\s*)?\))?", text)
+        if found is None or not 1 <= int(found[1] or 1) <= int(found[2] or _MAX_FETCH_SIZE) <= _MAX_FETCH_SIZE:
+            raise ValueError
+        return text
+    number: int = parse_number(value, int)
+    if not 1 <= number <= _MAX_FETCH_SIZE:
+        raise ValueError
+    return number
 
 
 def parse_secret(value: Any) -> Secret | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from rabibridge_core._codec.signing import MIN_KEY_SIZE
 from rabibridge_core.errors import ConfigurationError
+from rabibridge_core.settings import parsers
 from rabibridge_core.settings.fields import (
     boolean_setting,
     choice_setting,
@@ -19,16 +20,6 @@ from rabibridge_core.settings.fields import (
     setting,
 )
 from rabibridge_core.settings.observability import ObservabilitySettings
-from rabibridge_core.settings.parsers import (
-    parse_host,
-    parse_key,
-    parse_level,
-    parse_limit,
-    parse_name,
-    parse_namespace,
-    parse_path,
-    parse_workers,
-)
 from rabibridge_core.settings.transports import TransportSettings
 
 if TYPE_CHECKING:
@@ -60,7 +51,7 @@ class Settings(ObservabilitySettings):
     transport: TransportSettings = field(default_factory=TransportSettings)
     serializer: str = setting(
         default="msgpack",
-        parse=parse_name,
+        parse=parsers.parse_name,
         allowed="the name of a serializer, such as msgpack or json",
         aliases=["SERIALISER"],
         meaning="how calls are encoded: `msgpack`, `json`, `pickle`, `cloudpickle`, or a serializer from a plug-in; "
@@ -68,7 +59,7 @@ class Settings(ObservabilitySettings):
     )
     namespace: str = setting(
         default="",
-        parse=parse_namespace,
+        parse=parsers.parse_namespace,
         allowed="1 to 32 letters, digits, '_' and '-', not beginning with rpc or amq, or none",
         shown_default="none",
         meaning="puts everything that has a name on the broker under this one, apart from all other namespaces: see "
@@ -77,7 +68,7 @@ class Settings(ObservabilitySettings):
     )
     call_timeout: float | None = setting(
         default=3600.0,
-        parse=parse_limit,
+        parse=parsers.parse_limit,
         allowed="more than 0 seconds, or none",
         meaning="the timeout of calls that specify none, so that every call ends; `timeout=math.inf` lifts it for one "
         "call",
@@ -95,16 +86,25 @@ class Settings(ObservabilitySettings):
         default="classic",
         meaning="queue type of services that do not specify one; see [guarantees](guarantees.md#which-queue)",
     )
+    fetch_size: int | str | None = setting(
+        default=None,
+        parse=parsers.parse_fetch_size,
+        allowed="1 to 65,535 calls, auto, auto(min, max), or none",
+        shown_default="none: 256, 32 for functions in threads, the number of CPUs for child processes",
+        meaning="how many calls of a service one worker runs at a time, for services that do not say it by "
+        "`fetch_size=`; with `auto` it finds out, except for child processes; see "
+        "[limits that find themselves](overload.md#limits-that-find-themselves)",
+    )
     run_timeout: float | None = setting(
         default=None,
-        parse=parse_limit,
+        parse=parsers.parse_limit,
         allowed="more than 0 seconds, or none",
         meaning="how long a call may run on a worker, whatever its caller allows, for services that do not say it by "
         "`run_timeout=`; see [limits](limits.md#run-time)",
     )
     slow_call: float | None = setting(
         default=None,
-        parse=parse_limit,
+        parse=parsers.parse_limit,
         allowed="more than 0 seconds, or none",
         meaning="after how long the stack of a call that still runs is logged, for services that do not say it by "
         "`slow_call=`; see [stuck handlers](stuck.md#slow-calls)",
@@ -183,7 +183,7 @@ class Settings(ObservabilitySettings):
     )
     signing_key: Secret | None = setting(  # noqa: RUF009 - this is field() with metadata
         default=None,
-        parse=parse_key,
+        parse=parsers.parse_key,
         allowed=f"a text of at least {MIN_KEY_SIZE} bytes",
         secret=True,
         meaning="key that signs the bodies of `pickle` and `cloudpickle`, the same on both sides; these two need it, "
@@ -204,7 +204,7 @@ class Settings(ObservabilitySettings):
     )
     log_level: str | None = setting(
         default=None,
-        parse=parse_level,
+        parse=parsers.parse_level,
         allowed="DEBUG, INFO, WARNING, ERROR or CRITICAL",
         shown_default="INFO",
         group=_RUN,
@@ -215,7 +215,7 @@ class Settings(ObservabilitySettings):
     )
     log_config: str | None = setting(
         default=None,
-        parse=parse_path,
+        parse=parsers.parse_path,
         allowed="the name of a file",
         group=_RUN,
         decides="whose code runs here",
@@ -223,7 +223,7 @@ class Settings(ObservabilitySettings):
     )
     workers: int | Literal["auto"] | None = setting(
         default=None,
-        parse=parse_workers,
+        parse=parsers.parse_workers,
         allowed="a whole number from 1 to 1024, auto, or none",
         group=_RUN,
         meaning="number of worker processes, under a supervisor that replaces those that die; `auto`: one for each CPU "
@@ -269,7 +269,7 @@ class Settings(ObservabilitySettings):
     )
     metrics_host: str = setting(
         default="127.0.0.1",
-        parse=parse_host,
+        parse=parsers.parse_host,
         allowed="an IP address or a host name",
         group=_RUN,
         meaning="address that the metrics port listens on; `0.0.0.0`: all of them",

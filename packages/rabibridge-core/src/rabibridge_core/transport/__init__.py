@@ -31,6 +31,7 @@ from rabibridge_core.transport.messages import (
 )
 from rabibridge_core.transport.protocols import (
     Abandonable,
+    AdjustableConsumer,
     Caller,
     ConnectionState,
     Consumer,
@@ -40,6 +41,7 @@ from rabibridge_core.transport.queue_deletion import QueueDeleter
 
 __all__ = [
     "Abandonable",
+    "AdjustableConsumer",
     "BrokerAddress",
     "Caller",
     "CallerEvents",

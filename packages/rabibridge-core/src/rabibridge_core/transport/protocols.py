@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Abandonable",
+    "AdjustableConsumer",
     "Caller",
     "ConnectionState",
     "Consumer",
@@ -240,6 +241,29 @@ class Transport(Protocol):
         Raises:
             ConfigurationError: as :meth:`declare`.
             ConnectionLostError: the transport was never connected, or is closed; ``executed`` is ``False``.
+        """
+        ...
+
+
+@runtime_checkable
+class AdjustableConsumer(Protocol):
+    """A consumer whose ``fetch_size`` can change while it consumes. Optional: others fetch the most from the start."""
+
+    async def set_fetch_size(self, fetch_size: int, /) -> None:
+        """Receive at most so many unsettled requests from now on, also on later connections.
+
+        Those that it has are kept. On RabbitMQ those do not count: until they are settled, it may have more.
+
+        Raises:
+            ConnectionLostError: the connection or channel was lost meanwhile; the next one has the new size.
+        """
+        ...
+
+    async def count_consumers(self) -> int | None:
+        """Return how many consumers the queue has, with this one; ``None``: the broker does not tell.
+
+        Raises:
+            ConnectionLostError: there is no connection, or it was lost meanwhile.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from rabibridge._amqp.bundles import encode_record
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChannelOwner", "ServiceChannel", "acks"]
 
-_CONSUMER_TAG = b"rpc"
+_CONSUMER_TAGS = b"rpc", b"rpc2"  # the next consumer starts before the one before it is cancelled
 _new_tuple = tuple.__new__  # takes half the time of the constructor of a NamedTuple
 
 
@@ -66,7 +67,7 @@ class ServiceChannel(OwnChannel):
         self.consumer = consumer
         self._worker_session = worker_session
         self._replies = worker_session.replies
-        self._queue = queue
+        self._queue, self._tags = queue, _CONSUMER_TAGS
         counted = queue.redelivery_limit is not None and queue.queue_type == "classic"  # quorum queues count themselves
         self._redelivery_counter = RedeliveryCounter(self, worker_session) if counted else None
         self._events = consumer.events
@@ -82,12 +83,21 @@ class ServiceChannel(OwnChannel):
             AMQPError: as aiormq, if the broker refuses.
             ConnectionLostError: the connection is lost.
         """
-        methods = qos(self._queue.fetch_size), consume(self._queue.name, _CONSUMER_TAG)
+        methods = qos(self._queue.fetch_size), consume(self._queue.name, self._tags[0])
         await self.request(methods, QOS_OK, CONSUME_OK)
+
+    async def set_fetch_size(self, fetch_size: int) -> None:
+        """Consume with another prefetch count, which RabbitMQ applies to new consumers only: start one, stop the other.
+
+        What the other one has received does not count for the new one, and can be settled.
+        """
+        self._queue, self._tags = replace(self._queue, fetch_size=fetch_size), self._tags[::-1]
+        methods = qos(fetch_size), consume(self._queue.name, self._tags[0]), cancel(self._tags[1])
+        await self.request(methods, QOS_OK, CONSUME_OK, CANCEL_OK)
 
     async def cancel(self) -> None:
         """Receive no more requests; those that have arrived can still be settled."""
-        await self.request((cancel(_CONSUMER_TAG),), CANCEL_OK)
+        await self.request((cancel(self._tags[0]),), CANCEL_OK)
 
     async def synchronize(self) -> None:
         """Wait until the broker has processed all that was sent on the channel."""

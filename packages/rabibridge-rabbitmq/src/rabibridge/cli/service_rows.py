@@ -9,7 +9,7 @@ from rabibridge.cli.durations import milliseconds
 if TYPE_CHECKING:
     from rabibridge_core.introspection import Latency, ServiceStatus
 
-__all__ = ["ServiceRow", "row_of"]
+__all__ = ["ServiceRow", "found_limit", "row_of"]
 
 
 class ServiceRow(NamedTuple):
@@ -54,6 +54,16 @@ def row_of(service: ServiceStatus) -> ServiceRow:
         service.counts.errors,
         workers,
     )
+
+
+def found_limit(service: ServiceStatus) -> str:
+    """Return how many calls may run now, if the workers find that out; else nothing."""
+    if service.concurrency_max is None:
+        return ""
+    bounds = f"{service.concurrency_min or 0:,} to {service.concurrency_max:,}"
+    no_load = service.no_load_latency
+    latency = "" if no_load is None else f", {milliseconds(no_load)} without load"
+    return f", {service.concurrency:,} may run ({bounds}{latency})"
 
 
 def _percentile(latency: Latency, percent: float) -> str:

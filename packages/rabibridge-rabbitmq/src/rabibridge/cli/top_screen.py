@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rabibridge.cli.durations import age
-from rabibridge.cli.service_rows import row_of
+from rabibridge.cli.service_rows import found_limit, row_of
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core.operations.wording import counted
 
@@ -78,7 +78,10 @@ def _about(service: ServiceStatus) -> list[Text]:
     counts = ", ".join(f"{count:,} {key}" for key, count in service.counts.to_json().items() if count)
     lines = [
         _line(f"{service.name}{service.signature}", "bold"),
-        _line(f"{row.rate:,.1f} calls/s, p50 {row.p50}, p99 {row.p99}, {row.in_hand:,} in hand, {row.waiting} waiting"),
+        _line(
+            f"{row.rate:,.1f} calls/s, p50 {row.p50}, p99 {row.p99}, {row.in_hand:,} in hand, {row.waiting} waiting"
+            + found_limit(service)
+        ),
         _line(f"calls: {counts or 'none yet'}"),
         _line(f"workers: {', '.join(service.workers) or 'none has answered'}"),
         *(_line(f"problem on {worker}: {problem}", "red") for worker, problem in service.problems.items()),

@@ -13,6 +13,7 @@ from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_redis._resp.refusals import is_blocked
 from rabibridge_redis._resp.wire import MalformedError, decode_request
 from rabibridge_redis._transport.delivery import Broadcast, Delivery
+from rabibridge_redis._transport.fetch_sizes import FetchSizes
 from rabibridge_redis._transport.insisting import insist
 from rabibridge_redis._transport.reply_limits import reply_refusal
 
@@ -31,7 +32,7 @@ _MOST_SETTLED, _MOST_RETURNED = 1000, 200  # in one step: the server does nothin
 _ACTIVE, _FINISHING, _GONE = "1", "0", ""
 
 
-class RedisConsumer:
+class RedisConsumer(FetchSizes):
     """Takes requests from one queue, at most ``fetch_size`` at a time.
 
     What is settled in one turn of the event loop is reported in one step, in which as many others are taken. A consumer
@@ -50,8 +51,7 @@ class RedisConsumer:
         self.error: Exception | None = None
         self.stopped = self.interrupted = False
         self.session: Session | None = None
-        self.unsettled: dict[Delivery, None] = {}
-        self.answering: dict[Delivery, None] = {}
+        self.unsettled, self.answering = dict[Delivery, None](), dict[Delivery, None]()
         self._host, self._number = host, number
         self._loop = asyncio.get_running_loop()
         self._settled: list[bytes] = []

@@ -85,6 +85,15 @@ _FAMILIES = (
         "Calls that workers have refused, as their callers had the most calls in a fair queue that was full.",
         ("service",),
     ),
+    Family(
+        "server_concurrency_min", "gauge", "The least that this may become, of workers that find it out.", ("service",)
+    ),
+    Family("server_concurrency_max", "gauge", "The most that this may become, of such workers.", ("service",)),
+    Family(
+        "server_no_load_latency", "gauge",
+        "How long a call takes while others do not slow it down, as such workers have found; the longest of all.",
+        ("service",), "seconds",
+    ),
     Family("server_live_workers", "gauge", "Workers that receive calls of the service now.", ("service",)),
     Family("server_queue_size", "gauge", "Calls that may wait in the queue; more are refused.", ("service", "queue")),
     Family(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rabibridge_core._protocol.remote_errors import RemoteTraceback
     from rabibridge_core._services.limit_arguments import LimitArguments
-    from rabibridge_core._services.limits import HandlerPlace
+    from rabibridge_core._services.limits import FetchSize, HandlerPlace
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.errors import ServiceError
     from rabibridge_core.settings import Settings
@@ -83,7 +83,7 @@ class ServingBroker(MemoryBroker):
         self,
         func: Callable[..., Any],
         queue_size: int | None = None,
-        fetch_size: int | None = None,
+        fetch_size: FetchSize | None = None,
         timeout: float | timedelta | None = None,
         *,
         name: str | None = None,
@@ -116,7 +116,7 @@ class ServingBroker(MemoryBroker):
         self,
         func: Any,
         queue_size: int | None = None,
-        fetch_size: int | None = None,
+        fetch_size: FetchSize | None = None,
         timeout: float | timedelta | None = None,
         *,
         name: str | None = None,
@@ -151,7 +151,7 @@ class ServingBroker(MemoryBroker):
             func: an async or sync function, a bound method, a partial or a callable object; or an object whose class is
                 decorated with ``@service``. A mock has the kind of what it stands for, and needs a name.
             queue_size: how many calls may wait; ``None``: no limit.
-            fetch_size: how many calls run at a time; ``None``: 256, or 32 if ``func`` is not async.
+            fetch_size: how many calls run at a time, or ``"auto"``; ``None``: 256, or 32 if ``func`` is not async.
             timeout: how long a call may wait in the queue, in seconds; ``None``: no limit.
             name: the name of the service, or what stands in front of the names of methods; ``None``: as with a server.
             validate: check the arguments against the annotations.

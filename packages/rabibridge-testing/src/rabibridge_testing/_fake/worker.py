@@ -10,6 +10,7 @@ from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.control import ControlResponder
 from rabibridge_core._server.service_set import ServiceSet
 from rabibridge_core._server.worker_status import WorkerReport
+from rabibridge_core._services.auto import as_fetch_size
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_core.plugins.call_hooks import CallHooks
 from rabibridge_core.transport import ConnectionState
@@ -49,6 +50,7 @@ class FakeWorker:
             remote_traceback="full" if settings is None else settings.remote_traceback,
             name=WORKER,
         )
+        self._services.fetch_size = None if settings is None else as_fetch_size(settings.fetch_size)
         transport.attach()
         self._responder: ControlResponder | None = None
         if settings is None or settings.control:

@@ -9,6 +9,7 @@ from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core.errors import ContentRejectedError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._memory.delivery import BroadcastDelivery, Delivery
+from rabibridge_testing._memory.fetch_sizes import FetchSizes
 from rabibridge_testing._memory.queue import MemoryQueue
 from rabibridge_testing._memory.threads import locked, post
 
@@ -86,7 +87,7 @@ class ConsumerHost(Protocol):
         ...
 
 
-class MemoryConsumer:
+class MemoryConsumer(FetchSizes):
     """Receives requests from one queue.
 
     Attributes:

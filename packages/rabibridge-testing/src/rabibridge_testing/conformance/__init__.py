@@ -75,6 +75,7 @@ and they are skipped with that reason::
     class TestAccess(AccessConformance): ...
     class TestAdmission(AdmissionConformance): ...
     class TestRates(RateConformance): ...
+    class TestAdaptive(AdaptiveConformance): ...
 
 The first five classes test the transport protocol, in bytes; the others run the client and server engines on the
 transport. The tests are plain coroutine functions, for ``asyncio_mode = auto`` of pytest-asyncio. Each test uses unique
@@ -84,6 +85,7 @@ service names and leaves its queues on the broker.
 from __future__ import annotations
 
 from rabibridge_testing.conformance.access import AccessConformance
+from rabibridge_testing.conformance.adaptive import AdaptiveConformance
 from rabibridge_testing.conformance.admission import AdmissionConformance
 from rabibridge_testing.conformance.binding import bind
 from rabibridge_testing.conformance.breakers import BreakerConformance
@@ -128,6 +130,7 @@ from rabibridge_testing.conformance.versions import VersionsConformance
 
 __all__ = [
     "AccessConformance",
+    "AdaptiveConformance",
     "AdmissionConformance",
     "Bench",
     "BreakerConformance",

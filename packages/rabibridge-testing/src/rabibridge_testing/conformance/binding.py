@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_testing.conformance.access import AccessConformance
+from rabibridge_testing.conformance.adaptive import AdaptiveConformance
 from rabibridge_testing.conformance.admission import AdmissionConformance
 from rabibridge_testing.conformance.breakers import BreakerConformance
 from rabibridge_testing.conformance.broadcasts import BroadcastConformance
@@ -95,6 +96,7 @@ _TEST_CLASSES: dict[str, type[ConformanceBase]] = {
     "TestAccess": AccessConformance,
     "TestAdmission": AdmissionConformance,
     "TestRates": RateConformance,
+    "TestAdaptive": AdaptiveConformance,
 }
 
 

@@ -1,4 +1,4 @@
-"""Where the functions of services run."""
+"""Where the function of a service runs: on the event loop, in a thread, or in child processes."""
 
 from __future__ import annotations
 
