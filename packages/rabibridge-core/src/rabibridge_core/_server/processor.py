@@ -206,7 +206,7 @@ class RequestProcessor:
         request, observer = active.request, self._observer
         ran: bool | None = False
         error: BaseException | None = None
-        started = 0.0
+        times, started = self._run_times, 0.0
         try:
             if observer is not None and (skips_request(observer, request) or not tell_begun(observer, active)):
                 observer = None
@@ -246,7 +246,7 @@ class RequestProcessor:
                     return
             if self.rate is not None:
                 await self.rate.admit(active)
-            if (times := self._run_times) is not None:
+            if times is not None:
                 started = monotonic()
                 if active.ends_at is not None and active.ends_at - started < times.least:
                     check_time_left(active, times, self._repeated, started)
