@@ -208,7 +208,7 @@ soak-control: $(STAMP)  ## What workers are asked about themselves: 10,000 pings
 differential: $(STAMP)  ## The broker in memory beside RabbitMQ and Redis, in 2,000 random sequences each; half an hour
 	@$(BIN)/python -m tools.broker --install --check
 	@$(BIN)/python -m tools.redis_server --install --check
-	DIFFERENTIAL_SEQUENCES=$${DIFFERENTIAL_SEQUENCES:-2000} DIFFERENTIAL_SEED=$${DIFFERENTIAL_SEED:-$$(date +%s)} $(BIN)/python -m pytest -p no:benchmark -n0 -v tests/differential $(ARGS)
+	DIFFERENTIAL_SEQUENCES=$${DIFFERENTIAL_SEQUENCES:-2000} DIFFERENTIAL_SEED=$${DIFFERENTIAL_SEED:-$$(date +%s)} $(BIN)/python -m pytest -p no:benchmark -n0 -s -v tests/differential $(ARGS)
 
 .PHONY: simulate
 simulate: $(STAMP)  ## Random calls and faults in virtual time, over all cores: SEEDS=100000, and FIRST= for the first of them

@@ -40,7 +40,8 @@ class Pair:
         broker: the broker in memory.
         outside: the real one.
         alarm: whether both accept no messages.
-        client_was_cut: whether the connection of a client was cut.
+        keys: the idempotency keys that were used, each with the number of the client.
+        stale_keys: those whose client was cut: when they are free depends on when the worker knows that it is gone.
         limits: those of the services.
         number: how many calls were made.
     """
@@ -51,7 +52,9 @@ class Pair:
         self.url = outside.url
         self.broker = MemoryBroker()
         self.number = 0
-        self.alarm = self.client_was_cut = False
+        self.alarm = False
+        self.keys: list[tuple[str, int]] = []
+        self.stale_keys: set[str | None] = set()
         name = f"work_{secrets.token_hex(6)}"
         self.fake = World(name, self._in_memory, limits)
         self.queues = {queue_name(one, is_async=True): one[len(name) :] for one in (name, f"{name}_feed")}
@@ -89,6 +92,8 @@ class Pair:
 
     def cut(self, name: str) -> None:
         """Cut a connection, which comes back."""
+        if name.startswith("client"):
+            self.stale_keys |= {key for key, client in self.keys if f"client {client}" == name}
         for transport in self.broker.transports:
             if transport.name == name:
                 self._proxies[name].cut()
@@ -138,7 +143,12 @@ class Pair:
     def _ready(self) -> bool:
         for world in (self.fake, self.real):
             world.reap()
-        return all(world.ready(confirmed=not self.alarm) for world in (self.fake, self.real))
+        full = self.limits.queue_size is not None and any(
+            len(queue) >= self.limits.queue_size
+            for queue in self.broker.queues.values()
+            if queue.service == self.fake.service
+        )
+        return all(world.ready(confirmed=not self.alarm, full=full) for world in (self.fake, self.real))
 
     async def _waiting_differently(self) -> str:
         """Return which queues do not hold as many calls on both, in words."""

@@ -91,10 +91,13 @@ async def _call(pair: Pair, client: int, kind: str, persistent: bool | None) -> 
 
 
 async def _idempotent_call(pair: Pair, client: int, key: str | None) -> None:
-    if pair.client_was_cut and pair.url.startswith("redis"):
-        key = None  # whether its first run still has the key depends on when the worker learns that its caller is gone
     pair.number += 1
-    number, options = pair.number, {"idempotent": True, "idempotency_key": key}
+    number = pair.number
+    if key in pair.stale_keys:
+        key = f"{key} {number}"
+    if key is not None:
+        pair.keys.append((key, client))
+    options = {"idempotent": True, "idempotency_key": key}
     await pair.both(lambda world: world.call(number, client, options))
 
 
@@ -205,12 +208,16 @@ async def _cut(pair: Pair, name: str) -> None:
         return  # whether it ends before it is connected again depends on how long that takes
     if pair.alarm and name.startswith("worker"):
         return  # on RabbitMQ it serves again after the alarm
-    pending = any(not call.done() for call in pair.fake.calls.values())
-    if name.startswith("client") and pending and pair.limits.queue_size is not None:
-        return  # what is sent again and finds the queue full tries again at a random time
+    if worker is not None and len(pair.fake.workers) > 1:
+        once = pair.limits.delivery == "at-most-once"
+        if not all(once and run.service == "work" for run in worker.runs):
+            return  # what it runs goes to the other one, or to itself if it is connected again by then
+    if name.startswith("client") and pair.limits.queue_size is not None and pair.fake.sent_again(name) > 1:
+        return  # each of them finds the queue full and tries again at a random time: any of them may be the first
     pair.cut(name)
-    pair.client_was_cut |= name.startswith("client")
     await pair.compare()
+    if name.startswith("client") and not pair.alarm:
+        await pair.both(lambda world: world.look_for_callers())
 
 
 _BY_CLIENTS = ("call", "idempotent_call", "notify", "stream")

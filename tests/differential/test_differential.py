@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +29,12 @@ ALARMS = SEQUENCES // 10
 _AT_ONCE = 16
 _PATIENCE = 30.0
 _LESS_PATIENCE = 5.0
+_END_PATIENCE = 300.0
+"""A step that has not ended after so many seconds hangs."""
 _SHRINKING = 90.0
+_DIFFERENT = 10
+"""After so many that differ, no more are run."""
+_SHRUNK = 3
 _STEPS = (
     "call", "call", "idempotent_call", "notify", "stream", "broadcast", "expire", "release", "release", "cancel",
     "worker", "drain", "other_limits", "cut", "delete",
@@ -41,16 +46,25 @@ async def run(sequence: Steps, outside: Outside, patience: float = _PATIENCE) ->
     """Take all steps, then run what is left, and compare what remains."""
     async with Pair(outside, sequence.limits, patience) as pair:
         for step in sequence.steps:
-            await take_step(pair, step)
+            await take(pair, step)
         if pair.alarm:
-            await take_step(pair, ("alarm",))
+            await take(pair, ("alarm",))
         for _ in range(200):
             if pair.fake.running:
-                await take_step(pair, ("release", 0, "return"))
+                await take(pair, ("release", 0, "return"))
             elif 0 not in pair.fake.workers:
-                await take_step(pair, ("worker", 0))
+                await take(pair, ("worker", 0))
             else:
                 return
+
+
+async def take(pair: Pair, step: tuple[Any, ...]) -> None:
+    """Take a step; one that does not end is a difference, too."""
+    try:
+        async with asyncio.timeout(_END_PATIENCE):
+            await take_step(pair, step)
+    except TimeoutError:
+        raise DifferenceError(f"the step {step} has not ended after {_END_PATIENCE:g} s") from None
 
 
 async def shrunk(sequence: Steps, outside: Outside) -> Steps:
@@ -68,32 +82,39 @@ async def shrunk(sequence: Steps, outside: Outside) -> Steps:
 
 
 async def search(outside: Outside, seeds: range, names: tuple[str, ...], at_once: int = _AT_ONCE) -> None:
-    """Run the sequences of seeds; fail with the first difference, and a short way to it."""
-    places, redis = asyncio.Semaphore(at_once), outside.url.startswith("redis")
-    sequences = {seed: random_steps(seed, names, redis=redis, workers=1 if redis else 2) for seed in seeds}
+    """Run the sequences of seeds; fail with all that differ, and with a short way to the first ones.
 
-    async def try_one(seed: int) -> None:
-        async with places:
+    Raises:
+        ExceptionGroup: a ``DifferenceError`` for each; after ten of them, no more sequences are run.
+    """
+    redis = outside.url.startswith("redis")
+    waiting, done = list(reversed(seeds)), 0
+    different: list[tuple[DifferenceError, Steps]] = []
+    begun = asyncio.get_running_loop().time()
+
+    async def take_turns() -> None:
+        nonlocal done
+        while waiting and len(different) < _DIFFERENT:
+            seed = waiting.pop()
+            sequence = random_steps(seed, names, redis=redis, workers=1 if redis else 2)
             try:
-                await run(sequences[seed], outside)
+                await run(sequence, outside)
             except DifferenceError as error:
-                error.add_note(f"seed {seed}: {sequences[seed]}")
-                raise
+                error.add_note(f"seed {seed}: {sequence}")
+                different.append((error, sequence))
+                print(f"seed {seed} differs: {error}", flush=True)
+            done += 1
+            if done % 100 == 0:
+                minutes = (asyncio.get_running_loop().time() - begun) / 60
+                print(f"{done} of {len(seeds)} in {minutes:.1f} min, {len(different)} differ", flush=True)
 
-    tasks = [asyncio.create_task(try_one(seed)) for seed in seeds]
-    try:
-        await asyncio.gather(*tasks)
-    except DifferenceError as error:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        seed = next(seed for seed, task in zip(seeds, tasks, strict=True) if _error_of(task) is error)
-        error.add_note(f"shorter: {await shrunk(sequences[seed], outside)}")
-        raise
-
-
-def _error_of(task: asyncio.Task[None]) -> BaseException | None:
-    return None if task.cancelled() else task.exception()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(take_turns())
+    if different:
+        for error, sequence in different[:_SHRUNK]:
+            error.add_note(f"shorter: {await shrunk(sequence, outside)}")
+        raise ExceptionGroup(f"{len(different)} of {done} sequences differ", [error for error, _ in different])
 
 
 @pytest.mark.slow

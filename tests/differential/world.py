@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rabibridge import RMQClient, RMQServer, current_call
-from rabibridge_core.errors import CallTimeoutError, ConnectionLostError, RabiBridgeError
+from rabibridge_core._server.active_request import probe_callers
+from rabibridge_core.errors import RabiBridgeError
 from rabibridge_core.transport import ConnectionState
+from tests.differential.texts import fields_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 __all__ = ["Limits", "World"]
-
-_LOOK = re.compile(r"(?<=no reply within ).*")
-"""What a client has seen of the queue when a call timed out, which depends on how long it had to look."""
-_ID = re.compile(r" \(id [\w-]+\)")
-_ATTRIBUTES = ("executed", "accepted", "func_name", "error_type", "attempts", "reason")
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ class World:
         try:
             await worker.start()
         except RabiBridgeError as error:
-            self.said.append(self.text(error))
+            self.said.append(text_of(error, self.service))
             await worker.stop()
         else:
             self.workers[number] = worker
@@ -225,6 +221,7 @@ class World:
             "items": self.items,
             "runs": Counter(self.started),
             "running": self._running(),
+            "held": {"all workers": sum(one.server._server.active_requests for one in self.workers.values())},
             "health": {name: (one.ok, one.state) for name, one in health.items()},
             "said": dict(enumerate(self.said)),
         }
@@ -237,20 +234,8 @@ class World:
         error = call.exception()
         if error is None:
             return call.result()
-        fields = {name: getattr(error, name) for name in _ATTRIBUTES if hasattr(error, name)}
-        return type(error).__name__, self.text(error).splitlines()[0], self._without(fields)
-
-    def text(self, error: BaseException) -> str:
-        """Return the text of an error without the name of the service, which is another one in each world."""
-        text = f"{type(error).__name__}: {str(error).replace(self.service, 'work')}"
-        if isinstance(error, ConnectionLostError):
-            text = text.partition(" is lost: ")[0]  # what follows is what the operating system says
-        if isinstance(error, CallTimeoutError):
-            text = _LOOK.sub("", text)
-        return _ID.sub("", text)
-
-    def _without(self, fields: dict[str, Any]) -> dict[str, Any]:
-        return {name: str(value).replace(self.service, "work") for name, value in fields.items()}
+        text = text_of(error, self.service).splitlines()[0]
+        return type(error).__name__, text, fields_of(error, self.service)
 
     async def close(self) -> None:
         """End everything."""
@@ -262,8 +247,38 @@ class World:
             await client.close()
         await asyncio.gather(*self.calls.values(), return_exceptions=True)
 
-    def ready(self, *, confirmed: bool) -> bool:
-        """Whether all are connected, and, if ``confirmed``, the broker has confirmed what it has accepted."""
+    def look_for_callers(self) -> None:
+        """Let workers look now whether the callers of what they run are gone, not after some seconds."""
+        for worker in self.workers.values():
+            for runner in list(worker.server._server.services.runners.values()):
+                for active in runner.all_active():
+                    active.probe_due = True
+                probe_callers(runner.all_active())
+
+    def sent_again(self, client: str) -> int:
+        """Return how many calls are being sent again, or would be if the connection of this client were lost now."""
+        return sum(
+            call.lost is not None
+            or (
+                f"client {number}" == client
+                and call.resends
+                and one._client.calls.idempotency.for_resending(call.request) is not None
+            )
+            for number, one in self.clients.items()
+            for call in one._client.calls.pending.values()
+            if not call.future.done()
+        )
+
+    def ready(self, *, confirmed: bool, full: bool) -> bool:
+        """Whether all are connected, and nothing is under way by itself.
+
+        Args:
+            confirmed: the broker has confirmed what it has accepted.
+            full: the queue of the service is full, so that what waits to be sent again goes on to wait.
+        """
+        tables = [client._client.calls for client in self.clients.values()]
+        if not full and any(table.refusals.waits(call) for table in tables for call in table.pending.values()):
+            return False
         if confirmed and any(
             client.state is ConnectionState.READY and client._client.connected().unconfirmed
             for client in self.clients.values()
