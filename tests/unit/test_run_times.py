@@ -122,7 +122,7 @@ def test_a_single_short_run_is_forgotten() -> None:
 def test_runs_that_were_cut_off_count_as_longer_than_they_were() -> None:
     times = RunTimes(0.0)
     for _ in range(MIN_RUNS):
-        times.cut(0.5)
+        times.cut(0.5, 0.0)
     assert not times.refuses(0.4, 0.0), "the first one is a probe"
     assert times.refuses(0.4, 0.0)
     assert times.refuses(0.5, 0.0)
@@ -134,7 +134,7 @@ def test_runs_that_were_cut_off_count_as_longer_than_they_were() -> None:
 def test_runs_that_were_cut_off_early_hide_nothing() -> None:
     times = _known(1.0)
     for _ in range(1_000):
-        times.cut(0.01)
+        times.cut(0.01, 0.0)
     assert times.least == 1.0
     assert times.refuses(0.5, 0.0) or times.refuses(0.5, 0.0)
 
@@ -155,7 +155,7 @@ def test_nothing_is_refused_that_a_recent_run_would_contradict(steps: list[tuple
             times.ended(seconds)
             runs.append((now, seconds))
         elif what == "cut":
-            times.cut(seconds)
+            times.cut(seconds, now)
         elif times.refuses(seconds, now):
             recent = [took for when, took in runs if now - when < WINDOW]
             assert all(took > seconds for took in recent)

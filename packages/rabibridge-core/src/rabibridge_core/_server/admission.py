@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._protocol.remote_errors import DEADLINE_TOO_SHORT
 from rabibridge_core._server.exceptions import AdmissionRefusedError
-from rabibridge_core._server.run_times import RunTimes
 from rabibridge_core.errors import DeadlineTooShortError
 
 if TYPE_CHECKING:
     from rabibridge_core._server.active_request import ActiveRequest
     from rabibridge_core._server.repeated_calls import RepeatedCalls
+    from rabibridge_core._server.run_times import RunTimes
     from rabibridge_core._services.schema import ServiceSchema
 
-__all__ = ["check_time_left", "run_times_of"]
+__all__ = ["check_time_left", "may_refuse"]
 
 
-def run_times_of(schema: ServiceSchema, now: float) -> RunTimes | None:
-    """Return what measures the runs of a service; ``None``: it refuses no call for its deadline.
+def may_refuse(schema: ServiceSchema) -> bool:
+    """Tell whether a service may refuse calls for their deadlines.
 
-    That is so for streams and uploads: what they have sent until their deadline is of use.
+    Not so for streams and uploads: what they have sent until their deadline is of use.
     """
-    return None if schema.deadline_admission is False or schema.queue.streams else RunTimes(now)
+    return schema.deadline_admission is not False and not schema.queue.streams
 
 
 def check_time_left(active: ActiveRequest, times: RunTimes, repeated: RepeatedCalls, now: float) -> None:

@@ -12,7 +12,7 @@ from rabibridge_core._protocol.headers import IDEMPOTENCY_KEY, KEY_LEARNED, RESE
 from rabibridge_core._protocol.large_bodies import LargeBodyError, off_loop
 from rabibridge_core._protocol.payloads import read_idempotency_key
 from rabibridge_core._server.access import gate_of
-from rabibridge_core._server.admission import check_time_left, run_times_of
+from rabibridge_core._server.admission import check_time_left, may_refuse
 from rabibridge_core._server.caller_clocks import UnprovenTime
 from rabibridge_core._server.delayed_start import hold
 from rabibridge_core._server.exceptions import ArgumentsRefusedError, TooLateError, key_refused
@@ -20,6 +20,7 @@ from rabibridge_core._server.executors import is_signature_error
 from rabibridge_core._server.forwarding import repeat_reply
 from rabibridge_core._server.observed import tell_begun, tell_dropped, tell_ended, tell_running
 from rabibridge_core._server.repeated_calls import RepeatedCalls
+from rabibridge_core._server.run_times import RunTimes
 from rabibridge_core._server.statistics import ServiceStatistics
 from rabibridge_core._server.stream_sessions import StreamSessions
 from rabibridge_core._server.wait_limit import wait_limit_of
@@ -88,7 +89,8 @@ class RequestProcessor:
         self.statistics.use(schema)
         self._repeated = RepeatedCalls(deduplication, streams=self.sessions is not None)
         self._clocks, self._codec, self._cancelled_calls = clocks, codec, cancelled_calls
-        self._at_most_once, self._run_times = schema.delivery == "at-most-once", run_times_of(schema, monotonic())
+        self._at_most_once, self._may_refuse = schema.delivery == "at-most-once", may_refuse(schema)
+        self._run_times: RunTimes | None = None  # until a run is wasted, none is measured
         self._process, self._gate = process, gate_of(schema)
         self._executor = self._executor_of(schema)
         self._prepared: Executor | None = None
@@ -109,7 +111,7 @@ class RequestProcessor:
         old, self._executor = self._executor, self._prepared or self._executor_of(schema)
         self._prepared = None
         self.schema, self._gate = schema, gate_of(schema)
-        self._run_times = run_times_of(schema, monotonic())  # another function, another time
+        self._may_refuse, self._run_times = may_refuse(schema), None  # another function, another time
         self._wait_limit = wait_limit_of(schema, self._clocks, self._refuse_waiting)
         self.settler.use(schema)
         self.statistics.use(schema)
@@ -268,14 +270,17 @@ class RequestProcessor:
                 result = await self._executor.run(args, kwargs, active)
             error = self.settler.settle_result(active, result)
             if times is not None and error is None and active.stop_reason is None:
-                times.ended(monotonic() - started)
+                times.ended((now := monotonic()) - started)
+                if now >= times.idle_at and times is self._run_times:
+                    self._run_times = None
         except BaseException as raised:
             # Not isinstance(), which asks the exception for its class.
             if issubclass(type(raised), GeneratorExit) and self._loop.is_closed():
                 raise  # not raised by the handler: the task is destroyed together with its loop
             error = raised
-            if started and active.stop_reason == "expired" and times is not None:
-                times.cut(monotonic() - started)
+            if ran and active.stop_reason == "expired" and self._may_refuse:
+                now, self._run_times = monotonic(), self._run_times or RunTimes(monotonic())
+                self._run_times.cut(now - started if started else 0.0, now)
             self.settler.settle_error(active, raised, ran=ran is True, shutting_down=self.owner.shutting_down)
         finally:
             active.over = True

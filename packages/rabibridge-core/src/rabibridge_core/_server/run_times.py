@@ -4,6 +4,9 @@ A call is refused only if it cannot end, so the figure is the least time that a 
 service whose runs take 1 ms or 1 s, by their arguments, refuses nothing that has 1 ms left, however rare the short runs
 are. What is known ages: a run counts for one to two minutes.
 
+Nothing is measured as long as no run is wasted, so that it costs nothing where all calls end in time: it begins when a
+run is cancelled at its deadline, and ends two minutes after the last such run and the last refusal.
+
 - Only runs that have returned a result say how long a run takes. One that raised may have failed early.
 - A run that was cancelled at its deadline says that it needs more time than it had. So a service that has become too
   slow for all of its callers is recognised, too.
@@ -53,9 +56,10 @@ class RunTimes:
     Attributes:
         least: the least time that a recent run took, in seconds; infinite if none is known. A call that has at least
             this much time left is not refused, so that :meth:`refuses` need not be asked.
+        idle_at: when measuring may end, unless a run is wasted or refused before.
     """
 
-    __slots__ = ("_before", "_ended", "_now", "_probe_after", "_probe_at", "_turned_at", "least")
+    __slots__ = ("_before", "_ended", "_now", "_probe_after", "_probe_at", "_turned_at", "idle_at", "least")
 
     def __init__(self, now: float) -> None:
         """Know nothing yet; ``now`` is the time, in seconds."""
@@ -64,6 +68,7 @@ class RunTimes:
         self._ended = 0
         self._probe_at, self._probe_after = -math.inf, 0
         self.least = math.inf
+        self.idle_at = now + 2 * WINDOW
 
     def ended(self, seconds: float) -> None:
         """Called when a run has returned a result after ``seconds``: for each call, so that it must be quick."""
@@ -74,10 +79,12 @@ class RunTimes:
             if seconds < self.least:
                 self.least = seconds
 
-    def cut(self, seconds: float) -> None:
-        """Called when a run was cancelled at its deadline after ``seconds``."""
-        self._now.cut.append(seconds)
+    def cut(self, seconds: float, now: float) -> None:
+        """Called when a run was cancelled at its deadline after ``seconds``; 0: it was not measured."""
+        if seconds:
+            self._now.cut.append(seconds)
         self._ended += 1
+        self.idle_at = now + 2 * WINDOW
 
     def refuses(self, time_left: float, now: float) -> bool:
         """Tell whether a call cannot end in ``time_left`` seconds, as far as is known, and is no probe."""
@@ -88,6 +95,7 @@ class RunTimes:
         if ended >= self._probe_after or now >= self._probe_at:
             self._probe_after, self._probe_at = ended + PROBE_RUNS, now + PROBE_INTERVAL
             return False
+        self.idle_at = now + 2 * WINDOW
         return True
 
     def age(self, now: float) -> None:
