@@ -35,6 +35,7 @@ async def test_it_holds_over_four_workers_of_which_one_is_killed_and_one_is_adde
         while True:
             starts.append(await client.remote_call(name, timeout=PATIENCE))
 
+    used = 0.0
     async with asyncio.TaskGroup() as group:
         calls = [group.create_task(call()) for _ in range(160)]  # more than the workers hold: some always wait
         for _ in range(ROUNDS):

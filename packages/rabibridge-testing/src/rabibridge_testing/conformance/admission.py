@@ -38,12 +38,14 @@ class AdmissionConformance(ConformanceBase):
         name = bench.name("slow")
         server = await bench.server(service(run, name, fetch_size=MIN_RUNS))
         client = await bench.client()
+        refused: DeadlineTooShortError | None = None
+        seconds = 0.0
         for seconds in longer(0.5):
             with pytest.raises(CallTimeoutError):  # from a wasted run on, runs are measured
                 await client.call(name, (0, seconds), {}, CallOptions("async", seconds * 0.9))
             runs = (client.call(name, (each, seconds), {}, _LONG) for each in range(MIN_RUNS))
             await soon(asyncio.gather(*runs))
-            short, refused = CallOptions("async", seconds * 0.9), None
+            short = CallOptions("async", seconds * 0.9)
             for number in range(MIN_RUNS, MIN_RUNS + 3):  # the first one is a probe, which runs
                 started.discard(number)
                 with pytest.raises(CallTimeoutError) as late:
