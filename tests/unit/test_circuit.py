@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rabibridge import CircuitBreaker, ConfigurationError
+from rabibridge_core._client.breaking import Circuits
 from rabibridge_core._client.circuit import Circuit, Outcome, Permit
 
 POLICY = CircuitBreaker(failures=0.5, minimum=4, window=10.0, open_for=5.0)
@@ -143,3 +144,16 @@ def test_probes_of_many_clients_are_spread() -> None:
     times = [circuit.next_probe for circuit in circuits]
     assert 10.0 <= min(times) < max(times) <= 11.0
     assert len(set(times)) > 50
+
+
+def test_few_circuits_are_kept() -> None:
+    circuits, policy = Circuits(), CircuitBreaker()
+    first = circuits.of(policy, "service 0")
+    for number in range(1, 1024):
+        circuits.of(policy, f"service {number}")
+    assert circuits.of(policy, "service 0") is first
+    second = circuits.of(policy, "service 1")
+    circuits.of(policy, "one more")  # the least recently used goes: "service 2"
+    assert circuits.of(policy, "service 0") is first
+    assert circuits.of(policy, "service 1") is second
+    assert len(circuits._circuits) == 1024

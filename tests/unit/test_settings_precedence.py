@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "call_timeout": (1.5, 2.5, 3.5, 4.5),
     "max_pending": (1, 2, 3, 4),
     "queue_type": ("quorum", "classic", "quorum", "classic"),
+    "fetch_size": (7, 8, 9, 10),
     "run_timeout": (1.5, 2.5, 3.5, 4.5),
     "slow_call": (1.5, 2.5, 3.5, 4.5),
     "deadline_admission": (True, False, True, False),
