@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from benchmarks import marked
@@ -94,7 +93,7 @@ def main() -> int:
     text = _table(found, date)
     print(text)
     if not options.no_write:
-        _RESULTS.write_text(json.dumps({"date": date, "step": STEP, **asdict(found)}, indent=1) + "\n")
+        _RESULTS.write_text(json.dumps({"date": date, "step": STEP, **vars(found)}, indent=1) + "\n")
         _draw(found)
         marked.write(_PAGE, "shards", f"{text}\n\n![Calls/s of each broker](scaling/shards.svg)\n")
     return 0
