@@ -1,19 +1,19 @@
-"""The parameters of the run. It is a slow service: what counts is who gets how many of its places, not how fast."""
+"""The parameters of the run."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-FETCH_SIZE = 4
+FETCH_SIZE = 10
 """Requests that the worker processes at a time."""
-HANDLER_TIME = 0.2
+HANDLER_TIME = 0.02
 """How long the handler sleeps for one request, in seconds."""
 CAPACITY = FETCH_SIZE / HANDLER_TIME
-"""Calls per second that the service can handle: 20."""
+"""Calls per second that the service can handle: 500."""
 QUEUE_SIZE = 40
 """Calls that may wait."""
-TIMEOUT = 4.0
+TIMEOUT = 0.4
 """How long a caller waits for a result, in seconds."""
 RAMP = 4.0
 """Seconds at the start that are not counted: the queue fills."""
