@@ -50,6 +50,7 @@ async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
     await client.connect()
     yield client
     assert client.pending == 0, "every test leaves the table empty"
+    assert not client.calls.deadlines, "and no timer for a deadline"
     await client.close()
 
 

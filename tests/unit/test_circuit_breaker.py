@@ -30,30 +30,14 @@ from rabibridge_core._client.options import CallOptions
 from rabibridge_core._client.rare_options import RareOptions
 from rabibridge_core._protocol.remote_errors import ACCESS_DENIED, INVALID_ARGUMENTS
 from tests.unit.client_support import lose, make_client, reply, sent, turns
-from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rabibridge_core._client.client import Client
     from rabibridge_testing import FakeBroker
+    from tests.unit.scripted_transport import ScriptedTransport
 
 POLICY = CircuitBreaker(minimum=2, open_for=0.02)
 LONG = CircuitBreaker(minimum=2, open_for=1000.0)
-
-
-@pytest.fixture
-def transport() -> ScriptedTransport:
-    return ScriptedTransport()
-
-
-@pytest.fixture
-async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
-    client = make_client(transport)
-    await client.connect()
-    yield client
-    assert not client.pending
-    await client.close()
 
 
 def begin(

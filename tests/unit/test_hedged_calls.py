@@ -14,30 +14,13 @@ from rabibridge_core._client.rare_options import RareOptions
 from rabibridge_core._client.routes import critical
 from rabibridge_core._observability.call_context import current_call_var
 from rabibridge_core._server.active_request import ActiveRequest
-from tests.unit.client_support import IDEMPOTENT, make_client, reply, sent, turns
+from tests.unit.client_support import IDEMPOTENT, reply, sent, turns
 from tests.unit.hedge_support import SOON, a_while, begin, both
 from tests.unit.scripted_requests import ScriptedRequest
-from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rabibridge_core._client.client import Client
-
-
-@pytest.fixture
-def transport() -> ScriptedTransport:
-    return ScriptedTransport()
-
-
-@pytest.fixture
-async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
-    client = make_client(transport)
-    await client.connect()
-    yield client
-    assert not client.pending
-    assert not client.calls.deadlines
-    await client.close()
+    from tests.unit.scripted_transport import ScriptedTransport
 
 
 async def test_the_second_copy_is_the_same_call(client: Client, transport: ScriptedTransport) -> None:

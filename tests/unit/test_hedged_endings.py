@@ -18,29 +18,12 @@ from rabibridge import (
 )
 from tests.unit.client_support import lose, make_client, reply, sent, turns
 from tests.unit.hedge_support import a_while, begin, both
-from tests.unit.scripted_transport import ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rabibridge_core._client.client import Client
+    from tests.unit.scripted_transport import ScriptedTransport
 
 _DECLINED = {"rb-hedge": True}
-
-
-@pytest.fixture
-def transport() -> ScriptedTransport:
-    return ScriptedTransport()
-
-
-@pytest.fixture
-async def client(transport: ScriptedTransport) -> AsyncIterator[Client]:
-    client = make_client(transport)
-    await client.connect()
-    yield client
-    assert not client.pending
-    assert not client.calls.deadlines
-    await client.close()
 
 
 @pytest.mark.parametrize("ending", ["QueueFull", "NoRoute", "lost", "error", "timeout"])
