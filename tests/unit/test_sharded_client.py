@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rabibridge_core import RetryRefused
+from rabibridge_core import CircuitBreaker, RetryRefused
 from rabibridge_core.errors import (
     CallTimeoutError,
+    CircuitOpenError,
     ConnectionLostError,
     NoRouteError,
     QueueFullError,
@@ -187,3 +188,16 @@ async def test_a_call_that_was_sent_and_then_refused_says_that_it_may_have_run(b
             await soon(call)
         assert error.value.executed is None
         assert any("may have run then" in note for note in error.value.__notes__)
+
+
+async def test_an_open_circuit_at_one_broker_sends_calls_to_another(brokers: Brokers) -> None:
+    for name in ("east", "west"):
+        await brokers.serve(name)
+    breaker = CircuitBreaker(minimum=1, open_for=3600)
+    async with ShardedClient({name: f"memory://{name}" for name in ("east", "west")}) as calls:
+        view = calls.options(breaker=breaker, timeout=30)
+        with brokers["east"].refuse("where"), pytest.raises(QueueFullError):
+            await calls.shards["east"].options(breaker=breaker).call("where")
+        with pytest.raises(CircuitOpenError):
+            await calls.shards["east"].options(breaker=breaker).call("where")
+        assert {await view.call("where") for _ in range(20)} == {"west"}

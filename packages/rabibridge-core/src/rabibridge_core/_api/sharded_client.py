@@ -15,7 +15,7 @@ from rabibridge_core._client.sharded import ShardedEngine
 from rabibridge_core._client.shards import Shard, ShardSet
 from rabibridge_core._concurrency.home_loop import running_loop
 from rabibridge_core._observability.health import Health
-from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError, RemoteExecutionError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 from rabibridge_core.transport import ConnectionState
 
 if TYPE_CHECKING:
@@ -243,8 +243,7 @@ class ShardedClient(ShardedCalls):
             TypeError: an option is unknown, ``args`` is not a tuple or list, or ``kwargs`` is not a dict with texts as
                 keys.
         """
-        engine, chosen = (self._view(chosen_options(options)) if options else self)._prepare(ftype)
-        return await engine.call(func_name, args, kwargs, chosen)
+        return await self._view(chosen_options(options)).remote_call(func_name, args, kwargs, ftype)
 
     async def try_remote_call(
         self,
@@ -259,9 +258,4 @@ class ShardedClient(ShardedCalls):
         Raises:
             TypeError: as there.
         """
-        try:
-            return True, (0, await self.remote_call(func_name, args, kwargs, ftype, **options))
-        except RemoteExecutionError as error:
-            return True, (1, error)
-        except RabiBridgeError as error:
-            return False, (1, error)
+        return await self._view(chosen_options(options)).try_remote_call(func_name, args, kwargs, ftype)

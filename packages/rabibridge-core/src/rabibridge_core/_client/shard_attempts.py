@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._client.shard_link import first_of
 from rabibridge_core._client.timeouts import TIMEOUT_MAX, call_timeout_error, seconds_of, within_inherited
-from rabibridge_core.errors import CallError, ConnectionLostError, NoRouteError, QueueFullError
+from rabibridge_core.errors import CallError, CircuitOpenError, ConnectionLostError, NoRouteError, QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,7 @@ class Attempts:
 
     def goes_on(self, shard: Shard, engine: Client, error: CallError | ConnectionLostError) -> bool:
         """Tell whether a call that has ended with ``error`` goes to another broker."""
-        if isinstance(error, QueueFullError):
+        if isinstance(error, QueueFullError | CircuitOpenError):
             shard.refused(self._func_name, error.retry_after, self.now)
         elif isinstance(error, NoRouteError):
             shard.absent(self._func_name, self.now)
@@ -104,9 +104,10 @@ class Attempts:
             return False
         if isinstance(error, ConnectionLostError):
             return self._after_loss(engine, error)
-        if self._key is not None or (self._full and isinstance(error, QueueFullError)):
+        refused = isinstance(error, QueueFullError | CircuitOpenError)
+        if self._key is not None or (self._full and refused):
             return False
-        self._full = self._full or isinstance(error, QueueFullError)
+        self._full = self._full or refused
         return self.next_shard() is not None
 
     def _after_loss(self, engine: Client, error: ConnectionLostError) -> bool:
