@@ -20,11 +20,13 @@ from rabibridge_core._server.active_request import ActiveRequest
 from rabibridge_core._server.adaptive_limit import AdaptiveLimit
 from rabibridge_core._server.classed_service import ClassedServiceRunner
 from rabibridge_core._server.concurrency import ConcurrencyLimiter
-from rabibridge_core._server.service import ServiceRunner
+from rabibridge_core._server.service import MAINTENANCE_INTERVAL, ServiceRunner
 from rabibridge_core.errors import RabiBridgeError
 from rabibridge_core.transport import AdjustableConsumer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rabibridge_core._services.schema import ServiceSchema
     from rabibridge_core.transport import Consumer, IncomingRequest, ServiceQueue, Transport
 
@@ -136,23 +138,13 @@ class AdaptiveServiceRunner(ServiceRunner):
         if shrinks:
             await asyncio.sleep(1.0)  # it may have to grow again
 
-    def _maintain(self) -> None:
-        super()._maintain()
-        consumer = self._consumers()[0]
-        if isinstance(consumer, AdjustableConsumer):
-            self._changing.spawn(self._count_workers(consumer))
+    def _sharing(self) -> tuple[list[Callable[[int], None]], float]:
+        """Count the workers that press the same backend, too; not as often as a limit that they share needs it."""
+        told, interval = super()._sharing()
+        return [*told, self._pressed_by], interval if told else MAINTENANCE_INTERVAL
 
-    async def _count_workers(self, consumer: AdjustableConsumer) -> None:
-        """Learn how many workers press the same backend."""
-        try:
-            found = await consumer.count_consumers()
-        except RabiBridgeError as error:
-            _log.debug(
-                "service %r: its workers cannot be counted now: %s", self._name, error,
-                extra=log_fields("service.workers_unknown", service=self._name, error=error),
-            )  # fmt: skip
-        else:
-            self.adaptive.workers = max(found or 1, 1)
+    def _pressed_by(self, workers: int) -> None:
+        self.adaptive.workers = max(workers, 1)
 
     async def stop_consuming(self) -> None:
         """Receive no more requests. The active ones continue."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rabibridge_core._server.fair_queue import FairQueue
+from rabibridge_core._server.rate import LOOK_INTERVAL
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from rabibridge_core._observability.call_context import CurrentCall
     from rabibridge_core._server.active_request import ActiveRequest
@@ -81,3 +83,12 @@ class RunnerState:
     def all_active(self) -> tuple[ActiveRequest, ...]:
         """Return the requests that are processed or queued here; may be called from any thread."""
         return *self._active, *self.broadcasts.active
+
+    def _sharing(self) -> tuple[list[Callable[[int], None]], float]:
+        """Return what is told the number of workers, and how often they have to be counted, in seconds."""
+        told: list[Callable[[int], None]] = []
+        if (rate := self._processor.rate) is not None:
+            told.append(rate.observed)
+        if isinstance(self._limiter, FairQueue):
+            told.append(self._limiter.share)
+        return told, LOOK_INTERVAL

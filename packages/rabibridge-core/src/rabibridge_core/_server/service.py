@@ -110,10 +110,9 @@ class ServiceRunner(RunnerState):
 
     def count_workers(self, transport: Transport) -> None:
         """Called when requests may arrive: count the workers from now on, if they share a limit."""
-        rate, fair = self._processor.rate, self._limiter if isinstance(self._limiter, FairQueue) else None
-        told = (*(() if rate is None else (rate.observed,)), *(() if fair is None else (fair.share,)))
+        told, interval = self._sharing()
         if told and isinstance(transport, ConsumerCounter):
-            self._workers = WorkerCount(transport, self.schema.queue, lambda: self.live, told)
+            self._workers = WorkerCount(transport, self.schema.queue, lambda: self.live, told, interval)
 
     async def _open(self, transport: Transport) -> Consumer:
         return await transport.serve(self.schema.queue, self)

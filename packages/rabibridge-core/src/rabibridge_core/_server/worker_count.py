@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rabibridge_core._reporting.limited_log import LimitedLog
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core._server.rate import LOOK_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -23,12 +22,12 @@ _limited = LimitedLog(_log, interval=60.0)
 
 
 class WorkerCount:
-    """Asks the broker every :data:`LOOK_INTERVAL` seconds how many consumers the queue of a service has.
+    """Asks the broker again and again how many consumers the queue of a service has.
 
     While the broker does not tell, the last number holds. It is forgotten when the connection is lost.
     """
 
-    __slots__ = ("_live", "_queue", "_task", "_told", "_transport")
+    __slots__ = ("_interval", "_live", "_queue", "_task", "_told", "_transport")
 
     def __init__(
         self,
@@ -36,6 +35,7 @@ class WorkerCount:
         queue: ServiceQueue,
         live: Callable[[], bool],
         told: Collection[Callable[[int], None]],
+        interval: float,
     ) -> None:
         """Start to count; must be made on the running event loop.
 
@@ -44,7 +44,9 @@ class WorkerCount:
             queue: the queue of the service.
             live: tells whether this worker receives calls, and so is one of them.
             told: each is called with each number; 0: this worker receives no calls.
+            interval: between two questions, in seconds.
         """
+        self._interval = interval
         self._transport, self._queue, self._live, self._told = transport, queue, live, told
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"{queue.name}-workers")
 
@@ -64,7 +66,7 @@ class WorkerCount:
     async def _run(self) -> None:
         while True:
             await self._look()
-            await asyncio.sleep(LOOK_INTERVAL)
+            await asyncio.sleep(self._interval)
 
     async def _look(self) -> None:
         if not self._live():

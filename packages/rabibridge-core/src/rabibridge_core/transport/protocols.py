@@ -259,14 +259,6 @@ class AdjustableConsumer(Protocol):
         """
         ...
 
-    async def count_consumers(self) -> int | None:
-        """Return how many consumers the queue has, with this one; ``None``: the broker does not tell.
-
-        Raises:
-            ConnectionLostError: there is no connection, or it was lost meanwhile.
-        """
-        ...
-
 
 @runtime_checkable
 class Abandonable(Protocol):

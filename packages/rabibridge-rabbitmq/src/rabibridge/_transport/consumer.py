@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge._connection.error_translation import translated
-from rabibridge._connection.queue_state import look_at_queue
 from rabibridge._transport.service_channel import ServiceChannel
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
@@ -220,14 +219,6 @@ class RabbitConsumer:
             with translated(f"the prefetch count of {self.queue.name!r} cannot be changed"):
                 async with session.timeout():
                     await channel.set_fetch_size(self.queue.fetch_size)
-
-    async def count_consumers(self) -> int | None:
-        """Return how many consumers the queue has."""
-        session = self._session
-        if session is None or session.error is not None:
-            raise ConnectionLostError(f"there is no connection to {self.queue.name!r}", executed=False)
-        found = await asyncio.shield(self._operations.spawn(look_at_queue(session, self.queue.name)))
-        return None if found is None else found[0]
 
     async def wait_idle(self) -> None:
         """Wait a few seconds at most until no operation on our channels is in progress.

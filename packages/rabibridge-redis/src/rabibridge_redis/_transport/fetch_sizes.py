@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     from rabibridge_core.transport import ServiceQueue
@@ -29,10 +26,3 @@ class FetchSizes:
         """Hold at most so many unsettled requests from now on."""
         self.spec = replace(self.spec, fetch_size=fetch_size)
         self._schedule()
-
-    async def count_consumers(self) -> int | None:
-        """Return how many consumers the queue has."""
-        if self.session is None:
-            raise ConnectionLostError(f"there is no connection to the queue {self.spec.name!r}", executed=False)
-        found = await asyncio.shield(asyncio.ensure_future(self.session.ask("look", self.spec.name)))
-        return None if found == -1 else int(found[0])

@@ -35,7 +35,3 @@ class FetchSizes:
     def _set_fetch_size(self, fetch_size: int) -> None:
         self.fetch_size = fetch_size
         self.queue.freed(self)  # type: ignore[arg-type]  # it is the consumer
-
-    async def count_consumers(self) -> int | None:
-        """Return how many consumers the queue has."""
-        return self.queue.consumers
