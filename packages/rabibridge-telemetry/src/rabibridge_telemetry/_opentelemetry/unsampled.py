@@ -35,10 +35,12 @@ __all__ = [
 ]
 
 is_unsampled: Final = re.compile(
-    r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]", re.ASCII
+    r"00-(?!0{32})[0-9a-f]{32}+-(?!0{16})[0-9a-f]{16}+-[0-9a-f][02468ace]", re.ASCII
 ).fullmatch
 """Tells whether a header is the valid context of a span that is not sampled."""
-is_sampled: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]", re.ASCII).fullmatch
+is_sampled: Final = re.compile(
+    r"00-(?!0{32})[0-9a-f]{32}+-(?!0{16})[0-9a-f]{16}+-[0-9a-f][13579bdf]", re.ASCII
+).fullmatch
 """Tells whether a header is the valid context of a span that is sampled."""
 
 
