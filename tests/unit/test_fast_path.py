@@ -55,7 +55,7 @@ async def _outcome(kind: type[_Whole], data: bytes, sizes: list[int]) -> tuple[A
     channel = kind(multiplexer)
     receive(multiplexer, data, sizes)
     rest = (await forwarded(reader)).replace(frames.HEARTBEAT, b"")
-    left = () if socket.aborted else (channel._method, channel._properties, channel._parts, channel._missing)
+    left = () if socket.aborted else (channel._method, channel._properties, channel._parts.getvalue(), channel._missing)
     heard = [("closed",) if one[0] == "closed" else one for one in channel.received]
     return heard, type(multiplexer.error), socket.aborted, channel.open, rest, left
 

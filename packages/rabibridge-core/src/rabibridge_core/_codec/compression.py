@@ -38,9 +38,10 @@ DEFAULT_LEVEL = 3
 MAX_WINDOW_SIZE = 8 * 1024 * 1024
 """Largest window that a frame of unknown size may require, in bytes."""
 
-_SAMPLED_FROM = 256 * 1024
+_SAMPLED_FROM = 32 * 1024
 _SAMPLES = 8
 _SAMPLE_SIZE = 8 * 1024
+"""A sample has at most so many bytes; of a body below 1 MiB, all samples together are a sixteenth."""
 _WORTH_IT = 0.98
 """A sample that keeps more than this part of its size shows that compressing the body would save almost nothing."""
 
@@ -95,15 +96,16 @@ def compress(data: bytes | bytearray | memoryview, level: int = DEFAULT_LEVEL) -
 def looks_incompressible(data: bytes | bytearray | memoryview) -> bool:
     """Tell whether a large body is not worth compressing, as images, archives and encrypted data are not.
 
-    Compresses 64 KiB of samples spread over the body; compressing all of it would take about half as long as the call.
-    For bodies of less than 256 KiB the answer is always no.
+    Compresses samples spread over the body, of up to 64 KiB together; compressing all of it would take about half as
+    long as the call. For bodies of less than 32 KiB the answer is always no.
     """
     size = len(data)
     if size < _SAMPLED_FROM:
         return False
     view = memoryview(data)
-    step = (size - _SAMPLE_SIZE) // (_SAMPLES - 1)
-    sample = b"".join([view[start : start + _SAMPLE_SIZE] for start in range(0, step * _SAMPLES, step)])
+    length = min(size // (16 * _SAMPLES), _SAMPLE_SIZE)
+    step = (size - length) // (_SAMPLES - 1)
+    sample = b"".join([view[start : start + length] for start in range(0, step * _SAMPLES, step)])
     return len(compress(sample)) > _WORTH_IT * len(sample)
 
 

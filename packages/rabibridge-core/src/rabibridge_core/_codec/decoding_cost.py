@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from rabibridge_core.errors import SerializationError
 
-__all__ = ["EXTENSION_TYPE", "UNMEASURED", "Cost", "has_many_claims", "is_few_strings", "json_cost", "msgpack_cost"]
+__all__ = ["EXTENSION_TYPE", "UNMEASURED", "Cost", "has_many_claims", "is_few_tokens", "json_cost", "msgpack_cost"]
 
 UNMEASURED: Final = 256 * 1024
 """Bodies of up to this many bytes are decoded without being measured."""
@@ -34,6 +34,8 @@ _ENTRY = 96
 _MEMBER = 160
 """A set makes room for up to eight times its members, and the hash of each is an integer for a while."""
 _CLAIMS = 64
+_FEW = 20
+"""So many tokens are looked at one by one: in a microsecond or two, and so many claims are no danger."""
 _TAG = b'"$rb"'
 
 
@@ -173,25 +175,36 @@ def has_many_claims(data: bytes | bytearray | memoryview) -> bool:
 
     Some versions of msgpack make room for as many elements as an array states, before any arrives.
     """
+    if is_few_tokens(data):
+        return False
     plain = bytes(data) if isinstance(data, memoryview) else data
     return plain.count(b"\xdc") + plain.count(b"\xdd") > _CLAIMS
 
 
-def is_few_strings(data: bytes | bytearray | memoryview) -> bool:
-    """Tell whether a body of MessagePack is a list of at most 15 texts and byte strings of 256 bytes or more.
+def is_few_tokens(data: bytes | bytearray | memoryview) -> bool:
+    """Tell whether a body of MessagePack consists of a few values and containers only, however long each of them is.
 
-    So are the messages of a stream with long items.
+    So do most large bodies: a byte string, a text or an array, and what is around it. They are not read to tell this.
+    What is in an extension is not looked at.
     """
-    size, position = len(data), 1
-    if not size or not 0x90 < data[0] < 0xA0:
-        return False
-    for _ in range(data[0] & 0x0F):
-        width = _LENGTHS.get(data[position], 0) if position < size else 0
-        if width < 2 or data[position] in _EXTENSION_HEADS:
-            return False
-        start = position + 1 + width
-        position = start + int.from_bytes(data[position + 1 : start], "big")
-    return position == size
+    sizes, position, end = _SIZES, 0, len(data)
+    for _ in range(_FEW):
+        if position >= end:
+            break
+        head = data[position]
+        size = sizes[head]
+        if not size:
+            size = 1
+            if width := _LENGTHS.get(head) or _COUNTS.get(head):
+                size += width
+                if head in _LENGTHS:
+                    size += int.from_bytes(data[position + 1 : position + size], "big") + (head in _EXTENSION_HEADS)
+            elif 0xA8 <= head <= 0xBF:
+                size += head - 0xA0
+            elif head in _EXTENSIONS:
+                size += 1 + _EXTENSIONS[head]
+        position += size
+    return position == end
 
 
 def json_cost(data: bytes | bytearray | memoryview, limit: int) -> Cost:

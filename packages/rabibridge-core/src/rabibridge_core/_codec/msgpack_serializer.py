@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgpack import ExtType, OutOfData, Packer, Unpacker, unpackb  # type: ignore[import-untyped]  # it ships no types
 from msgpack.exceptions import StackError  # type: ignore[import-untyped]
 
-from rabibridge_core._codec.decoding_cost import EXTENSION_TYPE, has_many_claims, is_few_strings
+from rabibridge_core._codec.decoding_cost import EXTENSION_TYPE, has_many_claims
 from rabibridge_core._codec.failures import MalformedValueError, undecodable, unencodable
 from rabibridge_core._codec.objects import lowered
 from rabibridge_core._codec.tagged_values import TEXTS, Tagged, restored, tag_integer
@@ -102,7 +102,7 @@ class MsgpackSerializer:
     def loads(self, data: bytes | bytearray | memoryview) -> Any:
         """Decode ``data``; see :meth:`~rabibridge_core._codec.serializers.Serializer.loads`."""
         try:
-            if len(data) > _UNCHECKED_CLAIMS and not is_few_strings(data) and has_many_claims(data):
+            if len(data) > _UNCHECKED_CLAIMS and has_many_claims(data):
                 _skip(data)
             # timestamp=3 decodes to datetimes. msgpack's own Timestamp would open an attack: a sender can choose any
             # number of them with the same hash, and a map with such keys takes hours to build.

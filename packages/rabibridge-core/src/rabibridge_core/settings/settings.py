@@ -152,7 +152,7 @@ class Settings(ObservabilitySettings):
         2**63 - 1,
         default=1024,
         unit="bytes",
-        meaning="longer bodies are compressed with zstd if that makes them smaller; from 256 KiB on, samples of the "
+        meaning="longer bodies are compressed with zstd if that makes them smaller; from 32 KiB on, samples of the "
         "body decide whether it is tried",
     )
     max_body: int = integer_setting(

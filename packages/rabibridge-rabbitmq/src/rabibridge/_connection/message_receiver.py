@@ -6,6 +6,7 @@ It knows no socket: bytes in, callbacks out. ``FastChannel`` adds the socket.
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 
 from rabibridge._amqp.fast_path import parse_common_properties
 from rabibridge._amqp.frames import BODY, CONTENT_HEADER, END, HEADER, METHOD, NEXT_FRAME, FrameError
@@ -24,8 +25,6 @@ from rabibridge._amqp.properties import Properties, parse_properties
 
 __all__ = ["MessageReceiver"]
 
-_LARGE = 32 * 1024
-"""Body parts of at least this many bytes are kept as views of the received data until the body is complete."""
 _DELIVERY = struct.Struct(">QBB")
 """Delivery tag, redelivered flag, and the length of the name of the exchange, which is 0 for the default exchange."""
 
@@ -60,7 +59,7 @@ class MessageReceiver:
         self._redelivered = False
         self._reason = (0, "", b"")
         self._properties: Properties | None = None
-        self._parts: list[bytes | memoryview] = []
+        self._parts = BytesIO()  # of a body that comes in several frames: its value is not copied once more
         self._missing = 0
         self._kept = 0
         self._deliver = b"\0"  # start of the last basic.deliver frame: head, method and consumer tag
@@ -123,10 +122,10 @@ class MessageReceiver:
             if self._properties is None or size > self._missing:
                 raise FrameError(f"received more body than the content header announced on channel {self.number}")
             self._missing -= size
-            if not self._missing and not self._parts and size < self._max_kept:
+            if not self._missing and not self._kept and size < self._max_kept:
                 self._complete(data[start:end])
             else:
-                self._collect(memoryview(data)[start:end] if size >= _LARGE else data[start:end])
+                self._collect(memoryview(data)[start:end])
         else:
             return False
         return True
@@ -155,15 +154,12 @@ class MessageReceiver:
             return self.handle_other(method, data, start, end)
         return True
 
-    def _collect(self, part: bytes | memoryview) -> None:
+    def _collect(self, part: memoryview) -> None:
         if self._kept < self._max_kept:
-            self._parts.append(part[: self._max_kept - self._kept])
-            self._kept += len(self._parts[-1])
+            self._kept += self._parts.write(part[: self._max_kept - self._kept])
         if not self._missing:
-            body = b"".join(self._parts)
-            self._parts.clear()
-            self._kept = 0
-            self._complete(body)
+            parts, self._parts, self._kept = self._parts, BytesIO(), 0
+            self._complete(parts.getvalue())
 
     def _complete(self, body: bytes) -> None:
         properties, method = self._properties, self._method
