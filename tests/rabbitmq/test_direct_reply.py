@@ -46,6 +46,17 @@ async def test_results_errors_and_refusals_come_as_ever_and_after_a_lost_connect
     assert client.pending == client.stray_replies == 0
 
 
+async def test_the_first_replies_all_arrive_however_many_there_are(stage: Stage) -> None:
+    """Those to a node that has taken none yet, and those of a size that the broker has not accepted yet."""
+    name = await stage.serve(echo, fetch_size=400)
+    client = await stage.client()
+    assert await soon(asyncio.gather(*(client.remote_call(name, (number,)) for number in range(400)))) == list(
+        range(400)
+    )
+    large = await soon(asyncio.gather(*(client.remote_call(name, (b"x" * 500_000,)) for _ in range(150))))
+    assert {len(each) for each in large} == {500_000}
+
+
 async def _has_queues(broker: Broker, vhost: str, count: int) -> bool:
     return len(await ctl(broker, "list_queues", "-p", vhost, "name")) == count
 

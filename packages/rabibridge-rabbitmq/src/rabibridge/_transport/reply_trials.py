@@ -36,7 +36,9 @@ __all__ = ["ReplyTrials"]
 _log = get_logger(__name__)
 _WAITING_MAX = 100
 _WAITING_SIZE_MAX = 64 * 2**20
-"""Maximum size of the replies that wait, in bytes."""
+"""Maximum size of the replies that wait, in bytes. Both apply only while replies are refused: those may come by the
+hundred, and their requests are settled at once. As long as none is, each keeps the place of its request, so that no
+more wait than the services of the worker process at a time."""
 _CONFIRM_TIMEOUT = 30.0
 _FIRST_DELAY = 0.05
 _MAX_DELAY = 0.25
@@ -115,7 +117,7 @@ class ReplyTrials:
         if self._closed:
             message.done(ConnectionLostError(f"{self._name} is closed"))
             return
-        if len(self._waiting) >= _WAITING_MAX or self._waiting_size > _WAITING_SIZE_MAX:
+        if self.failing and (len(self._waiting) >= _WAITING_MAX or self._waiting_size > _WAITING_SIZE_MAX):
             message.done(ConnectionLostError(f"{len(self._waiting)} such replies wait already"))
             return
         self._waiting.append(message)
