@@ -173,6 +173,7 @@ class ServingBase(RpcBase):
         Raises:
             ConfigurationError: this server has no service of that name, or the broker refuses its queue. A service that
                 was refused can be added again with other limits, or removed.
+            Exception: what :meth:`run_serve` has raised, if that has ended so.
         """
         await self._server.wait_serving(names)
 

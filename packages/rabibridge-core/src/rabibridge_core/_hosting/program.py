@@ -147,7 +147,12 @@ async def _remind(server: ProgramServer) -> None:
 
 async def _tell(server: ProgramServer, manager: ServiceManager) -> None:
     """Tell the service manager when the server serves, and that the event loop runs. Runs until cancelled."""
-    await server.wait_serving()
+    while True:
+        try:
+            await server.wait_serving()
+            break
+        except ConfigurationError:  # the log says it, and the server tries again or ends with it
+            await asyncio.sleep(_LOOK)
     manager.ready()
     while manager.watchdog:
         manager.alive()

@@ -215,7 +215,7 @@ class Server:
             ConfigurationError: the broker refuses a service that was added meanwhile.
         """
         await self._started.wait()
-        await self.wait_serving([])
+        await self.services.wait_started()
 
     async def run(self) -> None:
         """Start, and return after :meth:`stop` was called and the active requests are finished or requeued.
@@ -231,7 +231,7 @@ class Server:
         self._running = True
         try:
             if not self._stop_requested.is_set():
-                async with self.process:
+                async with self.services.running(), self.process:
                     await self._run()
         except InterruptedStartError:
             extra = log_fields("server.stopped_early", instance=self.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core._server.exceptions import InterruptedStartError
 from rabibridge_core._server.executors import validator
 from rabibridge_core._server.process_executor import check_can_run_in_child
 from rabibridge_core._server.running_services import RunningServices
@@ -32,6 +33,9 @@ class ServiceSet(RunningServices):
 
     Changes run one after the other: a service that is added or changed while another change runs waits for it.
     """
+
+    _ended: Exception | None = None
+    """The error with which the server has ended; ``None``: it has not, or without one."""
 
     def __getitem__(self, name: str) -> ServiceRunner:
         """Return the running service of that name."""
@@ -178,19 +182,46 @@ class ServiceSet(RunningServices):
         finally:
             self._changes.discard(task)
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let :meth:`wait_serving` raise what the block raises: whoever waits would do so for ever."""
+        self._ended = None
+        try:
+            yield
+        except InterruptedStartError:
+            raise  # it was stopped, and may run again
+        except Exception as error:
+            self._ended = error
+            raise
+
     async def wait_serving(self, names: Sequence[str]) -> None:
         """Wait until these services receive calls.
 
         Raises:
             ConfigurationError: there is no service of one of these names, or the broker refuses its queue.
             RabiBridgeError: it could not be started for another reason.
+            Exception: what the server has ended with.
         """
+        await self._wait_live(names, mendable=False)
+
+    async def wait_started(self) -> None:
+        """Wait until all services receive calls, as :meth:`wait_serving`, but go on while the broker refuses a queue.
+
+        Where it refuses one after the services have started, that is tried again: somebody may mend it.
+        """
+        await self._wait_live([schema.name for schema in self.registry], mendable=True)
+
+    async def _wait_live(self, names: Iterable[str], *, mendable: bool) -> None:
         for name in names:
             while not ((runner := self.runners.get(name)) is not None and runner.live):
                 if name not in self.registry:
                     raise unknown_service(name, self.registry)
-                if name in self._failures and runner is None:
-                    raise self._failures[name]
+                if runner is None and (error := self._failures.get(name) or self._ended) is not None:
+                    raise error
+                if not mendable and runner is not None and runner.consumer is not None:
+                    refusal = runner.consumer.error
+                    if isinstance(refusal, ConfigurationError):  # any other one is over with the next connection
+                        raise refusal
                 await asyncio.sleep(_LIVE_INTERVAL)  # a transport does not tell when a consumer becomes live
 
     async def change(self, removed: Iterable[str], schemas: Iterable[ServiceSchema]) -> None:
