@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rabibridge.settings import RABBITMQ
 from rabibridge_core._protocol.naming import queue_name
+from rabibridge_core.errors import ConnectionLostError
 from rabibridge_testing import MemoryBroker
+from tests.differential.channels import close_channel
 from tests.differential.world import World
 from tests.support.proxy import Proxy
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CONNECTIONS", "DifferenceError", "Pair"]
 
 CONNECTIONS = ("client 0", "client 1", "worker 0", "worker 1")
+_CLOSED = "the broker closed channel 1"
 _EQUAL = 2
 """So many looks in a row must find no difference."""
 _TURNS = 30
@@ -93,12 +96,29 @@ class Pair:
     def cut(self, name: str) -> None:
         """Cut a connection, which comes back."""
         if name.startswith("client"):
-            self.stale_keys |= {key for key, client in self.keys if f"client {client}" == name}
+            self._forget_keys(name)
         for transport in self.broker.transports:
             if transport.name == name:
                 self._proxies[name].cut()
                 transport.abort()
                 return
+
+    def lose_channel(self, name: str, service: str) -> None:
+        """Have both brokers close the channel of a client, or that of a worker for the service ``work`` or ``feed``."""
+        fake, real = (world.service + ("" if service == "work" else "_feed") for world in (self.fake, self.real))
+        if not close_channel(self.real, name, real):
+            return
+        for transport in self.broker.transports:
+            if transport.name == name:
+                if name.startswith("client"):
+                    self._forget_keys(name)
+                    transport.abort(reason=_CLOSED)
+                else:
+                    transport.lose_channels(fake, ConnectionLostError(_CLOSED))
+                return
+
+    def _forget_keys(self, client: str) -> None:
+        self.stale_keys |= {key for key, number in self.keys if f"client {number}" == client}
 
     async def set_alarm(self, *, on: bool) -> None:
         """Let both brokers accept no messages, or accept them again."""

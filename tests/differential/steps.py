@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from tests.differential.pair import Pair
+    from tests.differential.world import Worker
 
 __all__ = ["Steps", "random_steps", "take_step"]
 
@@ -72,6 +73,7 @@ def _random_step(chance: random.Random, name: str, workers: int) -> Step:
         "drain": (chance.randrange(workers),),
         "delete": (which,),
         "cut": (chance.choice(CONNECTIONS[: 2 + workers]),),
+        "lose_channel": (which, chance.choice(("work", "work", "feed"))),
     }
     return (name, *values.get(name, ()))
 
@@ -203,18 +205,47 @@ async def _other_limits(pair: Pair) -> None:
 
 
 async def _cut(pair: Pair, name: str) -> None:
-    worker = pair.fake.workers.get(int(name[-1])) if name.startswith("worker") else None
+    worker = _worker_of(pair, name)
     if worker is not None and worker.draining is not None:
         return  # whether it ends before it is connected again depends on how long that takes
     if pair.alarm and name.startswith("worker"):
         return  # on RabbitMQ it serves again after the alarm
-    if worker is not None and len(pair.fake.workers) > 1:
-        once = pair.limits.delivery == "at-most-once"
-        if not all(once and run.service == "work" for run in worker.runs):
-            return  # what it runs goes to the other one, or to itself if it is connected again by then
-    if name.startswith("client") and pair.limits.queue_size is not None and pair.fake.sent_again(name) > 1:
-        return  # each of them finds the queue full and tries again at a random time: any of them may be the first
+    if _comes_back_to_either(pair, name, ("work", "feed")) or _sends_again_to_full(pair, name):
+        return
     pair.cut(name)
+    await _back(pair, name)
+
+
+async def _lose_channel(pair: Pair, which: int, service: str) -> None:
+    """Have the broker close one channel, while the connection lives; it reads nothing of that in an alarm."""
+    names = [f"client {number}" for number in pair.fake.clients] + [f"worker {number}" for number in pair.fake.workers]
+    if pair.alarm or not names:
+        return
+    name = names[which % len(names)]
+    if not (_comes_back_to_either(pair, name, (service,)) or _sends_again_to_full(pair, name)):
+        pair.lose_channel(name, service)
+        await _back(pair, name)
+
+
+def _worker_of(pair: Pair, name: str) -> Worker | None:
+    return pair.fake.workers.get(int(name[-1])) if name.startswith("worker") else None
+
+
+def _comes_back_to_either(pair: Pair, name: str, services: tuple[str, ...]) -> bool:
+    """Tell whether what a worker runs goes to the other one, or to itself if it receives calls again by then."""
+    worker = _worker_of(pair, name)
+    if worker is None or len(pair.fake.workers) < 2:
+        return False
+    once = pair.limits.delivery == "at-most-once"
+    return not all(once and run.service == "work" for run in worker.runs if run.service in services)
+
+
+def _sends_again_to_full(pair: Pair, name: str) -> bool:
+    """Tell whether each call of a client finds the queue full and tries again at a random time: any may be first."""
+    return name.startswith("client") and pair.limits.queue_size is not None and pair.fake.sent_again(name) > 1
+
+
+async def _back(pair: Pair, name: str) -> None:
     await pair.compare()
     if name.startswith("client") and not pair.alarm:
         await pair.both(lambda world: world.look_for_callers())
@@ -236,4 +267,5 @@ _STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     "alarm": _alarm,
     "other_limits": _other_limits,
     "cut": _cut,
+    "lose_channel": _lose_channel,
 }

@@ -39,7 +39,17 @@ _STEPS = (
     "call", "call", "idempotent_call", "notify", "stream", "broadcast", "expire", "release", "release", "cancel",
     "worker", "drain", "other_limits", "cut", "delete",
 )  # fmt: skip
-_STEPS_WITH_ALARMS = (*_STEPS, "alarm", "alarm", "alarm")
+_STEPS_OF_RABBITMQ = (*_STEPS, "lose_channel")
+_STEPS_WITH_ALARMS = (*_STEPS_OF_RABBITMQ, "alarm", "alarm", "alarm")
+
+
+@pytest.fixture(autouse=True)
+def _look_for_callers_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that finds a caller gone by itself, before that has sent its call again, takes others in another order.
+
+    On a machine under load, the former takes less time than the latter.
+    """
+    monkeypatch.setattr("rabibridge_core._server.service.MAINTENANCE_INTERVAL", 86_400.0)
 
 
 async def run(sequence: Steps, outside: Outside, patience: float = _PATIENCE) -> None:
@@ -121,7 +131,7 @@ async def search(outside: Outside, seeds: range, names: tuple[str, ...], at_once
 @pytest.mark.timeout(14_400)
 async def test_the_fake_does_as_rabbitmq_does(amqp_url: str) -> None:
     async with Outside.connected(amqp_url) as outside:
-        await search(outside, range(FIRST, FIRST + SEQUENCES), _STEPS)
+        await search(outside, range(FIRST, FIRST + SEQUENCES), _STEPS_OF_RABBITMQ)
 
 
 @pytest.mark.slow

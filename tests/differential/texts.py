@@ -11,6 +11,8 @@ __all__ = ["fields_of", "text_of"]
 
 _LOOK = re.compile(r"(?<=no reply within ).*")
 """What a client has seen of the queue when a call timed out, which depends on how long it had to look."""
+_CLOSED = re.compile(r"(?<=the broker closed channel ).*")
+"""Its number, and why."""
 _ATTEMPTS = re.compile(r"(?<=refused )\d+(?= times)")
 """How often a call was sent again, which depends on how long its queue was full."""
 _ID = re.compile(r" \(id [\w-]+\)")
@@ -22,6 +24,7 @@ def text_of(error: BaseException, service: str) -> str:
     text = _ATTEMPTS.sub("several", f"{type(error).__name__}: {str(error).replace(service, 'work')}")
     if isinstance(error, ConnectionLostError):
         text = text.partition(" is lost: ")[0]  # what follows is what the operating system says
+        text = _CLOSED.sub("", text)
     if isinstance(error, CallTimeoutError):
         text = _LOOK.sub("", text)
     return _ID.sub("", text)

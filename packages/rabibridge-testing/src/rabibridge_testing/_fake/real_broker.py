@@ -36,8 +36,8 @@ __all__ = ["RealBroker"]
 
 _ONLY_IN_MEMORY = (
     "block", "clear_faults", "clock", "corrupt_replies", "dead_letters", "delay", "delete_queue", "drop_replies",
-    "duplicate", "faults", "lose_connection", "max_message_size", "refuse", "refuse_connections", "restart", "restore",
-    "unblock", "undeliverable_replies",
+    "duplicate", "faults", "lose_channel", "lose_connection", "max_message_size", "refuse", "refuse_connections",
+    "restart", "restore", "unblock", "undeliverable_replies",
 )  # fmt: skip
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.settings.nearest import nearest
 from rabibridge_testing._memory.router import Router
 from rabibridge_testing._memory.threads import locked
 from rabibridge_testing._memory.transport import MemoryTransport
 
 __all__ = ["MemoryBroker"]
+
+_CLOSED = "406 PRECONDITION_FAILED - by lose_channel()"
 
 
 class MemoryBroker(Router[MemoryTransport]):
@@ -61,6 +67,39 @@ class MemoryBroker(Router[MemoryTransport]):
             self.accepting = False
         for transport in list(self.transports):
             transport.abort(restore=restore)
+
+    @locked
+    def lose_channel(self, service: str | None = None, *, of: Literal["workers", "clients"] = "workers") -> None:
+        """Close the channels of workers or of clients, as RabbitMQ does when a request was not settled for too long.
+
+        A worker keeps its connection. It stops the requests of the service that it runs, which return to the queue and
+        are delivered again, and receives more on another channel. Accepted requests (at most once) continue.
+
+        A client sends all of its calls on one channel. Without it, it gives up its connection as if that was lost, and
+        connects again: its pending calls end with ConnectionLostError, and idempotent ones are sent again.
+
+        Args:
+            service: only the channels of this service; ``None``: of all services. Not for clients.
+            of: whose channels.
+
+        Raises:
+            ValueError: ``of`` is something else, no worker receives requests of ``service``, or clients have none.
+        """
+        if of not in ("workers", "clients"):
+            raise ValueError(f"of is {of!r}; use 'workers' or 'clients'")
+        if of == "clients":
+            if service is not None:
+                raise ValueError("clients send the calls of all services on one channel: leave service out")
+            for transport in [one for one in self.transports if one.calls]:
+                transport.abort(reason=f"the broker closed channel 1: {_CLOSED}")
+            return
+        served = {queue.service for queue in self._queues.values() if queue.consumers}
+        if service is not None and service not in served:
+            near = nearest(service, served)
+            hint = f"did you mean {near!r}?" if near else f"served: {', '.join(sorted(served)) or 'nothing'}"
+            raise ValueError(f"no worker receives requests of {service!r}: {hint}")
+        for transport in list(self.transports):
+            transport.lose_channels(service, ConnectionLostError(f"the broker closed channel 1: {_CLOSED}"))
 
     @locked
     def refuse_connections(self) -> None:

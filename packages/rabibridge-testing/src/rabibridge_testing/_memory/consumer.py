@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core.errors import ContentRejectedError
 from rabibridge_core.transport import ConnectionState
+from rabibridge_testing._memory.consumer_news import ConsumerNews
 from rabibridge_testing._memory.delivery import BroadcastDelivery, Delivery
 from rabibridge_testing._memory.fetch_sizes import FetchSizes
 from rabibridge_testing._memory.queue import MemoryQueue
@@ -87,7 +88,7 @@ class ConsumerHost(Protocol):
         ...
 
 
-class MemoryConsumer(FetchSizes):
+class MemoryConsumer(FetchSizes, ConsumerNews):
     """Receives requests from one queue.
 
     Attributes:
@@ -112,6 +113,7 @@ class MemoryConsumer(FetchSizes):
         self.stopped = False
         self._events = events
         self._consuming = False
+        self._channel = object()
 
     @property
     def lock(self) -> RLock:
@@ -138,8 +140,7 @@ class MemoryConsumer(FetchSizes):
         """Take requests from ``queue``; called again on each new connection."""
         self.queue = queue
         self.spec = replace(self.spec, redeclare=False)  # only once: later the queue may be another worker's
-        self.error = None
-        self._consuming = True
+        self.error, self._consuming = None, True
         queue.add(self)
 
     async def stop(self) -> None:
@@ -165,6 +166,24 @@ class MemoryConsumer(FetchSizes):
                 delivery.void = True
             self.answering.clear()
         self._end(list(self.unsettled))
+
+    @locked
+    def lose_channel(self, error: ConnectionLostError) -> None:
+        """Requeue all unsettled requests because the broker has closed the channel, and consume on another one.
+
+        What was sent on it and the broker has not read is lost. Accepted requests can be answered on the next one.
+        """
+        if self._consuming or self.unsettled:  # else there is none
+            self._channel = object()
+            self._end(list(self.unsettled))
+            post(self.transport.loop, self.lost, error)
+            self.transport.consumer_cancelled(self)  # opens the next one
+            self._forget_if_done()
+
+    def _act(self, do: Callable[[], None], *, publishes: bool = False) -> None:
+        """Do something on this channel, unless that is lost before the broker reads it."""
+        channel = self._channel
+        self.transport.act(lambda: do() if channel is self._channel else None, publishes=publishes)
 
     def _end(self, returned: list[Delivery]) -> None:
         self._consuming = False
@@ -217,7 +236,7 @@ class MemoryConsumer(FetchSizes):
         """Send a reply; it is lost where there is no connection, which happens only to accepted requests."""
         transport, message = self.transport, delivery.message
         if transport.state is ConnectionState.READY:
-            transport.act(lambda: self.broker.reply(message, reply, transport), publishes=True)
+            self._act(lambda: self.broker.reply(message, reply, transport), publishes=True)
 
     def keep_dead(self, delivery: Delivery, reason: str) -> None:
         """Store a request among the broker's dead letters."""
@@ -230,16 +249,16 @@ class MemoryConsumer(FetchSizes):
 
     def settled(self, delivery: Delivery) -> None:
         """Called when a delivery was settled for good: take the next request."""
-        self.transport.act(lambda: self._release(delivery))
+        self._act(lambda: self._release(delivery))
 
     def given_back(self, delivery: Delivery) -> None:
         """Called when a delivery was given back: return it to its queue, and take the next request."""
-        self.transport.act(lambda: self._requeue(delivery))
+        self._act(lambda: self._requeue(delivery))
 
     def accepted(self, delivery: Delivery) -> None:
         """Called when a delivery was accepted: take the next request, and remember that a reply is to come."""
         self.answering[delivery] = None
-        self.transport.act(lambda: self._acknowledge(delivery))
+        self._act(lambda: self._acknowledge(delivery))
 
     @locked
     def _release(self, delivery: Delivery) -> None:
@@ -263,27 +282,11 @@ class MemoryConsumer(FetchSizes):
         """Called when a broadcast to this service has arrived."""
         self._events.broadcast_received(BroadcastDelivery(message, self))
 
-    def cancelled(self, caller: bytes, correlation_id: bytes, user: str) -> None:
-        """Called when a call to this service was cancelled."""
-        self._events.cancelled(caller, correlation_id, user)
-
     @locked
     def holds(self, caller: bytes, correlation_id: bytes) -> bool:
         """Tell whether a request is being processed here."""
         held = (*self.unsettled, *self.answering)
         return any(one.handed_over and (one.caller, one.correlation_id) == (caller, correlation_id) for one in held)
-
-    def fed(self, caller: bytes, correlation_id: bytes, message: Reply, user: str) -> None:
-        """Called with a further message of a call."""
-        self._events.fed(caller, correlation_id, message, user)
-
-    def caller_gone(self, caller: bytes) -> None:
-        """Called when a caller has disconnected."""
-        self._events.caller_gone(caller)
-
-    def lost(self, error: ConnectionLostError) -> None:
-        """Called when the connection was lost."""
-        self._events.lost(error)
 
     def _hand_over(self, delivery: Delivery) -> None:
         with self.lock:

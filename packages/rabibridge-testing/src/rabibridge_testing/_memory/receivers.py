@@ -10,6 +10,7 @@ from rabibridge_testing._memory.control import ControlDelivery
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rabibridge_core.errors import ConnectionLostError
     from rabibridge_core.transport import ControlRequest, Reply
     from rabibridge_testing._memory.consumer import MemoryConsumer
     from rabibridge_testing._memory.messages import Message
@@ -25,6 +26,18 @@ class Receivers:
         self._state = ConnectionState.IDLE
         self._consumers: list[MemoryConsumer] = []
         self._control: tuple[str, Callable[[ControlRequest], None]] | None = None
+
+    @property
+    def consumers(self) -> int:
+        """The number of consumers, including stopped ones with requests that are still being processed."""
+        return len(self._consumers)
+
+    def lose_channels(self, service: str | None, error: ConnectionLostError) -> None:
+        """Lose the channels on which requests of a service arrive, or of all services, but not the connection."""
+        if self._state is ConnectionState.READY:
+            for consumer in list(self._consumers):
+                if service in (None, consumer.queue.service):
+                    consumer.lose_channel(error)
 
     def cancelled(self, routing_key: str, caller: bytes, correlation_id: bytes, user: str) -> None:
         """Called when a call was cancelled: tell the consumers that receive requests with that routing key."""

@@ -57,11 +57,6 @@ class MemoryTransport(MemoryConnection):
         """Whether it carries streams: it does."""
         return True
 
-    @property
-    def consumers(self) -> int:
-        """The number of consumers, including stopped ones with requests that are still being processed."""
-        return len(self._consumers)
-
     async def connect(self) -> None:
         """Connect; without effect if connected.
 
@@ -211,25 +206,30 @@ class MemoryTransport(MemoryConnection):
             self.act(lambda: self.broker.reply(message, reply, self), publishes=True)
 
     @locked
-    def abort(self, *, restore: bool = True) -> None:
+    def abort(self, *, restore: bool = True, reason: str = "") -> None:
         """Cut the connection, as if the network failed.
 
         Callers and consumers are told in the next turn of the loop. Without effect if there is no connection.
 
         Args:
             restore: reconnect right after that; ``False``: only when the broker's ``restore()`` is called.
+            reason: what the error says; empty: that the connection was cut.
         """
         if self._state is not ConnectionState.READY:
             return
-        error = ConnectionLostError(
-            f"the connection to the broker is lost: {self.name} was cut off from the memory broker {self.broker.name!r}"
-        )
+        cut = f"{self.name} was cut off from the memory broker {self.broker.name!r}"
+        error = ConnectionLostError(reason or f"the connection to the broker is lost: {cut}")
         self._last_error = error
         self._disconnect(ConnectionState.LOST)
         post(self.loop, self._tell_lost, error, list(self._consumers))
         self._consumers = [consumer for consumer in self._consumers if not consumer.stopped or consumer.answering]
         if restore:
             self.restore_soon()
+
+    @property
+    def calls(self) -> bool:
+        """Whether it has a channel for calls."""
+        return self._state is ConnectionState.READY and bool(self._callers)
 
     @locked
     def restore_soon(self) -> None:
