@@ -105,6 +105,10 @@ class SimulationLoop(asyncio.BaseEventLoop):
         assert _clock._virtual is not None
         _clock._virtual[self] = _clock._Virtual(self, self.wall_offset, _STEADY)
 
+    @property
+    def stands(self) -> bool:
+        return True
+
     def time(self) -> float:
         return self._now
 

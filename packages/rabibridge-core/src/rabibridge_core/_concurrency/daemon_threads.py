@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rabibridge_core._clock import outside
+from rabibridge_core._clock import carried, outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class DaemonThreadPool:
             RuntimeError: no thread runs, and none can be started now. The work will not run; the next call tries again.
         """
         future: Future[Any] = Future()
-        self._work.put((future, work))
+        self._work.put((future, carried(work)))
         if not self._idle.acquire(blocking=False) and self._started < self._limit:
             try:
                 threading.Thread(target=self._run, name=f"{self._name}-{self._started + 1}", daemon=True).start()

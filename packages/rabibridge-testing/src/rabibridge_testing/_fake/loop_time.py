@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
 
-from rabibridge_core._clock import forget_virtual, use_virtual
+from rabibridge_core._clock import carried, forget_virtual, use_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +61,11 @@ class LoopTime:
         loop.time = self.time  # type: ignore[method-assign]
         use_virtual(loop, self)
 
+    @property
+    def stands(self) -> bool:
+        """Whether a test uses the clock now: it stands still while the loop works."""
+        return self._stands
+
     def time(self) -> float:
         """Return the time of the loop, in seconds."""
         if not self._stands:
@@ -76,14 +83,9 @@ class LoopTime:
         self._now, self._stands = self.time(), True
         self._selector = loop._selector  # type: ignore[attr-defined]
         loop._selector = _Selector(self._selector, self.select)  # type: ignore[attr-defined]
-        run = loop.run_in_executor
-
-        def run_in_executor(*args: Any) -> asyncio.Future[Any]:
-            waiting = run(*args)
-            self.outside(waiting)
-            return waiting
-
-        loop.run_in_executor = run_in_executor  # type: ignore[method-assign, assignment]
+        if "run_in_executor" not in vars(loop):
+            run: Any = partial(self._run_in_executor, loop.run_in_executor)
+            loop.run_in_executor = run  # type: ignore[method-assign]
         shut_down = loop.shutdown_default_executor
 
         async def shutdown_default_executor(*args: Any) -> None:
@@ -110,14 +112,25 @@ class LoopTime:
         self._ahead = max(0.0, self._now - _real[0]())
         self._stands = False
         loop._clock_resolution = self._resolution  # type: ignore[attr-defined]
-        for name in ("run_in_executor", "shutdown_default_executor", *_STARTS_PROCESSES):
+        for name in ("shutdown_default_executor", *_STARTS_PROCESSES):
             delattr(loop, name)
         if not loop.is_closed():
             loop._selector = self._selector  # type: ignore[attr-defined]
         self._selector, self._advances = None, []
         if self._ahead == 0.0:  # what was skipped has passed outside, too
             forget_virtual(loop)
-            del loop.time
+            del loop.time, loop.run_in_executor
+
+    def _run_in_executor(
+        self, run: Callable[..., asyncio.Future[Any]], executor: Executor | None, work: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Run work that keeps time from being skipped; in a thread, it has the time of this loop."""
+        if executor is None or isinstance(executor, ThreadPoolExecutor):  # others may send it to another process
+            waiting = run(executor, carried(partial(work, *args)))
+        else:
+            waiting = run(executor, work, *args)
+        self.outside(waiting)
+        return waiting
 
     def _watching(self, start: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``start`` so that the processes that it starts are known: some loops wait for them by threads."""
