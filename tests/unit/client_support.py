@@ -38,6 +38,7 @@ def begin(client: Client, *args: Any, timeout: float | timedelta | None = None, 
 async def sent(transport: ScriptedTransport, count: int = 1) -> list[bytes]:
     """Wait until so many requests were sent; return the ids of the last ones."""
     await turns(lambda: len(transport.sent) >= count)
+    transport.taken = len(transport.sent)
     return [request.correlation_id for request in transport.sent[-count:]]
 
 

@@ -19,6 +19,8 @@ class ScriptedTransport:
 
     def __init__(self) -> None:
         self.sent: list[Request] = []
+        self.taken = 0
+        """How many of them the test has waited for."""
         self.notified: list[Request] = []
         self.broadcasts: list[Request] = []
         self.fed: list[Request] = []

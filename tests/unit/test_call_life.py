@@ -54,8 +54,9 @@ async def _ends(client: Client, task: asyncio.Task[Any]) -> BaseException | None
 
 async def _calls(client: Client, transport: ScriptedTransport) -> None:
     """Check that the client still calls."""
+    count = len(transport.sent) + 1
     task = begin(client, "after", timeout=60.0)
-    cid = (await sent(transport, len(transport.sent) + 1))[-1]
+    cid = (await sent(transport, count))[-1]
     client.calls.replied(cid, reply("fine"))
     assert await task == "fine"
     _nothing_is_left(client)

@@ -32,8 +32,8 @@ class Loud(str):
 
 
 async def _route(client: Client, transport: ScriptedTransport, name: Any, kind: Any = "async") -> str:
-    call = asyncio.create_task(client.call(name, (), {}, (kind, None, False, None, False, True, None, None)))
     before = len(transport.sent)
+    call = asyncio.create_task(client.call(name, (), {}, (kind, None, False, None, False, True, None, None)))
     await turns(lambda: len(transport.sent) > before or call.done())
     if not call.done():
         client.calls.replied((await sent(transport))[-1], reply(None))

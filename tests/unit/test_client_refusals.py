@@ -37,8 +37,8 @@ def transport() -> ScriptedTransport:
 
 
 async def _next(transport: ScriptedTransport) -> bytes:
-    """Return the id of the next request."""
-    return (await sent(transport, len(transport.sent) + 1))[-1]
+    """Return the id of the next request, which an eager task has sent already."""
+    return (await sent(transport, transport.taken + 1))[-1]
 
 
 async def _refused(client: Client, transport: ScriptedTransport, retry: RetryRefused | None) -> asyncio.Task[Any]:

@@ -100,8 +100,9 @@ async def test_no_two_calls_have_the_same_key() -> None:
 
 async def test_services_are_known_by_their_last_reply(client: Client, transport: ScriptedTransport) -> None:
     async def one(headers: dict[str, Any] | None, code: int = 0) -> bool:
+        count = len(transport.sent) + 1
         call = begin(client)
-        client.calls.replied((await sent(transport, len(transport.sent) + 1))[-1], reply("text", code, headers))
+        client.calls.replied((await sent(transport, count))[-1], reply("text", code, headers))
         await asyncio.gather(call, return_exceptions=True)
         return transport.sent[-1].headers is not None
 

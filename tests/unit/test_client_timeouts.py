@@ -39,8 +39,9 @@ async def _time_sent(
     client: Client, transport: ScriptedTransport, timeout: float | None, **options: Any
 ) -> float | None:
     """Return the time left with which a call is sent."""
+    count = len(transport.sent) + 1
     call = begin(client, timeout=timeout, **options)
-    client.calls.replied((await sent(transport, len(transport.sent) + 1))[-1], reply(None))
+    client.calls.replied((await sent(transport, count))[-1], reply(None))
     await call
     return transport.sent[-1].timeout
 

@@ -65,8 +65,9 @@ async def test_errors_of_the_function(client: Client, transport: ScriptedTranspo
 async def test_refusals(client: Client, transport: ScriptedTransport) -> None:
     for refusal in (QueueFullError, NoRouteError):
         source = stream(client)
+        count = len(transport.sent) + 1
         first = asyncio.create_task(anext(source))
-        worker = await asked(client, transport, len(transport.sent) + 1)
+        worker = await asked(client, transport, count)
         client.calls.refused(worker.request.correlation_id, refusal, "it is so")
         with pytest.raises(refusal, match="it is so") as caught:
             await first
@@ -102,8 +103,9 @@ async def test_the_idle_timeout_is_for_each_item(client: Client, transport: Scri
     while True:
         idle = next(idle_times)
         source = stream(client, idle_timeout=idle)
+        count = len(transport.sent) + 1
         first = asyncio.create_task(anext(source))
-        worker = await asked(client, transport, len(transport.sent) + 1)
+        worker = await asked(client, transport, count)
         worker.open()
         try:
             await asyncio.sleep(idle * 2 / 3)
