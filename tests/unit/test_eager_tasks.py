@@ -13,10 +13,14 @@ import pytest
 from rabibridge import RMQClient, RMQServer
 from rabibridge_core import Progress, current_call
 from tests.support.waiting import PATIENCE, soon
+from tests.unit.client_support import begin, reply
 from tests.unit.scripted_requests import ScriptedRequest, make_service, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from rabibridge_core._client.client import Client
+    from tests.unit.scripted_transport import ScriptedTransport
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 has no eager tasks")
 MANY = 3 * sys.getrecursionlimit()
@@ -70,6 +74,13 @@ async def test_a_request_that_ends_at_once_is_not_kept() -> None:
         assert seen[0]() is None
     finally:
         gc.enable()
+
+
+async def test_a_call_is_sent_where_its_task_is_made(client: Client, transport: ScriptedTransport) -> None:
+    call = begin(client, timeout=PATIENCE)
+    (request,) = transport.sent
+    client.calls.replied(request.correlation_id, reply("result"))
+    assert await call == "result"
 
 
 async def test_what_a_function_says_before_it_waits_for_anything() -> None:
