@@ -193,9 +193,9 @@ async def test_the_last_line_about_a_change_that_is_refused_says_what_serves(
 
 
 def _last_line(caplog: pytest.LogCaptureFixture) -> str:
-    """Return the last line about services; another server may say meanwhile how many it serves."""
-    about_services = [record for record in caplog.records if record.name == "rabibridge_core._server.service_set"]
-    return about_services[-1].getMessage()
+    """Return the last line about one service; another server may say meanwhile how many it serves."""
+    lines = [record.getMessage() for record in caplog.records if record.name == "rabibridge_core._server.service_set"]
+    return [line for line in lines if line.startswith("service ")][-1]
 
 
 @asynccontextmanager
