@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from typing import TYPE_CHECKING, Any
-
-import uvicorn
 
 from rabibridge._dashboard.access import LOOPBACK_HOSTS, AccessGuard
 from rabibridge._dashboard.application import routes
 from rabibridge._dashboard.event_stream import Publisher
 from rabibridge._dashboard.history import History
+from tests.support.uvicorn_server import on_uvicorn
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
@@ -91,17 +89,9 @@ def application(
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp, states: States | None = None) -> AsyncIterator[int]:
     """Serve an application on the loopback interface; give its port. At the end, the streams of ``states`` end."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="auto", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve([listening]))
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        if states is not None:
-            states.publisher.closed.set()
-        server.should_exit = True
-        await soon(running)
+    ending = states.publisher.closed.set if states is not None else lambda: None
+    async with on_uvicorn(app, ending=ending, lifespan="auto", ws="none") as port:  # as the command does
+        yield port
 
 
 async def exchange(port: int, request: str | bytes) -> tuple[int, dict[str, str], str]:

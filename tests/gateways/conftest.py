@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
 
 from tests.dashboard.conftest import chromium
+from tests.support.uvicorn_server import on_uvicorn
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
@@ -91,21 +91,6 @@ def handlers(fake_broker: FakeBroker) -> Handlers:
 
 
 @asynccontextmanager
-async def on_uvicorn(app: Any) -> AsyncIterator[int]:
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve([listening]))
-    while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn gives no notice
-        await asyncio.sleep(0.01)
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await soon(running)
-
-
-@asynccontextmanager
 async def on_hypercorn(app: Any) -> AsyncIterator[int]:
     hypercorn = pytest.importorskip("hypercorn")
     serve = pytest.importorskip("hypercorn.asyncio").serve
@@ -119,6 +104,9 @@ async def on_hypercorn(app: Any) -> AsyncIterator[int]:
     running = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
     while not await _listens(port) and not running.done():  # noqa: ASYNC110 - hypercorn gives no notice
         await asyncio.sleep(0.01)
+    if running.done():
+        await running
+        raise RuntimeError("hypercorn has not started: its log says why")
     try:
         yield port
     finally:

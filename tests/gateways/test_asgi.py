@@ -11,7 +11,8 @@ from litestar.response import Response, Stream
 from rabibridge import RMQClient
 from rabibridge.contrib.asgi import CancelOnDisconnect
 from rabibridge.contrib.events import EVENT_HEADERS, event_stream
-from tests.gateways.conftest import SERVERS, Handlers, on_uvicorn, request
+from tests.gateways.conftest import SERVERS, Handlers, request
+from tests.support.uvicorn_server import on_uvicorn
 from tests.support.waiting import soon, until
 
 

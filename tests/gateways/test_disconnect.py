@@ -13,7 +13,8 @@ from websockets.asyncio.client import connect
 from rabibridge import RMQClient
 from rabibridge.contrib.fastapi import Gateway, SSEResponse
 from rabibridge_testing import FakeBroker
-from tests.gateways.conftest import SERVERS, Handlers, events_of, on_uvicorn, request
+from tests.gateways.conftest import SERVERS, Handlers, events_of, request
+from tests.support.uvicorn_server import on_uvicorn
 from tests.support.waiting import soon, until
 
 

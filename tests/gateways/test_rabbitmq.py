@@ -13,7 +13,8 @@ from websockets.asyncio.client import connect
 from rabibridge import RMQClient, RMQServer
 from rabibridge.contrib import fastapi, starlette
 from rabibridge.contrib.fastapi import SSEResponse
-from tests.gateways.conftest import Handlers, on_uvicorn, request
+from tests.gateways.conftest import Handlers, request
+from tests.support.uvicorn_server import on_uvicorn
 from tests.support.waiting import soon, until
 
 

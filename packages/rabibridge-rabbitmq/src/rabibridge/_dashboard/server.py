@@ -56,6 +56,7 @@ async def serve(
         log_config=None,
         access_log=False,  # which would log the token in an address
         server_header=False,
+        ws="none",  # there are none here; an older uvicorn would load what newer websockets are about to remove
         timeout_graceful_shutdown=5,
     )
     server = _Server(config)
