@@ -42,19 +42,21 @@ async def fail():
 """
 OFFLINE = {"new", "config", "secret", "permissions", "version"}
 """Commands that connect to nothing."""
+LONG = ("--timeout", "45")
+"""As long as a busy machine needs to answer; the command waits no longer than until all workers have."""
 PRINTING = {
     "call": (("add", "1", "2"), "3"),
     "notify": (("add", "1"), ""),
     "bench": (("add", "1", "--calls", "2", "--yes", "--json"), '"calls"'),
     "ping": ((), "connected in"),
-    "services": (("--json",), '"add"'),
-    "workers": (("--json",), '"add"'),
-    "health": ((), ""),
+    "services": (("--json", *LONG), '"add"'),
+    "workers": (("--json", *LONG), '"add"'),
+    "health": (LONG, ""),
     "doctor": ((), "billing:rpc.dead: none"),
     "dead": (("list", "--json"), "[]"),
     "queue": (("list",), "billing:rpc_async_add"),
-    "schema": (("--live",), '"openrpc"'),
-    "stubs": (("--live",), "def add"),
+    "schema": (("--live", *LONG), '"openrpc"'),
+    "stubs": (("--live", *LONG), "def add"),
 }
 """A way to use each command that ends by itself, and a part of what it prints."""
 SCREENS = {"run", "top", "dashboard"}
