@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["ForkServer", "run", "server_of_commands", "server_of_pytest", "server_of_scripts", "start"]
 
 _PR_SET_CHILD_SUBREAPER = 36
+_forking = threading.Lock()
+"""Held where a server is made or forks.
+
+Each adopts orphans for a moment, on behalf of this whole process. If one ended that for another, the child of that one
+would not be ours: it would count as ended while it runs, and no signal would reach it.
+"""
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Variables that an interpreter looks at when it starts begin with these."""
 _PACKAGES = (
@@ -71,7 +77,6 @@ class ForkServer:
 
     def __init__(self, modules: Sequence[str], options: Sequence[str] = ()) -> None:
         self.options = tuple(options)
-        self._lock = threading.Lock()
         self._environment = _at_start(os.environ)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = str(Path(__file__).with_name("prepared_python.py"))
@@ -89,7 +94,7 @@ class ForkServer:
 
     def fork(self, request: dict[str, Any], files: Sequence[int]) -> int:
         """Let a process run what the request says with these standard streams; return its process id."""
-        with self._lock:
+        with _forking:
             _adopt_orphans(True)
             try:
                 socket.send_fds(self._control, [json.dumps(request).encode()], files)
@@ -156,7 +161,8 @@ def start(server: Callable[[], ForkServer], arguments: Sequence[str], **options:
         arguments: ``-m MODULE``, ``-c CODE`` or a file, and what comes behind it.
         options: ``stdin``, ``stdout``, ``stderr``, ``cwd``, ``env``, ``start_new_session``, and those for text.
     """
-    prepared = server()
+    with _forking:
+        prepared = server()
     if sys.platform != "linux" or not prepared.suits(options.get("env")):
         return subprocess.Popen([sys.executable, *prepared.options, *arguments], **options)
     return _Forked(prepared, arguments, new_session=options.pop("start_new_session", False), **options)
