@@ -119,7 +119,8 @@ class RpcServer(RunningBase):
 
         It is true only while :meth:`run_serve` runs, the connection is up, every service accepts calls, and every file
         of the plug-in folders could be imported: one that could not leaves its previous services running, and the
-        reason names it. It sends nothing and costs next to nothing, which makes it suitable for the health check of an
+        reason names it. It stays true while the broker takes no messages, as in an alarm: the replies wait then, and a
+        reason says so. It sends nothing and costs next to nothing, which makes it suitable for the health check of an
         orchestrator.
         """
         health = self._health(self._server.health)

@@ -18,7 +18,8 @@ class Health:
     Attributes:
         ok: whether a client can send calls, or a server accepts calls of all its services.
         state: the state of the connection to the broker.
-        reasons: what is wrong, each a sentence with the error if there is one; empty if nothing is.
+        reasons: what is wrong, each a sentence with the error if there is one; empty if nothing is. There may be some
+            although it is ok: what only holds up calls or replies, such as an alarm of the broker.
     """
 
     ok: bool

@@ -9,6 +9,7 @@ from rabibridge_core._security.requests import ReplySealer
 from rabibridge_core._security.serving import GuardedEvents, guarded_control
 from rabibridge_core.transport import (
     Abandonable,
+    Blockable,
     ConnectionCounter,
     ConsumerCounter,
     ControlReceiver,
@@ -56,6 +57,8 @@ class GuardedTransport:
             self.count_consumers = transport.count_consumers
         if isinstance(transport, ConnectionCounter):
             self.connection_counts = transport.connection_counts
+        if isinstance(transport, Blockable):
+            self.why_blocked = transport.why_blocked
         if isinstance(transport, ControlReceiver):
             self._receive_control = transport.receive_control
             self.receive_control = self._receive_guarded

@@ -19,7 +19,7 @@ from rabibridge_core._server.service_set import ServiceSet
 from rabibridge_core._server.side_by_side import mendable, together
 from rabibridge_core._server.worker_status import WorkerReport
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
-from rabibridge_core.transport import ConnectionState
+from rabibridge_core.transport import ConnectionState, obstacles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -129,7 +129,7 @@ class Server:
         await self.services.change(removed, schemas)
 
     def health(self) -> Health:
-        """Tell whether every service receives calls now, and if not, why."""
+        """Tell whether every service receives calls now, and if not, why. Blocked replies are a reason, no failure."""
         state = self.transport.state
         reasons: list[str] = []
         if state is not ConnectionState.READY:
@@ -141,7 +141,7 @@ class Server:
             reasons.append(f"{self.name} is not serving: run_serve() is not running")
         elif state is ConnectionState.READY:
             reasons += self.services.problems()
-        return Health(not reasons, state, tuple(reasons))
+        return Health(not reasons, state, (*reasons, *obstacles(self.transport)))
 
     async def connect(self) -> None:
         """Connect and declare the queues, where calls then wait until the services start. No effect when connected.

@@ -5,6 +5,7 @@ what only one broker knows belongs in its transport. Authors of a transport run 
 ``rabibridge_testing`` on it.
 """
 
+from rabibridge_core.transport.blocking import Blockable, obstacles
 from rabibridge_core.transport.consumer_count import ConsumerCounter
 from rabibridge_core.transport.control import ControlReceiver, ControlRequest
 from rabibridge_core.transport.counting import ConnectionCounter, ConnectionCounts
@@ -42,6 +43,7 @@ from rabibridge_core.transport.queue_deletion import QueueDeleter
 __all__ = [
     "Abandonable",
     "AdjustableConsumer",
+    "Blockable",
     "BrokerAddress",
     "Caller",
     "CallerEvents",
@@ -72,4 +74,5 @@ __all__ = [
     "RequestHolder",
     "ServiceQueue",
     "Transport",
+    "obstacles",
 ]

@@ -61,6 +61,13 @@ class RabbitMQTransport:
         """Return what has happened to the connections since the transport was made."""
         return self._connection.counts()
 
+    def why_blocked(self) -> str:
+        """Return why the broker accepts no messages now; empty: it does."""
+        session = self._connection.session
+        if session is None or session.multiplexer.blocked is None:
+            return ""
+        return session.multiplexer.why_paused
+
     @property
     def namespace(self) -> str:
         """The namespace that all names on the broker are in; empty: none."""

@@ -50,9 +50,8 @@ class CallerHost(Protocol):
         """Why there is none."""
         ...
 
-    @property
-    def blocked(self) -> str:
-        """Why the server accepts nothing new for now; empty if it does."""
+    def why_blocked(self) -> str:
+        """Return why the server accepts nothing new for now; empty: it does."""
         ...
 
     async def wait_writable(self) -> None:
@@ -97,7 +96,7 @@ class RedisCaller:
     def paused(self) -> bool:
         """Whether there is no connection, or the server reads too slowly or accepts nothing new."""
         session = self._host.session
-        return session is None or session.commands.paused or bool(self._host.blocked)
+        return session is None or session.commands.paused or bool(self._host.why_blocked())
 
     @property
     def why_paused(self) -> str:
@@ -105,7 +104,7 @@ class RedisCaller:
         session = self._host.session
         if session is None:
             return f"there is no connection: {self._host.last_error or 'the transport is closed'}"
-        return self._host.blocked or ("the server reads too slowly" if session.commands.paused else "")
+        return self._host.why_blocked() or ("the server reads too slowly" if session.commands.paused else "")
 
     @property
     def unconfirmed(self) -> Collection[bytes]:

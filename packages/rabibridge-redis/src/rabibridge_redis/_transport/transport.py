@@ -96,9 +96,8 @@ class RedisTransport(Replies):
         """Return what has happened to the connections since the transport was made."""
         return self._connection.counts()._replace(blocked=self._blocking.seconds)
 
-    @property
-    def blocked(self) -> str:
-        """Why the server accepts nothing new for now; empty if it does."""
+    def why_blocked(self) -> str:
+        """Return why the server accepts nothing new for now; empty: it does."""
         return self._blocking.why
 
     async def connect(self) -> None:

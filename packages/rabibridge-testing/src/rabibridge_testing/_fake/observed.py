@@ -9,6 +9,7 @@ from rabibridge_core._protocol.headers import RECEIVED
 from rabibridge_core.errors import NoRouteError
 from rabibridge_core.transport import (
     Abandonable,
+    Blockable,
     ConnectionCounter,
     ConsumerCounter,
     ControlReceiver,
@@ -99,6 +100,8 @@ class ObservedTransport:
             self.count_consumers = transport.count_consumers
         if isinstance(transport, ConnectionCounter):
             self.connection_counts = transport.connection_counts
+        if isinstance(transport, Blockable):
+            self.why_blocked = transport.why_blocked
         if isinstance(transport, ControlReceiver):
             self.receive_control = transport.receive_control
 

@@ -89,6 +89,10 @@ class CallerHost(Protocol):
         """Whether the broker has told that it accepts no messages."""
         ...
 
+    def why_blocked(self) -> str:
+        """Return why the broker accepts no messages; empty: it does, or has not told yet."""
+        ...
+
     def act(self, do: Callable[[], None], *, publishes: bool = False) -> None:
         """Do what the broker does when it reads something of this connection, once it reads it."""
         ...
@@ -128,7 +132,7 @@ class MemoryCaller:
         """Which of the two, and why; empty if neither."""
         if self.address is None:
             return f"there is no connection to the broker: {self.transport.last_error or 'the transport is closed'}"
-        return f"the broker accepts no messages now: {self.transport.broker.alarm}" if self.transport.blocked else ""
+        return self.transport.why_blocked()
 
     @property
     def unconfirmed(self) -> Collection[bytes]:

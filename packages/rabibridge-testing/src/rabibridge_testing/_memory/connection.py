@@ -53,6 +53,10 @@ class MemoryConnection(Receivers):
         """Whether the broker has told that it accepts no messages."""
         return self._gate.told
 
+    def why_blocked(self) -> str:
+        """Return why the broker accepts no messages; empty: it does, or has not told yet."""
+        return f"the broker accepts no messages now: {self.broker.alarm}" if self._gate.told else ""
+
     @locked
     def act(self, do: Callable[[], None], *, publishes: bool = False) -> None:
         """Do what the broker does when it reads something of this connection: at once, or when an alarm is over.

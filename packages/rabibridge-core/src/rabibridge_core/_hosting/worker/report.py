@@ -38,7 +38,9 @@ async def report(link: WorkerLink, server: Server, health: Callable[[], Health])
         while True:
             if metrics is not None:
                 metrics.measure()
-            problems = [printable(reason)[:_REASON_MAX] for reason in health().reasons[:_REASONS_MAX]]
+            found = health()
+            reasons = () if found.ok else found.reasons[:_REASONS_MAX]
+            problems = [printable(reason)[:_REASON_MAX] for reason in reasons]
             link.beat(calls=server.services.answered, memory=resident_memory() or 0, problems=problems)
             await asyncio.sleep(link.beat_interval)
     finally:
