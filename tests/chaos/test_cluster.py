@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.ledger import Plan
     from tools.broker import PrivateCluster
+    from tools.broker.partitions import PartitionedCluster
 
 # The cluster may have to be started first, by the shared fixture of the first test that takes it.
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(240)]
@@ -61,7 +62,7 @@ _HELD = ("messages_ready", "messages_unacknowledged")
 class ChaosCluster(ChaosBroker):
     """The cluster as the rig sees it: URLs that name all nodes, and what there is on all of them."""
 
-    def __init__(self, cluster: PrivateCluster) -> None:
+    def __init__(self, cluster: PrivateCluster | PartitionedCluster) -> None:
         super().__init__(cluster.nodes[0])
         self.cluster = cluster
 

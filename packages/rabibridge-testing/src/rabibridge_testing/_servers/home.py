@@ -26,7 +26,8 @@ ATTEMPTS = 5
 _EPMD_TIMEOUT = 30.0
 
 
-def _find_epmd(server: Path) -> str:
+def find_epmd(server: Path) -> str:
+    """Return the port mapper that belongs to a ``rabbitmq-server``; `BrokerError` where there is none."""
     found: str | None = str(beside) if os.access(beside := server.with_name("epmd"), os.X_OK) else shutil.which("epmd")
     if found is None and (erl := shutil.which("erl")) is not None:
         found = next((str(path) for path in sorted(Path(erl).resolve().parents[1].glob("erts-*/bin/epmd"))), None)
@@ -109,7 +110,7 @@ class ErlangHome:
 
     def _run_epmd(self) -> bool:
         """Start epmd and wait until it answers; return False if it ends, as where its port is taken."""
-        command = [_find_epmd(self.server), "-port", str(self.epmd_port), "-address", "127.0.0.1"]
+        command = [find_epmd(self.server), "-port", str(self.epmd_port), "-address", "127.0.0.1"]
         with self._epmd_log.open("wb") as output:
             self._epmd = self.spawn(command, self.environment(), output=output.fileno())
         deadline = time.monotonic() + _EPMD_TIMEOUT
