@@ -21,15 +21,21 @@ _AFTER_AN_ERROR = 0.05
 
 
 class Load:
-    """Many callers on one client; each makes one call after the other, of a plan taken at random."""
+    """Many callers on one client; each makes one call after the other, of a plan taken at random.
 
-    def __init__(self, ledger: Ledger, client: RMQClient, plans: tuple[Plan, ...], callers: int = CALLERS) -> None:
+    It flows where ``busy`` of the callers have a call under way: fewer do where many calls are refused at once.
+    """
+
+    def __init__(
+        self, ledger: Ledger, client: RMQClient, plans: tuple[Plan, ...], callers: int = CALLERS, busy: float = 5 / 6
+    ) -> None:
         self.in_flight = 0
         self.results = 0
         self._ledger = ledger
         self._client = client
         self._plans = plans
         self._ending = False
+        self._busy = int(callers * busy)
         self._callers = [asyncio.create_task(self._call()) for _ in range(callers)]
 
     async def _call(self) -> None:
@@ -45,8 +51,8 @@ class Load:
 
     async def flows(self, more: int = 100) -> None:
         """Wait until so many more calls have their result and almost all callers have one under way: 200 of 240."""
-        enough, in_flight = self.results + more, len(self._callers) * 5 // 6
-        await until(lambda: self.results >= enough and self.in_flight >= in_flight)
+        enough = self.results + more
+        await until(lambda: self.results >= enough and self.in_flight >= self._busy)
 
     async def end(self) -> None:
         """Begin no more calls; return when those under way have ended, as all of them must."""

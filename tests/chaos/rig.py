@@ -165,11 +165,11 @@ class Rig(Generic[BrokerT]):
         assert client.pending == 0
         self.clients.remove(client)
 
-    async def load(self, client: RMQClient, *plans: Plan, callers: int = CALLERS) -> Load:
+    async def load(self, client: RMQClient, *plans: Plan, callers: int = CALLERS, busy: float = 5 / 6) -> Load:
         """Put load on the services, and return when it flows; what there is before is what is to be there after."""
         if self._before is None:
             await self.note_baseline(client, *plans)
-        load = Load(self.ledger, client, plans or MIX, callers)
+        load = Load(self.ledger, client, plans or MIX, callers, busy)
         self._loads.append(load)
         await load.flows()
         return load

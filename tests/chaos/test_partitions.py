@@ -1,7 +1,7 @@
 """A cluster of three nodes is torn apart: one node hears nothing of the others, while clients reach all of them.
 
-Clients and workers are connected to both sides. What RabbitMQ does then is up to its ``cluster_partition_handling``: each
-way has a cluster of its own. It takes root, and minutes, so it belongs to `make chaos`.
+Clients and workers are connected to both sides. What RabbitMQ does then is up to its ``cluster_partition_handling``:
+each way has a cluster of its own. It takes root, and minutes, so it belongs to `make chaos`.
 """
 
 from __future__ import annotations

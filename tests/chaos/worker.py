@@ -58,6 +58,20 @@ async def safe(call_id: int, nonce: str, seconds: float) -> list[Any]:
         return [call_id, nonce]
 
 
+@register_call(queue_size=20, fetch_size=4, redelivery_limit=_MANY)
+async def narrow(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        await asyncio.sleep(seconds)
+        return [call_id, nonce]
+
+
+@register_call(queue_size=20, fetch_size=4, delivery="at-most-once")
+async def narrow_once(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        await asyncio.sleep(seconds)
+        return [call_id, nonce]
+
+
 @register_call(fetch_size=16, redelivery_limit=_MANY)
 def thread(call_id: int, nonce: str, seconds: float) -> list[Any]:
     with _runs.run(call_id):
@@ -161,7 +175,7 @@ _SERVICES: dict[str, Callable[..., Any]] = {
     service.__name__: service
     for service in (
         echo, work, once, safe, thread, never, block, leave, leave_thread, interrupt, odd, die, stream, resumable,
-        swell, store, converse,
+        swell, store, converse, narrow, narrow_once,
     )
 }  # fmt: skip
 

@@ -1,17 +1,20 @@
-"""Run a soak on a private node: ``python -m tools.soak [SECONDS] [--seed N]``."""
+"""Run a soak on a private node: ``python -m tools.soak [SECONDS] [--seed N]``. Its last line is the tally."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import tempfile
+import time
+import traceback
 from pathlib import Path
 
 from tests.chaos.broker import ChaosBroker
 from tools.broker import provide_node
-from tools.soak.run import soak
+from tools.soak.run import Tally, soak
 
 
 def main() -> int:
@@ -24,11 +27,25 @@ def main() -> int:
     if node is None:
         print("No RabbitMQ: install rabbitmq-server or Docker.", file=sys.stderr)
         return 1
-    print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
-    with node, tempfile.TemporaryDirectory(prefix="rabibridge-soak-") as folder:
-        tally = asyncio.run(soak(ChaosBroker(node), Path(folder), seconds=options.seconds, seed=options.seed))
-    print(tally)
-    return 0 if tally.clean else 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C
+    tally, why, began = Tally(), "", time.monotonic()
+    try:
+        _say(f"seed {options.seed}, {options.seconds:g} s")
+        with node, tempfile.TemporaryDirectory(prefix="rabibridge-soak-") as folder:
+            asyncio.run(
+                soak(ChaosBroker(node), Path(folder), seconds=options.seconds, seed=options.seed, say=_say, tally=tally)
+            )
+    except KeyboardInterrupt:
+        why = "interrupted in the middle of a round: "
+    except Exception as error:  # noqa: BLE001 - reported: the last line is printed whatever happens
+        traceback.print_exc()
+        why = f"failed in the middle of a round ({type(error).__name__}): "
+    _say(f"{why}{tally}, {time.monotonic() - began:.0f} s, seed {options.seed}")
+    return 0 if tally.clean and not why else 1
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,13 @@ class Field:
             await self._pause()
             await self.rig.chaos_broker.ctl("set_vm_memory_high_watermark", "0.4")
 
+    async def disk_alarm(self) -> None:
+        """The same for want of disk space."""
+        async with self._node:
+            await self.rig.chaos_broker.ctl("set_disk_free_limit", "100000GB")
+            await self._pause()
+            await self.rig.chaos_broker.ctl("set_disk_free_limit", "50MB")
+
     async def kill_broker(self) -> None:
         """SIGKILL for the broker, and it starts again."""
         async with self._node:
@@ -135,5 +142,6 @@ class Field:
 
 FAULTS: tuple[Callable[[Field], Awaitable[None]], ...] = (
     Field.kill_worker, Field.end_worker, Field.freeze_worker, Field.reset_callers, Field.reset_workers, Field.silence,
-    Field.silence, Field.delay, Field.hang_up, Field.memory_alarm, Field.kill_broker, Field.cancel,
+    Field.silence, Field.delay, Field.hang_up, Field.memory_alarm, Field.disk_alarm, Field.kill_broker,
+    Field.cancel,
 )  # fmt: skip

@@ -68,7 +68,13 @@ class Tally:
 
 
 async def soak(
-    chaos_broker: ChaosBroker, folder: Path, *, seconds: float, seed: int, say: Callable[[str], None] = print
+    chaos_broker: ChaosBroker,
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int,
+    say: Callable[[str], None] = print,
+    tally: Tally | None = None,
 ) -> Tally:
     """Break things at random for the given number of seconds.
 
@@ -78,8 +84,9 @@ async def soak(
         seconds: how long; the last round is finished.
         seed: makes the same faults in the same order.
         say: is told of every round, and of each call that broke a promise.
+        tally: to which every round that has ended is added, so that it is known whatever ends the soak.
     """
-    tally = Tally()
+    tally = tally or Tally()
     async with Rig(chaos_broker, folder, heartbeat=_HEARTBEAT) as rig:
         field = Field(rig, random.Random(seed))
         await field.set_up()
