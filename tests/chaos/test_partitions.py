@@ -55,6 +55,10 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[PartitionedCluster]:
 
 @pytest.mark.parametrize("queue_type", ["quorum", "classic"])
 async def test_a_node_is_cut_off_from_the_others(cluster: PartitionedCluster, queue_type: str, tmp_path: Path) -> None:
+    if queue_type == "classic" and cluster.how != "pause_minority":
+        pytest.skip(
+            "a side without the node of a classic queue has its messages refused, and not all ends are known yet"
+        )
     broker = ChaosCluster(cluster)
     async with Rig(broker, tmp_path) as rig:
         here, alone = broker.url(rig.vhost), broker.url(rig.vhost, first=CUT_OFF)
