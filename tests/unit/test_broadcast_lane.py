@@ -141,6 +141,20 @@ async def test_cancelling_stops_the_one_that_runs_and_one_that_waits(bench: Benc
     gate.opened.set()
 
 
+async def test_one_that_was_cancelled_before_it_arrived_is_not_run(bench: Bench) -> None:
+    gate = Gate()
+    schema = gate.service(bench.name(), "done")
+    server = await bench.server(schema)
+    caller, inbox = await bench.caller()
+    gate.opened.set()
+    caller.cancel(schema.queue.routing_keys[0], b"cancelled")  # it takes another way to the worker, and may be first
+    caller.broadcast(_request(schema, b"cancelled"))
+    caller.broadcast(_request(schema, b"wanted"))
+    assert await _answer(inbox, b"wanted") == "done"
+    assert gate.started.qsize() == 1
+    await until(lambda: server.active_requests == 0)
+
+
 async def test_a_caller_that_is_gone_is_noticed_and_nothing_is_left(bench: Bench) -> None:
     gate, other = Gate(), Gate()
     schema, quick = gate.service(bench.name()), other.service(bench.name())

@@ -64,6 +64,7 @@ class BroadcastLane:
         clock: Callable[[], float] = monotonic,
         process: ProcessScope | None = None,
         calls: RequestProcessor | None = None,
+        cancelled_calls: CancelledCalls | None = None,
     ) -> None:
         """Run broadcasts of ``schema``; must be made on the running event loop.
 
@@ -77,6 +78,7 @@ class BroadcastLane:
             clock: measures ages, in seconds.
             process: what the handler needs that lives longer than a call; ``None``: nothing.
             calls: processes the calls of the service, whose rate holds for broadcasts as well; ``None``: there is none.
+            cancelled_calls: what was cancelled before it arrived here, to drop it on arrival; ``None``: nothing.
         """
         self._loop = asyncio.get_running_loop()
         self._name = schema.name
@@ -87,8 +89,8 @@ class BroadcastLane:
         # A worker that stops cannot leave a broadcast to another one: it answers as an at-most-once service does.
         self.processor = RequestProcessor(
             _as_broadcast(schema), codec, hooks,
-            owner=self, deduplication=DeduplicationCache(clock), cancelled_calls=CancelledCalls(clock), clocks=clocks,
-            process=process,
+            owner=self, deduplication=DeduplicationCache(clock), clocks=clocks, process=process,
+            cancelled_calls=CancelledCalls(clock) if cancelled_calls is None else cancelled_calls,
         )  # fmt: skip
         self.processor.rate = None if calls is None else calls.rate
         self.processor.settler.add_headers(own)

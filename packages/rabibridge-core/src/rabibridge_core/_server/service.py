@@ -83,7 +83,7 @@ class ServiceRunner(RunnerState):
         )  # fmt: skip
         self.broadcasts = Broadcasts(partial(
             BroadcastLane, codec=codec, hooks=hooks, worker=worker, clocks=clocks, clock=clock, process=process,
-            shutting_down=lambda: self.shutting_down, calls=self._processor,
+            shutting_down=lambda: self.shutting_down, calls=self._processor, cancelled_calls=self._cancelled_calls,
         ))  # fmt: skip
         self._active, self._places = self._processor.active, ServicePlaces(self._processor)
         self._name, self._at_most_once = schema.name, schema.delivery == "at-most-once"
