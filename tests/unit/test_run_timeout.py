@@ -87,6 +87,35 @@ async def test_a_function_that_ignores_its_cancellation_does_not_keep_its_caller
         release.set()
 
 
+async def test_a_function_that_takes_its_time_to_end_keeps_its_place_until_then() -> None:
+    events: list[str] = []
+    cancelled, release = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_end(name: str) -> str:
+        events.append(f"{name} begins")
+        try:
+            await asyncio.sleep(3600 if name == "first" else 0)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await release.wait()
+            raise
+        finally:
+            events.append(f"{name} ends")
+        return name
+
+    async with served(slow_to_end, **ON_LOOP, run_timeout=0.1) as (server, client):
+        with pytest.raises(RunTimeoutError):
+            await soon(client.remote_call("slow_to_end", ("first",), timeout=3600))
+        await soon(cancelled.wait())
+        second = asyncio.ensure_future(client.remote_call("slow_to_end", ("second",), timeout=3600))
+        await until(lambda: server._server.active_requests == 2 or len(events) > 1)
+        assert events == ["first begins"]
+        release.set()
+        assert await soon(second) == "second"
+        assert await soon(client.remote_call("slow_to_end", ("third",), timeout=3600)) == "third"
+    assert events == [f"{name} {what}" for name in ("first", "second", "third") for what in ("begins", "ends")]
+
+
 async def test_a_function_in_a_thread_runs_on_and_its_caller_is_told() -> None:
     release = threading.Event()
 

@@ -164,8 +164,7 @@ class ServiceRunner(RunnerState):
             if self._active:
                 self._processor.notifies_owner = True
                 await self._drain.wait(drain_timeout)
-            unfinished = len(self._active)
-            if unfinished:
+            if unfinished := len(self._active):
                 self._drain.log_unfinished(
                     self._name, unfinished, monotonic() - began, drain_timeout, requeued=not self._at_most_once
                 )
@@ -289,6 +288,8 @@ class ServiceRunner(RunnerState):
 
     def stop_request(self, active: ActiveRequest, reason: StopReason, /) -> None:
         """Stop an active request; without effect if it is stopped already. It raises nothing."""
+        if reason == "overran":
+            self._limit_here()  # it is settled, so that another one comes, and may take its time to end
         self._stopper.stop_request(active, reason)
 
     def _drop_queued(self, active: ActiveRequest) -> None:
