@@ -232,6 +232,22 @@ def _request(world: World, delay: float, *, timeout: float = TIMEOUT, caller: by
     return request
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_clocks_of_the_worker_and_of_a_caller_on_its_machine_are_set(world: World, known: bool) -> None:
+    world.learn(b"elsewhere")
+    if known:
+        world.learn()
+    for step in (-3600.0, -120.0, 8.0, -8.0, 120.0, 86_400.0):  # by less than TIMEOUT looks like a delay
+        world.time, world.set_by = world.time + 1.0, world.set_by + step
+        world.arrives(caller=b"elsewhere")
+        world.arrives(0.05, behind=-world.set_by + step)  # it was sent before the clocks were set
+        for _ in range(3):
+            world.time += 0.5
+            assert TIMEOUT - 0.2 < world.arrives(behind=-world.set_by) <= TIMEOUT
+            assert TIMEOUT - 0.2 < world.arrives(caller=b"elsewhere") <= TIMEOUT
+        assert world.arrives(behind=-world.set_by, delay=TIMEOUT + 0.2) < 0
+
+
 async def test_what_is_late_does_not_run(world: World) -> None:
     work = Work()
     work.release.set()

@@ -59,6 +59,7 @@ class _CallerClock:
 
     Attributes:
         offset: how far this machine's clock is ahead of the caller's, in seconds, including the least delay.
+        before: the offset before this machine's clock was set back: that of the caller may have been set with it.
         proven: whether the offset is more than a suspicion.
         least: the least age of the requests that were on time since the window began.
         window_ends: when the window ends, by this machine's clock.
@@ -66,10 +67,11 @@ class _CallerClock:
             it was sent, and their number.
     """
 
-    __slots__ = ("least", "offset", "proven", "run_age", "run_length", "run_sent", "window_ends")
+    __slots__ = ("before", "least", "offset", "proven", "run_age", "run_length", "run_sent", "window_ends")
 
     def __init__(self, offset: float, now: float, *, proven: bool) -> None:
         self.offset = offset
+        self.before = 0.0 if offset <= -_ON_TIME else -math.inf  # it may have been sent before the clocks were set
         self.proven = proven
         self.least = math.inf
         self.window_ends = now + _WINDOW
@@ -78,6 +80,14 @@ class _CallerClock:
     def suspect(self, age: float, now: float) -> None:
         self.offset = self.run_age = age
         self.run_sent = now - age
+
+    def was_set_too(self, age: float, time_left: float, now: float) -> bool:
+        """Tell whether a late request is on time if the caller's clock was set back with this machine's."""
+        if not -_ON_TIME < age - self.before < time_left:
+            return False
+        self.offset, self.before = min(age, self.before), -math.inf
+        self.least, self.window_ends = math.inf, now + _WINDOW
+        return True
 
 
 class CallerClocks:
@@ -204,6 +214,8 @@ class CallerClocks:
 
     def _judge_late(self, clock: _CallerClock, age: float, time_left: float, now: float) -> float:
         """Judge a request that is too late, from a caller whose clock is known: it is delayed, or the clock was set."""
+        if clock.was_set_too(age, time_left, now):
+            return UnprovenTime(time_left - (age - clock.offset))
         self._see_delay(age - clock.offset)
         sent = now - age
         if clock.least < math.inf or abs(age - clock.run_age) >= _ON_TIME:
@@ -249,6 +261,7 @@ class CallerClocks:
         if abs(step) >= _ON_TIME / 2:
             self._set_at = set_at
             for clock in (*self._recent.values(), *self._older.values()):
+                clock.before = clock.offset if step < 0 else -math.inf
                 clock.offset += step
                 clock.least += step
                 clock.run_age += step
