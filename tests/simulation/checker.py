@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._protocol.headers import HEDGE
 from tests.simulation.calling import NUMBER
 from tests.simulation.services import SERVICES
 
@@ -92,6 +93,7 @@ class Checker:
         self.ends: Counter[str] = Counter()
         self.sent: Counter[int] = Counter()
         self.resent: Counter[int] = Counter()
+        self.hedged: Counter[int] = Counter()
         self.sent_at: dict[int, float] = {}
         self.route_lost_at: list[float] = []
         self.restarts = 0
@@ -130,6 +132,7 @@ class Checker:
             self.sent[number] += 1
             self.sent_at.setdefault(number, self.world.loop.time())
             self.resent[number] += (request.headers or {}).get("rb-resent") is True
+            self.hedged[number] += (request.headers or {}).get(HEDGE) is True
 
     def deleted(self, queue: MemoryQueue) -> None:
         """Called when a queue is deleted, with the requests in it."""

@@ -9,6 +9,7 @@ from tests.simulation.nodes import NODE
 from tests.simulation.wire import SimulatedTransport
 
 if TYPE_CHECKING:
+    from rabibridge_core.rpc import RpcClient
     from tests.simulation.world import World
 
 __all__ = ["find_leaks"]
@@ -31,21 +32,21 @@ def find_leaks(world: World) -> None:
     for member in world.members:
         if not member.node.dead:
             assert isinstance(member, ClientMember | WorkerMember)
-            left = _of_client(member) if isinstance(member, ClientMember) else _of_worker(member)
-            for what, count in left.items():
-                if count:
-                    checker.violated("leak", f"{what} of {member.node.name}: {count}")
-    broker = world.broker
-    alive = [one for one in broker.transports if isinstance(one, SimulatedTransport) and not one.node.dead]
-    if alive or broker._callers:
-        checker.violated("leak", f"connections are left: {alive}, {list(broker._callers)}")
-    for queue in broker.queues.values():
-        if queue.unsettled or queue.consumers:
-            checker.violated("leak", f"{queue!r} has {queue.consumers} consumers")
+            for left in map(_of_client, member.clients) if isinstance(member, ClientMember) else [_of_worker(member)]:
+                for what, count in left.items():
+                    if count:
+                        checker.violated("leak", f"{what} of {member.node.name}: {count}")
+    for broker in world.brokers:
+        alive = [one for one in broker.transports if isinstance(one, SimulatedTransport) and not one.node.dead]
+        if alive or broker._callers:
+            checker.violated("leak", f"connections are left: {alive}, {list(broker._callers)}")
+        for queue in broker.queues.values():
+            if queue.unsettled or queue.consumers:
+                checker.violated("leak", f"{queue!r} has {queue.consumers} consumers")
 
 
-def _of_client(member: ClientMember) -> dict[str, int]:
-    calls = member.client._client.calls
+def _of_client(client: RpcClient) -> dict[str, int]:
+    calls = client._client.calls
     return {
         "pending calls": len(calls.pending),
         "broadcasts": len(calls.broadcasts),

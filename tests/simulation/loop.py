@@ -61,14 +61,21 @@ class _Message(asyncio.Handle):
 
 
 class Lane:
-    """Messages that arrive in the order in which they were sent."""
+    """Messages that arrive in the order in which they were sent.
 
-    __slots__ = ("messages", "sent_until")
+    Attributes:
+        messages: those that are under way, and when they arrive.
+        sent_until: when the last of them arrives.
+        held: whether none arrives now.
+    """
+
+    __slots__ = ("held", "messages", "sent_until")
 
     def __init__(self) -> None:
         """Start empty."""
         self.messages: deque[tuple[float, asyncio.Handle]] = deque()
         self.sent_until = 0.0
+        self.held = False
 
 
 class SimulationLoop(asyncio.BaseEventLoop):
@@ -181,7 +188,9 @@ class SimulationLoop(asyncio.BaseEventLoop):
         scheduled = self._scheduled
         while scheduled and scheduled[0]._cancelled:
             heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
-        upcoming = min((lane.messages[0][0] for lane in self.lanes if lane.messages), default=math.inf)
+        upcoming = min(
+            (lane.messages[0][0] for lane in self.lanes if lane.messages and not lane.held), default=math.inf
+        )
         if scheduled:
             upcoming = min(upcoming, scheduled[0]._when)  # type: ignore[attr-defined]
         if upcoming == math.inf:
@@ -192,7 +201,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def _read_lanes(self) -> None:
         """Take what has arrived: of several lanes in any order, and not always all of it at once."""
         now, decisions = self._now, self._decisions
-        arrived = [lane for lane in self.lanes if lane.messages and lane.messages[0][0] <= now]
+        arrived = [lane for lane in self.lanes if lane.messages and lane.messages[0][0] <= now and not lane.held]
         while arrived:
             number = decisions.choose(len(arrived) + (1 if self._ready else 0))
             if number == len(arrived):

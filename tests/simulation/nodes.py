@@ -27,6 +27,8 @@ class Node:
         dead: whether it was killed; its callbacks are dropped then.
         held: the callbacks that wait.
         stood_still: when it was frozen and woken, in seconds.
+        transports: its connections.
+        broker: the name of the broker that it serves; empty: none.
     """
 
     def __init__(self, name: str, loop: SimulationLoop, world: Any) -> None:
@@ -35,6 +37,8 @@ class Node:
         self.frozen = self.dead = False
         self.held: list[asyncio.Handle] = []
         self.stood_still: list[tuple[float, float]] = []
+        self.transports: list[Any] = []
+        self.broker = ""
         self.context: Context = copy_context()
         self.context.run(NODE.set, self)
         self._loop = loop

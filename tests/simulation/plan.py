@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["FAULTS", "SHAPES", "VERSION", "Call", "Fault", "Plan", "draw_plan"]
 
-VERSION = 1
+VERSION = 2
 """Of the workload: a seed means another plan with another version."""
 CLIENTS, WORKERS = 2, 2
 _LONG = 6.0
@@ -17,15 +17,20 @@ _LONG = 6.0
 SHAPES = {
     "plain": "call", "bounded": "call", "once": "call", "again": "call", "ahead": "call", "classed": "call",
     "reporting": "progress", "threaded": "call", "told": "notify", "everywhere": "broadcast", "items": "stream",
-    "resumed": "stream", "collected": "upload",
+    "resumed": "stream", "collected": "upload", "adapting": "call", "hurried": "call", "hedged": "call",
 }  # fmt: skip
 """How each service is called; ``map`` calls ``plain`` and ``bounded``."""
+_SHARDED = ["again", "bounded", "items", "once", "plain", "told"]
+"""What is called over several brokers."""
 FAULTS = (
     "lose_all", "lose_client", "lose_worker", "partition_client", "partition_worker", "refuse_connections", "restart",
     "alarm", "delete_queue", "freeze_worker", "freeze_client", "kill_worker", "stop_worker", "stop_worker_twice",
     "close_worker", "close_client", "duplicate_requests", "duplicate_replies", "drop_replies", "corrupt_replies",
     "delay_requests", "delay_replies", "refuse_full", "refuse_route", "wall_clock",
+    "deafen_client", "deafen_worker", "mute_client", "mute_worker", "sever_client", "sever_worker",
 )  # fmt: skip
+_LATER, _FIRST = {"adapting", "hurried", "hedged"}, FAULTS.index("deafen_client")
+"""What only every third seed draws from: the others mean the same plans as before there was it."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Plan:
         start: the time of the event loop at the beginning, in seconds.
         slots: whether deadlines share timers, as they do outside of tests.
         max_pending: how many calls a client may have pending.
+        shards: whether there is a second broker, and a client that calls over both.
     """
 
     seed: int
@@ -99,6 +105,7 @@ class Plan:
     start: float = 0.0
     slots: bool = True
     max_pending: int = 64
+    shards: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -117,10 +124,16 @@ class Plan:
 def draw_plan(seed: int, *, shuffle: bool | None = None) -> Plan:
     """Draw a plan from a seed."""
     draw = random.Random(seed)
-    services = draw.sample(sorted(SHAPES), k=draw.choice((1, 2, 4, 8)))
+    more = seed % 3 == 2
+    shards = more and draw.random() < 0.12
+    known = _SHARDED if shards else sorted(SHAPES) if more else sorted(set(SHAPES) - _LATER)
+    services = draw.sample(known, k=draw.choice((1, 2, 4) if shards else (1, 2, 4, 8)))
     bursts = [_time(draw) for _ in range(draw.choice((1, 2, 4)))]
-    calls = tuple(_draw_call(draw, number, services, bursts) for number in range(1, 1 + draw.choice((3, 6, 10, 16))))
-    kinds = draw.sample(FAULTS, k=draw.choice((1, 2, 4, 8)))
+    clients = CLIENTS + shards
+    calls = tuple(
+        _draw_call(draw, number, services, clients, more=more) for number in range(1, 1 + draw.choice((3, 6, 10, 16)))
+    )
+    kinds = draw.sample(FAULTS if more else FAULTS[:_FIRST], k=draw.choice((1, 2, 4, 8)))
     faults = tuple(
         Fault(
             max(0.0, draw.choice(bursts) + draw.choice((-0.1, 0.0, 0.02, 0.2, 1.0, 3.0))),
@@ -139,6 +152,7 @@ def draw_plan(seed: int, *, shuffle: bool | None = None) -> Plan:
         start=draw.choice((0.0, 1000.0, 1.7e9)),
         slots=draw.random() < 0.5,
         max_pending=draw.choice((2, 64)),
+        shards=shards,
     )
 
 
@@ -146,7 +160,7 @@ def _time(draw: random.Random) -> float:
     return round(draw.random() ** 2 * _LONG, 3)
 
 
-def _draw_call(draw: random.Random, number: int, services: list[str], bursts: list[float]) -> Call:
+def _draw_call(draw: random.Random, number: int, services: list[str], clients: int, *, more: bool) -> Call:
     service = draw.choice(services)
     shape = SHAPES[service]
     if service in ("plain", "bounded") and draw.random() < 0.2:
@@ -163,6 +177,10 @@ def _draw_call(draw: random.Random, number: int, services: list[str], bursts: li
         options["criticality"] = draw.choice(("high", "low", "other"))
     if service == "again" and draw.random() < 0.4:
         options["key"] = True
+    if service == "hedged":
+        options["hedge"] = draw.choice((0.05, 0.2, 1.0))
+    if more and service == "plain" and draw.random() < 0.1:
+        options["hedge"] = 0.05
     seconds = draw.choice((0.0, 0.0, 0.02, 0.3, 2.0, 6.0))
     count = draw.choice((0, 1, 3, 20, 60, 60)) if shape in ("stream", "upload") else 4 if shape == "map" else 0
     if shape in ("stream", "upload"):
@@ -174,7 +192,7 @@ def _draw_call(draw: random.Random, number: int, services: list[str], bursts: li
     return Call(
         number,
         _time(draw),
-        draw.randrange(CLIENTS),
+        draw.randrange(clients),
         service,
         shape,
         seconds,

@@ -103,6 +103,36 @@ MISTAKES: dict[str, Mistake] = {
     "requests that outlast their connection do not count": Mistake(
         "_server.service", "ServiceRunner", "lost", "self._limit_here()", "pass"
     ),
+    "a broadcast that was cancelled before it arrived runs": Mistake(
+        "_server.broadcasts", "BroadcastLane", "__init__", "if cancelled_calls is None else cancelled_calls",
+        "if True else None",
+    ),
+    "a call that was cancelled before it arrived runs": Mistake(
+        "_server.service", "ServiceRunner", "cancelled", "self._cancelled_calls.add_call(caller, correlation_id, user)",
+        "pass",
+    ),
+    "the clocks of a worker and its caller are set, and its calls are late": Mistake(
+        "_server.caller_clocks", "CallerClocks", "_judge_late", "clock.was_set_too(age, time_left, now)", "False"
+    ),
+    "a function that is stopped by run_timeout gives back its place at once": Mistake(
+        "_server.service", "ServiceRunner", "stop_request", "self._limit_here()", "pass"
+    ),
+    "run_timeout does not stop a function": Mistake(
+        "_server.run_limit", "LimitedExecutor", "_over", "self._overran(active, error)", "pass"
+    ),
+    "a result is sent although run_timeout was over": Mistake(
+        "_server.run_limit", "LimitedExecutor", "_over", "self._overran(active, error)", "self._errors.clear()"
+    ),
+    "fetch_size=\"auto\" runs more than its most": Mistake(
+        "_server.adaptive_service", "AdaptiveServiceRunner", "request_finished", "limit = adaptive.limit",
+        "limit = adaptive.limit + 4",
+    ),
+    "fetch_size=\"auto\" does not start what waits": Mistake(
+        "_server.adaptive_service", "AdaptiveServiceRunner", "received", "self._enqueue(active, self._starts)", "pass"
+    ),
+    "a second copy stays in the table": Mistake(
+        "_client.hedged_call", "_Copies", "end", "del calls.pending[correlation_id]", "pass"
+    ),
 }  # fmt: skip
 
 
@@ -112,7 +142,7 @@ def planted(mistake: Mistake) -> Iterator[None]:
     module = import_module(f"rabibridge_core.{mistake.module}")
     owner: Any = getattr(module, mistake.owner)
     method = vars(owner)[mistake.method]
-    source = textwrap.dedent(inspect.getsource(method))
+    source = textwrap.dedent(inspect.getsource(method)).replace("super()", f"super({mistake.owner}, self)")
     if mistake.old not in source:
         raise LookupError(f"{mistake.owner}.{mistake.method} does not hold {mistake.old!r} any more")
     scope: dict[str, Any] = {}
@@ -120,7 +150,7 @@ def planted(mistake: Mistake) -> Iterator[None]:
     exec(code, vars(module) | {"__name__": module.__name__}, scope)
     changed = scope[mistake.method]
     # Its globals must be those of its module, where the simulator replaces some.
-    changed = type(method)(changed.__code__, vars(module), method.__name__, method.__defaults__, method.__closure__)
+    changed = type(method)(changed.__code__, vars(module), method.__name__, method.__defaults__)
     changed.__kwdefaults__ = method.__kwdefaults__
     setattr(owner, mistake.method, changed)
     try:

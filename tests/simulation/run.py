@@ -20,6 +20,7 @@ from rabibridge_core._reporting import limited_log
 from rabibridge_core._server import executors, streams
 from rabibridge_core._server.active_request import ActiveRequest
 from tests.simulation.loop import StuckError
+from tests.simulation.members import ClientMember
 from tests.simulation.plan import draw_plan
 from tests.simulation.threads import SimulatedThreads
 from tests.simulation.world import World
@@ -167,7 +168,7 @@ def _end(world: World) -> None:
                 with suppress(BaseException):
                     task.get_coro().close()
     for member in world.members:
-        for engine in (getattr(member, "client", None), getattr(member, "server", None)):
+        for engine in member.clients if isinstance(member, ClientMember) else (getattr(member, "server", None),):
             if engine is not None:
                 engine._connected = False
     loop._ready.clear()

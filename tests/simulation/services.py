@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator  # noqa: TC003 - services are register
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rabibridge_core import current_call, register_call
+from rabibridge_core import auto, current_call, register_call
 from tests.simulation.nodes import NODE
 
 if TYPE_CHECKING:
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from tests.simulation.checker import Run
 
-__all__ = ["SERVICES", "Service", "answer", "item"]
+__all__ = ["RUN_TIMEOUT", "SERVICES", "Service", "answer", "item"]
+
+
+RUN_TIMEOUT = 0.5
+"""How long calls of ``hurried`` may run, in seconds."""
 
 
 class Service(NamedTuple):
@@ -123,6 +127,21 @@ async def reporting(number: int, seconds: float, how: str) -> int:
         return await _ends(number, 0.0, how)
 
 
+@register_call(fetch_size=auto(1, 4))
+async def adapting(number: int, seconds: float, how: str) -> int:
+    return await _work("adapting", number, seconds, how)
+
+
+@register_call(fetch_size=2, run_timeout=RUN_TIMEOUT)
+async def hurried(number: int, seconds: float, how: str) -> int:
+    return await _work("hurried", number, seconds, how)
+
+
+@register_call(fetch_size=2, idempotent=True)
+async def hedged(number: int, seconds: float, how: str) -> int:
+    return await _work("hedged", number, seconds, how)
+
+
 @register_call(fetch_size=2)
 def threaded(number: int, seconds: float, how: str) -> int:
     with _run("threaded", number):
@@ -182,6 +201,9 @@ SERVICES: dict[str, Service] = {
     "ahead": Service(ahead, 2),
     "classed": Service(classed, 2, bounded=True),
     "reporting": Service(reporting, 2),
+    "adapting": Service(adapting, 4),
+    "hurried": Service(hurried, 2),
+    "hedged": Service(hedged, 2, idempotent=True),
     "threaded": Service(threaded, 2),
     "told": Service(told, 2),
     "everywhere": Service(everywhere, 3),

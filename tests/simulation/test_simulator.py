@@ -17,6 +17,7 @@ from tests.simulation.shrink import shrunk
 
 _ROOT = Path(__file__).parents[2]
 _CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
+_KEPT = {load_case(path)[0]["mistake"] for path in _CASES}
 _SEEDS = 8
 _SEARCHED = 2000
 
@@ -47,7 +48,7 @@ def test_the_decisions_of_a_run_repeat_it() -> None:
     assert run_plan(outcome.plan, outcome.decisions).digest == outcome.digest
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", [name for name in MISTAKES if name not in _KEPT])  # cases show the others
 def test_a_planted_mistake_is_found(name: str) -> None:
     seeds = FOUND[name], *range(_SEARCHED)  # a change of the engines may show it by another seed
     with planted(MISTAKES[name]):

@@ -12,16 +12,17 @@ from rabibridge_core.errors import (
     NoRouteError,
     QueueFullError,
     RemoteExecutionError,
+    RunTimeoutError,
     SerializationError,
     StreamError,
 )
 from tests.simulation.plan import WORKERS
-from tests.simulation.services import SERVICES, answer, item
+from tests.simulation.services import RUN_TIMEOUT, SERVICES, answer, item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.checker import Checker, Record
+    from tests.simulation.checker import Checker, Record, Run
 
 __all__ = ["LATE", "judge_call", "judge_runs"]
 
@@ -68,7 +69,14 @@ def _judge_result(checker: Checker, record: Record) -> str:
     for number in numbers:
         if not any(run.how == "done" for run in checker.runs_of(number)):
             return "the function has not returned"
+    late = all(_too_long(run) for run in checker.runs_of(call.number) if run.how == "done")
+    if call.service == "hurried" and late and not checker.world.worker_trouble():  # one that stops lets functions end
+        return "it ran longer than its run_timeout"
     return ""
+
+
+def _too_long(run: Run) -> bool:
+    return run.ended is not None and run.ended - run.began > RUN_TIMEOUT + 0.3 and not run.node.stood_still
 
 
 def _judge_items(checker: Checker, record: Record) -> str:
@@ -83,7 +91,8 @@ def _judge_items(checker: Checker, record: Record) -> str:
         if got != [answer(call.number + (index + 1) * 100) for index in range(len(got))]:
             return f"its results are {got}"
     elif call.shape == "progress":
-        if got != sorted(got) and len(checker.runs_of(call.number)) < 2:
+        overtaken = "delay_replies" in checker.faulty  # which no broker does
+        if got != sorted(got) and len(checker.runs_of(call.number)) < 2 and not overtaken:
             return f"its progress is {got}"
     elif call.shape == "broadcast":
         workers = [worker for worker, _, _ in got]
@@ -128,9 +137,9 @@ def _twins(checker: Checker) -> bool:
 def _client_lost(record: Record) -> bool:
     client = record.client
     ended = record.ended or 0.0
-    return any(
-        record.began - _SLACK <= at <= ended + _SLACK for at in (*client.transport.lost_at, *client.left_at)
-    ) or (bool(client.left_at) and client.left_at[0] <= ended)
+    return any(record.began - _SLACK <= at <= ended + _SLACK for at in (*client.lost_at, *client.left_at)) or (
+        bool(client.left_at) and client.left_at[0] <= ended
+    )
 
 
 def _timeout(checker: Checker, record: Record, error: BaseException) -> str:
@@ -174,6 +183,15 @@ def _remote(checker: Checker, record: Record, error: BaseException) -> str:
     return f"the function does not raise that: {error.error_type}"
 
 
+def _ran_out(checker: Checker, record: Record, error: BaseException) -> str:
+    runs = checker.runs_of(record.call.number)
+    if record.call.service != "hurried":
+        return "its service has no run_timeout"
+    if any((run.ended or checker.world.loop.time()) - run.began > RUN_TIMEOUT - _SLACK for run in runs):
+        return ""
+    return "it ran for less than its run_timeout"
+
+
 def _serialization(checker: Checker, record: Record, error: BaseException) -> str:
     return "" if "corrupt_replies" in checker.faulty else "no reply was damaged"
 
@@ -185,7 +203,7 @@ def _cancelled(checker: Checker, record: Record, error: BaseException) -> str:
 def _stream(checker: Checker, record: Record, error: BaseException) -> str:
     if record.call.shape not in ("stream", "upload"):
         return "it is no stream"
-    trouble = checker.world.worker_trouble() or checker.faulty or record.client.transport.lost_at
+    trouble = checker.world.worker_trouble() or checker.faulty or record.client.lost_at
     return "" if trouble or checker.stranded() else "nothing has gone wrong"
 
 
@@ -199,6 +217,7 @@ _JUDGES: dict[type[BaseException], Callable[[Checker, Record, BaseException], st
     QueueFullError: _full,
     NoRouteError: _no_route,
     RemoteExecutionError: _remote,
+    RunTimeoutError: _ran_out,
     SerializationError: _serialization,
     StreamError: _stream,
     InvalidArgumentsError: _arguments,
@@ -212,11 +231,13 @@ def judge_runs(checker: Checker) -> None:
         service = SERVICES[runs[0].service]
         if service.at_most_once and len(runs) > 1 and not _twins(checker):
             checker.violated("at most once", f"call {number} of {runs[0].service!r} has run {len(runs)} times")
+        if len({run.node.broker for run in runs}) > 1 and not _may_repeat(checker, number):
+            checker.violated("two brokers", f"call {number} of {runs[0].service!r} has run at two brokers")
         quiet = not (checker.world.worker_trouble() or checker.faulty or checker.stranded())
         record = checker.records.get(number)
-        most = WORKERS if runs[0].service == "everywhere" else 1
+        most = WORKERS if runs[0].service == "everywhere" or checker.hedged[number] else 1
         begun = sum(run.began < checker.world.closed_at for run in runs)  # workers that close give calls to each other
-        if quiet and begun > most and record is not None and not record.client.transport.lost_at:
+        if quiet and begun > most and record is not None and not record.client.lost_at:
             checker.violated("ran twice", f"call {number} of {runs[0].service!r} has run {len(runs)} times, in calm")
         for run in runs:
             wanted = [item(number, index) for index in range(len(run.got))]
@@ -227,6 +248,14 @@ def judge_runs(checker: Checker) -> None:
         if record is None or not count:
             continue
         call = record.call
-        may = call.options.get("idempotent") or call.options.get("key") or SERVICES[call.service].idempotent
-        if not may and call.shape not in ("stream",):
+        if not _may_repeat(checker, number) and call.shape not in ("stream",):
             checker.violated("sent again", f"call {number} of {call.service!r} was sent again, and is not idempotent")
+
+
+def _may_repeat(checker: Checker, number: int) -> bool:
+    """Whether a call may be sent again after it may have run."""
+    record = checker.records.get(number)
+    if record is None:  # a call of ``map``
+        return True
+    options = record.call.options
+    return bool(options.get("idempotent") or options.get("key") or SERVICES[record.call.service].idempotent)

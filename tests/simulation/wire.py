@@ -44,6 +44,7 @@ class Wire:
         self.transport, self.loop = transport, loop
         self.lanes: dict[Any, Lane] = {}
         self.sent = Lane()
+        self.deaf = False
 
     def is_closed(self) -> bool:
         return self.loop.is_closed()
@@ -64,19 +65,27 @@ class Wire:
         lane = self.lanes.get(channel)
         if lane is None:
             lane = self.lanes[channel] = Lane()
+            lane.held = self.deaf
         self.loop.deliver(lane, context, callback, *args)
 
     def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
         return self.loop.call_later(seconds, callback, *args, context=self.transport.broker_context)
 
+    def hold(self, *, inbound: bool, outbound: bool) -> None:
+        """Let nothing arrive in these directions, and all in others."""
+        self.sent.held, self.deaf = outbound, inbound
+        for lane in self.lanes.values():
+            lane.held = inbound
+
     def cut(self, *, flush: bool) -> None:
         """Let the broker read what was sent, or a part of it, and lose the rest and all that was to arrive."""
         sent, self.sent.messages = self.sent.messages, type(self.sent.messages)()
-        count = len(sent) if flush else self.transport.world.decisions.choose(len(sent) + 1)
+        count = 0 if self.sent.held else len(sent) if flush else self.transport.world.decisions.choose(len(sent) + 1)
         for _ in range(count):
             sent.popleft()[1]._run()
         for lane in self.lanes.values():
             lane.messages.clear()
+        self.hold(inbound=False, outbound=False)
 
 
 class SimulatedTransport(MemoryTransport):
@@ -86,6 +95,7 @@ class SimulatedTransport(MemoryTransport):
         node: the process.
         lost_at: when it has lost its connection, or was closed, in seconds.
         partitioned: whether the network keeps it from the broker.
+        silences: when nothing arrived any more in one direction, in seconds.
     """
 
     broker: SimulatedBroker
@@ -96,9 +106,13 @@ class SimulatedTransport(MemoryTransport):
         self.node, self.world = node, broker.world
         self.broker_context = copy_context()
         self.broker_context.run(NODE.set, None)
+        node.transports.append(self)
         self.lost_at: list[float] = []
+        self.silences: list[float] = []
         self.partitioned = False
         self.wire: Wire | None = None
+        self._silence: object | None = None
+        self._given_up = False
 
     def attach(self) -> bool:
         if self.wire is None:
@@ -114,7 +128,47 @@ class SimulatedTransport(MemoryTransport):
     def _read(self, do: Callable[[], None], publishes: bool) -> None:
         super().act(do, publishes=publishes)
 
+    def fall_silent(self, *, inbound: bool, outbound: bool) -> object | None:
+        """Let nothing arrive in these directions; return what stands for this silence, or ``None``: nothing does."""
+        if self.wire is None or self._state is not ConnectionState.READY or self._silence is not None:
+            return None
+        self.silences.append(self.world.loop.time())
+        self.wire.hold(inbound=inbound, outbound=outbound)
+        self._silence = object()
+        return self._silence
+
+    def hear_again(self, silence: object) -> None:
+        """Let everything arrive that was under way."""
+        if silence is not None and silence is self._silence and self.wire is not None:
+            self.wire.hold(inbound=False, outbound=False)
+            self._silence = None
+
+    def notice(self, silence: object) -> None:
+        """Called when the process notices that the connection is dead."""
+        if silence is not None and silence is self._silence:
+            self.partitioned = True
+            self.abort(restore=False)
+
+    def give_up(self, silence: object) -> None:
+        """Called when the broker notices it: it takes all back, and the process does not know."""
+        if silence is None or silence is not self._silence:
+            return
+        self.lost_at.append(self.world.loop.time())
+        self._given_up = True
+        self.broker.forget_transport(self)
+
+    def end_silence(self) -> None:
+        """Let the process notice at once that the broker has given up, or hear again."""
+        if self._given_up:
+            self.notice(self._silence)
+        else:
+            self.hear_again(self._silence)
+
     def _disconnect(self, state: ConnectionState) -> None:
+        self._silence = None
+        if self._given_up:
+            self._given_up = False
+            self.broker.remember_transport(self)
         if self.wire is not None:
             self.wire.cut(flush=state is ConnectionState.CLOSED and self._state is ConnectionState.READY)
         if not self.world.closing:
@@ -129,10 +183,42 @@ class SimulatedTransport(MemoryTransport):
 class SimulatedBroker(MemoryBroker):
     """The broker in memory, which tells the checker what it has accepted."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, name: str) -> None:
         """Start without queues."""
-        super().__init__("simulated")
+        super().__init__(name)
         self.world = world
+
+    def transport(self, name: str = "", *, user: str = "", namespace: str = "") -> SimulatedTransport:
+        node = NODE.get()
+        assert node is not None
+        return SimulatedTransport(self, node)
+
+    def forget_transport(self, transport: SimulatedTransport) -> None:
+        """Requeue what a connection holds, and send nothing there, without telling it."""
+        if transport in self.transports:
+            self.transports.remove(transport)
+        for caller in transport._callers:
+            if caller.address is not None:
+                del self._callers[caller.address]
+        for consumer in transport._consumers:
+            consumer.queue.remove(consumer)
+        for consumer in transport._consumers:
+            returned = []
+            for delivery in consumer.unsettled:
+                if not delivery.replaced and delivery.queue is consumer.queue:
+                    message = delivery.message
+                    delivery.message = message.copy(next(self._numbers))
+                    message.deliveries += delivery.handed_over
+                    returned.append(message)
+                delivery.replaced = True
+            consumer.queue.put_back(returned)
+
+    def remember_transport(self, transport: SimulatedTransport) -> None:
+        """Know a connection again of which the process learns now that it is lost."""
+        self.transports.append(transport)
+        for caller in transport._callers:
+            if caller.address is not None:
+                self._callers[caller.address] = caller
 
     def publish(self, request: Request, reply_to: int | None = None, *, sender: int | None = None) -> None:
         self.world.checker.published(request)

@@ -13,7 +13,7 @@ from tests.simulation.decisions import Decisions
 from tests.simulation.faults import make_fault, stop_faults
 from tests.simulation.leaks import find_leaks
 from tests.simulation.loop import SimulationLoop
-from tests.simulation.members import ClientMember, Member, WorkerMember
+from tests.simulation.members import ClientMember, Member, ShardedMember, WorkerMember
 from tests.simulation.plan import CLIENTS, WORKERS, Call
 from tests.simulation.promises import judge_promises
 from tests.simulation.trace import Trace
@@ -39,7 +39,7 @@ class World:
         decisions: what chance decides.
         loop: the event loop.
         trace: what has happened.
-        broker: the broker.
+        brokers: the brokers.
         checker: what must not have happened.
         clients: the clients.
         workers: the workers, those that are there now.
@@ -57,13 +57,18 @@ class World:
         self.loop = SimulationLoop(self.decisions, start=plan.start, shuffle=plan.shuffle)
         self.trace = Trace(self.loop)
         self.checker = Checker(self)
-        self.broker: SimulatedBroker = SimulatedBroker(self)
+        self.brokers = [SimulatedBroker(self, name) for name in ("simulated", "second")[: 1 + plan.shards]]
         self.members: list[Member] = []
         self.clients: list[ClientMember] = []
         self.workers: list[WorkerMember] = []
         self.faults: Counter[str] = Counter()
         self.closing, self.closed_at = False, 0.0
         self.services = sorted({call.service for call in plan.calls}) or ["plain"]
+
+    @property
+    def broker(self) -> SimulatedBroker:
+        """The first broker."""
+        return self.brokers[0]
 
     def settings(self, settings: Settings) -> Settings:
         """Return the settings of a client."""
@@ -77,7 +82,7 @@ class World:
     def worker_trouble(self) -> bool:
         """Whether a worker has been disturbed so far."""
         workers = [member for member in self.members if isinstance(member, WorkerMember)]
-        return any(member.transport.lost_at or member.left_at or member.node.dead for member in workers)
+        return any(member.lost_at or member.left_at or member.node.dead for member in workers)
 
     def member_of(self, node: Node) -> Member:
         """Return what runs in a process."""
@@ -87,7 +92,7 @@ class World:
         """Let a new worker take the place of one that is gone, or leaves."""
         for index, member in enumerate(self.workers):
             if member is gone:
-                self.workers[index] = self._added(WorkerMember(self, f"worker{len(self.members)}"))
+                self.workers[index] = self._added(WorkerMember(self, f"worker{len(self.members)}", member.broker))
 
     def _added(self, member: Any) -> Any:
         self.members.append(member)
@@ -97,6 +102,9 @@ class World:
         """Let it all happen."""
         self.workers = [self._added(WorkerMember(self, f"worker{number}")) for number in range(WORKERS)]
         self.clients = [self._added(ClientMember(self, f"client{number}")) for number in range(CLIENTS)]
+        if self.plan.shards:
+            self.workers.append(self._added(WorkerMember(self, f"worker{WORKERS}", self.brokers[1])))
+            self.clients.append(self._added(ShardedMember(self, f"client{CLIENTS}")))
         await self._within(_CONNECTING, "connecting", *(member.main for member in self.clients))
         for member in self.workers:
             await self._within(_CONNECTING, "serving", member.node.spawn(member.server.wait_serving()))
@@ -156,10 +164,14 @@ class World:
         """Check that after the last fault every service takes as many calls at a time as it should."""
         for member in self.workers:
             await self._within(_CONNECTING, "serving again", member.node.spawn(member.server.wait_serving()))
-        client: ClientMember = self._added(ClientMember(self, "prober"))
-        await self._within(_CONNECTING, "connecting again", client.main)
+        for number, broker in enumerate(self.brokers):
+            client: ClientMember = self._added(ClientMember(self, f"prober{number}", broker))
+            await self._within(_CONNECTING, "connecting again", client.main)
+            await self._serves_again(client, 10_000 + number * 1_000)
+
+    async def _serves_again(self, client: ClientMember, first: int) -> None:
         calls = [
-            Call(10_000 + index, 0.0, 0, service, "call", 0.02, "ok", _PROBE_TIMEOUT)
+            Call(first + index, 0.0, 0, service, "call", 0.02, "ok", _PROBE_TIMEOUT)
             for index, service in enumerate(
                 service
                 for service in self.services
@@ -196,4 +208,6 @@ class World:
                 self.checker.violated(what, f"{what}: {task.exception()!r}")
 
 
-_PROBED = ("plain", "bounded", "once", "again", "ahead", "classed", "reporting", "threaded")
+_PROBED = (
+    "plain", "bounded", "once", "again", "ahead", "classed", "reporting", "threaded", "adapting", "hedged", "hurried",
+)  # fmt: skip
