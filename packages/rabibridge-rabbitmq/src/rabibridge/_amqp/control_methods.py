@@ -22,6 +22,8 @@ __all__ = [
     "CHANNEL_CLOSE_OK",
     "CHANNEL_OPEN",
     "CHANNEL_OPEN_OK",
+    "CONFIRM_SELECT",
+    "CONFIRM_SELECT_OK",
     "CONSUME_OK",
     "DELETE_OK",
     "QOS_OK",
@@ -46,6 +48,8 @@ DELETE_OK: Final = b"\x00\x32\x00\x29"
 QOS_OK: Final = b"\x00\x3c\x00\x0b"
 CONSUME_OK: Final = b"\x00\x3c\x00\x15"
 CANCEL_OK: Final = b"\x00\x3c\x00\x1f"
+CONFIRM_SELECT: Final = b"\x00\x55\x00\x0a\x00"
+CONFIRM_SELECT_OK: Final = b"\x00\x55\x00\x0b"
 
 _BIND_EXCHANGE = b"\x00\x28\x00\x1e\x00\x00"
 _DECLARE_QUEUE = b"\x00\x32\x00\x0a\x00\x00"

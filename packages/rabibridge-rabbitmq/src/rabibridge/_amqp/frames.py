@@ -27,6 +27,7 @@ __all__ = [
     "FrameParser",
     "Frames",
     "content",
+    "count_methods",
     "short_string",
 ]
 
@@ -171,6 +172,16 @@ def short_string(value: bytes) -> bytes:
         return LENGTH_OCTETS[len(value)] + value
     except IndexError:
         raise FrameError(f"a short string holds at most 255 bytes, got {len(value)}") from None
+
+
+def count_methods(frames: bytes) -> int:
+    """Return how many of these complete frames are methods: as many as there are messages, if they send messages."""
+    count = position = 0
+    while position < len(frames):
+        kind, _, length = FRAME_HEAD.unpack_from(frames, position)
+        count += kind == METHOD
+        position += length + 8
+    return count
 
 
 def content(channel: int, method: bytes, flags: int, properties: bytes, body: bytes, max_payload: int) -> Frames:

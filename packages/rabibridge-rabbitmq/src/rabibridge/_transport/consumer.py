@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rabibridge._connection.error_translation import translated
+from rabibridge._transport.confirmed_replies import ConfirmedServiceChannel
 from rabibridge._transport.service_channel import ServiceChannel
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
@@ -137,9 +138,10 @@ class RabbitConsumer:
         It does so if the reply to a request that has waited in the queue is larger than it accepts.
         """
         session = worker_session.session
+        channel_type = ConfirmedServiceChannel if found.queue_type == "quorum" else ServiceChannel
         for _ in range(_OPEN_ATTEMPTS):
             with translated(f"the queue {self.queue.name!r} cannot be consumed"):
-                channel = ServiceChannel(worker_session, self, found)
+                channel = channel_type(worker_session, self, found)
                 try:
                     await channel.consume()
                 except BaseException:
@@ -227,6 +229,13 @@ class RabbitConsumer:
         """
         if self._operations:
             await asyncio.wait(self._operations, timeout=_CANCEL_TIMEOUT)
+
+    async def wait_confirmed(self) -> None:
+        """Wait a few seconds at most until no reply waits for its confirm."""
+        channels = self._retired if self.channel is None else {self.channel, *self._retired}
+        unconfirmed = [waiter for channel in channels if (waiter := channel.unconfirmed()) is not None]
+        if unconfirmed:
+            await asyncio.wait(unconfirmed, timeout=_CANCEL_TIMEOUT)
 
     async def _cancel(self) -> None:
         async with self._lock:

@@ -22,7 +22,7 @@ from rabibridge_core._concurrency.background import TaskSet, sleep_unless
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
     from rabibridge._connection.session import Session
@@ -52,10 +52,9 @@ class ConsumerSupervisor:
         self._current_session = current_session
         self.callers: list[RabbitCaller] = []  # all that it keeps open
         self._consumers: list[RabbitConsumer] = []
-        self._prune_at = _PRUNE_FROM
         self._worker_session: WorkerSession | None = None
         self._binding_watch: BindingWatch | None = None
-        self._other_kinds = OtherKinds(name)
+        self._other_kinds, self._prune_at = OtherKinds(name), _PRUNE_FROM
         self._lock, self._places = asyncio.Lock(), asyncio.Semaphore(_OPENING_AT_ONCE)
         self._closing = asyncio.Event()
 
@@ -87,6 +86,10 @@ class ConsumerSupervisor:
     async def idle(self) -> None:
         """Wait a few seconds at most until no operation on a channel of a consumer is in progress."""
         await asyncio.gather(*(consumer.wait_idle() for consumer in self._consumers))
+
+    async def confirmed(self) -> None:
+        """Wait a few seconds at most until no reply waits for its confirm."""
+        await asyncio.gather(*(consumer.wait_confirmed() for consumer in self._consumers))
 
     def close_callers(self, error: ConnectionLostError) -> None:
         """Close all callers permanently; waiting calls fail with ``error``."""
@@ -181,7 +184,7 @@ class ConsumerSupervisor:
             if not numbers.suffice_for(services):
                 raise numbers.too_few_for(services, session.endpoint)
 
-    async def _finish_opening(self, consumer: RabbitConsumer, session: Session, opening: asyncio.Task[None]) -> None:
+    async def _finish_opening(self, consumer: RabbitConsumer, session: Session, opening: Awaitable[None]) -> None:
         try:
             await opening
         except Exception as error:  # noqa: BLE001 - handled for each kind of error
@@ -264,10 +267,7 @@ class ConsumerSupervisor:
     async def _reopen_consumer(self, consumer: RabbitConsumer, session: Session, delay: float) -> None:
         await self._sleep(session, delay)
         if session.error is None and not self.closing and consumer in self._consumers:
-            try:
-                await self.open_consumer(consumer, session)
-            except Exception as error:  # noqa: BLE001 - handled for each kind of error
-                self._on_open_failed(consumer, session, error)
+            await self._finish_opening(consumer, session, self.open_consumer(consumer, session))
 
     def _on_unroutable(self, key: str) -> None:
         """Called when a caller could not send to a routing key."""

@@ -202,6 +202,14 @@ class Replies:
                 self._nodes.clear()
             self._nodes.add(node)
 
+    def log_refused(self, count: int) -> None:
+        """Log that the broker has refused replies."""
+        self._log("lost", "%d replies are lost: the broker refuses them for the queues of their callers", count)
+
+    def log_unconfirmed(self, count: int) -> None:
+        """Log that the broker does not confirm replies, whose requests are acknowledged nevertheless."""
+        self._log("unconfirmed", "the broker has not confirmed %d replies, which may be lost", count)
+
     def _log(self, event: str, text: str, *args: object) -> None:
         self._limited.log(
             f"{self._name}: {text}", logging.WARNING, f"%s: {text}", self._name, *args,

@@ -23,6 +23,7 @@ from rabibridge._transport.replies import reply_properties
 from rabibridge_core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from rabibridge._amqp.properties import Properties
@@ -187,6 +188,10 @@ class ServiceChannel(OwnChannel):
         # RabbitMQ before 4.2 returns mandatory direct replies although it delivers them.
         mandatory = not reply_to.startswith(DIRECT_REPLY_TO)
         return self._add_publish_method(reply_to, b"", reply_to, mandatory=mandatory)
+
+    def unconfirmed(self) -> asyncio.Future[None] | None:
+        """Return what is done once no reply waits for its confirm; ``None`` if none does: here, none ever does."""
+        return None
 
     def probe(self, reply_to: bytes) -> None:
         """Send an empty message to a caller, which the broker returns if the caller is disconnected."""

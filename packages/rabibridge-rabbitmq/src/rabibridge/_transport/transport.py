@@ -107,19 +107,22 @@ class RabbitMQTransport:
 
     async def _close(self) -> None:
         self._supervisor.close_callers(ConnectionLostError(f"{self._connection.name} is closed", executed=False))
+        # A broker that blocks the connection reads its replies and acknowledgements when the alarm is over; that it
+        # blocks it may become known only after the last ones were sent.
+        await self._unblocked()
+        await self._supervisor.confirmed()  # before the next step: a reply that is lost now is sent late
         await self._supervisor.late.wait_sent(_LATE_TIMEOUT)
-        session, stopped_at = self._connection.session, self._supervisor.stopped_at
-        if session is None or stopped_at is None:
-            await self._supervisor.finish()
-        else:
-            # A broker that blocks the connection reads its replies and acknowledgements when the alarm is over; that it
-            # does may become known only after the last ones were sent.
-            deadline = stopped_at + self._drain_timeout
-            await session.unblocked(deadline)
-            await self._supervisor.finish()
-            await session.unblocked(deadline)
-            await self._supervisor.idle()
+        await self._unblocked()
+        await self._supervisor.finish()
+        await self._unblocked()
+        await self._supervisor.idle()
         await self._connection.close()
+
+    async def _unblocked(self) -> None:
+        """Wait while the broker blocks the connection, for the drain timeout since the services were stopped."""
+        session, stopped_at = self._connection.session, self._supervisor.stopped_at
+        if session is not None and stopped_at is not None:
+            await session.unblocked(stopped_at + self._drain_timeout)
 
     def abandon(self) -> None:
         """Close permanently, without an event loop and without telling anybody."""
