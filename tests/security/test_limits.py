@@ -91,8 +91,8 @@ def array(dimensions: int) -> Any:
     codec = Codec()
     if numpy.lib.NumpyVersion(numpy.__version__) < "2.0.0" and dimensions > 32:
         # It cannot make such an array, which may arrive from a sender with a later one.
-        parts = msgpack.packb(["<f8", [1] * dimensions, bytes(8)])
-        body = msgpack.packb(msgpack.ExtType(82, b"\x0b" + parts))
+        pack = msgpack.Packer().pack
+        body: bytes = pack(msgpack.ExtType(82, b"\x0b" + pack(["<f8", [1] * dimensions, bytes(8)])))
     else:
         body = codec.encode(numpy.zeros((1,) * dimensions))[0]
     return codec.decode(body, "application/msgpack")

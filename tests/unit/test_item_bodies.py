@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from msgpack import ExtType
+from msgpack import ExtType  # type: ignore[import-untyped]
 
 from rabibridge_core._codec.codec import Codec
 from rabibridge_core._codec.decoding_cost import has_many_claims, is_few_tokens
