@@ -167,6 +167,9 @@ def _end(world: World) -> None:
                 task._log_destroy_pending = False
                 with suppress(BaseException):
                     task.get_coro().close()
+        for member in world.members:  # whoever waits for a server is told what ended it: here, that it was closed
+            if (server := getattr(member, "server", None)) is not None:
+                server._server.services._ended = None
     for member in world.members:
         for engine in member.clients if isinstance(member, ClientMember) else (getattr(member, "server", None),):
             if engine is not None:

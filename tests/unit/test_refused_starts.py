@@ -51,12 +51,11 @@ class Refusing:
         return STUCK
 
     def answer(self) -> None:
-        """Give the answers that are due."""
-        stuck, self._stuck = self._stuck, []
-        for connection, channel in stuck:
-            connection.stuck.discard(channel)
-            connection.closing.add(channel)
-            connection.send(channel, REFUSAL)
+        """Give the answer that is due, and not that of a declaration which came meanwhile."""
+        connection, channel = self._stuck.pop(0)
+        connection.stuck.discard(channel)
+        connection.closing.add(channel)
+        connection.send(channel, REFUSAL)
 
 
 def _given_up(caplog: pytest.LogCaptureFixture) -> int:
