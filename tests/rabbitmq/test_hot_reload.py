@@ -260,7 +260,8 @@ async def test_many_reloads_leave_nothing_behind(
         for number in range(41, 21 + _RELOADS):
             await reload(number)
         await until_true(as_before)
-        assert memory() <= least + 2_500 * (_RELOADS - 20)  # a module that stays is 5 kB and more, a channel 20 kB
+        if _ALONE:  # a module that stays is 5 kB and more, a channel 20 kB
+            assert memory() <= least + 2_500 * (_RELOADS - 20)
     finally:
         tracemalloc.stop()
     await until(lambda: threading.active_count() <= threads)

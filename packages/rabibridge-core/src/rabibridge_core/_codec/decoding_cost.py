@@ -35,7 +35,7 @@ _MEMBER = 160
 """A set makes room for up to eight times its members, and the hash of each is an integer for a while."""
 _CLAIMS = 64
 _FEW = 20
-"""So many tokens are looked at one by one: in a microsecond or two, and so many claims are no danger."""
+"""So many tokens are looked at one by one: that takes a few microseconds, and so many claims are no danger."""
 _TAG = b'"$rb"'
 
 
