@@ -180,6 +180,34 @@ async def test_an_end_that_takes_long_is_cancelled_by_a_second_stop() -> None:
         await soon(running)
 
 
+async def test_more_stops_at_once_change_nothing() -> None:
+    began = asyncio.Event()
+
+    async def slow(server: RpcServer) -> AsyncIterator[None]:
+        yield
+        events.append("leaving")
+        await asyncio.Event().wait()
+
+    async def held() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    server, client = make(held, lifespan=slow)
+    async with server, client:
+        serving = asyncio.create_task(server.run_serve(signals=False))
+        call = asyncio.create_task(client.remote_call("held", timeout=PATIENCE))
+        await soon(began.wait())
+        for _ in range(20):  # each step of the event loop in which the wait for the call ends sees one
+            server.stop()
+            await asyncio.sleep(0)
+        await until(lambda: events == ["leaving"])
+        for _ in range(20):
+            server.stop()
+            await asyncio.sleep(0)
+        await soon(serving)
+        call.cancel()
+
+
 async def test_a_service_that_is_added_later_gets_its_providers_first() -> None:
     server, client = make(lifespan=lifespan)
     async with client:

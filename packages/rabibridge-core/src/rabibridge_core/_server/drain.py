@@ -48,7 +48,7 @@ class Drain:
     def abort(self) -> None:
         """Make :meth:`wait` return now, also if it has not been called yet."""
         self.aborted = True
-        if self._limit is not None:
+        if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     def log_unfinished(self, service: str, count: int, waited: float, drain_timeout: float, *, requeued: bool) -> None:

@@ -140,7 +140,7 @@ class ProcessScope:
 
     def interrupt(self) -> None:
         """Cancel what is being entered or left now; without effect if nothing is."""
-        if self._limit is not None:
+        if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def _guarded(self, work: Coroutine[Any, Any, Any]) -> Any:
