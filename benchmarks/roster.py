@@ -88,6 +88,12 @@ ENTRIES = {
             "no reconnection: the practical limit, not a library",
             loop="none",
         ),
+        Entry(
+            "bare_frames", "Python, bare frames", "bare_frames", "main", None,
+            "the same as C on librabbitmq, on an event loop",
+            "no timeout, no deadline, no errors, no refusals, no reconnection; confirms are not looked at, and the "
+            "function cannot wait: the practical limit in Python, not a library",
+        ),
         Entry("ours_asyncio", "RabiBridge, asyncio's loop", "ours", "main", None, _OURS, "-", loop="asyncio"),
         Entry(
             "aio_pika_asyncio", "aio_pika RPC, asyncio's loop", "aio_pika_rpc", "main", None,

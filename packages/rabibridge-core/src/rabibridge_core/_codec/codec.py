@@ -18,6 +18,7 @@ from rabibridge_core._codec.compression import MAGIC, compress, looks_incompress
 from rabibridge_core._codec.decoding_cost import UNMEASURED
 from rabibridge_core._codec.failures import checked_bytes, unencodable
 from rabibridge_core._codec.joining import ItemEncoder
+from rabibridge_core._codec.large_memory import keep_blocks_of
 from rabibridge_core._codec.receiving import BodyReader
 from rabibridge_core._codec.serializers import AcceptList, JsonSerializer, MsgpackSerializer, registry
 from rabibridge_core._codec.signing import SIGNED_PARAMETER, Signer, is_signed
@@ -278,11 +279,10 @@ class Codec:
         self, serializer: Serializer, body: bytes, context: bytes, *, compressible: bool = True
     ) -> tuple[bytes, str, str | None]:
         if len(body) > self.max_decompressed:
-            raise ContentRejectedError(
-                f"the value takes {len(body)} bytes as {serializer.name}, more than max_decompressed="
-                f"{self.max_decompressed}",
-                executed=False,
-            )
+            most = f"max_decompressed={self.max_decompressed}"
+            why = f"the value takes {len(body)} bytes as {serializer.name}, more than {most}"
+            raise ContentRejectedError(why, executed=False)
+        keep_blocks_of(len(body))
         content_type, encoding = serializer.content_type, None
         # Such a body is compressed at any size, since a reader would take it for a frame. No built-in one writes it.
         disguised = body[:4] == MAGIC

@@ -11,6 +11,7 @@ from rabibridge_core._codec.compression import expand, expanded_size, is_identit
 from rabibridge_core._codec.decoding_cost import UNMEASURED, json_cost, msgpack_cost
 from rabibridge_core._codec.failures import undecodable
 from rabibridge_core._codec.json_serializer import JsonSerializer
+from rabibridge_core._codec.large_memory import keep_blocks_of
 from rabibridge_core._codec.msgpack_serializer import MsgpackSerializer
 from rabibridge_core._codec.signing import is_signed, split_signed
 from rabibridge_core.errors import ContentRejectedError, SerializationError
@@ -70,6 +71,7 @@ class BodyReader:
         size = len(body)
         if size > self._max_body:
             raise ContentRejectedError(f"the received body has {size} bytes, more than max_body={self._max_body}")
+        keep_blocks_of(size)
         serializer = self._accept.find(content_type)
         if serializer.trusted_only:
             body, content_encoding = self._trusted(serializer, body, content_type, content_encoding, context)
