@@ -50,6 +50,7 @@ async def test_it_says_why_none_can_be_reached(brokers: Brokers, monkeypatch: py
     with pytest.raises(ConnectionLostError) as error:
         await calls.connect()
     assert all(f"{name}: " in str(error.value) for name in NAMES)
+    assert all(f"127.0.0.1:{port}" in str(error.value) for port in range(1, 4))
     assert "hidden" not in str(error.value) + repr(calls)
     with pytest.raises(ConnectionLostError):
         await calls.call("where")

@@ -17,6 +17,7 @@ from rabibridge_core._api.stubs import Stub
 from rabibridge_core._api.sync_broadcast import SyncBroadcast
 from rabibridge_core._api.sync_calls import SyncClientView
 from rabibridge_core._api.sync_client import SyncRpcClient
+from rabibridge_core._api.sync_sharded_client import SyncShard, SyncShardedClient
 from rabibridge_core._api.sync_stream_stubs import SyncStreamStub
 from rabibridge_core._api.sync_streams import SyncStream
 from rabibridge_core._api.sync_stubs import SyncStub
@@ -38,6 +39,8 @@ __all__ = [
     "SyncBroadcast",
     "SyncClientView",
     "SyncRpcClient",
+    "SyncShard",
+    "SyncShardedClient",
     "SyncStream",
     "SyncStreamStub",
     "SyncStub",
@@ -59,6 +62,8 @@ for _class in (
     SyncBroadcast,
     SyncClientView,
     SyncRpcClient,
+    SyncShard,
+    SyncShardedClient,
     SyncStream,
     SyncStreamStub,
     SyncStub,

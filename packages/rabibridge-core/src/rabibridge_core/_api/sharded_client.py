@@ -166,8 +166,9 @@ class ShardedClient(ShardedCalls):
         try:
             await first_of([link.attempted for link in self._links.values()])
         except RabiBridgeError as error:
+            unreachable = self._unreachable()  # closing replaces the reasons
             await self.close()
-            raise self._unreachable() from error
+            raise unreachable from error
         except BaseException:
             await self.close()
             raise
@@ -185,12 +186,16 @@ class ShardedClient(ShardedCalls):
         return any(client.state not in over for client in self.shards.values())
 
     def _unreachable(self) -> ConnectionLostError | ConfigurationError:
-        errors = {name: link.error for name, link in self._links.items()}
-        refused = all(isinstance(error, ConfigurationError) for error in errors.values())
-        text = "; ".join(f"{name}: {error}" for name, error in errors.items())
+        refused = all(isinstance(link.error, ConfigurationError) for link in self._links.values())
+        text = self._errors()
         if refused:
             return ConfigurationError(f"{self.name} is refused by every broker: {text}")
         return ConnectionLostError(f"{self.name} reaches none of its brokers: {text}", executed=False)
+
+    def _errors(self) -> str:
+        """Why the brokers are not reached."""
+        errors = {name: link.error or self.shards[name].last_error for name, link in self._links.items()}
+        return "; ".join(f"{name}: {error}" for name, error in errors.items() if error is not None)
 
     async def close(self) -> None:
         """Disconnect from all brokers; pending calls end with ConnectionLostError. No effect when closed.

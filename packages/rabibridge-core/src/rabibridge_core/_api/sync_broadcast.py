@@ -11,7 +11,7 @@ from rabibridge_core._api.sync_iteration import iterate
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
-    from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._api.sync_connection_calls import ConnectionCalls
     from rabibridge_core._client.broadcast import Broadcast, BroadcastReply
 
 __all__ = ["SyncBroadcast"]
@@ -27,7 +27,7 @@ class SyncBroadcast(Generic[ResultT]):
     it. It can be iterated over once.
     """
 
-    def __init__(self, connection: SyncConnection, make: Callable[[], Any], name: str) -> None:
+    def __init__(self, connection: ConnectionCalls, make: Callable[[], Any], name: str) -> None:
         """Send by ``connection``; ``make`` returns the coroutine that makes the broadcast. Made by the client."""
         self._connection = connection
         self._make = make

@@ -15,7 +15,7 @@ from rabibridge_core._client.upload_arguments import find_upload
 from rabibridge_core.errors import InvalidArgumentsError, RemoteExecutionError, SerializationError
 
 if TYPE_CHECKING:
-    from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._api.sync_connection_calls import ConnectionCalls
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.targets import CallTarget
     from rabibridge_core._client.upload_arguments import UploadArgument
@@ -33,7 +33,7 @@ class SyncCallBase(ABC):
     """The options that were chosen; a client has none."""
 
     @abstractmethod
-    def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
+    def _prepare(self, kind: FunctionKind) -> tuple[ConnectionCalls, AnyOptions]:
         """Return the connection of this process, and the options of a call of a function of that kind."""
 
     @abstractmethod
@@ -42,7 +42,7 @@ class SyncCallBase(ABC):
 
     def _run(
         self,
-        connection: SyncConnection,
+        connection: ConnectionCalls,
         name: str,
         args: tuple[Any, ...] | list[Any],
         kwargs: dict[str, Any],
@@ -55,7 +55,7 @@ class SyncCallBase(ABC):
         )
 
     def _feed(
-        self, connection: SyncConnection, func: object, name: str, found: UploadArgument, options: AnyOptions
+        self, connection: ConnectionCalls, func: object, name: str, found: UploadArgument, options: AnyOptions
     ) -> Any:
         call = partial(connection.call_with_upload, func, name, found)
         if is_drawn_here(found) or wanted_reports(options) is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import timedelta
 
-    from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._api.sync_connection_calls import ConnectionCalls
     from rabibridge_core._client.circuit import CircuitBreaker
     from rabibridge_core._client.hedge import AnyHedge
     from rabibridge_core._client.options import AnyOptions
@@ -153,7 +153,7 @@ class Viewed(Protocol):
     _retry: RetryRefused | None
 
     @property
-    def _here(self) -> SyncConnection: ...
+    def _here(self) -> ConnectionCalls: ...
 
 
 class SyncClientView(SyncCalls):
@@ -176,7 +176,7 @@ class SyncClientView(SyncCalls):
         chosen = (f"{name}={value!r}" for name, value in self._given._asdict().items() if value is not None)
         return f"<{type(self).__name__} of {self._of!r}: {', '.join(chosen) or 'no options'}>"
 
-    def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
+    def _prepare(self, kind: FunctionKind) -> tuple[ConnectionCalls, AnyOptions]:
         options = self._given.of_a_call(kind, self._of._retry)
         if current_call_var.get() is not None:
             options = (*options[:7], _inheriting(options[7]))

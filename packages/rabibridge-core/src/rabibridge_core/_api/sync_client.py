@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from rabibridge_core._api.client import RpcClient
-from rabibridge_core._api.sync_calls import SyncCalls, SyncClientView
+from rabibridge_core._api.sync_client_base import SyncClientBase
 from rabibridge_core._api.sync_connection import SyncConnection
 from rabibridge_core._api.sync_introspection import SyncIntrospectionCalls
 from rabibridge_core._client.options import with_rare_options
-from rabibridge_core._hosting.blocking import check_threads_are_real
 from rabibridge_core._observability.call_context import current_call_var, inherited_headers
 from rabibridge_core.errors import RabiBridgeError, RemoteExecutionError
 
@@ -19,13 +16,10 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable
     from datetime import timedelta
-    from types import TracebackType
 
     from rabibridge_core._api.base import RpcOptions
     from rabibridge_core._client.hedge import AnyHedge
-    from rabibridge_core._client.options import AnyOptions, GivenOptions
     from rabibridge_core._client.retry import RetryRefused
-    from rabibridge_core._observability.health import Health
     from rabibridge_core._protocol.naming import FunctionKind
     from rabibridge_core.settings import Settings
     from rabibridge_core.transport import ConnectionState, Headers
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SyncRpcClient"]
 
 
-class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
+class SyncRpcClient(SyncClientBase[SyncConnection], SyncIntrospectionCalls):
     """Calls functions that servers offer, from code that is not async: each call blocks its thread until it has ended.
 
     It is for scripts, notebooks, and applications in Flask, Django or the like. Its calls are those of
@@ -67,13 +61,6 @@ class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
         del options  # an error carries this frame, whose variables may be reported
         self._begin(retry, loop_factory)
 
-    def _begin(self, retry: RetryRefused | None, loop_factory: Callable[[], AbstractEventLoop] | None) -> None:
-        check_threads_are_real(type(self).__name__)
-        self._retry = retry
-        self._loop_factory = loop_factory
-        self._connection = self._new_connection()
-        self._of_process = {self._connection.pid: self._connection}
-
     def _make_client(self) -> RpcClient:
         """Return a new client that is not connected, with the arguments of this one."""
         return RpcClient(retry=self._retry, **self._options)
@@ -88,48 +75,10 @@ class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
         where = ", ".join(map(str, self.settings.endpoints))
         return f"<{type(self).__name__} {self.name!r} {where} {self.state.value}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse to be pickled."""
-        raise TypeError(f"{type(self).__name__} cannot be pickled: make one in each process")
-
-    def __del__(self) -> None:
-        """Close without waiting, and warn about an object that was dropped without :meth:`close`."""
-        connection: SyncConnection | None = getattr(self, "_connection", None)
-        if connection is not None and connection.is_open and connection.pid == os.getpid():
-            connection.close_soon()  # the warning may be an error
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
-
-    def _prepare(self, kind: FunctionKind) -> tuple[SyncConnection, AnyOptions]:
-        headers = None if current_call_var.get() is None else inherited_headers(None)
-        return self._here, (kind, None, False, None, False, True, self._retry, headers)
-
-    def _view(self, given: GivenOptions) -> SyncClientView:
-        return SyncClientView(self, given)
-
-    @property
-    def _here(self) -> SyncConnection:
-        """The connection of this process."""
-        connection = self._connection
-        return connection if connection.pid == os.getpid() else self._after_fork()
-
-    def _after_fork(self) -> SyncConnection:
-        """Return a new connection: that of the parent is left as it is. Whatever thread comes first makes it."""
-        connection = self._connection
-        if not connection.is_closed:
-            fresh = self._new_connection()
-            connection = self._of_process.setdefault(fresh.pid, fresh)
-            self._connection = connection
-        return connection
-
     @property
     def settings(self) -> Settings:
         """The settings."""
         return self._connection.client.settings
-
-    @property
-    def name(self) -> str:
-        """The name of the connection on the broker and in logs. Each process has one of its own."""
-        return self._here.client.name
 
     @property
     def state(self) -> ConnectionState:
@@ -140,56 +89,6 @@ class SyncRpcClient(SyncCalls, SyncIntrospectionCalls):
     def last_error(self) -> Exception | None:
         """The last error of the connection: why there is none. ``None`` while it is up."""
         return self._here.client.last_error
-
-    @property
-    def pending(self) -> int:
-        """The number of calls that wait for their reply, of all threads."""
-        return self._here.client.pending
-
-    def health(self) -> Health:
-        """Report whether calls can be sent; if not, the reasons say why. Before the first call they cannot."""
-        return self._here.client.health()
-
-    def connect(self) -> Self:
-        """Connect; no effect when connected. Calls do it by themselves, except after :meth:`close`.
-
-        It starts the thread, which can be too late when the program is already ending.
-
-        Raises:
-            ConnectionLostError: no broker could be reached within ``connect_timeout``, or the program is ending.
-            ConfigurationError: the broker refuses permanently, or this thread runs an event loop.
-        """
-        connection = self._here
-        if connection.is_closed:
-            connection = self._connection = self._new_connection()
-            self._of_process[connection.pid] = connection
-        connection.run(connection.connect)
-        return self
-
-    def close(self) -> None:
-        """Disconnect and end the thread; pending calls of all threads end with ConnectionLostError.
-
-        Their workers are told to stop them, except those made with ``persistent=True``. No effect when closed. Not
-        needed at the end of the program. :meth:`connect` may be called again afterwards.
-
-        Raises:
-            ConfigurationError: this thread runs an event loop.
-        """
-        self._here.close()
-
-    def __enter__(self) -> Self:
-        """Connect."""
-        try:
-            return self.connect()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def remote_call(
         self,

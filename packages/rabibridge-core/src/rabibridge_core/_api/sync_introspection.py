@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from datetime import timedelta
 
     from rabibridge_core._api.client import RpcClient
-    from rabibridge_core._api.sync_connection import SyncConnection
     from rabibridge_core.introspection import Pong, Services, WorkerCalls, Workers
 
 __all__ = ["SyncIntrospectionCalls"]
+
+T = TypeVar("T")
+
+
+class ToOneBroker(Protocol):
+    """A connection to one broker."""
+
+    def run(self, function: Callable[[], Coroutine[Any, Any, T]], /) -> T:
+        """Run a coroutine on its loop."""
+
+    async def connected_client(self) -> RpcClient:
+        """Connect, if that is needed, and return the client."""
 
 
 class SyncIntrospectionCalls:
@@ -21,7 +32,7 @@ class SyncIntrospectionCalls:
 
     @property
     @abstractmethod
-    def _here(self) -> SyncConnection:
+    def _here(self) -> ToOneBroker:
         """The connection of this process."""
 
     def ping(self, worker: str | None = None, *, timeout: float | timedelta | None = None) -> tuple[Pong, ...]:
@@ -40,7 +51,7 @@ class SyncIntrospectionCalls:
         connection = self._here
 
         async def ask() -> tuple[Pong, ...]:
-            return await (await _connected(connection)).ping(worker, timeout=timeout)
+            return await (await connection.connected_client()).ping(worker, timeout=timeout)
 
         return connection.run(ask)
 
@@ -59,7 +70,7 @@ class SyncIntrospectionCalls:
         connection = self._here
 
         async def ask() -> Workers:
-            return await (await _connected(connection)).workers(timeout=timeout, services=services)
+            return await (await connection.connected_client()).workers(timeout=timeout, services=services)
 
         return connection.run(ask)
 
@@ -78,7 +89,7 @@ class SyncIntrospectionCalls:
         connection = self._here
 
         async def ask() -> Services:
-            return await (await _connected(connection)).services(name, timeout=timeout)
+            return await (await connection.connected_client()).services(name, timeout=timeout)
 
         return connection.run(ask)
 
@@ -100,11 +111,6 @@ class SyncIntrospectionCalls:
         connection = self._here
 
         async def ask() -> tuple[WorkerCalls, ...]:
-            return await (await _connected(connection)).running_calls(worker, service=service, timeout=timeout)
+            return await (await connection.connected_client()).running_calls(worker, service=service, timeout=timeout)
 
         return connection.run(ask)
-
-
-async def _connected(connection: SyncConnection) -> RpcClient:
-    await connection.connect()
-    return connection.client

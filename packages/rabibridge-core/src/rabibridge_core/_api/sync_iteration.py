@@ -16,7 +16,7 @@ from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 
-    from rabibridge_core._hosting.loop_thread import LoopThread
+    from rabibridge_core._api.sync_connection_calls import ConnectionCalls
 
 __all__ = ["Iteration", "iterate"]
 
@@ -104,7 +104,7 @@ class Iteration(Generic[T]):
 
 
 def iterate(
-    connection: LoopThread,
+    connection: ConnectionCalls,
     begin: Callable[[Iteration[T]], AsyncIterator[T]],
     inputs: Iterator[Any] | None = None,
     draw: Callable[[Iterator[Any]], list[Any] | Exception] | None = None,
@@ -165,7 +165,7 @@ def _one_of(inputs: Iterator[Any]) -> Iterator[Any]:
         return
 
 
-def _close(connection: LoopThread, iteration: Iteration[Any]) -> None:
+def _close(connection: ConnectionCalls, iteration: Iteration[Any]) -> None:
     try:
         with suppress(ConnectionLostError):  # it is closed: nothing runs there any more
             connection.run(iteration.close)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator
     from types import TracebackType
 
-    from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._api.sync_connection_calls import ConnectionCalls
     from rabibridge_core._client.progress import OnProgress
     from rabibridge_core._client.streaming import Streaming
     from rabibridge_core._client.targets import CallTarget
@@ -46,7 +46,7 @@ class SyncStream(Generic[ItemT_co]):
 
     def __init__(
         self,
-        connection: SyncConnection,
+        connection: ConnectionCalls,
         make: Callable[[Any, Any], Coroutine[Any, Any, Streaming]],
         name: str,
         adapt: ResultAdapter | None,

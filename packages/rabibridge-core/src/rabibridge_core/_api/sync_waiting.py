@@ -13,7 +13,7 @@ from rabibridge_core._api.sync_uploads import Drawing, is_drawn_here
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
-    from rabibridge_core._api.sync_connection import SyncConnection
+    from rabibridge_core._api.sync_connection_calls import ConnectionCalls
     from rabibridge_core._api.sync_iteration import Iteration
     from rabibridge_core._client.options import AnyOptions
     from rabibridge_core._client.upload_arguments import UploadArgument
@@ -23,7 +23,7 @@ __all__ = ["call_with_thread"]
 
 
 def call_with_thread(
-    connection: SyncConnection,
+    connection: ConnectionCalls,
     call: Callable[[AnyOptions, AsyncIterator[Any] | None], Coroutine[Any, Any, Any]],
     name: str,
     options: AnyOptions,
