@@ -77,7 +77,7 @@ async def wait():
 async def note(text):
     Path("note.txt").write_text(text)
 
-@register_call(queue_size=1, fetch_size=1)
+@register_call(queue_size=1, fetch_size=1, rate="300/s")
 async def narrow():
     Path("narrow.began").touch()
     await asyncio.sleep(3600)

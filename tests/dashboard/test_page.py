@@ -123,6 +123,8 @@ async def test_the_page_shows_services_workers_and_errors_and_is_used_with_keys(
         await expect(page.locator("#plots figure")).to_have_count(4)
         await expect(page.locator("#service-errors summary")).to_contain_text("ValueError: no such account (3 times)")
 
+        await expect(page.locator("#service-rate")).to_be_empty()
+
         await page.keyboard.press("2")
         await expect(page.locator("#workers-table tbody tr")).to_have_count(1)
         await page.keyboard.press("3")
@@ -139,6 +141,22 @@ async def test_the_page_shows_services_workers_and_errors_and_is_used_with_keys(
         assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
         await page.keyboard.press("?")
         await expect(page.locator("#help")).to_be_visible()
+
+
+async def test_the_rate_of_a_service_is_beside_its_calls(chromium: Browser) -> None:
+    limited = service(rateLimit=300.0, rateShare=150.0, rateWaiting=7, rateRefused=2)
+    rare = service("report", rate=0.0, rateLimit=1 / 86400, rateShare=1 / 86400, rateWaiting=0, rateRefused=0)
+    async with serving(application(States(empty_state(services=[limited, rare])))) as port:
+        page = await opened(chromium, port)
+        rows = page.locator("#services-table tbody tr")
+        await expect(rows.nth(0)).to_contain_text("120 / 300")
+        await expect(rows.nth(1)).to_contain_text("0 / 0.000012")
+        await rows.nth(0).click()
+        await expect(page.locator("#service-rate")).to_have_text(
+            "At most 300 calls start in one second, 150 of them on the workers that answer. "
+            "7 wait for their turn, 2 were refused."
+        )
+        await expect(page.locator("#plots figure").nth(0)).to_contain_text("at most")
 
 
 async def test_texts_of_workers_callers_and_brokers_are_never_markup(chromium: Browser) -> None:

@@ -42,7 +42,7 @@ async def add(a, b):
 async def slow():
     await asyncio.sleep(0.3)
 
-@register_call
+@register_call(rate="1000/s")
 async def count(n):
     for i in range(n):
         yield i

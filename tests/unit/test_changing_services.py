@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
 
-from rabibridge_core import ConfigurationError, InvalidArgumentsError, RegistrationError
+from rabibridge_core import ConfigurationError, InvalidArgumentsError, QueueFullError, RegistrationError
 from rabibridge_core.rpc import RpcClient, RpcServer
 from rabibridge_testing import MemoryBroker
 from tests.support.waiting import PATIENCE, soon, until
@@ -49,6 +50,7 @@ async def test_validation_can_be_switched_on_and_off() -> None:
         ({"fetch_ahead": -1}, "fetch_ahead is -1"),
         ({"redelivery_limit": "5"}, "redelivery_limit is '5'"),
         ({"validate": 1}, "validate is 1"),
+        ({"rate": "5/week"}, "rate is '5/week'"),
     ],
 )
 async def test_a_wrong_limit_changes_nothing(limits: dict[str, Any], why: str) -> None:
@@ -106,3 +108,53 @@ async def test_calls_go_on_while_limits_change_again_and_again() -> None:
             await asyncio.sleep(0.002)
         assert await soon(asyncio.gather(*calls)) == list(range(600))
     assert most == 4
+
+
+async def test_the_rate_can_be_changed_while_calls_wait_for_their_turn() -> None:
+    broker = MemoryBroker()
+    server = RpcServer(transport=broker.transport())
+    server.add_service(double, rate="1/d", fetch_size=4)
+    async with server.serving(), RpcClient(transport=broker.transport()) as client:
+        assert await client.call(double, 1) == 2
+        waiting = [asyncio.create_task(client.options(timeout=math.inf).call(double, number)) for number in range(2)]
+
+        async def numbers() -> tuple[float | None, float | None, int, int]:
+            (found,) = await client.services("double", timeout=PATIENCE)
+            return found.rate_limit, found.rate_share, found.rate_waiting, found.rate_refused
+
+        async def told(*expected: float) -> None:
+            async with asyncio.timeout(PATIENCE):  # an answer may be some milliseconds old
+                while await numbers() != expected:
+                    await asyncio.sleep(0.01)
+
+        await told(1 / 86400, 1 / 86400, 2, 0)
+        schema = await server.update_service("double", rate="2000/s")
+        assert schema.rate == 2000
+        assert await soon(asyncio.gather(*waiting)) == [0, 2]
+        await server.update_service("double", fetch_size=2)
+        await told(2000, 2000, 0, 0)
+
+
+async def test_a_service_gets_a_rate_while_it_runs() -> None:
+    broker = MemoryBroker()
+    server = RpcServer(transport=broker.transport())
+    server.add_service(double)
+    async with server.serving(), RpcClient(transport=broker.transport()) as client:
+        assert [await client.call(double, number) for number in range(3)] == [0, 2, 4]
+        await server.update_service("double", rate="1/d")
+        assert await client.call(double, 1) == 2
+        with pytest.raises(QueueFullError, match="calls/s"):
+            await client.options(timeout=PATIENCE).call(double, 1)
+
+
+async def test_the_rates_of_two_workers_are_told_together() -> None:
+    broker = MemoryBroker()
+    first, second = (RpcServer(transport=broker.transport()) for _ in range(2))
+    for server in (first, second):
+        server.add_service(double, rate=300)
+    async with first.serving(), second.serving(), RpcClient(transport=broker.transport()) as client:
+        async with asyncio.timeout(PATIENCE):
+            while (found := (await client.services("double"))[0]).rate_share != 300:
+                await asyncio.sleep(0.05)
+        assert found.rate_limit == 300
+        assert found.to_json()["rate_share"] == 300

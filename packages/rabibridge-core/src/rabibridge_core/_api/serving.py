@@ -209,6 +209,7 @@ class ServingBase(RpcBase):
         validate: bool | None = None,
         idempotent: bool | None = None,
         redelivery_limit: int | None = None,
+        rate: str | float | None = None,
     ) -> ServiceSchema:
         """Change limits of a service that live on this worker, while it runs; no call is lost.
 
@@ -224,6 +225,8 @@ class ServingBase(RpcBase):
             idempotent: as in ``register_call``.
             redelivery_limit: as in ``register_call``. That of a quorum queue is stored on the broker and cannot be
                 changed here.
+            rate: as in ``register_call``. A rate is that of all workers together, each of which takes its share of the
+                one that it knows: change it on all of them. Saved tokens are kept, as far as the new rate allows them.
 
         Returns:
             The service with its new limits.
@@ -242,6 +245,7 @@ class ServingBase(RpcBase):
                 validate=validate,
                 idempotent=idempotent,
                 redelivery_limit=redelivery_limit,
+                rate=rate,
             ),
         )
 

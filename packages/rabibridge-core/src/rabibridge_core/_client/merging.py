@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rabibridge_core._protocol.naming import queue_name
 from rabibridge_core.introspection.calls import CallCounts
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rabibridge_core.introspection.workers import ServiceOnWorker
 
 __all__ = ["QueueStates", "merged_services", "queues_of", "statuses_of"]
+
+N = TypeVar("N", int, float)
 
 _FAILURES_MAX = 64
 _CLASSES_MAX = 64
@@ -164,11 +166,15 @@ def _merged(
         no_load_latency=min(
             (service.no_load_latency for _, service in on_workers if service.no_load_latency is not None), default=None
         ),
+        rate_limit=max((one.rate_limit for _, one in on_workers if one.rate_limit is not None), default=None),
+        rate_share=_sum(service.rate_share for _, service in on_workers),
+        rate_waiting=sum(service.rate_waiting for _, service in on_workers),
+        rate_refused=sum(service.rate_refused for _, service in on_workers),
         problems={worker.name: service.problem for worker, service in on_workers if service.problem},
     )
 
 
-def _sum(values: Iterable[int | None]) -> int | None:
+def _sum(values: Iterable[N | None]) -> N | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
 

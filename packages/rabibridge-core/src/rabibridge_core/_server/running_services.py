@@ -124,14 +124,14 @@ class RunningServices:
         self._failures.pop(schema.name, None)
         if schema.executor != "process":  # its child processes make what they need themselves
             await self._process.prepare(schema)
-        running = self.runners.get(schema.name)
-        if running is None:
+        if (running := self.runners.get(schema.name)) is None:
             await self._start(schema)
             return
         if running.live and running.can_go_on_as(schema):
             if schema.executor == "process":
                 await running.processor.prepare(schema)
             running.replace_handler(schema)
+            running.processor.rate = rate_limiter_of(schema, self._rates, self._transport)
             self._slow_calls.watch(schema)
             self.registry.replace(schema)
             return

@@ -120,8 +120,9 @@ class ServiceRunner(RunnerState):
     def can_go_on_as(self, schema: ServiceSchema) -> bool:
         """Tell whether :meth:`replace_handler` is enough to become ``schema``: its queue and limits are the same."""
         before = self.schema
-        same = all(getattr(before, what) == getattr(schema, what) for what in ("queues", "executor", "bounds", "rate"))
-        return same and (self._at_most_once or before.concurrency == schema.concurrency)
+        same = all(getattr(before, what) == getattr(schema, what) for what in ("queues", "executor", "bounds"))
+        rated = (before.rate is None) == (schema.rate is None)
+        return same and rated and (self._at_most_once or before.concurrency == schema.concurrency)
 
     def replace_handler(self, schema: ServiceSchema) -> None:
         """Run the handler of ``schema`` from the next request on; the queue and its limits stay."""
@@ -165,9 +166,8 @@ class ServiceRunner(RunnerState):
                 self._processor.notifies_owner = True
                 await self._drain.wait(drain_timeout)
             if unfinished := len(self._active):
-                self._drain.log_unfinished(
-                    self._name, unfinished, monotonic() - began, drain_timeout, requeued=not self._at_most_once
-                )
+                took, requeued = monotonic() - began, not self._at_most_once
+                self._drain.log_unfinished(self._name, unfinished, took, drain_timeout, requeued=requeued)
                 await self._stopper.requeue_all()
                 log_outlasting(self._name, self._active)
             if broadcasts is not None:

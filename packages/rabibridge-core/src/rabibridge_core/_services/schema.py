@@ -183,6 +183,7 @@ class ServiceSchema:
         validate: bool | None = None,
         idempotent: bool | None = None,
         redelivery_limit: int | None = None,
+        rate: str | float | None = None,
     ) -> ServiceSchema:
         """Return the service with other limits of those that live on a worker; ``None``: as it is.
 
@@ -198,6 +199,7 @@ class ServiceSchema:
             delivery=self.delivery,
             resumable=self.resumable,
             executor=self.executor,
+            rate=self.rate if rate is None else rate,
         )
         limits.check(self.name)
         return replace(
@@ -207,6 +209,7 @@ class ServiceSchema:
             validate=limits.validate,
             idempotent=limits.idempotent,
             redelivery_limit=DEFAULT_REDELIVERY_LIMIT if limits.redelivery_limit is None else limits.redelivery_limit,
+            rate=calls_per_second(self.name, limits.rate),
         )
 
     @property
@@ -292,7 +295,5 @@ class ServiceSchema:
         name, bound = self.classes[index]
         prefetch = min(slots_of(index, self.concurrency) + self.fetch_ahead, own.fetch_size)
         other = None if own.other_queue is None else of_class(own.other_queue, name)
-        return replace(
-            own, name=of_class(own.name, name), routing_keys=keys, any_keys=keys[1:], other_queue=other,
-            queue_size=bound, fetch_size=prefetch,
-        )  # fmt: skip
+        named = replace(own, name=of_class(own.name, name), routing_keys=keys, any_keys=keys[1:], other_queue=other)
+        return replace(named, queue_size=bound, fetch_size=prefetch)

@@ -31,6 +31,12 @@ class ServiceNumbers:
         concurrency_max: the most.
         no_load_latency: with ``fetch_size="auto"``, how long a call takes while others do not slow it down, in seconds;
             of several workers, the shortest. ``None``: not known, or without it.
+        rate_limit: how many calls may start in one second on all workers together (``rate=``); ``None``: no limit. If
+            workers differ, as while it is changed, the highest.
+        rate_share: how many of them on this worker, or on those that have answered; a worker that does not know yet how
+            many there are has 0.
+        rate_waiting: how many calls wait for their turn by that limit; they count as running.
+        rate_refused: how many were refused because they would have had to wait too long for it.
     """
 
     name: str
@@ -47,10 +53,18 @@ class ServiceNumbers:
     concurrency_min: int | None = None
     concurrency_max: int | None = None
     no_load_latency: float | None = None
+    rate_limit: float | None = None
+    rate_share: float | None = None
+    rate_waiting: int = 0
+    rate_refused: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return {
+        of_rate: dict[str, Any] = {}
+        if self.rate_limit is not None:
+            of_rate["rate_limit"], of_rate["rate_share"] = self.rate_limit, self.rate_share
+            of_rate["rate_waiting"], of_rate["rate_refused"] = self.rate_waiting, self.rate_refused
+        return of_rate | {
             "name": self.name,
             "kind": self.kind,
             "in_hand": self.in_hand,

@@ -30,26 +30,15 @@ class ServiceOnWorker(ServiceNumbers):
     Attributes:
         live: whether it receives calls now.
         problem: why it does not, or why it cannot run any; empty if nothing is wrong.
-        rate_limit: how many calls may start in one second on all workers together; ``None``: no limit.
-        rate_share: how many of them on this worker; 0 while it does not know how many workers there are.
-        rate_waiting: how many calls wait here for their turn by that limit; they count as running.
-        rate_refused: how many were refused because they would have had to wait too long for it.
     """
 
     live: bool = True
     problem: str = ""
-    rate_limit: float | None = None
-    rate_share: float | None = None
-    rate_waiting: int = 0
-    rate_refused: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         # Not super(): a class with slots is made twice, and that of its methods is the first.
         own: dict[str, Any] = {"live": self.live, "problem": self.problem}
-        if self.rate_limit is not None:
-            own["rate_limit"], own["rate_share"] = self.rate_limit, self.rate_share
-            own["rate_waiting"], own["rate_refused"] = self.rate_waiting, self.rate_refused
         return ServiceNumbers.to_json(self) | own
 
     @classmethod

@@ -9,7 +9,7 @@ from rabibridge.cli.durations import milliseconds
 if TYPE_CHECKING:
     from rabibridge_core.introspection import Latency, ServiceStatus
 
-__all__ = ["ServiceRow", "found_limit", "row_of"]
+__all__ = ["ServiceRow", "found_limit", "rate_limit", "row_of"]
 
 
 class ServiceRow(NamedTuple):
@@ -17,7 +17,7 @@ class ServiceRow(NamedTuple):
 
     Attributes:
         name: its name.
-        rate: calls that ended in one second, of late.
+        rate: calls that ended in one second, of late, and how many may start in one, as text.
         p50: the median of the last one or two minutes, as text.
         p99: the time that 99 % of those did not exceed.
         in_hand: what its workers have received and not answered.
@@ -28,7 +28,7 @@ class ServiceRow(NamedTuple):
     """
 
     name: str
-    rate: float
+    rate: str
     p50: str
     p99: str
     in_hand: int
@@ -45,7 +45,7 @@ def row_of(service: ServiceStatus) -> ServiceRow:
     workers = str(len(service.workers)) + (f" +{service.silent} silent" if service.silent else "")
     return ServiceRow(
         service.name,
-        service.rate,
+        f"{service.rate:,.1f}" + ("" if service.rate_limit is None else f"/{_per_second(service.rate_limit)}"),
         _percentile(service.recent, 50),
         _percentile(service.recent, 99),
         service.in_hand,
@@ -64,6 +64,19 @@ def found_limit(service: ServiceStatus) -> str:
     no_load = service.no_load_latency
     latency = "" if no_load is None else f", {milliseconds(no_load)} without load"
     return f", {service.concurrency:,} may run ({bounds}{latency})"
+
+
+def rate_limit(service: ServiceStatus) -> str:
+    """Return how many calls may start in one second, and what comes of that; nothing if all may."""
+    if service.rate_limit is None:
+        return ""
+    share = f"share {_per_second(service.rate_share or 0.0)}/s"
+    outcome = f"{service.rate_waiting:,} wait for their turn, {service.rate_refused:,} refused"
+    return f"rate: at most {_per_second(service.rate_limit)} calls/s start, {share} on these workers, {outcome}"
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:,.4g}" if rate < 1000 else f"{rate:,.0f}"
 
 
 def _percentile(latency: Latency, percent: float) -> str:

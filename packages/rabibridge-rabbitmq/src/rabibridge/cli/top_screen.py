@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rabibridge.cli.durations import age
-from rabibridge.cli.service_rows import found_limit, row_of
+from rabibridge.cli.service_rows import found_limit, rate_limit, row_of
 from rabibridge_core._reporting.error_text import printable
 from rabibridge_core.operations.wording import counted
 
@@ -53,7 +53,7 @@ def screen(state: TopState, height: int) -> RenderableType:
     for number, service in enumerate(rows[first : first + space], first):
         row = row_of(service)
         style = "bold reverse" if number == state.selected else "red" if service.silent or service.problems else ""
-        cells = [row.name, f"{row.rate:,.1f}", row.p50, row.p99, f"{row.in_hand:,}", row.waiting]
+        cells = [row.name, row.rate, row.p50, row.p99, f"{row.in_hand:,}", row.waiting]
         cells += [f"{row.refused:,}", f"{row.errors:,}", row.workers]
         table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
     total = sum(service.rate for service in found)
@@ -79,9 +79,10 @@ def _about(service: ServiceStatus) -> list[Text]:
     lines = [
         _line(f"{service.name}{service.signature}", "bold"),
         _line(
-            f"{row.rate:,.1f} calls/s, p50 {row.p50}, p99 {row.p99}, {row.in_hand:,} in hand, {row.waiting} waiting"
+            f"{row.rate} calls/s, p50 {row.p50}, p99 {row.p99}, {row.in_hand:,} in hand, {row.waiting} waiting"
             + found_limit(service)
         ),
+        *(_line(limit) for limit in [rate_limit(service)] if limit),
         _line(f"calls: {counts or 'none yet'}"),
         _line(f"workers: {', '.join(service.workers) or 'none has answered'}"),
         *(_line(f"problem on {worker}: {problem}", "red") for worker, problem in service.problems.items()),

@@ -4,7 +4,7 @@ import { DeadLetters } from "./dead_letters.js";
 import { listen } from "./events.js";
 import { meter, plot, spark } from "./plots.js";
 import { Table } from "./table.js";
-import { clock, count, duration, element, rate, shown, shownLines, size } from "./text.js";
+import { clock, count, duration, element, limit, rate, shown, shownLines, size } from "./text.js";
 
 const POINTS = 300;
 const VIEWS = ["services", "workers", "errors", "dead"];
@@ -29,7 +29,7 @@ const services = new Table(
   [
     { key: "name", title: "Service", text: true, cell: (row) => shown(row.title), value: (row) => row.title },
     { key: "workers", title: "Workers", cell: (row) => (row.workers ? count(row.workers) : element("span", { class: "bad" }, "0")), value: (row) => row.workers },
-    { key: "rate", title: "Calls/s", cell: (row) => rate(row.rate), value: (row) => row.rate },
+    { key: "rate", title: "Calls/s", cell: (row) => rate(row.rate) + (row.rateLimit ? ` / ${limit(row.rateLimit)}` : ""), value: (row) => row.rate, help: "Calls that end in one second, and how many may start in one" },
     { key: "spark", title: "5 min", cell: (row) => spark(history.services[row.id]?.rate ?? []), value: (row) => row.rate, help: "Calls per second" },
     { key: "p50", title: "p50", cell: (row) => duration(row.p50), value: (row) => row.p50, help: "Half of the calls of the last minute ended within this time" },
     { key: "p99", title: "p99", cell: (row) => duration(row.p99), value: (row) => row.p99, help: "99 of 100 calls of the last minute ended within this time" },
@@ -92,10 +92,14 @@ function renderService() {
   if (!row) return;
   id("service-name").textContent = shown(row.title);
   id("service-signature").textContent = [row.signature, row.doc].filter(Boolean).map(shownLines).join("\n");
+  id("service-rate").textContent = row.rateLimit
+    ? `At most ${limit(row.rateLimit)} calls start in one second, ${limit(row.rateShare ?? 0)} of them on the workers that answer. ` +
+      `${count(row.rateWaiting)} wait for their turn, ${count(row.rateRefused)} were refused.`
+    : "";
   const points = history.services[row.id] ?? {};
   const line = (name, key) => ({ name, points: points[key] ?? [] });
   id("plots").replaceChildren(
-    plot("Calls per second", history.times, [line("calls", "rate"), line("errors", "failing")], "rate"),
+    plot("Calls per second", history.times, [line("calls", "rate"), line("errors", "failing")], "rate", row.rateLimit, "at most"),
     plot("Time to the result", history.times, [line("p99", "p99"), line("p50", "p50")], "duration"),
     plot("Waiting in the queue", history.times, [line("waiting", "waiting")], "count", row.bound, "bound"),
     plot("In hand", history.times, [line("in hand", "inHand")], "count", row.places, "at most"),

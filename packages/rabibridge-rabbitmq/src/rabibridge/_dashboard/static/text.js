@@ -49,6 +49,11 @@ export function rate(number) {
   return number > 0 && number < 10 ? number.toFixed(1) : WHOLE.format(number);
 }
 
+/** A limit of calls per second, which may be a few a day. */
+export function limit(number) {
+  return number > 0 && number < 0.1 ? String(Number(number.toPrecision(2))) : rate(number);
+}
+
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds === 0) return "0";

@@ -12,7 +12,7 @@ from rabibridge.cli.exit_codes import ExitCode
 from rabibridge.cli.lazy import command_app
 from rabibridge.cli.output import print_json, print_line, print_table, print_warning
 from rabibridge.cli.runtime import run
-from rabibridge.cli.service_rows import found_limit, row_of
+from rabibridge.cli.service_rows import found_limit, rate_limit, row_of
 from rabibridge.mq import RMQClient
 from rabibridge_core._reporting.error_text import block, printable
 from rabibridge_core.operations.wording import counted
@@ -82,9 +82,9 @@ def _print_all_about(service: ServiceStatus) -> None:
     counts = {key: count for key, count in service.counts.to_json().items() if count}
     print_line("calls: " + (", ".join(f"{count:,} {key}" for key, count in counts.items()) or "none yet"))
     row = row_of(service)
-    print_line(
-        f"now: {row.rate:,.1f} calls/s, {row.in_hand:,} in hand{found_limit(service)}, p50 {row.p50}, p99 {row.p99}"
-    )
+    print_line(f"now: {row.rate} calls/s, {row.in_hand:,} in hand{found_limit(service)}, p50 {row.p50}, p99 {row.p99}")
+    if limit := rate_limit(service):
+        print_line(limit)
     for worker, problem in service.problems.items():
         print_line(f"problem on {printable(worker)}: {printable(problem)}")
     for failure in service.failures:
