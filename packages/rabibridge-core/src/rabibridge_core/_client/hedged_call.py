@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._client.hedge import BATCH, pushed_back
@@ -17,6 +18,7 @@ from rabibridge_core._reporting.limited_log import LimitedLog
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
 from rabibridge_core.errors import CallTimeoutError, RabiBridgeError
+from rabibridge_core.plugins.observing import report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,6 +84,7 @@ async def hedged_call(
         if may_run_twice and options[3] is None and _is_hedged(request.headers):
             copies.start()
         reply = await future
+        copies.answered()
         if ERROR_KIND not in (
             reply.headers or {}
         ):  # a failure may be quick, and says nothing about how long work takes
@@ -174,6 +177,11 @@ class _Copies:
             self._delay = delay
             self._arm(delay)
 
+    def answered(self) -> None:
+        """Called when there is an answer."""
+        if self._tries and (observed := self._first.observed) is not None:
+            report(partial(observed.hedge_answered, second=self._won))
+
     def measure(self) -> None:
         """Called when there is an answer, or the time is over."""
         now = self._first.future.get_loop().time()
@@ -234,6 +242,8 @@ class _Copies:
         second = calls.pending[correlation_id] = _SecondCopy(request, future, first.func_name, first.timeout, None)
         future.add_done_callback(self._second_ended)
         self._second = second
+        if first.observed is not None:
+            report(first.observed.hedge_sent, correlation_id, first.future.get_loop().time() - self._sent_at)
         try:
             caller.send(request)
         except RabiBridgeError as error:  # the first one goes on, or is told of it as well

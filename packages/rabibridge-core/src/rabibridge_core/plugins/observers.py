@@ -99,6 +99,19 @@ class CallObserver:
     def sent_again(self, correlation_id: bytes) -> None:
         """Called when it is sent again; ``correlation_id``: that of this attempt. A stream may go on under another."""
 
+    def hedge_sent(self, correlation_id: bytes, after: float) -> None:
+        """Called when a second copy of a call with ``hedge=`` is sent, while the first has no answer.
+
+        It is called again if that came to the worker of the first, and another copy is sent in its place.
+
+        Args:
+            correlation_id: that of the copy.
+            after: how long after the first, in seconds.
+        """
+
+    def hedge_answered(self, *, second: bool) -> None:
+        """Called when a call has an answer of which a second copy was sent; ``second``: that copy was first."""
+
     def ended(self, error: BaseException | None, items: int | None) -> None:
         """Called once at its end.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rabibridge_core._protocol.headers import check_call_headers
@@ -202,6 +203,14 @@ class _Calls(CallObserver):
     def sent_again(self, correlation_id: bytes) -> None:
         for each in self._observers:
             report(each.sent_again, correlation_id)
+
+    def hedge_sent(self, correlation_id: bytes, after: float) -> None:
+        for each in self._observers:
+            report(each.hedge_sent, correlation_id, after)
+
+    def hedge_answered(self, *, second: bool) -> None:
+        for each in self._observers:
+            report(partial(each.hedge_answered, second=second))
 
     def ended(self, error: BaseException | None, items: int | None) -> None:
         for each in self._observers:

@@ -201,6 +201,18 @@ class TracedCall(CallObserver):
             identifier = correlation_id.decode("utf-8", "backslashreplace")
             self._span.add_event("rabibridge.sent_again", {"messaging.message.conversation_id": identifier})
 
+    def hedge_sent(self, correlation_id: bytes, after: float) -> None:
+        """Note it."""
+        if self._span is not None:
+            identifier = correlation_id.decode("utf-8", "backslashreplace")
+            attributes = {"messaging.message.conversation_id": identifier, "rabibridge.hedge.after": after}
+            self._span.add_event("rabibridge.hedge_sent", attributes)
+
+    def hedge_answered(self, *, second: bool) -> None:
+        """Note it."""
+        if self._span is not None:
+            self._span.set_attribute("rabibridge.hedge.answer", "second" if second else "first")
+
     def ended(self, error: BaseException | None, items: int | None) -> None:
         """End the span, and record the duration."""
         span = self._span
