@@ -124,7 +124,7 @@ async def test_the_rate_can_be_changed_while_calls_wait_for_their_turn() -> None
 
         async def told(*expected: float) -> None:
             async with asyncio.timeout(PATIENCE):  # an answer may be some milliseconds old
-                while await numbers() != expected:
+                while await numbers() != expected:  # noqa: ASYNC110 - nothing tells
                     await asyncio.sleep(0.01)
 
         await told(1 / 86400, 1 / 86400, 2, 0)
@@ -154,7 +154,7 @@ async def test_the_rates_of_two_workers_are_told_together() -> None:
         server.add_service(double, rate=300)
     async with first.serving(), second.serving(), RpcClient(transport=broker.transport()) as client:
         async with asyncio.timeout(PATIENCE):
-            while (found := (await client.services("double"))[0]).rate_share != 300:
+            while (found := (await client.services("double"))[0]).rate_share != 300:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.05)
         assert found.rate_limit == 300
         assert found.to_json()["rate_share"] == 300

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rabibridge._gateway.exchange import Receive, Send
     from rabibridge_core.errors import RabiBridgeError
-    from rabibridge_core.rpc import RpcClient
+    from rabibridge_core.rpc import RpcClient, ShardedClient
 
     Scope = dict[str, Any]
     App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -39,7 +39,7 @@ class Running:
     """The clients of a gateway on one event loop, and how many requests are being answered with them."""
 
     def __init__(self) -> None:
-        self.clients: dict[str, RpcClient] = {}
+        self.clients: dict[str, RpcClient | ShardedClient] = {}
         self.users = 0
         self.active = 0
         self.lock = asyncio.Lock()
@@ -80,7 +80,7 @@ class GatewayCore:
 
     def __init__(
         self,
-        clients: Mapping[str, Callable[[], RpcClient]],
+        clients: Mapping[str, Callable[[], RpcClient | ShardedClient]],
         *,
         timeout: float | None,
         stream_timeout: float | None,
@@ -157,7 +157,7 @@ class GatewayCore:
         """The clients on the event loop that runs here."""
         return self._running.get(asyncio.get_running_loop())
 
-    def client(self, scope: Any, name: str = DEFAULT) -> RpcClient:
+    def client(self, scope: Any, name: str = DEFAULT) -> RpcClient | ShardedClient:
         """Return a client for a request, which is cancelled from now on when its browser goes away.
 
         Raises:

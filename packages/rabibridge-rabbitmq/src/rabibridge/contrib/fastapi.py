@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI looks its
 from rabibridge.contrib import starlette
 from rabibridge.contrib.starlette import BrowserSocket, ServerEvent, SSEResponse, progress_events
 from rabibridge.mq import RMQClient  # noqa: TC001 - the same
+from rabibridge_core.rpc import ShardedClient  # noqa: TC001 - the same
 
 __all__ = ["BrowserSocket", "Gateway", "SSEResponse", "ServerEvent", "progress_events"]
 
@@ -61,6 +62,15 @@ class Gateway(starlette.Gateway):
             RuntimeError: the lifespan of the application does not run.
         """
         return super().client(connection)
+
+    async def sharded(self, connection: HTTPConnection) -> ShardedClient:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return a client of several brokers; a dependency: ``Annotated[ShardedClient, Depends(gateway.sharded)]``.
+
+        Raises:
+            ConfigurationError: it is a client of one broker.
+            RuntimeError: the lifespan of the application does not run.
+        """
+        return super().sharded(connection)
 
     def named(self, name: str) -> Any:
         """Return a dependency like :meth:`client` for one of ``clients``.

@@ -22,6 +22,7 @@ from rabibridge._gateway.sockets import BrowserSocket, browser_socket
 from rabibridge.contrib._sse import SSEResponse, progress_events
 from rabibridge.mq import RMQClient
 from rabibridge_core.errors import ConfigurationError, RabiBridgeError
+from rabibridge_core.rpc import ShardedClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -57,7 +58,8 @@ class Gateway:
         gateway.install(app)
 
     Args:
-        client: makes the client, such as the class itself or ``lambda: RMQClient(namespace="shop")``.
+        client: makes the client, such as the class itself or ``lambda: RMQClient(namespace="shop")``; for several
+            brokers ``lambda: ShardedClient(...)``, which :meth:`sharded` returns.
         clients: further ones, by name.
         timeout: what all calls for one request may take together, in seconds; ``None``: only their own timeouts count.
         stream_timeout: the same for server-sent events and WebSockets.
@@ -79,9 +81,9 @@ class Gateway:
 
     def __init__(
         self,
-        client: Callable[[], RMQClient] = RMQClient,
+        client: Callable[[], RMQClient | ShardedClient] = RMQClient,
         *,
-        clients: Mapping[str, Callable[[], RMQClient]] | None = None,
+        clients: Mapping[str, Callable[[], RMQClient | ShardedClient]] | None = None,
         timeout: float | None = 30.0,
         stream_timeout: float | None = 3600.0,
         statuses: Mapping[str | type[ServiceError], int] | None = None,
@@ -141,6 +143,21 @@ class Gateway:
             RuntimeError: the lifespan of the application does not run.
         """
         return cast("RMQClient", self._core.client(connection.scope))
+
+    def sharded(self, connection: HTTPConnection) -> ShardedClient:
+        """Return the client like :meth:`client` does, if it is one of several brokers.
+
+        Raises:
+            ConfigurationError: it is a client of one broker.
+            RuntimeError: the lifespan of the application does not run.
+        """
+        client = self._core.client(connection.scope)
+        if not isinstance(client, ShardedClient):
+            raise ConfigurationError(
+                f"the client of the gateway is {client!r}: use gateway.client, or give Gateway a function that makes a "
+                "ShardedClient"
+            )
+        return client
 
     def named(self, name: str) -> Callable[[HTTPConnection], RMQClient]:
         """Return a function like :meth:`client` for one of ``clients``.

@@ -205,8 +205,10 @@ class TracedCall(CallObserver):
         """Note it."""
         if self._span is not None:
             identifier = correlation_id.decode("utf-8", "backslashreplace")
-            attributes = {"messaging.message.conversation_id": identifier, "rabibridge.hedge.after": after}
-            self._span.add_event("rabibridge.hedge_sent", attributes)
+            self._span.add_event(
+                "rabibridge.hedge_sent",
+                {"messaging.message.conversation_id": identifier, "rabibridge.hedge.after": after},
+            )
 
     def hedge_answered(self, *, second: bool) -> None:
         """Note it."""
