@@ -61,17 +61,17 @@ async def test_fastapi_calls_over_all_brokers_and_goes_on_without_one() -> None:
     app = FastAPI()
     gateway.install(app)
     app.include_router(gateway.health_router())
-    Rpc = Annotated[ShardedClient, Depends(gateway.sharded)]
+    injected = Annotated[ShardedClient, Depends(gateway.sharded)]
 
-    async def where(rpc: Rpc, key: str | None = None) -> Any:
+    async def where(rpc: ShardedClient, key: str | None = None) -> Any:
         return await (rpc.options(idempotent=True) if key is None else rpc.for_key(key)).call("where")
 
-    async def stuck(rpc: Rpc) -> Any:
+    async def stuck(rpc: ShardedClient) -> Any:
         return await rpc.call("stuck")
 
     # The annotations are looked up in the module: these functions have them from here.
     for function in (where, stuck):
-        function.__annotations__["rpc"] = Rpc
+        function.__annotations__["rpc"] = injected
         app.get(f"/{function.__name__}")(function)
     async with gateway.connected(), AsyncClient(transport=ASGITransport(app), base_url="http://test") as browser:
         assert {(await browser.get("/where")).json() for _ in range(40)} == set(NAMES)
@@ -96,7 +96,7 @@ async def test_starlette_gets_it_for_a_request_and_refuses_a_client_of_one_broke
         return JSONResponse(await gateway.sharded(request).call("where"))
 
     async def wrong(request: Request) -> JSONResponse:
-        with pytest.raises(ConfigurationError, match="use gateway.client"):
+        with pytest.raises(ConfigurationError, match=r"use gateway\.client"):
             single.sharded(request)
         return JSONResponse(await single.client(request).call("where"))
 

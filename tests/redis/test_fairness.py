@@ -1,4 +1,4 @@
-"""One greedy and nine modest callers of workers with Redis: what they offer is counted in calls that end, not in seconds.
+"""One greedy and nine modest callers of workers with Redis: what they offer is counted in calls that end.
 
 Workers of RabbitMQ get calls in turn; those with Redis take what they have room for, whoever asks first.
 """

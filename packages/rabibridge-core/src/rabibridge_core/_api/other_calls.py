@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rabibridge_core._client.broadcast import Broadcast
+    from rabibridge_core._client.targets import CallTarget
 
 __all__ = ["OtherCalls"]
 
@@ -106,6 +107,8 @@ class OtherCalls(CallBase):
             ConfigurationError: no service can have that name.
             TypeError: ``func`` stands for no service.
         """
-        target = target_of(func)
+        return self._broadcast(target_of(func), args, kwargs)
+
+    def _broadcast(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Broadcast[Any]:
         client, options = self._prepare(target.kind)
         return Broadcaster(client.preparation).broadcast(target.name, args, kwargs, options, target.adapt)

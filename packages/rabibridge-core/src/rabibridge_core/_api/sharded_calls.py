@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rabibridge_core._api.calls import Calls, ClientView
 from rabibridge_core._client.options import CallOptions
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rabibridge_core._api.calls import Viewed
+    from rabibridge_core._client.broadcast import Broadcast
     from rabibridge_core._client.engine import CallEngine
     from rabibridge_core._client.options import GivenOptions
+    from rabibridge_core._client.targets import CallTarget
 
 __all__ = ["KeyedCalls", "ShardedCalls", "ShardedView", "check_shards"]
 
@@ -46,16 +48,9 @@ class ShardedCalls(Calls):
         persistent = self._given.persistent is not False
         await self._engine().notify(target.name, args, kwargs, CallOptions(*options)._replace(persistent=persistent))
 
-    def broadcast(self, func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not offered: a broadcast goes to the workers of one broker.
-
-        Raises:
-            ConfigurationError: always; it says what to do.
-        """
-        raise ConfigurationError(
-            "a broadcast goes to all workers of one broker: broadcast over each of them, as in "
-            "'for shard in client.shards.values(): async for reply in shard.broadcast(...)'"
-        )
+    def _broadcast(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Broadcast[Any]:
+        _, options = self._prepare(target.kind)
+        return self._engine().broadcast(target.name, args, kwargs, options, target.adapt)
 
 
 class ShardedView(ShardedCalls, ClientView):

@@ -48,7 +48,7 @@ class ShardedClient(ShardedCalls):
 
     Attributes:
         name: its name in logs and errors.
-        shards: the clients of the brokers, by name, for what concerns one broker: ``broadcast``, ``ping``, ``workers``.
+        shards: the clients of the brokers, by name, for what concerns one broker: ``ping``, ``workers``, ``services``.
     """
 
     def __init__(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rabibridge_core._api.sync_iteration import iterate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
     from rabibridge_core._api.sync_connection_calls import ConnectionCalls
     from rabibridge_core._client.broadcast import Broadcast, BroadcastReply
+    from rabibridge_core.errors import RabiBridgeError
 
 __all__ = ["SyncBroadcast"]
 
@@ -71,6 +72,11 @@ class SyncBroadcast(Generic[ResultT]):
         ``None``: the broker does not tell how many workers there are, or nothing was sent yet.
         """
         return None if self._broadcast is None else self._broadcast.silent
+
+    @property
+    def failed(self) -> Mapping[str, RabiBridgeError]:
+        """Why no more replies come from some of several brokers, by their names; empty with one broker."""
+        return {} if self._broadcast is None else self._broadcast.failed
 
     @property
     def complete(self) -> bool:

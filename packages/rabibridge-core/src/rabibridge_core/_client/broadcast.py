@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rabibridge_core._client.broadcast_state import BroadcastState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from rabibridge_core.errors import RabiBridgeError
 
@@ -24,13 +24,15 @@ class BroadcastReply(Generic[ResultT]):
         worker: the name of the worker: that of its server, such as ``RMQServer@host:4711``.
         error: why there is no result: what the function raised there, as a :class:`RemoteExecutionError`, or why the
             worker could not run it; ``None``: there is one.
+        shard: the name of the broker, if the client is one of several brokers; else ``None``.
     """
 
-    __slots__ = ("_result", "error", "worker")
+    __slots__ = ("_result", "error", "shard", "worker")
 
     def __init__(self, worker: str, result: ResultT | None, error: RabiBridgeError | None) -> None:
         """Store the answer; made by the client."""
         self.worker = worker
+        self.shard: str | None = None
         self.error = error
         self._result: Any = result
 
@@ -54,7 +56,8 @@ class BroadcastReply(Generic[ResultT]):
     def __repr__(self) -> str:
         """Show worker and answer."""
         answer = f"result={self._result!r}" if self.error is None else f"error={self.error!r}"
-        return f"<{type(self).__name__} worker={self.worker!r} {answer}>"
+        where = "" if self.shard is None else f" shard={self.shard!r}"
+        return f"<{type(self).__name__} worker={self.worker!r}{where} {answer}>"
 
 
 class Broadcast(Generic[ResultT]):
@@ -103,6 +106,15 @@ class Broadcast(Generic[ResultT]):
         does not tell how many workers there are, or nothing was sent yet.
         """
         return None if self._state is None else self._state.silent
+
+    @property
+    def failed(self) -> Mapping[str, RabiBridgeError]:
+        """Why no more replies come from some of several brokers, by their names; empty with one broker.
+
+        ``NoRouteError``: nobody serves it there. When it is that for all brokers, or when all have failed, iterating
+        over the broadcast raises the error.
+        """
+        return {}
 
     @property
     def complete(self) -> bool:

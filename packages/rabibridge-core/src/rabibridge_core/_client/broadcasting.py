@@ -65,6 +65,22 @@ class Broadcaster:
             ConfigurationError: no service can have that name, or an option is out of its range.
             TypeError: ``args`` is not a tuple or list, or ``kwargs`` is not a dict.
         """
+        return Broadcast(self.sender(func_name, args, kwargs, options, adapt), func_name)
+
+    def sender(
+        self,
+        func_name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: AnyOptions,
+        adapt: Callable[[Any], Any] | None = None,
+    ) -> Callable[[BroadcastState], AsyncGenerator[BroadcastReply[Any], None]]:
+        """Return what sends it, and gives the replies; the arguments are those of :meth:`broadcast`.
+
+        Raises:
+            ConfigurationError: as there.
+            TypeError: as there.
+        """
         preparation = self._preparation
         options = (kind_of(options[0]), *options[1:])  # every worker gets it, whatever its class
         route = preparation.route(func_name, args, kwargs, options)
@@ -79,7 +95,7 @@ class Broadcaster:
                 run(None) if observer is None else _observed(start_call(observer, "broadcast", func_name), state, run)
             )
 
-        return Broadcast(send, func_name)
+        return send
 
     async def _run(
         self,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rabibridge_core._client.broadcasting import Broadcaster
 from rabibridge_core._client.notify import notify
 from rabibridge_core._client.shard_attempts import Attempts
+from rabibridge_core._client.sharded_broadcast import ShardedBroadcast, ShardedSending
 from rabibridge_core.errors import CallError, ConnectionLostError
 
 if TYPE_CHECKING:
@@ -92,6 +94,28 @@ class ShardedEngine:
             return engine.call(func_name, args, kwargs, chosen, observed)
 
         return await self._send(func_name, options, send)
+
+    def broadcast(
+        self,
+        func_name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: AnyOptions,
+        adapt: Callable[[Any], Any] | None,
+    ) -> ShardedBroadcast[Any]:
+        """Return a broadcast to all brokers, or to that of the key.
+
+        Raises:
+            ConfigurationError: as :meth:`~rabibridge_core._client.broadcasting.Broadcaster.broadcast`.
+            TypeError: as there.
+        """
+        names = list(self._links) if self._key is None else [self.shard_of(self._key)]
+        links = {name: self._links[name] for name in names}
+        senders = {
+            name: (link, Broadcaster(link.engine.preparation).sender(func_name, args, kwargs, options, adapt))
+            for name, link in links.items()
+        }
+        return ShardedBroadcast(ShardedSending(func_name, senders), func_name)
 
     async def notify(self, func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: AnyOptions) -> None:
         """Send ``func_name(*args, **kwargs)`` to one of the brokers.
