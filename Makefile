@@ -116,8 +116,12 @@ chaos: $(TESTS_STAMP)  ## Only the fault tests; ARGS='...' is passed to pytest
 	@$(BIN)/python -m tools.broker --install --check || test -z "$$CI"
 	CHAOS_FULL=1 $(PYTEST) tests/chaos $(ARGS)
 
-soak: $(STAMP)  ## Random faults for ten minutes; longer, with a seed: ARGS='3600 --seed 7'
+soak: $(STAMP)  ## Random faults for ten minutes, then throughput and memory; longer, with a seed: ARGS='3600 --seed 7'
 	@CHAOS_FULL=1 $(BIN)/python -m tools.soak $(ARGS)
+
+.PHONY: soak-rabbitmq4
+soak-rabbitmq4: $(STAMP)  ## The same on the newest RabbitMQ; SUITE=trixie, STRICT=1
+	@CHAOS_FULL=1 $(BIN)/python -m tools.rabbitmq4 $(if $(SUITE),--suite $(SUITE)) $(if $(STRICT),--strict) soak $(ARGS)
 
 stream-memory: $(STAMP)  ## Stream 1 GiB in four ways, with 32 MiB for each side; ARGS='64 random' for less
 	@$(BIN)/python -m tools.stream_memory $(ARGS)

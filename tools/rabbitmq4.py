@@ -1,6 +1,7 @@
 """Run tests on the newest RabbitMQ: ``python -m tools.rabbitmq4 [--suite NAME] [--strict] [tests] [pytest arguments]``.
 
-If no tests are named, those that need a RabbitMQ run: conformance, transport and chaos.
+If no tests are named, those that need a RabbitMQ run: conformance, transport and chaos. In place of tests,
+``soak [SECONDS] [--seed N]`` runs `tools.soak`.
 
 The server is the package of Debian sid, or else of testing or of Debian 13, in a folder of its own (``.debian``, 400
 MB, kept for the next time), entered by chroot. That takes root on Linux; `tools.debian` says more. ``--suite trixie``
@@ -16,6 +17,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from rabibridge_testing._servers.private import CONFIGURATION_VARIABLE, SERVER_VARIABLE
 from tools.broker import BrokerError, PrivateNode
@@ -93,6 +95,16 @@ def _strict_configuration(server: Path) -> str:
     return "default_queue_type = quorum\n" + "".join(denied)
 
 
+def _say_what_runs(server: Path) -> None:
+    print(f"{report()}\nThe server is that of {server.parents[1]}.", flush=True)
+
+
+def _become(module: str, *arguments: str) -> NoReturn:
+    """Run a program in place of this one, so that it gets the signals."""
+    os.chdir(_REPOSITORY)
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is wanted
+
+
 def main() -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="tools.rabbitmq4", allow_abbrev=False)
@@ -104,15 +116,18 @@ def main() -> int:
     except ImpossibleError as error:
         print(f"No RabbitMQ 4: {error}", file=sys.stderr)
         return 1
-    if not arguments or not (_REPOSITORY / arguments[0].partition("::")[0]).exists():
-        arguments = [*TESTS, *arguments]
     os.environ.pop(URL_VARIABLE, None)
     os.environ[SERVER_VARIABLE] = str(server)
     try:
         if options.strict:
             os.environ[CONFIGURATION_VARIABLE] = _strict_configuration(server)
+        if arguments[:1] == ["soak"]:
+            _say_what_runs(server)  # before it, for its last line is the tally
+            _become("tools.soak", *arguments[1:])
+        if not arguments or not (_REPOSITORY / arguments[0].partition("::")[0]).exists():
+            arguments = [*TESTS, *arguments]
         status = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=_REPOSITORY).returncode
-        print(f"{report()}\nThe server is that of {server.parents[1]}.", flush=True)
+        _say_what_runs(server)
     except BrokerError as error:
         print(f"RabbitMQ does not start: {error}", file=sys.stderr)
         return 1

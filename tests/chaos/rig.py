@@ -153,7 +153,7 @@ class Rig(Generic[BrokerT]):
 
     async def client(self, url: str | None = None, *, patience: float = PATIENCE, **options: Any) -> RMQClient:
         """Return a client in this process, connected within so many seconds."""
-        client = RMQClient(url=url or self.url, **options)
+        client = RMQClient(**options) if "settings" in options else RMQClient(url=url or self.url, **options)
         self._stack.push_async_callback(client.close)
         self.clients.append(client)
         async with asyncio.timeout(patience):
@@ -253,10 +253,11 @@ class Rig(Generic[BrokerT]):
         await self._no_tasks_left()
         self.check_logs()
 
-    def forget_calls(self) -> None:
+    async def forget_calls(self) -> None:
         """Begin a new page of the ledger, where one rig goes through many faults; nothing may be under way."""
         self.ledger.entries.clear()
         self._kept.lines.clear()
+        await self._processes.forget()
         os.truncate(self.runs_path, 0)
 
     async def _idle(self, worker: Process) -> None:

@@ -72,6 +72,20 @@ async def narrow_once(call_id: int, nonce: str, seconds: float) -> list[Any]:
         return [call_id, nonce]
 
 
+@register_call(queue_size=5, fetch_size=2, redelivery_limit=_MANY)
+async def tight(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        await asyncio.sleep(seconds)
+        return [call_id, nonce]
+
+
+@register_call(queue_size=5, fetch_size=2, delivery="at-most-once")
+async def tight_once(call_id: int, nonce: str, seconds: float) -> list[Any]:
+    with _runs.run(call_id):
+        await asyncio.sleep(seconds)
+        return [call_id, nonce]
+
+
 @register_call(fetch_size=16, redelivery_limit=_MANY)
 def thread(call_id: int, nonce: str, seconds: float) -> list[Any]:
     with _runs.run(call_id):
@@ -144,6 +158,15 @@ async def resumable(call_id: int, count: int, pause: float, start_at: int) -> As
 
 
 @register_call(redelivery_limit=_MANY)
+async def bulk(call_id: int, count: int, size: int) -> AsyncIterator[list[Any]]:
+    """Give ``count`` items of so many bytes, as fast as they are taken."""
+    data = os.urandom(size)
+    with _runs.run(call_id):
+        for number in range(count):
+            yield [number, data]
+
+
+@register_call(redelivery_limit=_MANY)
 async def swell(call_id: int, count: int) -> AsyncIterator[list[Any]]:
     """Give small items, and after many of them one that is larger than any before."""
     with _runs.run(call_id):
@@ -175,7 +198,7 @@ _SERVICES: dict[str, Callable[..., Any]] = {
     service.__name__: service
     for service in (
         echo, work, once, safe, thread, never, block, leave, leave_thread, interrupt, odd, die, stream, resumable,
-        swell, store, converse, narrow, narrow_once,
+        bulk, swell, store, converse, narrow, narrow_once, tight, tight_once,
     )
 }  # fmt: skip
 

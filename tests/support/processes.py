@@ -134,6 +134,14 @@ class Processes:
         """Return everything that they logged."""
         return "".join(process.log.read_text() for process in self.all)
 
+    async def forget(self) -> None:
+        """Forget those that have ended, and what the others have logged so far."""
+        for process in [process for process in self.all if not process.running]:
+            await process.close()
+            self.all.remove(process)
+        for process in self.all:
+            os.truncate(process.log, 0)
+
     async def __aenter__(self) -> Processes:
         return self
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
-from tools.soak.run import Tally, soak
+from tools.soak.run import soak
+from tools.soak.tally import Tally
 
 __all__ = ["Tally", "soak"]
