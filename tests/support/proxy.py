@@ -119,7 +119,7 @@ class Proxy:
     """Listens on the loopback interface and passes on to the broker of ``url``.
 
     Attributes:
-        links: all connections there ever were, the newest last.
+        links: all connections there ever were, the newest last, except those that were forgotten.
         up: cleared, nothing passes to the broker, and nobody is told.
         down: the same towards the clients.
         delay: seconds that everything is late.
@@ -176,6 +176,10 @@ class Proxy:
         """Reset every connection, on both sides."""
         for link in self.links:
             link.cut()
+
+    def forget_closed(self) -> None:
+        """Forget connections that are closed, with what is buffered in them."""
+        self.links = [link for link in self.links if not link.down.is_closing()]
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)

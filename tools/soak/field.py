@@ -136,6 +136,12 @@ class Field:
         self.rig.workers.remove(worker)
         return worker
 
+    async def forget(self) -> None:
+        """Forget the calls, the processes that have ended and the connections that are closed."""
+        await self.rig.forget_calls()
+        for network in (*self.callers_networks, self.workers_network):
+            network.forget_closed()
+
     def some_network(self) -> Proxy:
         return self.dice.choice([*self.callers_networks, self.workers_network])
 

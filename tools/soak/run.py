@@ -147,4 +147,4 @@ class _Rounds:
             self._say(f"  left behind: {left}")
         else:
             await rig.check_processes()
-        await rig.forget_calls()
+        await self._field.forget()
