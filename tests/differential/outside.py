@@ -1,4 +1,4 @@
-"""The real broker of a differential test, apart from clients and workers: what waits in its queues, and its alarms."""
+"""The real broker of a differential test, apart from clients and workers: its queues, its alarms and its patience."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from rabibridge_testing.servers import Broker
 
 __all__ = ["Outside"]
+
+_LIMITS = "consumer_timeout", "channel_tick_interval"
+_DAY = 86_400_000
+_LOOK = """
+[Channel ! tick || Channel <- rabbit_channel:list(),
+  [{{number, Number}}, {{connection, Connection}}] <- [catch rabbit_channel:info(Channel, [number, connection])],
+  lists:member(Number, {numbers}), [{{peer_port, {port}}}] =:= (catch rabbit_reader:info(Connection, [peer_port]))].
+"""
 
 
 class Outside:
@@ -50,3 +58,26 @@ class Outside:
         """Accept no messages, or accept them again."""
         if self._node is not None:
             await asyncio.to_thread(self._node.ctl, "set_vm_memory_high_watermark", "0.0000001" if on else "0.4")
+
+    @asynccontextmanager
+    async def impatient(self) -> AsyncIterator[None]:
+        """Let RabbitMQ wait for no acknowledgement on channels that are opened from now on.
+
+        It looks at a channel once a minute; here, only when :meth:`look_for_acknowledgements` is called.
+        """
+        before = [(await self._eval(f"application:get_env(rabbit, {limit}, undefined).")).strip() for limit in _LIMITS]
+        try:
+            for limit, value in zip(_LIMITS, (0, _DAY), strict=True):
+                await self._eval(f"application:set_env(rabbit, {limit}, {value}).")
+            yield
+        finally:
+            for limit, former in zip(_LIMITS, before, strict=True):
+                await self._eval(f"application:set_env(rabbit, {limit}, {former}).")
+
+    async def look_for_acknowledgements(self, port: int, channels: Iterable[int]) -> None:
+        """Let RabbitMQ look now for deliveries that are not acknowledged, on channels of the connection from a port."""
+        await self._eval(_LOOK.format(numbers=list(channels), port=port))
+
+    async def _eval(self, code: str) -> str:
+        assert self._node is not None
+        return await asyncio.to_thread(self._node.ctl, "eval", code)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from rabibridge._amqp.control_methods import CHANNEL_CLOSE_OK, method_frames
+from rabibridge._amqp.methods import CHANNEL_CLOSE
 from rabibridge.settings import RABBITMQ
 from rabibridge_core._protocol.naming import queue_name
 from rabibridge_core.errors import ConnectionLostError
 from rabibridge_testing import MemoryBroker
-from tests.differential.channels import close_channel
+from tests.differential.channels import channels_of, close_channels, delete_replies
 from tests.differential.world import World
 from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from rabibridge_testing import MemoryTransport
     from tests.differential.outside import Outside
     from tests.differential.world import Limits
 
@@ -25,6 +29,7 @@ __all__ = ["CONNECTIONS", "DifferenceError", "Pair"]
 
 CONNECTIONS = ("client 0", "client 1", "worker 0", "worker 1")
 _CLOSED = "the broker closed channel 1"
+_REPLIES_DELETED = "the reply queue was deleted on the broker"
 _EQUAL = 2
 """So many looks in a row must find no difference."""
 _TURNS = 30
@@ -47,6 +52,7 @@ class Pair:
         stale_keys: those whose client was cut: when they are free depends on when the worker knows that it is gone.
         limits: those of the services.
         number: how many calls were made.
+        away: who is kept from connecting again.
     """
 
     def __init__(self, outside: Outside, limits: Limits, patience: float) -> None:
@@ -56,6 +62,7 @@ class Pair:
         self.broker = MemoryBroker()
         self.number = 0
         self.alarm = False
+        self.away = ""
         self.keys: list[tuple[str, int]] = []
         self.stale_keys: set[str | None] = set()
         name = f"work_{secrets.token_hex(6)}"
@@ -97,25 +104,91 @@ class Pair:
         """Cut a connection, which comes back."""
         if name.startswith("client"):
             self._forget_keys(name)
-        for transport in self.broker.transports:
-            if transport.name == name:
-                self._proxies[name].cut()
-                transport.abort()
-                return
+        if any(transport.name == name for transport in self.broker.transports):
+            self._proxies[name].cut()
+            self._transport(name).abort()
 
-    def lose_channel(self, name: str, service: str) -> None:
-        """Have both brokers close the channel of a client, or that of a worker for the service ``work`` or ``feed``."""
-        fake, real = (world.service + ("" if service == "work" else "_feed") for world in (self.fake, self.real))
-        if not close_channel(self.real, name, real):
+    async def cut_off(self, name: str) -> None:
+        """Cut the connection of a worker, and compare before and after it comes back: another one takes its calls."""
+        transport, proxy = self._transport(name), self._proxies[name]
+        self.away = name
+        proxy.freeze(down=False)  # nothing that it sends arrives: it does not get another connection
+        proxy.cut()
+        transport.abort(restore=False)
+        try:
+            await self.compare()
+        finally:
+            self.away = ""
+            proxy.thaw()
+            transport.restore_soon()
+        await self.compare()
+
+    async def lose_channel(self, name: str, service: str, *, late: bool = False) -> None:
+        """Have both brokers close the channel of a client, or that of a worker for the service ``work`` or ``feed``.
+
+        Args:
+            name: who loses it.
+            service: which one of a worker.
+            late: because requests were not acknowledged in time; without effect where all are.
+        """
+        fake, real = self._service(self.fake, service), self._service(self.real, service)
+        channels = channels_of(self.real, name, real)
+        if not channels:
             return
-        for transport in self.broker.transports:
-            if transport.name == name:
-                if name.startswith("client"):
-                    self._forget_keys(name)
-                    transport.abort(reason=_CLOSED)
-                else:
-                    transport.lose_channels(fake, ConnectionLostError(_CLOSED))
-                return
+        transport = self._transport(name)
+        if name.startswith("client"):
+            self._forget_keys(name)
+            transport.abort(reason=_CLOSED)
+        elif not late or any(one.unsettled for one in transport._consumers if one.queue.service == fake):
+            transport.lose_channels(fake, ConnectionLostError(_CLOSED))
+        if late:
+            port = self._proxies[name].link.up.get_extra_info("sockname")[1]
+            await self.outside.look_for_acknowledgements(port, [channel.number for channel in channels])
+        else:
+            close_channels(channels)
+
+    async def lose_channel_for_long(self, name: str, service: str, *, late: bool = False) -> None:
+        """Have both close a channel of a worker, and compare before and after it can open another one.
+
+        A quorum queue gets back what was delivered there when the worker has confirmed that the channel is closed.
+        """
+        transport, proxy = self._transport(name), self._proxies[name]
+        waiting: list[Any] = []
+        resume = transport._resume
+        transport._resume = waiting.append  # type: ignore[method-assign,assignment]
+
+        def closed(confirmation: bytes) -> None:
+            proxy.freeze(down=False)
+            proxy.replaced[confirmation] = b""  # what the worker sends later
+            proxy.link.up.write(confirmation)
+
+        for channel in channels_of(self.real, name, self._service(self.real, service)):
+            confirmation = method_frames(channel.number, [CHANNEL_CLOSE_OK])
+            proxy.when_received.append((CHANNEL_CLOSE, partial(closed, confirmation)))
+        try:
+            await self.lose_channel(name, service, late=late)
+            await self.compare()
+        finally:
+            transport._resume = resume  # type: ignore[method-assign]
+            proxy.when_received.clear()
+            proxy.thaw()
+            for consumer in waiting:
+                transport._resume(consumer)
+        await self.compare()
+        proxy.replaced.clear()
+
+    def lose_replies(self, name: str) -> None:
+        """Delete the reply queue of a client."""
+        self._forget_keys(name)
+        if delete_replies(self.real, name):
+            self._transport(name).abort(reason=_REPLIES_DELETED)
+
+    @staticmethod
+    def _service(world: World, service: str) -> str:
+        return world.service + ("" if service == "work" else "_feed")
+
+    def _transport(self, name: str) -> MemoryTransport:
+        return next(transport for transport in self.broker.transports if transport.name == name)
 
     def _forget_keys(self, client: str) -> None:
         self.stale_keys |= {key for key, number in self.keys if f"client {number}" == client}
@@ -168,7 +241,7 @@ class Pair:
             for queue in self.broker.queues.values()
             if queue.service == self.fake.service
         )
-        return all(world.ready(confirmed=not self.alarm, full=full) for world in (self.fake, self.real))
+        return all(world.ready(confirmed=not self.alarm, full=full, away=self.away) for world in (self.fake, self.real))
 
     async def _waiting_differently(self) -> str:
         """Return which queues do not hold as many calls on both, in words."""

@@ -74,6 +74,8 @@ def _random_step(chance: random.Random, name: str, workers: int) -> Step:
         "delete": (which,),
         "cut": (chance.choice(CONNECTIONS[: 2 + workers]),),
         "lose_channel": (which, chance.choice(("work", "work", "feed"))),
+        "acknowledge_late": (which, chance.choice(("work", "work", "feed"))),
+        "lose_replies": (client,),
     }
     return (name, *values.get(name, ()))
 
@@ -210,7 +212,10 @@ async def _cut(pair: Pair, name: str) -> None:
         return  # whether it ends before it is connected again depends on how long that takes
     if pair.alarm and name.startswith("worker"):
         return  # on RabbitMQ it serves again after the alarm
-    if _comes_back_to_either(pair, name, ("work", "feed")) or _sends_again_to_full(pair, name):
+    if _sends_again_to_full(pair, name):
+        return
+    if worker is not None and len(pair.fake.workers) > 1:
+        await pair.cut_off(name)
         return
     pair.cut(name)
     await _back(pair, name)
@@ -222,8 +227,29 @@ async def _lose_channel(pair: Pair, which: int, service: str) -> None:
     if pair.alarm or not names:
         return
     name = names[which % len(names)]
-    if not (_comes_back_to_either(pair, name, (service,)) or _sends_again_to_full(pair, name)):
-        pair.lose_channel(name, service)
+    if not _sends_again_to_full(pair, name):
+        await _lose(pair, name, service, late=False)
+
+
+async def _acknowledge_late(pair: Pair, which: int, service: str) -> None:
+    """Have the broker close the channel of a worker that has not acknowledged requests in time."""
+    if (workers := list(pair.fake.workers)) and not pair.alarm:
+        await _lose(pair, f"worker {workers[which % len(workers)]}", service, late=True)
+
+
+async def _lose(pair: Pair, name: str, service: str, *, late: bool) -> None:
+    if name.startswith("worker") and len(pair.fake.workers) > 1:  # the other one may get what this one runs
+        await pair.lose_channel_for_long(name, service, late=late)
+    else:
+        await pair.lose_channel(name, service, late=late)
+        await _back(pair, name)
+
+
+async def _lose_replies(pair: Pair, client: int) -> None:
+    """Delete the reply queue of a client; the broker reads nothing of that in an alarm."""
+    name = f"client {client}"
+    if client in pair.fake.clients and not pair.alarm and not _sends_again_to_full(pair, name):
+        pair.lose_replies(name)
         await _back(pair, name)
 
 
@@ -231,24 +257,24 @@ def _worker_of(pair: Pair, name: str) -> Worker | None:
     return pair.fake.workers.get(int(name[-1])) if name.startswith("worker") else None
 
 
-def _comes_back_to_either(pair: Pair, name: str, services: tuple[str, ...]) -> bool:
-    """Tell whether what a worker runs goes to the other one, or to itself if it receives calls again by then."""
-    worker = _worker_of(pair, name)
-    if worker is None or len(pair.fake.workers) < 2:
-        return False
-    once = pair.limits.delivery == "at-most-once"
-    return not all(once and run.service == "work" for run in worker.runs if run.service in services)
-
-
 def _sends_again_to_full(pair: Pair, name: str) -> bool:
-    """Tell whether each call of a client finds the queue full and tries again at a random time: any may be first."""
-    return name.startswith("client") and pair.limits.queue_size is not None and pair.fake.sent_again(name) > 1
+    """Tell whether a call of a client may find the queue full and try again at a random time, before or after others.
+
+    These are other such calls, and copies of calls that came back, which a worker puts at the end of a classic queue.
+    """
+    if not name.startswith("client") or pair.limits.queue_size is None:
+        return False
+    queues = [queue for queue in pair.broker.queues.values() if queue.service == pair.fake.service]
+    back = sum(message.deliveries > 0 for queue in queues for message in queue._ready)
+    again = pair.fake.sent_again(name)
+    return again > 0 and again + back > 1
 
 
 async def _back(pair: Pair, name: str) -> None:
     await pair.compare()
     if name.startswith("client") and not pair.alarm:
-        await pair.both(lambda world: world.look_for_callers())
+        for number in list(pair.fake.workers):  # one after the other: the first one that is free gets what waits
+            await pair.both(lambda world, number=number: world.look_for_callers(number))  # type: ignore[misc]
 
 
 _BY_CLIENTS = ("call", "idempotent_call", "notify", "stream")
@@ -268,4 +294,6 @@ _STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     "other_limits": _other_limits,
     "cut": _cut,
     "lose_channel": _lose_channel,
+    "acknowledge_late": _acknowledge_late,
+    "lose_replies": _lose_replies,
 }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SEQUENCES = int(os.environ.get("DIFFERENTIAL_SEQUENCES", "100"))
 FIRST = int(os.environ.get("DIFFERENTIAL_SEED", "0"))
-ALARMS = SEQUENCES // 10
+APART = SEQUENCES // 10
 _AT_ONCE = 16
 _PATIENCE = 30.0
 _LESS_PATIENCE = 5.0
@@ -39,8 +39,9 @@ _STEPS = (
     "call", "call", "idempotent_call", "notify", "stream", "broadcast", "expire", "release", "release", "cancel",
     "worker", "drain", "other_limits", "cut", "delete",
 )  # fmt: skip
-_STEPS_OF_RABBITMQ = (*_STEPS, "lose_channel")
+_STEPS_OF_RABBITMQ = (*_STEPS, "lose_channel", "lose_replies")
 _STEPS_WITH_ALARMS = (*_STEPS_OF_RABBITMQ, "alarm", "alarm", "alarm")
+_STEPS_WITH_TIMEOUTS = (*_STEPS_OF_RABBITMQ, "acknowledge_late", "acknowledge_late", "acknowledge_late")
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +139,14 @@ async def test_the_fake_does_as_rabbitmq_does(amqp_url: str) -> None:
 @pytest.mark.timeout(14_400)
 async def test_the_fake_does_as_rabbitmq_does_in_alarms(rabbitmq: Broker, vhost_url: str) -> None:
     async with Outside.connected(vhost_url, rabbitmq) as outside:
-        await search(outside, range(FIRST, FIRST + ALARMS), _STEPS_WITH_ALARMS, at_once=1)
+        await search(outside, range(FIRST, FIRST + APART), _STEPS_WITH_ALARMS, at_once=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14_400)
+async def test_the_fake_does_as_rabbitmq_does_with_late_acknowledgements(rabbitmq: Broker, vhost_url: str) -> None:
+    async with Outside.connected(vhost_url, rabbitmq) as outside, outside.impatient():
+        await search(outside, range(FIRST, FIRST + APART), _STEPS_WITH_TIMEOUTS)
 
 
 @pytest.mark.slow

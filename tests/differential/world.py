@@ -247,13 +247,13 @@ class World:
             await client.close()
         await asyncio.gather(*self.calls.values(), return_exceptions=True)
 
-    def look_for_callers(self) -> None:
-        """Let workers look now whether the callers of what they run are gone, not after some seconds."""
-        for worker in self.workers.values():
-            for runner in list(worker.server._server.services.runners.values()):
-                for active in runner.all_active():
-                    active.probe_due = True
-                probe_callers(runner.all_active())
+    def look_for_callers(self, number: int) -> None:
+        """Let a worker look now whether the callers of what it runs are gone, not after some seconds."""
+        worker = self.workers.get(number)
+        for runner in [] if worker is None else list(worker.server._server.services.all_runners()):
+            for active in runner.all_active():
+                active.probe_due = True
+            probe_callers(runner.all_active())
 
     def sent_again(self, client: str) -> int:
         """Return how many calls are being sent again, or would be if the connection of this client were lost now."""
@@ -269,12 +269,13 @@ class World:
             if not call.future.done()
         )
 
-    def ready(self, *, confirmed: bool, full: bool) -> bool:
+    def ready(self, *, confirmed: bool, full: bool, away: str) -> bool:
         """Whether all are connected, and nothing is under way by itself.
 
         Args:
             confirmed: the broker has confirmed what it has accepted.
             full: the queue of the service is full, so that what waits to be sent again goes on to wait.
+            away: who is kept from connecting.
         """
         tables = [client._client.calls for client in self.clients.values()]
         if not full and any(table.refusals.waits(call) for table in tables for call in table.pending.values()):
@@ -284,5 +285,8 @@ class World:
             for client in self.clients.values()
         ):
             return False  # what a lost connection says of a call depends on it
-        states = [one.state for one in (*self.clients.values(), *(worker.server for worker in self.workers.values()))]
-        return all(state is ConnectionState.READY for state in states)
+        everybody = {
+            **{f"client {number}": client.state for number, client in self.clients.items()},
+            **{f"worker {number}": worker.server.state for number, worker in self.workers.items()},
+        }
+        return all((state is ConnectionState.READY) is (name != away) for name, state in everybody.items())
