@@ -226,6 +226,10 @@ simulate-planted: $(STAMP)  ## Plant known mistakes into the engines, and see th
 simulate-cases: $(STAMP)  ## Find the situations of kept simulations again, after a change of the engines
 	@$(BIN)/python -m tests.simulation.renew
 
+.PHONY: mutants
+mutants: $(STAMP)  ## Change the engines in small ways, and see what notices it: ARGS="_client.resend --number 20"; hours without
+	@$(BIN)/python -m tools.mutation $(ARGS)
+
 .PHONY: soak-metrics
 soak-metrics: $(STAMP)  ## Metrics while 1,000 workers are replaced under load; an hour or more
 	@$(BIN)/python -m tools.broker --install --check

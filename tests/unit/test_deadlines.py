@@ -66,6 +66,20 @@ async def test_clear_disarms_all() -> None:
     assert fired == []
 
 
+async def test_what_is_added_after_clear_fires() -> None:
+    loop, fired = asyncio.get_running_loop(), asyncio.Queue[str]()
+    wheel = DeadlineWheel[str](loop, fired.put_nowait)
+    now = loop.time()
+    with patch.object(loop, "time", lambda: now):  # both fall into one slot
+        wheel.add("before", 0.02)
+        wheel.clear()
+        wheel.add("after", 0.02)
+    assert len(wheel) == 1
+    async with asyncio.timeout(PATIENCE):
+        assert await fired.get() == "after"
+    assert len(wheel) == 0
+
+
 async def test_many_deadlines_share_few_timers() -> None:
     loop = asyncio.get_running_loop()
     wheel = DeadlineWheel[int](loop, lambda key: None)
