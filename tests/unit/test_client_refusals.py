@@ -216,11 +216,15 @@ async def test_a_backlog_beyond_the_deadline_is_not_waited_for(client: Client, t
 async def test_cancelled_while_it_waits(client: Client, transport: ScriptedTransport) -> None:
     call = await _refused(client, transport, FAR_OFF)
     await turns()
-    assert client.pending == 1
+    ((_, pending),) = client.calls.pending.items()
+    assert pending.retry_state is not None
+    timer = pending.retry_state.timer
+    assert timer is not None
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert (client.pending, transport.cancelled, len(transport.sent)) == (0, [], 1)
+    assert timer.cancelled(), "nothing is left of it"
 
 
 async def test_cancelled_after_it_was_sent_again(client: Client, transport: ScriptedTransport) -> None:

@@ -181,6 +181,29 @@ async def test_it_is_lost_again_while_it_is_sent_again(client: Client, transport
     await asyncio.gather(*calls)
 
 
+async def test_a_connection_that_goes_in_the_middle_of_sending_it_again_is_waited_for(
+    client: Client, transport: ScriptedTransport
+) -> None:
+    call = begin(client, idempotent=True)
+    (correlation_id,) = await sent(transport)
+    lose(client, transport)
+
+    def gone(request: Request) -> None:  # the loss itself is reported later
+        transport.sending = None
+        transport.pause("no connection: the cable was cut again")
+        raise GONE
+
+    transport.sending = gone
+    transport.open.set()
+    await turns(lambda: transport.sending is None)
+    await turns()
+    assert len(transport.sent) == 1
+    transport.open.set()
+    assert await sent(transport, 2) == [correlation_id] * 2
+    client.calls.replied(correlation_id, reply("done"))
+    assert await call == "done"
+
+
 async def test_it_goes_on_when_the_socket_asks_for_a_pause(client: Client, transport: ScriptedTransport) -> None:
     calls = [begin(client, number, idempotent=True) for number in range(5)]
     ids = await sent(transport, 5)

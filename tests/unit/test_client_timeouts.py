@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import patch
 
 import pytest
 
@@ -155,3 +156,48 @@ async def test_the_timeout_covers_the_wait_and_the_call(client: Client, transpor
     assert 0 < (transport.sent[0].timeout or 0) < PATIENCE
     client.calls.replied(correlation_id, reply("result"))
     assert await call == "result"
+
+
+def _expire_now(client: Client) -> None:
+    """Let the deadlines of calls that share a timer come, before any task runs."""
+    wheel = client.calls.deadlines
+    ((slot, timer),) = wheel._timers.items()
+    timer.cancel()
+    wheel._fire(slot)
+
+
+async def _two_of_one_slot(client: Client, transport: ScriptedTransport) -> tuple[asyncio.Task[Any], asyncio.Task[Any]]:
+    """Return two calls whose deadlines share a timer."""
+    now = asyncio.get_running_loop().time()
+    with patch.object(asyncio.get_running_loop(), "time", lambda: now):
+        first, second = begin(client, timeout=0.5), begin(client, timeout=0.5)
+        await sent(transport, 2)
+    return first, second
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_an_answer_in_the_turn_of_the_deadline_wins_and_the_next_call_still_times_out(
+    client: Client, transport: ScriptedTransport, paused: bool
+) -> None:
+    calls = await _two_of_one_slot(client, transport)
+    if paused:
+        transport.pause("the broker asks for it")
+    client.calls.replied(transport.sent[0].correlation_id, reply("in time"))
+    _expire_now(client)
+    assert await calls[0] == "in time"
+    with pytest.raises(CallTimeoutError):
+        await calls[1]
+
+
+async def test_a_loss_in_the_turn_of_the_deadline_leaves_no_other_call_behind(
+    client: Client, transport: ScriptedTransport
+) -> None:
+    calls = await _two_of_one_slot(client, transport)
+    lost = client.calls.pending[transport.sent[0].correlation_id]
+    del client.calls.pending[transport.sent[0].correlation_id]  # as a lost connection does
+    lost.end(ConnectionLostError("the cable was cut"))
+    _expire_now(client)
+    with pytest.raises(ConnectionLostError):
+        await calls[0]
+    with pytest.raises(CallTimeoutError):
+        await calls[1]

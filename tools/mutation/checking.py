@@ -8,7 +8,9 @@ import os
 import select
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, NoReturn
 
 from _pytest.runner import runtestprotocol
@@ -19,14 +21,14 @@ from tools.mutation.reach import Reach, lines_run
 from tools.mutation.replacing import Functions, functions_of, replace_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import pytest
 
 __all__ = ["Checked", "Checking", "path_of"]
 
-_SLOWEST = 1.5
+_SLOWEST = 4.0
 """A test that takes longer than this many seconds is left out."""
 _PATIENCE = 15.0
 """After so many seconds without progress, a mutant counts as timed out."""
@@ -128,26 +130,39 @@ class Checking:
         return Checked(module, mutant.line, mutant.text, outcome, by)
 
     def _reached(self, paths: frozenset[str]) -> list[Reach]:
-        """Return what each seed and test reaches, from a file if one was kept for these modules."""
-        if self._kept.exists():
-            kept = json.loads(self._kept.read_text("utf-8"))
-            if paths <= set(kept["paths"]):
-                reached = [Reach(*one) for one in kept["reached"]]
-                return [one for one in reached if one.name.isdecimal() or one.name in self._items]
+        """Return what each seed and test reaches; what is in the file that was kept is not run again."""
+        reached = self._read_kept(paths)
+        known = {one.name for one in reached}
+        seeds = [seed for seed in range(self._tried) if str(seed) not in known]
+        items = [item for name, item in self._items.items() if name not in known]
 
         def child(tell: Callable[[str], None]) -> None:
-            reached = [
-                *_reach_of_seeds(range(self._tried), paths),
-                *_reach_of_tests(list(self._items.values()), paths, tell),
-            ]
-            told = [[one.name, one.seconds, one.lines] for one in reached]
-            self._kept.parent.mkdir(parents=True, exist_ok=True)
-            self._kept.write_text(json.dumps({"paths": sorted(paths), "reached": told}), "utf-8")
+            with self._kept.open("a", encoding="utf-8") as file:
+                for one in chain(_reach_of_seeds(seeds, paths), _reach_of_tests(items, paths, tell)):
+                    file.write(json.dumps(one) + "\n")
+                    file.flush()
             tell("end done")
 
-        if (ended := _in_child(child, patience=240.0)) != "done":
-            raise RuntimeError(f"the tests do not pass as they are: {ended}")
-        return self._reached(paths)
+        if seeds or items:
+            if (ended := _in_child(child, patience=240.0)) != "done":
+                raise RuntimeError(f"the tests do not pass as they are: {ended}")
+            reached = self._read_kept(paths)
+        return [
+            one
+            for one in reached
+            if (int(one.name) < self._tried if one.name.isdecimal() else one.name in self._items)
+            and 0 <= one.seconds < _SLOWEST
+        ]
+
+    def _read_kept(self, paths: frozenset[str]) -> list[Reach]:
+        """Read the file; begin it anew if it is of other modules."""
+        if self._kept.exists():
+            first, *lines = self._kept.read_text("utf-8").splitlines()
+            if paths <= set(json.loads(first)):
+                return [Reach(*json.loads(line)) for line in lines]
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        self._kept.write_text(json.dumps(sorted(paths)) + "\n", "utf-8")
+        return []
 
 
 def _in_child(work: Callable[[Callable[[str], None]], None], patience: float = _PATIENCE) -> str:
@@ -157,6 +172,8 @@ def _in_child(work: Callable[[Callable[[str], None]], None], patience: float = _
     if not pid:
         os.close(reading)
         _be_child(work, writing)
+    with suppress(OSError):  # the child has done so
+        os.setpgid(pid, pid)
     os.close(writing)
     told, doing = b"", ""
     try:
@@ -169,6 +186,8 @@ def _in_child(work: Callable[[Callable[[str], None]], None], patience: float = _
             *lines, told = told.split(b"\n")
             for line in lines:
                 what, _, text = line.decode().partition(" ")
+                if what == "broken":
+                    raise RuntimeError(f"{text}, in {doing}")
                 if what == "end":
                     return text
                 doing = text
@@ -191,7 +210,7 @@ def _be_child(work: Callable[[Callable[[str], None]], None], writing: int) -> No
         try:
             work(tell)
         except BaseException as error:  # noqa: BLE001 - told to the parent
-            tell(f"end tests by {type(error).__name__}: {error}"[:300])
+            tell(f"broken by {type(error).__name__}: {error}")
         signal.pause()
     finally:
         os._exit(1)
@@ -213,7 +232,7 @@ def _run_seeds(seeds: list[int], tell: Callable[[str], None]) -> None:
 
 
 def _run_tests(tests: list[pytest.Item], tell: Callable[[str], None]) -> None:
-    for item, upcoming in zip(tests, [*tests[1:], None], strict=True):
+    for item, upcoming in zip_longest(tests, tests[1:]):
         tell(f"run {item.nodeid}")
         if _failed(item, upcoming):
             tell(f"end tests by {item.nodeid}")
@@ -225,28 +244,23 @@ def _failed(item: pytest.Item, upcoming: pytest.Item | None) -> bool:
     return any(report.failed for report in reports)
 
 
-def _reach_of_seeds(seeds: range, paths: frozenset[str]) -> list[Reach]:
+def _reach_of_seeds(seeds: list[int], paths: frozenset[str]) -> Iterator[Reach]:
     from tests.simulation.run import run_seed
 
-    reached = []
     for seed in seeds:
         began = time.perf_counter()
         with lines_run(paths) as lines:
             run_seed(seed)
-        reached.append(_reach(str(seed), time.perf_counter() - began, lines))
-    return reached
+        yield _reach(str(seed), time.perf_counter() - began, lines)
 
 
-def _reach_of_tests(items: list[pytest.Item], paths: frozenset[str], tell: Callable[[str], None]) -> list[Reach]:
-    reached = []
-    for item, upcoming in zip(items, [*items[1:], None], strict=True):
+def _reach_of_tests(items: list[pytest.Item], paths: frozenset[str], tell: Callable[[str], None]) -> Iterator[Reach]:
+    for item, upcoming in zip_longest(items, items[1:]):
         tell(f"run {item.nodeid}")
         began = time.perf_counter()
         with lines_run(paths) as lines:
             failed = _failed(item, upcoming)
-        if not failed and (seconds := time.perf_counter() - began) < _SLOWEST:
-            reached.append(_reach(item.nodeid, seconds, lines))
-    return reached
+        yield _reach(item.nodeid, -1.0 if failed else time.perf_counter() - began, lines)
 
 
 def _reach(name: str, seconds: float, lines: dict[str, set[int]]) -> Reach:

@@ -117,9 +117,14 @@ def _in_block(body: list[ast.stmt], function: str) -> Iterator[_Change]:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _in_block(statement.body, f"{function}.<locals>.{statement.name}")
         elif not (isinstance(statement, _LEFT_ALONE) or _only_tells(statement)):
-            for new in _instead_of(statement):
+            for new in () if _is_given(statement, function) else _instead_of(statement):
                 yield _Change(function, statement, statement.lineno, _short(new), partial(_put, body, at, new))
             yield from _in_statement(statement, function)
+
+
+def _is_given(statement: ast.stmt, function: str) -> bool:
+    """Tell whether nothing works without it: attributes of new objects."""
+    return function.endswith(".__init__") and isinstance(statement, ast.Assign)
 
 
 def _put(body: list[ast.stmt], at: int, new: ast.stmt) -> None:

@@ -19,7 +19,7 @@ class Reach(NamedTuple):
 
     Attributes:
         name: the seed, or the node id of the test.
-        seconds: how long it takes.
+        seconds: how long it takes; negative if it fails.
         lines: the lines it runs, by module.
     """
 
