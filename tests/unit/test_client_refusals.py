@@ -216,8 +216,7 @@ async def test_a_backlog_beyond_the_deadline_is_not_waited_for(client: Client, t
 async def test_cancelled_while_it_waits(client: Client, transport: ScriptedTransport) -> None:
     call = await _refused(client, transport, FAR_OFF)
     await turns()
-    (pending,) = client.calls.pending.values()
-    timer = pending.retry_state and pending.retry_state.timer
+    (timer,) = [one.retry_state.timer if one.retry_state else None for one in client.calls.pending.values()]
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

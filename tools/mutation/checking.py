@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from _pytest.runner import runtestprotocol
 
+from rabibridge_core._hosting.parent_death import die_with_parent
 from tools.mutation.modules import CORE
 from tools.mutation.mutants import Mutant, changed_code, mutants_of
 from tools.mutation.reach import Reach, lines_run
@@ -200,6 +201,7 @@ def _in_child(work: Callable[[Callable[[str], None]], None], patience: float = _
 def _be_child(work: Callable[[Callable[[str], None]], None], writing: int) -> NoReturn:
     try:
         os.setpgid(0, 0)
+        die_with_parent()
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
             os.dup2(nothing, descriptor)
