@@ -23,6 +23,7 @@ from tools.mutation.mutants import Mutant, mutants_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LEFT = {"survived", "not run"}
 _OUTCOMES = ("simulator", "tests", "timed out", "argued", "survived", "not run")
 _REACH = "the file that keeps which lines each test and seed reaches: remove it once tests or the code have changed"
 _PYTEST = ("-q", "-n0", "-p", "no:benchmark", "-p", "no:cacheprovider", "-o", "timeout=0", "--no-header")
@@ -37,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tried", type=int, default=400, help="how many seeds are tried for which lines they reach")
     parser.add_argument("--seconds", type=float, default=8.0, help="seconds of tests for each mutant")
     parser.add_argument("--minutes", type=float, default=1e6, help="start no mutant after so many minutes")
-    parser.add_argument("--again", action="store_true", help="only those that survived, and those not run yet")
-    parser.add_argument("--survived", action="store_true", help="only those that survived, such as with more seeds")
-    parser.add_argument("--only", default="", help="those whose text holds this, such as the name of a function")
+    parser.add_argument("--again", action="store_true", help="only those that nothing has noticed yet")
+    parser.add_argument("--survived", action="store_true", help="only those that were left, such as with more seeds")
+    parser.add_argument("--only", nargs="*", default=[""], help="those that hold one of these, such as a function")
     parser.add_argument("--tests", nargs="*", default=TEST_FILES, help="the files of tests that may notice them")
     parser.add_argument("--reach", type=Path, default=ROOT / "build/mutation-reach.json", help=_REACH)
     parser.add_argument("--results", type=Path, default=ROOT / "build/mutants.json", help="where they are kept")
@@ -56,9 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         def wanted(module: str, mutant: Mutant) -> bool:
             before = results.get((module, mutant.text))
             outcome = "" if before is None else before.outcome
-            if (given.survived and outcome != "survived") or (given.again and outcome not in {"", "survived"}):
+            if (given.survived and outcome not in _LEFT) or (given.again and outcome not in {"", *_LEFT}):
                 return False
-            return mutant.number in drawn[module] and given.only in mutant.text
+            return mutant.number in drawn[module] and any(text in mutant.text for text in given.only)
 
         status = _run(modules, partial(_report, results, given.results), given, wanted)
     print(_table(list(results.values()), modules))
