@@ -242,7 +242,10 @@ def _run_tests(tests: list[pytest.Item], tell: Callable[[str], None]) -> None:
 
 
 def _failed(item: pytest.Item, upcoming: pytest.Item | None) -> bool:
-    reports = runtestprotocol(item, log=False, nextitem=upcoming)
+    try:
+        reports = runtestprotocol(item, log=False, nextitem=upcoming)
+    except (KeyboardInterrupt, SystemExit):  # a mutant lets through what a test has raised
+        return True
     return any(report.failed for report in reports)
 
 
