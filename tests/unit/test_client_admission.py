@@ -181,3 +181,21 @@ async def test_many_give_up_and_nothing_is_left(client: Client, transport: Scrip
     assert {type(outcome) for outcome in outcomes} == {CallTimeoutError}
     assert not client.calls.admission.waiting
     await _finish(client, transport, *held)
+
+
+async def test_what_asks_first_is_told_when_a_call_would_wait(client: Client, transport: ScriptedTransport) -> None:
+    assert client.calls.sends_at_once
+    transport.pause("the broker asks for it")
+    assert not client.calls.sends_at_once
+    transport.open.set()
+    await transport.writable()
+    limit = client.calls.admission.limit
+    calls = [begin(client, number) for number in range(limit)]
+    await sent(transport, limit)
+    assert not client.calls.sends_at_once
+    calls[0].cancel()
+    await asyncio.gather(calls[0], return_exceptions=True)
+    assert client.calls.sends_at_once
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
