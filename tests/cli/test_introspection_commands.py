@@ -40,9 +40,9 @@ def test_two_workers_in_tables_and_as_json(rabbitmq: Broker, tmp_path: Path) -> 
         assert rows["fail"][-2:] == ["1", "2"]
         assert rows["narrow"][5] == "0/1", "how many wait, and how many may"
         assert rows["narrow"][1] == "0.0/300", "how many calls end in one second, and how many may start"
-        about = command("services", "narrow").stdout
-        assert "rate: at most 300 calls/s start, share " in about
-        assert " 0 wait for their turn, 0 refused\n" in about
+        limited = command("services", "narrow").stdout
+        assert "rate: at most 300 calls/s start, share " in limited
+        assert " 0 wait for their turn, 0 refused\n" in limited
         assert all(line == line.rstrip() for line in table)
 
         found = json.loads(command("services", "--json").stdout)

@@ -204,7 +204,9 @@ def test_it_surrounds_the_lifespan_of_the_application(handlers: Handlers) -> Non
         assert running is not None
         seen.append(await running.clients["default"].remote_call("add", (1, 2)))
         yield {"color": "red"}
-        seen.append(running.clients["billing"].state.value)
+        client = running.clients["billing"]
+        assert isinstance(client, RMQClient)
+        seen.append(client.state.value)
 
     own = FastAPI(lifespan=lifespan)
     billing.install(own)

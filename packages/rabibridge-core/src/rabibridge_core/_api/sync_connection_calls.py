@@ -41,8 +41,6 @@ class ConnectionCalls(ABC):
     :class:`~rabibridge_core._hosting.loop_thread.LoopThread`.
     """
 
-    __slots__ = ()
-
     name: str
     pid: int
 

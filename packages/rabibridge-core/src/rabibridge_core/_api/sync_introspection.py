@@ -22,9 +22,11 @@ class ToOneBroker(Protocol):
 
     def run(self, function: Callable[[], Coroutine[Any, Any, T]], /) -> T:
         """Run a coroutine on its loop."""
+        ...
 
     async def connected_client(self) -> RpcClient:
         """Connect, if that is needed, and return the client."""
+        ...
 
 
 class SyncIntrospectionCalls:

@@ -176,7 +176,7 @@ def _merged(
 
 def _sum(values: Iterable[N | None]) -> N | None:
     known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    return sum(known[1:], known[0]) if known else None
 
 
 def _mapping(value: object) -> Mapping[str, Any] | None:
