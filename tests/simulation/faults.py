@@ -37,7 +37,7 @@ def _of_members(world: World, fault: Fault, kind: str, member: Member) -> None:
     if member.over:
         return
     world.fired(fault.kind)
-    transport = member.connection(fault.target)
+    transport: Any = member.connection(fault.target) if member.node.transports else None
     if kind == "lose":
         transport.abort()
     elif kind == "partition":

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.members import ClientMember, WorkerMember
 from tests.simulation.nodes import NODE
-from tests.simulation.wire import SimulatedTransport
 
 if TYPE_CHECKING:
     from rabibridge_core.rpc import RpcClient
@@ -32,17 +31,14 @@ def find_leaks(world: World) -> None:
     for member in world.members:
         if not member.node.dead:
             assert isinstance(member, ClientMember | WorkerMember)
-            for left in map(_of_client, member.clients) if isinstance(member, ClientMember) else [_of_worker(member)]:
-                for what, count in left.items():
+            counts = map(_of_client, member.clients) if isinstance(member, ClientMember) else [_of_worker(member)]
+            for counted in counts:
+                for what, count in counted.items():
                     if count:
                         checker.violated("leak", f"{what} of {member.node.name}: {count}")
     for broker in world.brokers:
-        alive = [one for one in broker.transports if isinstance(one, SimulatedTransport) and not one.node.dead]
-        if alive or broker._callers:
-            checker.violated("leak", f"connections are left: {alive}, {list(broker._callers)}")
-        for queue in broker.queues.values():
-            if queue.unsettled or queue.consumers:
-                checker.violated("leak", f"{queue!r} has {queue.consumers} consumers")
+        for left in broker.leaks():
+            checker.violated("leak", left)
 
 
 def _of_client(client: RpcClient) -> dict[str, int]:

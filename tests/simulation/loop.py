@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane", "SimulationLoop", "StuckError"]
 
-_TURNS_MAX = 30_000
-"""More turns than any run needs: something runs in circles."""
 _TURN = 1e-6
 """How long a turn takes, in seconds: some, or a timer that is early by a rounding would run in circles."""
 _WALL = 1_000_000.0
@@ -43,8 +41,12 @@ class StuckError(Exception):
 class SimulatedTask(asyncio.Task[Any]):
     """A task whose place in sets does not depend on its address."""
 
-    serial = 0
     node: Node | None = None
+
+    def __init__(self, coro: Any, serial: int, **options: Any) -> None:
+        """Run ``coro``; ``serial``: its place."""
+        self.serial = serial  # asyncio puts it into a set at once
+        super().__init__(coro, **options)
 
     def __hash__(self) -> int:
         return self.serial
@@ -85,7 +87,10 @@ class SimulationLoop(asyncio.BaseEventLoop):
         turns: how many turns it has made.
         lanes: the channels that have ever had messages.
         shuffle: whether ready callbacks of different tasks are mixed.
+        turns_max: more turns than any run needs: something runs in circles.
     """
+
+    turns_max = 30_000
 
     def __init__(self, decisions: Decisions, *, start: float, shuffle: bool) -> None:
         """Start at the time ``start``."""
@@ -123,8 +128,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         """Nothing outside of this loop is waited for."""
 
     def _make_task(self, loop: Any, coro: Any, context: Context | None = None, **options: Any) -> SimulatedTask:
-        task = SimulatedTask(coro, loop=loop, context=context, **options)
-        task.serial = len(self.tasks)
+        task = SimulatedTask(coro, len(self.tasks), loop=loop, context=context, **options)
         task.node = (copy_context() if context is None else context).get(NODE)
         self.tasks.append(task)
         return task
@@ -162,8 +166,8 @@ class SimulationLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         self.turns += 1
-        if self.turns > _TURNS_MAX:
-            raise StuckError(f"{_TURNS_MAX} turns of the event loop: something runs in circles")
+        if self.turns > self.turns_max:
+            raise StuckError(f"{self.turns} turns of the event loop: something runs in circles")
         self._now += _TURN
         ready = self._ready
         if not ready:

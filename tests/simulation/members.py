@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from tests.simulation.wire import SimulatedBroker
     from tests.simulation.world import World
 
-__all__ = ["AnyClient", "ClientMember", "Member", "ShardedMember", "WorkerMember"]
+__all__ = ["SETTINGS", "AnyClient", "ClientMember", "Member", "ShardedMember", "WorkerMember"]
 
 AnyClient: TypeAlias = RMQClient | ShardedClient
-_SETTINGS = Settings(drain_timeout=1.0, call_timeout=60.0, max_pending=64)
+SETTINGS = Settings(drain_timeout=1.0, call_timeout=60.0, max_pending=64)
 
 
 class Member:
@@ -82,10 +82,7 @@ class Member:
         self.over = True
         self.node.kill()
         for transport in self.node.transports:
-            transport.partitioned = True
-            transport.abort(restore=False)
-            if transport in transport.broker.transports:
-                transport.broker.transports.remove(transport)
+            transport.vanish()
 
 
 class ClientMember(Member):
@@ -101,7 +98,7 @@ class ClientMember(Member):
 
     def _make(self, broker: SimulatedBroker) -> AnyClient:
         transport = self.node.context.run(SimulatedTransport, broker, self.node)
-        return self.node.context.run(_make_client, self.world.settings(_SETTINGS), transport, self.node.name)
+        return self.node.context.run(_make_client, self.world.settings(SETTINGS), transport, self.node.name)
 
     @property
     def clients(self) -> list[RpcClient]:
@@ -133,9 +130,12 @@ class WorkerMember(Member):
         super().__init__(world, name)
         self.broker = broker or world.broker
         self.node.broker = self.broker.name
-        transport = self.node.context.run(SimulatedTransport, self.broker, self.node)
-        self.server = self.node.context.run(_make_server, transport, name, world.services)
+        self.server = self._make()
         self.main = self.node.spawn(self._serve(), name)
+
+    def _make(self) -> RMQServer:
+        transport = self.node.context.run(SimulatedTransport, self.broker, self.node)
+        return self.node.context.run(_make_server, transport, self.node.name, self.world.services)
 
     async def _serve(self) -> None:
         try:
@@ -169,7 +169,7 @@ def _make_sharded(world: World, name: str) -> ShardedClient:
 
 
 def _make_server(transport: SimulatedTransport, name: str, services: list[str]) -> RMQServer:
-    server = RMQServer(settings=_SETTINGS, transport=transport, name=name)
+    server = RMQServer(settings=SETTINGS, transport=transport, name=name)
     for service in services:  # none that nobody calls: that would take half of the time
         server.add_service(SERVICES[service].function)
     return server

@@ -95,6 +95,7 @@ class Plan:
         slots: whether deadlines share timers, as they do outside of tests.
         max_pending: how many calls a client may have pending.
         shards: whether there is a second broker, and a client that calls over both.
+        broker: what stands for the broker: ``"memory"``, the one in memory, or ``"amqp"``, one that speaks AMQP.
     """
 
     seed: int
@@ -106,6 +107,7 @@ class Plan:
     slots: bool = True
     max_pending: int = 64
     shards: bool = False
+    broker: str = "memory"
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""

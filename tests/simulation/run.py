@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -9,7 +10,7 @@ import random
 import time
 import warnings
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ from rabibridge_core._observability.loop_monitor import LoopMonitor
 from rabibridge_core._reporting import limited_log
 from rabibridge_core._server import executors, streams
 from rabibridge_core._server.active_request import ActiveRequest
+from tests.simulation.amqp.plan import draw_amqp_plan
+from tests.simulation.amqp.repeatable import repeatable_transport
+from tests.simulation.amqp.world import AmqpWorld
 from tests.simulation.loop import StuckError
 from tests.simulation.members import ClientMember
 from tests.simulation.plan import draw_plan
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 _COLLECTED_EVERY = 25
 _runs = 0
+
+_WORLDS: dict[str, type[World]] = {"memory": World, "amqp": AmqpWorld}
 
 _deadlines: Any = deadlines
 _executors: Any = executors
@@ -82,6 +88,23 @@ class _Errors(logging.Handler):
         self.texts.append(record.getMessage())
 
 
+@contextmanager
+def _listening(errors: _Errors) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("rabibridge_core", "rabibridge", "aiormq", "aio_pika")]
+    before = [(logger, logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR if logger.name.startswith("rabibridge") else logging.CRITICAL)
+        logger.propagate = False
+        logger.addHandler(errors)
+    try:
+        yield
+    finally:
+        for logger, level, propagate in before:
+            logger.removeHandler(errors)
+            logger.setLevel(level)
+            logger.propagate = propagate
+
+
 def _serial_hash(active: ActiveRequest) -> int:
     return int.from_bytes(active.request.correlation_id[:6], "big")
 
@@ -91,8 +114,7 @@ def _repeatable(plan: Plan) -> Iterator[_Errors]:
     """Let nothing but the plan decide what the engines do."""
     draw = random.Random(plan.seed + 1)
     state, urandom = random.getstate(), os.urandom
-    logger, errors = logging.getLogger("rabibridge_core"), _Errors()
-    level, propagate = logger.level, logger.propagate
+    errors = _Errors()
     start, exact, pool = LoopMonitor.start, _deadlines.is_virtual, _executors.DaemonThreadPool
     measures = _streams.monotonic
     random.seed(plan.seed)
@@ -105,19 +127,14 @@ def _repeatable(plan: Plan) -> Iterator[_Errors]:
     if plan.slots:
         _deadlines.is_virtual = lambda loop: False
     ActiveRequest.__hash__ = _serial_hash  # type: ignore[method-assign, assignment]
-    logger.setLevel(logging.ERROR)
-    logger.propagate = False
-    logger.addHandler(errors)
     collects = gc.isenabled()
     gc.disable()  # what it finds would end at any time
     try:
-        yield errors
+        with _listening(errors), repeatable_transport() if plan.broker == "amqp" else nullcontext():
+            yield errors
     finally:
         if collects:
             gc.enable()
-        logger.removeHandler(errors)
-        logger.setLevel(level)
-        logger.propagate = propagate
         del ActiveRequest.__hash__
         LoopMonitor.start, _deadlines.is_virtual = start, exact  # type: ignore[method-assign]
         _executors.DaemonThreadPool = pool
@@ -134,7 +151,7 @@ def run_plan(plan: Plan, given: list[int] | None = None) -> Outcome:
         gc.collect()
         gc.freeze()  # modules need not be looked at each time
     with _repeatable(plan) as errors:
-        world = World(plan, given)
+        world = _WORLDS[plan.broker](plan, given)
         loop, checker = world.loop, world.checker
         try:
             try:
@@ -163,6 +180,7 @@ def _end(world: World) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that are never awaited now
         for task in loop.tasks:
+            asyncio.tasks._unregister_task(task)  # those of the next run have the same places there
             if not task.done():
                 task._log_destroy_pending = False
                 with suppress(BaseException):
@@ -182,12 +200,12 @@ def _end(world: World) -> None:
     loop.close()
 
 
-def run_seed(seed: int, *, shuffle: bool | None = None) -> Outcome:
+def run_seed(seed: int, *, shuffle: bool | None = None, broker: str = "memory") -> Outcome:
     """Run the simulation of a seed."""
-    return run_plan(draw_plan(seed, shuffle=shuffle))
+    return run_plan((draw_amqp_plan if broker == "amqp" else draw_plan)(seed, shuffle=shuffle))
 
 
-def run_seeds(first: int, count: int) -> tuple[list[Outcome], Counter[str], Counter[str], float]:
+def run_seeds(first: int, count: int, broker: str = "memory") -> tuple[list[Outcome], Counter[str], Counter[str], float]:
     """Run seeds in this process.
 
     Returns:
@@ -195,7 +213,7 @@ def run_seeds(first: int, count: int) -> tuple[list[Outcome], Counter[str], Coun
     """
     failures, faults, ends, began = [], Counter[str](), Counter[str](), time.process_time()
     for seed in range(first, first + count):
-        outcome = run_seed(seed)
+        outcome = run_seed(seed, broker=broker)
         faults.update(outcome.faults)
         ends.update(outcome.ends)
         if outcome.violations:

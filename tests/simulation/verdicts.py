@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from rabibridge import errors as mq_errors
 from rabibridge_core.errors import (
     CallTimeoutError,
     ConnectionLostError,
@@ -222,6 +223,8 @@ _JUDGES: dict[type[BaseException], Callable[[Checker, Record, BaseException], st
     StreamError: _stream,
     InvalidArgumentsError: _arguments,
     asyncio.CancelledError: _cancelled,
+    mq_errors.QueueFullError: _full,
+    mq_errors.NoRouteError: _no_route,
 }
 
 

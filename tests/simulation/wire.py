@@ -128,6 +128,13 @@ class SimulatedTransport(MemoryTransport):
     def _read(self, do: Callable[[], None], publishes: bool) -> None:
         super().act(do, publishes=publishes)
 
+    def vanish(self) -> None:
+        """Called when its process has died."""
+        self.partitioned = True
+        self.abort(restore=False)
+        if self in self.broker.transports:
+            self.broker.transports.remove(self)
+
     def fall_silent(self, *, inbound: bool, outbound: bool) -> object | None:
         """Let nothing arrive in these directions; return what stands for this silence, or ``None``: nothing does."""
         if self.wire is None or self._state is not ConnectionState.READY or self._silence is not None:
@@ -223,6 +230,16 @@ class SimulatedBroker(MemoryBroker):
     def publish(self, request: Request, reply_to: int | None = None, *, sender: int | None = None) -> None:
         self.world.checker.published(request)
         super().publish(request, reply_to, sender=sender)
+
+    def leaks(self) -> list[str]:
+        """Return what is left that should not be, once everything is closed."""
+        alive = [one for one in self.transports if isinstance(one, SimulatedTransport) and not one.node.dead]
+        found = [f"connections are left: {alive}, {list(self._callers)}"] if alive or self._callers else []
+        return found + [
+            f"{queue!r} has {queue.consumers} consumers"
+            for queue in self.queues.values()
+            if queue.unsettled or queue.consumers
+        ]
 
     def delete_queue(self, name: str) -> None:
         queue = self._queues.get(name)

@@ -23,7 +23,7 @@ from tests.simulation.wire import SimulatedBroker
 if TYPE_CHECKING:
     from rabibridge_core.settings import Settings
     from tests.simulation.nodes import Node
-    from tests.simulation.plan import Plan
+    from tests.simulation.plan import Fault, Plan
 
 __all__ = ["ClientMember", "Member", "World"]
 
@@ -50,20 +50,40 @@ class World:
         closed_at: since when, in seconds.
     """
 
+    client_type: type[ClientMember] = ClientMember
+    worker_type: type[WorkerMember] = WorkerMember
+    rest = 0.0
+
     def __init__(self, plan: Plan, given: list[int] | None = None) -> None:
         """Prepare; nothing happens yet."""
         self.plan = plan
         self.decisions = Decisions(plan.seed, given)
-        self.loop = SimulationLoop(self.decisions, start=plan.start, shuffle=plan.shuffle)
+        self.loop = self.make_loop()
         self.trace = Trace(self.loop)
         self.checker = Checker(self)
-        self.brokers = [SimulatedBroker(self, name) for name in ("simulated", "second")[: 1 + plan.shards]]
+        self.brokers = self.make_brokers()
         self.members: list[Member] = []
         self.clients: list[ClientMember] = []
         self.workers: list[WorkerMember] = []
         self.faults: Counter[str] = Counter()
         self.closing, self.closed_at = False, 0.0
         self.services = sorted({call.service for call in plan.calls}) or ["plain"]
+
+    def make_loop(self) -> Any:
+        """Return its event loop."""
+        return SimulationLoop(self.decisions, start=self.plan.start, shuffle=self.plan.shuffle)
+
+    def make_brokers(self) -> list[Any]:
+        """Return its brokers."""
+        return [SimulatedBroker(self, name) for name in ("simulated", "second")[: 1 + self.plan.shards]]
+
+    def make_fault(self, fault: Fault) -> None:
+        """Let a fault occur, and end by itself after its time."""
+        make_fault(self, fault)
+
+    def stop_faults(self) -> None:
+        """Let all faults be over, and each worker be there."""
+        stop_faults(self)
 
     @property
     def broker(self) -> SimulatedBroker:
@@ -92,7 +112,9 @@ class World:
         """Let a new worker take the place of one that is gone, or leaves."""
         for index, member in enumerate(self.workers):
             if member is gone:
-                self.workers[index] = self._added(WorkerMember(self, f"worker{len(self.members)}", member.broker))
+                self.workers[index] = self._added(
+                    self.worker_type(self, f"worker{len(self.members)}", member.broker)
+                )
 
     def _added(self, member: Any) -> Any:
         self.members.append(member)
@@ -100,8 +122,8 @@ class World:
 
     async def run(self) -> None:
         """Let it all happen."""
-        self.workers = [self._added(WorkerMember(self, f"worker{number}")) for number in range(WORKERS)]
-        self.clients = [self._added(ClientMember(self, f"client{number}")) for number in range(CLIENTS)]
+        self.workers = [self._added(self.worker_type(self, f"worker{number}")) for number in range(WORKERS)]
+        self.clients = [self._added(self.client_type(self, f"client{number}")) for number in range(CLIENTS)]
         if self.plan.shards:
             self.workers.append(self._added(WorkerMember(self, f"worker{WORKERS}", self.brokers[1])))
             self.clients.append(self._added(ShardedMember(self, f"client{CLIENTS}")))
@@ -110,11 +132,11 @@ class World:
             await self._within(_CONNECTING, "serving", member.node.spawn(member.server.wait_serving()))
         calls = [asyncio.create_task(self._call_at(call)) for call in self.plan.calls]
         for fault in self.plan.faults:
-            self.loop.call_later(fault.at, make_fault, self, fault)
+            self.loop.call_later(fault.at, self.make_fault, fault)
         end = max((*(call.at for call in self.plan.calls), *(fault.at for fault in self.plan.faults)), default=0.0)
         await asyncio.sleep(end + 1.0)
         if self.plan.ending:
-            stop_faults(self)
+            self.stop_faults()
         await self._calls_end(calls)
         if self.plan.ending:
             await self._all_works()
@@ -165,7 +187,7 @@ class World:
         for member in self.workers:
             await self._within(_CONNECTING, "serving again", member.node.spawn(member.server.wait_serving()))
         for number, broker in enumerate(self.brokers):
-            client: ClientMember = self._added(ClientMember(self, f"prober{number}", broker))
+            client: ClientMember = self._added(self.client_type(self, f"prober{number}", broker))
             await self._within(_CONNECTING, "connecting again", client.main)
             await self._serves_again(client, 10_000 + number * 1_000)
 
@@ -197,6 +219,7 @@ class World:
                 await self._within(_CLOSING, f"closing {member.node.name}", member.node.spawn(member.close()))
         alive = [member for member in self.members if not member.node.dead]
         await self._within(_CLOSING, "leaving", *(member.main for member in alive))
+        await asyncio.sleep(self.rest)
 
     async def _within(self, seconds: float, what: str, *tasks: asyncio.Task[Any]) -> None:
         """Wait for tasks, which must end in time and without an error."""

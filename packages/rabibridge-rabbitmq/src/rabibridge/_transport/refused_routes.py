@@ -8,10 +8,10 @@ it is refused here, and the other calls of the client do not suffer from it agai
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING
 
 from rabibridge._connection.error_translation import topic_error
+from rabibridge_core._clock import monotonic
 from rabibridge_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ class RefusedRoutes:
         error = topic_error(session.endpoint, found["exchange"], found["key"], cause)
         while len(self._refused) >= _KEPT_MAX:
             del self._refused[next(iter(self._refused))]
-        self._refused[found["key"]] = time.monotonic() + _KEPT_FOR, error
+        self._refused[found["key"]] = monotonic() + _KEPT_FOR, error
         return found["key"], error
 
     def __contains__(self, key: str) -> bool:
         until, _ = self._refused.get(key, (0.0, None))
-        return until > time.monotonic()
+        return until > monotonic()
 
     def check(self, key: str) -> None:
         """Raise the error of a key that was refused a short while ago.

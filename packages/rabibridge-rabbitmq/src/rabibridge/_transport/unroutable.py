@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from rabibridge_core._clock import monotonic
 
 __all__ = ["UnroutableKeys"]
 
@@ -20,7 +20,7 @@ class UnroutableKeys:
 
     def due(self, key: str) -> bool:
         """Tell whether to report a key now, and assume that this is done."""
-        now = time.monotonic()
+        now = monotonic()
         if now - self._reported.get(key, -_INTERVAL) < _INTERVAL:
             return False
         if len(self._reported) >= _MAX_KEYS:

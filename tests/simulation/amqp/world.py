@@ -1,0 +1,103 @@
+"""One simulation of bytes: real clients and workers with their real transport, and a broker that speaks AMQP."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.simulation.amqp.broker import Broker
+from tests.simulation.amqp.faults import make_amqp_fault, stop_amqp_faults
+from tests.simulation.amqp.loop import AmqpLoop
+from tests.simulation.amqp.members import AmqpClient, AmqpWorker
+from tests.simulation.nodes import NODE
+from tests.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.simulation.amqp.messages import Message, Queue
+    from tests.simulation.nodes import Node
+    from tests.simulation.plan import Fault
+
+__all__ = ["AmqpNode", "AmqpWorld"]
+
+
+class _Request(NamedTuple):
+    """What the checker notes of a request."""
+
+    routing_key: str
+    headers: dict[str, Any] | None
+
+
+class AmqpNode:
+    """The node of the broker, and how processes reach it.
+
+    Attributes:
+        model: the broker.
+        context: in which its callbacks run.
+        accepting: whether it takes connections.
+        unreachable: processes whose connections it does not see.
+    """
+
+    def __init__(self, world: AmqpWorld) -> None:
+        """Start it."""
+        self.world, self.name = world, "simulated"
+        self.context = copy_context()
+        self.context.run(NODE.set, None)
+        self.accepting = True
+        self.unreachable: list[Node] = []
+        self.model = Broker(self)
+
+    def time(self) -> float:
+        return self.world.loop.time()
+
+    def later(self, seconds: float, act: Callable[[], object]) -> Any:
+        return self.world.loop.call_later(seconds, act, context=self.context)
+
+    def choose(self, count: int) -> int:
+        return self.world.decisions.choose(count)
+
+    def published(self, message: Message) -> None:
+        request: Any = _Request(message.key, message.properties.headers)
+        self.world.checker.published(request)
+
+    def deleted(self, queue: Queue) -> None:
+        deleted: Any = queue
+        self.world.checker.deleted(deleted)
+
+    def restart(self) -> None:
+        """Lose all connections, and what is not durable."""
+        for connection in list(self.model.connections):
+            connection.reset()
+        self.model.restart()
+
+    def leaks(self) -> list[str]:
+        """Return what is left that should not be, once everything is closed."""
+        found = [f"the connection {one.name!r} is left" for one in self.model.connections]
+        return found + [
+            f"queue {queue.name!r} has {len(queue.consumers)} consumers and {queue.unsettled} unsettled messages"
+            for queue in self.model.queues.values()
+            if queue.unsettled or queue.consumers
+        ]
+
+
+class AmqpWorld(World):
+    """All that exists in one simulation of bytes."""
+
+    loop: AmqpLoop
+    client_type, worker_type = AmqpClient, AmqpWorker
+    rest = 3.0
+
+    def make_loop(self) -> AmqpLoop:
+        loop = AmqpLoop(self.decisions, start=self.plan.start, shuffle=self.plan.shuffle)
+        loop.world = self
+        return loop
+
+    def make_brokers(self) -> list[Any]:
+        return [AmqpNode(self)]
+
+    def make_fault(self, fault: Fault) -> None:
+        make_amqp_fault(self, fault)
+
+    def stop_faults(self) -> None:
+        stop_amqp_faults(self)
