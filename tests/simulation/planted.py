@@ -18,11 +18,12 @@ class Mistake(NamedTuple):
     """A change of one method of the engines.
 
     Attributes:
-        module: its module within ``rabibridge_core``.
+        module: its module within ``package``.
         owner: its class.
         method: its name.
         old: a text in its source.
         new: what stands there instead.
+        package: ``rabibridge_core``, or that of the transport.
     """
 
     module: str
@@ -30,6 +31,7 @@ class Mistake(NamedTuple):
     method: str
     old: str
     new: str
+    package: str = "rabibridge_core"
 
 
 MISTAKES: dict[str, Mistake] = {
@@ -139,7 +141,7 @@ MISTAKES: dict[str, Mistake] = {
 @contextmanager
 def planted(mistake: Mistake) -> Iterator[None]:
     """Let the engines make a mistake in the block."""
-    module = import_module(f"rabibridge_core.{mistake.module}")
+    module = import_module(f"{mistake.package}.{mistake.module}")
     owner: Any = getattr(module, mistake.owner)
     method = vars(owner)[mistake.method]
     source = textwrap.dedent(inspect.getsource(method)).replace("super()", f"super({mistake.owner}, self)")

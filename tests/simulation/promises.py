@@ -19,7 +19,9 @@ _MUCH = 20.0
 _HARMLESS = {
     "lose_all", "lose_client", "lose_worker", "partition_client", "partition_worker", "refuse_connections",
     "freeze_worker", "kill_worker", "stop_worker", "stop_worker_twice", "close_worker", "wall_clock", "deafen_client",
-    "deafen_worker", "mute_client", "mute_worker", "sever_client", "sever_worker",
+    "deafen_worker", "mute_client", "mute_worker", "sever_client", "sever_worker", "cut_client", "cut_worker",
+    "cut_all", "close_connection_client", "close_connection_worker", "close_channel_client", "close_channel_worker",
+    "block", "nack",
 }  # fmt: skip
 """Faults that take no message away for good."""
 _COPIES = 4

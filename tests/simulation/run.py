@@ -205,7 +205,9 @@ def run_seed(seed: int, *, shuffle: bool | None = None, broker: str = "memory") 
     return run_plan((draw_amqp_plan if broker == "amqp" else draw_plan)(seed, shuffle=shuffle))
 
 
-def run_seeds(first: int, count: int, broker: str = "memory") -> tuple[list[Outcome], Counter[str], Counter[str], float]:
+def run_seeds(
+    first: int, count: int, broker: str = "memory"
+) -> tuple[list[Outcome], Counter[str], Counter[str], float]:
     """Run seeds in this process.
 
     Returns:

@@ -112,9 +112,7 @@ class World:
         """Let a new worker take the place of one that is gone, or leaves."""
         for index, member in enumerate(self.workers):
             if member is gone:
-                self.workers[index] = self._added(
-                    self.worker_type(self, f"worker{len(self.members)}", member.broker)
-                )
+                self.workers[index] = self._added(self.worker_type(self, f"worker{len(self.members)}", member.broker))
 
     def _added(self, member: Any) -> Any:
         self.members.append(member)

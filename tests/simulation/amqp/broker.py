@@ -52,6 +52,14 @@ class Host(Protocol):
         """Called when a request has arrived."""
         ...
 
+    def answered(self, message: Message, outcome: str) -> None:
+        """Called when a message was taken, refused or returned."""
+        ...
+
+    def broken(self, text: str) -> None:
+        """Called when a client has broken the protocol."""
+        ...
+
     def deleted(self, queue: Queue) -> None:
         """Called when the queue of a service is deleted."""
         ...
@@ -100,7 +108,9 @@ class Broker:
         if queue is None:
             raise Refused(404, f"NOT_FOUND - no queue '{name}' in vhost '/'")
         if queue.owner not in (None, connection):
-            raise Refused(405, f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{name}' in vhost '/'")
+            raise Refused(
+                405, f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{name}' in vhost '/'"
+            )
         return queue
 
     def exchange(self, name: str) -> Exchange:
@@ -135,7 +145,7 @@ class Broker:
         queues = self.routes(message.exchange, message.key)
         if message.exchange and ":" not in message.key:
             self.host.published(message)
-        if queues and self.nacks:
+        if queues and self.nacks and message.exchange:
             self.nacks -= 1
             return True, False
         for queue in queues:

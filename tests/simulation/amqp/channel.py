@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerChannel"]
 
-_SYNC = 0x3C
-
 
 class BrokerChannel:
     """An open channel.
@@ -90,6 +88,7 @@ class BrokerChannel:
             return
         handler = _METHODS.get(type(method))
         if handler is None:
+            self.host.broken(f"it has sent {method.name}")
             raise Refused(540, f"NOT_IMPLEMENTED - {method.name}")
         answer = handler(self, method)
         if answer is not None and not getattr(method, "nowait", False):
@@ -119,6 +118,8 @@ class BrokerChannel:
         if exchange:
             self.broker.exchange(exchange)
         routed, accepted = self.broker.publish(message)
+        if exchange:
+            self.host.answered(message, "returned" if not routed else "taken" if accepted else "refused")
         give_back = None if routed or not method.mandatory else lambda: self._give_back(message)
         if self._confirms is not None:
             self._confirms.add(accepted=accepted, give_back=give_back)
@@ -222,6 +223,7 @@ class BrokerChannel:
     def _settled(self, tag: int, *, multiple: bool) -> list[tuple[Consumer, Message]]:
         tags = [one for one in self._unacked if one <= tag] if multiple else [tag] if tag in self._unacked else []
         if not tags:
+            self.host.broken(f"it has settled delivery {tag}, which it does not have")
             raise Refused(406, f"PRECONDITION_FAILED - unknown delivery tag {tag}")
         settled = [self._unacked.pop(one) for one in tags]
         for consumer, _ in settled:
@@ -246,7 +248,9 @@ class BrokerChannel:
     def deliver_direct(self, message: Message) -> None:
         """Send a direct reply."""
         self._tag += 1
-        self.connection.send_message(self.number, spec.Basic.Deliver("direct", self._tag, False, "", message.key), message)
+        self.connection.send_message(
+            self.number, spec.Basic.Deliver("direct", self._tag, False, "", message.key), message
+        )
 
     def consumer_cancelled(self, consumer: Consumer) -> None:
         """Called when the queue of a consumer is gone."""

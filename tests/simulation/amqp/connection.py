@@ -92,7 +92,7 @@ class BrokerConnection:
             return False
         frame, self._buffer = self._buffer[:end], self._buffer[end:]
         if frame[-1] != 0xCE or size + 8 > self._frame_max:
-            self.close(501, f"FRAME_ERROR - type {kind}, {size} bytes, end {frame[-1]}")
+            self._break(501, f"FRAME_ERROR - type {kind}, {size} bytes, end {frame[-1]}")
             return True
         self._frame(kind, number, frame)
         return True
@@ -110,7 +110,7 @@ class BrokerConnection:
             self.channels[number] = BrokerChannel(self, number)
             self.send_method(number, spec.Channel.OpenOk())
         elif channel is None:
-            self.close(504, f"CHANNEL_ERROR - expected 'channel.open', got {method or kind} on channel {number}")
+            self._break(504, f"CHANNEL_ERROR - expected 'channel.open', got {method or kind} on channel {number}")
         elif isinstance(method, spec.Channel.CloseOk if channel.closing else spec.Channel.Close):
             del self.channels[number]
             if not channel.closing:
@@ -188,6 +188,10 @@ class BrokerConnection:
         parts += [(_BODY, message.body[start : start + most]) for start in range(0, len(message.body), most)]
         frames = [_HEAD.pack(kind, number, len(part)) + part + b"\xce" for kind, part in parts]
         self._send(pamqp.frame.marshal(method, number) + b"".join(frames))
+
+    def _break(self, code: int, text: str) -> None:
+        self.broker.host.broken(text)
+        self.close(code, text)
 
     def close(self, code: int, text: str) -> None:
         """Close it, as RabbitMQ does for a frame that makes no sense, or by order of an operator."""

@@ -80,7 +80,8 @@ class _Pipe:
         """Lose what is under way, but for the first messages."""
         while len(self.lane.messages) > keep:
             self.lane.messages.pop()
-        self._kept = b""
+        if not keep:
+            self._kept = b""
 
 
 class Link:
@@ -110,6 +111,11 @@ class Link:
     def open(self) -> bool:
         """Whether both sides use it."""
         return not self.server.over and not self.socket.is_closing()
+
+    @property
+    def silent(self) -> bool:
+        """Whether the broker hears nothing."""
+        return self._out.lane.held
 
     def note_lost(self) -> None:
         """Called when the process knows that it is lost."""

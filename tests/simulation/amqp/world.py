@@ -9,6 +9,8 @@ from tests.simulation.amqp.broker import Broker
 from tests.simulation.amqp.faults import make_amqp_fault, stop_amqp_faults
 from tests.simulation.amqp.loop import AmqpLoop
 from tests.simulation.amqp.members import AmqpClient, AmqpWorker
+from tests.simulation.amqp.verdicts import judge_answers
+from tests.simulation.calling import NUMBER
 from tests.simulation.nodes import NODE
 from tests.simulation.world import World
 
@@ -37,6 +39,7 @@ class AmqpNode:
         context: in which its callbacks run.
         accepting: whether it takes connections.
         unreachable: processes whose connections it does not see.
+        answers: how it has last answered the request of each call, and when.
     """
 
     def __init__(self, world: AmqpWorld) -> None:
@@ -46,6 +49,7 @@ class AmqpNode:
         self.context.run(NODE.set, None)
         self.accepting = True
         self.unreachable: list[Node] = []
+        self.answers: dict[int, tuple[float, str]] = {}
         self.model = Broker(self)
 
     def time(self) -> float:
@@ -61,6 +65,14 @@ class AmqpNode:
         request: Any = _Request(message.key, message.properties.headers)
         self.world.checker.published(request)
 
+    def answered(self, message: Message, outcome: str) -> None:
+        number = (message.properties.headers or {}).get(NUMBER)
+        if isinstance(number, int):
+            self.answers[number] = self.time(), outcome
+
+    def broken(self, text: str) -> None:
+        self.world.checker.violated("protocol", text)
+
     def deleted(self, queue: Queue) -> None:
         deleted: Any = queue
         self.world.checker.deleted(deleted)
@@ -73,7 +85,12 @@ class AmqpNode:
 
     def leaks(self) -> list[str]:
         """Return what is left that should not be, once everything is closed."""
+        links = [link for member in self.world.members for link in member.node.transports]
+        for link in links:
+            if link.silent:
+                link.server.lost()  # it cannot know yet that the process has closed it
         found = [f"the connection {one.name!r} is left" for one in self.model.connections]
+        found += [f"a socket of {link.node} is left" for link in links if not link.socket.is_closing()]
         return found + [
             f"queue {queue.name!r} has {len(queue.consumers)} consumers and {queue.unsettled} unsettled messages"
             for queue in self.model.queues.values()
@@ -98,6 +115,10 @@ class AmqpWorld(World):
 
     def make_fault(self, fault: Fault) -> None:
         make_amqp_fault(self, fault)
+
+    async def run(self) -> None:
+        await super().run()
+        judge_answers(self.checker, self.brokers[0].answers)
 
     def stop_faults(self) -> None:
         stop_amqp_faults(self)
