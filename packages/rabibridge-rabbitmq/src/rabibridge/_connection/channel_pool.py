@@ -11,8 +11,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from rabibridge_core._reporting.log_fields import log_fields
-from rabibridge_core._reporting.loggers import get_logger
+from rabibridge._connection.channel_closing import close_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ChannelPool"]
 
-_log = get_logger(__name__)
 _LIMIT = 4
 """How many channels are used at a time: few services need one."""
 _SLOW_AFTER = 1.0
@@ -77,13 +75,7 @@ class ChannelPool:
 
     async def _close_free(self) -> None:
         free, self._free = self._free, []
-        closing = (channel.close() for channel in free if not channel.is_closed)
-        for error in await asyncio.gather(*closing, return_exceptions=True):
-            if error is not None:
-                _log.debug(
-                    "a channel for declarations has closed already: %s", error,
-                    extra=log_fields("channel.closed", error=error),
-                )  # fmt: skip
+        await asyncio.gather(*map(close_channel, free))
 
 
 class _Once:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from rabibridge._amqp.methods import parse_max_message
+from rabibridge._connection.channel_closing import close_channel
 from rabibridge._connection.channel_numbers import ChannelNumbers
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.error_translation import translated
@@ -208,8 +209,7 @@ class Session:
         try:
             yield channel
         finally:
-            if not channel.is_closed:
-                await channel.close()
+            await close_channel(channel)
 
     @asynccontextmanager
     async def timeout(self, seconds: float = CONTROL_TIMEOUT) -> AsyncIterator[None]:

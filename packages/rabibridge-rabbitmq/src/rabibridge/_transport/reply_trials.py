@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from rabibridge._amqp.frames import content
 from rabibridge._amqp.methods import publish_method
+from rabibridge._connection.channel_closing import close_channel
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge_core._concurrency.background import TaskSet
@@ -188,7 +189,7 @@ class ReplyTrials:
                 if not self._apart and not control_channel.is_closed and session.error is None:
                     with translated("the channel for a reply cannot be closed"):
                         async with session.timeout():
-                            await control_channel.close()
+                            await close_channel(control_channel)
                 channel.detach()
         finally:
             if self._apart:

@@ -16,6 +16,7 @@ from aiormq.exceptions import ChannelAccessRefused
 
 from rabibridge._amqp.control_methods import BIND_OK, bind_queue
 from rabibridge._amqp.field_tables import decode_table_or_empty
+from rabibridge._connection.channel_closing import close_channel
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.names import STREAM_PREFIX
@@ -163,7 +164,7 @@ class StreamQueue:
         if not control_channel.is_closed and self._session.error is None:
             with translated("the channel for streams cannot be closed"):
                 async with self._session.timeout():
-                    await control_channel.close()
+                    await close_channel(control_channel)
         channel.detach()
 
     async def _bind(self) -> None:
