@@ -80,6 +80,11 @@ def translated(what: str) -> Iterator[None]:
             if isinstance(error, cls):
                 raise ConfigurationError(f"{what}: {_refusal(_text(error), meaning)}") from error
         raise ConnectionLostError(f"{what}: {_text(error)}", executed=False) from error
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        # aiormq ends with a bare one what is under way when its connection ends without an error.
+        raise ConnectionLostError(f"{what}: the connection to the broker is lost", executed=False) from error
 
 
 def channel_error(code: int, text: str) -> amqp.AMQPError:
