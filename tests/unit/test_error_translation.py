@@ -10,7 +10,7 @@ from rabibridge_core.errors import ConnectionLostError
 
 def test_what_aiormq_ends_without_an_error_is_a_lost_connection() -> None:
     with (
-        pytest.raises(ConnectionLostError, match="^declaring: the connection to the broker is lost"),
+        pytest.raises(ConnectionLostError, match=r"^declaring: the connection to the broker is lost"),
         translated("declaring"),
     ):
         raise Exception  # what aiormq raises in a task that it ends

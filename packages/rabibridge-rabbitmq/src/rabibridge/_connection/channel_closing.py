@@ -8,7 +8,7 @@ not know, it closes the connection, and every call on it is lost.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiormq.exceptions import AMQPError, ChannelClosed
 from pamqp import commands as spec
@@ -38,7 +38,7 @@ async def close_channel(channel: AbstractChannel) -> None:
     await asyncio.wait((closing,), timeout=_WAITED)
 
 
-async def _close(channel: AbstractChannel) -> None:
+async def _close(channel: Any) -> None:
     try:
         await channel.rpc(spec.Channel.Close(reply_code=_REPLY_SUCCESS, class_id=0, method_id=0))
     except ChannelClosed:
