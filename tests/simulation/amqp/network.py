@@ -74,6 +74,7 @@ class _Pipe:
             self._arrived(data)
         if self.left is not None and self.left <= 0:
             self.left = None
+            self.drop()  # what comes after a part of a message is lost, too
             link.cut()
 
     def drop(self, keep: int = 0) -> None:
