@@ -215,12 +215,12 @@ differential: $(STAMP)  ## The broker in memory beside RabbitMQ and Redis, in 2,
 	DIFFERENTIAL_SEQUENCES=$${DIFFERENTIAL_SEQUENCES:-2000} DIFFERENTIAL_SEED=$${DIFFERENTIAL_SEED:-$$(date +%s)} $(BIN)/python -m pytest -p no:benchmark -n0 -s -v tests/differential $(ARGS)
 
 .PHONY: simulate
-simulate: $(STAMP)  ## Random calls and faults in virtual time, over all cores: SEEDS=100000, and FIRST= for the first of them
-	@$(BIN)/python -m tests.simulation --seeds $${SEEDS:-2000} --first $${FIRST:-0} $(ARGS)
+simulate: $(STAMP)  ## Random calls and faults in virtual time, over all cores: SEEDS=100000, FIRST=; BROKER=amqp: down to the bytes
+	@$(BIN)/python -m tests.simulation --seeds $${SEEDS:-2000} --first $${FIRST:-0} --broker $${BROKER:-memory} $(ARGS)
 
 .PHONY: simulate-planted
-simulate-planted: $(STAMP)  ## Plant known mistakes into the engines, and see that the simulator finds each of them
-	@$(BIN)/python -m tests.simulation --planted --seeds $${SEEDS:-2000} $(ARGS)
+simulate-planted: $(STAMP)  ## Plant known mistakes into the engines, and see that the simulator finds each of them; BROKER=amqp
+	@$(BIN)/python -m tests.simulation --planted --seeds $${SEEDS:-2000} --broker $${BROKER:-memory} $(ARGS)
 
 .PHONY: simulate-cases
 simulate-cases: $(STAMP)  ## Find the situations of kept simulations again, after a change of the engines

@@ -10,9 +10,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.simulation.hunt import hunt, keep_found
+from tests.simulation.amqp.plan import FAULTS as AMQP_FAULTS
+from tests.simulation.hunt import PLANTED, hunt, keep_found
 from tests.simulation.plan import FAULTS
-from tests.simulation.planted import MISTAKES
 from tests.simulation.report import kept, load_case, report
 from tests.simulation.run import run_plan, run_seed, run_seeds
 from tests.simulation.shrink import shrunk
@@ -20,13 +20,14 @@ from tests.simulation.shrink import shrunk
 __all__ = ["main"]
 
 _CHUNK = 100
+_FAULTS = {"memory": FAULTS, "amqp": AMQP_FAULTS}
 
 
-def _many(first: int, count: int, jobs: int) -> int:
+def _many(first: int, count: int, jobs: int, broker: str) -> int:
     faults, ends, cpu, failed = Counter[str](), Counter[str](), 0.0, 0
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         chunks = [(at, min(_CHUNK, first + count - at)) for at in range(first, first + count, _CHUNK)]
-        for done in as_completed([pool.submit(run_seeds, *chunk) for chunk in chunks]):
+        for done in as_completed([pool.submit(run_seeds, *chunk, broker) for chunk in chunks]):
             failures, some_faults, some_ends, seconds = done.result()
             faults.update(some_faults)
             ends.update(some_ends)
@@ -37,21 +38,22 @@ def _many(first: int, count: int, jobs: int) -> int:
     print(f"{count} seeds from {first} on, {failed} failed, {count / cpu * 60:.0f} per minute of CPU time")
     for title, counted in (("faults", faults), ("ends", ends)):
         print(f"{title}: {', '.join(f'{name} {number}' for name, number in sorted(counted.items()))}")
-    if never := sorted(set(FAULTS) - set(faults)):
+    if never := sorted(set(_FAULTS[broker]) - set(faults)):
         print(f"faults that never occurred: {', '.join(never)}")
     return 1 if failed else 0
 
 
-def _planted(seeds: int, jobs: int) -> int:
+def _planted(seeds: int, jobs: int, broker: str) -> int:
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        found = list(pool.map(hunt, MISTAKES, [range(seeds)] * len(MISTAKES)))
+        mistakes = PLANTED[broker]
+        found = list(pool.map(hunt, mistakes, [range(seeds)] * len(mistakes), [broker] * len(mistakes)))
     for one in found:
         where = f"found by seed {one.seed}" if one.seed is not None else f"NOT found within {seeds} seeds"
         print(f"{one.name}: {where} {one.kind[:150]}")
     missed = sum(one.seed is None for one in found)
     print(f"{len(found) - missed} of {len(found)} planted mistakes were found within {seeds} seeds")
     if not missed:
-        keep_found(found)
+        keep_found(found, broker)
     return 1 if missed else 0
 
 
@@ -65,16 +67,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--case", type=Path, help="run a case that was kept")
     parser.add_argument("--keep", type=Path, help="with --seed: write the smallest failure to this file")
     parser.add_argument("--planted", action="store_true", help="look for the planted mistakes, within that many seeds")
+    parser.add_argument(
+        "--broker", choices=sorted(_FAULTS), default="memory",
+        help="what stands for the broker: the one in memory, or one that speaks AMQP below the real transport",
+    )  # fmt: skip
     given = parser.parse_args(arguments)
     if given.planted:
-        return _planted(given.seeds, given.jobs)
+        return _planted(given.seeds, given.jobs, given.broker)
     if given.case is not None:
         _, plan, decisions = load_case(given.case)
         outcome = run_plan(plan, decisions)
     elif given.seed is not None:
-        outcome = run_seed(given.seed)
+        outcome = run_seed(given.seed, broker=given.broker)
     else:
-        return _many(given.first, given.seeds, given.jobs)
+        return _many(given.first, given.seeds, given.jobs, given.broker)
     if outcome.violations and given.keep is not None:
         outcome = shrunk(outcome)
         given.keep.write_text(kept(outcome, "say why it is kept"), "utf-8")

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from tests.simulation.amqp.planted import AMQP_MISTAKES
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.run import run_seed
 
-__all__ = ["FOUND", "Found", "hunt", "keep_found"]
+if TYPE_CHECKING:
+    from tests.simulation.planted import Mistake
 
-_KEPT = Path(__file__).with_name("found.json")
-FOUND: dict[str, int] = json.loads(_KEPT.read_text("utf-8"))
+__all__ = ["AMQP_FOUND", "FOUND", "PLANTED", "Found", "hunt", "keep_found"]
+
+_HERE = Path(__file__).parent
+_KEPT = {"memory": _HERE / "found.json", "amqp": _HERE / "amqp" / "found.json"}
+PLANTED: dict[str, dict[str, Mistake]] = {"memory": MISTAKES, "amqp": AMQP_MISTAKES}
+"""The mistakes that the simulations with each broker look for."""
+FOUND: dict[str, int] = json.loads(_KEPT["memory"].read_text("utf-8"))
 """The first seed that shows each mistake, as ``make simulate-planted`` has found it."""
+AMQP_FOUND: dict[str, int] = json.loads(_KEPT["amqp"].read_text("utf-8"))
+"""The same, of the simulations of bytes."""
 
 
 class Found(NamedTuple):
@@ -30,18 +39,18 @@ class Found(NamedTuple):
     kind: str
 
 
-def hunt(name: str, seeds: range) -> Found:
+def hunt(name: str, seeds: range, broker: str = "memory") -> Found:
     """Run seeds until one shows a mistake."""
-    with planted(MISTAKES[name]):
+    with planted(PLANTED[broker][name]):
         for seed in seeds:
-            outcome = run_seed(seed)
+            outcome = run_seed(seed, broker=broker)
             if outcome.violations:
                 kind, text = outcome.violations[0]
                 return Found(name, seed, f"{kind}: {text}")
     return Found(name, None, "")
 
 
-def keep_found(found: list[Found]) -> None:
+def keep_found(found: list[Found], broker: str = "memory") -> None:
     """Write down where mistakes were found."""
     kept = {one.name: one.seed for one in sorted(found) if one.seed is not None}
-    _KEPT.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
+    _KEPT[broker].write_text(json.dumps(kept, indent=2) + "\n", "utf-8")

@@ -9,10 +9,11 @@ from tests.simulation.plan import FAULTS
 from tests.simulation.report import report
 from tests.simulation.run import run_seed
 
-__all__ = ["PARTS", "run_part"]
+__all__ = ["PARTS", "run_amqp_part", "run_part"]
 
 PARTS = 8
 _SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
+_AMQP_SEEDS = int(os.environ.get("SIMULATION_AMQP_SEEDS", "96"))
 _ENOUGH = 250
 """With so many seeds, every fault occurs."""
 
@@ -29,3 +30,10 @@ def run_part(part: int) -> None:
         assert set(faults) == set(FAULTS), "faults that never occurred"
         shapes = {end.split(":")[0] for end in ends if end.endswith(": result")}
         assert shapes == {"call", "progress", "notify", "broadcast", "stream", "upload", "map"}
+
+
+def run_amqp_part(part: int) -> None:
+    """Run every eighth seed of the simulations of bytes, and fail with the first that fails."""
+    for seed in range(part, _AMQP_SEEDS, PARTS):
+        outcome = run_seed(seed, broker="amqp")
+        assert not outcome.violations, "\n" + report(outcome)

@@ -1,4 +1,4 @@
-"""A model of RabbitMQ: exchanges, queues and what the connections share. No sockets, no event loop: bytes in, bytes out.
+"""A model of RabbitMQ: exchanges, queues and what the connections share: bytes in, bytes out, no event loop.
 
 It carries out what the real transport sends, and refuses the rest. Where RabbitMQ may answer in more than one order, or
 later, ``choose`` decides.
@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tests.simulation.amqp.messages import Queue
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.simulation.amqp.channel import BrokerChannel
     from tests.simulation.amqp.connection import BrokerConnection
-    from tests.simulation.amqp.messages import Message
+    from tests.simulation.amqp.messages import Message, Queue
 
 __all__ = ["DIRECT", "Broker", "Exchange", "Refused"]
 
@@ -24,7 +22,7 @@ DIRECT = "amq.rabbitmq.reply-to"
 """The pseudo-queue of direct replies."""
 
 
-class Refused(Exception):  # noqa: N818 - it is what the broker says, not an error of the model
+class Refused(Exception):
     """An operation for which the broker closes the channel."""
 
     def __init__(self, code: int, text: str) -> None:

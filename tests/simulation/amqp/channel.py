@@ -205,7 +205,7 @@ class BrokerChannel:
         return spec.Basic.ConsumeOk(asked.consumer_tag)
 
     def _cancel(self, asked: spec.Basic.Cancel) -> Any:
-        consumer = self.consumers.pop(asked.consumer_tag, None)
+        consumer = self.consumers.pop(asked.consumer_tag or "", None)
         if consumer is not None and consumer in consumer.queue.consumers:
             consumer.queue.consumers.remove(consumer)
             self._unused(consumer.queue)
@@ -215,7 +215,7 @@ class BrokerChannel:
         self._settled(asked.delivery_tag, multiple=asked.multiple)
 
     def _reject(self, asked: spec.Basic.Reject) -> None:
-        for consumer, message in self._settled(asked.delivery_tag, multiple=False):
+        for consumer, message in self._settled(asked.delivery_tag or 0, multiple=False):
             if asked.requeue and self.broker.queues.get(consumer.queue.name) is consumer.queue:
                 consumer.queue.put_back([message])
                 consumer.queue.pump(self.host.time())

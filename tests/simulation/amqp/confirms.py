@@ -1,4 +1,4 @@
-"""The confirms and returned messages of one channel: at once, late, one by one, in any order, or several by one frame."""
+"""The confirms and returned messages of one channel: at once or late, in any order, several by one frame."""
 
 from __future__ import annotations
 

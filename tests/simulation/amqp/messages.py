@@ -1,4 +1,4 @@
-"""Messages of the simulated broker and its queues. They know no bytes of methods, and no clock but what they are told."""
+"""Messages of the simulated broker and its queues. They know no bytes of methods, and no clock."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def judge_answers(checker: Checker, answers: dict[int, tuple[float, str]]) -> No
         record = checker.records.get(number)
         if record is None or record.ended is None or not isinstance(record.error, CallTimeoutError):
             continue
-        ends = outcome == "taken" and record.call.shape == "notify" or outcome != "taken"
+        ends = (outcome == "taken" and record.call.shape == "notify") or outcome != "taken"
         if ends and record.ended > at + _TOLD and not _disturbed(checker, record):
             call = record.call
             checker.violated(
