@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.amqp.members import open_link
 from tests.simulation.faults import make_fault as make_member_fault
 from tests.simulation.members import ClientMember
+from tests.simulation.plan import WORKERS
 
 if TYPE_CHECKING:
     from tests.simulation.amqp.network import Link
@@ -47,7 +48,7 @@ def _of_link(world: AmqpWorld, fault: Fault, kind: str, member: Member, link: Li
     elif kind == "cut":
         link.cut_after(number * number // 64, inbound=fault.target % 4 < 2)
         if fault.seconds > 1.0:
-            world.broker.unreachable.append(member.node)
+            world.amqp.unreachable.append(member.node)
             world.loop.call_later(fault.seconds, _reach, world, member.node)
     elif kind in ("deafen", "mute", "sever"):
         link.hold(inbound=kind != "mute", outbound=kind != "deafen")
@@ -61,17 +62,17 @@ def _of_link(world: AmqpWorld, fault: Fault, kind: str, member: Member, link: Li
             chosen = numbers[number % len(numbers)]
             link.server.channels[chosen].close(_CHANNEL_ERROR, "INTERNAL_ERROR")
     else:
-        own = sorted(name for name, queue in world.broker.model.queues.items() if queue.owner is link.server)
+        own = sorted(name for name, queue in world.amqp.model.queues.items() if queue.owner is link.server)
         if own:
             link.channel_closed()
-            world.broker.model.delete_queue(world.broker.model.queues[own[number % len(own)]])
+            world.amqp.model.delete_queue(world.amqp.model.queues[own[number % len(own)]])
             world.checker.dropped_queues += 1
             if isinstance(member, ClientMember):
                 world.checker.faulty.add("drop_replies")
 
 
 def _of_broker(world: AmqpWorld, fault: Fault) -> None:
-    broker = world.broker
+    broker = world.amqp
     model = broker.model
     if fault.kind == "cut_all":
         for connection in list(model.connections):
@@ -91,23 +92,26 @@ def _of_broker(world: AmqpWorld, fault: Fault) -> None:
         world.checker.faulty.add("refuse_full")
         model.nacks += 1 + fault.target % 3
     else:
-        names = sorted(name for name, queue in model.queues.items() if queue.owner is None)
+        # Not one that a worker has declared and does not consume yet: its broker then refuses that, as an error.
+        names = sorted(
+            name for name, queue in model.queues.items() if queue.owner is None and len(queue.consumers) >= WORKERS
+        )
         if names:
             model.delete_queue(model.queues[names[fault.target % len(names)]])
 
 
 def _reach(world: AmqpWorld, node: Node) -> None:
-    if node in world.broker.unreachable:
-        world.broker.unreachable.remove(node)
+    if node in world.amqp.unreachable:
+        world.amqp.unreachable.remove(node)
 
 
 def _accept(world: AmqpWorld) -> None:
-    world.broker.accepting = True
+    world.amqp.accepting = True
 
 
 def stop_amqp_faults(world: AmqpWorld) -> None:
     """Let all faults be over, and each worker be there."""
-    broker = world.broker
+    broker = world.amqp
     broker.accepting, broker.model.nacks = True, 0
     broker.model.set_alarm("")
     broker.unreachable.clear()

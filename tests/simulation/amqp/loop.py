@@ -46,10 +46,10 @@ class AmqpLoop(SimulationLoop):
         """Connect to the broker, if it can be reached."""
         await asyncio.sleep(self.world.decisions.delay())
         node = self._node()
-        if node in self.world.broker.unreachable:
+        if node in self.world.amqp.unreachable:
             await asyncio.sleep(5.0)
             raise TimeoutError(110, "Connection timed out")
-        if not self.world.broker.accepting:
+        if not self.world.amqp.accepting:
             raise ConnectionRefusedError(111, "Connection refused")
         return Address()
 

@@ -101,8 +101,8 @@ class Link:
         self.loop, self.node = loop, node
         self.lost_at: list[float] = []
         self.silences: list[float] = []
-        self.outside = loop.world.broker.context
-        self.server = BrokerConnection(loop.world.broker.model, self._to_client, self._hang_up, self.cut)
+        self.outside = loop.world.amqp.context
+        self.server = BrokerConnection(loop.world.amqp.model, self._to_client, self._hang_up, self.cut)
         self.socket = Socket(self, protocol)
         self._in = _Pipe(self, self.socket.arrived, self.socket.ended)
         self._out = _Pipe(self, self._to_server, self.server.lost)

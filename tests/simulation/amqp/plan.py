@@ -15,7 +15,7 @@ FAULTS = (
     "delete_own_queue_worker", "restart", "kill_worker", "stop_worker", "close_client", "freeze_worker",
     "freeze_client",
 )  # fmt: skip
-_SERVICES = ("again", "ahead", "bounded", "items", "once", "plain", "reporting", "told")
+_SERVICES: tuple[str, ...] = ("again", "ahead", "bounded", "items", "once", "plain", "reporting", "told")
 _CLIENTS = 2
 _LONG = 4.0
 

@@ -113,6 +113,13 @@ class AmqpWorld(World):
     def make_brokers(self) -> list[Any]:
         return [AmqpNode(self)]
 
+    @property
+    def amqp(self) -> AmqpNode:
+        """The broker."""
+        node: Any = self.broker
+        assert isinstance(node, AmqpNode)
+        return node
+
     def make_fault(self, fault: Fault) -> None:
         make_amqp_fault(self, fault)
 
