@@ -88,7 +88,8 @@ class World:
     @property
     def broker(self) -> SimulatedBroker:
         """The first broker."""
-        return self.brokers[0]
+        first: SimulatedBroker = self.brokers[0]
+        return first
 
     def settings(self, settings: Settings) -> Settings:
         """Return the settings of a client."""
