@@ -106,6 +106,7 @@ class Link:
         self.socket = Socket(self, protocol)
         self._in = _Pipe(self, self.socket.arrived, self.socket.ended)
         self._out = _Pipe(self, self._to_server, self.server.lost)
+        self._gone = False
         node.transports.append(self)
 
     @property
@@ -127,6 +128,8 @@ class Link:
 
     def write(self, data: bytes) -> None:
         """Send bytes to the broker."""
+        if self._gone:
+            return
         self._out.send(data, self.outside)
         if self._out.size > _FULL:
             self.socket.full()
@@ -137,7 +140,8 @@ class Link:
             self.loop.call_soon(self.socket.has_room, context=self.node.context)
 
     def _to_client(self, data: bytes) -> None:
-        self._in.send(data, self.node.context)
+        if not self._gone:
+            self._in.send(data, self.node.context)
 
     def _hang_up(self) -> None:
         if self.node.broker and not self.loop.world.closing:
@@ -155,7 +159,7 @@ class Link:
 
     def cut(self) -> None:
         """Lose it, with what is under way: the broker reads a part of it, and the process, too."""
-        choose = self.loop.world.decisions.choose
+        choose, self._gone = self.loop.world.decisions.choose, True  # what is sent from now on is lost
         for pipe in (self._in, self._out):
             pipe.drop(choose(len(pipe.lane.messages) + 1))
             pipe.left = None
