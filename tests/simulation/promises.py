@@ -24,8 +24,8 @@ _HARMLESS = {
     "block", "nack",
 }  # fmt: skip
 """Faults that take no message away for good."""
-_COPIES = 4
-"""How often a second copy is sent at most: those that come to the worker of the first are declined."""
+_COPIES_AT_ONCE = 4
+"""How often a second copy is sent without a pause: those that come to the worker of the first are declined."""
 _SOON = 0.3
 """Within how many seconds a function is stopped: deadlines share timers."""
 _TOLD = 2.5
@@ -115,8 +115,10 @@ def _hedged(checker: Checker, record: Record, runs: list[Run]) -> str:
     again = call.options.get("idempotent") or SERVICES[call.service].idempotent
     if copies and not ("hedge" in call.options and again):
         return "a second copy was sent"
-    if copies > _COPIES:
-        return f"{copies} second copies were sent"
+    if copies:  # after those, each pause is as long as the call has taken
+        took = (record.ended or checker.world.loop.time()) - record.began
+        if copies > _COPIES_AT_ONCE + 1 + max(0.0, math.log2(took / call.options["hedge"])):
+            return f"{copies} second copies were sent"
     busy: dict[str, float] = {}
     for run in runs if copies else ():
         if run.began < busy.get(run.node.name, 0.0) and not record.client.lost_at:

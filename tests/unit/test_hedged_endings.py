@@ -166,16 +166,27 @@ async def test_a_closing_client_cancels_both(transport: ScriptedTransport) -> No
     assert client.pending == 0
 
 
-async def test_a_declined_second_copy_tries_four_times(client: Client, transport: ScriptedTransport) -> None:
-    call = begin(client)
+async def test_a_declined_second_copy_is_sent_again_four_times_at_once_and_then_ever_more_rarely(
+    client: Client, transport: ScriptedTransport
+) -> None:
+    after, loop = 0.05, asyncio.get_running_loop()
+    call = begin(client, Hedge(after=after))
     await both(transport)
     for number in range(2, 6):
         assert len(transport.sent) == number
+        declined = loop.time()
         client.calls.replied(transport.sent[-1].correlation_id, reply(None, headers=_DECLINED))
-        await turns()
-    assert len(transport.sent) == 5
-    assert client.pending == 1
-    assert client.preparation.hedges.sent == 1
+        if number < 5:
+            await turns()
+    for number, pause in ((6, after), (7, 2 * after)):
+        while len(transport.sent) < number:  # noqa: ASYNC110 - the timer of the call is what is waited for
+            await asyncio.sleep(0.001)
+        assert loop.time() >= declined + pause
+        declined = loop.time()
+        client.calls.replied(transport.sent[-1].correlation_id, reply(None, headers=_DECLINED))
+    while client.pending != 1:  # noqa: ASYNC110 - nothing tells that the last one has ended
+        await asyncio.sleep(0)
     client.calls.replied(transport.sent[0].correlation_id, reply("first"))
     assert await call == "first"
+    assert client.preparation.hedges.sent == 1
     assert transport.cancelled == []

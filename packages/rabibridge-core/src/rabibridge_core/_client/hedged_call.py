@@ -34,8 +34,9 @@ __all__ = ["hedged_call"]
 _limited = LimitedLog(get_logger(__name__))
 _LONGEST_WAIT = 1.0
 """How long it takes at most, in seconds, until it is tried again to send a copy that could not be sent."""
-_TRIES = 4
-"""How often a second copy is sent at most: the broker chooses the worker, which may be that of the first."""
+_LEAST_PAUSE = 0.001
+_TRIES_AT_ONCE = 4
+"""How often a second copy is sent without a pause: the broker chooses the worker, which may be that of the first."""
 
 
 async def hedged_call(
@@ -225,11 +226,12 @@ class _Copies:
             or not calls.sends_at_once
             or first.request.correlation_id in caller.unconfirmed  # it may still be refused
             or pushed_back(calls.refusals.backlogs, first.request.routing_key, now)
-            or not self._service.spend(late=now - self._sent_at >= 2 * self._delay)
+            or not (self._tries or self._service.spend(late=now - self._sent_at >= 2 * self._delay))
         ):
             self._arm(min(now - self._sent_at, max(_LONGEST_WAIT, self._delay)))
             return
-        self._preparation.hedges.sent += 1
+        if not self._tries:
+            self._preparation.hedges.sent += 1
         self._send(caller, time_left)
 
     def _send(self, caller: Caller, time_left: float | None) -> None:
@@ -263,12 +265,20 @@ class _Copies:
         first.future.set_result(reply)
 
     def _declined(self) -> None:
-        """Called when the second has come to the worker of the first: send it again, for another one."""
+        """Called when the second has come to the worker of the first: send it again, for another one.
+
+        Where it comes to that worker again and again, as where workers race for each request, or if there is only one
+        worker, the pauses double: each is as long as the call has taken.
+        """
         second, calls, first = self._second, self._calls, self._first
         self._second = None
         if second is not None:
             calls.pending.pop(second.request.correlation_id, None)
         caller = calls.caller
-        time_left = self._time_left(first.future.get_loop().time())
-        if self._tries < _TRIES and caller is not None and calls.sends_at_once and (time_left is None or time_left > 0):
+        now = first.future.get_loop().time()
+        if self._tries >= _TRIES_AT_ONCE:
+            self._arm(max(_LEAST_PAUSE, now - self._sent_at))
+            return
+        time_left = self._time_left(now)
+        if caller is not None and calls.sends_at_once and (time_left is None or time_left > 0):
             self._send(caller, time_left)
