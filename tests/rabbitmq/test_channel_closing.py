@@ -1,14 +1,25 @@
-"""What RabbitMQ does with a second ``channel.close``, and that RabiBridge sends none."""
+"""What RabbitMQ does with a second ``channel.close``, that RabiBridge sends none, and no operation is broken off."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from rabibridge._amqp.control_methods import channel_close, method_frames
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.session import Session
+from rabibridge_core._protocol.naming import queue_name
 from rabibridge_core.settings import load_settings
+from rabibridge_core.transport import ServiceQueue
+from tests.rabbitmq.support import until_call_gives
 from tests.support.waiting import soon
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.rabbitmq.support import Stage
 
 _CHANNEL_ERROR = 504
 _TURNS = 300
@@ -35,15 +46,47 @@ async def test_a_second_close_costs_the_connection(vhost_url: str) -> None:
     await soon(session.close())
 
 
-async def test_who_closes_a_channel_may_be_cancelled_at_any_moment(vhost_url: str) -> None:
-    session = await _connect(vhost_url)
+async def _cancel_at_any_moment(use: Callable[[], Awaitable[Any]]) -> None:
+    """Cancel it after one turn of the event loop, after two and so on, until it ends before."""
     for turns in range(_TURNS):
-        using = asyncio.create_task(_use(session))
+        using = asyncio.ensure_future(use())
         for _ in range(turns):
             await asyncio.sleep(0)
         if not using.cancel():
-            break  # it had ended
+            break
         await soon(asyncio.wait((using,)))
+
+
+async def test_who_closes_a_channel_may_be_cancelled_at_any_moment(vhost_url: str) -> None:
+    session = await _connect(vhost_url)
+    await _cancel_at_any_moment(lambda: _use(session))
     await soon(_use(session))
     assert session.error is None
     await soon(session.close())
+
+
+@pytest.mark.parametrize("side", ["worker", "client"])
+async def test_who_looks_at_a_queue_may_be_cancelled_at_any_moment(
+    stage: Stage, side: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> str:
+        return "done"
+
+    name = stage.register(work)
+    server, client = await stage.server(work), await stage.client()
+    queue = ServiceQueue(queue_name(name, is_async=True), (f"async_{name}",), queue_size=None, fetch_size=1)
+    transport, caller = server._transport, client._client.calls.caller
+    assert caller is not None
+
+    async def look() -> int | None:
+        if side == "worker":
+            return await transport.count_consumers(queue)
+        state = await caller.look(queue.name)
+        return None if state is None else state[0]
+
+    await until_call_gives(client, name, "done")
+    assert await soon(look()) == 1
+    await _cancel_at_any_moment(look)
+    assert await soon(look()) == 1
+    assert await soon(client.remote_call(name)) == "done"
+    assert [record for record in caplog.records if record.name.startswith("aiormq")] == []

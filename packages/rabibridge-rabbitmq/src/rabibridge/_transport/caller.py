@@ -18,6 +18,7 @@ from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from rabibridge._connection.operations import Operations
     from rabibridge._connection.session import Session
     from rabibridge._transport.publish_channel import Unproven
     from rabibridge_core.transport import CallerEvents, Request
@@ -40,6 +41,7 @@ class RabbitCaller:
         events: CallerEvents,
         reopen: Callable[[RabbitCaller, Session, float], None],
         last_error: Callable[[], Exception | None],
+        operations: Operations,
     ) -> None:
         """Prepare to send; :meth:`open` needs a connection.
 
@@ -47,13 +49,14 @@ class RabbitCaller:
             events: where replies, refusals and losses are reported.
             reopen: called to reopen the caller on the current connection after a delay in seconds.
             last_error: returns why there is no connection.
+            operations: those on channels, which complete before the connection is closed.
         """
         self.paused = True
         self.names_user = True
         self.refused_routes = RefusedRoutes()
         self.events = events
         self._reopen = reopen
-        self._last_error = last_error
+        self._last_error, self._operations = last_error, operations
         self._channel: PublishChannel | None = None
         self._nameless: list[Unproven] = []
         self._not_paused = asyncio.Event()
@@ -157,6 +160,9 @@ class RabbitCaller:
         return ConnectionLostError("there is no connection to the broker", executed=False)
 
     async def look(self, queue: str, /) -> tuple[int, int] | None:
+        return await self._operations.complete(self._look(queue))
+
+    async def _look(self, queue: str) -> tuple[int, int] | None:
         async with self._looking:
             if self._channel is None:
                 return None

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rabibridge._connection.error_translation import is_missing
+from rabibridge._connection.operations import Operations
 from rabibridge._connection.other_kind import OtherKinds
 from rabibridge._connection.queue_deletion import delete_unused
 from rabibridge._transport import consumer_log
@@ -18,7 +19,7 @@ from rabibridge._transport.consumer import RabbitConsumer
 from rabibridge._transport.late_replies import LateReplies
 from rabibridge._transport.letter_shares import LetterShares
 from rabibridge._transport.worker_session import WorkerSession
-from rabibridge_core._concurrency.background import TaskSet, sleep_unless
+from rabibridge_core._concurrency.background import sleep_unless
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ class ConsumerSupervisor:
 
     def __init__(self, name: str, current_session: Callable[[], Session | None]) -> None:
         """Supervise the connection that the broker lists under ``name``; ``current_session`` returns the ready one."""
-        self.tasks = TaskSet()
-        """Operations on channels; they are completed before the connection is closed."""
+        self.tasks = Operations(name)  # on channels; they are completed before the connection is closed
         self.control: ControlHandler | None = None  # where control requests go
         self._name, self._letters, self.late = name, LetterShares(name), LateReplies(name)
         self._current_session = current_session

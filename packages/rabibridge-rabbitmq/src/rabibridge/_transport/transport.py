@@ -139,7 +139,7 @@ class RabbitMQTransport:
 
     async def open_caller(self, events: CallerEvents, /) -> RabbitCaller:
         """Prepare for calls."""
-        caller = RabbitCaller(events, self._supervisor.reopen_caller, lambda: self.last_error)
+        caller = RabbitCaller(events, self._supervisor.reopen_caller, lambda: self.last_error, self._supervisor.tasks)
         await self._with_session(lambda session: self._supervisor.add_caller(caller, session))
         return caller
 
@@ -158,7 +158,8 @@ class RabbitMQTransport:
         session = self._connection.session
         if session is None:
             raise ConnectionLostError(f"{self._connection.name} has no connection", executed=False)
-        found = await look_at_queue(session, self._names.service_queue(queue).name)
+        looking = look_at_queue(session, self._names.service_queue(queue).name)
+        found = await self._supervisor.tasks.complete(looking)
         return None if found is None else found[0]
 
     async def serve(self, queue: ServiceQueue, events: ConsumerEvents, /) -> RabbitConsumer:
@@ -191,22 +192,17 @@ class RabbitMQTransport:
     async def _with_session(self, operation: Callable[[Session], Coroutine[Any, Any, ResultT]]) -> ResultT:
         """Run an operation on the connection, and again on the next one if the connection is lost meanwhile.
 
-        The operation completes even if the caller is cancelled, because aiormq closes the channel of a cancelled one.
+        The operation completes even if the caller is cancelled.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._connect_timeout
         while True:
             session = await self._connection.ready_until(deadline)
-            task = self._supervisor.tasks.spawn(operation(session))
             try:
-                return await asyncio.shield(task)
+                return await self._supervisor.tasks.complete(operation(session))
             except ConnectionLostError:
-                if session.error is None or loop.time() >= deadline:
+                if self._supervisor.closing or session.error is None or loop.time() >= deadline:
                     raise
-            except asyncio.CancelledError:
-                if not task.cancelled() or not self._supervisor.closing:
-                    raise
-                raise ConnectionLostError(f"{self._connection.name} was closed", executed=False) from None
 
     def _on_refused(self, error: ConfigurationError | None) -> None:
         for caller in self._supervisor.callers:
