@@ -134,11 +134,6 @@ class TLSBroker:
         )
         return port
 
-    async def subjects(self) -> set[str]:
-        """Return the subjects of the certificates by which clients are connected, as the broker sees them."""
-        output = await self.ctl("list_connections", "peer_cert_subject")
-        return {line.strip() for line in output.splitlines()[1:]}
-
     def url(self, port: int | None = None, login: str = "guest:guest@", query: str = "") -> str:
         """Return a URL with TLS."""
         return f"amqps://{login}127.0.0.1:{port or self.port}/{query}"
