@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge import CallTimeoutError, ConfigurationError, ConnectionLostError, RabiBridgeError
+from rabibridge._transport.worker_session import WorkerSession
 from rabibridge_core.transport import ConnectionState
 from tests.rabbitmq.support import Gate, Stage, ctl, until_call_gives, vhost_of
 from tests.support.proxy import Proxy
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from rabibridge import RMQBase, RMQClient
+    from rabibridge_core.transport import ServiceQueue
     from tools.broker import Broker
 
 pytestmark = pytest.mark.chaos
@@ -164,6 +166,41 @@ async def test_a_queue_that_is_deleted_under_its_service(stage: Stage, governed:
     bindings = await ctl(governed, "list_bindings", "-p", vhost, "source_name", "routing_key")
     keys = sorted(key for source, key in bindings if source == "rpc")
     assert keys == [f"any:{echo}", f"async_{echo}", f"cancel:any:{echo}", f"cancel:async_{echo}", "cancel:control"]
+
+
+async def test_a_queue_that_is_deleted_while_its_service_comes_back_with_others(
+    stage: Stage, governed: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def quick(value: int) -> int:
+        return value
+
+    async def slow(value: int) -> int:
+        return value
+
+    names = [stage.register(function) for function in (quick, slow)]
+    server, client = await stage.server(quick, slow), await stage.client()
+    for name in names:
+        await _works(client, name)
+    consumers = {consumer.queue.name: consumer for consumer in server._transport._supervisor._consumers}
+    opened, prepare = asyncio.Event(), WorkerSession.prepare
+
+    async def prepared(session: WorkerSession, queue: ServiceQueue) -> ServiceQueue:
+        if queue.name == f"rpc_async_{names[1]}":
+            await opened.wait()  # until then, the connection is not ready
+        return await prepare(session, queue)
+
+    monkeypatch.setattr(WorkerSession, "prepare", prepared)
+    first = consumers[f"rpc_async_{names[0]}"]
+    _abort(server)
+    try:
+        await until(lambda: not first.live)
+        await until(lambda: first.live)
+        await ctl(governed, "delete_queue", "-p", vhost_of(stage.url), f"rpc_async_{names[0]}")
+        await _works(client, names[0])
+    finally:
+        opened.set()
+    for name in names:
+        await _works(client, name)
 
 
 async def test_the_reply_queue_is_deleted(stage: Stage, governed: Broker) -> None:

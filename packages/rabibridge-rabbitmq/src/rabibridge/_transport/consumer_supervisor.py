@@ -23,7 +23,7 @@ from rabibridge_core._concurrency.background import sleep_unless
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Coroutine
     from typing import Any
 
     from rabibridge._connection.session import Session
@@ -44,12 +44,11 @@ _PRUNE_FROM = 16
 class ConsumerSupervisor:
     """Keeps the callers and consumers of a transport open."""
 
-    def __init__(self, name: str, current_session: Callable[[], Session | None]) -> None:
-        """Supervise the connection that the broker lists under ``name``; ``current_session`` returns the ready one."""
+    def __init__(self, name: str) -> None:
+        """Supervise the connection that the broker lists under ``name``."""
         self.tasks = Operations(name)  # on channels; they are completed before the connection is closed
         self.control: ControlHandler | None = None  # where control requests go
         self._name, self._letters, self.late = name, LetterShares(name), LateReplies(name)
-        self._current_session = current_session
         self.callers: list[RabbitCaller] = []  # all that it keeps open
         self._consumers: list[RabbitConsumer] = []
         self._worker_session: WorkerSession | None = None
@@ -253,9 +252,9 @@ class ConsumerSupervisor:
 
     def _on_consumer_failed(self, consumer: RabbitConsumer, error: ConnectionLostError | ConfigurationError) -> None:
         """Called when the channel or queue of a consumer is lost."""
-        session = self._current_session()
+        session = None if self._worker_session is None else self._worker_session.session
         if self.closing or session is None or session.error is not None:
-            return  # the next connection opens everything
+            return  # the next connection opens everything; one that is not ready yet has opened this one already
         if isinstance(error, ConfigurationError):
             self._worker_session_on(session).forget_reply_permission()
             self._on_open_failed(consumer, session, error)

@@ -37,7 +37,7 @@ class RabbitMQTransport:
 
     def __init__(self, settings: Settings, name: str) -> None:
         """Prepare to connect to the endpoints of ``settings``; the broker lists the connection under ``name``."""
-        self._supervisor = ConsumerSupervisor(name, lambda: self._connection.session)
+        self._supervisor = ConsumerSupervisor(name)
         self._connection = SupervisedConnection(
             RabbitOpener(settings, name), settings, name, self._supervisor.open_all, self._on_give_up,
             self._on_refused, packages=LIBRARIES,
