@@ -46,7 +46,7 @@ class _Pipe:
         self.lane = Lane()
         self.left: int | None = None
         self.size = 0
-        self._kept = b""
+        self._kept, self._lost = b"", False
 
     def send(self, data: bytes, context: Any) -> None:
         """Send bytes, in up to three pieces."""
@@ -64,6 +64,8 @@ class _Pipe:
 
     def _arrive(self, data: bytes) -> None:
         link, self.size = self._link, self.size - len(data)
+        if self._lost:
+            return
         if self.left is not None:
             data, self.left = data[: self.left], self.left - len(data)
         data, self._kept = self._kept + data, b""
@@ -78,11 +80,11 @@ class _Pipe:
             link.cut()
 
     def drop(self, keep: int = 0) -> None:
-        """Lose what is under way, but for the first messages."""
+        """Lose what is under way, but for the first messages: without any, also what arrives in this turn."""
         while len(self.lane.messages) > keep:
             self.lane.messages.pop()
         if not keep:
-            self._kept = b""
+            self._kept, self._lost = b"", True
 
 
 class Link:
@@ -153,8 +155,8 @@ class Link:
     def closed(self, *, flush: bool) -> None:
         """Called when the process has closed it: the broker reads all of what was sent, or a part."""
         self._in.drop()
-        sent = len(self._out.lane.messages)
-        self._out.drop(sent if flush else self.loop.world.decisions.choose(sent + 1))
+        if not flush:
+            self._out.drop(self.loop.world.decisions.choose(len(self._out.lane.messages) + 1))
         self._out.end(self.outside)
 
     def cut(self) -> None:

@@ -6,6 +6,7 @@ import logging
 
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
+from rabibridge_core.errors import ConfigurationError
 
 __all__ = ["log_caller_unexpected", "log_down", "log_open_failed", "log_unanswered", "log_undeclared", "log_unexpected"]
 
@@ -28,9 +29,13 @@ def log_undeclared(name: str, queue: str, error: Exception) -> None:
 
 
 def log_open_failed(name: str, queue: str, error: Exception, delay: float, *, again: bool) -> None:
-    """A consumer could not be opened; ``again``: for the same reason as before."""
+    """A consumer could not be opened; ``again``: for the same reason as before.
+
+    It is an error if the broker refuses it; a lost channel is back soon.
+    """
+    level = logging.ERROR if isinstance(error, ConfigurationError) else logging.WARNING
     _log.log(
-        logging.DEBUG if again else logging.ERROR,
+        logging.DEBUG if again else level,
         "%s: %s; trying again in %.0f s, the other services continue", name, error, delay,
         extra=log_fields("service.open_failed", instance=name, queue=queue, error=error, delay=delay),
     )  # fmt: skip
