@@ -96,6 +96,7 @@ class Plan:
         max_pending: how many calls a client may have pending.
         shards: whether there is a second broker, and a client that calls over both.
         broker: what stands for the broker: ``"memory"``, the one in memory, or ``"amqp"``, one that speaks AMQP.
+        direct: whether one client uses direct reply-to, where the broker speaks AMQP.
     """
 
     seed: int
@@ -108,6 +109,7 @@ class Plan:
     max_pending: int = 64
     shards: bool = False
     broker: str = "memory"
+    direct: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -6,6 +6,7 @@ later, ``choose`` decides.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ __all__ = ["DIRECT", "Broker", "Exchange", "Refused"]
 
 DIRECT = "amq.rabbitmq.reply-to"
 """The pseudo-queue of direct replies."""
+_REPLY_NODE = b"reply@12345678"
 
 
 class Refused(Exception):
@@ -99,6 +101,13 @@ class Broker:
         """Return a name that was never used."""
         self._names += 1
         return f"{prefix}{self._names:022d}"
+
+    def new_direct_address(self) -> str:
+        """Return an address for direct replies: the identifier of an Erlang process, and a key."""
+        self._names += 1
+        process = b"\x83Xw" + bytes((len(_REPLY_NODE),)) + _REPLY_NODE + self._names.to_bytes(8, "big") + b"\0\0\0\1"
+        key = self._names.to_bytes(16, "big")
+        return f"{DIRECT}.{b64encode(process).decode()}.{b64encode(key).decode()}"
 
     def queue(self, name: str, connection: BrokerConnection) -> Queue:
         """Return a queue that a connection may use."""

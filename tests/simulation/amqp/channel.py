@@ -195,7 +195,7 @@ class BrokerChannel:
     def _consume(self, asked: spec.Basic.Consume) -> Any:
         asked.consumer_tag = asked.consumer_tag or self.broker.new_name("amq.ctag-")
         if asked.queue == DIRECT:
-            self._direct = self.broker.new_name(DIRECT + ".")
+            self._direct = self.broker.new_direct_address()
             self.broker.direct[self._direct] = self
             return spec.Basic.ConsumeOk(asked.consumer_tag)
         queue = self.broker.queue(asked.queue, self.connection)

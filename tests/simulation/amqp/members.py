@@ -22,6 +22,7 @@ HEARTBEAT = 2.0
 """The heartbeat interval in seconds: whoever hears nothing for two of them gives the connection up."""
 _ENDPOINT = Endpoint("127.0.0.1", 5672, "user", Secret("password"), "/", scheme="amqp")
 _SETTINGS = replace(SETTINGS, endpoints=(_ENDPOINT,), transport=RabbitMQSettings(heartbeat=HEARTBEAT))
+_DIRECT = replace(_SETTINGS, transport=RabbitMQSettings(heartbeat=HEARTBEAT, direct_reply=True))
 
 
 def links(member: Member) -> list[Link]:
@@ -41,7 +42,8 @@ class AmqpClient(ClientMember):
         return self.node.context.run(self._make_client)
 
     def _make_client(self) -> RMQClient:
-        return RMQClient(settings=self.world.settings(_SETTINGS), name=self.node.name)
+        direct = self.world.plan.direct and self.node.name == "client1"
+        return RMQClient(settings=self.world.settings(_DIRECT if direct else _SETTINGS), name=self.node.name)
 
 
 class AmqpWorker(WorkerMember):

@@ -46,6 +46,7 @@ def draw_amqp_plan(seed: int, *, shuffle: bool | None = None) -> Plan:
         slots=draw.random() < 0.5,
         max_pending=draw.choice((2, 64)),
         broker="amqp",
+        direct=random.Random(f"direct {seed}").random() < 0.3,  # of its own, so that older seeds have the same calls
     )
 
 
