@@ -10,7 +10,8 @@ from yarl import URL
 
 from rabibridge import NoRouteError, RemoteExecutionError
 from tests.rabbitmq.support import ctl, until_call_gives, vhost_of
-from tests.support.waiting import soon, until_true
+from tests.support.proxy import Proxy
+from tests.support.waiting import soon, until, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,28 @@ async def test_the_first_replies_all_arrive_however_many_there_are(stage: Stage)
     )
     large = await soon(asyncio.gather(*(client.remote_call(name, (b"x" * 500_000,)) for _ in range(150))))
     assert {len(each) for each in large} == {500_000}
+
+
+async def test_a_reply_waits_until_the_connection_for_the_first_one_can_be_opened(stage: Stage) -> None:
+    """It is sent apart, since RabbitMQ before 4.2 may close the connection for it."""
+    ran = asyncio.Queue[int]()
+
+    async def work(value: int) -> int:
+        ran.put_nowait(value)
+        return value
+
+    async with Proxy(stage.url) as proxy:
+        name = stage.register(work)
+        server = await stage.server(work, url=proxy.url)
+        await soon(server.wait_serving())
+        client = await stage.client()
+        proxy.refusing = True
+        call = asyncio.create_task(client.remote_call(name, (1,)))
+        assert await soon(ran.get()) == 1
+        await until(lambda: proxy.refused > 1 or call.done())  # later versions need no other connection
+        proxy.refusing = False
+        assert await soon(call) == 1
+        await soon(server.close())
 
 
 async def _has_queues(broker: Broker, vhost: str, count: int) -> bool:

@@ -125,6 +125,7 @@ class Proxy:
         delay: seconds that everything is late.
         slice_size: so many bytes go to clients at a time; ``None``: as they come.
         refusing: new connections are reset.
+        refused: how many were.
         recording: whether links keep what clients send.
         replaced: bytes that clients send, and what the broker gets instead.
         when_sent: bytes, and what is called when a client sends the first of them, which is used up then.
@@ -139,6 +140,7 @@ class Proxy:
         self.delay = 0.0
         self.slice_size: int | None = None
         self.refusing = False
+        self.refused = 0
         self.replaced: dict[bytes, bytes] = {}
         self.when_sent: list[tuple[bytes, Callable[[], None]]] = []
         self.when_received: list[tuple[bytes, Callable[[], None]]] = []
@@ -196,6 +198,7 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
+            self.refused += 1
             writer.transport.abort()
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from tests.simulation.plan import SHAPES, Call, Fault, Plan
 
@@ -26,6 +27,7 @@ def draw_amqp_plan(seed: int, *, shuffle: bool | None = None) -> Plan:
     services = draw.sample(_SERVICES, k=draw.choice((1, 2, 3)))
     bursts = [_time(draw) for _ in range(draw.choice((1, 2)))]
     calls = [_draw_call(draw, number, services) for number in range(1, 1 + draw.choice((2, 4, 8)))]
+    calls += _draw_burst(random.Random(f"burst {seed}"), calls, bursts)
     kinds = draw.sample(FAULTS, k=draw.choice((1, 2, 3)))
     faults = [
         Fault(
@@ -48,6 +50,15 @@ def draw_amqp_plan(seed: int, *, shuffle: bool | None = None) -> Plan:
         broker="amqp",
         direct=random.Random(f"direct {seed}").random() < 0.3,  # of its own, so that older seeds have the same calls
     )
+
+
+def _draw_burst(draw: random.Random, calls: list[Call], times: list[float]) -> list[Call]:
+    """Draw calls that are made together, when faults begin: none, or many that are like one of the others."""
+    known = [call for call in calls if call.shape in ("call", "notify")]
+    if not known or draw.random() < 0.7:
+        return []
+    like, first = replace(draw.choice(known), at=draw.choice(times)), 1 + len(calls)
+    return [replace(like, number=first + more) for more in range(draw.choice((2, 8, 24)))]
 
 
 def _time(draw: random.Random) -> float:

@@ -23,7 +23,7 @@ from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._reporting.log_fields import log_fields
 from rabibridge_core._reporting.loggers import get_logger
-from rabibridge_core.errors import ConnectionLostError, RabiBridgeError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError, RabiBridgeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +41,8 @@ _WAITING_SIZE_MAX = 64 * 2**20
 hundred, and their requests are settled at once. As long as none is, each keeps the place of its request, so that no
 more wait than the services of the worker process at a time."""
 _CONFIRM_TIMEOUT = 30.0
+_PATIENCE = 30.0
+"""How long a reply is tried in seconds, while it fails for a reason that is none of its own."""
 _FIRST_DELAY = 0.05
 _MAX_DELAY = 0.25
 
@@ -52,6 +54,11 @@ class _TrialChannel(FastChannel):
         super().__init__(session.multiplexer, channel, session.max_payload, 0)
         self._session = session
         self._outcome: asyncio.Future[None] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the broker has closed the channel or the connection, and said why."""
+        return bool(self.close_code or self._session.multiplexer.close_code)
 
     async def publish(self, message: OutgoingMessage) -> None:
         """Publish a message and wait for the confirm.
@@ -102,6 +109,7 @@ class ReplyTrials:
         self._waiting_size = 0
         self._tasks = TaskSet()
         self._backoff = Backoff(_FIRST_DELAY, _MAX_DELAY, immediate=True, jitter=0)
+        self._tried_since: float | None = None
         self._closed = False
         self._running = False
 
@@ -113,7 +121,8 @@ class ReplyTrials:
     def send(self, message: OutgoingMessage) -> None:
         """Send a reply later and call its ``done``: with ``None``, or with the error if the broker refuses it.
 
-        The last error of a connection that is lost for another reason is passed on, too.
+        If no connection can be opened for it, or it is lost without a word of the broker, the reply is tried for 30
+        seconds, and again on the next connection. Its caller knows a second copy by the id of the call.
         """
         if self._closed:
             message.done(ConnectionLostError(f"{self._name} is closed"))
@@ -142,7 +151,7 @@ class ReplyTrials:
             while self._waiting:
                 await self._send_waiting()
         finally:
-            self._running = False
+            self._running, self._tried_since = False, None
             while self._waiting:
                 self._take().done(ConnectionLostError(f"{self._name} is closed"))
 
@@ -154,6 +163,7 @@ class ReplyTrials:
     async def _send_waiting(self) -> None:
         """Send until the broker closes the channel, or nothing waits."""
         message: OutgoingMessage | None = None
+        channel: _TrialChannel | None = None
         try:
             async with self._channel() as channel:
                 while self._waiting:
@@ -161,18 +171,32 @@ class ReplyTrials:
                     await channel.publish(message)
                     message.done(None)
                     message = None
-                    self._backoff.reset()
+                    self._succeeded()
         except RabiBridgeError as error:
-            if message is None and self._waiting:
-                message = self._take()
-            if message is not None:  # else only closing the channel has failed, and the connection says why
-                message.done(error)
+            if message is not None:
+                self._waiting.appendleft(message)
+                self._waiting_size += len(message.body)
+                message = None
+            refused = isinstance(error, ConfigurationError) or (channel is not None and channel.refused)
+            if self._waiting and (refused or not self._may_try_again()):  # else only closing the channel has failed
+                self._take().done(error)
             if self._waiting:
                 await asyncio.sleep(self._backoff.next())
         except BaseException:
             if message is not None:
                 message.done(ConnectionLostError(f"{self._name} is closed"))
             raise
+
+    def _succeeded(self) -> None:
+        self._backoff.reset()
+        self._tried_since = None
+
+    def _may_try_again(self) -> bool:
+        """Tell whether the first reply that waits, which the broker has not refused, is to be tried again."""
+        now = asyncio.get_running_loop().time()
+        if self._tried_since is None:
+            self._tried_since = now
+        return self._session.error is None and now - self._tried_since < _PATIENCE
 
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[_TrialChannel]:
