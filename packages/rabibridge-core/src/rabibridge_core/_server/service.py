@@ -233,8 +233,8 @@ class ServiceRunner(RunnerState):
 
     def request_finished(self, active: ActiveRequest, /) -> None:
         """Called when the processing of a request ends."""
-        if self._limiter is not None:
-            self._limiter.release(active)
+        if (limiter := self._limiter) is not None:
+            limiter.release(active)
         self._drain.check(self._active)
 
     def lost(self, error: ConnectionLostError, /) -> None:
@@ -244,7 +244,8 @@ class ServiceRunner(RunnerState):
         """
         if void := [one for one in self._active if one.request.void and not (one.accepted or one.stop_reason)]:
             log_lost(self._name, len(void), error)
-            self._limit_here()  # they may take their time to end, and others come on the next connection
+        if self._active:  # they may take their time to end, and others come on the next connection or channel
+            self._limit_here()
         for active in void:
             self.stop_request(active, "void")
         if self._workers is not None:
@@ -293,8 +294,7 @@ class ServiceRunner(RunnerState):
         self._stopper.stop_request(active, reason)
 
     def _drop_queued(self, active: ActiveRequest) -> None:
-        assert self._limiter is not None
-        self._limiter.remove(active)
+        self._limit_here().remove(active)
         self._processor.drop(active)
         self._takeover.finished()
         self._drain.check(self._active)

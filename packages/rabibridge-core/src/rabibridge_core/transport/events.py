@@ -110,7 +110,8 @@ class ConsumerEvents(Protocol):
         """Called when a connection or channel is lost: its unsettled requests are void and will be redelivered.
 
         :attr:`IncomingRequest.void` says which ones. It is also called after :meth:`Transport.close` if requests are in
-        flight.
+        flight, and when the queue was deleted under requests that can still be answered, if others may come before
+        those are settled.
         """
         ...
 

@@ -260,9 +260,10 @@ class ServiceChannel(OwnChannel):
             self.consumer.ended(self, error)
 
     def cancelled(self) -> None:
-        """Report that no more requests arrive because the queue was deleted."""
-        self.queue_deleted = True
-        self.consumer.ended(self, ConnectionLostError("the queue was deleted"))
+        """Report that no more requests arrive because the queue was deleted; those that are here can be answered."""
+        self.queue_deleted, error = True, ConnectionLostError("the queue was deleted")
+        self._events.lost(error)  # the next channel may bring as many as a service has places
+        self.consumer.ended(self, error)
 
 
 class _Refusing:

@@ -159,6 +159,26 @@ class OutageConformance(ConformanceBase):
         assert await soon(_call_until_served(client, name)) == "here"
         assert server.services[name].live
 
+    async def test_calls_that_outlast_their_queue_keep_their_places(
+        self, bench: Bench, remove_queue: DeleteQueue
+    ) -> None:
+        name, echo, gate = bench.name("gate"), bench.name("echo"), Gate()
+        server = await bench.server(gate.service(name, "here", fetch_size=2), service(_echo, echo))
+        client = await bench.client()
+        options = CallOptions("async", PATIENCE)
+        calls = [asyncio.create_task(client.call(name, (), {}, options)) for _ in range(2)]
+        for _ in calls:
+            await soon(gate.started.get())
+        await remove_queue(server.services[name].schema.queue_name)
+        calls += [asyncio.create_task(_call_until_served(client, name)) for _ in range(3)]
+        await until(lambda: server.services[name].live)
+        for number in range(20):  # meanwhile, the others would start if there were places
+            assert await soon(client.call(echo, (number,), {}, options)) == number
+        assert gate.running == 2
+        gate.opened.set()
+        assert await soon(asyncio.gather(*calls)) == ["here"] * 5
+        assert gate.most == 2
+
 
 async def _call_until_served(client: Client, name: str) -> object:
     while True:

@@ -177,6 +177,7 @@ class QueueConformance(ConformanceBase):
             caller.send(request_to(queue, correlation_id))
         answered, given_back = await worker.next(), await worker.next()
         await remove_queue(queue.name)
+        assert not (answered.void or given_back.void)
         answered.reply(Reply(b"in hand", None, None))
         given_back.reject(requeue=True)  # the queue no longer exists
         assert (await soon(inbox.replies.get()))[0] == b"answered"
@@ -186,7 +187,6 @@ class QueueConformance(ConformanceBase):
         got.reply(Reply(b"", None, None))
         assert (await soon(inbox.replies.get()))[0] == b"new"
         assert consumer.live
-        assert worker.losses.empty()
 
     async def test_a_stopped_consumer_finishes_and_leaves_the_rest(self, bench: Bench) -> None:
         queue, leaving, staying = bench.queue(fetch_size=1), Worker(), Worker()
