@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rabibridge import ConfigurationError
+from rabibridge._transport.stream_queue import StreamQueue
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge.errors import NoRouteError, QueueFullError
 from rabibridge_core.settings import load_settings
@@ -19,7 +21,6 @@ from tests.support.waiting import soon, until, until_true
 if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
 
-    from rabibridge._transport.stream_queue import StreamQueue
     from rabibridge_core.transport import Transport
     from rabibridge_testing.conformance.harness import Bench
     from tests.rabbitmq.users import Users
@@ -77,6 +78,34 @@ async def test_a_queue_that_is_deleted_comes_back_under_its_address(bench: Bench
     await until_true(arrives)
     got.reply(Reply(b"end", None, None))
     assert await bodies(inbox, 2) == [b"open", b"end"]
+
+
+async def test_a_queue_that_is_deleted_before_it_is_bound_is_declared_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport, bind, deleted = await bench.transport(), StreamQueue._bind, list[str]()
+
+    async def bound(streams: StreamQueue) -> None:
+        if not deleted:
+            deleted.append(streams._queue)
+            async with streams._session.temporary_channel() as channel:
+                await channel.queue_delete(streams._queue)
+        await bind(streams)
+
+    monkeypatch.setattr(StreamQueue, "_bind", bound)
+    worker, key = await serve(bench, transport)
+    caller, _ = await bench.caller()
+    got = await ask(caller, key, worker, b"1")
+    await sent(got, b"open")
+    caller.feed(feed(got.address, b"1", b"there"))
+    assert bytes((await soon(worker.fed_messages.get()))[2].body) == b"there"
+    assert len(deleted) == 1
+    deleted.clear()
+    watch = transport._supervisor._binding_watch  # type: ignore[attr-defined]
+    await watch.look()
+    caller.feed(feed(got.address, b"1", b"again"))
+    assert bytes((await soon(worker.fed_messages.get()))[2].body) == b"again"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_binding_that_is_deleted_comes_back(bench: Bench) -> None:

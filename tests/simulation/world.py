@@ -110,7 +110,9 @@ class World:
         return next(member for member in self.members if member.node is node)
 
     def replace_worker(self, gone: Member) -> None:
-        """Let a new worker take the place of one that is gone, or leaves."""
+        """Let a new worker take the place of one that is gone, or leaves, unless everything is being closed."""
+        if self.closing:
+            return
         for index, member in enumerate(self.workers):
             if member is gone:
                 self.workers[index] = self._added(self.worker_type(self, f"worker{len(self.members)}", member.broker))

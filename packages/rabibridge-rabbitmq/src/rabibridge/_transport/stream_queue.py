@@ -17,7 +17,7 @@ from aiormq.exceptions import ChannelAccessRefused
 from rabibridge._amqp.control_methods import BIND_OK, bind_queue
 from rabibridge._amqp.field_tables import decode_table_or_empty
 from rabibridge._connection.channel_closing import close_channel
-from rabibridge._connection.error_translation import translated
+from rabibridge._connection.error_translation import is_missing, translated
 from rabibridge._connection.fast_channel import FastChannel
 from rabibridge._connection.names import STREAM_PREFIX
 from rabibridge._connection.topology import declare_stream_queue
@@ -41,6 +41,8 @@ __all__ = ["StreamQueue"]
 
 _log = get_logger(__name__)
 _limited = LimitedLog(_log)
+_TRIES = 3
+"""How often the queue is declared, if it is deleted again before it is bound."""
 
 
 class _StreamChannel(FastChannel):
@@ -118,15 +120,18 @@ class StreamQueue:
         async with self._opening:
             if self._channel is not None and self._channel.open:
                 return
-            try:
-                with translated("streams and uploads cannot be served"):
-                    await self._declare()
-                    await self._bind()
-            except ConfigurationError as error:
-                await self._give_up()
-                if not isinstance(error.__cause__, ChannelAccessRefused):
-                    raise
-                raise self._permission_error(error) from error
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    with translated("streams and uploads cannot be served"):
+                        await self._declare()
+                        await self._bind()
+                    break
+                except ConfigurationError as error:
+                    await self._give_up()
+                    if isinstance(error.__cause__, ChannelAccessRefused):
+                        raise self._permission_error(error) from error
+                    if not (tries_left and is_missing(error)):  # somebody has deleted it meanwhile
+                        raise
             self._used = True
 
     async def restore(self) -> None:
@@ -138,11 +143,17 @@ class StreamQueue:
         if not self._used:
             return
         try:
-            if self._channel is None or not self._channel.open:
-                await self.open()
-            else:
-                with translated("the queue for streams and uploads cannot be bound"):
-                    await self._bind()
+            channel = self._channel
+            if channel is not None and channel.open:
+                try:
+                    with translated("the queue for streams and uploads cannot be bound"):
+                        await self._bind()
+                except ConfigurationError as error:
+                    if not is_missing(error):
+                        raise
+                    if self._channel is channel:  # the queue was deleted, and word of that is on its way
+                        await self._give_up()
+            await self.open()
         except ConfigurationError as error:
             _log.error("%s; trying again", error, extra=log_fields("stream.queue_lost", error=error))
 
