@@ -10,6 +10,7 @@ import pytest
 from rabibridge._amqp.control_methods import channel_close, method_frames
 from rabibridge._connection.dialer import Dialer
 from rabibridge._connection.session import Session
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core._protocol.naming import queue_name
 from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ServiceQueue
@@ -76,6 +77,7 @@ async def test_who_looks_at_a_queue_may_be_cancelled_at_any_moment(
     server, client = await stage.server(work), await stage.client()
     queue = ServiceQueue(queue_name(name, is_async=True), (f"async_{name}",), queue_size=None, fetch_size=1)
     transport, caller = server._transport, client._client.calls.caller
+    assert isinstance(transport, RabbitMQTransport)
     assert caller is not None
 
     async def look() -> int | None:

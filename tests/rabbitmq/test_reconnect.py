@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge import CallTimeoutError, ConfigurationError, ConnectionLostError, RabiBridgeError
+from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge._transport.worker_session import WorkerSession
 from rabibridge_core.transport import ConnectionState
 from tests.rabbitmq.support import Gate, Stage, ctl, until_call_gives, vhost_of
@@ -181,7 +182,9 @@ async def test_a_queue_that_is_deleted_while_its_service_comes_back_with_others(
     server, client = await stage.server(quick, slow), await stage.client()
     for name in names:
         await _works(client, name)
-    consumers = {consumer.queue.name: consumer for consumer in server._transport._supervisor._consumers}
+    transport = server._transport
+    assert isinstance(transport, RabbitMQTransport)
+    consumers = {consumer.queue.name: consumer for consumer in transport._supervisor._consumers}
     opened, prepare = asyncio.Event(), WorkerSession.prepare
 
     async def prepared(session: WorkerSession, queue: ServiceQueue) -> ServiceQueue:

@@ -170,7 +170,7 @@ async def test_a_declined_second_copy_is_sent_again_four_times_at_once_and_then_
     client: Client, transport: ScriptedTransport
 ) -> None:
     after, loop = 0.05, asyncio.get_running_loop()
-    call = begin(client, Hedge(after=after))
+    call, declined = begin(client, Hedge(after=after)), 0.0
     await both(transport)
     for number in range(2, 6):
         assert len(transport.sent) == number

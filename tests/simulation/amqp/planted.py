@@ -14,19 +14,12 @@ AMQP_MISTAKES: dict[str, Mistake] = {
     "a message is counted twice": Mistake(
         *_PUBLISHES, "publish", "self._published + 1", "self._published + 2", "rabibridge"
     ),
-    "a returned message is ignored": Mistake(
-        *_PUBLISHES, "returned", "self._events.refused(properties.correlation_id, NoRouteError, NO_ROUTE)", "pass",
-        "rabibridge",
-    ),
     "a confirm of several messages settles the last": Mistake(
         *_PUBLISHES, "confirmed", "range(self._lowest, min(tag, self._published) + 1)", "range(tag, tag + 1)",
         "rabibridge",
     ),
     "an acknowledgement covers requests that run": Mistake(
         *_SERVES, "delivered", "self._unacknowledged[tag] = None", "pass", "rabibridge"
-    ),
-    "a request is acknowledged before its reply": Mistake(
-        *_SERVES, "settle", "self.write(frames)", "self._loop.call_later(0.01, self.write, frames)", "rabibridge"
     ),
     "the channel of a caller does not notice its end": Mistake(
         *_PUBLISHES, "closed", "self._caller.update()\n        self._events.lost(error, unconfirmed)",

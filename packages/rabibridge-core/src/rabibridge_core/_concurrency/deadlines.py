@@ -1,7 +1,7 @@
 """Many deadlines with few timers.
 
 A timer per call costs more than sending the call. Deadlines that fall close together share one timer instead, so that
-arming and disarming is one set operation.
+arming and disarming is one dictionary operation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class DeadlineWheel(Generic[KeyT]):
     """Calls ``expired(key)`` when the time given to a key has passed.
 
     It is never early. It is late by at most 1 ms for times below half a second, 1/64 s below 8 s, 1/8 s below a minute,
-    1 s below ten minutes and 8 s above, in addition to any delay of the event loop itself.
+    1 s below ten minutes and 8 s above, in addition to any delay of the event loop itself. Keys that expire together do
+    so in the order in which they were armed.
     """
 
     __slots__ = ("_expired", "_last", "_last_from", "_last_least", "_last_slot", "_loop", "_slots", "_timers")
@@ -38,11 +39,11 @@ class DeadlineWheel(Generic[KeyT]):
         """Use the clock of ``loop``; call ``expired`` with each key whose time has passed."""
         self._loop = loop
         self._expired = expired
-        self._slots: dict[float, set[KeyT]] = {}
+        self._slots: dict[float, dict[KeyT, None]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
         # The slot used last: most calls end in the same slot as the call before. It accepts deadlines after _last_from
         # with at least _last_least seconds left, for which the precision of this slot is sufficient.
-        self._last: set[KeyT] = set()
+        self._last: dict[KeyT, None] = {}
         self._last_slot = self._last_from = -math.inf
         self._last_least = 0.0
 
@@ -50,17 +51,17 @@ class DeadlineWheel(Generic[KeyT]):
         """Arm ``key``; return the slot for :meth:`discard`."""
         end = self._loop.time() + seconds
         if self._last_from < end <= self._last_slot and seconds >= self._last_least:
-            self._last.add(key)
+            self._last[key] = None
             return self._last_slot
         least, per_second = _slots_for(seconds)
         exact = is_virtual(self._loop)  # virtual time has no cost that slots could save, and tests count on its seconds
         slot = end if exact else math.ceil(end * per_second) / per_second
         keys = self._slots.get(slot)
         if keys is None:
-            keys = self._slots[slot] = set()
+            keys = self._slots[slot] = {}
             # In a new context: the timer would keep the context of the first call in this slot until it fires.
             self._timers[slot] = self._loop.call_at(slot, self._fire, slot, context=Context())
-        keys.add(key)
+        keys[key] = None
         self._last, self._last_slot, self._last_least = keys, slot, least
         self._last_from = slot if exact else slot - 1 / per_second
         return slot
@@ -69,7 +70,7 @@ class DeadlineWheel(Generic[KeyT]):
         """Disarm ``key``; no effect if it has expired."""
         keys = self._slots.get(slot)
         if keys is not None:
-            keys.discard(key)
+            keys.pop(key, None)
 
     def clear(self) -> None:
         """Disarm all keys and cancel the timers, which would otherwise keep the wheel alive until they fire."""
@@ -85,7 +86,7 @@ class DeadlineWheel(Generic[KeyT]):
 
     def _forget_last(self) -> None:
         self._last_slot = -math.inf
-        self._last = set()
+        self._last = {}
 
     def _fire(self, slot: float) -> None:
         del self._timers[slot]
