@@ -44,6 +44,7 @@ async def test_only_the_requests_of_the_closed_channel_are_void(bench: Bench, go
     first = consumer.channel
     # Its queue is deleted: those in hand can still be answered, on a channel that takes nothing more.
     await ctl(governed, "delete_queue", "-p", vhost_of(vhost_url), one.name)
+    await soon(worker.losses.get())
     await until(lambda: consumer.live and consumer.channel is not first)
     for name in (b"d", b"e"):
         caller.send(request_to(one, name))
