@@ -115,7 +115,7 @@ def stop_amqp_faults(world: AmqpWorld) -> None:
     broker.accepting, broker.model.nacks = True, 0
     broker.model.set_alarm("")
     broker.unreachable.clear()
-    for member in (*world.clients, *world.workers):
+    for member in world.members:  # also those that others have replaced
         member.node.thaw()
         for link in member.node.transports:
             link.calm()
