@@ -34,7 +34,6 @@ __all__ = ["hedged_call"]
 _limited = LimitedLog(get_logger(__name__))
 _LONGEST_WAIT = 1.0
 """How long it takes at most, in seconds, until it is tried again to send a copy that could not be sent."""
-_LEAST_PAUSE = 0.001
 _TRIES_AT_ONCE = 4
 """How often a second copy is sent without a pause: the broker chooses the worker, which may be that of the first."""
 
@@ -277,7 +276,7 @@ class _Copies:
         caller = calls.caller
         now = first.future.get_loop().time()
         if self._tries >= _TRIES_AT_ONCE:
-            self._arm(max(_LEAST_PAUSE, now - self._sent_at))
+            self._arm(now - self._sent_at)
             return
         time_left = self._time_left(now)
         if caller is not None and calls.sends_at_once and (time_left is None or time_left > 0):

@@ -109,7 +109,7 @@ class ReplyTrials:
         self._waiting_size = 0
         self._tasks = TaskSet()
         self._backoff = Backoff(_FIRST_DELAY, _MAX_DELAY, immediate=True, jitter=0)
-        self._tried_since: float | None = None
+        self._tried_since = 0.0  # the last success, or the beginning of the first try
         self._closed = False
         self._running = False
 
@@ -147,11 +147,12 @@ class ReplyTrials:
             await asyncio.wait(self._tasks)
 
     async def _run(self) -> None:
+        self._tried_since = asyncio.get_running_loop().time()
         try:
             while self._waiting:
                 await self._send_waiting()
         finally:
-            self._running, self._tried_since = False, None
+            self._running = False
             while self._waiting:
                 self._take().done(ConnectionLostError(f"{self._name} is closed"))
 
@@ -189,14 +190,12 @@ class ReplyTrials:
 
     def _succeeded(self) -> None:
         self._backoff.reset()
-        self._tried_since = None
+        self._tried_since = asyncio.get_running_loop().time()
 
     def _may_try_again(self) -> bool:
         """Tell whether the first reply that waits, which the broker has not refused, is to be tried again."""
-        now = asyncio.get_running_loop().time()
-        if self._tried_since is None:
-            self._tried_since = now
-        return self._session.error is None and now - self._tried_since < _PATIENCE
+        tried = asyncio.get_running_loop().time() - self._tried_since
+        return self._session.error is None and tried < _PATIENCE
 
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[_TrialChannel]:
