@@ -1,6 +1,7 @@
 """Print constraints for pip that hold every direct dependency of the packages at its lower bound, extras included.
 
-The bounds are those of ``packages/*/pyproject.toml``. Dependencies of dependencies are left to pip. Where the tests
+The bounds are those of ``packages/*/pyproject.toml``. Dependencies of dependencies are left to pip, except those that
+warn today of what the lowest versions do with them. Where the tests
 need a later version than a package does, as of pytest-asyncio, that one is held: there are no tests without it.
 """
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ROOT / "packages"
+_OF_THEIR_TIME = "anyio<4.12", "click<8.3"
+"""Later versions warn of what starlette and typer import at their lower bounds."""
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^]]*\])?\s*(?P<versions>[^;]*)(?P<marker>;.*)?")
 
 
@@ -67,7 +70,8 @@ def _lowest(requirement: str) -> tuple[str, str]:
 
 def main() -> int:
     try:
-        print(*constraints(sorted(PACKAGES.glob("*/pyproject.toml")), requirements_of_tests()), sep="\n")
+        held = constraints(sorted(PACKAGES.glob("*/pyproject.toml")), requirements_of_tests())
+        print(*held, *_OF_THEIR_TIME, sep="\n")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -80,6 +80,35 @@ async def test_a_reply_waits_until_the_connection_for_the_first_one_can_be_opene
         await soon(server.close())
 
 
+@pytest.mark.parametrize("end", ["its connection is lost", "it is closed"])
+async def test_another_worker_answers_if_the_first_reply_cannot_be_sent(stage: Stage, end: str) -> None:
+    """A request keeps its place in the queue until the reply is sent."""
+    ran = asyncio.Queue[int]()
+
+    async def work(value: int) -> int:
+        ran.put_nowait(value)
+        return value
+
+    async with Proxy(stage.url) as proxy:
+        name = stage.register(work)
+        server = await stage.server(work, url=proxy.url)
+        await soon(server.wait_serving())
+        client = await stage.client()
+        proxy.refusing = True
+        calls = [asyncio.create_task(client.remote_call(name, (1,)))]
+        assert await soon(ran.get()) == 1
+        await until(lambda: proxy.refused > 1 or calls[0].done())
+        calls.append(asyncio.create_task(client.remote_call(name, (2,))))
+        assert await soon(ran.get()) == 2
+        await stage.server(work)
+        if end == "it is closed":
+            await soon(server.close())
+        else:
+            proxy.cut()
+        assert await soon(asyncio.gather(*calls)) == [1, 2]
+        proxy.refusing = False
+
+
 async def _has_queues(broker: Broker, vhost: str, count: int) -> bool:
     return len(await ctl(broker, "list_queues", "-p", vhost, "name")) == count
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from tests.simulation.checker import Run
 
-__all__ = ["RUN_TIMEOUT", "SERVICES", "Service", "answer", "item"]
+__all__ = ["RUN_TIMEOUT", "SERVICES", "UNSERVED", "Service", "answer", "item"]
 
 
+UNSERVED = "unserved"
+"""The name of the service that no worker has."""
 RUN_TIMEOUT = 0.5
 """How long calls of ``hurried`` may run, in seconds."""
 
@@ -86,6 +88,11 @@ async def _ends(number: int, seconds: float, how: str) -> int:
             return answer(number)
         raise
     return answer(number)
+
+
+@register_call
+async def unserved(number: int, seconds: float, how: str) -> int:
+    return await _work("unserved", number, seconds, how)
 
 
 @register_call(fetch_size=2)
@@ -210,4 +217,5 @@ SERVICES: dict[str, Service] = {
     "items": Service(items, 2),
     "resumed": Service(resumed, 2),
     "collected": Service(collected, 2),
+    UNSERVED: Service(unserved, 0),
 }

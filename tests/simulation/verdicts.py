@@ -18,7 +18,7 @@ from rabibridge_core.errors import (
     StreamError,
 )
 from tests.simulation.plan import WORKERS
-from tests.simulation.services import RUN_TIMEOUT, SERVICES, answer, item
+from tests.simulation.services import RUN_TIMEOUT, SERVICES, UNSERVED, answer, item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +164,8 @@ def _full(checker: Checker, record: Record, error: BaseException) -> str:
 
 
 def _no_route(checker: Checker, record: Record, error: BaseException) -> str:
+    if record.call.service == UNSERVED:
+        return ""
     if "refuse_route" in checker.faulty or checker.route_lost_at or _twins(checker):  # both twins may be refused
         return ""
     if record.call.shape == "broadcast" and checker.world.worker_trouble():

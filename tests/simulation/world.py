@@ -16,6 +16,7 @@ from tests.simulation.loop import SimulationLoop
 from tests.simulation.members import ClientMember, Member, ShardedMember, WorkerMember
 from tests.simulation.plan import CLIENTS, WORKERS, Call
 from tests.simulation.promises import judge_promises
+from tests.simulation.services import UNSERVED
 from tests.simulation.trace import Trace
 from tests.simulation.verdicts import LATE, judge_call, judge_runs
 from tests.simulation.wire import SimulatedBroker
@@ -67,7 +68,7 @@ class World:
         self.workers: list[WorkerMember] = []
         self.faults: Counter[str] = Counter()
         self.closing, self.closed_at = False, 0.0
-        self.services = sorted({call.service for call in plan.calls}) or ["plain"]
+        self.services = sorted({call.service for call in plan.calls} - {UNSERVED}) or ["plain"]
 
     def make_loop(self) -> Any:
         """Return its event loop."""

@@ -10,6 +10,8 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tests.simulation.amqp.answering import Answering
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,6 +58,10 @@ class Host(Protocol):
         """Called when a message was taken, refused or returned."""
         ...
 
+    def replied_late(self, request: Message) -> None:
+        """Called when a reply comes after the acknowledgement of its request."""
+        ...
+
     def broken(self, text: str) -> None:
         """Called when a client has broken the protocol."""
         ...
@@ -84,6 +90,7 @@ class Broker:
         direct: the channels that consume direct replies, by address.
         alarm: why it takes no messages; empty: it does.
         nacks: how many further messages it refuses, although their queues have room.
+        answering: whether workers reply before they acknowledge.
     """
 
     def __init__(self, host: Host) -> None:
@@ -95,6 +102,7 @@ class Broker:
         self.direct: dict[str, BrokerChannel] = {}
         self.alarm = ""
         self.nacks = 0
+        self.answering = Answering(host.replied_late)
         self._names = 0
 
     def new_name(self, prefix: str) -> str:
@@ -143,6 +151,8 @@ class Broker:
     def publish(self, message: Message) -> tuple[bool, bool]:
         """Bring a message to its queues; return whether there is one, and whether they take it."""
         now = self.host.time()
+        if not message.exchange:
+            self.answering.published(message)
         if not message.exchange and message.key.startswith(DIRECT + "."):
             target = self.direct.get(message.key)
             if target is None:
@@ -161,6 +171,7 @@ class Broker:
             return True, False
         for queue in queues:
             queue.put(message.copy(), now)
+            self.answering.queued(message)
             queue.pump(now)
         return bool(queues), True
 

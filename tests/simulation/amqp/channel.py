@@ -71,6 +71,8 @@ class BrokerChannel:
         for name, queue in queues.items():
             if self.broker.queues.get(name) is not queue:
                 continue
+            for message in returned.get(name, []):
+                self.broker.answering.came_back(message)
             queue.put_back(returned.get(name, []))
             self._unused(queue)
             queue.pump(self.host.time())
@@ -212,10 +214,12 @@ class BrokerChannel:
         return spec.Basic.CancelOk(asked.consumer_tag)
 
     def _ack(self, asked: spec.Basic.Ack) -> None:
-        self._settled(asked.delivery_tag, multiple=asked.multiple)
+        for _, message in self._settled(asked.delivery_tag, multiple=asked.multiple):
+            self.broker.answering.acknowledged(message, self.host.time())
 
     def _reject(self, asked: spec.Basic.Reject) -> None:
         for consumer, message in self._settled(asked.delivery_tag or 0, multiple=False):
+            self.broker.answering.came_back(message)
             if asked.requeue and self.broker.queues.get(consumer.queue.name) is consumer.queue:
                 consumer.queue.put_back([message])
                 consumer.queue.pump(self.host.time())

@@ -28,6 +28,7 @@ def draw_amqp_plan(seed: int, *, shuffle: bool | None = None) -> Plan:
     bursts = [_time(draw) for _ in range(draw.choice((1, 2)))]
     calls = [_draw_call(draw, number, services) for number in range(1, 1 + draw.choice((2, 4, 8)))]
     calls += _draw_burst(random.Random(f"burst {seed}"), calls, bursts)
+    calls += _draw_unserved(random.Random(f"unserved {seed}"), calls)
     kinds = draw.sample(FAULTS, k=draw.choice((1, 2, 3)))
     faults = [
         Fault(
@@ -59,6 +60,14 @@ def _draw_burst(draw: random.Random, calls: list[Call], times: list[float]) -> l
         return []
     like, first = replace(draw.choice(known), at=draw.choice(times)), 1 + len(calls)
     return [replace(like, number=first + more) for more in range(draw.choice((2, 8, 24)))]
+
+
+def _draw_unserved(draw: random.Random, calls: list[Call]) -> list[Call]:
+    """Draw a call of a service that no worker has, or none."""
+    if draw.random() < 0.8:
+        return []
+    shape, client, timeout = draw.choice(("call", "notify")), draw.randrange(_CLIENTS), draw.choice((1.0, 5.0, 20.0))
+    return [Call(1 + len(calls), _time(draw), client, "unserved", shape, 0.0, "ok", timeout)]
 
 
 def _time(draw: random.Random) -> float:

@@ -29,6 +29,15 @@ AMQP_MISTAKES: dict[str, Mistake] = {
         "_connection.multiplexer", "Multiplexer", "_fail", "stack.callback(channel.connection_lost, error)", "pass",
         "rabibridge",
     ),
+    "a returned message is ignored": Mistake(
+        *_PUBLISHES, "returned", "self._events.refused(properties.correlation_id, NoRouteError, NO_ROUTE)", "pass",
+        "rabibridge",
+    ),
+    "a request is acknowledged before its reply": Mistake(
+        *_SERVES, "settle", "if frames:\n",
+        "if tag:\n            self._multiplexer.write(ack(self.number, tag))\n        tag = 0\n        if frames:\n",
+        "rabibridge",
+    ),
     "the rest of a frame is lost": Mistake(
         "_connection.multiplexer", "Multiplexer", "data_received", "self._parser.feed(data)",
         "self._parser.feed(data[: max(1, len(data) & ~1)])", "rabibridge",

@@ -9,9 +9,10 @@ from tests.simulation.amqp.broker import Broker
 from tests.simulation.amqp.faults import make_amqp_fault, stop_amqp_faults
 from tests.simulation.amqp.loop import AmqpLoop
 from tests.simulation.amqp.members import AmqpClient, AmqpWorker
-from tests.simulation.amqp.verdicts import judge_answers
+from tests.simulation.amqp.verdicts import judge_answers, judge_silence
 from tests.simulation.calling import NUMBER
 from tests.simulation.nodes import NODE
+from tests.simulation.services import SERVICES
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -70,12 +71,26 @@ class AmqpNode:
         if isinstance(number, int):
             self.answers[number] = self.time(), outcome
 
+    def replied_late(self, request: Message) -> None:
+        number = (request.properties.headers or {}).get(NUMBER)
+        record = self.world.checker.records.get(number)
+        if record is None or self.time() > record.began + record.call.timeout:
+            return  # nobody waits: a report of progress may be on its way still
+        if not SERVICES[record.call.service].at_most_once:
+            self.broken(f"the reply to call {number} came after the acknowledgement of its request")
+
     def broken(self, text: str) -> None:
         self.world.checker.violated("protocol", text)
 
     def deleted(self, queue: Queue) -> None:
         deleted: Any = queue
         self.world.checker.deleted(deleted)
+
+    def silent(self) -> dict[int, float]:
+        """Return the calls whose request is acknowledged without a reply, and when it was."""
+        found = self.model.answering.unanswered.values()
+        numbers = ((message.properties.headers or {}).get(NUMBER) for message, _ in found)
+        return {number: at for number, (_, at) in zip(numbers, found, strict=True) if isinstance(number, int)}
 
     def restart(self) -> None:
         """Lose all connections, and what is not durable."""
@@ -126,6 +141,7 @@ class AmqpWorld(World):
     async def run(self) -> None:
         await super().run()
         judge_answers(self.checker, self.brokers[0].answers)
+        judge_silence(self.checker, self.brokers[0].silent())
 
     def stop_faults(self) -> None:
         stop_amqp_faults(self)

@@ -26,6 +26,7 @@ from rabibridge._amqp.properties import user_of
 from rabibridge._amqp.reply_to import caller_address
 from rabibridge._connection.names import SERVER_NAMED
 from rabibridge._transport.parts import PartSender
+from rabibridge._transport.reply_trials import ReplyUnsentError
 from rabibridge_core._protocol.headers import TRACEPARENT
 from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._protocol.streams import STREAM_HEADERS
@@ -175,7 +176,10 @@ class RabbitRequest:
                     self._reply_late(channel, reply)
                     return
                 self._channel = None
-                channel.settle(b"", self._tag)
+                if self._tag and isinstance(refusal, ReplyUnsentError):
+                    channel.reject(self._tag, requeue=True)  # another worker may answer it
+                else:
+                    channel.settle(b"", self._tag)
 
         channel.reply_apart(self.properties, reply, done)
 

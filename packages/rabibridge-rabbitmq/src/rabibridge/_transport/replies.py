@@ -11,7 +11,7 @@ from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO, direct_reply_node
 from rabibridge._transport.reply_queues import ReplyQueues
-from rabibridge._transport.reply_trials import ReplyTrials
+from rabibridge._transport.reply_trials import ReplyTrials, ReplyUnsentError
 from rabibridge._transport.republish import OutgoingMessage
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.limited_log import LimitedLog
@@ -110,7 +110,7 @@ class Replies:
             properties: those of the request.
             reply: the reply to send.
             done: called with ``None`` when the broker has accepted it; with ContentRejectedError if it is larger than
-                the broker accepts; otherwise, with the error that it was lost with.
+                the broker accepts; otherwise, with the error that it was lost with, or not sent for.
         """
         flags, encoded = reply_properties(properties.correlation_id, reply, self._session.max_payload)
         address, size = properties.reply_to, len(reply.body)
@@ -125,11 +125,11 @@ class Replies:
                 self._remember(address, size)
             elif (too_large := self._too_large(size)) is not None:
                 refusal = too_large
-            else:
+            elif not isinstance(refusal, ReplyUnsentError):  # then another worker may answer
                 self._log("lost", "a reply to %r is lost: %s", address, refusal)
             done(refusal)
 
-        if doubtful and self._direct.failing:  # they may come by the hundred, and must not take the places of others
+        if doubtful and self._direct.refused:  # they may come by the hundred, and must not take the places of others
             done(None)
             done = _ignore
         mandatory = not address.startswith(DIRECT_REPLY_TO)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.republish import OutgoingMessage
 
-__all__ = ["ReplyTrials"]
+__all__ = ["ReplyTrials", "ReplyUnsentError"]
 
 _log = get_logger(__name__)
 _WAITING_MAX = 100
@@ -45,6 +45,10 @@ _PATIENCE = 30.0
 """How long a reply is tried in seconds, while it fails for a reason that is none of its own."""
 _FIRST_DELAY = 0.05
 _MAX_DELAY = 0.25
+
+
+class ReplyUnsentError(ConnectionLostError):
+    """A reply was not sent, because its worker closes."""
 
 
 class _TrialChannel(FastChannel):
@@ -112,22 +116,19 @@ class ReplyTrials:
         self._tried_since = 0.0  # the last success, or the beginning of the first try
         self._closed = False
         self._running = False
-
-    @property
-    def failing(self) -> bool:
-        """Whether the last reply was refused."""
-        return self._backoff.nominal > 0
+        self.refused = False
+        """Whether the broker has refused the last reply."""
 
     def send(self, message: OutgoingMessage) -> None:
-        """Send a reply later and call its ``done``: with ``None``, or with the error if the broker refuses it.
+        """Send a reply later and call its ``done``: with ``None``, or with the error that it was not sent for.
 
         If no connection can be opened for it, or it is lost without a word of the broker, the reply is tried for 30
         seconds, and again on the next connection. Its caller knows a second copy by the id of the call.
         """
         if self._closed:
-            message.done(ConnectionLostError(f"{self._name} is closed"))
+            message.done(self._unsent())
             return
-        if self.failing and (len(self._waiting) >= _WAITING_MAX or self._waiting_size > _WAITING_SIZE_MAX):
+        if self.refused and (len(self._waiting) >= _WAITING_MAX or self._waiting_size > _WAITING_SIZE_MAX):
             message.done(ConnectionLostError(f"{len(self._waiting)} such replies wait already"))
             return
         self._waiting.append(message)
@@ -138,7 +139,7 @@ class ReplyTrials:
 
     async def drain(self, seconds: float) -> None:
         """Wait until no reply waits, at most for this time and not if they are refused; then send nothing more."""
-        if self._tasks and not self.failing:
+        if self._tasks and not self.refused:
             await asyncio.wait(self._tasks, timeout=seconds)
         self._closed = True
         for task in self._tasks:
@@ -154,7 +155,10 @@ class ReplyTrials:
         finally:
             self._running = False
             while self._waiting:
-                self._take().done(ConnectionLostError(f"{self._name} is closed"))
+                self._take().done(self._unsent())
+
+    def _unsent(self) -> ReplyUnsentError:
+        return ReplyUnsentError(f"{self._name} is closed")
 
     def _take(self) -> OutgoingMessage:
         message = self._waiting.popleft()
@@ -178,17 +182,19 @@ class ReplyTrials:
                 self._waiting.appendleft(message)
                 self._waiting_size += len(message.body)
                 message = None
-            refused = isinstance(error, ConfigurationError) or (channel is not None and channel.refused)
-            if self._waiting and (refused or not self._may_try_again()):  # else only closing the channel has failed
-                self._take().done(error)
+            if self._waiting:  # else only closing the channel has failed
+                self.refused = isinstance(error, ConfigurationError) or (channel is not None and channel.refused)
+                if self.refused or not self._may_try_again():
+                    self._take().done(error)
             if self._waiting:
                 await asyncio.sleep(self._backoff.next())
         except BaseException:
             if message is not None:
-                message.done(ConnectionLostError(f"{self._name} is closed"))
+                message.done(self._unsent())
             raise
 
     def _succeeded(self) -> None:
+        self.refused = False
         self._backoff.reset()
         self._tried_since = asyncio.get_running_loop().time()
 
