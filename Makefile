@@ -96,7 +96,9 @@ test-latest:  ## The tests on the newest Python, 3.14 or later where it can be h
 	$(call test-in,.venv-$$(basename $$newest),PYTHON=$$newest)
 
 test-lowest:  ## The tests with the lowest versions of the dependencies, on Python 3.11 if it is installed
-	@mkdir -p .venv-lowest && $(PYTHON) tools/lowest_requirements.py > .venv-lowest/constraints.txt
+	@mkdir -p .venv-lowest && $(PYTHON) tools/lowest_requirements.py > .venv-lowest/wanted.txt
+	@cmp -s .venv-lowest/wanted.txt .venv-lowest/constraints.txt || rm -f .venv-lowest/.installed*
+	@mv .venv-lowest/wanted.txt .venv-lowest/constraints.txt
 	@oldest=$$(python3.11 -c 'import sys; print(sys.executable)' 2> /dev/null || echo $(PYTHON)); \
 	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/constraints.txt \
 	$(MAKE) --no-print-directory install PYTHON=$$oldest VENV=.venv-lowest DEV_GROUPS=dev

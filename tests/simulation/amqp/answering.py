@@ -1,4 +1,4 @@
-"""Whether workers reply before they acknowledge: whoever is cut off in between must leave the request in its queue."""
+"""Whether workers reply once, before they acknowledge: whoever is cut off in between must leave the request there."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Answering:
         unanswered: the requests that are acknowledged, and have no reply so far, and when they were.
     """
 
-    def __init__(self, wrong: Callable[[Message], object]) -> None:
-        """Report by ``wrong`` each request whose reply comes after its acknowledgement."""
+    def __init__(self, wrong: Callable[[Message, str], object]) -> None:
+        """Report by ``wrong`` each request with a reply that should not have come, and why."""
         self._wrong = wrong
         self._answered: set[tuple[str, str]] = set()
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: dict[tuple[str, str], Message] = {}
         self._excused: set[tuple[str, str]] = set()
         self.unanswered: dict[tuple[str, str], tuple[Message, float]] = {}
 
@@ -37,7 +37,7 @@ class Answering:
         if call is not None:
             if call in self._seen:
                 self._excuse(call)
-            self._seen.add(call)
+            self._seen[call] = message
 
     def came_back(self, message: Message) -> None:
         """Called when it is given back to its queue."""
@@ -63,10 +63,12 @@ class Answering:
             ids = [one.correlation_id.decode() for one, _ in parse_bundle(message.body)]
         for correlation_id in ids:
             call = message.key, correlation_id
-            self._answered.add(call)
-            late = self.unanswered.pop(call, None)
-            if late is not None:
-                self._wrong(late[0])
+            if call in self.unanswered:
+                self._wrong(self.unanswered.pop(call)[0], "after its acknowledgement")
+            elif call in self._answered and call not in self._excused:
+                self._wrong(self._seen[call], "twice")
+            if call in self._seen:
+                self._answered.add(call)
 
 
 def _call_of(message: Message) -> tuple[str, str] | None:

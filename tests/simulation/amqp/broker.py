@@ -58,8 +58,8 @@ class Host(Protocol):
         """Called when a message was taken, refused or returned."""
         ...
 
-    def replied_late(self, request: Message) -> None:
-        """Called when a reply comes after the acknowledgement of its request."""
+    def answered_wrongly(self, request: Message, how: str) -> None:
+        """Called when a reply to a request comes in a way in which none should."""
         ...
 
     def broken(self, text: str) -> None:
@@ -102,7 +102,7 @@ class Broker:
         self.direct: dict[str, BrokerChannel] = {}
         self.alarm = ""
         self.nacks = 0
-        self.answering = Answering(host.replied_late)
+        self.answering = Answering(host.answered_wrongly)
         self._names = 0
 
     def new_name(self, prefix: str) -> str:

@@ -71,13 +71,15 @@ class AmqpNode:
         if isinstance(number, int):
             self.answers[number] = self.time(), outcome
 
-    def replied_late(self, request: Message) -> None:
-        number = (request.properties.headers or {}).get(NUMBER)
+    def answered_wrongly(self, request: Message, how: str) -> None:
+        number: Any = (request.properties.headers or {}).get(NUMBER)
         record = self.world.checker.records.get(number)
         if record is None or self.time() > record.began + record.call.timeout:
             return  # nobody waits: a report of progress may be on its way still
+        if how == "twice" and record.call.shape != "call":
+            return  # the others have parts
         if not SERVICES[record.call.service].at_most_once:
-            self.broken(f"the reply to call {number} came after the acknowledgement of its request")
+            self.broken(f"call {record.call.number} of {record.call.service!r} was answered {how}")
 
     def broken(self, text: str) -> None:
         self.world.checker.violated("protocol", text)
