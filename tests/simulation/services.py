@@ -100,6 +100,11 @@ async def plain(number: int, seconds: float, how: str) -> int:
     return await _work("plain", number, seconds, how)
 
 
+@register_call(fetch_size=8)
+async def wide(number: int, seconds: float, how: str) -> int:
+    return await _work("wide", number, seconds, how)
+
+
 @register_call(fetch_size=2, queue_size=2)
 async def bounded(number: int, seconds: float, how: str) -> int:
     return await _work("bounded", number, seconds, how)
@@ -217,5 +222,6 @@ SERVICES: dict[str, Service] = {
     "items": Service(items, 2),
     "resumed": Service(resumed, 2),
     "collected": Service(collected, 2),
+    "wide": Service(wide, 8),
     UNSERVED: Service(unserved, 0),
 }

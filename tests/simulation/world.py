@@ -234,5 +234,6 @@ class World:
 
 
 _PROBED = (
-    "plain", "bounded", "once", "again", "ahead", "classed", "reporting", "threaded", "adapting", "hedged", "hurried",
+    "plain", "wide", "bounded", "once", "again", "ahead", "classed", "reporting", "threaded", "adapting", "hedged",
+    "hurried",
 )  # fmt: skip

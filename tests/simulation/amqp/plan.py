@@ -54,12 +54,15 @@ def draw_amqp_plan(seed: int, *, shuffle: bool | None = None) -> Plan:
 
 
 def _draw_burst(draw: random.Random, calls: list[Call], times: list[float]) -> list[Call]:
-    """Draw calls that are made together, when faults begin: none, or many that are like one of the others."""
+    """Draw calls that are made together, when faults begin: none, or many of one service."""
     known = [call for call in calls if call.shape in ("call", "notify")]
     if not known or draw.random() < 0.7:
         return []
     like, first = replace(draw.choice(known), at=draw.choice(times)), 1 + len(calls)
-    return [replace(like, number=first + more) for more in range(draw.choice((2, 8, 24)))]
+    if draw.random() < 0.5:
+        like = replace(like, service="wide", shape="call", options={})
+    lengths = draw.choice(((like.seconds,), (like.seconds, 0.0, 0.1, 0.5)))  # some end before those that began earlier
+    return [replace(like, number=first + more, seconds=draw.choice(lengths)) for more in range(draw.choice((2, 8, 24)))]
 
 
 def _draw_unserved(draw: random.Random, calls: list[Call]) -> list[Call]:
