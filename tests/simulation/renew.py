@@ -10,12 +10,13 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from tests.simulation.planted import MISTAKES, planted
+from tests.simulation.hunt import PLANTED
+from tests.simulation.planted import planted
 from tests.simulation.report import kept, load_case
 from tests.simulation.run import run_plan, run_seed
 from tests.simulation.shrink import shrunk
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parent / "cases", Path(__file__).parent / "amqp" / "cases"
 _SEEDS, _TRIES = 5000, 200
 
 
@@ -23,11 +24,11 @@ def renew(path: Path) -> str:
     """Keep a case that reaches its situation; return what was done, for people."""
     case, plan, decisions = load_case(path)
     wanted, mistake = set(case["kinds"]), case["mistake"]
-    with planted(MISTAKES[mistake]):
+    with planted(PLANTED[plan.broker][mistake]):
         if run_plan(plan, decisions).kinds & wanted:
             return "reaches it"
         for seed in chain((plan.seed,), range(_SEEDS)):
-            failed = run_seed(seed)
+            failed = run_seed(seed, broker=plan.broker)
             if failed.kinds & wanted:
                 small = shrunk(failed, tries=_TRIES)
                 path.write_text(kept(small, case["why"], mistake), "utf-8")
@@ -37,7 +38,7 @@ def renew(path: Path) -> str:
 
 def main() -> int:
     """Renew all cases."""
-    for path in sorted(CASES.glob("*.json")):
+    for path in sorted(path for folder in CASES for path in folder.glob("*.json")):
         print(f"{path.stem}: {renew(path)}")
     return 0
 

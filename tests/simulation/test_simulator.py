@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.hunt import FOUND
+from tests.simulation.hunt import FOUND, PLANTED
 from tests.simulation.planted import MISTAKES, planted
+from tests.simulation.renew import CASES
 from tests.simulation.report import kept, load_case, report
 from tests.simulation.run import run_plan, run_seed
 from tests.simulation.shrink import shrunk
 
 _ROOT = Path(__file__).parents[2]
-_CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
+_CASES = sorted(path for folder in CASES for path in folder.glob("*.json"))
 _KEPT = {load_case(path)[0]["mistake"] for path in _CASES}
 _SEEDS = 8
 _SEARCHED = 2000
@@ -76,6 +77,6 @@ def test_what_the_simulator_has_found_stays_mended(path: Path) -> None:
     case, plan, decisions = load_case(path)
     outcome = run_plan(plan, decisions)
     assert not outcome.violations, "\n" + report(outcome)
-    with planted(MISTAKES[case["mistake"]]):  # the case still reaches what it was kept for
+    with planted(PLANTED[plan.broker][case["mistake"]]):  # the case still reaches what it was kept for
         reached = run_plan(plan, decisions).kinds & set(case["kinds"])
     assert reached, "it takes another way since the engines were changed: make simulate-cases finds one that does"

@@ -142,6 +142,7 @@ class World:
         await self._calls_end(calls)
         if self.plan.ending:
             await self._all_works()
+            await self.catch_up()
         await self._all_closes()
         find_leaks(self)
         judge_runs(self.checker)
@@ -207,6 +208,9 @@ class World:
             if record.error is not None:
                 text = f"after the last fault: {record.call.service!r}: {type(record.error).__name__}: {record.error}"
                 self.checker.violated("not recovered", text)
+
+    async def catch_up(self) -> None:
+        """Wait until the workers have done what waits in queues."""
 
     async def _all_closes(self) -> None:
         self.closing, self.closed_at = True, self.loop.time()

@@ -38,6 +38,13 @@ AMQP_MISTAKES: dict[str, Mistake] = {
         "if tag:\n            self._multiplexer.write(ack(self.number, tag))\n        tag = 0\n        if frames:\n",
         "rabibridge",
     ),
+    "the first direct reply is not tried again": Mistake(
+        "_transport.reply_trials", "ReplyTrials", "_may_try_again",
+        "return self._session.error is None and tried < _PATIENCE", "return False", "rabibridge",
+    ),
+    "calls that outlast their queue do not count": Mistake(
+        *_SERVES, "cancelled", "self._events.lost(error)", "pass", "rabibridge"
+    ),
     "the rest of a frame is lost": Mistake(
         "_connection.multiplexer", "Multiplexer", "data_received", "self._parser.feed(data)",
         "self._parser.feed(data[: max(1, len(data) & ~1)])", "rabibridge",

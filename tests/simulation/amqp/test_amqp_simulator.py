@@ -13,10 +13,11 @@ from tests.simulation.amqp.plan import FAULTS, draw_amqp_plan
 from tests.simulation.amqp.planted import AMQP_MISTAKES
 from tests.simulation.hunt import AMQP_FOUND
 from tests.simulation.planted import planted
-from tests.simulation.report import report
+from tests.simulation.report import load_case, report
 from tests.simulation.run import run_plan, run_seed
 
 _ROOT = Path(__file__).parents[3]
+_KEPT = {load_case(path)[0]["mistake"] for path in (Path(__file__).parent / "cases").glob("*.json")}
 _SEEDS = 6
 _SEARCHED = 200
 _CLOSED_TWICE = 189
@@ -49,7 +50,7 @@ def test_the_decisions_of_a_run_repeat_it() -> None:
     assert run_plan(outcome.plan, outcome.decisions).digest == outcome.digest
 
 
-@pytest.mark.parametrize("name", AMQP_MISTAKES)
+@pytest.mark.parametrize("name", [name for name in AMQP_MISTAKES if name not in _KEPT])  # cases show the others
 def test_a_planted_mistake_is_found(name: str) -> None:
     seeds = AMQP_FOUND[name], *range(_SEARCHED)  # a change of the engines may show it by another seed
     with planted(AMQP_MISTAKES[name]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from tests.simulation.plan import Fault
 
 __all__ = ["AmqpNode", "AmqpWorld"]
+
+_CATCHING_UP = 20
+"""For how many seconds at most workers do what waits in queues, before all is closed."""
 
 
 class _Request(NamedTuple):
@@ -144,6 +148,13 @@ class AmqpWorld(World):
         await super().run()
         judge_answers(self.checker, self.brokers[0].answers)
         judge_silence(self.checker, self.brokers[0].silent())
+
+    async def catch_up(self) -> None:
+        queues = self.amqp.model.queues
+        for _ in range(_CATCHING_UP):
+            if not any(queue.messages for queue in queues.values() if queue.owner is None):
+                return
+            await asyncio.sleep(1.0)
 
     def stop_faults(self) -> None:
         stop_amqp_faults(self)
