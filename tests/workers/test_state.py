@@ -68,8 +68,9 @@ async def test_a_supervisor_and_the_command_show_what_all_workers_run(program: P
         assert "in crunch" in dumped.stdout
         assert "in hold" in dumped.stdout
         assert "hunter2" not in dumped.stdout + running.log
-        (busy,) = [worker for worker in json.loads(as_json.stdout)["workers"] if worker["calls"]]
-        assert busy["calls"][0]["stacks"][0]["places"][0]["function"] == "crunch"
+        busy = [worker for worker in json.loads(as_json.stdout)["workers"] if worker["calls"]]
+        assert len(busy) == 1, as_json.stdout + as_json.stderr
+        assert busy[0]["calls"][0]["stacks"][0]["places"][0]["function"] == "crunch"
         missing = await asyncio.to_thread(_dump, program, "nobody", "--timeout", "0.2")
         assert missing.returncode == 7
         assert "no worker has answered within 0.2 s" in missing.stderr
