@@ -166,6 +166,22 @@ async def test_a_child_process_is_asked_also_while_it_computes(
             assert await soon(call) == "done"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="child processes of services need POSIX")
+async def test_a_worker_whose_child_is_asked_for_long_is_waited_for(tmp_path: Path) -> None:
+    """The others have answered long before."""
+    broker = MemoryBroker()
+    busy, idle = (RpcServer(transport=broker.transport(), name=name) for name in ("busy", "idle"))
+    busy.add_service(functions.busy_in_c, executor="process", fetch_size=1)
+    async with busy.serving(), idle.serving(), RpcClient(transport=broker.transport()) as client:
+        call = asyncio.create_task(client.call(functions.busy_in_c, str(tmp_path)))
+        await until((tmp_path / "began").exists)
+        told = await client.running_calls(timeout=60)
+        assert [(one.worker, one.count) for one in told] == [("busy", 1), ("idle", 0)]
+        (stack,) = told[0].calls[0].stacks
+        assert stack.note == "its interpreter is busy; as it stands in C"
+        call.cancel()
+
+
 def test_answers_that_cannot_be_read_are_left_out() -> None:
     good = RunningCall("add", "id", 1.5, None, 2, "caller", True, (CallStack("task", (Place("a.py", 3, "add"),)),))
     odd = [

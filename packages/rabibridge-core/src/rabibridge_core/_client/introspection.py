@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rabibridge_core._client.control import ControlAsker
+from rabibridge_core._client.control import DEFAULT_TIMEOUT, ControlAsker
 from rabibridge_core._client.merging import merged_services, queues_of, statuses_of
 from rabibridge_core._client.queue_look import QueueLook
+from rabibridge_core._client.timeouts import seconds_of
 from rabibridge_core._protocol.control import ControlQuestion
 from rabibridge_core._protocol.naming import check_service_name
 from rabibridge_core.introspection.answers import DeafService, Pong, Workers
@@ -63,7 +64,13 @@ class Introspection:
         if service is not None:
             check_service_name(service)
         question = ControlQuestion("calls", worker=worker or "", service=service or "")
-        answers, _ = await self._asker.ask(question, timeout)
+        seconds = DEFAULT_TIMEOUT if timeout is None else seconds_of(timeout)
+        if worker is None:  # who is busy, and has child processes to ask, answers long after the others
+            answers, took = await self._asker.ask(ControlQuestion("ping"), seconds)
+            if not answers or took >= seconds:
+                return ()
+            seconds -= took
+        answers, _ = await self._asker.ask(question, seconds)
         told = [
             WorkerCalls.from_json(one.value, one.worker, one.id, one.refused) for one in (a.answer for a in answers)
         ]
