@@ -93,8 +93,8 @@ class IntrospectionCalls:
         Args:
             worker: the name of a worker, such as ``RMQServer@host:4711``, or its id; ``None``: all of them.
             service: only calls of this service; ``None``: of all.
-            timeout: how long to wait for answers, in seconds or as a timedelta; ``None``: 2 s. All workers that answer a
-                ping, which goes before, are waited for: to ask child processes takes a second or more.
+            timeout: how long to wait for answers, in seconds or as a timedelta; ``None``: 2 s. All workers that answer
+                a ping, which goes before, are waited for: to ask child processes takes a second or more.
 
         Returns:
             The answers, sorted by name; empty: nobody has answered.

@@ -25,8 +25,8 @@ from rabibridge._amqp.headers import (
 from rabibridge._amqp.properties import user_of
 from rabibridge._amqp.reply_to import caller_address
 from rabibridge._connection.names import SERVER_NAMED
+from rabibridge._transport.interfaces import ReplyUnsentError
 from rabibridge._transport.parts import PartSender
-from rabibridge._transport.reply_trials import ReplyUnsentError
 from rabibridge_core._protocol.headers import TRACEPARENT
 from rabibridge_core._protocol.identity import sender_of
 from rabibridge_core._protocol.streams import STREAM_HEADERS

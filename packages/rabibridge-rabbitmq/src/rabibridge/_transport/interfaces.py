@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+from rabibridge_core.errors import ConnectionLostError
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -14,7 +16,16 @@ if TYPE_CHECKING:
     from rabibridge._transport.outgoing_bundles import BundledReply
     from rabibridge_core.transport import ConsumerEvents, Reply, ServiceQueue
 
-__all__ = ["CallKey", "DeliveryChannel", "Done", "PartFeeder", "ReplyFrames", "RequestT_contra", "ServedQueue"]
+__all__ = [
+    "CallKey",
+    "DeliveryChannel",
+    "Done",
+    "PartFeeder",
+    "ReplyFrames",
+    "ReplyUnsentError",
+    "RequestT_contra",
+    "ServedQueue",
+]
 
 RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 CallKey: TypeAlias = tuple[bytes, bytes, str]
@@ -23,6 +34,10 @@ ReplyFrames: TypeAlias = "Frames | BundledReply"
 """What sends a reply, for :meth:`DeliveryChannel.write` and :meth:`DeliveryChannel.settle` of the same channel."""
 Done: TypeAlias = Callable[[Exception | None], None]
 """Called with ``None`` once the broker has confirmed a message, or with the reason why it is not in its queue."""
+
+
+class ReplyUnsentError(ConnectionLostError):
+    """A reply was not sent, because its worker closes."""
 
 
 class ServedQueue(Protocol):

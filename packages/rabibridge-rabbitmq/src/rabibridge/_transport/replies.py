@@ -10,8 +10,9 @@ from rabibridge._amqp.bundles import BUNDLE_BYTES
 from rabibridge._amqp.field_tables import encode_table
 from rabibridge._amqp.properties import Properties, encode_properties
 from rabibridge._amqp.reply_to import DIRECT_REPLY_TO, direct_reply_node
+from rabibridge._transport.interfaces import ReplyUnsentError
 from rabibridge._transport.reply_queues import ReplyQueues
-from rabibridge._transport.reply_trials import ReplyTrials, ReplyUnsentError
+from rabibridge._transport.reply_trials import ReplyTrials
 from rabibridge._transport.republish import OutgoingMessage
 from rabibridge_core._protocol.broker_texts import too_large
 from rabibridge_core._reporting.limited_log import LimitedLog

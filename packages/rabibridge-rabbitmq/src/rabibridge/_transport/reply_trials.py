@@ -19,6 +19,7 @@ from rabibridge._amqp.methods import publish_method
 from rabibridge._connection.channel_closing import close_channel
 from rabibridge._connection.error_translation import translated
 from rabibridge._connection.fast_channel import FastChannel
+from rabibridge._transport.interfaces import ReplyUnsentError
 from rabibridge_core._concurrency.background import TaskSet
 from rabibridge_core._concurrency.backoff import Backoff
 from rabibridge_core._reporting.log_fields import log_fields
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rabibridge._connection.session import Session
     from rabibridge._transport.republish import OutgoingMessage
 
-__all__ = ["ReplyTrials", "ReplyUnsentError"]
+__all__ = ["ReplyTrials"]
 
 _log = get_logger(__name__)
 _WAITING_MAX = 100
@@ -45,10 +46,6 @@ _PATIENCE = 30.0
 """How long a reply is tried in seconds, while it fails for a reason that is none of its own."""
 _FIRST_DELAY = 0.05
 _MAX_DELAY = 0.25
-
-
-class ReplyUnsentError(ConnectionLostError):
-    """A reply was not sent, because its worker closes."""
 
 
 class _TrialChannel(FastChannel):
