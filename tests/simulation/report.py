@@ -13,7 +13,7 @@ from tests.simulation.plan import VERSION, Plan
 if TYPE_CHECKING:
     from tests.simulation.run import Outcome
 
-__all__ = ["kept", "load_case", "report"]
+__all__ = ["kept", "load_case", "python", "report"]
 
 _LINES = 60
 _HERE = Path(__file__).parent
@@ -51,10 +51,15 @@ def kept(outcome: Outcome, why: str, mistake: str = "") -> str:
         mistake: the name in ``MISTAKES`` of what takes back the mend, so that the case can be seen to fail without it.
     """
     case = {
-        "why": why, "mistake": mistake, "kinds": sorted(outcome.kinds), "workload": VERSION,
+        "why": why, "mistake": mistake, "kinds": sorted(outcome.kinds), "workload": VERSION, "python": python(),
         "plan": outcome.plan.as_json(), "decisions": outcome.decisions,
     }  # fmt: skip
     return json.dumps(case) + "\n"
+
+
+def python() -> str:
+    """Return the version of Python: the tasks of asyncio take their turns in another order in some of them."""
+    return ".".join(platform.python_version_tuple()[:2])
 
 
 def load_case(path: Path) -> tuple[dict[str, Any], Plan, list[int]]:

@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.hunt import FOUND, PLANTED
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.renew import CASES
-from tests.simulation.report import kept, load_case, report
+from tests.simulation.report import kept, load_case, python, report
 from tests.simulation.run import run_plan, run_seed
 from tests.simulation.shrink import shrunk
 
@@ -79,4 +79,5 @@ def test_what_the_simulator_has_found_stays_mended(path: Path) -> None:
     assert not outcome.violations, "\n" + report(outcome)
     with planted(PLANTED[plan.broker][case["mistake"]]):  # the case still reaches what it was kept for
         reached = run_plan(plan, decisions).kinds & set(case["kinds"])
-    assert reached, "it takes another way since the engines were changed: make simulate-cases finds one that does"
+    elsewhere = case.get("python", python()) != python()
+    assert reached or elsewhere, "it takes another way since the engines were changed: make simulate-cases finds one"
