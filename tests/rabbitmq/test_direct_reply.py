@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from yarl import URL
@@ -14,8 +14,9 @@ from tests.support.proxy import Proxy
 from tests.support.waiting import soon, until, until_true
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from rabibridge import RMQServer
     from tests.rabbitmq.support import Stage
     from tools.broker import Broker
 
@@ -58,55 +59,58 @@ async def test_the_first_replies_all_arrive_however_many_there_are(stage: Stage)
     assert {len(each) for each in large} == {500_000}
 
 
-async def test_a_reply_waits_until_the_connection_for_the_first_one_can_be_opened(stage: Stage) -> None:
-    """It is sent apart, since RabbitMQ before 4.2 may close the connection for it."""
+@pytest.fixture
+async def proxy(stage: Stage) -> AsyncIterator[Proxy]:
+    async with Proxy(stage.url) as proxy:
+        yield proxy
+
+
+async def _work_without_replies(
+    stage: Stage, proxy: Proxy
+) -> tuple[Callable[[int], Coroutine[Any, Any, int]], asyncio.Queue[int], RMQServer]:
+    """Serve a function, and refuse the connection that the first reply is sent on; return it, its calls, the worker."""
     ran = asyncio.Queue[int]()
 
     async def work(value: int) -> int:
         ran.put_nowait(value)
         return value
 
-    async with Proxy(stage.url) as proxy:
-        name = stage.register(work)
-        server = await stage.server(work, url=proxy.url)
-        await soon(server.wait_serving())
-        client = await stage.client()
-        proxy.refusing = True
-        call = asyncio.create_task(client.remote_call(name, (1,)))
-        assert await soon(ran.get()) == 1
-        await until(lambda: proxy.refused > 1 or call.done())  # later versions need no other connection
-        proxy.refusing = False
-        assert await soon(call) == 1
-        await soon(server.close())
+    stage.register(work)
+    server = await stage.server(work, url=proxy.url)
+    await soon(server.wait_serving())
+    proxy.refusing = True
+    return work, ran, server
+
+
+async def test_a_reply_waits_until_the_connection_for_the_first_one_can_be_opened(stage: Stage, proxy: Proxy) -> None:
+    """It is sent apart, since RabbitMQ before 4.2 may close the connection for it."""
+    client = await stage.client()
+    work, ran, server = await _work_without_replies(stage, proxy)
+    call = asyncio.create_task(client.call(work, 1))
+    assert await soon(ran.get()) == 1
+    await until(lambda: proxy.refused > 1 or call.done())  # later versions need no other connection
+    proxy.refusing = False
+    assert await soon(call) == 1
+    await soon(server.close())
 
 
 @pytest.mark.parametrize("end", ["its connection is lost", "it is closed"])
-async def test_another_worker_answers_if_the_first_reply_cannot_be_sent(stage: Stage, end: str) -> None:
+async def test_another_worker_answers_if_the_first_reply_cannot_be_sent(stage: Stage, proxy: Proxy, end: str) -> None:
     """A request keeps its place in the queue until the reply is sent."""
-    ran = asyncio.Queue[int]()
-
-    async def work(value: int) -> int:
-        ran.put_nowait(value)
-        return value
-
-    async with Proxy(stage.url) as proxy:
-        name = stage.register(work)
-        server = await stage.server(work, url=proxy.url)
-        await soon(server.wait_serving())
-        client = await stage.client()
-        proxy.refusing = True
-        calls = [asyncio.create_task(client.remote_call(name, (1,)))]
-        assert await soon(ran.get()) == 1
-        await until(lambda: proxy.refused > 1 or calls[0].done())
-        calls.append(asyncio.create_task(client.remote_call(name, (2,))))
-        assert await soon(ran.get()) == 2
-        await stage.server(work)
-        if end == "it is closed":
-            await soon(server.close())
-        else:
-            proxy.cut()
-        assert await soon(asyncio.gather(*calls)) == [1, 2]
-        proxy.refusing = False
+    client = await stage.client()
+    work, ran, server = await _work_without_replies(stage, proxy)
+    calls = [asyncio.create_task(client.call(work, 1))]
+    assert await soon(ran.get()) == 1
+    await until(lambda: proxy.refused > 1 or calls[0].done())
+    calls.append(asyncio.create_task(client.call(work, 2)))
+    assert await soon(ran.get()) == 2
+    await stage.server(work)
+    if end == "it is closed":
+        await soon(server.close())
+    else:
+        proxy.cut()
+    assert await soon(asyncio.gather(*calls)) == [1, 2]
+    proxy.refusing = False
 
 
 async def _has_queues(broker: Broker, vhost: str, count: int) -> bool:
