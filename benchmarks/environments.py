@@ -3,7 +3,8 @@
 RabiBridge and aio_pika run in the interpreter that runs the benchmark. The other libraries, and matplotlib, are in
 ``.venv-peers``; RabiBridge 0.1.2, which has the same import name as RabiBridge, is in ``.venv-peer``; patio-rabbitmq,
 which needs an older aio-pika, is in ``.venv-patio``; the libraries for synchronous callers are in ``.venv-sync``, those
-over Redis in ``.venv-redis``, except arq, which needs an older redis-py and is in ``.venv-arq``.
+over Redis in ``.venv-redis``, except arq, which needs an older redis-py and is in ``.venv-arq``. ``.venv-alone`` has
+nothing but RabiBridge, without its extras.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tools.venv import VenvError, venv_python
 
 ROOT = Path(__file__).parents[1]
 _BENCHMARKS = Path(__file__).parent
+_ALONE = ("rabibridge-core", "rabibridge-rabbitmq")
+_BUILDERS = ("hatchling", "editables")
 _C_PACKAGES = ("gcc", "libc6-dev", "librabbitmq-dev")
 
 
@@ -79,6 +82,11 @@ def interpreter(home: Home) -> Interpreter:
         if home == "peer":
             python = peer_python()
             return Interpreter(str(python), variables | {"PYTHONPATH": str(peer_home(PEER_FOLDER, python, "msgpack"))})
+        if home == "alone":
+            editable = (option for name in _ALONE for option in ("-e", str(ROOT / "packages" / name)))
+            uvloop = f"uvloop=={installed_version('main', 'uvloop')}"
+            python = venv_python(ROOT / ".venv-alone", (*editable, uvloop), builders=_BUILDERS)
+            return Interpreter(str(python), variables)
         python = venv_python(ROOT / f".venv-{home}", requirements(_BENCHMARKS / f"requirements-{home}.txt"))
     except (PeerError, VenvError) as error:
         raise UnavailableError(f".venv-{home} could not be created, which needs a package registry: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Home = Literal["main", "peers", "peer", "patio", "sync", "redis", "arq", "c"]
+Home = Literal["main", "alone", "peers", "peer", "patio", "sync", "redis", "arq", "c"]
 """The environment in which a contender runs, see `benchmarks.environments`."""
 
 
@@ -31,6 +31,7 @@ class Entry:
 
 
 US = "ours"
+ALONE = "ours_alone"
 OVER_REDIS = "ours_redis"
 BASELINE = "aio_pika_rpc"
 
@@ -94,6 +95,7 @@ ENTRIES = {
             "no timeout, no deadline, no errors, no refusals, no reconnection; confirms are not looked at, and the "
             "function cannot wait: the practical limit in Python, not a library",
         ),
+        Entry(ALONE, "RabiBridge, without extras", "ours", "alone", None, _OURS, "-"),
         Entry("ours_asyncio", "RabiBridge, asyncio's loop", "ours", "main", None, _OURS, "-", loop="asyncio"),
         Entry(
             "aio_pika_asyncio", "aio_pika RPC, asyncio's loop", "aio_pika_rpc", "main", None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.compare.figures import MANY, ONE, median, ratio
 from benchmarks.compare.payloads import PAYLOADS
-from benchmarks.roster import BASELINE, ENTRIES, US
+from benchmarks.roster import ALONE, BASELINE, ENTRIES, US
 
 if TYPE_CHECKING:
     from benchmarks.compare.footprint import Footprint
@@ -72,6 +72,9 @@ def of_rounds(rounds: Rounds) -> list[Target]:
             least=8,
         )
     )
+    installed = against(ALONE, "rate", MANY)
+    label = f"calls/s at {MANY} in flight with telemetry, signing and all else installed, relative to none of it"
+    found.append(_ratio(label, installed, least=0.97))
     latency = against("c_librabbitmq", "p50", ONE)
     found.append(_ratio("median latency of one call at a time, relative to the C client", latency, most=1.35))
     for side in ("client", "server"):

@@ -8,28 +8,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rabibridge._amqp.control_methods import channel_close, method_frames
-from rabibridge._connection.dialer import Dialer
-from rabibridge._connection.session import Session
 from rabibridge._transport.transport import RabbitMQTransport
 from rabibridge_core._protocol.naming import queue_name
-from rabibridge_core.settings import load_settings
 from rabibridge_core.transport import ServiceQueue
 from tests.rabbitmq.support import until_call_gives
+from tests.support.sessions import connected
 from tests.support.waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from rabibridge._connection.session import Session
     from tests.rabbitmq.support import Stage
 
 _CHANNEL_ERROR = 504
 _TURNS = 300
 """More turns of the event loop than it takes to open a channel and to close it."""
-
-
-async def _connect(url: str) -> Session:
-    settings = load_settings(url=url)
-    return await soon(Session.connect(settings.endpoints[0], settings, "closing", Dialer()))
 
 
 async def _use(session: Session) -> None:
@@ -38,7 +32,7 @@ async def _use(session: Session) -> None:
 
 
 async def test_a_second_close_costs_the_connection(vhost_url: str) -> None:
-    session = await _connect(vhost_url)
+    session = await connected(vhost_url)
     channel = await soon(session.open_channel())
     await soon(channel.close())
     session.multiplexer.write(method_frames(channel.number, (channel_close(),)))
@@ -59,7 +53,7 @@ async def _cancel_at_any_moment(use: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def test_who_closes_a_channel_may_be_cancelled_at_any_moment(vhost_url: str) -> None:
-    session = await _connect(vhost_url)
+    session = await connected(vhost_url)
     await _cancel_at_any_moment(lambda: _use(session))
     await soon(_use(session))
     assert session.error is None

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import commands as spec
 
-from rabibridge._connection.dialer import Dialer
-from rabibridge._connection.session import Session
-from rabibridge_core.settings import load_settings
 from tests.support.scripted_broker import Peer, PeerConnection, methods_of
+from tests.support.sessions import connected
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from rabibridge._connection.session import Session
 
 _CHANNEL_ERROR = 504
 
@@ -37,8 +37,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 @pytest.fixture
 async def session(peer: Peer) -> AsyncIterator[Session]:
-    settings = load_settings(url=peer.url)
-    session = await soon(Session.connect(settings.endpoints[0], settings, "worker", Dialer()))
+    session = await connected(peer.url)
     yield session
     await soon(session.close())
 

@@ -11,15 +11,15 @@ from pamqp import commands as spec
 
 from rabibridge._amqp.control_methods import BIND_OK, bind_queue, declare_queue
 from rabibridge._connection.declaration_pipeline import DeclarationPipeline
-from rabibridge._connection.dialer import Dialer
-from rabibridge._connection.session import Session
 from rabibridge_core.errors import ConfigurationError, ConnectionLostError
-from rabibridge_core.settings import load_settings
 from tests.support.scripted_broker import STUCK, Peer, PeerConnection, methods_of
+from tests.support.sessions import connected
 from tests.support.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+
+    from rabibridge._connection.session import Session
 
 _SLOW_AFTER = "rabibridge._connection.declaration_pipeline._SLOW_AFTER"
 
@@ -32,8 +32,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 @pytest.fixture
 async def session(peer: Peer) -> AsyncIterator[Session]:
-    settings = load_settings(url=peer.url)
-    session = await soon(Session.connect(settings.endpoints[0], settings, "worker", Dialer()))
+    session = await connected(peer.url)
     yield session
     await soon(session.close())
 
@@ -187,8 +186,7 @@ async def test_as_many_channels_as_are_allowed(peer: Peer) -> None:
         return (spec.Connection.Tune(2, 131072, 60),) if isinstance(frame, spec.Connection.StartOk) else None
 
     peer.script = script
-    settings = load_settings(url=peer.url)
-    session = await soon(Session.connect(settings.endpoints[0], settings, "worker", Dialer()))
+    session = await connected(peer.url)
     pipeline = DeclarationPipeline(session)
     await soon(asyncio.gather(*_start(pipeline, NAMES).values()))
     assert {channel for channel, _ in peer.connections[0].heard} == {0, 1}  # one is left for others
@@ -211,8 +209,7 @@ async def test_without_another_channel_they_wait_for_one_that_is_not_answered(
         return (spec.Connection.Tune(1, 131072, 60),) if isinstance(frame, spec.Connection.StartOk) else None
 
     peer.script = script
-    settings = load_settings(url=peer.url)
-    session = await soon(Session.connect(settings.endpoints[0], settings, "worker", Dialer()))
+    session = await connected(peer.url)
     pending = _start(DeclarationPipeline(session), ["stuck", "behind"])
     await until(lambda: _declared(peer).count("behind") > 2)  # it has been sent again, on the same channel
     assert not any(task.done() for task in pending.values())
