@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +213,7 @@ async def _cut(pair: Pair, name: str) -> None:
         return  # whether it ends before it is connected again depends on how long that takes
     if pair.alarm and name.startswith("worker"):
         return  # on RabbitMQ it serves again after the alarm
-    if _sends_again_to_full(pair, name):
+    if _sends_again_to_full(pair, name) or _shares_an_address(pair, name):
         return
     if worker is not None and len(pair.fake.workers) > 1:
         await pair.cut_off(name)
@@ -227,7 +228,7 @@ async def _lose_channel(pair: Pair, which: int, service: str) -> None:
     if pair.alarm or not names:
         return
     name = names[which % len(names)]
-    if not _sends_again_to_full(pair, name):
+    if not (_sends_again_to_full(pair, name) or _shares_an_address(pair, name)):
         await _lose(pair, name, service, late=False)
 
 
@@ -248,7 +249,8 @@ async def _lose(pair: Pair, name: str, service: str, *, late: bool) -> None:
 async def _lose_replies(pair: Pair, client: int) -> None:
     """Delete the reply queue of a client; the broker reads nothing of that in an alarm."""
     name = f"client {client}"
-    if client in pair.fake.clients and not pair.alarm and not _sends_again_to_full(pair, name):
+    unclear = _sends_again_to_full(pair, name) or _shares_an_address(pair, name)
+    if client in pair.fake.clients and not pair.alarm and not unclear:
         pair.lose_replies(name)
         await _back(pair, name)
 
@@ -268,6 +270,21 @@ def _sends_again_to_full(pair: Pair, name: str) -> bool:
     back = sum(message.deliveries > 0 for queue in queues for message in queue._ready)
     again = pair.fake.sent_again(name)
     return again > 0 and again + back > 1
+
+
+def _shares_an_address(pair: Pair, name: str) -> bool:
+    """Tell whether a client has sent a call again, and others from the same address, which it would lose now.
+
+    The worker that answers the first copy finds the address of the second one gone. Whether it runs the others before
+    that depends on which it hears of first.
+    """
+    if not name.startswith("client"):
+        return False
+    waiting = [message for queue in pair.broker.queues.values() for message in queue._ready]
+    calls = {(message.reply_to, message.request.correlation_id) for message in waiting}
+    copies = Counter(call for _, call in calls)
+    shared = Counter(address for address, _ in calls)
+    return any(copies[call] > 1 and shared[address] > 1 for address, call in calls)
 
 
 async def _back(pair: Pair, name: str) -> None:

@@ -22,6 +22,9 @@ __all__ = ["MemoryQueue", "QueueConsumer", "limit_differences"]
 _LIMITS = ("queue_size", "timeout", "queue_type")
 _QUORUM_LIMITS = (*_LIMITS, "redelivery_limit")
 
+_GIVEN_BACK = 2**62
+"""How far in front of all others a quorum queue has the requests that were given back to it."""
+
 _by_sequence = attrgetter("sequence")
 
 
@@ -124,10 +127,17 @@ class MemoryQueue:
         return True
 
     def put_back(self, messages: Iterable[Message]) -> None:
-        """Requeue requests at the positions that they had before a consumer took them."""
+        """Requeue requests at the positions that they had before a consumer took them.
+
+        In a quorum queue, they come after others that were given back before, and in front of all that never left it.
+        """
         if self.deleted:
             return
+        self._drop_expired()  # before what is given back stands in front of them
         returned, ready = sorted(messages, key=_by_sequence), self._ready
+        if self.spec.queue_type == "quorum":
+            for message in returned:
+                message.sequence = next(self._numbers) - _GIVEN_BACK
         if ready and returned and returned[-1].sequence > ready[0].sequence:
             self._ready = deque(heapq.merge(returned, ready, key=_by_sequence))
         else:
