@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,43 @@ async def test_what_comes_back_goes_before_what_waits(how: str) -> None:
     got = [await staying.requests.get() for _ in range(4)]
     assert [one.correlation_id for one in got] == [b"0", b"1", b"2", b"3"]
     assert [one.redelivered for one in got] == [True, True, False, False]
+    await transport.close()
+    await other.close()
+
+
+@pytest.mark.parametrize(("queue_type", "order"), [("classic", [b"0", b"1", b"2"]), ("quorum", [b"1", b"0", b"2"])])
+async def test_where_what_comes_back_goes_among_what_came_back_before(queue_type: Any, order: list[bytes]) -> None:
+    broker, leaving, staying = MemoryBroker(), Worker(), Worker()
+    transport, other = await connected(broker), await connected(broker)
+    queue = ServiceQueue(QUEUE.name, QUEUE.routing_keys, queue_size=None, fetch_size=2, queue_type=queue_type)
+    consumer = await transport.serve(queue, leaving)
+    caller = await other.open_caller(Inbox())
+    for number in range(3):
+        caller.send(request(b"%d" % number))
+    in_flight = [await leaving.requests.get() for _ in range(2)]
+    await consumer.stop()
+    for one in reversed(in_flight):
+        one.reject(requeue=True)
+    await other.serve(queue, staying)
+    got = [await staying.requests.get() for _ in range(2)]
+    for one in got:
+        one.reply(Reply(b"", None, None))
+    assert [one.correlation_id for one in (*got, await staying.requests.get())] == order
+    await transport.close()
+    await other.close()
+
+
+async def test_what_expired_at_the_head_does_not_count_behind_what_comes_back() -> None:
+    broker, worker = MemoryBroker(), Worker()
+    transport, other = await connected(broker), await connected(broker)
+    await transport.serve(ServiceQueue(QUEUE.name, QUEUE.routing_keys, queue_size=None, fetch_size=1), worker)
+    caller = await other.open_caller(Inbox())
+    caller.send(request(b"comes back", timeout=600.0))
+    caller.send(request(b"expires", timeout=0.01))
+    await worker.requests.get()
+    await asyncio.sleep(0.05)  # the time itself is what is tested
+    transport.abort(restore=False)
+    assert len(broker.queues[QUEUE.name]) == 1
     await transport.close()
     await other.close()
 
