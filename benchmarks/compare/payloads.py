@@ -58,15 +58,16 @@ def _measure(stage: Stage, payload: Payload, rounds: int, seconds: float) -> dic
         pairs = {name: stack.enter_context(Pair(name, stage)) for name in _CONTENDERS}
         rates: dict[str, list[float]] = {name: [] for name in _CONTENDERS}
         for pair in pairs.values():
-            _rate(pair, payload, seconds)
+            bytes_per_second(pair, payload, seconds)
         before = {name: _resident(pair) for name, pair in pairs.items()}
         for _ in range(rounds):
             for name, pair in pairs.items():
-                rates[name].append(_rate(pair, payload, seconds))
+                rates[name].append(bytes_per_second(pair, payload, seconds))
         return {name: Carried(rates[name], _resident(pair) - before[name], _peak(pair)) for name, pair in pairs.items()}
 
 
-def _rate(pair: Pair, payload: Payload, seconds: float) -> float:
+def bytes_per_second(pair: Pair, payload: Payload, seconds: float) -> float:
+    """Return the bytes/s of a round, in both directions together."""
     done = pair.client.tell(
         "payload", size=payload.size, random=payload.random, in_flight=payload.in_flight, seconds=seconds
     )
