@@ -213,7 +213,7 @@ async def _cut(pair: Pair, name: str) -> None:
         return  # whether it ends before it is connected again depends on how long that takes
     if pair.alarm and name.startswith("worker"):
         return  # on RabbitMQ it serves again after the alarm
-    if _sends_again_to_full(pair, name) or _shares_an_address(pair, name):
+    if _is_unclear(pair, name):
         return
     if worker is not None and len(pair.fake.workers) > 1:
         await pair.cut_off(name)
@@ -228,7 +228,7 @@ async def _lose_channel(pair: Pair, which: int, service: str) -> None:
     if pair.alarm or not names:
         return
     name = names[which % len(names)]
-    if not (_sends_again_to_full(pair, name) or _shares_an_address(pair, name)):
+    if not _is_unclear(pair, name):
         await _lose(pair, name, service, late=False)
 
 
@@ -249,8 +249,7 @@ async def _lose(pair: Pair, name: str, service: str, *, late: bool) -> None:
 async def _lose_replies(pair: Pair, client: int) -> None:
     """Delete the reply queue of a client; the broker reads nothing of that in an alarm."""
     name = f"client {client}"
-    unclear = _sends_again_to_full(pair, name) or _shares_an_address(pair, name)
-    if client in pair.fake.clients and not pair.alarm and not unclear:
+    if client in pair.fake.clients and not pair.alarm and not _is_unclear(pair, name):
         pair.lose_replies(name)
         await _back(pair, name)
 
@@ -259,32 +258,26 @@ def _worker_of(pair: Pair, name: str) -> Worker | None:
     return pair.fake.workers.get(int(name[-1])) if name.startswith("worker") else None
 
 
-def _sends_again_to_full(pair: Pair, name: str) -> bool:
-    """Tell whether a call of a client may find the queue full and try again at a random time, before or after others.
+def _is_unclear(pair: Pair, name: str) -> bool:
+    """Tell whether what becomes of the calls of a client that loses its connection now depends on time.
 
-    These are other such calls, and copies of calls that came back, which a worker puts at the end of a classic queue.
-    """
-    if not name.startswith("client") or pair.limits.queue_size is None:
-        return False
-    queues = [queue for queue in pair.broker.queues.values() if queue.service == pair.fake.service]
-    back = sum(message.deliveries > 0 for queue in queues for message in queue._ready)
-    again = pair.fake.sent_again(name)
-    return again > 0 and again + back > 1
-
-
-def _shares_an_address(pair: Pair, name: str) -> bool:
-    """Tell whether a client has sent a call again, and others from the same address, which it would lose now.
-
-    The worker that answers the first copy finds the address of the second one gone. Whether it runs the others before
-    that depends on which it hears of first.
+    A call that finds the queue full is tried again at a random time, before or after others: these are other such
+    calls, and copies of calls that came back, which a worker puts at the end of a classic queue. A worker finds out
+    that a caller is gone when it answers any call of its former address; what else came from there then ends, or is
+    joined before that by the copy that was sent again.
     """
     if not name.startswith("client"):
         return False
     waiting = [message for queue in pair.broker.queues.values() for message in queue._ready]
     calls = {(message.reply_to, message.request.correlation_id) for message in waiting}
     copies = Counter(call for _, call in calls)
-    shared = Counter(address for address, _ in calls)
-    return any(copies[call] > 1 and shared[address] > 1 for address, call in calls)
+    calls_from = Counter(address for address, _ in calls)
+    shared = any(count > 1 for count in calls_from.values())
+    if any(copies[call] > 1 and calls_from[address] > 1 for address, call in calls):
+        return True
+    back = sum(message.deliveries > 0 for message in waiting)
+    again = pair.fake.sent_again(name)
+    return pair.limits.queue_size is not None and again > 0 and (again + back > 1 or shared)
 
 
 async def _back(pair: Pair, name: str) -> None:
