@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.differential.pair import CONNECTIONS
+from tests.differential.timing import is_unclear
 from tests.differential.world import Limits
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ async def _release(pair: Pair, which: int, end: str) -> None:
 
 
 async def _cancel(pair: Pair, which: int) -> None:
+    if pair.alarm and pair.limits.queue_size is not None:
+        return  # whether it makes room before another connection is read again depends on the broker
     if pending := [number for number, call in pair.fake.calls.items() if not call.done()]:
         await pair.both(lambda world: world.cancel(pending[which % len(pending)]))
 
@@ -213,7 +215,7 @@ async def _cut(pair: Pair, name: str) -> None:
         return  # whether it ends before it is connected again depends on how long that takes
     if pair.alarm and name.startswith("worker"):
         return  # on RabbitMQ it serves again after the alarm
-    if _is_unclear(pair, name):
+    if is_unclear(pair, name):
         return
     if worker is not None and len(pair.fake.workers) > 1:
         await pair.cut_off(name)
@@ -228,7 +230,7 @@ async def _lose_channel(pair: Pair, which: int, service: str) -> None:
     if pair.alarm or not names:
         return
     name = names[which % len(names)]
-    if not _is_unclear(pair, name):
+    if not is_unclear(pair, name):
         await _lose(pair, name, service, late=False)
 
 
@@ -249,35 +251,13 @@ async def _lose(pair: Pair, name: str, service: str, *, late: bool) -> None:
 async def _lose_replies(pair: Pair, client: int) -> None:
     """Delete the reply queue of a client; the broker reads nothing of that in an alarm."""
     name = f"client {client}"
-    if client in pair.fake.clients and not pair.alarm and not _is_unclear(pair, name):
+    if client in pair.fake.clients and not pair.alarm and not is_unclear(pair, name):
         pair.lose_replies(name)
         await _back(pair, name)
 
 
 def _worker_of(pair: Pair, name: str) -> Worker | None:
     return pair.fake.workers.get(int(name[-1])) if name.startswith("worker") else None
-
-
-def _is_unclear(pair: Pair, name: str) -> bool:
-    """Tell whether what becomes of the calls of a client that loses its connection now depends on time.
-
-    A call that finds the queue full is tried again at a random time, before or after others: these are other such
-    calls, and copies of calls that came back, which a worker puts at the end of a classic queue. A worker finds out
-    that a caller is gone when it answers any call of its former address; what else came from there then ends, or is
-    joined before that by the copy that was sent again.
-    """
-    if not name.startswith("client"):
-        return False
-    waiting = [message for queue in pair.broker.queues.values() for message in queue._ready]
-    calls = {(message.reply_to, message.request.correlation_id) for message in waiting}
-    copies = Counter(call for _, call in calls)
-    calls_from = Counter(address for address, _ in calls)
-    shared = any(count > 1 for count in calls_from.values())
-    if any(copies[call] > 1 and calls_from[address] > 1 for address, call in calls):
-        return True
-    back = sum(message.deliveries > 0 for message in waiting)
-    again = pair.fake.sent_again(name)
-    return pair.limits.queue_size is not None and again > 0 and (again + back > 1 or shared)
 
 
 async def _back(pair: Pair, name: str) -> None:

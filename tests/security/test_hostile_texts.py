@@ -164,7 +164,8 @@ async def test_every_command_escapes_what_others_say(
     for line in lines:
         shown = await asyncio.to_thread(shown_by, line, tmp_path)
         check(shown, line)
-        assert line[0] not in ("services", "workers", "health") or "\\u202e" in shown, "it was shown"
+        unwrapped = "".join(shown.split())  # a column may be as narrow as five characters
+        assert line[0] not in ("services", "workers", "health") or "\\u202e" in unwrapped, "it was shown"
     letters = await asyncio.to_thread(shown_by, ("dead", "list", "--json"), tmp_path)
     for letter in json.loads(letters)["letters"] if letters.startswith("{") else json.loads(letters):
         line = ("dead", "show", letter["id"])

@@ -110,6 +110,25 @@ async def test_replies_and_acknowledgements_stand_still_during_an_alarm() -> Non
     await calling.close()
 
 
+async def test_a_queue_that_is_deleted_during_an_alarm_is_declared_again_after_it() -> None:
+    broker, worker = MemoryBroker(), Worker()
+    transport = await connected(broker)
+    consumer = await transport.serve(QUEUE, worker)
+    (await transport.open_caller(Inbox())).send(request())
+    got = await worker.requests.get()
+    broker.block()
+    got.reply(Reply(b"", None, None))  # the first message: nothing that follows is read
+    broker.delete_queue(QUEUE.name)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not consumer.live
+    assert QUEUE.name not in broker.queues
+    broker.unblock()
+    assert consumer.live
+    assert broker.queues[QUEUE.name].consumers == 1
+    await transport.close()
+
+
 async def test_dead_letters_are_listed() -> None:
     broker, worker, inbox = MemoryBroker(), Worker(), Inbox()
     transport = await connected(broker)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from rabibridge_core.errors import ConnectionLostError
+from rabibridge_core.errors import ConfigurationError, ConnectionLostError
 from rabibridge_core.transport import ConnectionState
 from rabibridge_testing._memory.alarm import AlarmGate
 from rabibridge_testing._memory.receivers import Receivers
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import RLock
 
+    from rabibridge_testing._memory.consumer import MemoryConsumer
     from rabibridge_testing._memory.router import Router
 
 __all__ = ["MemoryConnection"]
@@ -73,6 +74,20 @@ class MemoryConnection(Receivers):
             gate.hold(do)
         else:
             do()
+
+    @locked
+    def _resume(self, consumer: MemoryConsumer) -> None:
+        """Let a consumer take requests again, from its queue as it is now; an alarm keeps that waiting, too."""
+        if self._state is ConnectionState.READY:
+            self.act(lambda: self._consume_again(consumer))
+
+    def _consume_again(self, consumer: MemoryConsumer) -> None:
+        if consumer.stopped or consumer.live:
+            return
+        try:
+            consumer.start(self.broker.declare(consumer.spec))
+        except ConfigurationError as error:
+            consumer.error = error
 
     def _alarm_told(self) -> None:
         if self._gate.closed:

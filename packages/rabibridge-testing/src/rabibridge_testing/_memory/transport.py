@@ -288,12 +288,3 @@ class MemoryTransport(MemoryConnection):
         self._set_ready()
         for consumer in list(self._consumers):
             self._resume(consumer)
-
-    @locked
-    def _resume(self, consumer: MemoryConsumer) -> None:
-        if self._state is not ConnectionState.READY or consumer.stopped or consumer.live:
-            return
-        try:
-            consumer.start(self.broker.declare(consumer.spec))
-        except ConfigurationError as error:
-            consumer.error = error
