@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,9 @@ def loop_factory(request: pytest.FixtureRequest) -> Iterator[Any]:
             if request.param != "never":
                 gc.collect()
 
-    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of what earlier tests have left, such as an event loop
+        gc.collect()
     gc.freeze()  # what is there already is not looked at again: that would take seconds
     gc.disable()
     yield Collecting
